@@ -1,0 +1,44 @@
+# The stable commands of the project; each one installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+.PHONY: setup demo test test-slow lint docs bench clean
+
+$(BIN)/uv:
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet uv
+
+$(VENV)/.core: $(BIN)/uv pyproject.toml
+	@echo "installing tirgen into $(VENV) (core: no torch)"
+	@$(UV) -e .
+	@touch $@
+
+# pip, not uv, and torch alone and first: a machine may offer its CPU wheel only through pip's own settings.
+$(VENV)/.dev: $(VENV)/.core
+	@echo "installing the test and training tools"
+	@$(BIN)/pip install --quiet torch==2.13.0
+	@$(UV) -e '.[train,dev]'
+	@touch $@
+
+setup: $(VENV)/.core  ## the virtual environment with what the main job needs
+
+demo: $(VENV)/.core  ## TIRGen on the embedded engine: problems in, verified dataset out
+	@$(BIN)/tirgen demo
+
+test: $(VENV)/.dev  ## the gate and the whole suite
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest -m "not slow and not gpu" $(ARGS)
+
+test-slow: $(VENV)/.dev  ## the checks that take minutes
+	@$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf $(VENV)

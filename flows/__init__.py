@@ -1,0 +1,1 @@
+"""What runs when, where and with which limits; the ``tirgen`` command line."""

@@ -1,0 +1,1 @@
+"""Records, the Arrow schema, commits, dataset versions, SQL views and renderings."""

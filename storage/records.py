@@ -1,0 +1,250 @@
+"""The records: what a trajectory is, in plain immutable values that every package shares.
+
+A failure is data here: an attempt that broke has a row like any other, with its `ending` and its
+`error`. Values that follow from other values are properties, never fields, so that nothing on
+disk can disagree with itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+SCHEMA_VERSION = 1
+"""Raised whenever a field of any record below is added, removed or changes its meaning."""
+
+
+class Outcome(StrEnum):
+    """How one execution of model-written code ended (spec §7)."""
+
+    OK = "ok"
+    NO_OUTPUT = "no_output"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    INFRA_ERROR = "infra_error"
+
+    @property
+    def passed(self) -> bool:
+        """The code ran to its end and printed something."""
+        return self is Outcome.OK
+
+    @property
+    def is_code_failure(self) -> bool:
+        """The code is to blame: what filters and step rewards may count against the policy."""
+        return self not in (Outcome.OK, Outcome.INFRA_ERROR)
+
+
+class Program(StrEnum):
+    """Which of the small programs over the TIR loop produced a trajectory."""
+
+    TIRGEN = "tirgen"
+    COT = "cot"
+
+
+class Level(StrEnum):
+    """What a row is a sample of: a whole trajectory or one step regenerated from its prefix."""
+
+    TRAJECTORY = "trajectory"
+    STEP = "step"
+
+
+class Ending(StrEnum):
+    """Why a trajectory stopped growing."""
+
+    FINISHED = "finished"
+    STEP_LIMIT = "step_limit"
+    TOKEN_LIMIT = "token_limit"
+    TIME_LIMIT = "time_limit"
+    CRITIC_OFF_FORMAT = "critic_off_format"
+    REFUSED = "refused"
+    ENGINE_ERROR = "engine_error"
+    SANDBOX_ERROR = "sandbox_error"
+
+    @property
+    def is_truncated(self) -> bool:
+        """A limit of ours cut it; the policy had more to say."""
+        return self in (Ending.STEP_LIMIT, Ending.TOKEN_LIMIT, Ending.TIME_LIMIT)
+
+    @property
+    def is_infrastructure(self) -> bool:
+        """The machinery broke: the row says nothing about the policy and is never scored."""
+        return self in (Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One question with its gold answer."""
+
+    problem_id: str
+    """Stable: the publisher's id where there is one, else a hash of source and question."""
+    source: str
+    """Where it came from, e.g. ``gsm8k`` or ``pocket:test``."""
+    question: str
+    answer: str
+    """The gold answer as published, without the surrounding solution."""
+    difficulty: str | None = None
+    """The publisher's own scale, e.g. ``Level 3``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A failed try at a step that self-correction replaced (spec §6.1)."""
+
+    thought: str
+    action: str
+    observation: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One (thought, action, observation) of a trajectory; the last step has no action (eq. 1)."""
+
+    thought: str
+    """Reasoning as the trajectory continues from it: the critic's wording where it rewrote."""
+    action: str | None = None
+    """The Python that was run, without its fences."""
+    observation: str | None = None
+    """What the policy was shown of the execution, without its fences."""
+    outcome: Outcome | None = None
+    draft: str | None = None
+    """The actor's own words for the whole step, when the critic rewrote them."""
+    attempts: tuple[Attempt, ...] = ()
+    policy_tokens: int = 0
+    """Tokens of thought and action in this step, those the loss may count."""
+    llm_seconds: float = 0.0
+    sandbox_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Is the final answer right, by which method, and why so."""
+
+    correct: bool
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterVerdict:
+    """What one named filter rule said of a trajectory."""
+
+    rule: str
+    kept: bool
+    reason: str = ""
+    """Why it was dropped; empty when kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Everything needed to produce the row again."""
+
+    run_id: str
+    config_hash: str
+    actor_model: str
+    critic_model: str | None
+    engine: str
+    """Engine and version as probed, e.g. ``pocket/0.1.0``."""
+    exact_tokens: bool
+    """Token ids and log-probabilities came from the engine; false for chat-only endpoints."""
+    sampling: str
+    """Sampling parameters of the actor, as canonical JSON."""
+    actor_prompt_hash: str
+    critic_prompt_hash: str | None
+    seed: int
+    code_version: str
+    sandbox: str
+    """Sandbox version and isolation mode, e.g. ``zygote/1 userns``."""
+    policy_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the trajectory cost: tokens and seconds, calls that failed included."""
+
+    actor_calls: int = 0
+    actor_prompt_tokens: int = 0
+    actor_completion_tokens: int = 0
+    critic_calls: int = 0
+    critic_prompt_tokens: int = 0
+    critic_completion_tokens: int = 0
+    llm_seconds: float = 0.0
+    sandbox_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenStream:
+    """The trajectory as the engine saw it, recorded as it was produced, never rebuilt from text.
+
+    The three lists have one length: prompt first, then thoughts, actions and observations in order.
+    Empty for engines that return no token ids.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    loss_mask: tuple[bool, ...] = ()
+    """True where a policy (actor or critic) wrote the token; false for prompt and observations."""
+    logprobs: tuple[float | None, ...] = ()
+    """Sampler log-probability where the actor sampled the token, else null."""
+    prompt_length: int = 0
+    """How many leading tokens are the prompt, so that it can be exchanged (spec §4)."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.token_ids), len(self.loss_mask), len(self.logprobs)}
+        if len(lengths) != 1:
+            raise ValueError(f"token stream lists differ in length: {sorted(lengths)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One attempt at one problem, whatever became of it."""
+
+    trajectory_id: str
+    dataset: str
+    program: Program
+    attempt: int
+    problem: Problem
+    steps: tuple[Step, ...]
+    final_answer: str | None
+    ending: Ending
+    error: str | None = None
+    """What broke, in one sentence, for endings that are failures."""
+    verdict: Verdict | None
+    """None when the trajectory was never judged because the machinery broke."""
+    filters: tuple[FilterVerdict, ...] = ()
+    provenance: Provenance
+    cost: Cost = field(default_factory=Cost)
+    tokens: TokenStream = field(default_factory=TokenStream)
+    level: Level = Level.TRAJECTORY
+    group_id: str | None = None
+    """Which samples are compared with one another: the problem, or a step-level prefix."""
+    created_at: float
+    """Seconds since the epoch, UTC."""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """(problem, program, attempt): what a resumed run must not produce twice."""
+        return (self.problem.problem_id, self.program.value, self.attempt)
+
+    @property
+    def calls(self) -> tuple[Step, ...]:
+        """The steps that ran code."""
+        return tuple(step for step in self.steps if step.action is not None)
+
+    @property
+    def correct(self) -> bool:
+        return self.verdict is not None and self.verdict.correct
+
+    @property
+    def kept(self) -> bool:
+        """Every filter rule kept it."""
+        return all(verdict.kept for verdict in self.filters)
+
+
+def trajectory_id(dataset: str, config_hash: str, key: tuple[str, str, int]) -> str:
+    """The deterministic id of an attempt: the same command names the same rows again."""
+    text = "\x1f".join((dataset, config_hash, *map(str, key)))
+    return "t" + hashlib.sha256(text.encode()).hexdigest()[:19]

@@ -1,0 +1,1 @@
+"""Makes trajectories with any policy: engines, agents, the TIR loop, sandbox, verifier, filters."""

@@ -1,0 +1,1 @@
+"""Turns stored rows into a better policy, on torch."""
