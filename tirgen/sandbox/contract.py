@@ -1,4 +1,4 @@
-"""What the sandbox promises: the request, the result, and the protocol both local and remote keep."""
+"""What the sandbox promises: request, result, and the protocol local and remote keep."""
 
 from __future__ import annotations
 
