@@ -1,0 +1,183 @@
+"""The configuration of a generation: everything that can be set, typed, bounded and documented.
+
+The same model is read from a TOML or JSON file, from flags and from Python; the resolved form is
+written beside the output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tirgen.engine.config import EngineConfig
+from tirgen.filters.config import FilterConfig
+from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names each field and what it may be."""
+
+
+class Settings(BaseModel):
+    """Base of every configuration: unknown fields are errors, docstrings are descriptions."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class SamplingSettings(Settings):
+    """How one role samples."""
+
+    temperature: float = Field(0.6, ge=0, le=5)
+    """0 is greedy; the paper samples at 0.6 (spec §2.1)."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(50, ge=0)
+    """0 is off."""
+
+
+class LoopSettings(Settings):
+    """The bounds of one trajectory; reaching one is a typed ending, not an error."""
+
+    step_tokens: Count = 512
+    """L_step, the longest actor step (spec §2.1: 512 without thinking)."""
+    step_delimiter: str = "\n\n"
+    """What ends an actor step before that; empty for the paper's bare length rule."""
+    critic_tokens: Count = 1024
+    """Longest single reply of the critic."""
+    steps: Count = 32
+    """Actor steps per trajectory."""
+    tokens: Count = 4096
+    """Tokens of the whole reply, observations included (spec §5.3)."""
+    tool_rounds: Count = 16
+    """Programs per trajectory; afterwards the actor goes on alone."""
+    tool_rounds_per_step: Count = 5
+    wall_seconds: float = Field(1800, gt=0)
+    """Longest a trajectory may take, waiting for engines included."""
+    stop_at_failure: bool = True
+    """End a trajectory at its first failed program: the filters would drop it anyway."""
+    observation_characters: int = Field(1024, ge=64)
+    """Longest output shown to the models; head and tail around a marked cut."""
+
+
+class SandboxSettings(Settings):
+    """What one program may use."""
+
+    cpu_seconds: float = Field(10, gt=0)
+    wall_seconds: float = Field(15, gt=0)
+    """Not counting time spent waiting for a core."""
+    memory_mb: int = Field(1024, ge=64)
+    """Above the interpreter's own."""
+
+
+class ProblemSettings(Settings):
+    """Where the problems come from."""
+
+    path: str = "pocket:test"
+    """JSONL, JSON, CSV or Parquet file, a Hugging Face datasets folder, or ``pocket:train|test``."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first so many."""
+    split: str | None = None
+    question_field: str | None = None
+    answer_field: str | None = None
+    skip_bad_rows: bool = False
+    """Go on without the rows that have no question or no answer, naming them."""
+
+
+class GenerateConfig(Settings):
+    """One TIRGen run: problems in, a verified and filtered dataset version out."""
+
+    dataset: str = Field("tir", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the dataset; every finished run publishes its next version."""
+    problems: ProblemSettings = ProblemSettings()
+    actor: EngineConfig = EngineConfig()
+    """Who reasons: the policy that will later be trained."""
+    critic: EngineConfig = EngineConfig()
+    """Who turns steps into programs; needs instruction following and coding skill only."""
+    prompts: str | None = None
+    """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor."""
+    actor_sampling: SamplingSettings = SamplingSettings()
+    critic_sampling: SamplingSettings = SamplingSettings()
+    loop: LoopSettings = LoopSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    attempts: int = Field(4, ge=1, le=64)
+    """Up to so many attempts a problem, stopping at the first that every filter keeps (A13)."""
+    cot_samples: int = Field(4, ge=0, le=64)
+    """Plain chain-of-thought answers per solved problem, to drop what needs no tool (A8)."""
+    filters: FilterConfig = FilterConfig()
+    seed: int = Field(0, ge=0, lt=2**31)
+    live_trajectories: Count = 256
+    """Problems worked on at once; engines bound their own requests."""
+
+    @model_validator(mode="after")
+    def _known_prompts(self) -> GenerateConfig:
+        if self.prompts is not None and self.prompts not in PROMPT_SETS:
+            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
+        return self
+
+    @property
+    def prompt_set_name(self) -> str:
+        """The prompt set in force."""
+        default = POCKET if self.actor.kind == "pocket" else STANDARD
+        return self.prompts or default.name
+
+    @property
+    def hash(self) -> str:
+        """Names a run: equal for configurations that produce equal rows.
+
+        Leaves out how many problems are asked for and how fast: raising the limit, or pointing
+        at another replica of the same model, continues the same run.
+        """
+        document = self.model_dump(mode="json", exclude={"live_trajectories", "dataset"})
+        document["problems"] = {"path": self.problems.path, "split": self.problems.split}
+        for role in ("actor", "critic"):
+            engine: EngineConfig = getattr(self, role)
+            document[role] = engine.identity()
+        text = json.dumps(document, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(path: Path | None, overrides: dict[str, Any]) -> GenerateConfig:
+    """A configuration from a TOML or JSON file with overrides on top.
+
+    `overrides` maps dotted names to values; None means not given. Raises `ConfigError`.
+    """
+    document = _read(path) if path else {}
+    for name, value in overrides.items():
+        if value is not None:
+            _set(document, name.split("."), value)
+    try:
+        return GenerateConfig.model_validate(document)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, item['loc'])) or 'configuration'}: {item['msg']}"
+            for item in error.errors()
+        ]
+        where = f"in {path} or on the command line" if path else "on the command line"
+        raise ConfigError(f"bad configuration {where}:\n" + "\n".join(lines)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"the configuration {path} cannot be parsed: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"the configuration {path} is not a table of settings")
+    return document
+
+
+def _set(document: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        document = document.setdefault(part, {})
+    document[path[-1]] = value

@@ -1,0 +1,115 @@
+"""The driver: answers a program's requests from real engines and a real sandbox.
+
+One call drives one loop; thousands run at once as asyncio tasks. A loop that waits for Python
+holds no engine slot, and the other way round, since both bound their own concurrency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from storage.records import Cost, Outcome
+from tirgen.engine.errors import EngineRefused, EngineUnavailable
+from tirgen.engine.protocol import Completion, Engine
+from tirgen.sandbox.contract import Limits, Sandbox
+from tirgen.tir.core import (
+    Execute,
+    Generate,
+    Loop,
+    Request,
+    Result,
+    Role,
+    SandboxFault,
+    TimeLimitReached,
+)
+
+T = TypeVar("T")
+THROWN_INTO_THE_LOOP = (EngineRefused, EngineUnavailable, SandboxFault, TimeLimitReached)
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts what one loop costs, whether or not it gets to its end."""
+
+    started: float = field(default_factory=time.monotonic)
+    calls: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    prompt_tokens: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    completion_tokens: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    llm_seconds: float = 0.0
+    sandbox_seconds: float = 0.0
+
+    def add(self, role: Role, completion: Completion) -> None:
+        self.calls[role] += 1
+        self.prompt_tokens[role] += completion.prompt_tokens
+        self.completion_tokens[role] += completion.completion_tokens
+        self.llm_seconds += completion.seconds
+
+    def cost(self) -> Cost:
+        return Cost(
+            actor_calls=self.calls[Role.ACTOR],
+            actor_prompt_tokens=self.prompt_tokens[Role.ACTOR],
+            actor_completion_tokens=self.completion_tokens[Role.ACTOR],
+            critic_calls=self.calls[Role.CRITIC],
+            critic_prompt_tokens=self.prompt_tokens[Role.CRITIC],
+            critic_completion_tokens=self.completion_tokens[Role.CRITIC],
+            llm_seconds=self.llm_seconds,
+            sandbox_seconds=self.sandbox_seconds,
+            wall_seconds=time.monotonic() - self.started,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Who answers: an engine per role, the sandbox, and the limits of each program run."""
+
+    engines: Mapping[Role, Engine]
+    sandbox: Sandbox
+    limits: Limits
+    wall_seconds: float
+    """Longest a whole loop may take."""
+
+    async def drive(self, loop: Loop[T], meter: Meter) -> T:
+        """Run a loop to its end and return what it returns.
+
+        Raises `EngineMisconfigured` through: nothing more can succeed. Every other trouble is
+        thrown into the loop, which knows what it means for the trajectory.
+        """
+        deadline = asyncio.get_running_loop().time() + self.wall_seconds
+        try:
+            request = next(loop)
+            while True:
+                try:
+                    result = await self._answer(request, deadline, meter)
+                except THROWN_INTO_THE_LOOP as error:
+                    request = loop.throw(error)
+                else:
+                    request = loop.send(result)
+        except StopIteration as stop:
+            returned: T = stop.value
+            return returned
+
+    async def _answer(self, request: Request, deadline: float, meter: Meter) -> Result:
+        try:
+            async with asyncio.timeout_at(deadline):
+                match request:
+                    case Generate(role, prompt, sampling):
+                        completion = await self.engines[role].complete(prompt, sampling)
+                        meter.add(role, completion)
+                        return completion
+                    case Execute(code):
+                        return await self._execute(code, meter)
+        except TimeoutError:
+            raise TimeLimitReached(
+                f"the trajectory took more than {self.wall_seconds:g} s"
+            ) from None
+
+    async def _execute(self, code: str, meter: Meter) -> Result:
+        execution = await self.sandbox.run(code, self.limits)
+        meter.sandbox_seconds += execution.wall_ms / 1000
+        if execution.outcome is Outcome.INFRA_ERROR:
+            raise SandboxFault(execution.stderr.strip() or "the sandbox could not run the program")
+        return execution

@@ -1,0 +1,42 @@
+"""What a policy is told of an execution: the truth, shortened in the middle when it is long.
+
+Unlike the official code (spec D8), output that mentions the word Error is output, a program that
+printed nothing is not called a timeout, and what a failing program printed before is kept.
+"""
+
+from __future__ import annotations
+
+from storage.records import Outcome
+from tirgen.sandbox.contract import Execution, Limits
+
+
+def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
+    """The observation `o` for one execution, without its fences.
+
+    At most about `max_characters` characters: head and tail around a marked cut (spec §2.4
+    keeps 128 + 128).
+    """
+    parts = [execution.stdout.strip()]
+    match execution.outcome:
+        case Outcome.OK:
+            pass
+        case Outcome.NO_OUTPUT:
+            parts = ["[the program ran and printed nothing]"]
+        case Outcome.ERROR:
+            parts.append(execution.stderr.strip() or f"[exit code {execution.exit_code}]")
+        case Outcome.TIMEOUT:
+            parts.append(f"[stopped: still running after {execution.wall_ms / 1000:.0f} s]")
+        case Outcome.OOM:
+            parts.append(f"[stopped: more than {limits.memory_mb} MB of memory]")
+        case Outcome.INFRA_ERROR:
+            raise ValueError("an infrastructure fault is not an observation")
+    return shorten("\n".join(part for part in parts if part), max_characters)
+
+
+def shorten(text: str, max_characters: int) -> str:
+    """Head and tail of a long text, with the number of characters left out in between."""
+    if len(text) <= max_characters:
+        return text
+    half = max_characters // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]}\n[... {left_out} characters left out ...]\n{text[-half:]}"

@@ -1,0 +1,112 @@
+"""The critic's part of TIRGen: judge, extract and convert one isolated step (spec §2.1, A11).
+
+One conversation does all three: the critic rewrites the step, each program it writes is run as
+soon as its block closes, and it goes on from the real output. "Code-solvable" is that it wrote a
+program. It never sees the question or the answer, nor any other step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from storage.records import Outcome
+from tirgen.sandbox.contract import Limits
+from tirgen.tir.core import Loop, OffFormat, Voice, run_code
+from tirgen.tir.markup import (
+    CODE_STOP,
+    closed_code,
+    invents_output,
+    parse_trajectory,
+    render_output,
+    strip_blocks,
+)
+from tirgen.tir.observation import observe
+from tirgen.tir.prompts import PromptSet
+from tirgen.tir.story import Transcript
+
+OUTPUT_FENCE = "```output"
+"""What a critic may already have opened when it was stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One program of the rewritten step and what came of it."""
+
+    written: str
+    """The critic's words up to and with the closing fence, as the trajectory repeats them."""
+    thought: str
+    code: str
+    observation: str
+    outcome: Outcome
+    llm_seconds: float
+    sandbox_seconds: float
+
+
+@dataclass(slots=True)
+class Refinement:
+    """A rewritten step: its actions in order, then the words after the last output."""
+
+    actions: list[Action] = field(default_factory=list)
+    tail: str = ""
+    tail_seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        return any(action.outcome is not Outcome.OK for action in self.actions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPolicy:
+    """How programs are run and shown within one trajectory."""
+
+    limits: Limits
+    observation_characters: int
+    stop_at_failure: bool
+
+
+def refine(
+    critic: Voice, prompts: PromptSet, step: str, rounds: int, tools: ToolPolicy
+) -> Loop[Refinement]:
+    """Rewrite one step with at most `rounds` programs.
+
+    Raises `OffFormat` when the critic leaves a block open, or writes an output block itself.
+    """
+    refinement = Refinement()
+    reply = Transcript(prompts.for_critic(step), critic.renderer)
+    said, seconds = "", 0.0
+    while True:
+        completion = yield from critic.speak(reply.prompt(), stop=CODE_STOP)
+        reply.add_sampled(completion)
+        said, seconds = said + completion.text, seconds + completion.seconds
+        code = closed_code(said)
+        if code is not None:
+            action = yield from _act(said, code, seconds, tools)
+            refinement.actions.append(action)
+            give_up = tools.stop_at_failure and action.outcome is not Outcome.OK
+            if give_up or completion.ended_turn or len(refinement.actions) == rounds:
+                return refinement
+            reply.inject(render_output(action.observation, after=said))
+            said, seconds = "", 0.0
+        elif completion.stop_reason is None or invents_output(said):
+            refinement.tail, refinement.tail_seconds = _tail(said), seconds
+            return refinement
+
+
+def _act(said: str, code: str, seconds: float, tools: ToolPolicy) -> Loop[Action]:
+    execution = yield from run_code(code)
+    written = said.removesuffix(OUTPUT_FENCE)
+    return Action(
+        written=written if written.endswith("\n") else written + "\n",
+        thought=parse_trajectory(said)[0].thought,
+        code=code,
+        observation=observe(execution, tools.limits, tools.observation_characters),
+        outcome=execution.outcome,
+        llm_seconds=seconds,
+        sandbox_seconds=execution.wall_ms / 1000,
+    )
+
+
+def _tail(said: str) -> str:
+    if strip_blocks(said) != said:
+        raise OffFormat("the critic left a block open or wrote an output block itself")
+    return said

@@ -1,0 +1,148 @@
+"""The story of one trajectory while it is told: its steps, its token stream, how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from storage.records import Ending, Outcome, Step, TokenStream
+from tirgen.engine.errors import EngineRefused, EngineUnavailable
+from tirgen.engine.protocol import Completion, Message, Prompt, Renderer
+from tirgen.tir.core import Loop, OffFormat, SandboxFault, TimeLimitReached
+
+
+class Transcript:
+    """One assistant turn in the making, as text and, where the engine speaks ids, as tokens.
+
+    Every token is recorded with its mask when it is added: sampled and critic-written ones are
+    the policy's, injected ones the environment's. Nothing is ever rebuilt from text.
+    """
+
+    def __init__(self, messages: tuple[Message, ...], renderer: Renderer | None) -> None:
+        self.messages = messages
+        self.text = ""
+        self.reply_tokens = 0
+        self._renderer = renderer
+        self._ids: list[int] = list(renderer.prompt_ids(messages)) if renderer else []
+        self._mask = [False] * len(self._ids)
+        self._logprobs: list[float | None] = [None] * len(self._ids)
+        self._prompt_length = len(self._ids)
+
+    def prompt(self) -> Prompt:
+        """What an engine is asked to continue."""
+        return Prompt(messages=self.messages, reply=self.text, token_ids=tuple(self._ids))
+
+    def add_sampled(self, completion: Completion) -> None:
+        """Exactly what the engine sampled."""
+        self.text += completion.text
+        self.reply_tokens += completion.completion_tokens
+        self._extend(completion.token_ids, True, completion.logprobs)
+
+    def add_written(self, text: str) -> int:
+        """Words of the policy that this model did not sample, as the critic's; returns tokens."""
+        return self._add_text(text, is_policy=True)
+
+    def inject(self, text: str) -> int:
+        """Words of the environment; returns how many tokens they are."""
+        return self._add_text(text, is_policy=False)
+
+    def end_turn_like(self, completion: Completion) -> None:
+        """Close the turn with the very token the model closed its own with."""
+        if completion.token_ids:
+            self._extend(completion.token_ids[-1:], True, None)
+
+    def stream(self) -> TokenStream:
+        return TokenStream(
+            token_ids=tuple(self._ids),
+            loss_mask=tuple(self._mask),
+            logprobs=tuple(self._logprobs),
+            prompt_length=self._prompt_length,
+        )
+
+    def _add_text(self, text: str, *, is_policy: bool) -> int:
+        ids = self._renderer.encode(text) if self._renderer else ()
+        self.text += text
+        self.reply_tokens += len(ids)
+        self._extend(ids, is_policy, None)
+        return len(ids)
+
+    def _extend(
+        self, ids: tuple[int, ...], is_policy: bool, logprobs: tuple[float, ...] | None
+    ) -> None:
+        self._ids.extend(ids)
+        self._mask.extend([is_policy] * len(ids))
+        self._logprobs.extend(logprobs if logprobs is not None else [None] * len(ids))
+
+
+@dataclass(slots=True)
+class Story:
+    """What a program has told so far; complete enough to be stored wherever it breaks off."""
+
+    transcript: Transcript
+    steps: list[Step] = field(default_factory=list)
+    ending: Ending = Ending.FINISHED
+    error: str | None = None
+    _thought: str = ""
+    _draft: str | None = None
+    _tokens: int = 0
+    _seconds: float = 0.0
+
+    @property
+    def calls(self) -> int:
+        """How many programs were run."""
+        return sum(step.action is not None for step in self.steps)
+
+    def think(self, text: str, *, tokens: int, seconds: float, draft: str | None = None) -> None:
+        """Add to the thought that the next action, or the end, will close."""
+        self._thought += text
+        self._tokens += tokens
+        self._seconds += seconds
+        if draft is not None:
+            self._draft = (self._draft or "") + draft
+
+    def act(self, action: str, observation: str, outcome: Outcome, sandbox_seconds: float) -> None:
+        """Close the running thought with an action and what came of it."""
+        self._close(action, observation, outcome, sandbox_seconds)
+
+    def finish(self) -> None:
+        """Close the last thought, which has no action."""
+        if self._thought.strip():
+            self._close(None, None, None, 0.0)
+
+    def _close(
+        self,
+        action: str | None,
+        observation: str | None,
+        outcome: Outcome | None,
+        sandbox_seconds: float,
+    ) -> None:
+        self.steps.append(
+            Step(
+                thought=self._thought.strip(),
+                action=action,
+                observation=observation,
+                outcome=outcome,
+                draft=self._draft,
+                policy_tokens=self._tokens,
+                llm_seconds=self._seconds,
+                sandbox_seconds=sandbox_seconds,
+            )
+        )
+        self._thought, self._draft, self._tokens, self._seconds = "", None, 0, 0.0
+
+
+def tell(story: Story, program: Loop[Ending]) -> Loop[Story]:
+    """Run a program to its end, whatever that is: trouble becomes the story's typed ending."""
+    try:
+        story.ending = yield from program
+    except EngineRefused as error:
+        story.ending, story.error = Ending.REFUSED, str(error)
+    except EngineUnavailable as error:
+        story.ending, story.error = Ending.ENGINE_ERROR, str(error)
+    except SandboxFault as error:
+        story.ending, story.error = Ending.SANDBOX_ERROR, str(error)
+    except TimeLimitReached as error:
+        story.ending, story.error = Ending.TIME_LIMIT, str(error)
+    except OffFormat as error:
+        story.ending, story.error = Ending.OFF_FORMAT, str(error)
+    story.finish()
+    return story
