@@ -1,0 +1,99 @@
+"""Answering a program by hand: a character-level renderer and completions made from text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from storage.records import Ending, Outcome
+from tirgen.engine.protocol import Completion, Finish, Message, Sampling
+from tirgen.sandbox.contract import Execution, Limits
+from tirgen.tir.core import Execute, Generate, Loop, Result, Role, Voice
+from tirgen.tir.programs import Bounds
+from tirgen.tir.refine import ToolPolicy
+from tirgen.tir.story import Story, Transcript, tell
+
+END = 0
+"""The end-of-turn token; every other token is a character's code point."""
+
+
+class CharacterRenderer:
+    """One token a character."""
+
+    def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        return self.encode("".join(f"<{m.role}>{m.content}" for m in messages) + "<assistant>")
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(map(ord, text))
+
+    def decode(self, token_ids: tuple[int, ...]) -> str:
+        return "".join(chr(token) for token in token_ids if token != END)
+
+
+def said(text: str, *, stop: str | None = None, ended: bool = False) -> Completion:
+    """What an engine returns when it has sampled `text`."""
+    ids = (*map(ord, text), *((END,) if ended else ()))
+    return Completion(
+        text=text,
+        token_ids=ids,
+        logprobs=tuple(-0.5 for _ in ids),
+        finish=Finish.STOP if stop or ended else Finish.LENGTH,
+        stop_reason=stop,
+        prompt_tokens=10,
+        completion_tokens=len(ids),
+        seconds=0.1,
+    )
+
+
+def ran(stdout: str, outcome: Outcome = Outcome.OK, stderr: str = "") -> Execution:
+    return Execution(
+        outcome=outcome,
+        stdout=stdout,
+        stderr=stderr,
+        exit_code=0 if outcome is Outcome.OK else 1,
+        wall_ms=5.0,
+        cpu_ms=4.0,
+        peak_memory_mb=20.0,
+        truncated=False,
+    )
+
+
+def voice(role: Role, max_tokens: int = 1000) -> Voice:
+    return Voice(role, CharacterRenderer(), Sampling(max_tokens=max_tokens), seed=7)
+
+
+def story(question: str = "Q") -> Story:
+    return Story(Transcript((Message("user", question),), CharacterRenderer()))
+
+
+def bounds(**changes: object) -> Bounds:
+    values = {
+        "step_tokens": 200,
+        "step_delimiter": "\n\n",
+        "steps": 8,
+        "tokens": 2000,
+        "tool_rounds": 8,
+        "tool_rounds_per_step": 3,
+    }
+    return Bounds(**{**values, **changes})  # type: ignore[arg-type]
+
+
+TOOLS = ToolPolicy(limits=Limits(), observation_characters=1024, stop_at_failure=True)
+
+
+def answer(
+    of: Story,
+    program: Loop[Ending],
+    answers: Iterable[Result | Exception],
+    see: Callable[[Generate | Execute], None] = lambda request: None,
+) -> Story:
+    """Drive a program with prepared answers; fails when it asks for more or for fewer."""
+    loop = tell(of, program)
+    try:
+        request = next(loop)
+        for result in answers:
+            see(request)
+            request = loop.throw(result) if isinstance(result, Exception) else loop.send(result)
+    except StopIteration as stop:
+        told: Story = stop.value
+        return told
+    raise AssertionError(f"the program asks for more: {request}")
