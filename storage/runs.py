@@ -1,0 +1,89 @@
+"""A run: the committed rows of one configuration, from its first batch to its publication.
+
+A run's folder is named by the hash of its configuration, so the same command finds the same run
+again and continues it. Rows of a run that several processes work on may overlap; a trajectory's id
+is deterministic, and the first one committed counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from storage import files
+from storage.commits import Commits
+from storage.parquet import read_columns, read_trajectories, write_batch
+from storage.records import Trajectory
+from storage.versions import DatasetVersion, publish, versions
+
+CONFIG = "config.json"
+
+
+class Run:
+    """The rows of one configuration below `DATASET/runs/<config hash>/`."""
+
+    def __init__(self, dataset: Path, config: dict[str, Any], config_hash: str) -> None:
+        self.folder = dataset / "runs" / config_hash
+        self.run_id = f"{dataset.name}-{config_hash[:12]}"
+        self._dataset = dataset
+        self._config = config
+        self._config_hash = config_hash
+        self._commits = Commits(self.folder)
+        if not (self.folder / CONFIG).exists():
+            text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+            files.write_atomic(self.folder / CONFIG, text.encode())
+
+    def append(self, trajectories: Sequence[Trajectory]) -> None:
+        """Commit a batch: when this returns, no crash loses it; before, no reader sees it.
+
+        Appending the same batch again, after a crash say, changes nothing.
+        """
+        if not trajectories:
+            return
+        ids = "\n".join(trajectory.trajectory_id for trajectory in trajectories)
+        name = hashlib.sha256(ids.encode()).hexdigest()[:24] + ".parquet"
+        write = partial(write_batch, trajectories=trajectories)
+        self._commits.commit(name, len(trajectories), write)
+
+    def keys(self) -> set[tuple[str, str, int]]:
+        """The `Trajectory.key` of every committed row: what need not be produced again."""
+        keys: set[tuple[str, str, int]] = set()
+        for file in self._commits.committed():
+            table = read_columns(file, ["problem_id", "program", "attempt"])
+            keys.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return keys
+
+    def read(self) -> Iterator[Trajectory]:
+        """Every committed trajectory once, in the order of the commits."""
+        seen: set[str] = set()
+        for file in self._commits.committed():
+            for trajectory in read_trajectories(file):
+                if trajectory.trajectory_id not in seen:
+                    seen.add(trajectory.trajectory_id)
+                    yield trajectory
+
+    @property
+    def published(self) -> DatasetVersion | None:
+        """The newest version made from this very configuration, if there is one."""
+        made_here = (
+            version
+            for version in reversed(versions(self._dataset))
+            if version.manifest["config_hash"] == self._config_hash
+        )
+        return next(made_here, None)
+
+    def publish(
+        self, trajectories: Iterable[Trajectory], summary: dict[str, Any]
+    ) -> DatasetVersion:
+        """Publish `trajectories` as the dataset's next version; `summary` must fit into JSON."""
+        described = {
+            "run_id": self.run_id,
+            "config_hash": self._config_hash,
+            "config": self._config,
+            "summary": summary,
+        }
+        return publish(self._dataset, trajectories, described)
