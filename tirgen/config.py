@@ -81,7 +81,7 @@ class ProblemSettings(Settings):
     """Where the problems come from."""
 
     path: str = "pocket:test"
-    """JSONL, JSON, CSV or Parquet file, a Hugging Face datasets folder, or ``pocket:train|test``."""
+    """A JSONL, JSON, CSV or Parquet file, a Hugging Face datasets folder, or ``pocket:test``."""
     limit: int | None = Field(None, ge=1)
     """Only the first so many."""
     split: str | None = None

@@ -1,0 +1,72 @@
+"""Commits finished trajectories in small groups while the run goes on.
+
+A caller's `add` returns once its row is durable, so whatever follows from a row (the next
+attempt, a progress figure) can rely on it. Rows that finish together share one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from storage.records import Trajectory
+
+
+class Committer:
+    """Groups rows into commits; use as an async context manager, which ends with the last one."""
+
+    def __init__(self, append: Callable[[Sequence[Trajectory]], None], seconds: float = 0.25):
+        self._append = append
+        self._seconds = seconds
+        self._waiting: list[tuple[Trajectory, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    async def __aenter__(self) -> Committer:
+        self._task = asyncio.create_task(self._work(), name="committer")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    async def add(self, trajectory: Trajectory) -> None:
+        """Return when the row is committed.
+
+        Raises what the store raised (`OSError` for a full disk) for every row of the commit.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((trajectory, done))
+        self._wake.set()
+        await done
+
+    async def _work(self) -> None:
+        while not self._closing or self._waiting:
+            await self._wake.wait()
+            if not self._closing:
+                await asyncio.sleep(self._seconds)
+            self._wake.clear()
+            group, self._waiting = self._waiting, []
+            if group:
+                await self._commit(group)
+            if self._closing:
+                self._wake.set()
+
+    async def _commit(self, group: list[tuple[Trajectory, asyncio.Future[None]]]) -> None:
+        try:
+            await asyncio.to_thread(self._append, [trajectory for trajectory, _ in group])
+        except OSError as error:
+            for _, done in group:
+                if not done.cancelled():
+                    done.set_exception(error)
+        else:
+            for _, done in group:
+                if not done.cancelled():
+                    done.set_result(None)

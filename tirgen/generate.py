@@ -1,0 +1,212 @@
+"""One function runs a generation: problems in, a verified and filtered dataset version out.
+
+`generate` is what the command line and the Prefect flow both call. It can be stopped anywhere,
+by `kill -9` too, and called again: what was committed is never asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+
+from storage.records import Ending, Problem, Program, Trajectory
+from storage.runs import Run
+from storage.store import Store
+from storage.versions import DatasetVersion
+from tirgen.committer import Committer
+from tirgen.config import GenerateConfig
+from tirgen.engine.config import open_engines
+from tirgen.engine.errors import EngineUnavailable
+from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.ledger import Ledger, newest_by_key
+from tirgen.maker import Identity, TrajectoryMaker
+from tirgen.problems.load import BadRow, load_problems
+from tirgen.sandbox.local import LocalSandbox
+from tirgen.tir.core import Role
+from tirgen.verification import Verifier
+
+OUTAGE_ROWS = 20
+"""After so many engine failures in a row the engine is down, and going on would waste attempts."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Live counts of a run; `watch` is called after each change."""
+
+    problems: int
+    reused_rows: int = 0
+    settled: int = 0
+    """Problems that need nothing more."""
+    accepted: int = 0
+    trajectories: int = 0
+    """Made by this call, baselines included."""
+    correct: int = 0
+    failed_executions: int = 0
+    infrastructure: int = 0
+    tokens: int = 0
+    """Completion tokens of actor and critic in this call."""
+    started: float = field(default_factory=time.monotonic)
+
+    def count(self, trajectory: Trajectory) -> None:
+        self.trajectories += 1
+        self.correct += trajectory.correct and trajectory.program is Program.TIRGEN
+        self.accepted += trajectory.kept and trajectory.program is Program.TIRGEN
+        self.infrastructure += trajectory.ending.is_infrastructure
+        self.failed_executions += sum(
+            step.outcome is not None and step.outcome.is_code_failure for step in trajectory.steps
+        )
+        cost = trajectory.cost
+        self.tokens += cost.actor_completion_tokens + cost.critic_completion_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a generation did."""
+
+    version: DatasetVersion
+    reused_version: bool
+    """Nothing was missing: the version had been published before."""
+    progress: Progress
+    skipped: tuple[BadRow, ...]
+    yields: list[YieldRow]
+    seconds: float
+
+
+Watch = Callable[[Progress], None]
+
+
+async def generate(
+    config: GenerateConfig, store: Store, watch: Watch = lambda progress: None
+) -> Report:
+    """Run TIRGen over the configured problems and publish the result as a dataset version.
+
+    Raises `ProblemsError` and `EngineMisconfigured` before anything is written,
+    `SandboxUnavailable` when no isolation good enough can be had, and `EngineUnavailable` when
+    the engine goes down for good; then everything finished stays committed, and the same call
+    continues from there.
+    """
+    started = time.monotonic()
+    found = load_problems(**config.problems.model_dump())
+    run = store.find_run(config.dataset, config.hash)
+    ledger = Ledger(attempts=config.attempts, baselines=config.cot_samples)
+    ledger.load(run.read() if run else ())
+    todo = [p for p in found.problems if not ledger.is_settled(p.problem_id)]
+    progress = Progress(problems=len(found.problems), reused_rows=ledger.rows)
+    progress.settled = progress.problems - len(todo)
+    watch(progress)
+    version = run.published if run and not todo else None
+    if todo or run is None:
+        run = await _make(config, store, _Shop(ledger, progress, watch), todo)
+    reused = version is not None
+    if version is None:
+        version = _publish(run, config)
+    return Report(
+        version=version,
+        reused_version=reused,
+        progress=progress,
+        skipped=found.skipped,
+        yields=yield_table(version.read()),
+        seconds=time.monotonic() - started,
+    )
+
+
+@dataclass(slots=True)
+class _Shop:
+    """Works problems off, each until it is settled, and keeps the counts."""
+
+    ledger: Ledger
+    progress: Progress
+    watch: Watch
+    engine_failures: int = 0
+    """Engine failures since the last row that had none."""
+
+    async def work(
+        self, maker: TrajectoryMaker, committer: Committer, todo: Sequence[Problem], live: int
+    ) -> None:
+        queue = iter(todo)
+
+        async def worker() -> None:
+            for problem in queue:
+                await self._settle(maker, committer, problem)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(live, len(todo))):
+                    group.create_task(worker())
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+
+    async def _settle(self, maker: TrajectoryMaker, committer: Committer, problem: Problem) -> None:
+        name = problem.problem_id
+        while (attempt := self.ledger.next_attempt(name)) is not None:
+            await self._attempt(maker, committer, problem, Program.TIRGEN, attempt)
+        await asyncio.gather(
+            *(
+                self._attempt(maker, committer, problem, Program.COT, number)
+                for number in self.ledger.missing_baselines(name)
+            )
+        )
+        self.progress.settled += 1
+        self.watch(self.progress)
+
+    async def _attempt(
+        self,
+        maker: TrajectoryMaker,
+        committer: Committer,
+        problem: Problem,
+        program: Program,
+        attempt: int,
+    ) -> None:
+        trajectory = await maker.make(problem, program, attempt)
+        await committer.add(trajectory)
+        self.ledger.record(trajectory)
+        self.progress.count(trajectory)
+        self.watch(self.progress)
+        self._look_for_outage(trajectory)
+
+    def _look_for_outage(self, trajectory: Trajectory) -> None:
+        if trajectory.ending is not Ending.ENGINE_ERROR:
+            self.engine_failures = 0
+            return
+        self.engine_failures += 1
+        if self.engine_failures >= OUTAGE_ROWS:
+            raise EngineUnavailable(
+                f"the engine failed {OUTAGE_ROWS} trajectories in a row ({trajectory.error}); what "
+                "was finished is committed: bring it back and run the same command to continue"
+            )
+
+
+async def _make(config: GenerateConfig, store: Store, shop: _Shop, todo: Sequence[Problem]) -> Run:
+    """Open engines, sandbox and verifier, and only then the run: a bad start writes nothing."""
+    async with AsyncExitStack() as stack:
+        engines = await stack.enter_async_context(open_engines(config.actor, config.critic))
+        sandbox = await stack.enter_async_context(LocalSandbox())
+        verifier = await stack.enter_async_context(Verifier())
+        run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
+        committer = await stack.enter_async_context(Committer(run.append))
+        roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
+        identity = Identity(run.run_id, config.hash, version("tirgen"), engines[0].server)
+        maker = TrajectoryMaker(config, identity, roles, sandbox, verifier)
+        await shop.work(maker, committer, todo, config.live_trajectories)
+    return run
+
+
+def _publish(run: Run, config: GenerateConfig) -> DatasetVersion:
+    rows = curate(newest_by_key(run.read()), config.filters, config.seed)
+    table = yield_table(rows)
+    summary = {
+        "problems": len({row.problem.problem_id for row in rows}),
+        "trajectories": len(rows),
+        "yield": [asdict(row) for row in table],
+    }
+    return run.publish(rows, summary)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure of the group; the others were cancelled because of it."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
