@@ -4,6 +4,7 @@ EngineError
  ├── EngineMisconfigured   no request can succeed: wrong address, model name or key
  ├── EngineUnavailable     out of reach through every retry: infrastructure, never the policy
  └── EngineRefused         this very request was rejected (4xx): a row of its own, not a crash
+      └── ContextOverflow  prompt and max_tokens together exceed the model's context
 """
 
 
@@ -21,3 +22,7 @@ class EngineUnavailable(EngineError):
 
 class EngineRefused(EngineError):
     """The engine refused this request; asking again would be refused again."""
+
+
+class ContextOverflow(EngineRefused):
+    """The request does not fit the model's context window; a shorter one would."""

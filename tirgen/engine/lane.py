@@ -1,0 +1,69 @@
+"""The road to one engine: so many calls at once, each tried until it is answered or given up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tirgen.engine.errors import EngineUnavailable
+from tirgen.engine.retry import RetryPolicy, Transient
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one engine was asked for so far. Tokens are those of answered calls."""
+
+    calls: int = 0
+    """Calls begun, each counted once however often it was tried."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    """Summed over calls: tries and the waits between them, not the wait for a free slot."""
+
+
+class Lane:
+    """Bounds and accounts the calls to one engine."""
+
+    def __init__(self, concurrency: int, policy: RetryPolicy) -> None:
+        self.usage = Usage()
+        self._policy = policy
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> tuple[T, float]:
+        """Await `attempt()` until it does not raise `Transient`; its result and the seconds taken.
+
+        The slot is kept while waiting to try again: a server that asks for patience gets less at
+        once. Raises `EngineUnavailable` when tries or time run out.
+        """
+        async with self._slots:
+            self.usage.calls += 1
+            started = time.monotonic()
+            try:
+                result = await self._tried(attempt, started)
+            finally:
+                seconds = time.monotonic() - started
+                self.usage.seconds += seconds
+        return result, seconds
+
+    async def _tried(self, attempt: Callable[[], Awaitable[T]], started: float) -> T:
+        tries = 0
+        while True:
+            try:
+                return await attempt()
+            except Transient as failure:
+                tries += 1
+                waited = time.monotonic() - started
+                delay = self._policy.delay(tries, failure.retry_after)
+                if tries >= self._policy.max_tries or waited + delay > self._policy.total_seconds:
+                    raise EngineUnavailable(
+                        f"Gave up after {tries} tries and {waited:.0f} s: {failure} Check that the "
+                        "engine is up and not overloaded, then run the same command again."
+                    ) from failure
+            self.usage.retries += 1
+            await asyncio.sleep(delay)

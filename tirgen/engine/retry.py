@@ -1,0 +1,78 @@
+"""Which failures are tried again, after how long, and what the others become."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from tirgen.engine.errors import (
+    ContextOverflow,
+    EngineError,
+    EngineMisconfigured,
+    EngineRefused,
+)
+
+
+class Transient(Exception):
+    """One try failed in a way that another may not."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        """Seconds the server asked to be left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Exponential back-off with jitter, bounded in tries and in time."""
+
+    max_tries: int = 10
+    total_seconds: float = 1800.0
+    first_delay: float = 0.5
+    longest_delay: float = 30.0
+
+    def delay(self, tries: int, retry_after: float | None) -> float:
+        """Seconds to wait after `tries` failures: half fixed, half random, or as long as asked."""
+        backoff = min(self.longest_delay, self.first_delay * 2.0 ** (tries - 1))
+        return max(backoff * random.uniform(0.5, 1.0), retry_after or 0.0)
+
+
+def failure(status: int, message: str, retry_after: str | None = None) -> Transient | EngineError:
+    """What an HTTP status other than 200 means, with the server's own words."""
+    said = f"HTTP {status}: {message or 'no message'}"
+    if status == 429 or status >= 500:
+        return Transient(f"The server answered {said}.", _seconds(retry_after))
+    if status in (401, 403):
+        return EngineMisconfigured(
+            f"The server refused the key ({said}); name the environment variable that holds a "
+            "valid one in `api_key_env`."
+        )
+    if status == 404 or status < 400:
+        return EngineMisconfigured(
+            f"The server does not offer this address or model ({said}); check `base_url` (it ends "
+            "in /v1 for most servers) and `model`."
+        )
+    kind = ContextOverflow if _is_overflow(message) else EngineRefused
+    return kind(f"The server refused the request ({said}).")
+
+
+def _is_overflow(message: str) -> bool:
+    """Servers have no common code for it; all of them speak of the context."""
+    words = message.lower()
+    return "context" in words and any(w in words for w in ("length", "maximum", "longer", "exceed"))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """A `Retry-After` header, which is seconds or an HTTP date."""
+    if retry_after is None:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return None

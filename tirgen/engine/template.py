@@ -1,0 +1,89 @@
+"""A model's chat template, rendered on the client the way Hugging Face renders it.
+
+Templates are third-party content, so they run in jinja's sandbox. The sandbox stops a template
+from reaching Python's objects; it does not bound the time or memory a hostile template can burn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tirgen.engine.errors import EngineMisconfigured, EngineRefused
+
+
+class ChatTemplate:
+    """One compiled template with the variables it may always use (`bos_token` and the like)."""
+
+    def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
+        """Raises `EngineMisconfigured` when the template is not valid jinja."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise EngineMisconfigured(
+                f"The model's chat template does not compile ({error}); correct "
+                "chat_template.jinja beside the tokenizer."
+            ) from error
+        self._variables = dict(variables)
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The conversation as text up to the opening of the assistant's turn.
+
+        Raises `EngineRefused` when the template rejects this conversation.
+        """
+        try:
+            return self._template.render(
+                messages=messages, add_generation_prompt=True, **self._variables
+            )
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise EngineRefused(
+                f"The model's chat template cannot render this conversation: {error}"
+            ) from error
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks the assistant's words for training; rendering passes through."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja's own interface
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Hugging Face's filter: jinja's own would escape HTML characters."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _strftime_now(pattern: str) -> str:
+    return datetime.now().strftime(pattern)

@@ -1,0 +1,82 @@
+"""The engine that speaks token ids: vLLM, the pocket, and whatever keeps vLLM's field names."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
+from tirgen.engine.errors import ContextOverflow
+from tirgen.engine.http import JsonClient
+from tirgen.engine.lane import Lane, Usage
+from tirgen.engine.probe import Capabilities, probe
+from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
+
+
+class TokenEngine:
+    """Implements `Engine` over `POST /v1/completions` with prompts as token ids."""
+
+    def __init__(
+        self,
+        client: JsonClient,
+        lane: Lane,
+        model: str,
+        renderer: Renderer,
+        capabilities: Capabilities,
+    ) -> None:
+        self._client = client
+        self._lane = lane
+        self._model = model
+        self._renderer = renderer
+        self.capabilities = capabilities
+
+    @classmethod
+    async def connect(cls, client: JsonClient, lane: Lane, model: str, renderer: Renderer) -> Self:
+        """Probe the server first. Raises `EngineMisconfigured` when it cannot serve."""
+        return cls(client, lane, model, renderer, await probe(client, model, renderer))
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    @property
+    def renderer(self) -> Renderer:
+        return self._renderer
+
+    @property
+    def usage(self) -> Usage:
+        """What this engine was asked for so far, the probe left out."""
+        return self._lane.usage
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """Continue `prompt.token_ids`. Raises as `Engine.complete` says."""
+        self._check_fits(prompt, sampling)
+        body = request_body(
+            self._model, prompt.token_ids, sampling, self.capabilities.neutral_fields
+        )
+
+        async def attempt() -> Sampled:
+            answer = await self._client.post(PATH, body)
+            return read_answer(answer, prompt.token_ids, sampling.max_tokens)
+
+        sampled, seconds = await self._lane.run(attempt)
+        self.usage.prompt_tokens += len(prompt.token_ids)
+        self.usage.completion_tokens += len(sampled.token_ids)
+        return Completion(
+            text=self._renderer.decode(sampled.token_ids),
+            token_ids=sampled.token_ids,
+            logprobs=sampled.logprobs,
+            finish=sampled.finish,
+            stop_reason=sampled.stop_reason,
+            prompt_tokens=len(prompt.token_ids),
+            completion_tokens=len(sampled.token_ids),
+            seconds=seconds,
+        )
+
+    def _check_fits(self, prompt: Prompt, sampling: Sampling) -> None:
+        """Engines differ in what they do at the edge of the context: refuse, cut, or clamp."""
+        longest = self.capabilities.max_model_len
+        if longest is not None and len(prompt.token_ids) + sampling.max_tokens > longest:
+            raise ContextOverflow(
+                f"{len(prompt.token_ids)} prompt tokens and max_tokens {sampling.max_tokens} "
+                f"exceed the context of {self._model} ({longest}); ask for fewer tokens."
+            )
