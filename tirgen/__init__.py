@@ -1,1 +1,19 @@
 """Makes trajectories with any policy: engines, agents, the TIR loop, sandbox, verifier, filters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tirgen.verification import verify
+
+__all__ = ["verify"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the verifier on first use: importing any part of tirgen imports this module."""
+    if name == "verify":
+        from tirgen.verification import verify
+
+        return verify
+    raise AttributeError(f"module 'tirgen' has no attribute {name!r}")

@@ -1,0 +1,110 @@
+"""Where the final answer stands in a response: the last box outside code and tool output.
+
+Whether an answer is right is decided elsewhere; nothing here evaluates or compares anything.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[^\S\n]*$|\Z)", re.DOTALL | re.MULTILINE)
+_INLINE_FENCED = re.compile(r"```.*?```", re.DOTALL)
+_TAGGED = re.compile(
+    r"<(output|code|tool_response|tool_call|tool_result|function_results?|interpreter|result"
+    r"|observation|stdout|stderr|python)\b[^>]*>.*?(?:</\1\s*>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_BETWEEN_BOXES = re.compile(r"[\s$]*(?:,|;|\band\b|\bor\b|\\text\s*\{[^{}]*\}|\\quad|[\s$])*[\s$]*")
+_COMMENT = re.compile(r"(?<!\\)%[^\n]*\n")
+_ANNOUNCED = re.compile(
+    r"(?:^[ \t]*(?:####|A:|(?:final\s+)?answer\s*(?:is)?\s*:)"
+    r"|\b(?:final\s+)?answer\s*(?:is|:)\s*:?)"
+    r"[ \t]*(?:\*\*)?[ \t]*(.+?)[ \t]*(?:\*\*)?[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def extract_answer(response: str, *, require_box: bool = True) -> str | None:
+    r"""The final answer of a response, as written, or None if it gives none.
+
+    The last ``\boxed{}`` or ``\fbox{}`` with balanced braces wins; boxes joined by nothing but
+    "and", "or" or commas are one answer. With ``require_box=False`` an announced answer
+    (``#### 42``, ``A: 42``, ``The answer is 42.``) is taken where there is no box.
+    """
+    text = without_tools(response)
+    boxes = _boxes(text)
+    if boxes:
+        return _last_group(text, boxes)
+    return None if require_box else _announced(text)
+
+
+def without_tools(response: str) -> str:
+    """The response without code blocks and tool output: text the policy is answerable for."""
+    for pattern in (_FENCED, _INLINE_FENCED, _TAGGED):
+        response = pattern.sub("\n", response)
+    return response
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """Every non-empty box as (start, end, content); those inside another box are its content."""
+    found: list[tuple[int, int, str]] = []
+    for match in _BOX.finditer(text):
+        if found and match.start() < found[-1][1]:
+            continue
+        end = _closing(text, match.end())
+        if end is None:
+            continue
+        content = _unwrapped(text[match.end() : end])
+        if content:
+            found.append((match.start(), end, content))
+    return found
+
+
+def _closing(text: str, start: int) -> int | None:
+    r"""Where the argument that begins at `start` ends; None if its braces never balance."""
+    if start >= len(text):
+        return None
+    if text[start] != "{":
+        return start + 1 if text[start].isalnum() else None
+    depth, position = 0, start
+    while position < len(text):
+        char = text[position]
+        if char == "\\":
+            position += 2
+            continue
+        depth += (char == "{") - (char == "}")
+        position += 1
+        if depth == 0:
+            return position
+    return None
+
+
+def _unwrapped(argument: str) -> str:
+    r"""The content of a box argument, without its braces and without boxes inside it."""
+    content = argument[1:-1] if argument.startswith("{") else argument
+    content = _COMMENT.sub("\n", content).strip()
+    while (inner := _BOX.match(content)) and _closing(content, inner.end()) == len(content):
+        content = _unwrapped(content[inner.end() :])
+    return content
+
+
+def _last_group(text: str, boxes: list[tuple[int, int, str]]) -> str:
+    """The last box, with those before it that are joined to it as one list of answers."""
+    start, _, content = boxes[-1]
+    group = [content]
+    for before_start, before_end, before in reversed(boxes[:-1]):
+        between = text[before_end:start]
+        if not re.search(r",|;|\b(?:and|or)\b", between) or not _BETWEEN_BOXES.fullmatch(between):
+            break
+        group.insert(0, before)
+        start = before_start
+    return ", ".join(group)
+
+
+def _announced(text: str) -> str | None:
+    answers = _ANNOUNCED.findall(text)
+    if not answers:
+        return None
+    answer = str(answers[-1]).strip().strip("$").rstrip(".").strip()
+    return answer or None

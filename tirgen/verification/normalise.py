@@ -1,0 +1,130 @@
+r"""One spelling for what is typeset the same: Unicode and LaTeX variants of an answer.
+
+Meaning is never touched here: ``\frac{2}{4}`` stays what it is. Text keeps its ``\text{}`` so that
+the units of ``5\text{ m}`` are told apart from the variable of ``5m``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ", "0123456789+-()nix")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ", "0123456789+-()n")
+_INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060-\u2064\ufeff\u00ad]")
+_SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "⋅": r"\cdot ",
+    "·": r"\cdot ", "∙": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "∞": r"\infty ", "≤": r"\le ",
+    "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ",
+    "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "∅": r"\emptyset ",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
+    "∖": r"\setminus ", "≈": r"\approx ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
+    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ",
+    "δ": r"\delta ", "λ": r"\lambda ", "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ",
+    "ω": r"\omega ", "ε": r"\epsilon ", "∠": r"\angle ", "√": r"\sqrt ", "ρ": r"\rho ",
+    "τ": r"\tau ", "∧": r"\wedge ", "∨": r"\vee ",
+}  # fmt: skip
+_VULGAR = {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x00BC, 0x00BF)}
+_VULGAR |= {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x2150, 0x215F)}
+
+_LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\begin\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
+        (r"\\end\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
+        (r"\\\$|\$(?=\s*\d)", r"\\dollar "),
+        (r"\$|\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", ""),
+        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=\s*(?:[()\[\]|{}.]|\\|$))", ""),
+        (r"\\(?:display|text|script)style(?![a-zA-Z])", ""),
+        (r"(\d)\s*\\[,!;]\s*(?=\d{3}(?!\d))", r"\1,"),
+        (r"(\d)\{,\}(?=\d{3})", r"\1,"),
+        (r"(\d),\\!\s*(?=\d{3})", r"\1,"),
+        (r"\\[,!;:> ]|\\q?quad(?![a-zA-Z])|~|\\hspace\*?\{[^{}]*\}|\\(?:thin|med|thick)space", " "),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(?:leq|leqslant|le)(?![a-zA-Z])", r"\\le "),
+        (r"\\(?:geq|geqslant|ge)(?![a-zA-Z])", r"\\ge "),
+        (r"\\(?:neq|ne)(?![a-zA-Z])", r"\\ne "),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"\\(?:cdot|times|ast)(?![a-zA-Z])", r"\\cdot "),
+        (r"\\(?:varnothing|O|empty)(?![a-zA-Z])", r"\\emptyset "),
+        (r"\\(?:degree|textdegree)(?![a-zA-Z])", r"^\\circ "),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\(?:vert|mid)(?![a-zA-Z])", "|"),
+        (r"\\(?:land|wedge)(?![a-zA-Z])", r"\\text{ and }"),
+        (r"\\(?:lor|vee)(?![a-zA-Z])", r"\\text{ or }"),
+        (r"\\(?:mathrm|mathit|mathbf|mathsf|operatorname|bf|rm)\s*\{\s*([ied])\s*\}", r"\1"),
+        (r"\\(?:mathbf|mathit|bm|boldsymbol)\s*\{([a-zA-Z])\}", r"\1"),
+        (r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|textbf|textit|textrm|textnormal|texttt|mbox"
+         r"|textsf|emph|hbox|bf|rm|operatorname)\*?\s*\{", r"\\text{"),
+        (r"\\text\{\s*(arc(?:sin|cos|tan)|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min)\s*\}",
+         r"\\\1 "),
+        (r"\\(?:textcolor|color)\{[a-zA-Z]*\}", ""),
+        (r"\^\s*\{\s*\\circ\s*\}", r"^\\circ "),
+        (r"\^\s*\\circ", r"\\text{ degrees}"),
+        (r"\\?%|(?:\\text\{\s*|\b)percent\b\s*\}?", "\\%"),
+        (r"\*\*", "^"),
+        (r"(?<![\\a-zA-Z])(sqrt|pi|infty|sin|cos|tan|log|ln|exp)(?![a-zA-Z])", r"\\\1"),
+        (r"(?<![\\a-zA-Z])(?:infinity|oo|inf)(?![a-zA-Z])|\\text\{\s*infinity\s*\}", r"\\infty "),
+        (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\\sqrt\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
+        (r"\\frac\s*(\d|[a-zA-Z])\s*(\d|[a-zA-Z])", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d|[a-zA-Z])\s*\{", r"\\frac{\1}{"),
+        (r"(\\frac\s*\{[^{}]*\})\s*(\d|[a-zA-Z])", r"\1{\2}"),
+        (r"\^\s*\(?(-?\d+)\)?(?![\d.!/*^])", r"^{\1}"),
+        (r"_\s*\(?(\d+)\)?", r"_{\1}"),
+        (r"_\s*\{\s*(?:\\text\{)?\s*([a-zA-Z0-9]+)\s*\}?\s*\}", r"_{\1}"),
+        (r"\s+", " "),
+    )
+)  # fmt: skip
+_EDGES = re.compile(r"^[\s,;:]+|[\s,;:]+$|(?<!\.)\.\s*$")
+
+
+@lru_cache(maxsize=8192)
+def normalise(answer: str) -> str:
+    """The canonical spelling of an answer; equal results are the same answer."""
+    text = _unicode(answer)
+    for pattern, replacement in _LATEX:
+        text = pattern.sub(replacement, text)
+    text = _EDGES.sub("", _without_outer_braces(text.strip()))
+    return text.strip()
+
+
+def plain(text: str) -> str:
+    r"""A normalised answer read as words: ``\text{}`` unwrapped, markup removed."""
+    text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text)
+    return re.sub(r"[\s{}\"]+", " ", text).strip(" .,;:'")
+
+
+def _unicode(text: str) -> str:
+    text = _INVISIBLE.sub("", text)
+    for char, spelled in _VULGAR.items():
+        text = text.replace(char, " " + spelled.replace("⁄", "/"))
+    text = re.sub(
+        "[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+", lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", text
+    )
+    text = re.sub(
+        "[₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ]+", lambda run: "_{" + run[0].translate(_SUBSCRIPTS) + "}", text
+    )
+    text = unicodedata.normalize("NFKC", text)
+    for char, spelled in _SYMBOLS.items():
+        text = text.replace(char, spelled)
+    return text
+
+
+def _without_outer_braces(text: str) -> str:
+    while text.startswith("{") and text.endswith("}") and _closes_at_end(text):
+        text = text[1:-1].strip()
+    return text
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for position, char in enumerate(text):
+        if char in "{}" and text[position - 1 : position] != "\\":
+            depth += 1 if char == "{" else -1
+        if depth == 0:
+            return position == len(text) - 1
+    return False

@@ -1,0 +1,121 @@
+"""Worker processes as their client sees them: started on demand, asked one comparison at a time.
+
+Thread-safe and fork-safe. How a worker limits what it runs is in `worker`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from storage.records import Verdict
+
+_GRACE_SECONDS = 30.0
+"""Start-up of the libraries on a busy machine, before a silent worker is given up."""
+_ROOT = Path(__file__).parents[2]
+
+
+class VerifierUnavailable(RuntimeError):
+    """No worker process could be started or kept: infrastructure, never the policy's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """What one comparison may use."""
+
+    cpu_seconds: float = 5.0
+    """Rounded up to whole seconds by the kernel."""
+    wall_seconds: float = 20.0
+    """More than its CPU time, so that a busy machine never makes an answer wrong."""
+    memory_mb: float = 1024
+    """Above what the libraries themselves take."""
+
+
+class _Lost(Exception):
+    """The worker process ended or fell silent."""
+
+
+class _Worker:
+    def __init__(self, limits: WorkerLimits) -> None:
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+        arguments = [str(limit) for limit in astuple(limits)]
+        self._silence = limits.wall_seconds + _GRACE_SECONDS
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "tirgen.verification.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"},
+            start_new_session=True,
+        )
+
+    def ask(self, request: bytes) -> Verdict:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(request)
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise _Lost from error
+        ready, _, _ = select.select([self._process.stdout], [], [], self._silence)
+        reply = self._process.stdout.readline() if ready else b""
+        if not reply.endswith(b"\n"):
+            raise _Lost
+        return Verdict(**json.loads(reply))
+
+    def end(self) -> None:
+        """Kill the worker; its child dies with it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+class WorkerPool:
+    """At most `workers` processes; `compare` waits for a free one."""
+
+    def __init__(self, workers: int | None = None, limits: WorkerLimits | None = None) -> None:
+        self.size = workers or len(os.sched_getaffinity(0))
+        self.limits = limits or WorkerLimits()
+        self._idle: list[_Worker] = []
+        self._lock = threading.Lock()
+        self._slots = threading.Semaphore(self.size)
+
+    def compare(self, gold: str, answer: str) -> Verdict:
+        """Decide one pair of extracted answers. Raises VerifierUnavailable."""
+        line = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
+        with self._slots:
+            for _ in range(2):
+                worker = self._take()
+                try:
+                    verdict = worker.ask(line)
+                except _Lost:
+                    worker.end()
+                    continue
+                except BaseException:
+                    worker.end()
+                    raise
+                self._give(worker)
+                return verdict
+        raise VerifierUnavailable(
+            "verification workers end as soon as they start; see the message above, "
+            "and check the installation with: tirgen doctor"
+        )
+
+    def close(self) -> None:
+        """End every idle worker; a later comparison starts new ones."""
+        with self._lock:
+            workers, self._idle = self._idle, []
+        for worker in workers:
+            worker.end()
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            return self._idle.pop() if self._idle else _Worker(self.limits)
+
+    def _give(self, worker: _Worker) -> None:
+        with self._lock:
+            self._idle.append(worker)
