@@ -80,6 +80,17 @@ def closed_code(text: str) -> str | None:
     return None if text[blocks[-1].end :].strip() else blocks[-1].body
 
 
+def action_start(text: str) -> int:
+    """Where the last program of `text` opens its fence: the thought ends there.
+
+    Raises ValueError where the text has no program.
+    """
+    starts = [block.start for block in _blocks(text) if block.is_code]
+    if not starts:
+        raise ValueError("the text has no program")
+    return starts[-1]
+
+
 def invents_output(text: str) -> bool:
     """A model played the executor: some output in `text` follows no program.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from storage.records import Ending, Outcome, Step, TokenStream
+from storage.records import Attempt, Ending, Outcome, Step, TokenStream
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Completion, Message, Prompt, Renderer
 from tirgen.tir.core import Loop, OffFormat, SandboxFault, TimeLimitReached
@@ -49,6 +49,31 @@ class Transcript:
         """Close the turn with the very token the model closed its own with."""
         if completion.token_ids:
             self._extend(completion.token_ids[-1:], True, None)
+
+    def length(self) -> int:
+        """Tokens so far, the prompt included: where the next one goes."""
+        return len(self._ids)
+
+    def anchor(self, start: int, thought_length: int, suffix_tokens: int) -> int:
+        """Where to cut so that the last `suffix_tokens` tokens of a thought are said anew.
+
+        The step began at token `start`; its first `thought_length` characters are its thought.
+        Never before `start`: the observation before the step is not crossed, and
+        `|r_suf| = min(L_suf, |r|)` (spec §5.2, A7).
+        """
+        if self._renderer is None:
+            raise ValueError("a thought can be split only where the engine speaks token ids")
+        step = self._ids[start:]
+        size = len(step)
+        while size and len(self._renderer.decode(tuple(step[:size]))) > thought_length:
+            size -= 1
+        return start + max(0, size - suffix_tokens)
+
+    def cut(self, length: int, start: int, text: str) -> None:
+        """Forget every token from `length` on, in a step that began at `start` after `text`."""
+        assert self._renderer is not None
+        self.text = text + self._renderer.decode(tuple(self._ids[start:length]))
+        del self._ids[length:], self._mask[length:], self._logprobs[length:]
 
     def stream(self) -> TokenStream:
         return TokenStream(
@@ -99,14 +124,21 @@ class Story:
         if draft is not None:
             self._draft = (self._draft or "") + draft
 
-    def act(self, action: str, observation: str, outcome: Outcome, sandbox_seconds: float) -> None:
+    def act(
+        self,
+        action: str,
+        observation: str,
+        outcome: Outcome,
+        sandbox_seconds: float,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
         """Close the running thought with an action and what came of it."""
-        self._close(action, observation, outcome, sandbox_seconds)
+        self._close(action, observation, outcome, sandbox_seconds, attempts)
 
     def finish(self) -> None:
         """Close the last thought, which has no action."""
         if self._thought.strip():
-            self._close(None, None, None, 0.0)
+            self._close(None, None, None, 0.0, ())
 
     def _close(
         self,
@@ -114,6 +146,7 @@ class Story:
         observation: str | None,
         outcome: Outcome | None,
         sandbox_seconds: float,
+        attempts: tuple[Attempt, ...],
     ) -> None:
         self.steps.append(
             Step(
@@ -122,6 +155,7 @@ class Story:
                 observation=observation,
                 outcome=outcome,
                 draft=self._draft,
+                attempts=attempts,
                 policy_tokens=self._tokens,
                 llm_seconds=self._seconds,
                 sandbox_seconds=sandbox_seconds,

@@ -1,0 +1,113 @@
+from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
+
+from storage.records import Ending, Outcome
+from tirgen.tir.core import Generate, Role
+from tirgen.tir.refine import ToolPolicy
+from tirgen.tir.rollout import Correction, rollout
+
+GO_ON = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)
+THOUGHT = "First we set up. Then we multiply.\n"
+GOOD = "```python\nprint(12 * 34)\n```\n"
+BAD = "```python\nprint(twelve * 34)\n```\n"
+LAST = "So \\boxed{408}."
+ERROR = ran("", Outcome.ERROR, "NameError: name 'twelve' is not defined")
+
+
+def run(answers, correction=None, tools=GO_ON, see=lambda request: None, **changes):
+    of = story()
+    program = rollout(of, voice(Role.ACTOR), bounds(**changes), tools, correction)
+    return answer(of, program, answers, see)
+
+
+def failing(times: int):
+    tries = []
+    for number in range(times):
+        tries += [said(f"try {number}\n{BAD}", stop="\n```\n"), ERROR]
+    return [said(THOUGHT + BAD, stop="\n```\n"), ERROR, *tries[2:]] if times else []
+
+
+def test_a_rollout_runs_its_own_programs():
+    told = run([said(THOUGHT + GOOD, stop="\n```\n"), ran("408\n"), said(LAST, ended=True)])
+    assert told.ending is Ending.FINISHED
+    assert [step.action for step in told.steps] == ["print(12 * 34)", None]
+    stream = told.transcript.stream()
+    masked = [t for t, m in zip(stream.token_ids, stream.loss_mask, strict=True) if not m]
+    injected = masked[stream.prompt_length :]
+    assert CharacterRenderer().decode(tuple(injected)) == "```output\n408\n```\n"
+
+
+def test_training_stops_at_the_first_failed_execution():
+    told = run([said(THOUGHT + BAD, stop="\n```\n"), ERROR], tools=TOOLS)
+    assert told.ending is Ending.EXECUTION_FAILED
+
+
+def test_k_failures_then_success_say_k_plus_one_suffixes_from_one_anchored_prefix():
+    """Spec §10, check 8: the anchor is set once and the prompt before it stays whole."""
+    for failures in (1, 2, 4):
+        seen = []
+        told = run(
+            [
+                *failing(failures),
+                said(f"again\n{GOOD}", stop="\n```\n"),
+                ran("408\n"),
+                said(LAST, ended=True),
+            ],
+            Correction(suffix_tokens=10),
+            see=seen.append,
+        )
+        prompts = [r.prompt for r in seen if isinstance(r, Generate)]
+        assert len(prompts) == 1 + failures + 1
+        retries = {prompt.token_ids for prompt in prompts[1:-1]}
+        assert len(retries) == 1
+        (anchored,) = retries
+        text = CharacterRenderer().decode(anchored)
+        assert text == "<user>Q<assistant>" + THOUGHT[:-10]
+        assert len(told.steps[0].attempts) == failures
+        assert told.steps[0].outcome is Outcome.OK
+        assert told.steps[0].thought == (THOUGHT[:-10] + "again\n").strip()
+        assert told.steps[0].action == "print(12 * 34)"
+        assert "twelve" not in told.transcript.text
+
+
+def test_after_n_corr_failures_the_last_one_stands_and_the_policy_goes_on():
+    told = run([*failing(5), said(LAST, ended=True)], Correction(suffix_tokens=10))
+    assert told.ending is Ending.FINISHED
+    assert len(told.steps[0].attempts) == 4
+    assert told.steps[0].outcome is Outcome.ERROR
+    assert "NameError" in told.transcript.text
+
+
+def test_the_anchor_never_crosses_the_observation_before_the_step():
+    told = run(
+        [
+            said(THOUGHT + GOOD, stop="\n```\n"),
+            ran("408\n"),
+            said("short\n" + BAD, stop="\n```\n"),
+            ERROR,
+            said("anew\n" + GOOD, stop="\n```\n"),
+            ran("408\n"),
+            said(LAST, ended=True),
+        ],
+        Correction(suffix_tokens=500),
+    )
+    assert told.transcript.text.startswith(THOUGHT + GOOD + "```output\n408\n```\nanew\n")
+
+
+def test_retries_count_their_tokens_but_spend_no_tool_round():
+    told = run(
+        [*failing(2), said(f"again\n{GOOD}", stop="\n```\n"), ran("408\n"), said(LAST, ended=True)],
+        Correction(suffix_tokens=10),
+        tool_rounds=2,
+    )
+    assert told.calls == 1
+    assert told.transcript.reply_tokens > len(told.transcript.text)
+
+
+def test_after_the_tool_budget_no_stop_string_is_set():
+    seen = []
+    run(
+        [said(THOUGHT + GOOD, stop="\n```\n"), ran("408\n"), said(LAST, ended=True)],
+        see=seen.append,
+        tool_rounds=1,
+    )
+    assert [r.sampling.stop for r in seen if isinstance(r, Generate)][-1] == ()
