@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storage.records import Attempt, Ending, Outcome
+from storage.records import Attempt, Ending
 from tirgen.sandbox.contract import Execution
 from tirgen.tir.core import Loop, OffFormat, Voice, run_code
 from tirgen.tir.markup import CODE_STOP, action_start, closed_code, invents_output, render_output
