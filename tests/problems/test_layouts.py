@@ -103,9 +103,7 @@ def dapo_row(question: str, answer: object, index: object = "9a9b6eb4") -> dict[
 
 
 def test_dapo_loses_its_instruction(tmp_path: Path) -> None:
-    path = write_parquet(
-        tmp_path / "dapo-math-17k.parquet", [dapo_row("In $ABC$,\nfind $x$.", "34")]
-    )
+    row = dapo_row("In $ABC$,\nfind $x$.", "34")
     problem, layout = only(write_parquet(tmp_path / "dapo-math-17k.parquet", [row]))
     assert problem.question == "In $ABC$,\nfind $x$."
     assert (problem.answer, problem.source, layout) == ("34", "math_dapo", "verl")
