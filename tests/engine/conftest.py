@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ CHATML = (
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-QUICK = RetryPolicy(max_tries=4, total_seconds=5, first_delay=0.01)
+QUICK = RetryPolicy(max_tries=4, try_seconds=0.5, total_seconds=5, first_delay=0.01)
 
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -56,6 +57,7 @@ def renderer(model_dir: Path) -> HfRenderer:
     return HfRenderer.load(model_dir)
 
 
+CHAT = {"id": "c", "object": "chat.completion", "created": 0, "model": "tiny"}
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
@@ -71,7 +73,11 @@ class Peer:
         """Called with every choice before it is sent, to spoil it."""
         self.known_fields: set[str] | None = None
         """None ignores unknown fields, as vLLM does."""
+        self.refused_fields: set[str] = set()
+        """By the chat endpoint."""
+        self.pieces_sent = 0
         self.honours_stop = True
+        self.ignores_seed = False
         self.key: str | None = None
         self.in_flight = self.most_in_flight = 0
         self.delay = 0.0
@@ -82,6 +88,7 @@ class Peer:
         app.router.add_get("/v1/models", self.models)
         app.router.add_get("/version", self.version)
         app.router.add_post("/v1/completions", self.completions)
+        app.router.add_post("/v1/chat/completions", self.chat)
         return app
 
     async def version(self, request: web.Request) -> web.Response:
@@ -115,6 +122,50 @@ class Peer:
         self.alter(choice)
         return web.json_response({"object": "text_completion", "choices": [choice]})
 
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """A hosted endpoint: stop strings are cut off and never named."""
+        body = await request.json()
+        self.requests.append(body)
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": {"message": "bad key"}}, status=401)
+        if body["model"] != "tiny":
+            return web.json_response({"error": {"message": "no such model"}}, status=404)
+        if self.faults:
+            return await self.faults.popleft()(request)
+        if refused := set(body) & self.refused_fields:
+            return web.json_response({"error": {"message": f"unknown {refused}"}}, status=400)
+        limit = body.get("max_tokens", body.get("max_completion_tokens"))
+        words = " ".join(NUMBERS)
+        pieces = re.findall(r".{1,3}", words)
+        finish = "stop" if len(pieces) <= limit else "length"
+        turns = len(body["messages"]) + (not body.get("continue_final_message"))
+        usage = {"prompt_tokens": 10 * turns, "completion_tokens": min(len(pieces), limit)}
+        usage["total_tokens"] = sum(usage.values())
+        if body.get("stream"):
+            return await self._stream(request, pieces[:limit], finish, usage)
+        message = {"role": "assistant", "content": "".join(pieces[:limit])}
+        choice = {"index": 0, "message": message, "finish_reason": finish}
+        return web.json_response({**CHAT, "choices": [choice], "usage": usage})
+
+    async def _stream(
+        self, request: web.Request, pieces: list[str], finish: str, usage: dict[str, int]
+    ) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        chunks: list[dict[str, object]] = [
+            {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
+            for piece in pieces
+        ]
+        chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        chunks.append({"choices": [], "usage": usage})
+        for chunk in chunks:
+            event = {**CHAT, "object": "chat.completion.chunk", **chunk}
+            await answer.write(f"data: {json.dumps(event)}\n\n".encode())
+            self.pieces_sent += 1
+            await asyncio.sleep(0.002)
+        await answer.write(b"data: [DONE]\n\n")
+        return answer
+
     def _choice(self, body: dict[str, object]) -> dict[str, object]:
         text, reason = self._said(body)
         ids = list(self.renderer.encode(text))
@@ -135,7 +186,8 @@ class Peer:
     def _said(self, body: dict[str, object]) -> tuple[str, str | None]:
         words = list(NUMBERS)
         if body["temperature"]:
-            random.Random(body.get("seed")).shuffle(words)
+            seed = None if self.ignores_seed else body.get("seed")
+            random.Random(seed).shuffle(words)
         text = " ".join(words)
         for stop in body.get("stop", ()) if self.honours_stop else ():
             if stop in text:
@@ -154,7 +206,7 @@ async def peer(renderer: HfRenderer) -> AsyncIterator[Peer]:
 @pytest.fixture
 async def engine(peer: Peer, renderer: HfRenderer) -> AsyncIterator[TokenEngine]:
     """Connected to the peer, with short waits and eight slots."""
-    client = JsonClient(peer.url, api_key=None, connections=8, timeout_seconds=0.5)
+    client = JsonClient(peer.url, api_key=None, connections=8)
     async with client:
         engine = await TokenEngine.connect(client, Lane(8, QUICK), "tiny", renderer)
         peer.requests.clear()

@@ -139,10 +139,16 @@ async def test_a_context_overflow_is_told_apart(engine, peer, prompt) -> None:
         await engine.complete(prompt, COUNT)
 
 
-async def test_what_cannot_fit_is_not_sent(engine, peer, prompt) -> None:
-    with pytest.raises(ContextOverflow, match=r"exceed the context of tiny \(512\)"):
-        await engine.complete(prompt, Sampling(max_tokens=512))
+async def test_a_prompt_that_fills_the_context_is_not_sent(engine, peer) -> None:
+    with pytest.raises(ContextOverflow, match=r"512 tokens fills the context of tiny"):
+        await engine.complete(Prompt(messages=(), token_ids=(5,) * 512), COUNT)
     assert peer.requests == []
+
+
+async def test_a_completion_ends_where_the_context_does(engine, peer) -> None:
+    completion = await engine.complete(Prompt(messages=(), token_ids=(5,) * 505), COUNT)
+    assert peer.requests[0]["max_tokens"] == 7
+    assert (completion.finish, completion.completion_tokens) == (Finish.LENGTH, 7)
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 302])

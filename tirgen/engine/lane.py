@@ -55,7 +55,7 @@ class Lane:
         tries = 0
         while True:
             try:
-                return await attempt()
+                return await self._timed(attempt)
             except Transient as failure:
                 tries += 1
                 waited = time.monotonic() - started
@@ -67,3 +67,13 @@ class Lane:
                     ) from failure
             self.usage.retries += 1
             await asyncio.sleep(delay)
+
+    async def _timed(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        limit = asyncio.timeout(self._policy.try_seconds)
+        try:
+            async with limit:
+                return await attempt()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Transient(f"No answer within {self._policy.try_seconds:g} s.") from error

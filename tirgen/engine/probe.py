@@ -14,22 +14,21 @@ from tirgen.engine.errors import EngineError, EngineMisconfigured, EngineRefused
 from tirgen.engine.http import JsonClient
 from tirgen.engine.lane import Lane
 from tirgen.engine.protocol import Message, Renderer, Sampling
-from tirgen.engine.retry import RetryPolicy, Transient
+from tirgen.engine.retry import PROBE_PATIENCE, Transient
 
 NEUTRAL_FIELDS: dict[str, Any] = {"repetition_penalty": 1.0, "min_p": 0.0}
 """vLLM takes these from the model's generation_config.json unless told; here they stay off."""
 
 _QUESTION = (Message("user", "Count from one to ten."),)
 _TOKENS = 12
-_PATIENCE = RetryPolicy(max_tries=4, total_seconds=60, first_delay=0.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What the probe found, beyond what it insists on."""
 
-    identity: str
-    """Server and version as far as it tells, e.g. ``vllm/0.33.0``; for provenance."""
+    server: str
+    """Name and version as far as it tells, e.g. ``vllm/0.33.0``; for provenance."""
     max_model_len: int | None
     """Tokens of prompt and completion together; None when the server does not say."""
     reproducible: bool
@@ -60,7 +59,7 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
     except (EngineRefused, EngineUnavailable) as error:
         raise EngineMisconfigured(f"{client.base_url} cannot serve token ids: {error}") from error
     return Capabilities(
-        identity=await _identity(client, card),
+        server=await _server(client, card),
         max_model_len=card.get("max_model_len"),
         reproducible=twice[0].token_ids == twice[1].token_ids,
         refuses_unknown_fields=refuses,
@@ -71,7 +70,7 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
 async def find_model(client: JsonClient, model: str) -> dict[str, Any]:
     """The server's entry for the model. Raises `EngineMisconfigured` naming those it has."""
     try:
-        answer, _ = await Lane(1, _PATIENCE).run(lambda: client.get("/models"))
+        answer, _ = await Lane(1, PROBE_PATIENCE).run(lambda: client.get("/models"))
     except EngineUnavailable as error:
         raise EngineMisconfigured(
             f"No engine at {client.base_url}: {error.__cause__} Start the server or correct "
@@ -99,7 +98,7 @@ class _Asker:
         self._client = client
         self._model = model
         self._prompt_ids = renderer.prompt_ids(_QUESTION)
-        self._lane = Lane(1, _PATIENCE)
+        self._lane = Lane(1, PROBE_PATIENCE)
         self.decode = renderer.decode
 
     async def ask(self, extra: dict[str, Any] | None = None, **changes: Any) -> Sampled:
@@ -134,8 +133,8 @@ async def _check_stop(asker: _Asker, greedy: Sampled) -> None:
         )
 
 
-async def _identity(client: JsonClient, card: dict[str, Any]) -> str:
-    """Name and version as the server tells them; the version only where there is `/version`."""
+async def _server(client: JsonClient, card: dict[str, Any]) -> str:
+    """As the server tells it; the version only where there is `/version`."""
     name = str(card.get("owned_by") or "unknown")
     try:
         answer = await client.get_root("/version")

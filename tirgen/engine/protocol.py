@@ -98,6 +98,11 @@ class Engine(Protocol):
     def model(self) -> str: ...
 
     @property
+    def server(self) -> str:
+        """What answers, as far as it tells: ``vllm/0.33.0``; recorded with every trajectory."""
+        ...
+
+    @property
     def renderer(self) -> Renderer | None:
         """None for chat endpoints, which render on their side."""
         ...

@@ -29,7 +29,10 @@ class RetryPolicy:
     """Exponential back-off with jitter, bounded in tries and in time."""
 
     max_tries: int = 10
+    try_seconds: float = 600.0
+    """The longest one try may take."""
     total_seconds: float = 1800.0
+    """No new try is begun after that."""
     first_delay: float = 0.5
     longest_delay: float = 30.0
 
@@ -76,3 +79,7 @@ def _seconds(retry_after: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:
         return None
+
+
+PROBE_PATIENCE = RetryPolicy(max_tries=4, try_seconds=120, total_seconds=180, first_delay=0.2)
+"""At the start a person is waiting to learn whether the address is right."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
@@ -47,16 +48,27 @@ class TokenEngine:
         """What this engine was asked for so far, the probe left out."""
         return self._lane.usage
 
+    @property
+    def server(self) -> str:
+        """Engine and version as probed, for provenance."""
+        return self.capabilities.server
+
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        """Continue `prompt.token_ids`. Raises as `Engine.complete` says."""
-        self._check_fits(prompt, sampling)
+        """Continue `prompt.token_ids`, at most to the end of the model's context.
+
+        Raises as `Engine.complete` says, and `ContextOverflow` when the prompt fills the context.
+        """
+        limit = self._limit(prompt, sampling)
         body = request_body(
-            self._model, prompt.token_ids, sampling, self.capabilities.neutral_fields
+            self._model,
+            prompt.token_ids,
+            replace(sampling, max_tokens=limit),
+            self.capabilities.neutral_fields,
         )
 
         async def attempt() -> Sampled:
             answer = await self._client.post(PATH, body)
-            return read_answer(answer, prompt.token_ids, sampling.max_tokens)
+            return read_answer(answer, prompt.token_ids, limit)
 
         sampled, seconds = await self._lane.run(attempt)
         self.usage.prompt_tokens += len(prompt.token_ids)
@@ -72,11 +84,18 @@ class TokenEngine:
             seconds=seconds,
         )
 
-    def _check_fits(self, prompt: Prompt, sampling: Sampling) -> None:
-        """Engines differ in what they do at the edge of the context: refuse, cut, or clamp."""
+    def _limit(self, prompt: Prompt, sampling: Sampling) -> int:
+        """Servers differ at the edge of the context (refuse, cut the prompt, clamp): ours clamps.
+
+        The completion then ends with `Finish.LENGTH`, as at any other token limit.
+        """
         longest = self.capabilities.max_model_len
-        if longest is not None and len(prompt.token_ids) + sampling.max_tokens > longest:
+        if longest is None:
+            return sampling.max_tokens
+        room = longest - len(prompt.token_ids)
+        if room < 1:
             raise ContextOverflow(
-                f"{len(prompt.token_ids)} prompt tokens and max_tokens {sampling.max_tokens} "
-                f"exceed the context of {self._model} ({longest}); ask for fewer tokens."
+                f"The prompt of {len(prompt.token_ids)} tokens fills the context of {self._model} "
+                f"({longest} tokens)."
             )
+        return min(sampling.max_tokens, room)

@@ -1,0 +1,167 @@
+import pytest
+from pydantic import ValidationError
+
+from tirgen.engine.config import EngineConfig, open_engine, open_engines
+from tirgen.engine.errors import EngineMisconfigured
+from tirgen.engine.protocol import Prompt, Sampling
+
+COUNT = Sampling(max_tokens=60, temperature=0.0)
+
+
+@pytest.fixture
+def config(peer, model_dir) -> EngineConfig:
+    return EngineConfig(
+        kind="tokens", base_url=peer.url, model="tiny", tokenizer=str(model_dir), max_tries=3
+    )
+
+
+def changed(config: EngineConfig, **update: object) -> EngineConfig:
+    return EngineConfig.model_validate({**config.model_dump(), **update})
+
+
+async def sentence(config: EngineConfig) -> str:
+    with pytest.raises(EngineMisconfigured) as caught:
+        async with open_engine(config):
+            pass
+    return str(caught.value)
+
+
+async def test_an_engine_opens_and_answers(config, prompt) -> None:
+    async with open_engine(config) as engine:
+        completion = await engine.complete(prompt, COUNT)
+    assert completion.ended_turn
+    assert engine.server == "peer/9.9"
+
+
+async def test_the_probe_finds_what_the_server_does(config) -> None:
+    async with open_engine(config) as engine:
+        found = engine.capabilities
+    assert found.reproducible
+    assert found.max_model_len == 512
+    assert not found.refuses_unknown_fields
+    assert found.neutral_fields == {"repetition_penalty": 1.0, "min_p": 0.0}
+
+
+async def test_fields_the_server_refuses_are_not_sent(config, peer, prompt) -> None:
+    peer.known_fields = {
+        *("model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop"),
+        *("include_stop_str_in_output", "logprobs", "return_token_ids", "min_p"),
+    }
+    async with open_engine(config) as engine:
+        assert (await engine.complete(prompt, COUNT)).ended_turn
+        assert engine.capabilities.refuses_unknown_fields
+    assert "repetition_penalty" not in peer.requests[-1]
+
+
+async def test_a_sampler_that_ignores_the_seed_is_noticed(config, peer) -> None:
+    peer.ignores_seed = True
+    async with open_engine(config) as engine:
+        assert not engine.capabilities.reproducible
+
+
+async def test_a_wrong_address_is_one_sentence(config) -> None:
+    said = await sentence(changed(config, base_url="http://127.0.0.1:1/v1"))
+    assert said.startswith("No engine at http://127.0.0.1:1/v1: The connection to")
+    assert said.endswith("Start the server or correct `base_url`.")
+
+
+async def test_a_forgotten_v1_is_one_sentence(config) -> None:
+    said = await sentence(changed(config, base_url=config.base_url.removesuffix("/v1")))
+    assert "it ends in /v1 for most servers" in said
+
+
+async def test_a_wrong_model_names_those_there_are(config) -> None:
+    said = await sentence(changed(config, model="tinny"))
+    assert "has no model 'tinny'; set `model` to one of: tiny." in said
+
+
+async def test_a_missing_key_names_its_variable(config, monkeypatch) -> None:
+    monkeypatch.delenv("PEER_KEY", raising=False)
+    said = await sentence(changed(config, api_key_env="PEER_KEY"))
+    assert "PEER_KEY is not set" in said
+
+
+async def test_a_refused_key_is_a_sentence_without_the_key(config, peer, monkeypatch) -> None:
+    peer.key = "right"
+    monkeypatch.setenv("PEER_KEY", "sk-secret")
+    said = await sentence(changed(config, api_key_env="PEER_KEY"))
+    assert "api_key_env" in said
+    assert "sk-secret" not in said
+
+
+async def test_the_key_comes_from_the_environment(config, peer, prompt, monkeypatch) -> None:
+    peer.key = "sk-secret"
+    monkeypatch.setenv("PEER_KEY", "sk-secret")
+    async with open_engine(changed(config, api_key_env="PEER_KEY")) as engine:
+        await engine.complete(prompt, COUNT)
+    assert peer.headers[-1]["Authorization"] == "Bearer sk-secret"
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda choice: choice.pop("token_ids"),
+        lambda choice: choice.update(logprobs=None),
+        lambda choice: choice["token_ids"].append(5),
+    ],
+)
+async def test_a_server_without_exact_tokens_is_refused(config, peer, alter) -> None:
+    peer.alter = alter
+    assert "cannot serve token ids" in await sentence(config)
+
+
+async def test_a_server_that_ignores_stop_strings_is_refused(config, peer) -> None:
+    peer.honours_stop = False
+    assert "does not honour `stop`" in await sentence(config)
+
+
+async def test_a_server_that_cuts_the_stop_string_off_is_refused(config, peer) -> None:
+    def cut(choice: dict[str, object]) -> None:
+        if choice["stop_reason"]:
+            choice["text"] = choice["text"].removesuffix(choice["stop_reason"])
+
+    peer.alter = cut
+    assert "does not honour `stop`" in await sentence(config)
+
+
+async def test_two_roles_are_accounted_apart(config, prompt) -> None:
+    async with open_engines(config, config) as (actor, critic):
+        await actor.complete(prompt, COUNT)
+    assert (actor.usage.calls, critic.usage.calls) == (1, 0)
+
+
+async def test_a_chat_endpoint_opens_and_answers(config, prompt) -> None:
+    async with open_engine(changed(config, kind="chat", tokenizer=None)) as engine:
+        completion = await engine.complete(Prompt(messages=prompt.messages), COUNT)
+    assert completion.ended_turn
+    assert engine.renderer is None
+
+
+async def test_a_chat_endpoint_with_a_wrong_model_is_one_sentence(config) -> None:
+    assert "no such model" in await sentence(changed(config, kind="chat", model="tinny"))
+
+
+async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config) -> None:
+    said = await sentence(changed(config, kind="chat", base_url="http://127.0.0.1:1/v1"))
+    assert "Start the server or correct `base_url`" in said
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"kind": "tokens"}, "needs base_url and model"),
+        ({"kind": "pocket", "base_url": "http://x/v1"}, "the pocket is started here"),
+        ({"kind": "chat", "base_url": "localhost:8000", "model": "m"}, "is not a URL"),
+        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "use api_key_env"),
+        ({"api_key": "sk-secret"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_a_bad_configuration_says_why(fields, said) -> None:
+    with pytest.raises(ValidationError, match=said):
+        EngineConfig(**fields)
+
+
+def test_identity_leaves_address_and_pace_out(config) -> None:
+    elsewhere = changed(config, base_url="http://other/v1", concurrency=3, timeout_seconds=9)
+    assert elsewhere.identity() == config.identity()
+    assert changed(config, model="other").identity() != config.identity()
