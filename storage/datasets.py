@@ -8,12 +8,13 @@ ROOT/datasets/NAME/latest                       link to the newest version
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from storage.errors import InvalidName, NotFound
-from storage.runs import Run
+from storage.runs import CONFIG, Run
 from storage.versions import DatasetVersion, versions
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -32,6 +33,14 @@ class Store:
             InvalidName: the dataset's name or the hash is no safe folder name.
         """
         return Run(self._folder(dataset), config, _safe(config_hash, "configuration hash"))
+
+    def find_run(self, dataset: str, config_hash: str) -> Run | None:
+        """The run of a configuration if it was ever opened; creates nothing."""
+        folder = self._folder(dataset)
+        config = folder / "runs" / _safe(config_hash, "configuration hash") / CONFIG
+        if not config.exists():
+            return None
+        return Run(folder, json.loads(config.read_bytes()), config_hash)
 
     def datasets(self) -> list[DatasetVersion]:
         """The latest version of every dataset that has one, by name."""
