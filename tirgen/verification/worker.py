@@ -1,10 +1,10 @@
 """A killable worker: supervises one forked child that runs math-verify within hard limits.
 
 Run as ``python -m tirgen.verification.worker`` with the fields of WorkerLimits as arguments. One
-request a line on stdin, one answer a line on stdout, both JSON. The supervisor imports the libraries once and parses
-nothing, so it cannot hang; the child is a fork of it, replaced within milliseconds when it overruns
-its CPU time or memory or dies. A supervisor whose stdin closes ends itself and its child, so no
-worker outlives its client, however that died.
+request a line on stdin, one answer a line on stdout, both JSON. The supervisor imports the
+libraries once and parses nothing, so it cannot hang; the child is a fork of it, replaced within
+milliseconds when it overruns its CPU time or memory or dies. A supervisor whose stdin
+closes ends itself and its child, so no worker outlives its client, however that died.
 """
 
 from __future__ import annotations

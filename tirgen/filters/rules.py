@@ -1,0 +1,113 @@
+"""The rules a single trajectory meets; those that need the whole dataset are in `curate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
+from tirgen.filters.code_quality import trivial_reason
+from tirgen.filters.config import FilterConfig, Rule
+from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
+
+Judgement = Callable[[Trajectory, FilterConfig], str | None]
+"""Why a trajectory is dropped; None keeps it."""
+
+
+def accept(trajectory: Trajectory, config: FilterConfig) -> tuple[FilterVerdict, ...]:
+    """The verdict of every trajectory rule that is on, in order.
+
+    All are evaluated, so that SQL can ask which rules overlap; only a baseline sample stops at
+    `program`, since nothing else is asked of it.
+    """
+    if baseline := _program(trajectory, config):
+        return (verdict_of(Rule.PROGRAM, baseline),)
+    return tuple(
+        verdict_of(rule, judgement(trajectory, config))
+        for rule, judgement in TRAJECTORY_RULES.items()
+        if config.applies(rule)
+    )
+
+
+def verdict_of(rule: Rule, why_dropped: str | None) -> FilterVerdict:
+    """A rule's finding as it is stored."""
+    return FilterVerdict(rule=rule.value, kept=why_dropped is None, reason=why_dropped or "")
+
+
+def _program(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    return "baseline sample" if trajectory.program is Program.COT else None
+
+
+def _infrastructure(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    """The machinery broke: the row says nothing about the policy (D7)."""
+    broken = trajectory.ending.is_infrastructure or trajectory.verdict is None
+    if broken or any(step.outcome is Outcome.INFRA_ERROR for step in trajectory.steps):
+        return trajectory.error or f"ended by {trajectory.ending}"
+    return None
+
+
+def _finished(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    """It ended by itself: solved means an end of its own and a boxed answer (A12)."""
+    return None if trajectory.ending is Ending.FINISHED else f"ended by {trajectory.ending}"
+
+
+def _boxed(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    return None if trajectory.final_answer is not None else "no boxed answer"
+
+
+def _correct(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    if trajectory.correct:
+        return None
+    return trajectory.verdict.reason if trajectory.verdict else "never judged"
+
+
+def _uses_tool(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    return None if trajectory.calls else "no code was run"
+
+
+def _executed(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    """Every call ran to its end and printed something; no output is a failure (A16)."""
+    failed = [step.outcome for step in trajectory.calls if step.outcome is not Outcome.OK]
+    if not failed:
+        return None
+    names = ", ".join(sorted({str(outcome) for outcome in failed}))
+    return f"{len(failed)} of {len(trajectory.calls)} calls failed: {names}"
+
+
+def _code_quality(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    blocks = [step.action for step in trajectory.calls if step.action is not None]
+    if not blocks:
+        return None
+    return trivial_reason(blocks, config.trivial_blocks, config.minimum_code_lines)
+
+
+def _dollar_parity(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    return unbalanced_dollars("\n".join(step.thought for step in trajectory.steps))
+
+
+def _language(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    return foreign_script(trajectory.problem.question, _written(trajectory))
+
+
+def _repetition(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    text = _written(trajectory)
+    return repeated_ngram(text, config.repetition_length, config.repetition_count)
+
+
+def _written(trajectory: Trajectory) -> str:
+    """What the policy wrote: thoughts and code, not what it was shown."""
+    return "\n".join(f"{step.thought}\n{step.action or ''}" for step in trajectory.steps)
+
+
+TRAJECTORY_RULES: Mapping[Rule, Judgement] = {
+    Rule.PROGRAM: _program,
+    Rule.INFRASTRUCTURE: _infrastructure,
+    Rule.FINISHED: _finished,
+    Rule.BOXED: _boxed,
+    Rule.CORRECT: _correct,
+    Rule.USES_TOOL: _uses_tool,
+    Rule.EXECUTED: _executed,
+    Rule.CODE_QUALITY: _code_quality,
+    Rule.DOLLAR_PARITY: _dollar_parity,
+    Rule.LANGUAGE: _language,
+    Rule.REPETITION: _repetition,
+}
