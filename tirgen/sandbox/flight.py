@@ -1,0 +1,167 @@
+"""One snippet in flight, as the supervisor sees it: its pipes, its deadline, its end.
+
+It ends when the kernel says the process ended, not when its pipes close: a snippet may close
+stdout early, and nothing it does can keep the call open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+
+from tirgen.sandbox import kernel
+from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.errors import ZygoteLost
+from tirgen.sandbox.jail import wire
+from tirgen.sandbox.outcome import Stop
+from tirgen.sandbox.output import HeadAndTail
+
+ABSURD_OUTPUT = 64
+"""Killed when a stream exceeds this many times what is kept of it."""
+STARVATION = 10
+"""Given up as an infrastructure fault after this many times its wall limit without a core."""
+_CHUNK = 1 << 16
+_PIPE_CHUNKS = 16
+"""Reads that empty any pipe at the end; no more, for something else might still be writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """Everything known when a flight is over."""
+
+    report: wire.Report
+    ready: bytes
+    stopped: Stop | None
+    stdout: HeadAndTail
+    stderr: HeadAndTail
+
+
+class Flight:
+    """Owns every descriptor of one execution until `done` resolves."""
+
+    def __init__(self, code: str, limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._stopped: Stop | None = None
+        self._pidfd = -1
+        self._started_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.done: asyncio.Future[Landed] = self._loop.create_future()
+        self._streams: dict[int, HeadAndTail] = {}
+        self._theirs: list[int] = []
+        self._open_pipes(code)
+
+    def _open_pipes(self, code: str) -> None:
+        source = os.memfd_create("code", os.MFD_CLOEXEC)
+        self._theirs.append(source)
+        os.write(source, code.encode(errors="surrogatepass"))
+        for _ in ("stdout", "stderr"):
+            ours, theirs = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(ours, False)
+            self._streams[ours] = HeadAndTail(self._limits.output_bytes)
+            self._theirs.append(theirs)
+            self._loop.add_reader(ours, self._read, ours)
+        self._ready, ready = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._ready, False)
+        self._theirs.append(ready)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What the child needs: code, stdout, stderr, ready pipe."""
+        return self._theirs
+
+    def handed_over(self) -> None:
+        """The zygote holds its copies now; keeping ours would keep the pipes open."""
+        for fd in self._theirs:
+            os.close(fd)
+        self._theirs = []
+
+    def started(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+        self._started_at = self._loop.time()
+        if self._stopped is not None:
+            self._kill()
+            return
+        first_look = min(self._limits.wall_seconds, self._limits.cpu_seconds)
+        self._timer = self._loop.call_later(first_look, self._look_at_the_clock)
+
+    def stop(self, reason: Stop) -> None:
+        """Kill it; the first reason given is the one that counts."""
+        if self._stopped is None:
+            self._stopped = reason
+            self._kill()
+
+    def _kill(self) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _look_at_the_clock(self) -> None:
+        """Time spent waiting for a core does not count against the limit (notes §2.4)."""
+        used = kernel.usage(self._pidfd)
+        if used is None:
+            return  # already gone: its report is under way
+        elapsed = self._loop.time() - self._started_at
+        left = min(
+            self._limits.wall_seconds - (elapsed - used.waited),
+            self._limits.cpu_seconds - used.cpu,
+        )
+        if left <= 0.005:
+            self.stop(Stop.TIMEOUT)
+        elif elapsed >= STARVATION * self._limits.wall_seconds:
+            hungry = used.cpu < self._limits.wall_seconds
+            self.stop(Stop.STARVED if hungry else Stop.TIMEOUT)
+        else:
+            self._timer = self._loop.call_later(max(left, 0.02), self._look_at_the_clock)
+
+    def _read(self, fd: int) -> bool:
+        """Take one chunk; False when there is none now or never again."""
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(fd)
+            return False
+        stream = self._streams[fd]
+        stream.feed(data)
+        if stream.total > ABSURD_OUTPUT * self._limits.output_bytes:
+            self.stop(Stop.OUTPUT)
+        return True
+
+    def landed(self, report: wire.Report) -> None:
+        """The process is reaped; what its pipes still hold is taken and everything closed."""
+        for fd in self._streams:
+            for _ in range(_PIPE_CHUNKS):
+                if not self._read(fd):
+                    break
+        try:
+            ready = os.read(self._ready, 4096)
+        except BlockingIOError:
+            ready = b""
+        stdout, stderr = self._streams.values()
+        self._close()
+        if not self.done.done():
+            self.done.set_result(Landed(report, ready, self._stopped, stdout, stderr))
+
+    def lost(self, reason: str) -> None:
+        """There is no zygote any more to say how it ended."""
+        self._close()
+        if not self.done.done():
+            self.done.set_exception(ZygoteLost(reason))
+
+    def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.handed_over()
+        for fd in self._streams:
+            self._loop.remove_reader(fd)
+            os.close(fd)
+        self._streams = {}
+        for fd in (self._ready, self._pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self._ready = self._pidfd = -1

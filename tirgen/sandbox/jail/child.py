@@ -1,0 +1,101 @@
+"""The life of one snippet's process: build the jail around itself, say so, run, end.
+
+The order of the layers matters: mounts need privileges, the private user gives them up, Landlock
+and seccomp come last because they forbid what the earlier steps do.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+from dataclasses import dataclass
+
+from tirgen.sandbox.jail import landlock, libc, limits, namespaces, runner, wire
+from tirgen.sandbox.jail.limits import Baseline
+from tirgen.sandbox.jail.seccomp import Filter
+
+_os_exit = os._exit
+
+
+@dataclass(frozen=True, slots=True)
+class Jail:
+    """What the zygote prepared once so that each child only has to bind itself."""
+
+    mode: str
+    """``root``, ``userns`` or ``bare``."""
+    baseline: Baseline
+    ruleset_fd: int
+    seccomp: Filter
+    zygote_pid: int
+    """As its children see it: 0 across a pid namespace."""
+
+    @property
+    def namespaced(self) -> bool:
+        return self.mode in ("root", "userns")
+
+    def close(self, request: wire.Request) -> None:
+        """Bind this process to every layer.
+
+        Raises:
+            OSError: a layer refused; the snippet must not run.
+        """
+        if self.namespaced:
+            namespaces.mount_scratch()
+        if self.mode == "root":
+            namespaces.become_private_user()
+        else:
+            libc.drop_capabilities()
+        # after the change of identity, which would clear it
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self.zygote_pid:
+            raise OSError("the zygote died")
+        limits.apply(self.baseline, request.memory_bytes, request.cpu_seconds)
+        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+        landlock.restrict(self.ruleset_fd)
+        os.close(self.ruleset_fd)
+        self.seccomp.install()
+
+
+def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
+    """Become the snippet. Never returns: a child must not come back into the zygote's loop."""
+    status = wire.JAIL_FAILED_STATUS
+    try:
+        source = _arrange(jail, fds)
+        ready = fds[3]
+        try:
+            jail.close(request)
+        except OSError as error:
+            os.write(ready, f"the jail could not be built: {error}".encode())
+            _os_exit(wire.JAIL_FAILED_STATUS)
+        gc.enable()
+        random.seed(0)  # the module reseeds itself from the system after every fork
+        runner.open_streams()
+        os.write(ready, wire.READY)
+        os.close(ready)
+        status = 1
+        status = runner.run(source)
+        runner.exit_process(status)
+    finally:
+        _os_exit(status)
+
+
+def _arrange(jail: Jail, fds: list[int]) -> str:
+    """Leave 0, 1, 2, the ready pipe and the ruleset open, and nothing else; the code as text."""
+    code, out, err, ready = fds
+    source = _read_all(code)
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    for fd, target in ((null, 0), (out, 1), (err, 2)):
+        os.dup2(fd, target, inheritable=False)
+    first = 3
+    for keep in sorted((ready, jail.ruleset_fd)):
+        os.closerange(first, keep)
+        first = keep + 1
+    os.closerange(first, 1 << 30)
+    return source.decode("utf-8-sig", errors="replace")
+
+
+def _read_all(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    return os.pread(fd, size, 0)

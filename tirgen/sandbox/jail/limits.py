@@ -1,0 +1,52 @@
+"""Resource limits of one child, counted from what the zygote itself already uses."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+from typing import NamedTuple
+
+FILE_BYTES = 16 << 20
+OPEN_FILES = 64
+STACK_BYTES = 64 << 20
+"""Well below any memory limit: a stack limit equal to it would leave no room for threads."""
+
+
+class Baseline(NamedTuple):
+    """What a child inherits, so that a limit means the snippet's own use."""
+
+    address_space: int
+    """Bytes."""
+    data: int
+    """Bytes."""
+    resident: int
+    """Bytes."""
+
+    @classmethod
+    def read(cls, statm_fd: int) -> Baseline:
+        """From an open /proc/self/statm."""
+        fields = os.pread(statm_fd, 256, 0).split()
+        size, resident, data = (int(fields[i]) * resource.getpagesize() for i in (0, 1, 5))
+        return cls(size, data, resident)
+
+
+def _set(kind: int, value: int) -> None:
+    """Lower soft and hard limit, never above a hard limit that is there already."""
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def apply(baseline: Baseline, memory_bytes: int, cpu_seconds: float) -> None:
+    """Bind this process. The CPU limit is whole seconds: a backstop behind the supervisor's."""
+    _set(resource.RLIMIT_AS, baseline.address_space + memory_bytes)
+    _set(resource.RLIMIT_DATA, baseline.data + memory_bytes)
+    _set(resource.RLIMIT_CPU, math.ceil(cpu_seconds) + 1)
+    _set(resource.RLIMIT_FSIZE, FILE_BYTES)
+    _set(resource.RLIMIT_NOFILE, OPEN_FILES)
+    _set(resource.RLIMIT_STACK, STACK_BYTES)
+    _set(resource.RLIMIT_CORE, 0)
+    _set(resource.RLIMIT_MEMLOCK, 0)
+    _set(resource.RLIMIT_MSGQUEUE, 0)

@@ -1,0 +1,150 @@
+"""Runs one snippet the way `python -u` would, in a fresh `__main__`, and returns its exit status.
+
+Tracebacks show the snippet's own frames with their source lines and nothing else: no frame, path
+or line number of the sandbox or of this machine.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import io
+import linecache
+import os
+import sys
+import threading
+import traceback
+import types
+import warnings
+
+from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS
+
+FILENAME = "<code>"
+
+
+def open_streams() -> None:
+    """stdin, stdout and stderr over 0, 1 and 2; unbuffered, so that no kill loses what was said."""
+    sys.stdin = sys.__stdin__ = open(  # type: ignore[misc]  # noqa: SIM115
+        0, encoding="utf-8", closefd=False
+    )
+    sys.stdout = sys.__stdout__ = _unbuffered(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _unbuffered(2)  # type: ignore[misc]
+
+
+def _unbuffered(fd: int) -> io.TextIOWrapper:
+    raw = io.FileIO(fd, "w", closefd=False)
+    return io.TextIOWrapper(
+        raw,
+        encoding="utf-8",
+        errors="backslashreplace",
+        write_through=True,
+    )
+
+
+def run(source: str) -> int:
+    """Execute `source`; print what Python would print; the status Python would exit with."""
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    sys.argv[:] = [""]
+    linecache.cache[FILENAME] = (len(source), None, source.splitlines(True), FILENAME)
+    threading.excepthook = _report_thread
+    warnings.formatwarning = _format_warning
+    try:
+        exec(compile(source, FILENAME, "exec", dont_inherit=True), main.__dict__)
+        status = 0
+    except SystemExit as exit_:
+        status = _exit_status(exit_.code)
+    except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
+        status = _report(error)
+    return _finish(status)
+
+
+def _exit_status(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _finish(status: int) -> int:
+    """Wait for the snippet's threads and exit handlers, as the interpreter would."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except SystemExit as exit_:
+        return _exit_status(exit_.code)
+    except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
+        return _report(error)
+    return status
+
+
+def _report(error: BaseException) -> int:
+    out_of_memory = isinstance(error, MemoryError)
+    _hide_frames(error, set())
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(_without_paths(text))
+    return MEMORY_ERROR_STATUS if out_of_memory else 1
+
+
+def _report_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or isinstance(args.exc_value, SystemExit):
+        return
+    name = args.thread.name if args.thread else "unknown"
+    sys.stderr.write(f"Exception in thread {name}:\n")
+    _report(args.exc_value)
+
+
+def _hide_frames(error: BaseException | None, seen: set[int]) -> None:
+    """Keep only the snippet's frames in this error and in those it came from."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    error.__traceback__ = _own_frames(error.__traceback__)
+    _hide_frames(error.__cause__, seen)
+    _hide_frames(error.__context__, seen)
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            _hide_frames(member, seen)
+
+
+def _own_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
+    frames = []
+    while tb is not None:
+        if tb.tb_frame.f_code.co_filename == FILENAME:
+            frames.append(tb)
+        tb = tb.tb_next
+    kept: types.TracebackType | None = None
+    for tb in reversed(frames):
+        kept = types.TracebackType(kept, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
+    return kept
+
+
+def _without_paths(text: str) -> str:
+    """Where a message names a file of the library, its path inside the library is enough."""
+    for directory in sorted(filter(None, sys.path), key=len, reverse=True):
+        text = text.replace(f"{directory}/", "")
+    return text
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    where = f"{_without_paths(filename)}:{lineno}: {category.__name__}: {message}\n"
+    source = linecache.getline(filename, lineno) if line is None else line
+    return where + (f"  {source.strip()}\n" if source.strip() else "")
+
+
+def exit_process(status: int) -> None:
+    """End without unwinding: whatever the snippet left behind in this process is not run."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):  # the snippet may have put anything there
+            stream.flush()
+    os._exit(status)

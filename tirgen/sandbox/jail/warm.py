@@ -1,0 +1,50 @@
+"""Pulls in, before the first fork, what snippets would otherwise import lazily one by one."""
+
+from __future__ import annotations
+
+import importlib
+import random
+
+PRELOAD = [
+    "ast", "cmath", "collections", "dataclasses", "datetime", "decimal", "fractions",
+    "functools", "heapq", "itertools", "json", "math", "operator", "re", "statistics", "string",
+    "textwrap", "time", "typing", "numpy", "sympy",
+]  # fmt: skip
+
+_CALLS = """
+from sympy import *
+x, y, n = symbols("x y n")
+solve(x**2 - 3*x + 2, x); solve([x + y - 2, x - y], [x, y]); solve(x**3 - x - 1, x)
+solve(Eq(sin(x), 0), x); solveset(x**2 - 4, x, S.Reals); nsolve(cos(x) - x, 1)
+simplify((x**2 - 1)/(x - 1)); integrate(x*sin(x), x); integrate(exp(-x), (x, 0, oo))
+diff(sin(x)**2, x); factor(x**3 - 1); expand((x + 1)**3); limit(sin(x)/x, x, 0)
+series(sin(x), x, 0, 4); summation(n**2, (n, 1, 10)); Matrix([[1, 2], [3, 4]]).inv().eigenvals()
+factorint(360); isprime(97); gcd(12, 18); binomial(10, 3); divisors(28); totient(12)
+str(N(pi, 30)); latex(x**2/2); str(sqrt(8)); nsimplify(0.5); Rational(1, 3) + 1
+from sympy.solvers.inequalities import reduce_inequalities
+reduce_inequalities(x**2 < 4, x); sympify("x + 1"); lambdify(x, x**2)(3)
+import numpy
+numpy.linalg.eigvals(numpy.eye(2)); numpy.roots([1, -3, 2]); numpy.linalg.det(numpy.eye(2))
+"""
+
+
+def load() -> list[str]:
+    """Import the mathematics libraries that are installed and run each once; which were found."""
+    found = []
+    for name in PRELOAD:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue  # numpy and sympy are the user's choice; a snippet gets the ordinary error
+        found.append(name)
+    if {"numpy", "sympy"} <= set(found):
+        exec(compile(_CALLS, "<warm>", "exec"), {"__name__": "warm"})
+        _seed_numpy()
+    random.seed(0)
+    return found
+
+
+def _seed_numpy() -> None:
+    import numpy
+
+    numpy.random.seed(0)

@@ -1,0 +1,175 @@
+"""The zygote: mathematics libraries loaded once, one jailed single-use fork per snippet.
+
+It is started isolated, with an environment of ours, and reads nothing a snippet wrote: code passes
+through it as a descriptor only its child opens, and what it reports are the kernel's facts. When
+the supervisor goes, by whatever death, the zygote goes, and with it every snippet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any, NamedTuple
+
+from tirgen.sandbox.jail import child, landlock, libc, memory, namespaces, warm, wire
+from tirgen.sandbox.jail.limits import Baseline
+from tirgen.sandbox.jail.seccomp import Filter
+
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
+
+
+class Running(NamedTuple):
+    """A child that was forked and not yet reaped."""
+
+    pid: int
+    request_id: int
+    forked_at: float
+
+
+class Zygote:
+    """The loop: a request becomes a fork, an exit becomes a report."""
+
+    def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
+        self._control = control
+        self._mode: str = config["mode"]
+        self._readable: list[str] = config["readable"]
+        self._running: dict[int, Running] = {}
+        self._poll = select.poll()
+        self._pid_namespace = -1
+
+    def prepare(self) -> dict[str, Any]:
+        """Confine this process, load, and build what children need; the facts for the hello."""
+        _be_first_to_die()
+        if self._mode != "bare":
+            namespaces.enter(self._mode == "userns", self._control.close)
+            self._pid_namespace = os.open("/proc/self/ns/pid", _READ_ONLY)
+        statm = os.open("/proc/self/statm", _READ_ONLY)
+        maps = os.open("/proc/self/maps", _READ_ONLY)
+        if self._mode != "bare":
+            namespaces.change_root(self._readable)
+        libraries = warm.load()
+        os.environ.clear()
+        _forget_ourselves()
+        ruleset = landlock.ruleset(
+            [*self._readable, *namespaces.DEVICES],
+            [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [],
+        )
+        seccomp = Filter()
+        libc.prctl(libc.PR_SET_DUMPABLE, 0)
+        huge_pages = memory.settle(maps)
+        baseline = Baseline.read(statm)
+        parent = os.getpid() if self._mode == "bare" else 0
+        self._jail = child.Jail(self._mode, baseline, ruleset, seccomp, parent)
+        return {
+            "landlock_abi": landlock.abi(),
+            "huge_pages": huge_pages,
+            "libraries": libraries,
+            "resident_kb": baseline.resident >> 10,
+        }
+
+    def serve(self) -> None:
+        """Until the supervisor closes its end."""
+        self._poll.register(self._control, select.POLLIN)
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd in self._running:
+                    self._reap(fd)
+                elif not self._accept():
+                    return
+
+    def _accept(self) -> bool:
+        data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 4)
+        if not data:
+            return False
+        self._fork(wire.Request.unpack(data), fds)
+        for fd in fds:
+            os.close(fd)
+        return True
+
+    def _fork(self, request: wire.Request, fds: list[int]) -> None:
+        forked_at = time.monotonic()
+        try:
+            pid = self._fork_into_namespace()
+        except OSError as error:
+            self._report(wire.Report(wire.Kind.NOT_FORKED, request.id, error.errno or errno.EAGAIN))
+            return
+        if pid == 0:
+            child.live(self._jail, request, fds)
+        pidfd = os.pidfd_open(pid)
+        self._running[pidfd] = Running(pid, request.id, forked_at)
+        self._poll.register(pidfd, select.POLLIN)
+        started = wire.Report(wire.Kind.STARTED, request.id)
+        socket.send_fds(self._control, [started.pack()], [pidfd])
+
+    def _fork_into_namespace(self) -> int:
+        """Fork; the child is pid 1 of a pid namespace of its own where the mode has them."""
+        if self._pid_namespace < 0:
+            return os.fork()
+        libc.unshare(libc.CLONE_NEWPID)
+        try:
+            pid = os.fork()
+        except OSError:
+            libc.setns(self._pid_namespace, libc.CLONE_NEWPID)
+            raise
+        if pid:
+            libc.setns(self._pid_namespace, libc.CLONE_NEWPID)
+        return pid
+
+    def _reap(self, pidfd: int) -> None:
+        running = self._running.pop(pidfd)
+        _, status, usage = os.wait4(running.pid, 0)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        self._report(
+            wire.Report(
+                wire.Kind.EXITED,
+                running.request_id,
+                status,
+                time.monotonic() - running.forked_at,
+                usage.ru_utime + usage.ru_stime,
+                usage.ru_maxrss,
+            )
+        )
+
+    def _report(self, report: wire.Report) -> None:
+        self._control.send(report.pack())
+
+
+def _be_first_to_die() -> None:
+    """End when the supervisor does; it may have ended before we could ask for that."""
+    supervisor = os.getppid()
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:
+        os._exit(1)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("900")  # short of memory, the host should end a snippet before anything else
+
+
+def _forget_ourselves() -> None:
+    """A snippet imports what it would in a plain interpreter: none of this package."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tirgen"]:
+        del sys.modules[name]
+
+
+def main() -> None:
+    """``python -c '...' PACKAGE_ROOT CONTROL_FD``: configuration in, hello out, then serve."""
+    control = socket.socket(fileno=int(sys.argv[2]))
+    config = json.loads(control.recv(wire.MAX_MESSAGE))
+    sys.path.remove(sys.argv[1])
+    sys.path += config["site"]
+    zygote = Zygote(control, config)
+    try:
+        hello = zygote.prepare()
+    except OSError as error:
+        control.send(json.dumps({"error": str(error)}).encode())
+        sys.exit(1)
+    control.send(json.dumps(hello).encode())
+    zygote.serve()
+    os._exit(0)

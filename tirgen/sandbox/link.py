@@ -1,0 +1,170 @@
+"""The supervisor's end of one zygote: starts it, hands it snippets, hears what the kernel said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tirgen.sandbox import interpreter
+from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.errors import ZygoteFailed
+from tirgen.sandbox.flight import Flight
+from tirgen.sandbox.jail import wire
+
+START_SECONDS = 120.0
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail.zygote import main; main()"
+)
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # the same snippet prints its sets in the same order everywhere
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "LANG": "C.UTF-8",
+    "PATH": "/nonexistent",
+}
+
+
+class Link:
+    """One zygote, alive until `close` or until the process behind it ends."""
+
+    def __init__(self, mode: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the link
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = _spawn(theirs.fileno(), self._stderr.fileno())
+        self._control.setblocking(False)
+        self._mode = mode
+        self._flights: dict[int, Flight] = {}
+        self._next_id = 0
+        self.alive = True
+        self.hello: dict[str, Any] = {}
+        """What the zygote found when it prepared itself."""
+
+    @classmethod
+    async def start(cls, mode: str) -> Link:
+        """A zygote ready to fork.
+
+        Raises:
+            ZygoteFailed: this machine does not support the mode, or the start took too long.
+        """
+        link = cls(mode)
+        try:
+            link.hello = await asyncio.wait_for(link._greet(), START_SECONDS)
+        except (OSError, TimeoutError, ZygoteFailed, asyncio.CancelledError) as error:
+            await link.close()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise ZygoteFailed(str(error) or f"no answer in {START_SECONDS:.0f} s") from error
+        link._loop.add_reader(link._control, link._hear)
+        return link
+
+    async def _greet(self) -> dict[str, Any]:
+        config = {
+            "mode": self._mode,
+            "readable": interpreter.readable_paths(),
+            "site": interpreter.site_directories(),
+        }
+        await self._loop.sock_sendall(self._control, json.dumps(config).encode())
+        answer = await self._loop.sock_recv(self._control, wire.MAX_MESSAGE)
+        if not answer:
+            raise ZygoteFailed(self._last_words())
+        hello: dict[str, Any] = json.loads(answer)
+        if "error" in hello:
+            raise ZygoteFailed(hello["error"])
+        return hello
+
+    @property
+    def resident_bytes(self) -> int:
+        """The zygote's own memory, which every child starts with."""
+        return int(self.hello["resident_kb"]) << 10
+
+    @property
+    def load(self) -> int:
+        return len(self._flights)
+
+    def launch(self, code: str, limits: Limits) -> Flight:
+        """Have one child forked for this code."""
+        flight = Flight(code, limits)
+        self._next_id += 1
+        request = wire.Request(self._next_id, limits.cpu_seconds, limits.memory_mb << 20)
+        try:
+            socket.send_fds(self._control, [request.pack()], flight.descriptors)
+        except OSError as error:
+            flight.lost(f"the zygote is gone: {error}")
+            return flight
+        flight.handed_over()
+        self._flights[request.id] = flight
+        return flight
+
+    def _hear(self) -> None:
+        """Take one message from the zygote; the event loop comes back while there are more."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._died()
+            return
+        report = wire.Report.unpack(data)
+        match report.kind:
+            case wire.Kind.STARTED:
+                self._flights[report.id].started(fds[0])
+            case wire.Kind.EXITED:
+                self._flights.pop(report.id).landed(report)
+            case wire.Kind.NOT_FORKED:
+                self._flights.pop(report.id).lost(f"fork: {os.strerror(report.status)}")
+
+    def _died(self) -> None:
+        self.alive = False
+        self._loop.remove_reader(self._control)
+        flights, self._flights = self._flights, {}
+        reason = f"the zygote died: {self._last_words()}"
+        for flight in flights.values():
+            flight.lost(reason)
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0)
+        lines = self._stderr.read()[-4096:].decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    async def close(self) -> None:
+        """End the zygote and with it every snippet it forked."""
+        if self.alive:
+            self._died()
+        self._control.close()
+        await asyncio.to_thread(_end, self._process)
+        self._stderr.close()
+
+
+def _spawn(control: int, stderr: int) -> subprocess.Popen[bytes]:
+    """Started from this very thread, whose end it does not survive; no descriptor but these."""
+    isolated = [sys.executable, "-S", "-s", "-P", "-B"]  # -I would ignore PYTHONHASHSEED
+    return subprocess.Popen(
+        [*isolated, "-c", _BOOT, _PACKAGE_ROOT, str(control)],
+        env=_ENVIRONMENT,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        pass_fds=(control,),
+        start_new_session=True,
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(timeout=1.0)  # it leaves by itself when the control socket closes
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,160 @@
+"""The degraded mode: a fresh interpreter per snippet with resource limits, and nothing more.
+
+For development on machines without Linux's means. It bounds time, memory and output; it does NOT
+keep a snippet from files, network, or other processes of your user. Must be asked for by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tirgen.sandbox import interpreter
+from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.flight import ABSURD_OUTPUT, Landed
+from tirgen.sandbox.jail import wire
+from tirgen.sandbox.outcome import Stop
+from tirgen.sandbox.output import HeadAndTail
+
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail.alone import main; main()"
+)
+_TICK_SECONDS = 0.02
+
+
+async def execute(code: str, limits: Limits) -> Landed:
+    """Run `code` in a process group of its own; cancelling kills the group."""
+    abandoned = threading.Event()
+    work = asyncio.create_task(asyncio.to_thread(_execute, code, limits, abandoned))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        abandoned.set()
+        await asyncio.wait([work])
+        raise
+
+
+def _execute(code: str, limits: Limits, abandoned: threading.Event) -> Landed:
+    with tempfile.TemporaryDirectory(prefix="tirgen-") as scratch:
+        ready, theirs = os.pipe()
+        try:
+            process = _spawn(code, limits, scratch, theirs)
+        finally:
+            os.close(theirs)
+        try:
+            return _watch(process, limits, ready, abandoned)
+        finally:
+            os.close(ready)
+
+
+def _spawn(code: str, limits: Limits, scratch: str, ready: int) -> subprocess.Popen[bytes]:
+    config = {
+        "site": interpreter.site_directories(),
+        "memory_bytes": limits.memory_mb << 20,
+        "cpu_seconds": limits.cpu_seconds,
+        "ready": ready,
+    }
+    with tempfile.TemporaryFile() as source:
+        source.write(code.encode(errors="surrogatepass"))
+        source.seek(0)
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-S",
+                "-s",
+                "-P",
+                "-B",
+                "-c",
+                _BOOT,
+                _PACKAGE_ROOT,
+                json.dumps(config),
+            ],
+            env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8"},
+            cwd=scratch,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(ready,),
+            start_new_session=True,
+        )
+
+
+def _watch(
+    process: subprocess.Popen[bytes], limits: Limits, ready: int, abandoned: threading.Event
+) -> Landed:
+    """Read its output until the process itself ends; then end whatever it left behind."""
+    started = time.monotonic()
+    streams = [HeadAndTail(limits.output_bytes), HeadAndTail(limits.output_bytes)]
+    stopped: Stop | None = None
+    with selectors.DefaultSelector() as selector:
+        for pipe, stream in zip((process.stdout, process.stderr), streams, strict=True):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, stream)
+        while True:
+            _drain(selector, _TICK_SECONDS)
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            reason = _reason_to_stop(started, limits, streams, abandoned)
+            if reason is not None and stopped is None:
+                stopped = reason
+                os.killpg(process.pid, signal.SIGKILL)
+        wall = time.monotonic() - started
+        _kill_group(process.pid)
+        _drain(selector, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
+    report = wire.Report(
+        wire.Kind.EXITED,
+        0,
+        status,
+        wall,
+        usage.ru_utime + usage.ru_stime,
+        _kilobytes(usage.ru_maxrss),
+    )
+    return Landed(report, os.read(ready, 64), stopped, *streams)
+
+
+def _drain(selector: selectors.BaseSelector, timeout: float) -> None:
+    for key, _ in selector.select(timeout):
+        data = os.read(key.fd, 1 << 16)
+        if data:
+            key.data.feed(data)
+        else:
+            selector.unregister(key.fileobj)
+
+
+def _reason_to_stop(
+    started: float, limits: Limits, streams: list[HeadAndTail], abandoned: threading.Event
+) -> Stop | None:
+    if abandoned.is_set():
+        return Stop.CANCELLED
+    if time.monotonic() - started > limits.wall_seconds:
+        return Stop.TIMEOUT
+    if any(stream.total > ABSURD_OUTPUT * limits.output_bytes for stream in streams):
+        return Stop.OUTPUT
+    return None
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _kilobytes(maxrss: int) -> int:
+    return maxrss >> 10 if sys.platform == "darwin" else maxrss
