@@ -75,6 +75,17 @@ def test_encode_recognises_no_special_tokens(renderer: HfRenderer) -> None:
     assert renderer.decode(ids) == HOSTILE
 
 
+def test_a_control_token_not_marked_special_is_still_not_recognised(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model_dir, tmp_path / "m")
+    content = json.loads((tmp_path / "m" / "tokenizer.json").read_text())
+    content["added_tokens"][1]["special"] = False
+    (tmp_path / "m" / "tokenizer.json").write_text(json.dumps(content))
+    ids = HfRenderer.load(tmp_path / "m").prompt_ids((Message("user", HOSTILE),))
+    assert ids.count(1) == 2
+
+
 def test_decode_leaves_specials_out(renderer: HfRenderer) -> None:
     assert renderer.decode((*renderer.encode("ten"), 2)) == "ten"
 

@@ -104,6 +104,6 @@ def _all_finite(logprobs: list[Any]) -> tuple[float, ...]:
 
 def _broken(what: str) -> EngineUnavailable:
     return EngineUnavailable(
-        f"The engine's answer breaks the token protocol: {what}. Use vLLM 0.11 or newer, or "
+        f"The engine's answer breaks the token protocol: {what}. Use a current vLLM, or "
         "kind = chat for servers without token ids."
     )

@@ -129,7 +129,7 @@ async def _check_stop(asker: _Asker, greedy: Sampled) -> None:
     if stopped.stop_reason != text[0] or text[0] not in stopped.text:
         raise EngineMisconfigured(
             "The server does not honour `stop` with `include_stop_str_in_output` and report it in "
-            "`stop_reason`; use vLLM 0.11 or newer, or kind = chat."
+            "`stop_reason`; use a current vLLM, or kind = chat."
         )
 
 

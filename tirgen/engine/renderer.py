@@ -28,6 +28,8 @@ _FILES = [
     "special_tokens_map.json",
     "chat_template.jinja",
 ]
+_CONTROL = re.compile(r"<[|｜].*[|｜]>")
+"""Tokens that open or close turns by their looks; some models (DeepSeek) fail to mark them so."""
 _CACHED_CONVERSATIONS = 4096
 
 
@@ -36,6 +38,7 @@ class HfRenderer:
 
     def __init__(self, tokenizer_json: str, template: ChatTemplate) -> None:
         self._template = template
+        tokenizer_json = _with_controls_special(tokenizer_json)
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         self._plain = Tokenizer.from_str(tokenizer_json)
         self._plain.encode_special_tokens = True
@@ -65,7 +68,7 @@ class HfRenderer:
         template = ChatTemplate(_template_source(directory, config), variables)
         try:
             renderer = cls((directory / "tokenizer.json").read_text("utf-8"), template)
-        except Exception as error:  # `tokenizers` raises nothing more specific
+        except Exception as error:  # all that `tokenizers` raises
             raise EngineMisconfigured(
                 f"{directory}/tokenizer.json cannot be read ({error}); it must be a fast "
                 "tokenizer as written by `save_pretrained`."
@@ -122,6 +125,13 @@ class HfRenderer:
                 f"({joined!r}), so token-exact trajectories are impossible; use a model with a "
                 "byte-level tokenizer (Qwen, Llama 3, ...)."
             )
+
+
+def _with_controls_special(tokenizer_json: str) -> str:
+    content = json.loads(tokenizer_json)
+    for token in content.get("added_tokens", ()):
+        token["special"] = token["special"] or bool(_CONTROL.fullmatch(token["content"]))
+    return json.dumps(content)
 
 
 def _directory(path_or_name: str | Path) -> Path:

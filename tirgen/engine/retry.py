@@ -49,8 +49,8 @@ def failure(status: int, message: str, retry_after: str | None = None) -> Transi
         return Transient(f"The server answered {said}.", _seconds(retry_after))
     if status in (401, 403):
         return EngineMisconfigured(
-            f"The server refused the key ({said}); name the environment variable that holds a "
-            "valid one in `api_key_env`."
+            f"The server wants a valid key ({said}); put it into an environment variable and name "
+            "that variable in `api_key_env`."
         )
     if status == 404 or status < 400:
         return EngineMisconfigured(

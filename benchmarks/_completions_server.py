@@ -1,0 +1,63 @@
+"""A server that answers `/v1/completions` with fixed tokens at once, so that clients are measured.
+
+Run as `python -m benchmarks._completions_server`; prints its port, serves until its stdin closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from aiohttp import web
+
+TOKENS = [104 + i % 20 for i in range(200)]
+_LOGPROBS = [-0.1234567 * (1 + i % 7) for i in range(200)]
+
+
+async def completions(request: web.Request) -> web.Response:
+    body = await request.json()
+    choice = {
+        "index": 0,
+        "text": "x" * len(TOKENS),
+        "token_ids": TOKENS,
+        "prompt_token_ids": body["prompt"],
+        "logprobs": {
+            "token_logprobs": _LOGPROBS,
+            "tokens": ["x"] * len(TOKENS),
+            "top_logprobs": [{"x": logprob} for logprob in _LOGPROBS],
+            "text_offset": list(range(len(TOKENS))),
+        },
+        "finish_reason": "length",
+        "stop_reason": None,
+    }
+    prompt, completion = len(body["prompt"]), len(TOKENS)
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    answer = {
+        "id": "cmpl-0",
+        "object": "text_completion",
+        "created": 0,
+        "model": body["model"],
+        "choices": [choice],
+        "usage": usage,
+    }
+    return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
+
+
+async def serve() -> None:
+    app = web.Application()
+    app.router.add_post("/v1/completions", completions)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
