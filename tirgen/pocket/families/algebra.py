@@ -110,7 +110,9 @@ def polynomial(rng: random.Random, level: int) -> Draw:
                 f"import numpy as np\nprint(np.polyval([{listed}], {x}))",
             )
             value = sum(factor * x ** (degree - i) for i, factor in enumerate(coefficients))
-            found.append(int((yield calculation(words, f"p({x})", expression, value, program))))
+            found.append(
+                int((yield calculation(words, f"the value p({x})", expression, value, program)))
+            )
         expression = f"{found[0]} - {found[1]}"
         program = code.arithmetic(words, expression)
         value = found[0] - found[1]

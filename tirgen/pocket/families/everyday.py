@@ -109,9 +109,9 @@ def travel(rng: random.Random, level: int) -> Draw:
         expression = f"{hours[0]} + {hours[1]}"
         time = int((yield calculation(words, "the time", expression, sum(hours), program)))
         program = f"from fractions import Fraction\nprint(Fraction({way}, {time}))"
-        value = Fraction(way, time)
+        speed = Fraction(way, time)
         return latex(
-            (yield calculation(words, "the average speed", f"{way} / {time}", value, program))
+            (yield calculation(words, "the average speed", f"{way} / {time}", speed, program))
         )
 
     return Draw(question, solve)

@@ -1,0 +1,48 @@
+"""The packaged problems: deterministic, even, and never in both splits."""
+
+from collections import Counter
+
+import pytest
+
+from tirgen.pocket.families import FAMILIES, LEVELS
+from tirgen.pocket.problems import family_of, problems, split_of
+
+
+def test_no_question_is_in_both_splits() -> None:
+    train = {problem.question for problem in problems("train", 3000)}
+    test = {problem.question for problem in problems("test", 540)}
+    assert not train & test
+
+
+def test_questions_and_ids_are_unique() -> None:
+    found = problems("test", 540)
+    assert len({problem.question for problem in found}) == 540
+    assert len({problem.problem_id for problem in found}) == 540
+
+
+def test_problems_are_spread_evenly_over_families_and_levels() -> None:
+    found = problems("test", 540)
+    cells = Counter((family_of(p.problem_id), p.difficulty) for p in found)
+    assert set(cells.values()) == {540 // (len(FAMILIES) * len(LEVELS))}
+
+
+def test_a_longer_list_starts_with_the_shorter_one() -> None:
+    assert problems("test", 200)[:50] == problems("test", 50)
+
+
+def test_another_seed_draws_other_problems() -> None:
+    first, second = ({p.question for p in problems("test", 108, seed=seed)} for seed in (0, 1))
+    assert len(first & second) < 15
+
+
+def test_a_problem_names_its_split_and_level() -> None:
+    problem = problems("test", 1, levels=(3,))[0]
+    assert problem.source == "pocket:test"
+    assert problem.difficulty == "level 3"
+    assert problem.problem_id.startswith("pocket-purchase-3-")
+    assert split_of(problem.question) == "test"
+
+
+def test_asking_for_more_than_there_is_says_so() -> None:
+    with pytest.raises(ValueError, match=r"no further .* problem of level 1"):
+        problems("test", 4000, levels=(1,))

@@ -1,0 +1,133 @@
+"""Writes the pretraining corpus: token ids, loss masks, tokenizer and model shape, as files.
+
+The directory is all that a trainer needs; `trainer.pretrain` reads it and knows nothing of
+problem families. Everything follows from the seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer
+
+from tirgen.engine.protocol import Message
+from tirgen.pocket.samples import Kind, Mixture, Sample, draw_sample
+from tirgen.pocket.tokenizing import END, START, save_model_config, save_tokenizer, train_tokenizer
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+    "intermediate_size": 384,
+}
+"""The shipped pocket: about 1.1 million parameters."""
+
+TOKENIZER_SAMPLES = 3000
+"""How many samples the merges are learned from."""
+
+_SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("token_ids", pa.list_(pa.uint16())),
+        ("loss_mask", pa.list_(pa.bool_())),
+    ]
+)
+
+
+class Encoded(NamedTuple):
+    """A sample as tokens; the mask is true where the token is to be learned."""
+
+    token_ids: list[int]
+    loss_mask: list[bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusSummary:
+    """What was written."""
+
+    samples: int
+    tokens: int
+    learned_tokens: int
+    tokens_by_kind: dict[Kind, int]
+
+
+def write_corpus(
+    out: Path,
+    *,
+    seed: int = 0,
+    tokens: int = 4_000_000,
+    mixture: Mixture = Mixture(),  # noqa: B008 - immutable
+    shape: dict[str, Any] = SHAPE,
+) -> CorpusSummary:
+    """Write at least `tokens` tokens of the train split and all a trainer needs beside them.
+
+    Leaves `corpus.parquet`, `config.json`, `tokenizer.json`, `tokenizer_config.json`,
+    `generation_config.json` and `chat_template.jinja` in `out`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer(
+        full_text(sample) for sample in islice(draw_samples(seed, mixture), TOKENIZER_SAMPLES)
+    )
+    save_tokenizer(tokenizer, out)
+    save_model_config(tokenizer, out, shape)
+    rows: list[dict[str, Any]] = []
+    by_kind: Counter[Kind] = Counter()
+    learned = 0
+    for sample in draw_samples(seed, mixture):
+        ids, mask = encode_sample(tokenizer, sample)
+        rows.append({"kind": sample.kind.value, "token_ids": ids, "loss_mask": mask})
+        by_kind[sample.kind] += len(ids)
+        learned += sum(mask)
+        if by_kind.total() >= tokens:
+            break
+    pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), out / "corpus.parquet")
+    return CorpusSummary(
+        samples=len(rows),
+        tokens=by_kind.total(),
+        learned_tokens=learned,
+        tokens_by_kind=dict(by_kind),
+    )
+
+
+def draw_samples(seed: int, mixture: Mixture) -> Iterator[Sample]:
+    """The endless stream of samples of a seed."""
+    rng = random.Random(seed)
+    while True:
+        yield draw_sample(rng, mixture)
+
+
+def encode_sample(tokenizer: Tokenizer, sample: Sample) -> Encoded:
+    """Token ids and loss mask; the reply is encoded piece by piece, as the loop injects it."""
+    ids = _encode(tokenizer, prompt_text(sample.messages))
+    mask = [False] * len(ids)
+    for text, learned in [*sample.reply, (END, True)]:
+        piece = _encode(tokenizer, text)
+        ids += piece
+        mask += [learned] * len(piece)
+    return Encoded(ids, mask)
+
+
+def prompt_text(messages: tuple[Message, ...]) -> str:
+    """The conversation as the chat template renders it, up to the opening of the reply."""
+    turns = "".join(f"{START}{turn.role}\n{turn.content}{END}\n" for turn in messages)
+    return f"{turns}{START}assistant\n"
+
+
+def full_text(sample: Sample) -> str:
+    """Prompt and reply as one text."""
+    return prompt_text(sample.messages) + "".join(piece.text for piece in sample.reply) + END
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return ids

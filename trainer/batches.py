@@ -1,0 +1,90 @@
+"""A pretraining corpus read from files and cut into padded batches of similar lengths."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+import torch
+
+SORTED_TOGETHER = 1024
+"""So many samples are sorted by length at a time: little padding, and order still random."""
+IGNORED = -100
+"""The label of a token that is not learned, in torch's convention."""
+
+
+class TokenSample(NamedTuple):
+    """One conversation as tokens; the mask is true where the token is to be learned."""
+
+    token_ids: list[int]
+    loss_mask: list[bool]
+
+
+class Batch(NamedTuple):
+    """Samples padded on the right, where causal attention never looks."""
+
+    token_ids: torch.Tensor
+    """int64, samples x longest."""
+    labels: torch.Tensor
+    """int64, the same shape: the token itself where it is learned, else `IGNORED`."""
+
+
+def read_corpus(path: Path) -> list[TokenSample]:
+    """Read the columns `token_ids` and `loss_mask` of a Parquet file.
+
+    Raises ValueError for a row whose lists differ in length, or where nothing is learned.
+    """
+    table = pq.read_table(path, columns=["token_ids", "loss_mask"])
+    columns = table.column("token_ids").to_pylist(), table.column("loss_mask").to_pylist()
+    samples = [TokenSample(ids or [], mask or []) for ids, mask in zip(*columns, strict=True)]
+    for row, (ids, mask) in enumerate(samples):
+        if len(ids) != len(mask) or not any(mask[1:]):
+            raise ValueError(
+                f"{path} row {row}: ids and mask must have one length and learn a token"
+            )
+    return samples
+
+
+def batches(samples: Sequence[TokenSample], seed: int, tokens: int) -> list[list[int]]:
+    """Every sample once, as lists of indices; no batch is over `tokens` with its padding.
+
+    A sample that is longer than that is a batch of its own. Everything follows from the seed.
+    """
+    rng = random.Random(seed)
+    order = list(range(len(samples)))
+    rng.shuffle(order)
+    found: list[list[int]] = []
+    remaining = iter(order)
+    while chunk := list(islice(remaining, SORTED_TOGETHER)):
+        chunk.sort(key=lambda index: len(samples[index].token_ids))
+        found += _cut(samples, chunk, tokens)
+    rng.shuffle(found)
+    return found
+
+
+def collate(samples: Sequence[TokenSample], padding: int) -> Batch:
+    """Pad to the longest sample."""
+    longest = max(len(sample.token_ids) for sample in samples)
+    ids = torch.full((len(samples), longest), padding)
+    labels = torch.full((len(samples), longest), IGNORED)
+    for row, sample in enumerate(samples):
+        tokens = torch.tensor(sample.token_ids)
+        ids[row, : len(tokens)] = tokens
+        labels[row, : len(tokens)] = torch.where(torch.tensor(sample.loss_mask), tokens, IGNORED)
+    return Batch(ids, labels)
+
+
+def _cut(samples: Sequence[TokenSample], chunk: list[int], tokens: int) -> Iterator[list[int]]:
+    """Cut indices in order of length wherever one more would make the padded batch too large."""
+    batch: list[int] = []
+    for index in chunk:
+        if batch and len(samples[index].token_ids) * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

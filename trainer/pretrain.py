@@ -1,0 +1,261 @@
+"""Pretraining from scratch: a directory with a corpus and a model's shape in, a model out.
+
+What is learned is masked per token; samples are short, so batches are padded, never packed.
+Not covered: more than one process, mixed precision, corpora larger than memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.nn import functional
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from trainer.batches import IGNORED, Batch, TokenSample, batches, collate, read_corpus
+from trainer.curve import Point, append_point, write_plot, write_points
+
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
+"""Files of the corpus directory that belong to the model as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    """How to train. The same values, corpus and machine give the same weights, bit for bit."""
+
+    seed: int = 0
+    epochs: int = 1
+    batch_tokens: int = 4096
+    """Padding included."""
+    learning_rate: float = 3e-3
+    """At its peak."""
+    warmup: float = 0.03
+    """Share of the steps over which the learning rate rises; after them it falls as a cosine."""
+    weight_decay: float = 0.1
+    """On matrices only."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    threads: int = 1
+    """Threads of torch. Another number gives other rounding and so other weights."""
+    log_every: int = 10
+    """Steps between two points of the loss curve."""
+    checkpoint_every: int = 200
+    """Steps after which an interrupted run can go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainSummary:
+    """What a finished run did."""
+
+    parameters: int
+    steps: int
+    tokens: int
+    """Padding not counted."""
+    loss: float
+    """The last point of the curve."""
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Run:
+    """All that changes while training, and all that a checkpoint holds."""
+
+    model: Any
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    points: list[Point] = field(default_factory=list)
+
+
+def train(
+    corpus: Path,
+    out: Path,
+    config: PretrainConfig = PretrainConfig(),
+) -> PretrainSummary:
+    """Train on `corpus` (`corpus.parquet`, `config.json`, tokenizer files) and publish to `out`.
+
+    Leaves a model in the Hugging Face layout (float32), `loss.jsonl` and `loss.svg` in `out`.
+    Progress goes to stderr. An interrupted run goes on from its last checkpoint in `out` when it
+    is started again with the same arguments, and ends in the same weights.
+    """
+    with _threads(config.threads):
+        out.mkdir(parents=True, exist_ok=True)
+        samples = read_corpus(corpus / "corpus.parquet")
+        order = [
+            batch
+            for epoch in range(config.epochs)
+            for batch in batches(samples, config.seed + epoch, config.batch_tokens)
+        ]
+        run = _start(corpus, config)
+        _resume(run, out / "checkpoint.pt", config)
+        _train(run, samples, order, out, config)
+        _publish(run, corpus, out)
+    return PretrainSummary(
+        parameters=sum(weight.numel() for weight in run.model.parameters()),
+        steps=run.step,
+        tokens=run.tokens,
+        loss=run.points[-1].loss,
+        seconds=run.seconds,
+    )
+
+
+def learning_rate(step: int, steps: int, config: PretrainConfig) -> float:
+    """Linear warm-up to the peak, then a cosine down to a hundredth of it."""
+    warmup = max(1, round(config.warmup * steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    share = (step - warmup) / max(1, steps - warmup)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def masked_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy over the learned tokens; logits are computed only where one follows."""
+    targets = batch.labels[:, 1:]
+    learned = targets != IGNORED
+    hidden = model.model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
+    return functional.cross_entropy(model.lm_head(hidden[:, :-1][learned]), targets[learned])
+
+
+def _start(corpus: Path, config: PretrainConfig) -> _Run:
+    torch.manual_seed(config.seed)
+    shape = json.loads((corpus / "config.json").read_text("utf-8"))
+    model = Qwen3ForCausalLM(Qwen3Config(**shape))
+    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in model.parameters() if weight.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    return _Run(model, optimizer)
+
+
+def _train(
+    run: _Run,
+    samples: list[TokenSample],
+    order: list[list[int]],
+    out: Path,
+    config: PretrainConfig,
+) -> None:
+    padding = run.model.config.pad_token_id
+    write_points(out / "loss.jsonl", run.points)
+    started, losses = time.monotonic() - run.seconds, list[float]()
+    with _progress(len(order), run.step) as show:
+        for indices in order[run.step :]:
+            rate = learning_rate(run.step, len(order), config)
+            chosen = [samples[index] for index in indices]
+            losses.append(_update(run, collate(chosen, padding), rate, config.clip))
+            run.step += 1
+            run.tokens += sum(len(sample.token_ids) for sample in chosen)
+            run.seconds = time.monotonic() - started
+            if run.step % config.log_every == 0 or run.step == len(order):
+                mean = sum(losses) / len(losses)
+                point = Point(
+                    step=run.step,
+                    tokens=run.tokens,
+                    loss=mean,
+                    learning_rate=rate,
+                    seconds=round(run.seconds, 2),
+                )
+                run.points.append(point)
+                append_point(out / "loss.jsonl", point)
+                losses.clear()
+                show(point)
+            if run.step % config.checkpoint_every == 0:
+                _checkpoint(run, out / "checkpoint.pt", config)
+
+
+def _update(run: _Run, batch: Batch, rate: float, clip: float) -> float:
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    loss = masked_loss(run.model, batch)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), clip)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    value: float = loss.item()
+    return value
+
+
+def _checkpoint(run: _Run, path: Path, config: PretrainConfig) -> None:
+    state = {
+        "config": asdict(config),
+        "model": run.model.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "step": run.step,
+        "tokens": run.tokens,
+        "seconds": run.seconds,
+        "points": [asdict(point) for point in run.points],
+    }
+    torch.save(state, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def _resume(run: _Run, path: Path, config: PretrainConfig) -> None:
+    """Go on from a checkpoint of the very same run; one of another run is not touched."""
+    if not path.exists():
+        return
+    state = torch.load(path, weights_only=True)
+    if state["config"] != asdict(config):
+        raise ValueError(
+            f"{path} is of a run with other settings: remove it, or choose another directory"
+        )
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.step, run.tokens, run.seconds = state["step"], state["tokens"], state["seconds"]
+    run.points = [Point(**point) for point in state["points"]]
+
+
+def _publish(run: _Run, corpus: Path, out: Path) -> None:
+    run.model.eval()
+    run.model.save_pretrained(out)
+    for name in COPIED:
+        shutil.copyfile(corpus / name, out / name)
+    write_plot(out / "loss.svg", run.points, "loss on learned tokens (nats)")
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress(steps: int, done: int) -> Iterator[Callable[[Point], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("pretraining", total=steps, completed=done)
+
+        def show(point: Point) -> None:
+            progress.update(task, completed=point.step, description=f"loss {point.loss:.3f}")
+
+        yield show
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
