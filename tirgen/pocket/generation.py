@@ -1,0 +1,115 @@
+"""One completion in the making: its tokens so far, its text so far, and when it has to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tirgen.engine.protocol import Finish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """What to generate from; every value is valid and within the model's limits."""
+
+    prompt: Sequence[int]
+    max_tokens: int
+    seed: int
+    """0 to 2^32 - 1: all the state the engine's generator takes."""
+    min_tokens: int = 0
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 is off."""
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+    include_stop: bool = False
+    """The stop string, or the text of the stop token, stays in the text."""
+    stop_token_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+    skip_special_tokens: bool = True
+
+
+class Generation:
+    """Grows on the engine's thread, is read on the event loop's.
+
+    `token_ids` and `logprobs` (of the model before temperature and truncation) have one length at
+    any `readable` moment. `finish` and `failure` are written last: whoever sees one of them sees
+    everything that belongs to it.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        *,
+        spoken: list[bytes],
+        eos: frozenset[int],
+        progress: asyncio.Event,
+        streaming: bool,
+    ) -> None:
+        self.request = request
+        self.progress = progress
+        """Set on the event loop at the end, and when `streaming` also after every token."""
+        self.streaming = streaming
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.text = bytearray()
+        self.readable = 0
+        """So many bytes of `text` will not be taken back by a stop string."""
+        self.finish: Finish | None = None
+        self.stop_reason: str | int | None = None
+        """The stop string or stop token id; None at the end of a turn, as in vLLM."""
+        self.failure: str | None = None
+        self.cancelled = False
+        self._spoken = spoken
+        self._eos = frozenset() if request.ignore_eos else eos
+        self._stops = [(stop, stop.encode()) for stop in request.stop]
+        self._longest = max((len(needle) for _, needle in self._stops), default=1)
+
+    @property
+    def done(self) -> bool:
+        return self.finish is not None or self.failure is not None
+
+    def feed(self, token: int, logprob: float) -> None:
+        """Take the next sampled token; the rules and their order are vLLM's."""
+        self.logprobs.append(logprob)
+        self.token_ids.append(token)
+        count = len(self.token_ids)
+        if count >= self.request.min_tokens and self._is_stop_token(token):
+            if self.request.include_stop:
+                self.text += self._spoken[token]
+            self._end(Finish.STOP, None if token in self._eos else token)
+            return
+        old = len(self.text)
+        self.text += self._spoken[token]
+        if self._stops and count > self.request.min_tokens and self._cut_at_stop(old):
+            return
+        if count >= self.request.max_tokens:
+            self._end(Finish.LENGTH, None)
+        else:
+            held = 0 if self.request.include_stop else self._longest - 1
+            self.readable = max(self.readable, len(self.text) - held)
+
+    def whole_text(self) -> str:
+        """Bytes that are no UTF-8 become the replacement character."""
+        return self.text.decode("utf-8", "replace")
+
+    def _is_stop_token(self, token: int) -> bool:
+        return token in self._eos or token in self.request.stop_token_ids
+
+    def _cut_at_stop(self, old: int) -> bool:
+        """Look for stop strings in the new bytes and as far back as one may have begun."""
+        for stop, needle in self._stops:
+            at = self.text.find(needle, max(0, old - len(needle) + 1))
+            if at >= 0:
+                del self.text[at + (len(needle) if self.request.include_stop else 0) :]
+                self._end(Finish.STOP, stop)
+                return True
+        return False
+
+    def _end(self, finish: Finish, stop_reason: str | int | None) -> None:
+        self.readable = len(self.text)
+        self.stop_reason = stop_reason
+        self.finish = finish

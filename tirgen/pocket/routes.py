@@ -1,0 +1,235 @@
+"""The pocket engine over HTTP: the part of OpenAI's and vLLM's API that it honours.
+
+No TLS, no rate limits, one model: it stands on the loopback address beside its only user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from tirgen.pocket.asking import chat_jobs, chat_prompt, completion_jobs
+from tirgen.pocket.batching import ContinuousBatchingEngine
+from tirgen.pocket.errors import Refusal, from_validation
+from tirgen.pocket.generation import GenerationRequest
+from tirgen.pocket.metrics import exposition
+from tirgen.pocket.requests import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    TokenizeChatRequest,
+    TokenizeRequest,
+)
+from tirgen.pocket.responses import Answer, AnyRequest, Choice, Json
+
+_MAX_BODY = 64 * 2**20
+"""Bytes of a request; a list of prompts as token ids can be long."""
+_Request = TypeVar("_Request", bound=BaseModel)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class PocketRoutes:
+    """The routes over one engine."""
+
+    def __init__(
+        self, engine: ContinuousBatchingEngine, *, model: str, api_key: str | None = None
+    ) -> None:
+        self._engine = engine
+        self._model = model
+        self._api_key = api_key
+        self._created = int(time.time())
+
+    def application(self) -> web.Application:
+        app = web.Application(
+            middlewares=[_errors_as_json, self._authorise], client_max_size=_MAX_BODY
+        )
+        app.add_routes(
+            [
+                web.post("/v1/completions", self._completions),
+                web.post("/v1/chat/completions", self._chat_completions),
+                web.get("/v1/models", self._models),
+                web.get("/v1/models/{name:.+}", self._one_model),
+                web.post("/tokenize", self._tokenize),
+                web.get("/health", self._health),
+                web.get("/version", self._version),
+                web.get("/metrics", self._metrics),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _authorise(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """With an API key set, everything under /v1 needs it, as in vLLM."""
+        if self._api_key is not None and request.path.startswith("/v1"):
+            expected = f"Bearer {self._api_key}".encode()
+            given = request.headers.get("Authorization", "").encode()
+            if not hmac.compare_digest(given, expected):
+                raise Refusal("Unauthorized: the API key is missing or wrong", status=401)
+        return await handler(request)
+
+    async def _completions(self, http: web.Request) -> web.StreamResponse:
+        request = await _parse(http, CompletionRequest)
+        self._check_model(request.model)
+        return await self._generate(http, request, completion_jobs(request, self._engine))
+
+    async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
+        request = await _parse(http, ChatCompletionRequest)
+        self._check_model(request.model)
+        return await self._generate(http, request, chat_jobs(request, self._engine))
+
+    async def _generate(
+        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
+    ) -> web.StreamResponse:
+        """Run the jobs; when the client hangs up, aiohttp cancels us and we cancel them."""
+        progress = asyncio.Event()
+        streaming = bool(request.stream)
+        choices = [
+            Choice(index, self._engine.submit(job, progress, streaming=streaming))
+            for index, job in enumerate(jobs)
+        ]
+        answer = Answer(request, self._model, self._engine.vocabulary, choices)
+        try:
+            if streaming:
+                usage = request.stream_options is not None and request.stream_options.include_usage
+                return await _stream(http, answer, choices, progress, usage=usage)
+            while not all(choice.generation.done for choice in choices):
+                progress.clear()
+                await progress.wait()
+            _raise_failures(choices)
+            return _json(answer.whole())
+        finally:
+            for choice in choices:
+                self._engine.cancel(choice.generation)
+
+    async def _models(self, http: web.Request) -> web.Response:
+        return _json({"object": "list", "data": [self._card()]})
+
+    async def _one_model(self, http: web.Request) -> web.Response:
+        self._check_model(http.match_info["name"])
+        return _json(self._card())
+
+    def _card(self) -> Json:
+        return {
+            "id": self._model,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "tirgen-pocket",
+            "root": self._model,
+            "parent": None,
+            "max_model_len": self._engine.config.context,
+        }
+
+    async def _tokenize(self, http: web.Request) -> web.Response:
+        request = await _parse(http, _TOKENIZE)
+        self._check_model(request.model)
+        if isinstance(request, TokenizeRequest):
+            tokens = self._engine.vocabulary.encode(
+                request.prompt, add_special_tokens=request.add_special_tokens
+            )
+        else:
+            tokens = chat_prompt(request, self._engine)
+        context = self._engine.config.context
+        return _json({"count": len(tokens), "max_model_len": context, "tokens": tokens})
+
+    async def _health(self, http: web.Request) -> web.Response:
+        if self._engine.failure is not None:
+            raise Refusal(self._engine.failure, status=503)
+        return web.Response()
+
+    async def _version(self, http: web.Request) -> web.Response:
+        return _json({"version": version("tirgen")})
+
+    async def _metrics(self, http: web.Request) -> web.Response:
+        return web.Response(text=exposition(self._engine, self._model))
+
+    def _check_model(self, name: str | None) -> None:
+        if name is not None and name != self._model:
+            raise Refusal(
+                f"The model `{name}` does not exist; this server has `{self._model}`.",
+                status=404,
+                param="model",
+            )
+
+
+_TOKENIZE: TypeAdapter[TokenizeRequest | TokenizeChatRequest] = TypeAdapter(
+    TokenizeRequest | TokenizeChatRequest
+)
+
+
+async def _stream(
+    http: web.Request,
+    answer: Answer,
+    choices: Sequence[Choice],
+    progress: asyncio.Event,
+    *,
+    usage: bool,
+) -> web.StreamResponse:
+    """Server-sent events: one for each choice that has news, usage if wanted, then `[DONE]`."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    response.headers["Cache-Control"] = "no-cache"
+    await response.prepare(http)
+    await _send(response, answer.opening())
+    open_choices = list(choices)
+    try:
+        while open_choices:
+            await progress.wait()
+            progress.clear()
+            news = [answer.news(choice) for choice in open_choices]
+            await _send(response, [chunk for chunk in news if chunk is not None])
+            _raise_failures(open_choices)
+            open_choices = [choice for choice in open_choices if not choice.closed]
+        if usage:
+            await _send(response, [answer.usage_chunk()])
+    except Refusal as refusal:  # the status line is long gone: say it in the stream, as vLLM does
+        await _send(response, [refusal.body()])
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+async def _send(response: web.StreamResponse, chunks: Sequence[Json]) -> None:
+    if chunks:
+        await response.write(b"".join(b"data: %b\n\n" % _dump(chunk) for chunk in chunks))
+
+
+def _raise_failures(choices: Sequence[Choice]) -> None:
+    for choice in choices:
+        if choice.generation.failure is not None:
+            raise Refusal(choice.generation.failure, status=503)
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Every refusal in the same shape, aiohttp's own (no such path, body too large) included."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refusal.response()
+    except web.HTTPError as error:
+        message = f"{error.reason}: {request.method} {request.path}"
+        return Refusal(message, status=error.status).response()
+
+
+async def _parse(http: web.Request, model: type[_Request] | TypeAdapter[_Request]) -> _Request:
+    """The validated body. Raises `Refusal` naming each field at fault."""
+    body = await http.read()
+    try:
+        if isinstance(model, TypeAdapter):
+            return model.validate_json(body)
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise from_validation(error) from error
+
+
+def _json(body: Json) -> web.Response:
+    return web.Response(body=_dump(body), content_type="application/json")
+
+
+def _dump(body: Json) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()

@@ -1,0 +1,101 @@
+"""The server as a process: opens the engine, binds, says where it listens, ends on a signal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from tirgen.pocket.batching import ContinuousBatchingEngine
+from tirgen.pocket.graph import ModelUnsupported
+from tirgen.pocket.lifeline import die_with_parent
+from tirgen.pocket.names import API_KEY_VARIABLE, MODEL_DIR, MODEL_NAME
+from tirgen.pocket.routes import PocketRoutes
+
+_GRACE_SECONDS = 5.0
+"""How long running requests may go on after a signal to end."""
+_SWITCH_SECONDS = 0.0005
+"""The pipeline keeps Python's lock while it computes a token; this is how soon HTTP gets a turn."""
+
+
+def serve(
+    model_dir: Path = MODEL_DIR,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    model: str = MODEL_NAME,
+    threads: int = 1,
+    max_sequences: int = 128,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` is told the base URL, by default on stdout.
+
+    Port 0 is any free one. Raises `ModelUnsupported` for a directory the engine cannot load and
+    `OSError` when the address is taken.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    settings = {"threads": threads, "max_sequences": max_sequences}
+    asyncio.run(_serve(model_dir, host, port, model, settings, ready or _announce))
+
+
+def _announce(base_url: str) -> None:
+    print(base_url, flush=True)
+
+
+async def _serve(
+    model_dir: Path,
+    host: str,
+    port: int,
+    model: str,
+    settings: dict[str, int],
+    ready: Callable[[str], None],
+) -> None:
+    end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end.set)
+    engine = ContinuousBatchingEngine(model_dir, **settings)
+    api_key = os.environ.get(API_KEY_VARIABLE) or None
+    application = PocketRoutes(engine, model=model, api_key=api_key).application()
+    runner = web.AppRunner(
+        application, handler_cancellation=True, shutdown_timeout=_GRACE_SECONDS, access_log=None
+    )
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+        ready(f"http://{host}:{runner.addresses[0][1]}/v1")
+        await end.wait()
+    finally:
+        await runner.cleanup()
+        engine.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m tirgen.pocket.server`: what `local` starts; people use `tirgen pocket serve`."""
+    parser = argparse.ArgumentParser(prog="python -m tirgen.pocket.server", description=__doc__)
+    parser.add_argument("model_dir", type=Path, nargs="?", default=MODEL_DIR)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--model", default=MODEL_NAME)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--max-sequences", type=int, default=128)
+    parser.add_argument("--die-with-parent", action="store_true")
+    options = vars(parser.parse_args(arguments))
+    if options.pop("die_with_parent"):
+        die_with_parent()
+    try:
+        serve(**options)
+    except (ModelUnsupported, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
