@@ -3,4 +3,5 @@
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent / "tir")]
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "tir"), str(HERE / "generation")]

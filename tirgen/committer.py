@@ -7,6 +7,7 @@ attempt, a progress figure) can rely on it. Rows that finish together share one 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -21,7 +22,7 @@ class Committer:
         self._seconds = seconds
         self._waiting: list[tuple[Trajectory, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
-        self._closing = False
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Committer:
         self._task = asyncio.create_task(self._work(), name="committer")
@@ -33,7 +34,7 @@ class Committer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         await self._task
 
@@ -48,16 +49,20 @@ class Committer:
         await done
 
     async def _work(self) -> None:
-        while not self._closing or self._waiting:
+        while self._waiting or not self._closing.is_set():
             await self._wake.wait()
-            if not self._closing:
-                await asyncio.sleep(self._seconds)
+            await self._gather()
             self._wake.clear()
             group, self._waiting = self._waiting, []
             if group:
                 await self._commit(group)
-            if self._closing:
+            if self._closing.is_set():
                 self._wake.set()
+
+    async def _gather(self) -> None:
+        """Let more rows finish, unless the run is over."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), self._seconds)
 
     async def _commit(self, group: list[tuple[Trajectory, asyncio.Future[None]]]) -> None:
         try:

@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
+from storage.datasets import Store
 from storage.records import Ending, Problem, Program, Trajectory
 from storage.runs import Run
-from storage.store import Store
 from storage.versions import DatasetVersion
 from tirgen.committer import Committer
 from tirgen.config import GenerateConfig
@@ -24,8 +24,9 @@ from tirgen.engine.errors import EngineUnavailable
 from tirgen.filters.curate import YieldRow, curate, yield_table
 from tirgen.ledger import Ledger, newest_by_key
 from tirgen.maker import Identity, TrajectoryMaker
-from tirgen.problems.load import BadRow, load_problems
-from tirgen.sandbox.local import LocalSandbox
+from tirgen.problems.errors import BadRow
+from tirgen.problems.load import load_problems
+from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 

@@ -1,0 +1,5 @@
+"""``python -m flows`` is ``tirgen``."""
+
+from flows.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""The ``tirgen`` command: its commands, and the boundary every failure passes on its way out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError
+
+from flows.commands import dataset, pocket, traj
+from flows.commands.doctor import doctor_command
+from flows.commands.generate import demo_command, generate_command
+from flows.commands.sql import sql_command
+from flows.failures import DONE, USAGE, classify, report
+
+app = App(
+    name="tirgen",
+    version=version("tirgen"),
+    help=(
+        "Verified tool-integrated reasoning data: an actor reasons, a critic writes Python, "
+        "a sandbox runs it, a verifier checks, filters keep the good, SQL sees it all.\n\n"
+        "Start with: tirgen demo"
+    ),
+)
+app.command(demo_command, name="demo")
+app.command(generate_command, name="generate")
+app.command(dataset.app)
+app.command(traj.app)
+app.command(sql_command, name="sql")
+app.command(pocket.app)
+app.command(doctor_command, name="doctor")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; failures are told, never raised."""
+    try:
+        app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return USAGE
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else DONE
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one boundary
+        failure = classify(error)
+        report(failure, as_json="--json" in arguments)
+        return failure.code
+    return DONE
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    sys.exit(run(sys.argv[1:]))

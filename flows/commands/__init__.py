@@ -1,0 +1,1 @@
+"""The commands of ``tirgen``, one noun a file."""

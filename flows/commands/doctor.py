@@ -1,0 +1,78 @@
+"""``tirgen doctor``: checks everything the main job needs and names the fix for each failure."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.generate import engine_settings
+from flows.console import Json, print_json, show
+from flows.failures import PREREQUISITE
+from tirgen.config import load_config
+from tirgen.doctor import Finding, Level, examine
+
+STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+
+
+def doctor_command(
+    *,
+    actor: str | None = None,
+    actor_model: str | None = None,
+    critic: str | None = None,
+    critic_model: str | None = None,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Check Python, store, engine, sandbox, verifier and extras; exit 4 when one fails.
+
+    Example: tirgen doctor --actor http://127.0.0.1:8000/v1 --actor-model my-model
+
+    Parameters
+    ----------
+    actor
+        The engine to check: "pocket", or a base URL.
+    actor_model
+        Model name on that server.
+    critic
+        The critic's engine, where it is another one.
+    critic_model
+        Model name on that server.
+    store
+        Folder of the store.
+    json
+        Print one JSON array on stdout.
+    """
+    settings = engine_settings("actor", actor, actor_model)
+    config = load_config(None, settings | engine_settings("critic", critic, critic_model))
+    findings = asyncio.run(examine(config, open_store(store)))
+    if json:
+        print_json([_document(finding) for finding in findings])
+    else:
+        show(_table(findings))
+    if any(finding.level is Level.FAIL for finding in findings):
+        sys.exit(PREREQUISITE)
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    return asdict(finding) | {"seconds": round(finding.seconds, 3)}
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table(show_lines=False)
+    for name in ("", "check", "found", "seconds", "what to do"):
+        table.add_column(name, overflow="fold")
+    for finding in findings:
+        table.add_row(
+            Text(finding.level, style=STYLES[finding.level]),
+            Text(finding.check),
+            Text(finding.found),
+            Text(f"{finding.seconds:.2f}"),
+            Text(finding.fix),
+        )
+    return table

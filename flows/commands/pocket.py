@@ -1,0 +1,83 @@
+"""``tirgen pocket``: the embedded model, served and trained."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict
+from pathlib import Path
+
+from cyclopts import App
+
+from flows.console import Json, print_json, say
+from tirgen.pocket.names import MODEL_DIR
+
+app = App(name="pocket", help="The pocket: the small real model behind the embedded engine.")
+
+
+class TrainingNotInstalled(Exception):
+    """The train extra is not there (exit code 4)."""
+
+
+@app.command
+def serve(
+    model_dir: Path = MODEL_DIR, *, host: str = "127.0.0.1", port: int = 8000, threads: int = 1
+) -> None:
+    """Serve a pocket model with vLLM's OpenAI-compatible API until interrupted.
+
+    Example: tirgen pocket serve --port 8000
+
+    Parameters
+    ----------
+    model_dir
+        A model in the Hugging Face layout; by default the one that ships with tirgen.
+    host
+        Address to bind; anything but loopback is open to the network.
+    port
+        Port to bind; 0 takes any free one.
+    threads
+        Compute threads.
+    """
+    from tirgen.pocket.server import serve as serve_forever  # OpenVINO: half a second of imports
+
+    serve_forever(model_dir, host=host, port=port, threads=threads, ready=_announce)
+
+
+def _announce(base_url: str) -> None:
+    say(f"serving on {base_url} (model name: pocket); stop with Ctrl-C")
+
+
+@app.command
+def train(out: Path, *, seed: int = 0, tokens: int | None = None, json: Json = False) -> None:
+    """Pretrain a pocket model from scratch on the packaged problem families.
+
+    Leaves the model, loss.jsonl and loss.svg in OUT; started again, it continues.
+
+    Example: tirgen pocket train pocket-model --seed 1
+
+    Parameters
+    ----------
+    out
+        Folder for the model.
+    seed
+        Same seed, same weights.
+    tokens
+        Size of the corpus; by default what the shipped model was trained on.
+    json
+        Print the summary as one JSON document on stdout.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise TrainingNotInstalled("training needs torch, which the core install leaves out")
+    from tirgen.pocket.corpus import write_corpus
+    from trainer.pretrain import PretrainConfig
+    from trainer.pretrain import train as pretrain
+
+    corpus = out / "corpus"
+    size = {} if tokens is None else {"tokens": tokens}
+    say(f"writing the corpus to {corpus}")
+    written = write_corpus(corpus, seed=seed, **size)
+    say(f"{written.samples} samples, {written.tokens} tokens")
+    summary = pretrain(corpus, out, PretrainConfig(seed=seed))
+    if json:
+        print_json(asdict(summary))
+    say(f"loss {summary.loss:.3f} after {summary.seconds:.0f} s; the model is in {out}")
+    say(f"serve it: tirgen pocket serve {out}")

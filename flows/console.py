@@ -1,0 +1,57 @@
+"""Where output goes: stdout is data, stderr is narration, on every command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+"""Print one JSON document instead of text for people."""
+
+
+def print_json(document: Any) -> None:
+    """Exactly one JSON document on stdout."""
+    json.dump(document, sys.stdout, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")
+
+
+def say(text: str) -> None:
+    """Narration for people."""
+    stderr.print(Text(text))
+
+
+def show(renderable: RenderableType) -> None:
+    """Data for people."""
+    stdout.print(renderable)
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> Table:
+    """Rows of plain values as a table; numbers stand to the right, text is never markup."""
+    names = list(columns) or list(rows[0] if rows else ())
+    grid = Table(title=title or None, title_justify="left")
+    for name in names:
+        is_number = all(isinstance(row[name], int | float | None) for row in rows)
+        grid.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(_cell(row[name])) for name in names))
+    return grid
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

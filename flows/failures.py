@@ -1,0 +1,72 @@
+"""What the command line says and returns when something goes wrong.
+
+0 done          2 usage         4 a prerequisite is missing (`tirgen doctor` helps)
+1 work failed   3 not found    70 a bug of ours                  130 interrupted
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import asdict, dataclass
+
+from rich.text import Text
+
+from flows.commands.pocket import TrainingNotInstalled
+from flows.console import print_json, stderr
+from storage.errors import NotFound, StoreError
+from tirgen.config import ConfigError
+from tirgen.engine.errors import EngineError, EngineMisconfigured
+from tirgen.problems.errors import ProblemsError
+from tirgen.sandbox.supervisor import SandboxUnavailable
+
+DONE, WORK_FAILED, USAGE, NOT_FOUND, PREREQUISITE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The error envelope of `--json`, and its exit code."""
+
+    kind: str
+    message: str
+    hint: str
+    code: int
+
+
+def classify(error: BaseException) -> Failure:
+    """The one named boundary: every exception that leaves a command becomes a failure."""
+    match error:
+        case KeyboardInterrupt():
+            return Failure(
+                "interrupted", "interrupted", "run the same command again to go on", INTERRUPTED
+            )
+        case NotFound():
+            return Failure("not_found", error.message, error.hint, NOT_FOUND)
+        case StoreError():
+            return Failure("usage", error.message, error.hint, USAGE)
+        case ConfigError() | ProblemsError():
+            return Failure("usage", str(error), "see tirgen generate --help", USAGE)
+        case EngineMisconfigured() | SandboxUnavailable():
+            return Failure("prerequisite", str(error), "tirgen doctor checks it all", PREREQUISITE)
+        case TrainingNotInstalled():
+            fix = "pip install torch==2.13.0, then pip install 'tirgen[train]'"
+            return Failure("prerequisite", str(error), fix, PREREQUISITE)
+        case EngineError():
+            return Failure("engine", str(error), "what is committed stays", WORK_FAILED)
+        case OSError():
+            return Failure(
+                "system", str(error), "what is committed stays; mend it and run again", WORK_FAILED
+            )
+        case _:
+            trace = "".join(traceback.format_exception(error))
+            return Failure("bug", trace, "this is a bug of tirgen: please report it", BUG)
+
+
+def report(failure: Failure, *, as_json: bool) -> None:
+    """One sentence and the next step; an envelope on stdout when JSON was asked for."""
+    if as_json:
+        envelope = asdict(failure)
+        del envelope["code"]
+        print_json({"error": envelope})
+        return
+    stderr.print(Text(f"error: {failure.message}", style="bold red"))
+    stderr.print(Text(f"next: {failure.hint}"))

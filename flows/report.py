@@ -1,0 +1,101 @@
+"""What a generation prints when it is done: yield, one trajectory, the next command, the places."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from flows.commands.common import DEFAULT_STORE
+from flows.console import say, show
+from storage.records import Trajectory
+from storage.render import render_trajectory
+from tirgen.generate import Report
+
+NEXT_QUERY = (
+    "select source, difficulty, count(*) as n, avg(correct::int) as correct, avg(n_calls) as calls "
+    "from trajectories where program = 'tirgen' group by all order by all"
+)
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """The report as one JSON document."""
+    progress = report.progress
+    return {
+        "dataset": report.version.dataset,
+        "version": report.version.version,
+        "path": str(report.version.path),
+        "reused_version": report.reused_version,
+        "reused_rows": progress.reused_rows,
+        "problems": progress.problems,
+        "trajectories": report.version.manifest["rows"],
+        "kept": report.version.manifest["kept_rows"],
+        "made_now": progress.trajectories,
+        "failed_executions": progress.failed_executions,
+        "infrastructure": progress.infrastructure,
+        "tokens": progress.tokens,
+        "seconds": round(report.seconds, 3),
+        "skipped_rows": [row._asdict() for row in report.skipped],
+        "yield": [asdict(row) for row in report.yields],
+    }
+
+
+def show_report(report: Report, store: Path) -> None:
+    """The report for people: data on stdout, narration on stderr."""
+    for row in report.skipped:
+        say(f"skipped {row}")
+    show(_yield_table(report))
+    example = _example(report)
+    if example is not None:
+        show(render_trajectory(example))
+    option = "" if store == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
+    show(Text(f"\nGo on:     tirgen sql{option} {shlex.quote(NEXT_QUERY)}"))
+    if example is not None:
+        show(Text(f"           tirgen traj show {example.trajectory_id}{option}"))
+    show(Text(f"Dataset:   {report.version} in {report.version.path}"))
+    show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
+    say(_last_line(report))
+
+
+def _yield_table(report: Report) -> Table:
+    table = Table(title=f"Yield of {report.version}", title_justify="left")
+    table.add_column("filter")
+    for name in ("entered", "dropped", "kept"):
+        table.add_column(name, justify="right")
+    for row in report.yields:
+        table.add_row(Text(row.rule), str(row.entered), str(row.dropped), str(row.kept))
+    return table
+
+
+def _example(report: Report) -> Trajectory | None:
+    """A kept trajectory with the most calls: where the method shows best."""
+    best: Trajectory | None = None
+    for trajectory in report.version.read():
+        richer = best is None or len(trajectory.calls) > len(best.calls)
+        if trajectory.kept and richer:
+            best = trajectory
+    return best
+
+
+def _last_line(report: Report) -> str:
+    progress = report.progress
+    if report.reused_version:
+        return (
+            f"reused {report.version}: all {progress.reused_rows} trajectories were there already; "
+            f"{report.seconds:.1f} s"
+        )
+    lost = (
+        f"; {progress.infrastructure} attempts were lost to infrastructure, "
+        "the same command makes them again"
+        if progress.infrastructure
+        else ""
+    )
+    return (
+        f"made {progress.trajectories} trajectories and reused {progress.reused_rows} "
+        f"in {report.seconds:.1f} s ({progress.tokens / max(report.seconds, 1e-3):,.0f} tokens/s)"
+        f"{lost}"
+    )

@@ -1,0 +1,39 @@
+import asyncio
+
+import pytest
+from rows import row
+
+from tirgen.committer import Committer
+
+
+async def test_a_row_is_durable_when_add_returns():
+    store = []
+    async with Committer(store.extend, seconds=0.01) as committer:
+        await committer.add(row())
+        assert store == [row()]
+
+
+async def test_rows_that_finish_together_share_a_commit():
+    commits = []
+    async with Committer(lambda rows: commits.append(len(rows)), seconds=0.01) as committer:
+        await asyncio.gather(*(committer.add(row(attempt=n)) for n in range(50)))
+    assert sum(commits) == 50
+    assert len(commits) == 1
+
+
+async def test_what_waits_at_the_end_is_committed():
+    store = []
+    async with Committer(store.extend, seconds=30) as committer:
+        waiting = asyncio.create_task(committer.add(row()))
+        await asyncio.sleep(0.01)
+    assert store == [row()]
+    await waiting
+
+
+async def test_a_full_disk_reaches_every_waiting_row():
+    def full(rows):
+        raise OSError(28, "No space left on device")
+
+    async with Committer(full, seconds=0.01) as committer:
+        with pytest.raises(OSError, match="No space"):
+            await committer.add(row())

@@ -1,0 +1,198 @@
+"""The main job for real: pocket engine, sandbox, verifier, filters, store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.datasets import Store
+from storage.records import Ending, Outcome, Program, Trajectory
+from tirgen.config import load_config
+from tirgen.engine.config import open_engines
+from tirgen.engine.errors import EngineMisconfigured
+from tirgen.generate import generate
+from tirgen.maker import Identity, TrajectoryMaker
+from tirgen.problems.load import load_problems
+from tirgen.sandbox.contract import Execution, Limits, Sandbox
+from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.tir.core import Role
+from tirgen.verification import Verifier
+
+IDENTITY = Identity("run", "hash", "0", "pocket")
+
+
+def settings(**changes: object):
+    return load_config(
+        None, {"dataset": "t", "problems.limit": 24, "attempts": 2, "cot_samples": 2, **changes}
+    )
+
+
+def comparable(row: Trajectory) -> tuple[object, ...]:
+    """Everything of a row but the clock."""
+    steps = [(s.thought, s.action, s.observation, s.outcome, s.draft) for s in row.steps]
+    return (row.key, row.ending, row.verdict, row.tokens, row.filters, steps, row.final_answer)
+
+
+async def make_all(sandbox_of=lambda sandbox: sandbox, together: bool = True) -> list[Trajectory]:
+    config = settings()
+    problems = load_problems("pocket:test", limit=12).problems
+    async with (
+        open_engines(config.actor, config.critic) as engines,
+        LocalSandbox() as sandbox,
+        Verifier() as verifier,
+    ):
+        roles = dict(zip(Role, engines, strict=True))
+        maker = TrajectoryMaker(config, IDENTITY, roles, sandbox_of(sandbox), verifier)
+        if together:
+            return list(await asyncio.gather(*(maker.make(p, Program.TIRGEN, 0) for p in problems)))
+        return [await maker.make(p, Program.TIRGEN, 0) for p in problems]
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[Trajectory]:
+    return asyncio.run(make_all(together=False))
+
+
+def test_a_trajectory_does_not_depend_on_its_batch_mates(alone):
+    """Spec §10, check 2: text, tokens, mask and outcomes are the same alone and among many."""
+    among_many = asyncio.run(make_all())
+    assert list(map(comparable, among_many)) == list(map(comparable, alone))
+
+
+def test_trained_ids_are_engine_ids_and_injected_ids(alone):
+    """Spec §10, check 3: where the actor's log-probability is recorded the token is policy."""
+    for row in alone:
+        stream = row.tokens
+        assert len(stream.token_ids) > stream.prompt_length
+        for logprob, policy in zip(stream.logprobs, stream.loss_mask, strict=True):
+            assert policy or logprob is None
+        assert not any(stream.loss_mask[: stream.prompt_length])
+
+
+class FaultySandbox:
+    """Loses every tenth call to a fault that is nobody's code."""
+
+    def __init__(self, inner: Sandbox) -> None:
+        self._inner = inner
+        self._calls = 0
+
+    @property
+    def mode(self) -> str:
+        return self._inner.mode
+
+    async def run(self, code: str, limits: Limits) -> Execution:
+        self._calls += 1
+        if self._calls % 10 == 0:
+            return Execution(
+                outcome=Outcome.INFRA_ERROR,
+                stdout="",
+                stderr="zygote lost",
+                exit_code=None,
+                wall_ms=0,
+                cpu_ms=0,
+                peak_memory_mb=0,
+                truncated=False,
+            )
+        return await self._inner.run(code, limits)
+
+
+def test_lost_sandbox_calls_change_no_verdict_and_no_filter(alone):
+    """Spec §10, check 7: a persistent fault discards its row and touches no other."""
+    rows = asyncio.run(make_all(FaultySandbox, together=False))
+    lost = [row for row in rows if row.ending is Ending.SANDBOX_ERROR]
+    assert lost
+    for row in lost:
+        assert row.verdict is None
+        assert next(v.rule for v in row.filters if not v.kept) == "infrastructure"
+        assert all(step.outcome is not Outcome.INFRA_ERROR for step in row.steps)
+    sound = {row.key: comparable(row) for row in rows if row not in lost}
+    assert all(sound[row.key] == comparable(row) for row in alone if row.key in sound)
+
+
+def test_a_generation_publishes_and_the_same_command_reuses_it(tmp_path):
+    store = Store(tmp_path)
+    report = asyncio.run(generate(settings(), store))
+    assert report.version.manifest["rows"] == report.progress.trajectories
+    assert report.progress.settled == 24
+    assert any(row.kept for row in report.version.read())
+    assert report.yields[0].entered == report.version.manifest["rows"]
+
+    again = asyncio.run(generate(settings(), store))
+    assert again.reused_version
+    assert again.version.path == report.version.path
+    assert again.progress.trajectories == 0
+
+    more = asyncio.run(generate(settings(**{"problems.limit": 30}), store))
+    assert more.progress.reused_rows == report.version.manifest["rows"]
+    assert more.version.version == "v2"
+
+
+def test_a_wrong_address_writes_nothing(tmp_path):
+    config = settings(
+        **{
+            "actor.kind": "tokens",
+            "actor.base_url": "http://127.0.0.1:9/v1",
+            "actor.model": "m",
+            "actor.tokenizer": str(Path(__file__).parents[2] / "tirgen/pocket/model"),
+        }
+    )
+    with pytest.raises(EngineMisconfigured, match=r"127\.0\.0\.1:9"):
+        asyncio.run(generate(config, Store(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+COMMAND = [
+    sys.executable, "-m", "flows", "generate", "--dataset", "killed", "--limit", "60",
+    "--set", "attempts=2", "--set", "cot_samples=1", "--json",
+]  # fmt: skip
+
+
+def committed(store: Store) -> list[Trajectory]:
+    runs = sorted((store.root / "datasets" / "killed" / "runs").glob("*"))
+    run = store.find_run("killed", runs[0].name) if runs else None
+    return list(run.read()) if run else []
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_rows(tmp_path):
+    """Spec §10, check 9: the same (problem, attempt) set, nothing twice, nothing asked again."""
+    straight = subprocess.run(
+        [*COMMAND, "--store", str(tmp_path / "straight")], check=True, capture_output=True
+    )
+    expected = {
+        row.key: comparable(row)
+        for row in Store(tmp_path / "straight").version("killed").read()
+        if row.program is Program.TIRGEN
+    }
+    store = Store(tmp_path / "killed")
+    reused: list[int] = []
+    for wanted in (1, 40):
+        process = subprocess.Popen(
+            [*COMMAND, "--store", str(store.root)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while len(committed(store)) < wanted and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        reused.append(len(committed(store)))
+    done = subprocess.run(
+        [*COMMAND, "--store", str(store.root)], check=True, capture_output=True, text=True
+    )
+    report = json.loads(done.stdout)
+    assert report["reused_rows"] == reused[-1] >= 40
+    assert f"reusing {reused[-1]} committed trajectories" in done.stderr
+    assert report["made_now"] + report["reused_rows"] == report["trajectories"]
+    rows = [row for row in store.version("killed").read() if row.program is Program.TIRGEN]
+    assert len(rows) == len({row.key for row in rows})
+    assert {row.key: comparable(row) for row in rows} == expected
+    assert json.loads(straight.stdout)["trajectories"] == report["trajectories"]

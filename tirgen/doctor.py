@@ -1,0 +1,163 @@
+"""The checks of everything a generation needs: each one tried for real, each with its fix."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import duckdb
+
+from storage.datasets import Store
+from storage.records import SCHEMA_VERSION, Outcome
+from tirgen.config import GenerateConfig
+from tirgen.engine.config import open_engines
+from tirgen.engine.errors import EngineError
+from tirgen.engine.protocol import Message, Prompt, Sampling
+from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+from tirgen.verification import Verifier
+
+GIB = 1 << 30
+DISK_LOW = 2 * GIB
+
+
+class Level(StrEnum):
+    """How serious a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    level: Level
+    found: str
+    fix: str = ""
+    """What to do about it; empty when nothing is."""
+    seconds: float = 0.0
+
+
+async def examine(config: GenerateConfig, store: Store) -> list[Finding]:
+    """All findings, in the order in which a person would mend them."""
+    checks: list[Callable[[], Awaitable[list[Finding]]]] = [
+        _python,
+        lambda: _store(store),
+        _sql,
+        lambda: _engines(config),
+        _sandbox,
+        _verifier,
+        _extras,
+    ]
+    findings: list[Finding] = []
+    for check in checks:
+        started = time.monotonic()
+        found = await check()
+        seconds = (time.monotonic() - started) / len(found)
+        findings += [Finding(f.check, f.level, f.found, f.fix, seconds) for f in found]
+    return findings
+
+
+async def _python() -> list[Finding]:
+    cores = os.cpu_count() or 1
+    return [Finding("python", Level.OK, f"{sys.version.split()[0]}, {cores} cores")]
+
+
+async def _store(store: Store) -> list[Finding]:
+    folder = store.root
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(parent).free
+    try:
+        with tempfile.TemporaryFile(dir=parent) as file:
+            file.write(b"x")
+    except OSError as error:
+        fix = "name a folder you may write with --store or TIRGEN_STORE"
+        return [Finding("store", Level.FAIL, f"{parent}: {error.strerror}", fix)]
+    found = f"{folder} writable, {free / GIB:.1f} GiB free, schema {SCHEMA_VERSION}"
+    if free < DISK_LOW:
+        return [Finding("store", Level.WARN, found, f"free disk space below {parent}")]
+    return [Finding("store", Level.OK, found)]
+
+
+async def _sql() -> list[Finding]:
+    answer = duckdb.connect().execute("select 6 * 7").fetchone()
+    level = Level.OK if answer == (42,) else Level.FAIL
+    return [Finding("sql", level, f"DuckDB {duckdb.__version__}")]
+
+
+async def _engines(config: GenerateConfig) -> list[Finding]:
+    findings = []
+    try:
+        async with open_engines(config.actor, config.critic) as engines:
+            for role, engine in zip(("actor", "critic"), engines, strict=True):
+                messages = (Message("user", "1 + 1 ="),)
+                ids = engine.renderer.prompt_ids(messages) if engine.renderer else ()
+                prompt = Prompt(messages=messages, token_ids=ids)
+                done = await engine.complete(prompt, Sampling(max_tokens=1))
+                exact = "exact token ids" if done.token_ids else "text only, no token ids"
+                found = f"{engine.model} on {engine.server}: {exact}"
+                findings.append(Finding(f"engine ({role})", Level.OK, found))
+    except EngineError as error:
+        fix = "check the address, the model name and the key; without a server: --actor pocket"
+        findings.append(Finding("engine", Level.FAIL, str(error), fix))
+    return findings
+
+
+async def _sandbox() -> list[Finding]:
+    try:
+        async with LocalSandbox() as sandbox:
+            proofs = await asyncio.gather(
+                _proof(sandbox, "runs a program", "print(6 * 7)", Outcome.OK),
+                _proof(sandbox, "stops an endless loop", "while True: pass", Outcome.TIMEOUT),
+                _proof(
+                    sandbox,
+                    "refuses the network",
+                    "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
+                    Outcome.ERROR,
+                ),
+                _proof(sandbox, "bounds memory", "x = bytearray(1 << 34)", None),
+            )
+            mode = Finding("sandbox", Level.OK, sandbox.mode)
+            return [mode, *proofs]
+    except SandboxUnavailable as error:
+        return [Finding("sandbox", Level.FAIL, str(error), "see docs/sandbox.md")]
+
+
+async def _proof(sandbox: LocalSandbox, what: str, code: str, expected: Outcome | None) -> Finding:
+    limits = Limits(cpu_seconds=0.5, wall_seconds=2, memory_mb=256)
+    execution = await sandbox.run(code, limits)
+    held = (
+        execution.outcome is expected
+        if expected
+        else execution.outcome in (Outcome.OOM, Outcome.ERROR)
+    )
+    level = Level.OK if held else Level.FAIL
+    return Finding(f"sandbox {what}", level, execution.outcome, "" if held else "docs/sandbox.md")
+
+
+async def _verifier() -> list[Finding]:
+    async with Verifier() as verifier:
+        right = await verifier.verify("\\frac{1}{2}", "So \\boxed{0.5}.")
+        wrong = await verifier.verify("\\frac{1}{2}", "So \\boxed{0.6}.")
+    if right.correct and not wrong.correct:
+        return [Finding("verifier", Level.OK, "tells 1/2 from 0.6")]
+    return [Finding("verifier", Level.FAIL, right.reason, "reinstall: make clean setup")]
+
+
+async def _extras() -> list[Finding]:
+    if importlib.util.find_spec("torch"):
+        return [Finding("training", Level.OK, "torch is installed")]
+    found = "torch is not installed: enough to generate, not to train"
+    fix = "pip install torch==2.13.0 && pip install 'tirgen[train]'"
+    return [Finding("training", Level.WARN, found, fix)]
