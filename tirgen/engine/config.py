@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -72,8 +73,24 @@ class EngineConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What decides the text that comes back; neither the address nor the pace does."""
+        if self.kind == "pocket":
+            return {"kind": self.kind, "weights": _digest(_pocket_directory(self.model))}
         fields = {"kind", "model", "tokenizer", "template_variables"}
         return self.model_dump(mode="json", include=fields)
+
+
+def _pocket_directory(model: str | None) -> Path:
+    from tirgen.pocket.local import MODEL_DIR  # brings OpenVINO, which no other kind needs
+
+    return Path(model) if model else MODEL_DIR
+
+
+def _digest(directory: Path) -> str:
+    """Of everything in a model directory: retrained weights are another model."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in directory.glob("*") if path.is_file()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @asynccontextmanager
@@ -117,9 +134,14 @@ def _served(config: EngineConfig) -> _Served:
 
 
 async def _start_pocket(model: str | None, stack: AsyncExitStack) -> _Served:
-    from tirgen.pocket.local import MODEL_DIR, pocket_engine_server
+    from tirgen.pocket.local import pocket_engine_server
 
-    directory = Path(model) if model else MODEL_DIR
+    directory = _pocket_directory(model)
+    if not (directory / "model.safetensors").is_file():
+        raise EngineMisconfigured(
+            f"{directory} holds no pocket model (model.safetensors); make one with "
+            "`tirgen pocket train`, or leave `model` out for the packaged one."
+        )
     base_url = await stack.enter_async_context(pocket_engine_server(directory))
     return _Served(base_url, "pocket", str(directory))
 
