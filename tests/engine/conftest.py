@@ -130,7 +130,8 @@ class Peer:
         body = await request.json()
         self.requests.append(body)
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
-            return web.json_response({"error": {"message": "bad key"}}, status=401)
+            said = {"error": {"message": f"bad key {request.headers.get('Authorization')}"}}
+            return web.json_response(said, status=401)
         if body["model"] != "tiny":
             return web.json_response({"error": {"message": "no such model"}}, status=404)
         if self.faults:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,7 +16,7 @@ from tirgen.engine.lane import Lane
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
 from tirgen.engine.retry import RetryPolicy
 
-QUICK = RetryPolicy(max_tries=4, try_seconds=2, total_seconds=5, first_delay=0.01)
+QUICK = RetryPolicy(max_tries=4, try_seconds=0.5, total_seconds=5, first_delay=0.01)
 COUNT = Sampling(max_tokens=400)
 ASK = Prompt(messages=(Message("system", "Be brief."), Message("user", "Count.")))
 BEGUN = Prompt(messages=ASK.messages, reply="zero one")
@@ -40,6 +41,27 @@ def status(code: int, message: str = "no", headers: dict[str, str] | None = None
         return web.json_response({"error": {"message": message}}, status=code, headers=headers)
 
     return answer
+
+
+async def lost_stream(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    await answer.write(b'data: {"choices": [], "id": "c"}\n\n')
+    request.transport.abort()
+    return answer
+
+
+async def garbled_stream(request: web.Request) -> web.Response:
+    return web.Response(text="data: {oops\n\n", content_type="text/event-stream")
+
+
+async def a_web_page(request: web.Request) -> web.Response:
+    return web.Response(text="<html>Sign in</html>", content_type="text/html")
+
+
+async def hang(request: web.Request) -> web.Response:
+    await asyncio.sleep(2)
+    return web.Response()
 
 
 async def broken_stream(request: web.Request) -> web.StreamResponse:
@@ -114,10 +136,14 @@ async def test_top_k_where_it_is_refused_is_a_sentence(client, peer) -> None:
         await engine.complete(ASK, Sampling(max_tokens=4, top_k=20))
 
 
-async def test_passing_faults_are_tried_again(chat, peer) -> None:
-    peer.faults.extend([status(429), status(503), broken_stream])
+@pytest.mark.parametrize(
+    "fault",
+    [status(429), status(503), broken_stream, lost_stream, garbled_stream, a_web_page, hang],
+)
+async def test_a_passing_fault_is_tried_again(chat, peer, fault) -> None:
+    peer.faults.append(fault)
     assert (await chat.complete(ASK, COUNT)).ended_turn
-    assert chat.usage.retries == 3
+    assert chat.usage.retries == 1
 
 
 async def test_retry_after_is_honoured(chat, peer) -> None:

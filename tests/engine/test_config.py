@@ -81,10 +81,11 @@ async def test_a_missing_key_names_its_variable(config, monkeypatch) -> None:
     assert "PEER_KEY is not set" in said
 
 
-async def test_a_refused_key_is_a_sentence_without_the_key(config, peer, monkeypatch) -> None:
+@pytest.mark.parametrize("kind", ["tokens", "chat"])
+async def test_a_refused_key_is_a_sentence_without_it(config, peer, monkeypatch, kind) -> None:
     peer.key = "right"
     monkeypatch.setenv("PEER_KEY", "sk-secret")
-    said = await sentence(changed(config, api_key_env="PEER_KEY"))
+    said = await sentence(changed(config, kind=kind, api_key_env="PEER_KEY"))
     assert "api_key_env" in said
     assert "sk-secret" not in said
 

@@ -117,7 +117,7 @@ class ChatEngine:
         return request if sampling.seed is None else {**request, "seed": sampling.seed}
 
     async def _once(self, request: dict[str, Any], stops: Sequence[str]) -> _Heard:
-        async with faults_named():
+        async with faults_named(self._client.api_key):
             stream = await self._client.chat.completions.create(
                 **request, stream=True, stream_options={"include_usage": True}
             )
@@ -136,8 +136,9 @@ async def _listen(stream: AsyncStream[ChatCompletionChunk], stops: Sequence[str]
             heard.prompt_tokens = chunk.usage.prompt_tokens
             heard.completion_tokens = chunk.usage.completion_tokens
         for choice in chunk.choices:
-            heard.text += choice.delta.content or ""
-            heard.chunks += 1
+            if choice.delta.content:
+                heard.text += choice.delta.content
+                heard.chunks += 1
             if choice.finish_reason is not None:
                 heard.finish = _finish(choice.finish_reason)
         if (stopped := first_stop(heard.text, stops)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class _Asker:
         }
 
         async def attempt() -> int:
-            async with faults_named():
+            async with faults_named(self._client.api_key):
                 answer = await self._client.chat.completions.create(
                     model=self._model, messages=[], extra_body=fields
                 )
@@ -107,8 +108,8 @@ class _Asker:
 
 
 @asynccontextmanager
-async def faults_named() -> AsyncIterator[None]:
-    """The SDK's exceptions become ours."""
+async def faults_named(key: str) -> AsyncIterator[None]:
+    """The SDK's exceptions become ours, without the key that some servers quote."""
     import openai
 
     try:
@@ -116,8 +117,9 @@ async def faults_named() -> AsyncIterator[None]:
     except openai.APIStatusError as error:
         said = error.body.get("message") if isinstance(error.body, dict) else None
         retry_after = error.response.headers.get("retry-after")
-        raise failure(error.status_code, str(said or error.message), retry_after) from None
+        message = str(said or error.message).replace(key, "***")
+        raise failure(error.status_code, message, retry_after) from None
     except openai.APIConnectionError as error:
         raise Transient(f"The connection failed ({error.__cause__ or error}).") from error
-    except openai.APIError as error:
-        raise Transient(f"The answer could not be read ({error.message}).") from error
+    except (openai.APIError, json.JSONDecodeError) as error:
+        raise Transient(f"The answer could not be read ({error}).") from error
