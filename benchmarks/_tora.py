@@ -1,0 +1,118 @@
+"""ToRA's recorded trajectories run again: is the same printed, and who is right?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from storage.records import Outcome, Verdict
+from tirgen.sandbox.contract import Execution, Limits, Sandbox
+from tirgen.tir.markup import ParsedStep, parse_trajectory
+from tirgen.verification import Verifier
+
+AT_ONCE = 16
+TOLERANCE = 1e-9
+"""Relative; floats that differ by less were printed by another version of Python or numpy."""
+
+
+class Comparison(StrEnum):
+    """What a program printed now, beside what was recorded."""
+
+    SAME = "same output"
+    SAME_NUMBERS = "same numbers, printed otherwise"
+    SAME_ERROR = "same error, of which the recording keeps the last line only"
+    NOTHING_RECORDED = "no output recorded"
+    TIMEOUT = "stopped at a limit here"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One recorded trajectory."""
+
+    idx: int
+    text: str
+    gold: str
+    prediction: str
+    """The answer ToRA's own evaluation extracted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """What became of it here."""
+
+    recorded: Recorded
+    steps: list[ParsedStep]
+    comparisons: list[Comparison]
+    """One per program."""
+    verdict: Verdict
+
+    @property
+    def was_right(self) -> bool:
+        """Judged as ToRA's evaluation does, by equal numbers."""
+        return as_number(self.recorded.prediction) == as_number(self.recorded.gold)
+
+
+def read(path: Path) -> list[Recorded]:
+    rows = map(json.loads, path.read_text().splitlines())
+    return [Recorded(r["idx"], r["code"][0], r["gt"], r["pred"][0]) for r in rows]
+
+
+async def rerun(recorded: Sequence[Recorded], sandbox: Sandbox, verifier: Verifier) -> list[Rerun]:
+    """Parse, run and verify each trajectory, in the order given."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(trajectory: Recorded) -> Rerun:
+        steps = parse_trajectory(trajectory.text)
+        async with gate:
+            comparisons = [
+                compare(step.observation, await sandbox.run(step.action, Limits()))
+                for step in steps
+                if step.action is not None
+            ]
+            verdict = await verifier.verify(trajectory.gold, trajectory.text)
+        return Rerun(trajectory, steps, comparisons, verdict)
+
+    return await asyncio.gather(*map(one, recorded))
+
+
+def compare(observation: str | None, execution: Execution) -> Comparison:
+    """Why a program printed something else now than when it was recorded, if it did."""
+    if execution.outcome is Outcome.INFRA_ERROR:
+        raise RuntimeError(f"the sandbox broke: {execution.stderr.strip()}")
+    printed = execution.stdout.strip()
+    last = execution.stderr.strip().rpartition("\n")[2]
+    if observation is None:
+        return Comparison.NOTHING_RECORDED
+    if execution.outcome in (Outcome.TIMEOUT, Outcome.OOM):
+        return Comparison.TIMEOUT
+    if printed == observation.strip():
+        return Comparison.SAME
+    if execution.outcome is Outcome.ERROR and last.startswith(observation.strip()):
+        return Comparison.SAME_ERROR
+    if _same_numbers(printed.split(), observation.split()):
+        return Comparison.SAME_NUMBERS
+    return Comparison.DIFFERENT
+
+
+def as_number(text: str) -> float | str:
+    """The number a text is, thousands separators or not; the text itself if it is none."""
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return text
+
+
+def _same_numbers(printed: Sequence[str], recorded: Sequence[str]) -> bool:
+    return len(printed) == len(recorded) and all(map(_same, printed, recorded))
+
+
+def _same(one: str, other: str) -> bool:
+    a, b = as_number(one), as_number(other)
+    if isinstance(a, str) or isinstance(b, str):
+        return a == b
+    return abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
