@@ -1,0 +1,136 @@
+"""The command line as its users meet it: data on stdout, narration on stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run
+
+MODEL = Path(__file__).parents[2] / "tirgen" / "pocket" / "model"
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = run(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_dry_run_prints_the_resolved_configuration_and_writes_nothing(capsys, tmp_path):
+    code, out, _ = call(
+        capsys, "generate", "--limit", "7", "--set", "loop.step_tokens=99", "--dry-run",
+        "--store", str(tmp_path / "s"),
+    )  # fmt: skip
+    assert code == 0
+    config = json.loads(out)["config"]
+    assert config["problems"]["limit"] == 7
+    assert config["loop"]["step_tokens"] == 99
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_configuration_file_is_read_and_flags_win(capsys, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('attempts = 3\nseed = 5\n[problems]\npath = "pocket:train"\n')
+    code, out, _ = call(capsys, "generate", "--config", str(file), "--seed", "6", "--dry-run")
+    config = json.loads(out)["config"]
+    assert code == 0
+    assert (config["attempts"], config["seed"]) == (3, 6)
+    assert config["problems"]["path"] == "pocket:train"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "loop.step_tokens=0"], "loop.step_tokens"),
+        (["--set", "no_such_setting=1"], "no_such_setting"),
+        (["--set", "nonsense"], "name=value"),
+        (["--config", "missing.toml"], "missing.toml"),
+        (["--problems", "missing.jsonl"], "missing.jsonl"),
+    ],
+)
+def test_bad_settings_are_named_and_exit_with_2(capsys, tmp_path, arguments, says):
+    code, out, err = call(capsys, "generate", *arguments, "--store", str(tmp_path))
+    assert code == 2
+    assert says in err
+    assert out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_command_exits_with_2(capsys):
+    code, _, _ = call(capsys, "generat")
+    assert code == 2
+
+
+def test_what_is_not_there_exits_with_3_and_names_the_next_command(capsys, tmp_path):
+    code, out, _ = call(capsys, "dataset", "show", "nothing", "--store", str(tmp_path), "--json")
+    error = json.loads(out)["error"]
+    assert code == 3
+    assert error["kind"] == "not_found"
+    assert "tirgen dataset list" in error["hint"]
+
+
+def test_an_engine_out_of_reach_exits_with_4_and_writes_nothing(capsys, tmp_path):
+    code, _, err = call(
+        capsys, "generate", "--actor", "http://127.0.0.1:9/v1", "--actor-model", "m",
+        "--set", f"actor.tokenizer={MODEL}", "--store", str(tmp_path),
+    )  # fmt: skip
+    assert code == 4
+    assert "127.0.0.1:9" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_key_exits_with_4_before_anything_is_asked(capsys, tmp_path):
+    code, _, err = call(
+        capsys, "generate", "--actor", "http://127.0.0.1:9/v1", "--actor-model", "m",
+        "--set", "actor.api_key_env=TIRGEN_TEST_NO_SUCH_KEY", "--store", str(tmp_path),
+    )  # fmt: skip
+    assert code == 4
+    assert "TIRGEN_TEST_NO_SUCH_KEY" in err
+
+
+def test_bad_rows_are_refused_before_anything_runs(capsys, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "1+1?", "answer": "2"}\n{"question": "", "answer": "2"}\n')
+    code, _, err = call(
+        capsys, "generate", "--problems", str(rows), "--store", str(tmp_path / "store")
+    )
+    assert code == 2
+    assert "line 2" in err
+    assert "--skip-bad-rows" in err
+    assert not (tmp_path / "store").exists()
+
+
+def test_sql_on_an_empty_store_is_an_empty_array(capsys, tmp_path):
+    code, out, _ = call(capsys, "sql", "from trajectories", "--store", str(tmp_path), "--json")
+    assert code == 0
+    assert json.loads(out) == []
+
+
+def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
+    code, _, err = call(capsys, "sql", "select nothing from nowhere", "--store", str(tmp_path))
+    assert code == 2
+    assert "trajectories" in err
+
+
+def test_every_command_has_help_with_an_example():
+    commands = [
+        ["generate"], ["demo"], ["dataset", "list"], ["dataset", "show"], ["traj", "list"],
+        ["traj", "show"], ["sql"], ["pocket", "train"], ["pocket", "serve"], ["doctor"],
+    ]  # fmt: skip
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows", *command, "--help"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        assert command == ["demo"] or "Example" in done.stdout, command
+
+
+def test_a_bug_of_ours_exits_with_70(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("flows.commands.sql.query", lambda store, sql: 1 / 0)
+    code, _, err = call(capsys, "sql", "select 1", "--store", str(tmp_path))
+    assert code == 70
+    assert "ZeroDivisionError" in err

@@ -1,0 +1,60 @@
+"""The package as a stranger gets it: no extras, no checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a fresh environment with the built package alone."""
+    folder = tmp_path_factory.mktemp("install")
+    source = folder / "source"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    for name in filter(None, tracked):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
+    python = folder / "env" / "bin" / "python"
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, source], check=True)
+    return python.parent
+
+
+def test_the_command_runs_without_dev_extras(installed):
+    done = subprocess.run(
+        [installed / "tirgen", "--help"], check=True, capture_output=True, text=True, cwd="/"
+    )
+    assert "tirgen demo" in done.stdout
+
+
+def test_generating_needs_no_torch(installed):
+    probe = (
+        "import sys, importlib.util as u; import flows.cli, tirgen.generate; "
+        "assert u.find_spec('torch') is None; print('ok')"
+    )
+    done = subprocess.run(
+        [installed / "python", "-c", probe], check=True, capture_output=True, text=True, cwd="/"
+    )
+    assert done.stdout == "ok\n"
+
+
+def test_the_model_ships_with_the_package(installed):
+    probe = (
+        "from tirgen.pocket.names import MODEL_DIR; "
+        "print((MODEL_DIR / 'model.safetensors').stat().st_size)"
+    )
+    done = subprocess.run(
+        [installed / "python", "-c", probe], check=True, capture_output=True, text=True, cwd="/"
+    )
+    assert 0 < int(done.stdout) <= 6_000_000
