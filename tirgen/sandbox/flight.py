@@ -24,6 +24,7 @@ ABSURD_OUTPUT = 64
 STARVATION = 10
 """Given up as an infrastructure fault after this many times its wall limit without a core."""
 _CHUNK = 1 << 16
+_READ_SECONDS = 0.01
 _PIPE_CHUNKS = 16
 """Reads that empty any pipe at the end; no more, for something else might still be writing."""
 
@@ -48,7 +49,8 @@ class Flight:
         self._stopped: Stop | None = None
         self._pidfd = -1
         self._started_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._next_read: asyncio.TimerHandle | None = None
         self.done: asyncio.Future[Landed] = self._loop.create_future()
         self._streams: dict[int, HeadAndTail] = {}
         self._theirs: list[int] = []
@@ -63,7 +65,6 @@ class Flight:
             os.set_blocking(ours, False)
             self._streams[ours] = HeadAndTail(self._limits.output_bytes)
             self._theirs.append(theirs)
-            self._loop.add_reader(ours, self._read, ours)
         self._ready, ready = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._ready, False)
         self._theirs.append(ready)
@@ -86,7 +87,8 @@ class Flight:
             self._kill()
             return
         first_look = min(self._limits.wall_seconds, self._limits.cpu_seconds)
-        self._timer = self._loop.call_later(first_look, self._look_at_the_clock)
+        self._deadline = self._loop.call_later(first_look, self._look_at_the_clock)
+        self._next_read = self._loop.call_later(_READ_SECONDS, self._read_pipes)
 
     def stop(self, reason: Stop) -> None:
         """Kill it; the first reason given is the one that counts."""
@@ -115,7 +117,13 @@ class Flight:
             hungry = used.cpu < self._limits.wall_seconds
             self.stop(Stop.STARVED if hungry else Stop.TIMEOUT)
         else:
-            self._timer = self._loop.call_later(max(left, 0.02), self._look_at_the_clock)
+            self._deadline = self._loop.call_later(max(left, 0.02), self._look_at_the_clock)
+
+    def _read_pipes(self) -> None:
+        """Now and then, not at every write: most snippets are over before the first time."""
+        for fd in self._streams:
+            self._read(fd)
+        self._next_read = self._loop.call_later(_READ_SECONDS, self._read_pipes)
 
     def _read(self, fd: int) -> bool:
         """Take one chunk; False when there is none now or never again."""
@@ -124,7 +132,6 @@ class Flight:
         except BlockingIOError:
             return False
         if not data:
-            self._loop.remove_reader(fd)
             return False
         stream = self._streams[fd]
         stream.feed(data)
@@ -154,11 +161,11 @@ class Flight:
             self.done.set_exception(ZygoteLost(reason))
 
     def _close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._deadline, self._next_read):
+            if timer is not None:
+                timer.cancel()
         self.handed_over()
         for fd in self._streams:
-            self._loop.remove_reader(fd)
             os.close(fd)
         self._streams = {}
         for fd in (self._ready, self._pidfd):

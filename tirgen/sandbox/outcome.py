@@ -31,6 +31,8 @@ class Facts:
     """What is known of one child once it is reaped."""
 
     wait_status: int
+    jailed: bool
+    """seccomp was on: the snippet could not send SIGKILL, not even to itself."""
     ready: bool
     """The jail was complete and the snippet's first line was reached."""
     stopped: Stop | None
@@ -71,7 +73,7 @@ def judge(facts: Facts, limits: Limits) -> Outcome:
 
 
 def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
-    """A snippet cannot send itself SIGKILL: we did, or the CPU limit, or the OOM killer."""
+    """In a jail a SIGKILL is ours, the CPU limit's or the OOM killer's, never the snippet's."""
     match facts.stopped:
         case Stop.TIMEOUT:
             return Outcome.TIMEOUT
@@ -83,4 +85,4 @@ def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
         return Outcome.TIMEOUT
     if facts.peak_memory_bytes >= limits.memory_mb << 19:  # half of it: the snippet's own doing
         return Outcome.OOM
-    return Outcome.INFRA_ERROR
+    return Outcome.INFRA_ERROR if facts.jailed else Outcome.ERROR

@@ -116,13 +116,13 @@ class LocalSandbox:
 
     async def _attempt(self, code: str, limits: Limits) -> Execution:
         if self._mode is Mode.POSIX:
-            return _execution(await posix.execute(code, limits), 0, limits)
+            return _execution(await posix.execute(code, limits), 0, limits, jailed=False)
         try:
             link = await self._healthy_link()
             landed = await _fly(link.launch(code, limits))
         except (ZygoteLost, ZygoteFailed) as error:
             return _infrastructure_fault(str(error))
-        return _execution(landed, link.resident_bytes, limits)
+        return _execution(landed, link.resident_bytes, limits, jailed=True)
 
     async def _healthy_link(self) -> Link:
         """The least loaded zygote, after replacing those that died."""
@@ -156,10 +156,11 @@ async def _fly(flight: Flight) -> Landed:
         raise
 
 
-def _execution(landed: Landed, baseline: int, limits: Limits) -> Execution:
+def _execution(landed: Landed, baseline: int, limits: Limits, *, jailed: bool) -> Execution:
     report, stdout, stderr = landed.report, landed.stdout, landed.stderr
     facts = Facts(
         wait_status=report.status,
+        jailed=jailed,
         ready=landed.ready == READY,
         stopped=landed.stopped,
         printed=bool(stdout.text().strip()),

@@ -1,0 +1,60 @@
+import pytest
+
+from storage.records import Outcome
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("bytearray(8 << 30)", id="one block"),
+        pytest.param("kept = []\nwhile True: kept.append(b'x' * (8 << 20))", id="many blocks"),
+        pytest.param("import numpy; numpy.ones(1 << 30)", id="numpy"),
+        pytest.param("[0] * (1 << 40)", id="list"),
+        pytest.param("'%*d' % (1 << 33, 1)", id="format width"),
+        pytest.param("x = 'a'\nwhile True: x += x", id="doubling string"),
+        pytest.param(
+            "import itertools; list(itertools.permutations(range(12)))", id="permutations"
+        ),
+        pytest.param("d = {}\nfor i in iter(int, 1): d[len(d)] = bytes(4096)", id="dictionary"),
+    ],
+)
+def test_memory_beyond_the_limit_is_out_of_memory(run, code):
+    execution = run(code)
+    assert execution.outcome is Outcome.OOM
+    assert execution.peak_memory_mb < 300
+
+
+def test_shared_anonymous_memory_counts_too(holds):
+    holds("import mmap\nforbidden('mmap', mmap.mmap, -1, 4 << 30)")
+
+
+def test_no_memory_outside_the_address_space(holds):
+    holds(
+        "forbidden('memfd', os.memfd_create, 'm')\n"
+        "forbidden('/dev/shm', open, '/dev/shm/m', 'w')\n"
+        "forbidden('pinned', lambda: raw(149, ctypes.c_long(1 << 20), 4096) or 1)"
+    )
+
+
+def test_thread_bomb_ends_in_an_error_of_its_own(run):
+    execution = run(
+        "import threading, time\n"
+        "for _ in range(3000): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+    )
+    assert execution.outcome is Outcome.ERROR
+    assert "can't start new thread" in execution.stderr
+
+
+def test_endless_recursion_is_an_ordinary_error(run):
+    execution = run("def f(n): return f(n + 1)\nf(0)")
+    assert execution.outcome is Outcome.ERROR
+    assert execution.stderr.rstrip().endswith("maximum recursion depth exceeded")
+
+
+def test_recursion_through_c_crashes_only_the_snippet(run):
+    execution = run(
+        "import functools, sys\nsys.setrecursionlimit(10**9)\n"
+        "@functools.lru_cache(None)\ndef f(n): return f(n + 1)\nf(0)"
+    )
+    assert execution.outcome in (Outcome.ERROR, Outcome.OOM)
+    assert run("print(1)").outcome is Outcome.OK

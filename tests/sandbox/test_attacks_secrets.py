@@ -1,0 +1,196 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from storage.records import Outcome
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file every user of this machine may read, so that only the sandbox stands before it."""
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        directory.chmod(0o755)
+    path = tmp_path / "secret"
+    path.write_text("hunter2")
+    path.chmod(0o666)
+    yield path
+    assert path.read_text() == "hunter2"
+    assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_the_environment_is_empty(run):
+    execution = run("import os; print(dict(os.environ), os.environb, os.getenv('PATH'))")
+    assert execution.stdout == "{} environ({}) None\n"
+
+
+def test_no_environment_of_any_process_is_readable(holds):
+    holds(
+        "for pid in ('self', 1, os.getpid(), os.getppid()):\n"
+        "    for name in ('environ', 'cmdline', 'maps', 'mem', 'fd', 'cwd/x', 'root/etc/passwd'):\n"
+        "        forbidden(name, open, f'/proc/{pid}/{name}')\n"
+        "forbidden('processes', os.listdir, '/proc')"
+    )
+
+
+def test_no_secret_of_the_supervisor_is_in_memory(run):
+    """The canary lies in the environment of the process that started the zygote."""
+    execution = run(
+        "import gc\n"
+        "word = 'can' + 'ary-'\n"
+        "dicts = [o for o in gc.get_objects() if isinstance(o, dict) and o is not globals()]\n"
+        "values = [v for o in dicts for v in list(o.values()) if isinstance(v, str)]\n"
+        "found = [v for v in values if v.startswith(word)]\n"
+        "print(found)"
+    )
+    assert execution.stdout == "[]\n"
+
+
+def test_no_file_of_the_host_can_be_read(holds, secret):
+    holds(
+        "for path in (secret, '/etc/passwd', '/etc/hostname', '/etc/shadow', '/root/.bashrc',\n"
+        "             '/sys/kernel/notes', '/dev/mem', '/dev/kmsg', '/dev/shm'):\n"
+        "    forbidden(path, os.open, path, os.O_RDONLY)\n"
+        "for path in ('/', '/home', '/root', '/etc', '/tmp', '/work', os.path.dirname(secret)):\n"
+        "    forbidden(path, os.listdir, path)",
+        secret=str(secret),
+    )
+
+
+def test_no_file_of_the_host_can_be_changed(holds, secret):
+    holds(
+        "for path in (secret, os.__file__, '/dev/null/x'):\n"
+        "    forbidden('append', open, path, 'a')\n"
+        "    forbidden('truncate', os.truncate, path, 0)\n"
+        "    forbidden('mode', os.chmod, path, 0)\n"
+        "    forbidden('owner', os.chown, path, 1, 1)\n"
+        "    forbidden('times', os.utime, path, (0, 0))\n"
+        "    forbidden('remove', os.remove, path)\n"
+        "    forbidden('rename', os.rename, path, path + '.moved')\n"
+        "    forbidden('attribute', os.setxattr, path, 'user.x', b'1')",
+        secret=str(secret),
+    )
+
+
+def test_no_link_leads_out(holds, secret):
+    holds(
+        "def symbolic():\n"
+        "    os.symlink(secret, 'link')\n"
+        "    return open('link').read()\n"
+        "def hard():\n"
+        "    os.link(secret, 'hard')\n"
+        "def upwards():\n"
+        "    return open('../' * 20 + secret).read()\n"
+        "def descriptor():\n"
+        "    return os.open('etc', os.O_RDONLY, dir_fd=os.open('/', os.O_PATH))\n"
+        "def root():\n"
+        "    return open('/proc/self/root' + secret).read()\n"
+        "for name in (symbolic, hard, upwards, descriptor, root): forbidden(name, name)",
+        secret=str(secret),
+    )
+
+
+def test_libraries_read_no_files_either(holds, secret):
+    holds(
+        "import numpy, linecache, sympy\n"
+        "forbidden('fromfile', numpy.fromfile, secret)\n"
+        "forbidden('memmap', numpy.memmap, secret)\n"
+        "if linecache.getline(secret, 1): print('breach')\n"
+        "forbidden('sympify', sympy.sympify, f'open({secret!r}).read()')\n"
+        "forbidden('shell', sympy.sympify, \"__import__('os').popen('id').read()\")",
+        secret=str(secret),
+    )
+
+
+def test_no_descriptor_is_inherited(holds):
+    holds(
+        "for fd in range(3, 4096):\n"
+        "    forbidden(f'descriptor {fd}', os.fstat, fd)\n"
+        "if os.read(0, 1): print('breach')"
+    )
+
+
+def test_the_code_of_earlier_snippets_is_not_in_memory(run):
+    """Code passes the zygote as a descriptor, so no fork inherits it from an earlier snippet."""
+    marker = os.urandom(8).hex()
+    run(f"marked = '{marker}'")
+    execution = run(
+        "import gc\n"
+        "found = [o for o in gc.get_objects() if isinstance(o, dict) and 'mar' + 'ked' in o]\n"
+        "print(found)"
+    )
+    assert execution.stdout == "[]\n"
+
+
+def test_what_a_snippet_changes_ends_with_it(run):
+    run(
+        "import builtins, math, sympy, sys, os\n"
+        "builtins.print = None; math.pi = 3; sympy.solve = None; sys.path.clear()\n"
+        "sys.modules.clear(); builtins.leak = 1"
+    )
+    execution = run(
+        "import math, sympy, builtins\n"
+        "print(math.pi > 3, sympy.solve(sympy.Symbol('x') - 1), hasattr(builtins, 'leak'))"
+    )
+    assert (execution.outcome, execution.stdout) == (Outcome.OK, "True [1] False\n")
+
+
+def test_variables_do_not_survive(run):
+    run("value = 1")
+    assert "NameError" in run("print(value)").stderr
+
+
+def test_the_sandbox_is_not_importable(holds):
+    holds("forbidden('tirgen', lambda: [m for m in sys.modules if 'tirgen' in m] or open(''))")
+
+
+def test_scratch_ends_with_the_snippet(run, is_bare):
+    written = run("open('kept', 'w').write('x'); print(1)")
+    assert written.outcome is (Outcome.ERROR if is_bare else Outcome.OK)
+    assert run("import os; print(os.path.exists('kept'))").stdout == "False\n"
+
+
+def test_scratch_has_a_quota(run, is_bare):
+    execution = run(
+        "import os\n"
+        "written = 0\n"
+        "try:\n"
+        "    for n in range(100):\n"
+        "        with open(f'f{n}', 'wb') as f: written += f.write(bytes(10 << 20))\n"
+        "except OSError: pass\n"
+        "print(written >> 20)"
+    )
+    assert int(execution.stdout) <= (0 if is_bare else 16)
+
+
+def test_no_single_file_grows_without_end(holds):
+    holds(
+        "def grow():\n"
+        "    with open('big', 'wb') as f:\n"
+        "        for _ in range(1 << 10): f.write(bytes(1 << 20))\n"
+        "forbidden('file', grow)"
+    )
+
+
+def test_no_number_of_files_fills_the_scratch_table(holds):
+    holds("def many():\n for n in range(600): open(f'f{n}', 'w').close()\nforbidden('files', many)")
+
+
+def test_descriptors_run_out_for_the_snippet_alone(run):
+    execution = run("import os\nwhile True: os.open('/dev/null', os.O_RDONLY)")
+    assert "Too many open files" in execution.stderr
+    assert run("print(1)").outcome is Outcome.OK
+
+
+def test_host_name_is_hidden(run, is_bare):
+    if is_bare:
+        pytest.skip("bare has no uts namespace: uname shows the host's name")
+    assert socket.gethostname() not in run("import os; print(os.uname())").stdout
+
+
+def test_host_paths_are_invisible(run, is_bare, secret):
+    if is_bare:
+        pytest.skip("bare has no mount namespace: stat shows that a path exists")
+    execution = run(f"import os; print(os.path.exists({str(secret)!r}), os.path.exists('/etc'))")
+    assert execution.stdout.split()[0] == "False"
