@@ -41,21 +41,23 @@ class PretrainConfig:
 
     seed: int = 0
     epochs: int = 1
-    batch_tokens: int = 4096
-    """Padding included."""
-    learning_rate: float = 3e-3
-    """At its peak."""
+    batch_tokens: int = 1024
+    """Padding included. Small: what a small model lacks is updates, not exact gradients."""
+    learning_rate: float = 1e-2
+    """Of Muon, which trains the matrices within the layers, at its peak."""
+    embedding_rate: float = 5e-3
+    """Of AdamW, which trains embeddings, output head and norms, at its peak."""
     warmup: float = 0.03
     """Share of the steps over which the learning rate rises; after them it falls as a cosine."""
-    weight_decay: float = 0.1
-    """On matrices only."""
+    weight_decay: float = 0.05
+    """On the matrices within the layers only."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     threads: int = 1
     """Threads of torch. Another number gives other rounding and so other weights."""
-    log_every: int = 10
+    log_every: int = 50
     """Steps between two points of the loss curve."""
-    checkpoint_every: int = 200
+    checkpoint_every: int = 500
     """Steps after which an interrupted run can go on."""
 
 
@@ -77,7 +79,8 @@ class _Run:
     """All that changes while training, and all that a checkpoint holds."""
 
     model: Any
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer]
+    """Muon and AdamW."""
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -116,13 +119,13 @@ def train(
     )
 
 
-def learning_rate(step: int, steps: int, config: PretrainConfig) -> float:
-    """Linear warm-up to the peak, then a cosine down to a hundredth of it."""
-    warmup = max(1, round(config.warmup * steps))
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    share = (step - warmup) / max(1, steps - warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate: linear warm-up, then a cosine down to a hundredth."""
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return (step + 1) / rising
+    share = (step - rising) / max(1, steps - rising)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def masked_loss(model: Any, batch: Batch) -> torch.Tensor:
@@ -137,14 +140,16 @@ def _start(corpus: Path, config: PretrainConfig) -> _Run:
     torch.manual_seed(config.seed)
     shape = json.loads((corpus / "config.json").read_text("utf-8"))
     model = Qwen3ForCausalLM(Qwen3Config(**shape))
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in model.parameters() if weight.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    return _Run(model, optimizer)
+    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim > 1]
+    inner = {id(weight) for weight in matrices}
+    others = [weight for weight in model.parameters() if id(weight) not in inner]
+    muon = torch.optim.Muon(
+        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, momentum=0.95
+    )
+    adam = torch.optim.AdamW(
+        others, lr=config.embedding_rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True
+    )
+    return _Run(model, (muon, adam))
 
 
 def _train(
@@ -159,9 +164,9 @@ def _train(
     started, losses = time.monotonic() - run.seconds, list[float]()
     with _progress(len(order), run.step) as show:
         for indices in order[run.step :]:
-            rate = learning_rate(run.step, len(order), config)
+            share = schedule(run.step, len(order), config.warmup)
             chosen = [samples[index] for index in indices]
-            losses.append(_update(run, collate(chosen, padding), rate, config.clip))
+            losses.append(_update(run, collate(chosen, padding), share, config))
             run.step += 1
             run.tokens += sum(len(sample.token_ids) for sample in chosen)
             run.seconds = time.monotonic() - started
@@ -171,7 +176,7 @@ def _train(
                     step=run.step,
                     tokens=run.tokens,
                     loss=mean,
-                    learning_rate=rate,
+                    learning_rate=config.learning_rate * share,
                     seconds=round(run.seconds, 2),
                 )
                 run.points.append(point)
@@ -182,14 +187,16 @@ def _train(
                 _checkpoint(run, out / "checkpoint.pt", config)
 
 
-def _update(run: _Run, batch: Batch, rate: float, clip: float) -> float:
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
+def _update(run: _Run, batch: Batch, share: float, config: PretrainConfig) -> float:
+    peaks = (config.learning_rate, config.embedding_rate)
     loss = masked_loss(run.model, batch)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.model.parameters(), clip)
-    run.optimizer.step()
-    run.optimizer.zero_grad()
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
+    for optimizer, peak in zip(run.optimizers, peaks, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * share
+        optimizer.step()
+        optimizer.zero_grad()
     value: float = loss.item()
     return value
 
@@ -198,7 +205,7 @@ def _checkpoint(run: _Run, path: Path, config: PretrainConfig) -> None:
     state = {
         "config": asdict(config),
         "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "step": run.step,
         "tokens": run.tokens,
         "seconds": run.seconds,
@@ -218,7 +225,8 @@ def _resume(run: _Run, path: Path, config: PretrainConfig) -> None:
             f"{path} is of a run with other settings: remove it, or choose another directory"
         )
     run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(state["optimizer"])
+    for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     run.step, run.tokens, run.seconds = state["step"], state["tokens"], state["seconds"]
     run.points = [Point(**point) for point in state["points"]]
 
