@@ -185,3 +185,34 @@ def test_a_hub_id_is_read_from_the_cache(model_dir: Path, tmp_path: Path) -> Non
 def test_a_hub_id_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
     done = load_in_fresh_process("org/absent", tmp_path)
     assert "EngineMisconfigured: The tokenizer of org/absent is neither" in done.stderr
+
+
+LLAMA_LIKE = (
+    "{{- bos_token }}{%- if not date_string is defined %}{%- set date_string = "
+    'strftime_now("%d %b %Y") if strftime_now is defined else "26 Jul 2024" %}{%- endif %}\n'
+    "{%- set ns = namespace(n=0) %}\n"
+    "{%- for m in messages %}\n    {%- set ns.n = ns.n + 1 %}\n"
+    "    {{- '<|im_start|>' + m.role + ns.n|string + date_string + '\\n' + m.content | trim }}"
+    "{{- '<|im_end|>' + {'a': [1, 'é<']} | tojson }}\n{%- endfor %}\n"
+    "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n\\n' }}{%- endif %}\n"
+)
+
+
+@pytest.mark.parametrize("template", [None, LLAMA_LIKE])
+def test_prompts_equal_those_of_transformers(
+    model_dir: Path, tmp_path: Path, template: str | None
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    shutil.copytree(model_dir, tmp_path / "m")
+    config = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
+    (tmp_path / "m" / "tokenizer_config.json").write_text(json.dumps(config))
+    if template:
+        (tmp_path / "m" / "chat_template.jinja").write_text(template)
+    oracle = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path / "m")
+    messages = (Message("system", " One\n\ntwo. "), Message("user", "\n \\frac{1}{2} ∑ 日本 🙂?\n"))
+    expected = oracle.apply_chat_template(
+        [{"role": m.role, "content": m.content} for m in messages],
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert HfRenderer.load(tmp_path / "m").prompt_ids(messages) == tuple(expected)

@@ -163,7 +163,7 @@ async def _connect_chat(config: EngineConfig, stack: AsyncExitStack) -> ChatEngi
 
     client = AsyncOpenAI(
         base_url=config.base_url,
-        api_key=_key(config) or "none",
+        api_key=_key(config) or "no-key-configured",
         max_retries=0,
         timeout=config.timeout_seconds,
     )
