@@ -15,7 +15,10 @@ _TAGGED = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-_BETWEEN_BOXES = re.compile(r"[\s$]*(?:,|;|\band\b|\bor\b|\\text\s*\{[^{}]*\}|\\quad|[\s$])*[\s$]*")
+_BETWEEN_BOXES = re.compile(r"(?:[\s$,;]|\band\b|\bor\b|\\text\s*\{[^{}]*\}|\\quad)*")
+_NEIGHBOURS = 60
+"""Characters between boxes beyond which they are answers of their own."""
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n")
 _ANNOUNCED = re.compile(
     r"(?:^[ \t]*(?:####|A:|(?:final\s+)?answer\s*(?:is)?\s*:)"
@@ -49,43 +52,38 @@ def without_tools(response: str) -> str:
 def _boxes(text: str) -> list[tuple[int, int, str]]:
     """Every non-empty box as (start, end, content); those inside another box are its content."""
     found: list[tuple[int, int, str]] = []
+    closing = _closing_braces(text)
     for match in _BOX.finditer(text):
-        if found and match.start() < found[-1][1]:
+        start = match.end()
+        end = closing.get(start)
+        if end is None and text[start : start + 1].isalnum():
+            end = start + 1
+        if end is None or (found and match.start() < found[-1][1]):
             continue
-        end = _closing(text, match.end())
-        if end is None:
-            continue
-        content = _unwrapped(text[match.end() : end])
-        if content:
+        if content := _content(text[start:end]):
             found.append((match.start(), end, content))
     return found
 
 
-def _closing(text: str, start: int) -> int | None:
-    r"""Where the argument that begins at `start` ends; None if its braces never balance."""
-    if start >= len(text):
-        return None
-    if text[start] != "{":
-        return start + 1 if text[start].isalnum() else None
-    depth, position = 0, start
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            position += 2
-            continue
-        depth += (char == "{") - (char == "}")
-        position += 1
-        if depth == 0:
-            return position
-    return None
+def _closing_braces(text: str) -> dict[int, int]:
+    r"""For each brace that is closed, the position after its partner; ``\{`` is no brace."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            closing[opened.pop()] = match.end()
+    return closing
 
 
-def _unwrapped(argument: str) -> str:
-    r"""The content of a box argument, without its braces and without boxes inside it."""
+def _content(argument: str) -> str:
+    r"""What a box shows: its argument without braces, comments and boxes around all of it."""
     content = argument[1:-1] if argument.startswith("{") else argument
     content = _COMMENT.sub("\n", content).strip()
-    while (inner := _BOX.match(content)) and _closing(content, inner.end()) == len(content):
-        content = _unwrapped(content[inner.end() :])
+    inner = _BOX.match(content)
+    if inner and _closing_braces(content).get(inner.end()) == len(content):
+        return _content(content[inner.end() :])
     return content
 
 
@@ -94,17 +92,22 @@ def _last_group(text: str, boxes: list[tuple[int, int, str]]) -> str:
     start, _, content = boxes[-1]
     group = [content]
     for before_start, before_end, before in reversed(boxes[:-1]):
-        between = text[before_end:start]
-        if not re.search(r",|;|\b(?:and|or)\b", between) or not _BETWEEN_BOXES.fullmatch(between):
+        if not _joins(text[before_end:start]):
             break
         group.insert(0, before)
         start = before_start
     return ", ".join(group)
 
 
+def _joins(between: str) -> bool:
+    """Nothing but a conjunction or a comma stands between two boxes."""
+    if len(between) > _NEIGHBOURS or not _BETWEEN_BOXES.fullmatch(between):
+        return False
+    return bool(re.search(r",|;|\b(?:and|or)\b", between))
+
+
 def _announced(text: str) -> str | None:
     answers = _ANNOUNCED.findall(text)
     if not answers:
         return None
-    answer = str(answers[-1]).strip().strip("$").rstrip(".").strip()
-    return answer or None
+    return str(answers[-1]).rstrip(". ").strip("$ ").rstrip(". ") or None

@@ -16,7 +16,7 @@ from tirgen.verification.guards import objection
 from tirgen.verification.normalise import normalise, plain
 from tirgen.verification.rationals import parse_rational, same_number
 from tirgen.verification.structure import Kind, Shape, shape_of
-from tirgen.verification.units import Unit, split_unit
+from tirgen.verification.units import Unit, letter_unit, split_unit
 
 Symbolic = Callable[[str, str], Verdict]
 """Decides two scalar expressions, gold first."""
@@ -28,13 +28,15 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)")
+_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|equiv|approx|mid|in)(?![a-zA-Z])")
 _CONSTANTS = {"\\pi", "\\infty", "e", "i", "\\emptyset"}
 _NAME = re.compile(
     r"(?:[a-zA-Z]|\\[a-zA-Z]+|\\text\{[^{}]*\}|[a-zA-Z]{3,})(?: ?_ ?\{[^{}]*\})?'?"
     r"(?: ?\([a-zA-Z0-9, ]*\))?"
 )
 _BASE = re.compile(
-    r"\(?([0-9A-Fa-f]+)\)?(?: ?_ ?\{ ?([a-z0-9]+) ?\}|(?:\\text\{)? ?\(?base (\w+)\)?\}?)?"
+    r"\(?([0-9A-Fa-f]+)\)?"
+    r"(?: ?_ ?\{ ?([a-z0-9]+) ?\}| ?(?:\\text\{)? ?\(?base ?\}? ?(\w+) ?\)?\}?)?"
 )
 _BASES = dict(
     two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, twelve=12, sixteen=16
@@ -68,6 +70,7 @@ def _compare(gold: str, answer: str, symbolic: Symbolic) -> Verdict:
         or _equations(gold, answer, symbolic)
         or _phrases(gold, answer)
         or _bases(gold, answer)
+        or _relations(gold, answer)
         or _quantities(gold, answer, symbolic)
         or symbolic(gold, answer)
     )
@@ -97,7 +100,7 @@ def _phrases(gold: str, answer: str) -> Verdict | None:
     left, right = words.phrase(gold), words.phrase(answer)
     if left is None and right is None:
         return None
-    if left is not None and left == right:
+    if words.spoken(gold) is not None and words.spoken(gold) == words.spoken(answer):
         return _right("text", gold, answer)
     if left is None and split_unit(answer)[1] is not None:
         return None
@@ -119,6 +122,13 @@ def _bases(gold: str, answer: str) -> Verdict | None:
     return (_right if same else _wrong)("base", gold, answer)
 
 
+def _relations(gold: str, answer: str) -> Verdict | None:
+    """A relation is never equal to a value: ``x > 2`` says too little where 3 is asked."""
+    if bool(_RELATION.search(gold)) == bool(_RELATION.search(answer)):
+        return None
+    return _wrong("relation", gold, answer)
+
+
 def _in_base(digits: str, base: str) -> int | None:
     radix = _BASES.get(base) or (int(base) if base.isdigit() else 0)
     try:
@@ -132,10 +142,19 @@ def _quantities(gold: str, answer: str, symbolic: Symbolic) -> Verdict | None:
     (left, left_unit), (right, right_unit) = split_unit(gold), split_unit(answer)
     if left_unit is None and right_unit is None:
         return None
-    if left_unit and right_unit and left_unit != right_unit:
+    if left_unit is None:
+        left, left_unit = letter_unit(left)
+    if right_unit is None:
+        right, right_unit = letter_unit(right)
+    if left_unit and right_unit and _conflict(left_unit, right_unit):
         return _converted(gold, answer, (left, left_unit), (right, right_unit))
     inner = _compare(left, right, symbolic)
     return Verdict(correct=inner.correct, method=inner.method, reason=f"{inner.reason} (units)")
+
+
+def _conflict(left: Unit, right: Unit) -> bool:
+    """Two different units; a bare "square units" agrees with any."""
+    return bool(left.dimensions and right.dimensions) and left != right
 
 
 def _converted(
@@ -229,6 +248,8 @@ def _comparable(gold: Shape, answer: Shape) -> bool:
         return gold.closed == answer.closed == (False, False)
     if kinds == {Kind.MATRIX}:
         return gold.columns == answer.columns
+    if gold.kind is Kind.MATRIX and answer.kind is Kind.TUPLE:
+        return gold.columns == 1
     return len(kinds) == 1 or kinds in ({Kind.LIST, Kind.SET}, {Kind.LIST, Kind.TUPLE})
 
 
@@ -258,7 +279,7 @@ def _shown(shape: Shape) -> str:
 
 def _spelling(text: str) -> str:
     """What decides whether two normalised answers are spelled the same."""
-    return re.sub(r"\s+|\\text\{([^{}]*)\}", lambda match: (match[1] or "").strip(), text)
+    return re.sub(r"\s+", "", re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
 
 
 def _brief(text: str) -> str:

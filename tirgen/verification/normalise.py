@@ -33,14 +33,15 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, replacement in (
         (r"\\begin\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
         (r"\\end\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
-        (r"\\\$|\$(?=\s*\d)", r"\\dollar "),
-        (r"\$|\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", ""),
+        (r"(?<!\\)\\\$", r"\\dollar "),
+        (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", ""),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=\s*(?:[()\[\]|{}.]|\\|$))", ""),
         (r"\\(?:display|text|script)style(?![a-zA-Z])", ""),
         (r"(\d)\s*\\[,!;]\s*(?=\d{3}(?!\d))", r"\1,"),
         (r"(\d)\{,\}(?=\d{3})", r"\1,"),
         (r"(\d),\\!\s*(?=\d{3})", r"\1,"),
-        (r"\\[,!;:> ]|\\q?quad(?![a-zA-Z])|~|\\hspace\*?\{[^{}]*\}|\\(?:thin|med|thick)space", " "),
+        (r"(?<!\\)\\[,!;:> ]|\\q?quad(?![a-zA-Z])|~|\\hspace\*?\{[^{}]*\}"
+         r"|\\(?:thin|med|thick)space", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:leq|leqslant|le)(?![a-zA-Z])", r"\\le "),
         (r"\\(?:geq|geqslant|ge)(?![a-zA-Z])", r"\\ge "),
@@ -62,6 +63,8 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\text\{\s*(arc(?:sin|cos|tan)|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min)\s*\}",
          r"\\\1 "),
         (r"\\(?:textcolor|color)\{[a-zA-Z]*\}", ""),
+        (r"\\text\{([^{}]*[^{}\s]) (and|or) ([^{}\s][^{}]*)\}",
+         r"\\text{\1}\\text{ \2 }\\text{\3}"),
         (r"\^\s*\{\s*\\circ\s*\}", r"^\\circ "),
         (r"\^\s*\\circ", r"\\text{ degrees}"),
         (r"\\?%|(?:\\text\{\s*|\b)percent\b\s*\}?", "\\%"),
@@ -79,13 +82,14 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\s+", " "),
     )
 )  # fmt: skip
+_DOLLAR = re.compile(r"(?<!\\)\$")
 _EDGES = re.compile(r"^[\s,;:]+|[\s,;:]+$|(?<!\.)\.\s*$")
 
 
 @lru_cache(maxsize=8192)
 def normalise(answer: str) -> str:
     """The canonical spelling of an answer; equal results are the same answer."""
-    text = _unicode(answer)
+    text = _dollars(_unicode(answer))
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     text = _EDGES.sub("", _without_outer_braces(text.strip()))
@@ -112,6 +116,14 @@ def _unicode(text: str) -> str:
     for char, spelled in _SYMBOLS.items():
         text = text.replace(char, spelled)
     return text
+
+
+def _dollars(text: str) -> str:
+    """Dollar signs in pairs delimit mathematics; a single one before a number is money."""
+    signs = _DOLLAR.findall(text)
+    if len(signs) == 1:
+        text = re.sub(r"(?<!\\)\$(?=\s*[\d.])", r"\\dollar ", text)
+    return _DOLLAR.sub("", text)
 
 
 def _without_outer_braces(text: str) -> str:

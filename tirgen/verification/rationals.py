@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _MAX_POWER_OF_TEN = 400
+_FLOAT_DIGITS = 15
+"""Decimals this long are printed doubles: right to this many digits, not to their last."""
 _INTEGER = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+"
 _DECIMAL = rf"(?:(?:{_INTEGER})(?:\.[0-9]*)?|\.[0-9]+)"
 _PLAIN = re.compile(rf"({_DECIMAL})")
@@ -74,7 +76,10 @@ def _rounds_to(gold: Rational, answer: Rational) -> bool:
     if not rounded:
         return False
     coarse = min(rounded, key=lambda number: number.places or 0)
-    return precise(coarse) and abs(gold.value - answer.value) <= half_unit(coarse)
+    difference = abs(gold.value - answer.value)
+    if coarse.digits >= _FLOAT_DIGITS and difference <= abs(gold.value) / 10**_FLOAT_DIGITS:
+        return True
+    return precise(coarse) and difference <= half_unit(coarse)
 
 
 def precise(number: Rational) -> bool:

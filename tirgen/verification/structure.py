@@ -39,14 +39,16 @@ _MATRIX = re.compile(r"^\\begin\{([bp]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end
 _CONJUNCTION = re.compile(r"\s*,?\s*(?:\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b)\s*")
 _NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_ ?\{ ?[^{}]* ?\})?'?(?:\([a-zA-Z0-9, ]*\))?"
 _MEMBER = re.compile(rf"^(?:{_NAME}(?: ?, ?{_NAME})*|\({_NAME}(?: ?, ?{_NAME})*\)) ?\\in\b ?(.+)$")
+_BUILDER = re.compile(r"^\\\{ ?[a-zA-Z] ?(?:\\in ?\\mathbb\{R\})? ?[:|] ?([^:|]+)\\\}$")
 _RELATION = re.compile(r"(\\le |\\ge |<|>)")
-_BOUND = rf"^(?P<name>[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu)) ?{_RELATION.pattern} ?(?P<end>.+)$"
+_UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ([^<>\\a-zA-Z]+)$")
 
 
 def shape_of(text: str) -> Shape:
     """Take a normalised answer apart one level."""
-    if member := _MEMBER.match(text):
-        text = member[1].strip()
+    for described in (_MEMBER, _BUILDER):
+        if match := described.match(text):
+            text = match[1].strip()
     return (
         _matrix(text)
         or _union(text)
@@ -147,6 +149,9 @@ def _inequality(text: str) -> Shape | None:
     r"""``a < x \le b`` and ``x > a`` as the interval they describe."""
     if "," in text or "or" in text or "and" in text:
         return None
+    if unequal := _UNEQUAL.match(text):
+        value = unequal[1].strip()
+        return Shape(Kind.UNION, (f"(-\\infty,{value})", f"({value},\\infty)"))
     parts = _RELATION.split(text)
     if len(parts) == 3:
         return _half_line(text)

@@ -13,6 +13,7 @@ from typing import Any
 
 import math_verify
 import sympy
+from latex2sympy2_extended.math_normalization import NormalizationConfig
 
 from storage.records import Verdict
 from tirgen.verification.rationals import half_unit, parse_rational, precise
@@ -20,6 +21,13 @@ from tirgen.verification.rationals import half_unit, parse_rational, precise
 _DIGITS = 50
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\([^()]*\)|\{[^{}]*\})\s*\\text\{ degrees\}")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_EXTRACTION = math_verify.LatexExtractionConfig(
+    boxed_match_priority=0,
+    normalization_config=NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
+    ),
+)
+"""Units are ours: math-verify takes the b of ``\\frac{1}{2}ab`` for one and reads 1/2."""
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
@@ -51,7 +59,10 @@ def _prepared(text: str) -> str:
 
 @lru_cache(maxsize=512)
 def _parsed(text: str) -> list[Any]:
-    return list(math_verify.parse(f"\\boxed{{{text}}}", parsing_timeout=None))
+    parsed = math_verify.parse(
+        f"\\boxed{{{text}}}", [_EXTRACTION], fallback_mode="no_fallback", parsing_timeout=None
+    )
+    return list(parsed)
 
 
 def _numerically_equal(gold: str, answer: str, left: Any, right: Any) -> bool | None:
@@ -60,15 +71,16 @@ def _numerically_equal(gold: str, answer: str, left: Any, right: Any) -> bool | 
     if first is None or second is None:
         return None
     difference = abs(first - second)
-    decimals = [n for n in (parse_rational(gold), parse_rational(answer)) if n and n.places]
-    if decimals:
-        coarse = min(decimals, key=lambda number: number.places or 0)
-        unit = half_unit(coarse)
-        return precise(coarse) and bool(
-            difference <= sympy.Rational(unit.numerator, unit.denominator)
-        )
     scale = max(abs(first), abs(second), sympy.Integer(1) / 10**_DIGITS)
-    return bool(difference <= scale * sympy.Float(10, _DIGITS) ** (10 - _DIGITS))
+    if difference <= scale * sympy.Float(10, _DIGITS) ** (10 - _DIGITS):
+        return True
+    decimals = [n for n in (parse_rational(gold), parse_rational(answer)) if n and n.places]
+    if not decimals:
+        return False
+    coarse = min(decimals, key=lambda number: number.places or 0)
+    unit = half_unit(coarse)
+    allowed = sympy.Rational(unit.numerator, unit.denominator)
+    return precise(coarse) and bool(difference <= allowed)
 
 
 def _constant(expression: Any) -> Any | None:

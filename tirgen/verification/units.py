@@ -76,8 +76,14 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     return text, None
 
 
+def letter_unit(text: str) -> tuple[str, Unit | None]:
+    """A single letter after a number, read as the unit that the other side says it is."""
+    match = re.fullmatch(r"(.*\d[)}]? ?)([mgshlL](?:\^ ?\{ ?\d ?\})?)", text)
+    return (match[1].strip(), unit_of(match[2])) if match else (text, None)
+
+
 def unit_of(text: str) -> Unit | None:
-    """The unit a phrase names (``square feet``, ``km/h``); None if it names none."""
+    """The unit a phrase names (``square feet``, ``km/h``; ``units`` has no dimensions), or None."""
     factor, powers = Fraction(1), dict[str, int]()
     sign, pending, last = 1, 1, ""
     for token in _TOKEN.finditer(_spelled(text)):
@@ -94,7 +100,7 @@ def unit_of(text: str) -> Unit | None:
             factor *= _factor(word) ** (sign * pending)
             powers[_dimension(word)] = powers.get(_dimension(word), 0) + sign * pending
             pending, last = 1, word
-    if not powers:
+    if not powers and not re.search(r"\bunits?\b", text):
         return None
     return Unit(factor, tuple(sorted((name, power) for name, power in powers.items() if power)))
 

@@ -9,7 +9,7 @@ from tirgen.verification.normalise import plain
 _CHOICE = re.compile(r"^\(?([A-Z])\)?$")
 _CHOSEN = re.compile(
     r"^(?:(?:option|choice|answer)\s*:?\s*)?"
-    r"(?:\(([A-Za-z])\)(?:\s.*)?|([A-Z])(?:\)|\.|:)(?:\s?.*)?|([A-Za-z]))$",
+    r"(?:\(([A-Za-z])\)(?:\s.*)?|([A-Z]) ?(?:\)|\.|:)(?:\s?.*)?|([A-Za-z]))$",
     re.IGNORECASE | re.DOTALL,
 )
 _WORDS = re.compile(r"^[A-Za-z][A-Za-z \-',.!/&]*$")
@@ -60,9 +60,15 @@ def translated(text: str) -> str:
 def phrase(text: str) -> str | None:
     """The answer as comparable words, or None if it is mathematics."""
     words = plain(text)
-    if not _WORDS.match(words):
-        return None
     long_word = re.search(r"[A-Za-z]{4,}", words)
     if "\\text{" not in text and not long_word and words.lower() not in _SHORT:
+        return None
+    return spoken(text)
+
+
+def spoken(text: str) -> str | None:
+    """The answer read as words, mathematics or not; None if it is more than letters."""
+    words = plain(text)
+    if not _WORDS.match(words):
         return None
     return _ARTICLES.sub("", re.sub(r"[^a-z0-9]+", " ", words.lower())).strip()

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from tirgen.verification import extract_answer
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (r"so $\boxed{5}$.", "5"),
+        (r"\fbox{5}", "5"),
+        (r"\boxed 5", "5"),
+        (r"\boxed{\frac{1}{\sqrt{2}}}", r"\frac{1}{\sqrt{2}}"),
+        (r"\boxed{\left\{ 1, 2 \right\}}", r"\left\{ 1, 2 \right\}"),
+        (r"\boxed{x \}}", r"x \}"),
+        (r"first \boxed{1}, no: \boxed{2}.", "2"),
+        (r"\boxed{1} and \boxed{2}", "1, 2"),
+        (r"$\boxed{1}$, $\boxed{2}$, or $\boxed{3}$", "1, 2, 3"),
+        (r"\boxed{\boxed{7}}", "7"),
+        (r"\boxed{7}. It is in the \boxed{}.", "7"),
+        (r"\boxed{12", None),
+        (r"\boxed{3} and then \boxed{12", "3"),
+        (r"\boxedanswer{5}", None),
+        ("the answer is 5", None),
+        ("", None),
+    ],
+)
+def test_the_last_balanced_box_is_the_answer(response: str, answer: str | None) -> None:
+    assert extract_answer(response) == answer
+
+
+@pytest.mark.parametrize(
+    "shield",
+    [
+        "```output\n{}\n```",
+        "```python\nprint('{}')\n```",
+        "~~~\n{}\n~~~",
+        "````\n```\n{}\n```\n````",
+        "```output\n{}",
+        "inline ```{}``` code",
+        "<tool_response>{}</tool_response>",
+        "<OUTPUT id=3>{}</OUTPUT>",
+        "<interpreter>{}",
+    ],
+)
+def test_boxes_in_code_and_tool_output_are_not_the_model_s(shield: str) -> None:
+    text = shield.replace("{}", r"\boxed{37}")
+    assert extract_answer(text) is None
+    assert extract_answer(r"I find \boxed{36}." + "\n" + text) == "36"
+
+
+def test_text_after_a_code_block_still_counts() -> None:
+    response = "```python\nprint(18)\n```\n```output\n18\n```\nShe makes $\\boxed{18}$."
+    assert extract_answer(response) == "18"
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("5 + 7 = 12\n#### 12", "12"),
+        ("so 12\nA: 12", "12"),
+        ("The answer is 12.", "12"),
+        ("The final answer is: **12**", "12"),
+        ("Answer: $\\frac{1}{2}$.", "\\frac{1}{2}"),
+        ("#### 1,234", "1,234"),
+        ("I announce nothing.", None),
+        (r"The answer is 3. No: \boxed{4}", "4"),
+    ],
+)
+def test_announced_answers_count_only_when_asked(response: str, answer: str | None) -> None:
+    assert extract_answer(response, require_box=False) == answer
+    if r"\boxed" not in response:
+        assert extract_answer(response) is None
+
+
+def test_extraction_takes_linear_time_on_hostile_text() -> None:
+    assert extract_answer("\\boxed{" * 20_000) is None
+    assert extract_answer("`" * 100_000) is None
+    assert extract_answer("\\boxed{4} and " * 5_000 + "\\boxed{5}") is not None
