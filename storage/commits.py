@@ -25,6 +25,7 @@ class Commits:
         self._log = folder / LOG
         self._batches = folder / BATCHES
         files.make_folder(self._batches)
+        self._log.touch()
 
     def commit(self, name: str, rows: int, write: Callable[[Path], None]) -> None:
         """Have `write` produce the file `name`; when this returns, no crash can lose it."""
@@ -36,8 +37,6 @@ class Commits:
 
     def committed(self) -> list[Path]:
         """Every committed file, oldest first."""
-        if not self._log.exists():
-            return []
         names = (_parse(line) for line in self._log.read_bytes().split(b"\n"))
         # A dictionary, because it is a set that keeps its order: a batch may be named twice.
         return [self._batches / name for name in dict.fromkeys(names) if name is not None]

@@ -16,6 +16,7 @@ from typing import Any
 from storage.errors import InvalidName, NotFound
 from storage.runs import CONFIG, Run
 from storage.versions import DatasetVersion, versions
+from storage.views import refresh
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -32,15 +33,21 @@ class Store:
         Raises:
             InvalidName: the dataset's name or the hash is no safe folder name.
         """
-        return Run(self._folder(dataset), config, _safe(config_hash, "configuration hash"))
+        self._run_folder(dataset, config_hash)  # refuses unsafe names before anything is made
+        run = Run(self.root, dataset, config, config_hash)
+        refresh(self.root)
+        return run
 
     def find_run(self, dataset: str, config_hash: str) -> Run | None:
         """The run of a configuration if it was ever opened; creates nothing."""
-        folder = self._folder(dataset)
-        config = folder / "runs" / _safe(config_hash, "configuration hash") / CONFIG
+        config = self._run_folder(dataset, config_hash) / CONFIG
         if not config.exists():
             return None
-        return Run(folder, json.loads(config.read_bytes()), config_hash)
+        return Run(self.root, dataset, json.loads(config.read_bytes()), config_hash)
+
+    def has_runs(self, dataset: str) -> bool:
+        """Some run of the dataset was opened, published or not."""
+        return any((self._folder(dataset) / "runs").glob("*"))
 
     def datasets(self) -> list[DatasetVersion]:
         """The latest version of every dataset that has one, by name."""
@@ -70,6 +77,9 @@ class Store:
                 return candidate
         hint = f"list its versions: tirgen dataset show {name}"
         raise NotFound(f"dataset {name!r} has no version {wanted!r}", hint)
+
+    def _run_folder(self, dataset: str, config_hash: str) -> Path:
+        return self._folder(dataset) / "runs" / _safe(config_hash, "configuration hash")
 
     def _folder(self, dataset: str) -> Path:
         return self.root / "datasets" / _safe(dataset, "dataset name")

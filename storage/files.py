@@ -13,8 +13,8 @@ from pathlib import Path
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name in the same folder that no reader looks at and no other writer takes."""
-    return path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+    """A name in the same folder that no reader's pattern matches and no other writer takes."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -15,27 +15,38 @@ from pathlib import Path
 from typing import Any
 
 from storage import files
-from storage.commits import Commits
-from storage.parquet import read_columns, read_trajectories, write_batch
+from storage.commits import BATCHES, Commits
+from storage.parquet import read_columns, read_trajectories, write_batch, write_empty
 from storage.records import Trajectory
 from storage.versions import DatasetVersion, publish, versions
+from storage.views import refresh
 
 CONFIG = "config.json"
 
 
 class Run:
-    """The rows of one configuration below `DATASET/runs/<config hash>/`."""
+    """The rows of one configuration below `ROOT/datasets/DATASET/runs/<config hash>/`."""
 
-    def __init__(self, dataset: Path, config: dict[str, Any], config_hash: str) -> None:
-        self.folder = dataset / "runs" / config_hash
-        self.run_id = f"{dataset.name}-{config_hash[:12]}"
-        self._dataset = dataset
+    def __init__(self, root: Path, dataset: str, config: dict[str, Any], config_hash: str) -> None:
+        self.run_id = f"{dataset}-{config_hash[:12]}"
+        self._root = root
+        self._dataset = root / "datasets" / dataset
+        self.folder = self._dataset / "runs" / config_hash
         self._config = config
         self._config_hash = config_hash
         self._commits = Commits(self.folder)
         if not (self.folder / CONFIG).exists():
-            text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-            files.write_atomic(self.folder / CONFIG, text.encode())
+            self._describe()
+
+    def _describe(self) -> None:
+        """Write what lies beside the rows: the columns, for SQL over a run with no row yet, and
+        the configuration, last, because it says that the run is set up."""
+        empty = self.folder / BATCHES / "empty.parquet"
+        temporary = files.temporary_beside(empty)
+        write_empty(temporary)
+        files.replace(temporary, empty)
+        text = json.dumps(self._config, indent=2, sort_keys=True) + "\n"
+        files.write_atomic(self.folder / CONFIG, text.encode())
 
     def append(self, trajectories: Sequence[Trajectory]) -> None:
         """Commit a batch: when this returns, no crash loses it; before, no reader sees it.
@@ -86,4 +97,6 @@ class Run:
             "config": self._config,
             "summary": summary,
         }
-        return publish(self._dataset, trajectories, described)
+        version = publish(self._dataset, trajectories, described)
+        refresh(self._root)
+        return version

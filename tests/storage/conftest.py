@@ -18,7 +18,7 @@ from storage.records import (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_trajectory() -> Callable[..., Trajectory]:
     """A plausible trajectory: two steps, correct, kept; any field can be given otherwise."""
 

@@ -1,0 +1,243 @@
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from storage.datasets import Store
+from storage.errors import QueryError
+from storage.records import (
+    Attempt,
+    Ending,
+    FilterVerdict,
+    Outcome,
+    Step,
+    Trajectory,
+)
+from storage.sql import query
+from storage.views import VIEWS
+
+Make = Callable[..., Trajectory]
+
+
+def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in query(store, sql).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, make_trajectory: Make) -> Store:
+    """Two versions of one dataset, only read; the latest has a good row and a hopeless one."""
+    return published_store(tmp_path_factory.mktemp("sql"), make_trajectory)
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, make_trajectory: Make) -> Store:
+    """The same for a test that adds to it."""
+    return published_store(tmp_path, make_trajectory)
+
+
+def published_store(folder: Path, make_trajectory: Make) -> Store:
+    store = Store(folder / "an odd [name]'s store")
+    run = store.open_run("demo", {}, "c0ffee")
+    run.publish([make_trajectory("old")], {})
+    bad = make_trajectory(
+        "p2",
+        ending=Ending.STEP_LIMIT,
+        error="8 steps were not enough",
+        final_answer=None,
+        verdict=None,
+        steps=(
+            Step(
+                thought="Try.",
+                action="print(x)",
+                observation="NameError: x",
+                outcome=Outcome.ERROR,
+                attempts=(
+                    Attempt(
+                        thought="First.",
+                        action="while 1: pass",
+                        observation="timeout",
+                        outcome=Outcome.TIMEOUT,
+                    ),
+                ),
+            ),
+            Step(thought="2", action="f()", observation="broke", outcome=Outcome.INFRA_ERROR),
+        ),
+        filters=(
+            FilterVerdict(rule="executes", kept=True),
+            FilterVerdict(rule="correct", kept=False, reason="no answer"),
+        ),
+    )
+    run.publish([make_trajectory("p1"), bad], {})
+    return store
+
+
+def test_every_view_works_over_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "nowhere")
+    for view in VIEWS:
+        assert query(store, f"SELECT * FROM {view}").num_rows == 0
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_every_view_has_the_same_types_over_nothing_and_over_rows(
+    store: Store, tmp_path: Path
+) -> None:
+    for view in VIEWS:
+        types = "SELECT column_name, column_type FROM (DESCRIBE FROM {})".format
+        assert rows(Store(tmp_path / "nowhere"), types(view)) == rows(store, types(view))
+
+
+def test_trajectories_are_those_of_the_latest_version(store: Store) -> None:
+    sql = "SELECT dataset, version, problem_id, kept, correct FROM trajectories ORDER BY ALL"
+    assert rows(store, sql) == [("demo", "v2", "p1", True, True), ("demo", "v2", "p2", False, None)]
+
+
+def test_all_trajectories_reach_back_to_every_version(store: Store) -> None:
+    assert rows(store, "SELECT version, count(*) FROM all_trajectories GROUP BY 1 ORDER BY 1") == [
+        ("v1", 1),
+        ("v2", 2),
+    ]
+
+
+def test_counts_follow_from_the_steps(store: Store) -> None:
+    sql = """SELECT n_steps, n_calls, n_failed_calls, n_corrections, n_policy_tokens
+        FROM trajectories ORDER BY problem_id"""
+    assert rows(store, sql) == [(2, 1, 0, 0, 16), (2, 2, 1, 1, 0)]
+
+
+def test_steps_are_numbered_from_one(store: Store) -> None:
+    sql = "SELECT step, thought, action, outcome FROM steps WHERE problem_id = 'p1' ORDER BY step"
+    assert rows(store, sql) == [
+        (1, "Let me compute it.", "print(6 * 7)", "ok"),
+        (2, "So the answer is \\boxed{42}.", None, None),
+    ]
+
+
+def test_failures_say_what_broke_and_where(store: Store) -> None:
+    sql = "SELECT level, step, what, detail FROM failures ORDER BY level, step"
+    assert rows(store, sql) == [
+        ("attempt", 1, "timeout", "timeout"),
+        ("step", 1, "error", "NameError: x"),
+        ("step", 2, "infra_error", "broke"),
+        ("trajectory", None, "step_limit", "8 steps were not enough"),
+    ]
+
+
+def test_filters_give_the_reason(store: Store) -> None:
+    sql = "SELECT problem_id, rule, reason FROM filters WHERE NOT kept"
+    assert rows(store, sql) == [("p2", "correct", "no answer")]
+
+
+def test_yields_count_by_rule(store: Store) -> None:
+    assert rows(store, "SELECT rule, judged, kept, dropped FROM yields ORDER BY rule") == [
+        ("correct", 2, 1, 1),
+        ("executes", 1, 1, 0),
+    ]
+
+
+def test_datasets_list_every_version_with_its_counts(store: Store) -> None:
+    sql = "SELECT dataset, version, latest, rows, kept_rows FROM datasets ORDER BY version"
+    assert rows(store, sql) == [("demo", "v1", False, 1, 1), ("demo", "v2", True, 2, 1)]
+
+
+def test_running_shows_what_is_committed_and_not_published(
+    own_store: Store, make_trajectory: Make
+) -> None:
+    run = own_store.open_run("other", {}, "decaf")
+    row = dataclasses.replace(make_trajectory("r1"), trajectory_id="t1", dataset="other")
+    assert rows(own_store, "SELECT * FROM running") == []
+    run.append([row])
+    sql = "SELECT problem_id, version, n_calls FROM running"
+    assert rows(own_store, sql) == [("r1", None, 1)]
+    run.publish(run.read(), {})
+    assert rows(own_store, sql) == []
+
+
+def test_running_counts_a_row_of_two_batches_once_and_ignores_unlogged_files(
+    own_store: Store, make_trajectory: Make
+) -> None:
+    run = own_store.open_run("other", {}, "decaf")
+    run.append([make_trajectory("r1")])
+    run.append([make_trajectory("r1"), make_trajectory("r2")])
+    batch = next((run.folder / "batches").glob("[0-9a-f]*[0-9a-f].parquet"))
+    os.link(batch, batch.with_name("orphan.parquet"))
+    (run.folder / "batches" / ".torn.parquet.1.tmp").write_bytes(b"half")
+    with (run.folder / "log.jsonl").open("a") as log:
+        log.write('\n{"file": "torn')
+    assert rows(own_store, "SELECT problem_id FROM running ORDER BY 1") == [("r1",), ("r2",)]
+
+
+def test_any_duckdb_client_reads_the_views_file_while_a_run_writes(
+    own_store: Store, make_trajectory: Make
+) -> None:
+    run = own_store.open_run("other", {}, "decaf")
+    with duckdb.connect(own_store.root / "tirgen.duckdb", read_only=True) as client:
+        run.append([make_trajectory("r1")])
+        assert client.execute("SELECT problem_id FROM running").fetchall() == [("r1",)]
+        assert client.execute("SELECT count(*) FROM trajectories").fetchone() == (2,)
+        run.publish(run.read(), {})
+        assert client.execute("SELECT count(*) FROM trajectories").fetchone() == (2,)
+    with duckdb.connect(own_store.root / "tirgen.duckdb", read_only=True) as client:
+        assert client.execute("SELECT count(*) FROM trajectories").fetchone() == (3,)
+
+
+def test_the_views_file_holds_no_rows(store: Store) -> None:
+    with duckdb.connect(store.root / "tirgen.duckdb", read_only=True) as client:
+        tables = client.execute("SELECT table_name, estimated_size FROM duckdb_tables()").fetchall()
+    assert tables == [("no_rows", 0)]
+
+
+def test_a_trajectory_can_be_read_by_the_beginning_of_its_id(
+    store: Store, make_trajectory: Make
+) -> None:
+    sql = f"SELECT step, action FROM trajectory('{make_trajectory('p1').trajectory_id[:8]}')"
+    assert rows(store, sql) == [(1, "print(6 * 7)"), (2, None)]
+
+
+def test_search_finds_words_in_the_steps(store: Store) -> None:
+    assert rows(store, "SELECT problem_id FROM search('nameerror')") == [("p2",)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{}/x.csv'",
+        "WITH x AS (COPY (SELECT 1) TO '{}/x.csv') SELECT * FROM x",
+        "FROM query('WITH x AS (COPY (SELECT 1) TO ''{}/x.csv'') FROM x')",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{}/x.csv'",
+        "SELECT 1; COPY (SELECT 1) TO '{}/x.csv'",
+        "EXPORT DATABASE '{}/x'",
+        "ATTACH '{}/x.duckdb'",
+        "CREATE TABLE x AS SELECT 1",
+        "WITH x AS (DELETE FROM no_rows RETURNING *) SELECT * FROM x",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "PRAGMA database_list",
+        "CALL pragma_version()",
+        "FROM read_text('/etc/passwd')",
+        "FROM read_text('{}/../../outside.txt')",
+        "FROM read_csv('http://localhost/x.csv')",
+        "FROM glob('/etc/*')",
+        "",
+        "SELEC 1",
+        "SELECT nothing FROM trajectories",
+        "SELECT error('boom')",
+    ],
+)
+def test_what_is_not_a_read_of_the_store_is_refused(store: Store, sql: str) -> None:
+    folder = store.root / "datasets"
+    (store.root.parent / "outside.txt").write_text("secret")
+    before = sorted(store.root.rglob("*"))
+    with pytest.raises(QueryError, match="views: trajectories"):
+        query(store, sql.format(str(folder).replace("'", "''")))
+    assert sorted(store.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("sql", ["DESCRIBE trajectories", "SHOW TABLES", "SUMMARIZE datasets"])
+def test_looking_around_is_a_read(store: Store, sql: str) -> None:
+    assert query(store, sql).num_rows > 0
