@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,9 @@ class HfRenderer:
             tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
         self._specials = {token.content: i for i, token in added.items() if token.special}
+        self._special = _any_of(self._specials)
         self._quotable = (*self._specials, _MARK)
-        longest_first = sorted(self._quotable, key=len, reverse=True)
-        self._quoted = re.compile("|".join(map(re.escape, longest_first)))
-        self._special = re.compile("|".join(map(re.escape, longest_first[:-1])) or r"(?!)")
+        self._quoted = _any_of(self._quotable)
         self._cached_prompt_ids = lru_cache(maxsize=_CACHED_CONVERSATIONS)(self._prompt_ids)
 
     @classmethod
@@ -125,6 +124,12 @@ class HfRenderer:
                 f"({joined!r}), so token-exact trajectories are impossible; use a model with a "
                 "byte-level tokenizer (Qwen, Llama 3, ...)."
             )
+
+
+def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
+    """Matches the longest of the strings at any place; nothing when there is none."""
+    longest_first = sorted(strings, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def _with_controls_special(tokenizer_json: str) -> str:

@@ -38,7 +38,7 @@ class RetryPolicy:
 
     def delay(self, tries: int, retry_after: float | None) -> float:
         """Seconds to wait after `tries` failures: half fixed, half random, or as long as asked."""
-        backoff = min(self.longest_delay, self.first_delay * 2.0 ** (tries - 1))
+        backoff = min(self.longest_delay, self.first_delay * 2.0 ** min(tries - 1, 30))
         return max(backoff * random.uniform(0.5, 1.0), retry_after or 0.0)
 
 

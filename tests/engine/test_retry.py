@@ -1,0 +1,56 @@
+import asyncio
+import time
+from email.utils import formatdate
+
+import pytest
+
+from tirgen.engine.errors import EngineUnavailable
+from tirgen.engine.lane import Lane
+from tirgen.engine.retry import RetryPolicy, Transient, failure
+
+POLICY = RetryPolicy(first_delay=1.0, longest_delay=8.0)
+
+
+def test_waits_double_to_a_limit_and_differ() -> None:
+    for tries, longest in [(1, 1.0), (2, 2.0), (4, 8.0), (9, 8.0), (5000, 8.0)]:
+        drawn = [POLICY.delay(tries, None) for _ in range(50)]
+        assert longest / 2 <= min(drawn) < max(drawn) <= longest
+
+
+def test_retry_after_may_be_a_date() -> None:
+    transient = failure(503, "", formatdate(time.time() + 20, usegmt=True))
+    assert isinstance(transient, Transient)
+    assert transient.retry_after == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize("header", ["soon", "", "-3", "nan"])
+def test_a_senseless_retry_after_is_no_wait(header: str) -> None:
+    transient = failure(429, "", header)
+    assert isinstance(transient, Transient)
+    assert POLICY.delay(1, transient.retry_after) <= 1.0
+
+
+async def test_time_runs_out_before_tries_do() -> None:
+    lane = Lane(1, RetryPolicy(max_tries=1000, total_seconds=0.2, first_delay=0.05))
+
+    async def attempt() -> None:
+        raise Transient("busy.")
+
+    started = time.monotonic()
+    with pytest.raises(EngineUnavailable, match="busy"):
+        await lane.run(attempt)
+    assert time.monotonic() - started < 2
+
+
+async def test_a_timeout_of_somebody_elses_is_not_ours() -> None:
+    async def attempt() -> None:
+        raise TimeoutError("not the lane's")
+
+    with pytest.raises(TimeoutError, match="not the lane's"):
+        await Lane(1, RetryPolicy()).run(attempt)
+
+
+async def test_the_wait_for_a_slot_is_not_counted_as_the_engines() -> None:
+    lane = Lane(1, RetryPolicy())
+    results = await asyncio.gather(*(lane.run(lambda: asyncio.sleep(0.1)) for _ in range(3)))
+    assert all(seconds < 0.25 for _, seconds in results)
