@@ -35,7 +35,7 @@ class SamplingFields(RequestModel):
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=2**31 - 1)
     """0 and -1 are off."""
-    min_p: float | None = Field(None, ge=0, le=1)
+    min_p: float | None = Field(None, ge=0, lt=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     """None draws a new one."""
     stop: StopString | list[StopString] | None = None
@@ -85,7 +85,7 @@ class CompletionRequest(SamplingFields):
         if isinstance(self.prompt, str):
             return [self.prompt]
         if self.prompt and isinstance(self.prompt[0], int):
-            return [cast(list[int], self.prompt)]
+            return [self.prompt]
         return cast(Sequence[str | list[int]], self.prompt)
 
 

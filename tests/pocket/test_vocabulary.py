@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from tirgen.pocket.vocabulary import TemplateRefused, Vocabulary
+
+TALK = [
+    {"role": "user", "content": "What is 2 + 2?"},
+    {"role": "assistant", "content": "It is  "},
+]
+
+
+def test_bytes_decode_like_the_tokenizer(tiny_model: Path) -> None:
+    vocabulary = Vocabulary(tiny_model)
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        ids = rng.integers(0, tokenizer.get_vocab_size(), rng.integers(1, 40)).tolist()
+        for skip in (False, True):
+            expected = tokenizer.decode(ids, skip_special_tokens=skip)
+            assert vocabulary.decode(ids, skip_special=skip) == expected
+
+
+@pytest.mark.parametrize("text", ["naïve café", "数学 → 🙂", "a\n\tb", ""])
+def test_text_survives_the_round_trip(tiny_model: Path, text: str) -> None:
+    vocabulary = Vocabulary(tiny_model)
+    ids = vocabulary.encode(text, add_special_tokens=False)
+    assert vocabulary.decode(ids, skip_special=False) == text
+
+
+@pytest.mark.parametrize("mode", ["generate", "continue", "closed"])
+def test_conversations_render_like_transformers(tiny_model: Path, mode: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    options = {
+        "add_generation_prompt": mode == "generate",
+        "continue_final_message": mode == "continue",
+    }
+    reference = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(tiny_model / "tokenizer.json")
+    )
+    reference.chat_template = (tiny_model / "chat_template.jinja").read_text()
+    expected = reference.apply_chat_template(TALK, tokenize=False, **options)
+    assert Vocabulary(tiny_model).render(TALK, **options) == expected
+
+
+def test_an_empty_final_message_can_be_continued(tiny_model: Path) -> None:
+    talk = [TALK[0], {"role": "assistant", "content": ""}]
+    text = Vocabulary(tiny_model).render(
+        talk, add_generation_prompt=False, continue_final_message=True
+    )
+    assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_what_the_template_raises_is_told(tiny_model: Path) -> None:
+    vocabulary = Vocabulary(tiny_model)
+    template = "{{ raise_exception('roles must alternate') }}"
+    vocabulary._template = vocabulary._template.environment.from_string(template)
+    with pytest.raises(TemplateRefused, match="roles must alternate"):
+        vocabulary.render(TALK, add_generation_prompt=True, continue_final_message=False)
