@@ -40,7 +40,11 @@ class Program(StrEnum):
     """Which of the small programs over the TIR loop produced a trajectory."""
 
     TIRGEN = "tirgen"
+    """Actor and critic (spec §2)."""
     COT = "cot"
+    """The actor with tools off."""
+    ROLLOUT = "rollout"
+    """A policy that writes its own programs."""
 
 
 class Level(StrEnum):
@@ -240,6 +244,18 @@ class Trajectory:
     @property
     def correct(self) -> bool:
         return self.verdict is not None and self.verdict.correct
+
+    @property
+    def reward(self) -> float | None:
+        """1 or 0: the answer is right, or at step level the code ran (spec §5.1, §5.2).
+
+        None where the machinery broke, which is nobody's failure.
+        """
+        if self.ending.is_infrastructure:
+            return None
+        if self.level is Level.STEP:
+            return float(bool(self.calls) and self.calls[-1].outcome is Outcome.OK)
+        return float(self.correct)
 
     @property
     def kept(self) -> bool:
