@@ -22,15 +22,15 @@ from storage.records import (
 def make_trajectory() -> Callable[..., Trajectory]:
     """A plausible trajectory: two steps, correct, kept; any field can be given otherwise."""
 
-    def make(problem: str = "p1", attempt: int = 0, **fields: Any) -> Trajectory:
-        key = (problem, Program.TIRGEN.value, attempt)
+    def make(problem_id: str = "p1", attempt: int = 0, **fields: Any) -> Trajectory:
+        key = (problem_id, Program.TIRGEN.value, attempt)
         values: dict[str, Any] = {
             "trajectory_id": trajectory_id("demo", "c0ffee", key),
             "dataset": "demo",
             "program": Program.TIRGEN,
             "attempt": attempt,
             "problem": Problem(
-                problem_id=problem, source="unit", question="What is 6 times 7?", answer="42"
+                problem_id=problem_id, source="unit", question="What is 6 times 7?", answer="42"
             ),
             "steps": (
                 Step(

@@ -1,0 +1,184 @@
+"""One trajectory for human eyes: on the terminal with rich, or as a page that stands alone.
+
+Thought, code and output are told apart by label and colour; what failed is red; what a filter or
+the verdict said stands with its reason. All text comes from models, programs and data sets, so
+none of it is trusted: rich markup is never interpreted, control characters are shown as pictures.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from storage.records import Attempt, Cost, FilterVerdict, Outcome, Step, Trajectory
+
+_CONTROL_PICTURES: dict[int, int | str] = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), "�"),
+    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "�"),
+    **dict.fromkeys(range(0xD800, 0xE000), "�"),
+}
+"""Escape codes, direction overrides and lone surrogates: what could act instead of being shown."""
+
+_PAGE_WIDTH, _PAGE_HEIGHT = 110, 100
+"""Columns and lines of the HTML page; rich asks the terminal unless both are given."""
+
+
+def safe_text(text: str, style: str = "") -> Text:
+    """Untrusted text to print as it is: no markup, no escape codes, every character visible."""
+    return Text(text.replace("\r\n", "\n").translate(_CONTROL_PICTURES), style=style)
+
+
+def render_trajectory(trajectory: Trajectory) -> RenderableType:
+    """The whole trajectory, from the question to the last filter's reason, ready for a console."""
+    parts: list[RenderableType] = [_header(trajectory)]
+    for number, step in enumerate(trajectory.steps, start=1):
+        parts.append(Rule(Text(_step_title(number, step)), style="dim", align="left"))
+        parts.extend(_step(step))
+    parts.append(Rule(Text("verdict"), style="dim", align="left"))
+    parts.append(_verdicts(trajectory))
+    return Group(*parts)
+
+
+def trajectory_html(trajectory: Trajectory) -> str:
+    """The same as one HTML page without scripts, that asks nothing of any other host."""
+    console = Console(
+        record=True,
+        file=io.StringIO(),
+        width=_PAGE_WIDTH,
+        height=_PAGE_HEIGHT,
+        force_terminal=True,
+        no_color=False,
+    )
+    console.print(render_trajectory(trajectory))
+    return console.export_html(inline_styles=True)
+
+
+def _header(trajectory: Trajectory) -> Table:
+    problem, provenance = trajectory.problem, trajectory.provenance
+    where = filter(None, (problem.problem_id, problem.source, problem.difficulty))
+    models = filter(None, (provenance.actor_model, provenance.critic_model, provenance.engine))
+    rows = {
+        "trajectory": safe_text(f"{trajectory.trajectory_id}  {trajectory.dataset}", "bold"),
+        "problem": safe_text(" · ".join(where)),
+        "question": safe_text(problem.question),
+        "gold": safe_text(problem.answer),
+        "answer": _answer(trajectory),
+        "ending": _ending(trajectory),
+        "made by": safe_text(
+            f"{trajectory.program.value}, attempt {trajectory.attempt}, {' + '.join(models)}"
+        ),
+        "cost": Text(_cost(trajectory.cost)),
+    }
+    return _labelled(rows)
+
+
+def _labelled(rows: dict[str, Text]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in rows.items():
+        grid.add_row(safe_text(label), text)
+    return grid
+
+
+def _answer(trajectory: Trajectory) -> Text:
+    if trajectory.final_answer is None:
+        return Text("none", style="dim")
+    return safe_text(trajectory.final_answer, _good(trajectory.correct))
+
+
+def _ending(trajectory: Trajectory) -> Text:
+    finished = trajectory.error is None and not trajectory.ending.is_truncated
+    text = Text(trajectory.ending.value, style=_good(finished))
+    if trajectory.error is not None:
+        text.append_text(safe_text(f": {trajectory.error}"))
+    return text
+
+
+def _cost(cost: Cost) -> str:
+    tokens = cost.actor_completion_tokens + cost.critic_completion_tokens
+    return (
+        f"{tokens} tokens in {cost.actor_calls + cost.critic_calls} calls, "
+        f"llm {cost.llm_seconds:.2f} s, sandbox {cost.sandbox_seconds:.2f} s"
+    )
+
+
+def _step_title(number: int, step: Step) -> str:
+    return f"step {number} · {step.policy_tokens} tokens · {step.llm_seconds:.2f} s"
+
+
+def _step(step: Step) -> Iterator[RenderableType]:
+    if step.draft is not None:
+        yield _labelled({"draft": safe_text(step.draft, "dim italic")})
+    for attempt in step.attempts:
+        yield from _attempt(attempt)
+    yield _labelled({"thought": safe_text(step.thought)})
+    if step.action is not None:
+        yield _code("code", step.action, "blue")
+    if step.observation is not None:
+        yield _output(step.observation, step.outcome, f" · {step.sandbox_seconds:.2f} s")
+
+
+def _attempt(attempt: Attempt) -> Iterator[RenderableType]:
+    yield _labelled({"tried": safe_text(attempt.thought, "dim")})
+    yield _code("code, replaced", attempt.action, "dim")
+    yield _output(attempt.observation, attempt.outcome, "")
+
+
+def _code(label: str, code: str, style: str) -> RenderableType:
+    highlighted = Syntax(
+        safe_text(code).plain,
+        "python",
+        theme="ansi_dark",
+        background_color="default",
+        word_wrap=True,
+    )
+    return _box(label, highlighted, style)
+
+
+def _output(output: str, outcome: Outcome | None, seconds: str) -> RenderableType:
+    passed = outcome is None or outcome.passed
+    label = f"output · {outcome.value}{seconds}" if outcome else "output"
+    return _box(
+        label, safe_text(output, "" if passed else "red"), "green" if passed else "bold red"
+    )
+
+
+def _box(label: str, content: RenderableType, style: str) -> RenderableType:
+    title = Text(label, style=style)
+    panel = Panel(content, title=title, title_align="left", border_style=style, box=box.ROUNDED)
+    return Padding(panel, (0, 0, 0, 9))
+
+
+def _verdicts(trajectory: Trajectory) -> Table:
+    verdict = trajectory.verdict
+    rows = {}
+    if verdict is None:
+        rows["verifier"] = Text("never judged", style="yellow")
+    else:
+        judged = "correct" if verdict.correct else "wrong"
+        text = Text(judged, style=_good(verdict.correct))
+        rows["verifier"] = text.append_text(safe_text(f" ({verdict.method}): {verdict.reason}", ""))
+    for filter_verdict in trajectory.filters:
+        rows[filter_verdict.rule] = _filter(filter_verdict)
+    return _labelled(rows)
+
+
+def _filter(verdict: FilterVerdict) -> Text:
+    text = Text("kept" if verdict.kept else "dropped", style=_good(verdict.kept))
+    return text.append_text(safe_text(f": {verdict.reason}")) if verdict.reason else text
+
+
+def _good(good: bool) -> str:
+    return "green" if good else "bold red"
