@@ -19,8 +19,8 @@ from tirgen.sandbox.jail import wire
 from tirgen.sandbox.outcome import Stop
 from tirgen.sandbox.output import HeadAndTail
 
-ABSURD_OUTPUT = 64
-"""Killed when a stream exceeds this many times what is kept of it."""
+ABSURD_OUTPUT = 8 << 20
+"""Bytes in one stream after which a snippet is killed: it prints without end."""
 STARVATION = 10
 """Given up as an infrastructure fault after this many times its wall limit without a core."""
 _CHUNK = 1 << 16
@@ -135,7 +135,7 @@ class Flight:
             return False
         stream = self._streams[fd]
         stream.feed(data)
-        if stream.total > ABSURD_OUTPUT * self._limits.output_bytes:
+        if stream.total > ABSURD_OUTPUT:
             self.stop(Stop.OUTPUT)
         return True
 

@@ -144,7 +144,7 @@ def _reason_to_stop(
         return Stop.CANCELLED
     if time.monotonic() - started > limits.wall_seconds:
         return Stop.TIMEOUT
-    if any(stream.total > ABSURD_OUTPUT * limits.output_bytes for stream in streams):
+    if any(stream.total > ABSURD_OUTPUT for stream in streams):
         return Stop.OUTPUT
     return None
 

@@ -37,9 +37,9 @@ class LocalSandbox:
     """
 
     def __init__(
-        self, floor: Mode = Mode.BARE, *, mode: Mode | None = None, slots: int | None = None
+        self, floor: str = Mode.BARE, *, mode: str | None = None, slots: int | None = None
     ) -> None:
-        self._candidates = [mode] if mode else candidates(floor)
+        self._candidates = [Mode(mode)] if mode else candidates(Mode(floor))
         self._count = slots or _cores()
         self._slots = asyncio.Semaphore(self._count)  # first come, first served
         self._mode = self._candidates[0]
@@ -172,7 +172,7 @@ def _execution(landed: Landed, baseline: int, limits: Limits, *, jailed: bool) -
     return Execution(
         outcome=judge(facts, limits),
         stdout=stdout.text(),
-        stderr=stderr.text() + _why_killed(landed, limits),
+        stderr=stderr.text() + _why_killed(landed),
         exit_code=facts.exit_code,
         wall_ms=report.wall_seconds * 1e3,
         cpu_ms=report.cpu_seconds * 1e3,
@@ -181,11 +181,11 @@ def _execution(landed: Landed, baseline: int, limits: Limits, *, jailed: bool) -
     )
 
 
-def _why_killed(landed: Landed, limits: Limits) -> str:
+def _why_killed(landed: Landed) -> str:
     """The one line of ours in a stderr: without it an endless printer looks like a crash."""
     if landed.stopped is not Stop.OUTPUT:
         return ""
-    return f"\nKilled: it printed more than {ABSURD_OUTPUT * limits.output_bytes} bytes.\n"
+    return f"\nKilled: it printed more than {ABSURD_OUTPUT >> 20} MB.\n"
 
 
 def _infrastructure_fault(reason: str) -> Execution:

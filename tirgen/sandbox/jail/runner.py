@@ -6,6 +6,7 @@ or line number of the sandbox or of this machine.
 
 from __future__ import annotations
 
+import _sitebuiltins
 import atexit
 import builtins
 import contextlib
@@ -47,6 +48,7 @@ def run(source: str) -> int:
     main = types.ModuleType("__main__")
     main.__dict__["__builtins__"] = builtins
     sys.modules["__main__"] = main
+    builtins.exit, builtins.quit = (_sitebuiltins.Quitter(name, "") for name in ("exit", "quit"))
     sys.argv[:] = [""]
     linecache.cache[FILENAME] = (len(source), None, source.splitlines(True), FILENAME)
     threading.excepthook = _report_thread

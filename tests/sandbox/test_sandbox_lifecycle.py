@@ -1,0 +1,255 @@
+import asyncio
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.records import Outcome
+from tirgen.sandbox import selftest
+from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.supervisor import LocalSandbox, candidates
+
+LIMITS = Limits(cpu_seconds=4, wall_seconds=8, memory_mb=256)
+HERE = Path(__file__).parent
+x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw numbers of x86-64")
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found |= {child, *descendants(child)}
+    return found
+
+
+def wait_until(condition, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def read_mounts() -> str:
+    return Path("/proc/self/mounts").read_text()
+
+
+def kill_zygotes() -> None:
+    for pid in descendants(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_the_strongest_mode_is_chosen_and_recorded():
+    async with LocalSandbox() as sandbox:
+        assert sandbox.mode.split()[0] == "zygote/1"
+        assert Mode(sandbox.mode.split()[1]).strength >= Mode.BARE.strength
+        active = {layer.name for layer in sandbox.layers if layer.active}
+    assert {"seccomp", "landlock", "resource limits"} <= active
+
+
+async def test_a_zygote_that_dies_is_replaced_and_its_snippets_run_again():
+    async with LocalSandbox() as sandbox:
+        running = asyncio.create_task(sandbox.run("import time; time.sleep(0.5); print(1)", LIMITS))
+        await asyncio.sleep(0.2)
+        kill_zygotes()
+        assert (await running).outcome is Outcome.OK
+
+
+@pytest.mark.slow
+async def test_a_zygote_that_keeps_dying_is_a_fault_of_ours():
+    async with LocalSandbox() as sandbox:
+        running = asyncio.create_task(sandbox.run("import time; time.sleep(5)", LIMITS))
+        while not running.done():
+            await asyncio.sleep(0.5)
+            kill_zygotes()
+        execution = await running
+    assert execution.outcome is Outcome.INFRA_ERROR
+    assert execution.exit_code is None
+
+
+@pytest.mark.parametrize("mode", [Mode.ROOT, Mode.BARE] if os.geteuid() == 0 else [Mode.USERNS])
+def test_nothing_survives_a_supervisor_killed_hard(mode):
+    program = (
+        "import asyncio, sys\n"
+        "from tirgen.sandbox.contract import Limits\n"
+        "from tirgen.sandbox.supervisor import LocalSandbox\n"
+        "async def main():\n"
+        f"    async with LocalSandbox(mode='{mode}') as sandbox:\n"
+        "        print('up', flush=True)\n"
+        "        await sandbox.run('while True: pass', Limits(cpu_seconds=99, wall_seconds=99))\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        wait_until(lambda: len(descendants(process.pid)) >= 2)
+        family = descendants(process.pid)
+        process.kill()
+    assert len(family) >= 2
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+
+
+async def test_leaving_the_sandbox_ends_everything():
+    async with LocalSandbox() as sandbox:
+        running = asyncio.create_task(sandbox.run("while True: pass", LIMITS))
+        await asyncio.sleep(0.1)
+        family = descendants(os.getpid())
+    running.cancel()
+    assert family
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+
+
+async def test_a_caller_that_goes_away_frees_its_slot():
+    async with LocalSandbox(slots=1) as sandbox:
+        long = Limits(cpu_seconds=60, wall_seconds=60)
+        running = asyncio.create_task(sandbox.run("while True: pass", long))
+        await asyncio.sleep(0.2)
+        running.cancel()
+        started = time.monotonic()
+        assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
+        assert time.monotonic() - started < 5
+
+
+async def test_waiting_in_the_queue_counts_against_no_limit():
+    short = Limits(cpu_seconds=1, wall_seconds=0.8)
+    async with LocalSandbox(slots=2) as sandbox:
+        executions = await asyncio.gather(
+            *(sandbox.run("import time; time.sleep(0.3); print(1)", short) for _ in range(8))
+        )
+    assert [execution.outcome for execution in executions] == [Outcome.OK] * 8
+
+
+async def test_waiting_for_a_core_counts_against_no_limit():
+    """More busy snippets than cores: by the wall clock, each would be late."""
+    cores = len(os.sched_getaffinity(0))
+    code = "import time\nwhile time.process_time() < 0.4: pass\nprint(1)"
+    short = Limits(cpu_seconds=2, wall_seconds=1)
+    async with LocalSandbox(slots=4 * cores) as sandbox:
+        executions = await asyncio.gather(*(sandbox.run(code, short) for _ in range(4 * cores)))
+    assert {execution.outcome for execution in executions} == {Outcome.OK}
+    assert max(execution.wall_ms for execution in executions) > 1000
+
+
+async def test_first_come_is_first_served():
+    order: list[int] = []
+
+    async def one(sandbox: LocalSandbox, number: int) -> None:
+        await sandbox.run("print(1)", LIMITS)
+        order.append(number)
+
+    async with LocalSandbox(slots=1) as sandbox:
+        await asyncio.gather(*(one(sandbox, number) for number in range(20)))
+    assert order == list(range(20))
+
+
+HOSTILE = [
+    "while True: pass",
+    "import os\nwhile True: os.fork()",
+    "bytearray(8 << 30)",
+    "while True: print('x' * 1000)",
+    "import ctypes; ctypes.string_at(0)",
+    "import os; os.kill(os.getpid(), 9)",
+    "import os\nfor fd in range(3): os.close(fd)",
+    "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
+]
+
+
+async def soak(sandbox: LocalSandbox, count: int) -> list[int]:
+    """Numbers of the innocent snippets whose answer was not the right one."""
+    hard = Limits(cpu_seconds=0.3, wall_seconds=0.5, memory_mb=128)
+
+    async def one(number: int) -> bool:
+        if number % 10 == 0:
+            execution = await sandbox.run(HOSTILE[number // 10 % len(HOSTILE)], hard)
+            return execution.outcome in (Outcome.ERROR, Outcome.TIMEOUT, Outcome.OOM) or (
+                execution.outcome is Outcome.NO_OUTPUT  # closing descriptors harms nobody
+            )
+        execution = await sandbox.run(f"print({number} ** 2)", LIMITS)
+        return (execution.outcome, execution.stdout) == (Outcome.OK, f"{number**2}\n")
+
+    right = await asyncio.gather(*(one(number) for number in range(count)))
+    return [number for number, ok in enumerate(right) if not ok]
+
+
+async def check_soak(count: int) -> None:
+    async with LocalSandbox(slots=8) as sandbox:
+        await soak(sandbox, 20)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        family = descendants(os.getpid())
+        mounts = read_mounts()
+        assert await soak(sandbox, count) == []
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert wait_until(lambda: descendants(os.getpid()) == family)
+        assert read_mounts() == mounts
+
+
+async def test_three_hundred_snippets_one_in_ten_hostile_leave_nothing_behind():
+    await check_soak(300)
+
+
+@pytest.mark.slow
+async def test_a_long_soak_leaves_nothing_behind():
+    await check_soak(3000)
+
+
+def test_below_the_floor_nothing_is_a_candidate():
+    assert Mode.POSIX not in candidates(Mode.BARE)
+    assert candidates(Mode.USERNS)[-1] is Mode.USERNS
+    assert candidates(Mode.POSIX)[-1] is Mode.POSIX
+
+
+async def test_the_posix_mode_runs_when_asked_for_by_name():
+    async with LocalSandbox(mode="posix") as sandbox:
+        assert sandbox.mode == "zygote/1 posix"
+        assert not {layer.name for layer in sandbox.layers if layer.active} & {
+            "seccomp",
+            "landlock",
+        }
+        ok, late, big, wrong = await asyncio.gather(
+            sandbox.run("print(6 * 7)", LIMITS),
+            sandbox.run("while True: pass", Limits(cpu_seconds=1, wall_seconds=0.5)),
+            sandbox.run("bytearray(8 << 30)", LIMITS),
+            sandbox.run("print('x'); 1 / 0", LIMITS),
+        )
+    assert (ok.outcome, ok.stdout) == (Outcome.OK, "42\n")
+    assert (late.outcome, big.outcome) == (Outcome.TIMEOUT, Outcome.OOM)
+    assert (wrong.outcome, wrong.stdout) == (Outcome.ERROR, "x\n")
+    assert 'File "<code>", line 1' in wrong.stderr
+
+
+async def test_the_self_test_sees_a_sandbox_that_does_not_hold():
+    async with LocalSandbox(mode="posix") as sandbox:
+        found = await selftest.problems(sandbox.run, has_sympy=False)
+    assert {"escaped: network", "escaped: fork", "escaped: foreign file"} <= set(found)
+
+
+def start_where_the_kernel_refuses(*numbers: int) -> str:
+    """What the sandbox says under a container's seccomp profile that refuses these calls."""
+    process = subprocess.run(
+        [sys.executable, str(HERE / "refusing_kernel.py"), *map(str, numbers)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return process.stdout.strip()
+
+
+UNSHARE, SETNS, MOUNT, LANDLOCK = 272, 308, 165, 444
+
+
+@x86_64
+def test_without_namespaces_the_bare_mode_takes_over():
+    assert start_where_the_kernel_refuses(UNSHARE, SETNS, MOUNT) == "zygote/1 bare 42"
+
+
+@x86_64
+def test_without_landlock_it_refuses_to_start():
+    said = start_where_the_kernel_refuses(LANDLOCK)
+    assert said.startswith("refused: no sandbox mode works on this machine")
+    assert "Landlock is missing" in said
