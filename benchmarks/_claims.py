@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+")
+_SHOWN = re.compile(f"-?(?:{NUMBER.pattern})")
 CLAIM = re.compile(r"<<(?P<expression>[^<>]*)=(?P<value>[^<>=]*)>>")
 ANSWER = re.compile(r"A:\s*(.*)|The answer is \\boxed\{.*\}\.")
 _ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop)
@@ -127,7 +128,7 @@ def is_rounding(claim: str, actual: float | None) -> bool:
 
 def shown_after(text: str, claim: re.Match[str]) -> str:
     """The number right after a claim, as `18` in `$<<9*2=18>>18 a day`; what it states again."""
-    shown = NUMBER.match(text, claim.end())
+    shown = _SHOWN.match(text, claim.end())
     return shown[0] if shown else ""
 
 

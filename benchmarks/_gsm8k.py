@@ -34,7 +34,7 @@ class Recording:
     problem: Problem
     solution: str
     is_correct: bool
-    """As the publishers judged it."""
+    """As the publishers judged what was recorded."""
 
     @property
     def slips(self) -> bool:
@@ -71,7 +71,7 @@ def with_slips(played: Sequence[Recording], seed: int) -> list[Recording]:
         rng = random.Random(f"{seed}/{recording.problem.problem_id}")
         solution = spoil(recording.problem.question, recording.solution, rng)
         if recording.is_correct and solution is not None:
-            spoilt.append(replace(recording, solution=solution, is_correct=False))
+            spoilt.append(replace(recording, solution=solution))
     return spoilt
 
 
@@ -109,5 +109,9 @@ def summary(pairs: Sequence[Pair]) -> Mapping[str, int]:
         "right_then_wrong": sum(pair.cot.correct and not pair.tir.correct for pair in pairs),
         "with_a_slip": sum(pair.recording.slips for pair in pairs),
         "failed_executions": sum(pair.tir.ending.value == "execution_failed" for pair in pairs),
-        "publishers_disagree": sum(p.cot.correct != p.recording.is_correct for p in pairs),
     }
+
+
+def judged_otherwise(pairs: Sequence[Pair]) -> int:
+    """How many recordings, played without tools, are judged otherwise than by their publishers."""
+    return sum(pair.cot.correct != pair.recording.is_correct for pair in pairs)

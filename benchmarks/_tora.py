@@ -22,11 +22,14 @@ TOLERANCE = 1e-9
 class Comparison(StrEnum):
     """What a program printed now, beside what was recorded."""
 
-    SAME = "same output"
-    SAME_NUMBERS = "same numbers, printed otherwise"
-    SAME_ERROR = "same error, of which the recording keeps the last line only"
-    NOTHING_RECORDED = "no output recorded"
-    TIMEOUT = "stopped at a limit here"
+    SAME_OUTPUT = "same_output"
+    SAME_NUMBERS = "same_numbers"
+    """Equal as numbers, printed otherwise."""
+    SAME_ERROR = "same_error"
+    """Failed as before; the recording keeps the last line of the traceback only."""
+    NOTHING_RECORDED = "nothing_recorded"
+    LIMIT = "limit"
+    """Stopped here at a limit of time or memory."""
     DIFFERENT = "different"
 
 
@@ -89,9 +92,9 @@ def compare(observation: str | None, execution: Execution) -> Comparison:
     if observation is None:
         return Comparison.NOTHING_RECORDED
     if execution.outcome in (Outcome.TIMEOUT, Outcome.OOM):
-        return Comparison.TIMEOUT
+        return Comparison.LIMIT
     if printed == observation.strip():
-        return Comparison.SAME
+        return Comparison.SAME_OUTPUT
     if execution.outcome is Outcome.ERROR and last.startswith(observation.strip()):
         return Comparison.SAME_ERROR
     if _same_numbers(printed.split(), observation.split()):

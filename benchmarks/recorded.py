@@ -12,7 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import Result, narrate
-from benchmarks._gsm8k import MODELS, Recording, play, recordings, summary, with_slips
+from benchmarks._gsm8k import (
+    MODELS,
+    Recording,
+    judged_otherwise,
+    play,
+    recordings,
+    summary,
+    with_slips,
+)
 from benchmarks._tora import Comparison, Rerun, read, rerun
 from storage.records import Problem
 from tirgen.problems.load import load_problems
@@ -26,14 +34,7 @@ CLAIM = (
 )
 PROBLEMS, QUICK_PROBLEMS = 300, 20
 SEED = 0
-NAMES = {
-    Comparison.SAME: "same_output",
-    Comparison.SAME_NUMBERS: "same_numbers",
-    Comparison.SAME_ERROR: "same_error",
-    Comparison.NOTHING_RECORDED: "nothing_recorded",
-    Comparison.TIMEOUT: "timeout",
-    Comparison.DIFFERENT: "different",
-}
+AS_RECORDED, EVERY_SLIP, ONE_SLIP = "as_recorded", "every_slip", "one_slip"
 
 
 def shared_data() -> Path:
@@ -46,11 +47,11 @@ def run(quick: bool) -> Result:
     if not shared_data().is_dir():
         raise SystemExit(f"the recordings are not in {shared_data()}; set TIRGEN_SHARED")
     tora, replay = asyncio.run(_measure(QUICK_PROBLEMS if quick else None))
-    slips = replay["one slip"]
+    slips = replay[ONE_SLIP]
     spoilt = slips["trajectories"] - slips["right_without_tools"]
     ours = {f"tora_{name}": figure for name, figure in tora.items()}
     for name, counts in replay.items():
-        ours |= {f"{name} {figure}".replace(" ", "_"): n for figure, n in counts.items()}
+        ours |= {f"{name}_{figure}": count for figure, count in counts.items()}
     same = (tora["same_output"] + tora["same_error"]) / tora["programs"]
     return Result(
         ours=ours,
@@ -78,7 +79,7 @@ def _counts(reruns: Sequence[Rerun]) -> Mapping[str, int]:
     return {
         "trajectories": len(reruns),
         "programs": compared.total(),
-        **{NAMES[kind]: compared[kind] for kind in Comparison},
+        **{kind.value: compared[kind] for kind in Comparison},
         "right_there": sum(rerun.was_right for rerun in reruns),
         "right_here": sum(rerun.verdict.correct for rerun in reruns),
         "verdicts_that_differ": sum(r.was_right != r.verdict.correct for r in reruns),
@@ -92,14 +93,17 @@ async def _replays(
     totals: dict[str, Counter[str]] = {}
 
     async def add(name: str, model: str, played: list[Recording]) -> None:
-        counts = summary(await play(played, model, sandbox, verifier))
+        pairs = await play(played, model, sandbox, verifier)
+        counts = dict(summary(pairs))
+        if name == AS_RECORDED:
+            counts["judged_otherwise"] = judged_otherwise(pairs)
         totals.setdefault(name, Counter()).update(counts)
-        narrate(f"{model}, {name}: {dict(counts)}")
+        narrate(f"{model}, {name}: {counts}")
 
     for model in MODELS:
         everything = recordings(path, problems, model)
         first = everything[: count or PROBLEMS]
-        await add("as recorded", model, first)
-        await add("every slip", model, [r for r in everything[: count and 100] if r.slips])
-        await add("one slip", model, with_slips(first, SEED))
+        await add(AS_RECORDED, model, first)
+        await add(EVERY_SLIP, model, [r for r in everything[: count and 100] if r.slips])
+        await add(ONE_SLIP, model, with_slips(first, SEED))
     return {name: dict(counts) for name, counts in totals.items()}
