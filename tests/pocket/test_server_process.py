@@ -105,7 +105,7 @@ async def test_the_server_dies_with_its_parent(tiny_model: Path, number: int) ->
     parent = await start_parent(tiny_model, "plain")
     (server,) = children(parent.pid)
     parent.send_signal(number)
-    await parent.wait()
+    await parent.communicate()
     assert await gone(server)
 
 
@@ -120,7 +120,7 @@ async def test_a_fork_of_the_parent_does_not_keep_the_server(tiny_model: Path) -
     assert await gone(server, 8)
     assert alive(fork)
     os.kill(fork, signal.SIGKILL)
-    await parent.wait()
+    await parent.communicate()
 
 
 async def test_the_end_of_its_input_ends_the_server(tiny_model: Path) -> None:
@@ -131,7 +131,8 @@ async def test_the_end_of_its_input_ends_the_server(tiny_model: Path) -> None:
     assert server.stdout is not None
     await server.stdout.readline()
     server.stdin.close()
-    assert await asyncio.wait_for(server.wait(), 15) == 0
+    await asyncio.wait_for(server.communicate(), 15)
+    assert server.returncode == 0
 
 
 async def start(model_dir: Path, **environment: str) -> tuple[str, asyncio.subprocess.Process]:
@@ -155,7 +156,8 @@ async def test_a_signal_lets_what_runs_finish(
         body = await answer.read()
     assert b'"finish_reason":"length"' in body
     assert body.endswith(b"data: [DONE]\n\n")
-    assert await asyncio.wait_for(process.wait(), 15) == 0
+    await asyncio.wait_for(process.communicate(), 15)
+    assert process.returncode == 0
 
 
 async def test_an_api_key_guards_everything_under_v1(
@@ -172,7 +174,7 @@ async def test_an_api_key_guards_everything_under_v1(
             statuses.append(answer.status)
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 15)
+        await asyncio.wait_for(process.communicate(), 15)
     assert statuses == [401, 401, 200, 200]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -74,6 +75,8 @@ class ContinuousBatchingEngine:
             streaming=streaming,
         )
         self._inbox.put(generation)
+        if self._closing:  # the thread may have looked for the last time
+            self._refuse_inbox()
         return generation
 
     def cancel(self, generation: Generation) -> None:
@@ -92,7 +95,7 @@ class ContinuousBatchingEngine:
                 self._pipeline.step()
             except RuntimeError as error:  # whatever OpenVINO throws, it throws as this
                 self.failure = f"the OpenVINO pipeline failed: {error}"
-                self._closing = True
+                break
             self._collect()
         self._closing = True
         self._abort_all()
@@ -120,7 +123,7 @@ class ContinuousBatchingEngine:
             )
         except RuntimeError as error:
             generation.failure = f"the OpenVINO pipeline refused the request: {error}"
-            self._finish([generation])
+            self._tell([generation])
             return
         self.prompt_tokens += len(generation.request.prompt)
         self._live.append((generation, handle))
@@ -145,41 +148,37 @@ class ContinuousBatchingEngine:
 
     def _collect(self) -> None:
         """Hand every live generation its new tokens and let go of those that are done."""
-        running = genai.GenerationStatus.RUNNING
         still, news = [], []
-        for entry in self._live:
-            generation, handle = entry
-            before = len(generation.token_ids)
-            while not generation.done and handle.can_read():
-                for output in handle.read().values():
-                    self._feed(generation, output)
-            self.generation_tokens += len(generation.token_ids) - before
-            ended = handle.get_status() != running
-            if generation.cancelled and not generation.done:
-                generation.failure = "cancelled"
-            elif ended and not generation.done:
-                generation.failure = f"the OpenVINO pipeline gave up: {handle.get_status().name}"
-            if generation.done:
-                if not ended:
-                    handle.cancel()
+        for generation, handle in self._live:
+            grown = self._advance(generation, handle)
+            if not generation.done:
+                still.append((generation, handle))
+            if generation.done or (generation.streaming and grown):
                 news.append(generation)
-            else:
-                still.append(entry)
-                if generation.streaming and len(generation.token_ids) > before:
-                    news.append(generation)
         self._live = still
         self.cache_usage = self._pipeline.get_metrics().cache_usage / 100
-        self._finish(news)
+        self._tell(news)
 
-    @staticmethod
-    def _feed(generation: Generation, output: Any) -> None:
-        for token, logprob in zip(output.generated_ids, output.generated_log_probs, strict=True):
-            if generation.done:
-                return
-            generation.feed(token, logprob)
+    def _advance(self, generation: Generation, handle: Any) -> int:
+        """Feed one generation what it has got, end it where it has to end; how much it grew."""
+        before = len(generation.token_ids)
+        while not generation.done and handle.can_read():
+            for output in handle.read().values():
+                _feed(generation, output)
+        grown = len(generation.token_ids) - before
+        self.generation_tokens += grown
+        status = handle.get_status()
+        running = status == genai.GenerationStatus.RUNNING
+        if not generation.done and generation.cancelled:
+            generation.failure = "cancelled"
+        elif not generation.done and not running:
+            generation.failure = f"the OpenVINO pipeline gave up: {status.name}"
+        if generation.done and running:
+            handle.stop()
+        return grown
 
-    def _finish(self, news: list[Generation]) -> None:
-        """Wake the readers of these, once a step for all of them together."""
+    def _tell(self, news: list[Generation]) -> None:
+        """Count what has ended and wake the readers, once a step for all of them together."""
         for generation in news:
             if generation.done:
                 self.finished[_ending(generation)] += 1
@@ -188,15 +187,21 @@ class ContinuousBatchingEngine:
 
     def _abort_all(self) -> None:
         """Fail everything that still waits, so that no reader waits for ever."""
-        waiting = [generation for generation, _ in self._live]
-        self._live = []
-        while not self._inbox.empty():
-            generation = self._inbox.get()
-            if generation is not None:
-                waiting.append(generation)
-        for generation in waiting:
+        live, self._live = self._live, []
+        self._fail([generation for generation, _ in live])
+        self._refuse_inbox()
+
+    def _refuse_inbox(self) -> None:
+        waiting = []
+        with suppress(Empty):
+            while True:
+                waiting.append(self._inbox.get_nowait())
+        self._fail([generation for generation in waiting if generation is not None])
+
+    def _fail(self, generations: list[Generation]) -> None:
+        for generation in generations:
             generation.failure = self.failure or "the server is shutting down"
-        self._finish(waiting)
+        self._tell(generations)
 
 
 def _open_pipeline(model_dir: Path, config: Qwen3Config, threads: int, max_sequences: int) -> Any:
@@ -215,6 +220,13 @@ def _open_pipeline(model_dir: Path, config: Qwen3Config, threads: int, max_seque
     with tempfile.TemporaryDirectory(prefix="tirgen-pocket-") as directory:
         write_ir(model_dir, Path(directory))
         return genai.ContinuousBatchingPipeline(directory, scheduler, "CPU", properties)
+
+
+def _feed(generation: Generation, output: Any) -> None:
+    for token, logprob in zip(output.generated_ids, output.generated_log_probs, strict=True):
+        if generation.done:
+            return
+        generation.feed(token, logprob)
 
 
 def _ending(generation: Generation) -> str:

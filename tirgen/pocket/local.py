@@ -76,7 +76,7 @@ async def _end(process: Process) -> None:
         process.terminate()
     try:
         async with asyncio.timeout(_END_SECONDS):
-            await process.wait()
+            await process.communicate()  # waits, and closes the pipes
     except TimeoutError:
         process.kill()
-        await process.wait()
+        await process.communicate()

@@ -1,0 +1,85 @@
+"""The engine without HTTP: how it ends, and what those who wait are told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tirgen.engine.protocol import Finish
+from tirgen.pocket.batching import ContinuousBatchingEngine
+from tirgen.pocket.generation import Generation, GenerationRequest
+
+REQUEST = GenerationRequest(prompt=(10, 11), max_tokens=400, seed=1, ignore_eos=True)
+
+
+@pytest.fixture
+async def engine(tiny_model: Path) -> AsyncIterator[ContinuousBatchingEngine]:
+    engine = ContinuousBatchingEngine(tiny_model)
+    yield engine
+    await asyncio.to_thread(engine.close)
+
+
+async def done(engine: ContinuousBatchingEngine, request: GenerationRequest) -> Generation:
+    progress = asyncio.Event()
+    generation = engine.submit(request, progress)
+    await asyncio.wait_for(progress.wait(), 10)
+    return generation
+
+
+async def test_a_request_is_generated(engine: ContinuousBatchingEngine) -> None:
+    generation = await done(engine, REQUEST)
+    assert generation.finish is Finish.LENGTH
+    assert len(generation.token_ids) == len(generation.logprobs) == 400
+    assert engine.generation_tokens == 400
+
+
+async def test_closing_tells_those_who_wait(engine: ContinuousBatchingEngine) -> None:
+    progress = asyncio.Event()
+    running = [engine.submit(REQUEST, progress, streaming=True) for _ in range(50)]
+    await asyncio.wait_for(progress.wait(), 10)
+    engine.close()
+    assert all(generation.done for generation in running)
+    assert {generation.failure for generation in running if not generation.finish} == {
+        "the server is shutting down"
+    }
+
+
+async def test_a_closed_engine_refuses_at_once(engine: ContinuousBatchingEngine) -> None:
+    engine.close()
+    assert (await done(engine, REQUEST)).failure == "the server is shutting down"
+
+
+class BrokenPipeline:
+    """Takes requests and fails as OpenVINO does."""
+
+    def add_request(self, *_: object) -> object:
+        return None
+
+    def step(self) -> None:
+        raise RuntimeError("out of memory")
+
+
+async def test_a_broken_pipeline_fails_all_and_says_why(tiny_model: Path) -> None:
+    engine = ContinuousBatchingEngine(tiny_model)
+    engine._pipeline = BrokenPipeline()
+    assert "out of memory" in str((await done(engine, REQUEST)).failure)
+    assert "out of memory" in str((await done(engine, REQUEST)).failure)
+    assert "out of memory" in str(engine.failure)
+    engine.close()
+
+
+async def test_a_cache_too_small_for_all_still_gives_each_its_own(tiny_model: Path) -> None:
+    """Two slots' worth of cache: sequences are preempted and computed again, tokens unchanged."""
+    roomy = ContinuousBatchingEngine(tiny_model)
+    tight = ContinuousBatchingEngine(tiny_model, max_sequences=2)
+    requests = [
+        GenerationRequest(prompt=(10 + i,) * 30, max_tokens=300, seed=i, ignore_eos=True)
+        for i in range(6)
+    ]
+    sampled = []
+    for engine in (roomy, tight):
+        generations = await asyncio.gather(*(done(engine, request) for request in requests))
+        sampled.append([generation.token_ids for generation in generations])
+        engine.close()
+    assert sampled[0] == sampled[1]
