@@ -27,12 +27,12 @@ def print_json(document: Any) -> None:
 
 def say(text: str) -> None:
     """Narration for people."""
-    stderr.print(Text(text))
+    stderr.print(Text(text), soft_wrap=True)
 
 
 def show(renderable: RenderableType) -> None:
     """Data for people."""
-    stdout.print(renderable)
+    stdout.print(renderable, soft_wrap=isinstance(renderable, Text))
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> Table:

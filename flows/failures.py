@@ -68,5 +68,5 @@ def report(failure: Failure, *, as_json: bool) -> None:
         del envelope["code"]
         print_json({"error": envelope})
         return
-    stderr.print(Text(f"error: {failure.message}", style="bold red"))
-    stderr.print(Text(f"next: {failure.hint}"))
+    stderr.print(Text(f"error: {failure.message}", style="bold red"), soft_wrap=True)
+    stderr.print(Text(f"next: {failure.hint}"), soft_wrap=True)

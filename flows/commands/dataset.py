@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.console import Json, print_json, say, show, table
+from storage.export import SftFormat, export_sft
 from storage.versions import DatasetVersion
+from tirgen.config import GenerateConfig
+from tirgen.tir.markup import render_step
+from tirgen.tir.prompts import PROMPT_SETS
 
 app = App(name="dataset", help="Published dataset versions.")
 
@@ -56,6 +63,48 @@ def show_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = Fa
     show(table("versions", [_summary(v) for v in opened.versions(version.dataset)]))
     show(table(f"yield of {version}", version.manifest["summary"].get("yield", [])))
     say(f"files: {version.path}")
+
+
+@app.command(name="export")
+def export_command(
+    name: str,
+    out: Path,
+    *,
+    shape: Annotated[SftFormat, Parameter(name="--format")] = SftFormat.MESSAGES,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Export the kept trajectories for fine-tuning, each under the prompt that asks for programs.
+
+    Example: tirgen dataset export demo sft.jsonl --format prompt_completion
+
+    Parameters
+    ----------
+    name
+        The dataset, or one version of it as NAME@vN.
+    out
+        JSON Lines file to write.
+    shape
+        Shape of a row.
+    store
+        Folder of the store.
+    json
+        Print a JSON document on stdout.
+    """
+    version = open_store(store).version(name)
+    prompts = PROMPT_SETS[GenerateConfig.model_validate(version.manifest["config"]).prompt_set_name]
+    rows = export_sft(
+        version,
+        out,
+        lambda problem: prompts.for_tir(problem.question)[0].content,
+        lambda steps: "".join(
+            render_step(step.thought, step.action, step.observation) for step in steps
+        ),
+        shape,
+    )
+    if json:
+        print_json({"rows": rows, "path": str(out), "version": str(version)})
+    say(f"{rows} rows of {version} in {out}")
 
 
 def _summary(version: DatasetVersion) -> dict[str, object]:

@@ -72,9 +72,12 @@ def train(out: Path, *, seed: int = 0, tokens: int | None = None, json: Json = F
     from trainer.pretrain import train as pretrain
 
     corpus = out / "corpus"
-    size = {} if tokens is None else {"tokens": tokens}
     say(f"writing the corpus to {corpus}")
-    written = write_corpus(corpus, seed=seed, **size)
+    written = (
+        write_corpus(corpus, seed=seed)
+        if tokens is None
+        else write_corpus(corpus, seed=seed, tokens=tokens)
+    )
     say(f"{written.samples} samples, {written.tokens} tokens")
     summary = pretrain(corpus, out, PretrainConfig(seed=seed))
     if json:
