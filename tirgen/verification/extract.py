@@ -11,7 +11,7 @@ _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[^\S\n]*$|\Z)", re.DOT
 _INLINE_FENCED = re.compile(r"```.*?```", re.DOTALL)
 _TAGGED = re.compile(
     r"<(output|code|tool_response|tool_call|tool_result|function_results?|interpreter|result"
-    r"|observation|stdout|stderr|python)\b[^>]*>.*?(?:</\1\s*>|\Z)",
+    r"|observation|stdout|stderr|python)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
@@ -23,7 +23,7 @@ _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n")
 _ANNOUNCED = re.compile(
     r"(?:^[ \t]*(?:####|A:|(?:final\s+)?answer\s*(?:is)?\s*:)"
     r"|\b(?:final\s+)?answer\s*(?:is|:)\s*:?)"
-    r"[ \t]*(?:\*\*)?[ \t]*(.+?)[ \t]*(?:\*\*)?[ \t]*$",
+    r"(.+)$",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -110,4 +110,4 @@ def _announced(text: str) -> str | None:
     answers = _ANNOUNCED.findall(text)
     if not answers:
         return None
-    return str(answers[-1]).rstrip(". ").strip("$ ").rstrip(". ") or None
+    return str(answers[-1]).strip("* \t").rstrip(". ").strip("$* ").rstrip(". ") or None

@@ -33,11 +33,19 @@ _NUMBER = re.compile(r"\d+")
 _FACTORIAL = re.compile(r"(\d+)\s*(?:[)}]\s*)*!")
 
 
-def objection(raw: str, normalised: str) -> str | None:
-    """Why this answer is refused before any parsing, or None if it may be compared."""
-    if len(raw) > MAX_LENGTH:
-        return f"answer of {len(raw)} characters, more than {MAX_LENGTH}"
-    return _foreign(raw) or _deceptive(raw) or _dangerous(normalised)
+def too_long(*answers: str) -> str | None:
+    """Why these are not even normalised, or None."""
+    longest = max(map(len, answers))
+    return f"{longest} characters, more than {MAX_LENGTH}" if longest > MAX_LENGTH else None
+
+
+def deceptive(raw: str) -> str | None:
+    """Why an answer as written does not say what it seems to, or None."""
+    if match := _DECEPTIVE.search(raw):
+        return f"{match[0]} hides or redefines what is shown"
+    if match := _CODE.search(raw):
+        return f"program code in the answer: {match[0]!r}"
+    return _foreign(raw)
 
 
 def _foreign(raw: str) -> str | None:
@@ -57,15 +65,8 @@ def _is_control(char: str) -> bool:
     return unicodedata.category(char) == "Cf" and char not in "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 
 
-def _deceptive(raw: str) -> str | None:
-    if match := _DECEPTIVE.search(raw):
-        return f"{match[0]} hides or redefines what is shown"
-    if match := _CODE.search(raw):
-        return f"program code in the answer: {match[0]!r}"
-    return None
-
-
-def _dangerous(text: str) -> str | None:
+def dangerous(text: str) -> str | None:
+    """Why parsing a normalised answer could burn the machine, or None."""
     if _depth(text) > MAX_DEPTH:
         return f"nested deeper than {MAX_DEPTH} levels"
     if any(len(number) > MAX_DIGITS for number in _NUMBER.findall(text)):

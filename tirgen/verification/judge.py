@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from storage.records import Verdict
 from tirgen.verification import words
-from tirgen.verification.guards import objection
+from tirgen.verification.guards import dangerous, deceptive, too_long
 from tirgen.verification.normalise import normalise, plain
 from tirgen.verification.rationals import parse_rational, same_number
-from tirgen.verification.structure import Kind, Shape, shape_of
-from tirgen.verification.units import Unit, letter_unit, split_unit
+from tirgen.verification.structure import Kind, Shape, shape_of, split_outside
+from tirgen.verification.units import DEGREES, Unit, letter_unit, split_unit
 
 Symbolic = Callable[[str, str], Verdict]
 """Decides two scalar expressions, gold first."""
@@ -26,6 +26,9 @@ _HEDGE = re.compile(
     r"\?|\b(?:maybe|possibly|probably|either|perhaps|could|might|not|unless|if|otherwise|guess"
     r"|unknown|around|roughly|instead|but|wrong|correct|ignore|gold)\b",
     re.IGNORECASE,
+)
+_PREAMBLE = re.compile(
+    r"^(?:\\text\{)?\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*\}?\s*", re.IGNORECASE
 )
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)")
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|equiv|approx|mid|in)(?![a-zA-Z])")
@@ -45,14 +48,15 @@ _BASES = dict(
 
 def judge(gold: str, answer: str, symbolic: Symbolic) -> Verdict:
     """Is `answer` the same as `gold`? Both as extracted, without their boxes."""
-    left, right = normalise(gold[:20_000]), normalise(answer[:20_000])
+    if gold.strip() == answer.strip():
+        return Verdict(correct=True, method="equal", reason=f"{_brief(answer)} as given")
+    if why := too_long(gold, answer):
+        return Verdict(correct=False, method="guard", reason=why)
+    left, right = normalise(gold), normalise(answer)
     if _spelling(left) == _spelling(right):
         return Verdict(correct=True, method="equal", reason=f"{_brief(answer)} as given")
-    for who, raw, text in (("answer", answer, right), ("gold", gold, left)):
-        if why := objection(raw, text):
-            if who == "gold" and objection(answer, right) is None and len(gold) < len(answer):
-                continue
-            return Verdict(correct=False, method="guard", reason=why)
+    if why := deceptive(answer) or dangerous(right) or dangerous(left):
+        return Verdict(correct=False, method="guard", reason=why)
     hedge = _HEDGE.search(right)
     if hedge and not _HEDGE.search(left):
         return _wrong("hedge", gold, answer, f"the answer says {hedge[0]!r}")
@@ -78,6 +82,7 @@ def _compare(gold: str, answer: str, symbolic: Symbolic) -> Verdict:
 
 def _bare(text: str) -> str:
     """Without what adds nothing: a leading plus, an approximation sign, brackets around it all."""
+    text = _PREAMBLE.sub("", text)
     return normalise(re.sub(r"^\s*(?:\\approx|\\sim|=|\+(?=\s*[\d\\]))\s*", "", text))
 
 
@@ -148,6 +153,8 @@ def _quantities(gold: str, answer: str, symbolic: Symbolic) -> Verdict | None:
         right, right_unit = letter_unit(right)
     if left_unit and right_unit and _conflict(left_unit, right_unit):
         return _converted(gold, answer, (left, left_unit), (right, right_unit))
+    if left_unit == DEGREES and "\\pi" in right:
+        left = rf"\frac{{{left}\pi}}{{180}}"
     inner = _compare(left, right, symbolic)
     return Verdict(correct=inner.correct, method=inner.method, reason=f"{inner.reason} (units)")
 
@@ -172,9 +179,9 @@ def _converted(
 
 def _equations(gold: str, answer: str, symbolic: Symbolic) -> Verdict | None:
     """Assignments compared by value, equations as equations, chains link by link."""
-    if not (_EQUALS.search(gold) or _EQUALS.search(answer)):
-        return None
     (gold_name, gold_values), (name, values) = _sides(gold), _sides(answer)
+    if gold_name is name is None and len(gold_values) == len(values) == 1:
+        return None
     if len(gold_values) > 1 or (len(values) > 1 and gold_name and _has_variable(gold_values[0])):
         return symbolic(gold, answer)
     if gold_name and name and _contradict(gold_name, name):
@@ -187,7 +194,7 @@ def _equations(gold: str, answer: str, symbolic: Symbolic) -> Verdict | None:
 
 def _sides(text: str) -> tuple[str | None, list[str]]:
     """(the name being assigned, the values it is said to equal)."""
-    parts = [normalise(part) for part in _EQUALS.split(text)]
+    parts = split_outside(text, _EQUALS)
     if len(parts) > 1 and _is_name(parts[0]):
         return parts[0], parts[1:]
     if len(parts) > 1 and _is_name(parts[-1]):
@@ -279,7 +286,8 @@ def _shown(shape: Shape) -> str:
 
 def _spelling(text: str) -> str:
     """What decides whether two normalised answers are spelled the same."""
-    return re.sub(r"\s+", "", re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
+    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", text)
+    return re.sub(r"\s+", "", re.sub(r"(?<=\d)\s+(?=\d)", "|", text))
 
 
 def _brief(text: str) -> str:

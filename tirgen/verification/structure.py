@@ -41,6 +41,8 @@ _NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_ ?\{ ?[^{}]* ?\})?'?(?:\([a-zA-Z0-9, ]*\))
 _MEMBER = re.compile(rf"^(?:{_NAME}(?: ?, ?{_NAME})*|\({_NAME}(?: ?, ?{_NAME})*\)) ?\\in\b ?(.+)$")
 _BUILDER = re.compile(r"^\\\{ ?[a-zA-Z] ?(?:\\in ?\\mathbb\{R\})? ?[:|] ?([^:|]+)\\\}$")
 _RELATION = re.compile(r"(\\le |\\ge |<|>)")
+_PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
+_MODULUS = re.compile(r"^\|([a-zA-Z])\| ?(<|\\le) ?([^<>|]+)$")
 _UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ([^<>\\a-zA-Z]+)$")
 
 
@@ -93,15 +95,18 @@ def _matrix(text: str) -> Shape | None:
 
 
 def _union(text: str) -> Shape | None:
-    parts = _split_at(text, re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])"))
+    parts = split_outside(text, re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])"))
     return Shape(Kind.UNION, tuple(parts)) if len(parts) > 1 else None
 
 
 def _listed(text: str) -> Shape | None:
-    parts = [piece for part in split_top(text) for piece in _split_at(part, _CONJUNCTION)]
+    parts = [piece for part in split_top(text) for piece in split_outside(part, _CONJUNCTION)]
     parts = [part for part in parts if part]
     if len(parts) < 2:
         return None
+    parts = [
+        sign for part in parts for sign in (_plus_minus(part) or Shape(Kind.SCALAR, (part,))).parts
+    ]
     ends = [_half_line(part) for part in parts]
     if all(ends) and re.search(r"\bor\b", text):
         return Shape(Kind.UNION, tuple(parts))
@@ -136,9 +141,9 @@ def _spans(text: str) -> bool:
 
 
 def _plus_minus(text: str) -> Shape | None:
-    if text.count("\\pm") != 1 or "\\mp" in text:
+    if len(_PLUS_MINUS.findall(text)) != 1 or "\\mp" in text:
         return None
-    before, after = re.split(r"\\pm ?", text)
+    before, after = _PLUS_MINUS.split(text)
     name = re.match(rf"^{_NAME} ?= ?", before)
     before = before[name.end() :] if name else before
     signs = (f"{before}+{after}" if before.strip() else after, f"{before}-{after}")
@@ -152,6 +157,9 @@ def _inequality(text: str) -> Shape | None:
     if unequal := _UNEQUAL.match(text):
         value = unequal[1].strip()
         return Shape(Kind.UNION, (f"(-\\infty,{value})", f"({value},\\infty)"))
+    if bounded := _MODULUS.match(text):
+        bound, closed = bounded[3].strip(), bounded[2] != "<"
+        return Shape(Kind.INTERVAL, (normalise(f"-{bound}"), bound), (closed, closed))
     parts = _RELATION.split(text)
     if len(parts) == 3:
         return _half_line(text)
@@ -184,7 +192,7 @@ def _half_line(text: str) -> Shape | None:
     return Shape(Kind.INTERVAL, (right, "\\infty"), (relation == "\\ge", False))
 
 
-def _split_at(text: str, separator: re.Pattern[str]) -> list[str]:
+def split_outside(text: str, separator: re.Pattern[str]) -> list[str]:
     """Split at matches outside every bracket."""
     parts, start = [], 0
     for match in separator.finditer(text):

@@ -19,6 +19,12 @@ from storage.records import Verdict
 from tirgen.verification.rationals import half_unit, parse_rational, precise
 
 _DIGITS = 50
+_POINTS = 6
+_POINT_VALUES = tuple(
+    sympy.Rational(value)
+    for value in ("17/13", "-29/23", "41/11", "37/97", "-61/7", "113/59", "-5/31", "89/17")
+)
+"""Where identities are tried: both signs, below and above one, no integers."""
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\([^()]*\)|\{[^{}]*\})\s*\\text\{ degrees\}")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _EXTRACTION = math_verify.LatexExtractionConfig(
@@ -39,6 +45,8 @@ def equivalent(gold: str, answer: str) -> Verdict:
         which = "gold answer" if not left else "answer"
         return Verdict(correct=False, method="math-verify", reason=f"{which} is not mathematics")
     agreed = math_verify.verify(left, right, float_rounding=6, timeout_seconds=None)
+    if not agreed and _identical(left[0], right[0]):
+        return _verdict(True, "identity", gold, answer)
     near = _numerically_equal(gold, answer, left[0], right[0])
     if near is not None and near != agreed and "%" not in gold + answer:
         return _verdict(near, "numeric", gold, answer)
@@ -81,6 +89,27 @@ def _numerically_equal(gold: str, answer: str, left: Any, right: Any) -> bool | 
     unit = half_unit(coarse)
     allowed = sympy.Rational(unit.numerator, unit.denominator)
     return precise(coarse) and bool(difference <= allowed)
+
+
+def _identical(left: Any, right: Any) -> bool:
+    """Whether two expressions in the same variables agree wherever both can be evaluated."""
+    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
+        return False
+    symbols = sorted(left.free_symbols, key=str)
+    if not symbols or len(symbols) > 6 or left.free_symbols != right.free_symbols:
+        return False
+    agreed = 0
+    for turn in range(_POINTS):
+        point = {symbol: _POINT_VALUES[(turn + 3 * k) % 8] for k, symbol in enumerate(symbols)}
+        first, second = (
+            _finite(sympy.N(side.subs(point).doit(), _DIGITS)) for side in (left, right)
+        )
+        if first is None or second is None:
+            continue
+        if abs(first - second) > (1 + abs(first)) * sympy.Float(10) ** (10 - _DIGITS):
+            return False
+        agreed += 1
+    return agreed >= _POINTS // 2
 
 
 def _constant(expression: Any) -> Any | None:

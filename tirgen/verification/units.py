@@ -140,3 +140,6 @@ def _is_quantity(core: str) -> bool:
     if re.search(r"\\text|\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])|[=<>]", core):
         return False
     return bool(re.search(r"\d|\\pi|\\sqrt|[)}]$|^[a-z]$", core))
+
+
+DEGREES = unit_of("degrees")

@@ -8,7 +8,7 @@ from tirgen.verification.normalise import plain
 
 _CHOICE = re.compile(r"^\(?([A-Z])\)?$")
 _CHOSEN = re.compile(
-    r"^(?:(?:option|choice|answer)\s*:?\s*)?"
+    r"^(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?\s*:?\s*)?"
     r"(?:\(([A-Za-z])\)(?:\s.*)?|([A-Z]) ?(?:\)|\.|:)(?:\s?.*)?|([A-Za-z]))$",
     re.IGNORECASE | re.DOTALL,
 )
