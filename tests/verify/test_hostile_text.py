@@ -1,0 +1,89 @@
+"""The layers that run in this process: whatever a model writes, they answer, and quickly."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.records import Verdict
+from tirgen.verification import extract_answer
+from tirgen.verification.guards import MAX_LENGTH
+from tirgen.verification.judge import judge
+
+TOKENS = (
+    r"\frac \sqrt \text{ \boxed{ \{ \} { } ( ) [ ] ^ _ = < > \le \ge \ne \in \cup \pm \pi \infty "
+    r"\begin{pmatrix} \end{pmatrix} \\ & | , ; : . / * + - ! % \% $ \$ ' ~ \, \left \right x y i e "
+    r"A 0 1 2 37 1,000 0.5 1e9 cm meters and or if maybe base per square \circ ½ ² − π ∞ З ٣"
+).split(" ") + ["\u202e"]  # noqa: SIM905
+ANSWERS = st.one_of(
+    st.text(max_size=60),
+    st.lists(st.sampled_from(TOKENS), max_size=25).map("".join),
+    st.lists(st.sampled_from(TOKENS), max_size=25).map(" ".join),
+)
+
+
+class _Undecided(Exception):
+    pass
+
+
+def _undecided(gold: str, answer: str) -> Verdict:
+    raise _Undecided
+
+
+def _judge(gold: str, answer: str) -> Verdict | None:
+    try:
+        return judge(gold, answer, _undecided)
+    except _Undecided:
+        return None
+
+
+@settings(max_examples=600, deadline=1000)
+@given(ANSWERS, ANSWERS)
+def test_any_two_texts_get_an_answer(gold: str, answer: str) -> None:
+    _judge(gold, answer)
+
+
+@settings(max_examples=300, deadline=1000)
+@given(ANSWERS)
+def test_every_text_equals_itself(text: str) -> None:
+    verdict = _judge(text, text)
+    assert verdict is not None
+    assert verdict.correct
+
+
+@settings(max_examples=300, deadline=1000)
+@given(ANSWERS)
+def test_extraction_takes_any_response(response: str) -> None:
+    extract_answer(response)
+    extract_answer(response, require_box=False)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["(", "[", "{", "\\{", "^", "^{", "9^", "\\frac{", "\\text{", "\\text{a ", " ", "1,", "1 ", "!",
+     "=", "x=", "\\pm", "<", "\\cup", " and ", "/", "a/", "\\sqrt{", "|", "&", "\\\\", "$", "%",
+     "\\begin{pmatrix}", "1000,", "0.", "e5", "A) ", "km ", "per ", "\\cdot ", "_{", "\\boxed{"],
+)  # fmt: skip
+def test_repetition_never_makes_a_cheap_layer_slow(piece: str) -> None:
+    text = (piece * MAX_LENGTH)[: MAX_LENGTH - 1]
+    started = time.process_time()
+    for gold, answer in (("5", text), ("5", text + "5"), (text, "5"), ("5", "5" + text)):
+        _judge(gold, answer)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["```", "`", "~~~\n", "<output", "<output>", "</output", "\\boxed", "\\boxed{", "\\boxed{5}",
+     "\\boxed{5}, ", " ", "\n", "answer is ", "answer: ", "final ", "####", "{", "}", "\\", "A:"],
+)  # fmt: skip
+def test_repetition_never_makes_extraction_slow(piece: str) -> None:
+    text = (piece * 100_000)[:100_000]
+    started = time.process_time()
+    for response in (text, text + "x", "\\boxed{5} " + text):
+        extract_answer(response)
+        extract_answer(response, require_box=False)
+    assert time.process_time() - started < 3
