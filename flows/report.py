@@ -40,6 +40,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "tokens": progress.tokens,
         "seconds": round(report.seconds, 3),
         "skipped_rows": [row._asdict() for row in report.skipped],
+        "repeated_rows": report.repeated,
         "yield": [asdict(row) for row in report.yields],
     }
 
@@ -48,6 +49,8 @@ def show_report(report: Report, store: Path) -> None:
     """The report for people: data on stdout, narration on stderr."""
     for row in report.skipped:
         say(f"skipped {row}")
+    if report.repeated:
+        say(f"left out {report.repeated} rows that repeat an earlier question")
     show(_yield_table(report))
     example = _example(report)
     if example is not None:

@@ -87,6 +87,8 @@ class ProblemSettings(Settings):
     split: str | None = None
     question_field: str | None = None
     answer_field: str | None = None
+    id_field: str | None = None
+    """These three where the layout is not one of the published ones."""
     skip_bad_rows: bool = False
     """Go on without the rows that have no question or no answer, naming them."""
 

@@ -73,6 +73,8 @@ class Report:
     """Nothing was missing: the version had been published before."""
     progress: Progress
     skipped: tuple[BadRow, ...]
+    repeated: int
+    """Rows left out because the same question came before."""
     yields: list[YieldRow]
     seconds: float
 
@@ -110,6 +112,7 @@ async def generate(
         reused_version=reused,
         progress=progress,
         skipped=found.skipped,
+        repeated=found.repeated,
         yields=yield_table(version.read()),
         seconds=time.monotonic() - started,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits
+from tirgen.tir.markup import defuse_fences
 
 
 def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
@@ -30,7 +31,8 @@ def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
             parts.append(f"[stopped: more than {limits.memory_mb} MB of memory]")
         case Outcome.INFRA_ERROR:
             raise ValueError("an infrastructure fault is not an observation")
-    return shorten("\n".join(part for part in parts if part), max_characters)
+    shown = shorten("\n".join(part for part in parts if part), max_characters)
+    return defuse_fences(shown)
 
 
 def shorten(text: str, max_characters: int) -> str:
