@@ -42,11 +42,13 @@ class Mixture:
     """How often things occur in the corpus, each a probability."""
 
     kinds: tuple[tuple[Kind, float], ...] = (
-        (Kind.COT, 0.2),
-        (Kind.CONTINUED, 0.27),
-        (Kind.CRITIC, 0.45),
+        (Kind.COT, 0.25),
+        (Kind.CONTINUED, 0.25),
+        (Kind.CRITIC, 0.42),
         (Kind.TIR, 0.08),
     )
+    plain_levels: tuple[float, ...] = (0.6, 0.25, 0.15)
+    """Levels of the `cot` samples: most where head arithmetic can be learned at all."""
     wrong_claims: float = 0.5
     """Steps given to the critic whose claimed value is wrong."""
     wrong_observations: float = 0.3
@@ -86,7 +88,8 @@ def draw_sample(rng: random.Random, mixture: Mixture) -> Sample:
     """One sample of the train split."""
     kinds, weights = zip(*mixture.kinds, strict=True)
     kind: Kind = rng.choices(kinds, weights)[0]
-    draw = draw_problem(rng, rng.choice(list(FAMILIES)), rng.choice(LEVELS), "train")
+    level = rng.choices(LEVELS, mixture.plain_levels if kind is Kind.COT else None)[0]
+    draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
     return _MAKERS[kind](rng, draw, mixture)
 
 

@@ -54,7 +54,7 @@ def linear_system(rng: random.Random, level: int) -> Draw:
 
 def quadratic(rng: random.Random, level: int) -> Draw:
     """Discriminant, its root, and one solution of a quadratic equation: three steps."""
-    low, high = sorted(sized(rng, level, (1, 9), (5, 40), (41, 499)) for _ in range(2))
+    low, high = sorted(sized(rng, level, (1, 12), (13, 60), (61, 499)) for _ in range(2))
     total, product = low + high, low * high
     wanted, sign = rng.choice((("larger", "+"), ("smaller", "-")))
     question = rng.choice(
@@ -123,8 +123,8 @@ def polynomial(rng: random.Random, level: int) -> Draw:
 
 def fractions(rng: random.Random, level: int) -> Draw:
     """A sum of fractions, then a product: two steps with fractions as values."""
-    numbers = [sized(rng, level, (1, 5), (2, 19), (12, 98)) for _ in range(3)]
-    denominators = [sized(rng, level, (2, 6), (3, 24), (13, 97)) for _ in range(3)]
+    numbers = [sized(rng, level, (1, 3), (2, 19), (12, 98)) for _ in range(3)]
+    denominators = [sized(rng, level, (2, 4), (3, 24), (13, 97)) for _ in range(3)]
     a, b, c = (f"{n}/{d}" for n, d in zip(numbers, denominators, strict=True))
     question = rng.choice(
         (
@@ -147,6 +147,13 @@ def fractions(rng: random.Random, level: int) -> Draw:
 def _fraction_program(words: random.Random, left: str, sign: str, right: str) -> str:
     return code.either(
         words,
-        f'from fractions import Fraction\nprint(Fraction("{left}") {sign} Fraction("{right}"))',
-        f'from sympy import Rational\nprint(Rational("{left}") {sign} Rational("{right}"))',
+        f"from fractions import Fraction\nprint({_call('Fraction', left)} {sign} "
+        f"{_call('Fraction', right)})",
+        f"from sympy import Rational\nprint({_call('Rational', left)} {sign} "
+        f"{_call('Rational', right)})",
     )
+
+
+def _call(name: str, value: str) -> str:
+    """``Fraction(3, 7)`` for ``3/7``, ``Fraction(3)`` for ``3``."""
+    return f"{name}({value.replace('/', ', ')})"

@@ -16,12 +16,12 @@ VEHICLES = ("A train", "A bus", "A ship", "A truck")
 
 def purchase(rng: random.Random, level: int) -> Draw:
     """Two products, their sum, and the change: four steps."""
-    prices = [sized(rng, level, (2, 9), (12, 60), (103, 989)) for _ in range(2)]
-    counts = [sized(rng, level, (2, 6), (3, 19), (12, 98)) for _ in range(2)]
+    prices = [sized(rng, level, (1, 5), (12, 60), (103, 989)) for _ in range(2)]
+    counts = [sized(rng, level, (1, 5), (3, 19), (12, 98)) for _ in range(2)]
     first, second = rng.sample(GOODS, 2)
     name = rng.choice(NAMES)
     cost = sum(price * count for price, count in zip(prices, counts, strict=True))
-    paid = cost + sized(rng, level, (1, 20), (5, 300), (50, 9000))
+    paid = cost + sized(rng, level, (1, 9), (5, 300), (50, 9000))
     question = rng.choice(
         (
             f"{name} buys {counts[0]} {first} at {prices[0]} cents each and {counts[1]} {second} "
@@ -54,9 +54,9 @@ def purchase(rng: random.Random, level: int) -> Draw:
 
 def growth(rng: random.Random, level: int) -> Draw:
     """Compound growth in integers, and what was gained: two steps."""
-    start = sized(rng, level, (1, 60), (120, 990), (1200, 98000))
+    start = sized(rng, level, (1, 40), (120, 990), (1200, 98000))
     percent = rng.choice((100, 200)) if level == 1 else rng.randint(2, 35)
-    years = sized(rng, level, (2, 3), (3, 6), (7, 29))
+    years = sized(rng, level, (1, 2), (3, 6), (7, 29))
     thing = rng.choice(("A town has {} people", "A pond holds {} fish", "A forest has {} trees"))
     question = (
         f"{thing.format(start)}. Each year the number grows by {percent} percent, rounded down. "
@@ -87,7 +87,7 @@ def growth(rng: random.Random, level: int) -> Draw:
 def travel(rng: random.Random, level: int) -> Draw:
     """Distance, time and average speed of a journey in two legs: three steps, often a fraction."""
     speeds = [sized(rng, level, (2, 9), (31, 99), (103, 989)) for _ in range(2)]
-    hours = [sized(rng, level, (1, 3), (3, 12), (13, 97)) for _ in range(2)]
+    hours = [sized(rng, level, (1, 2), (3, 12), (13, 97)) for _ in range(2)]
     vehicle = rng.choice(VEHICLES)
     question = (
         f"{vehicle} travels {hours[0]} hours at {speeds[0]} km/h and then {hours[1]} hours at "
@@ -119,7 +119,7 @@ def travel(rng: random.Random, level: int) -> Draw:
 
 def teams(rng: random.Random, level: int) -> Draw:
     """Two binomial coefficients and their product: three steps."""
-    sizes = [sized(rng, level, (2, 6), (6, 14), (18, 45)) for _ in range(2)]
+    sizes = [sized(rng, level, (2, 5), (6, 14), (18, 45)) for _ in range(2)]
     chosen = [rng.randint(1, min(size, level * 2)) for size in sizes]
     first, second = rng.sample(("girls", "boys", "cats", "dogs", "red balls", "blue balls"), 2)
     question = (
@@ -149,10 +149,10 @@ def teams(rng: random.Random, level: int) -> Draw:
 
 def chain(rng: random.Random, level: int) -> Draw:
     """Multiply, add, take the remainder: three steps."""
-    start = sized(rng, level, (2, 9), (23, 99), (1234, 9876))
-    factor = sized(rng, level, (2, 9), (6, 49), (123, 987))
-    plus = sized(rng, level, (1, 20), (31, 990), (10234, 98765))
-    modulus = sized(rng, level, (2, 10), (7, 60), (101, 997))
+    start = sized(rng, level, (1, 5), (23, 99), (1234, 9876))
+    factor = sized(rng, level, (1, 5), (6, 49), (123, 987))
+    plus = sized(rng, level, (1, 9), (31, 990), (10234, 98765))
+    modulus = sized(rng, level, (2, 5), (7, 60), (101, 997))
     question = rng.choice(
         (
             f"Multiply {start} by {factor} and add {plus}. "

@@ -11,11 +11,11 @@ from tirgen.pocket.families.base import Draw, Solution, Step, calculation, descr
 
 def power_remainder(rng: random.Random, level: int) -> Draw:
     """The remainder of a power; at level 3 of the sum of two: one or three steps."""
-    modulus = sized(rng, level, (3, 11), (13, 97), (101, 9973))
+    modulus = sized(rng, level, (2, 7), (13, 97), (101, 9973))
     powers = [
         (
-            sized(rng, level, (2, 9), (3, 30), (12, 350)),
-            sized(rng, level, (2, 4), (5, 30), (31, 999)),
+            sized(rng, level, (2, 12), (3, 30), (12, 350)),
+            sized(rng, level, (2, 3), (5, 30), (31, 999)),
         )
         for _ in range(2 if level == 3 else 1)
     ]
@@ -53,8 +53,8 @@ def power_remainder(rng: random.Random, level: int) -> Draw:
 
 def common_multiple(rng: random.Random, level: int) -> Draw:
     """The greatest common divisor, and from it the least common multiple: two steps."""
-    shared = sized(rng, level, (1, 6), (4, 24), (12, 180))
-    left, right = (shared * sized(rng, level, (2, 9), (5, 40), (41, 360)) for _ in range(2))
+    shared = sized(rng, level, (1, 4), (4, 24), (12, 180))
+    left, right = (shared * sized(rng, level, (1, 6), (5, 40), (41, 360)) for _ in range(2))
     question = rng.choice(
         (
             f"What is the least common multiple of {left} and {right}?",
@@ -144,8 +144,8 @@ def base_change(rng: random.Random, level: int) -> Draw:
 
 def prime_count(rng: random.Random, level: int) -> Draw:
     """How many numbers of a range are not prime: three steps."""
-    low = sized(rng, level, (2, 40), (50, 400), (500, 9000))
-    high = low + sized(rng, level, (5, 15), (30, 150), (200, 2000))
+    low = sized(rng, level, (2, 30), (50, 400), (500, 9000))
+    high = low + sized(rng, level, (2, 7), (30, 150), (200, 2000))
     question = rng.choice(
         (
             f"How many integers from {low} to {high} are not prime?",

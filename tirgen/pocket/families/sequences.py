@@ -37,8 +37,8 @@ def arithmetic_series(rng: random.Random, level: int) -> Draw:
 
 def power_sum(rng: random.Random, level: int) -> Draw:
     """A sum of squares or cubes, from level 2 on its remainder: one or two steps."""
-    low = sized(rng, level, (1, 60), (2, 90), (41, 499))
-    high = low + sized(rng, level, (1, 5), (5, 30), (40, 499))
+    low = sized(rng, level, (1, 40), (2, 90), (41, 499))
+    high = low + sized(rng, level, (1, 4), (5, 30), (40, 499))
     modulus = sized(rng, level, (1, 1), (7, 97), (101, 997))
     exponent, name = rng.choice(((2, "squares"), (3, "cubes")) if level > 1 else ((2, "squares"),))
     noun = f"the sum of the {name}"
@@ -71,7 +71,7 @@ def recurrence(rng: random.Random, level: int) -> Draw:
     start = sized(rng, level, (1, 4), (2, 30), (31, 999))
     factor = sized(rng, level, (2, 3), (3, 29), (30, 997))
     plus = sized(rng, level, (1, 4), (1, 29), (30, 997))
-    rounds = sized(rng, level, (2, 2), (3, 12), (20, 500))
+    rounds = sized(rng, level, (1, 2), (3, 12), (20, 500))
     question = rng.choice(
         (
             f"Start with x = {start} and replace x by ({factor} * x + {plus}) % {modulus}, "
