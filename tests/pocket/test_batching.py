@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,7 +55,10 @@ class BrokenPipeline:
     """Takes requests and fails as OpenVINO does."""
 
     def add_request(self, *_: object) -> object:
-        return None
+        return SimpleNamespace(cancel=lambda: None)
+
+    def has_non_finished_requests(self) -> bool:
+        return False
 
     def step(self) -> None:
         raise RuntimeError("out of memory")

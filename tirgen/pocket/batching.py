@@ -102,7 +102,7 @@ class ContinuousBatchingEngine:
 
     def _admit(self) -> bool:
         """Add what has arrived, waiting for it while nothing runs; False when it is time to end."""
-        block = not self._live
+        block = not self._live and not self._pipeline.has_non_finished_requests()
         while not self._closing:
             try:
                 generation = self._inbox.get(block)
@@ -188,6 +188,10 @@ class ContinuousBatchingEngine:
     def _abort_all(self) -> None:
         """Fail everything that still waits, so that no reader waits for ever."""
         live, self._live = self._live, []
+        for _, handle in live:
+            handle.cancel()
+        if live and self.failure is None:
+            self._pipeline.step()  # only a step gives the cancelled ones' memory back
         self._fail([generation for generation, _ in live])
         self._refuse_inbox()
 
