@@ -129,7 +129,7 @@ def test_killed_publishers_leave_whole_versions_only(
     writers.wait_for(1)
     version = store.version("demo")
     assert len(list(version.read())) == BATCH
-    writers.wait_for(15)
+    writers.wait_for(4)
     writers.kill_all(pause=lambda: random_.uniform(0, 0.02))
     published = {version.manifest["summary"]["by"]: version for version in store.versions("demo")}
     assert writers.acknowledged() <= set(published)
