@@ -17,9 +17,11 @@ from storage.render import render_trajectory
 from tirgen.generate import Report
 
 NEXT_QUERY = (
-    "select source, difficulty, count(*) as n, avg(correct::int) as correct, avg(n_calls) as calls "
-    "from trajectories where program = 'tirgen' group by all order by all"
+    "select difficulty, program, count(*) as n, avg(correct::int) as accuracy, "
+    "avg(n_calls) as calls from trajectories group by all order by all"
 )
+
+LABELS = {"program": "program (baseline samples set aside)"}
 
 
 def report_document(report: Report) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def show_report(report: Report, store: Path) -> None:
     if example is not None:
         show(render_trajectory(example))
     option = "" if store == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
-    show(Text(f"\nGo on:     tirgen sql{option} {shlex.quote(NEXT_QUERY)}"))
+    show(Text(f'\nGo on:     tirgen sql "{NEXT_QUERY}"{option}'))
     if example is not None:
         show(Text(f"           tirgen traj show {example.trajectory_id}{option}"))
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))
@@ -69,19 +71,20 @@ def _yield_table(report: Report) -> Table:
     table.add_column("filter")
     for name in ("entered", "dropped", "kept"):
         table.add_column(name, justify="right")
+    if report.yields:
+        table.add_row("raw", "", "", str(report.yields[0].entered))
     for row in report.yields:
-        table.add_row(Text(row.rule), str(row.entered), str(row.dropped), str(row.kept))
+        label = LABELS.get(row.rule, row.rule)
+        table.add_row(Text(label), str(row.entered), str(row.dropped), str(row.kept))
     return table
 
 
 def _example(report: Report) -> Trajectory | None:
-    """A kept trajectory with the most calls: where the method shows best."""
-    best: Trajectory | None = None
-    for trajectory in report.version.read():
-        richer = best is None or len(trajectory.calls) > len(best.calls)
-        if trajectory.kept and richer:
-            best = trajectory
-    return best
+    """A kept trajectory of the hardest kind with the most calls: where the method shows best."""
+    kept = (trajectory for trajectory in report.version.read() if trajectory.kept)
+    return max(
+        kept, key=lambda row: (row.problem.difficulty or "", min(len(row.calls), 3)), default=None
+    )
 
 
 def _last_line(report: Report) -> str:

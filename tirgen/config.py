@@ -115,7 +115,7 @@ class GenerateConfig(Settings):
     """Plain chain-of-thought answers per solved problem, to drop what needs no tool (A8)."""
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
-    live_trajectories: Count = 256
+    live_trajectories: Count = 96
     """Problems worked on at once; engines bound their own requests."""
 
     @model_validator(mode="after")
