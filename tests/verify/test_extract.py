@@ -50,9 +50,18 @@ def test_boxes_in_code_and_tool_output_are_not_the_model_s(shield: str) -> None:
     assert extract_answer(r"I find \boxed{36}." + "\n" + text) == "36"
 
 
-def test_text_after_a_code_block_still_counts() -> None:
-    response = "```python\nprint(18)\n```\n```output\n18\n```\nShe makes $\\boxed{18}$."
-    assert extract_answer(response) == "18"
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```python\nprint(18)\n```\n```output\n18\n```\n",
+        "Code: ```python\nprint(18)\n```\n",
+        "```python\nprint(18)```\n```output\n18\n```\n",
+        "  ```\n18\n  ``` ",
+        "Use ```print``` here. ",
+    ],
+)
+def test_text_after_a_code_block_still_counts(block: str) -> None:
+    assert extract_answer(block + "She makes $\\boxed{18}$.") == "18"
 
 
 @pytest.mark.parametrize(

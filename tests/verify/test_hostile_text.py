@@ -13,11 +13,13 @@ from tirgen.verification import extract_answer
 from tirgen.verification.guards import MAX_LENGTH
 from tirgen.verification.judge import judge
 
+DIRECTION = "\u202e"
 TOKENS = (
     r"\frac \sqrt \text{ \boxed{ \{ \} { } ( ) [ ] ^ _ = < > \le \ge \ne \in \cup \pm \pi \infty "
     r"\begin{pmatrix} \end{pmatrix} \\ & | , ; : . / * + - ! % \% $ \$ ' ~ \, \left \right x y i e "
-    r"A 0 1 2 37 1,000 0.5 1e9 cm meters and or if maybe base per square \circ ½ ² − π ∞ З ٣"
-).split(" ") + ["\u202e"]  # noqa: SIM905
+    r"A 0 1 2 37 1,000 0.5 1e9 cm meters and or if maybe base per square \circ ½ ² − π ∞ З ٣ "
+    f"{DIRECTION}"
+).split()
 ANSWERS = st.one_of(
     st.text(max_size=60),
     st.lists(st.sampled_from(TOKENS), max_size=25).map("".join),

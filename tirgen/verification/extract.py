@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 
-_FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[^\S\n]*$|\Z)", re.DOTALL | re.MULTILINE)
-_INLINE_FENCED = re.compile(r"```.*?```", re.DOTALL)
+_FENCED = re.compile(
+    r"(`{3,}|~{3,})(?:[^\n]*?\1|[^\n]*\n.*?(?:^[ \t]*\1(?!\w)|\Z)|[^\n]*\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""Within one line, or from any line to the next that starts with the same fence, or to the end."""
 _TAGGED = re.compile(
     r"<(output|code|tool_response|tool_call|tool_result|function_results?|interpreter|result"
     r"|observation|stdout|stderr|python)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)",
@@ -44,7 +47,7 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
 
 def without_tools(response: str) -> str:
     """The response without code blocks and tool output: text the policy is answerable for."""
-    for pattern in (_FENCED, _INLINE_FENCED, _TAGGED):
+    for pattern in (_FENCED, _TAGGED):
         response = pattern.sub("\n", response)
     return response
 

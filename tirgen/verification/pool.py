@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from storage.records import Verdict
 
 _GRACE_SECONDS = 30.0
 """Start-up of the libraries on a busy machine, before a silent worker is given up."""
+_FAREWELL_SECONDS = 5.0
 _ROOT = Path(__file__).parents[2]
 
 
@@ -69,9 +71,17 @@ class _Worker:
         return Verdict(**json.loads(reply))
 
     def end(self) -> None:
-        """Kill the worker; its child dies with it."""
-        self._process.kill()
-        self._process.communicate()
+        """End the worker, which ends its child first; one that does not obey is killed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=_FAREWELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
 
 
 class WorkerPool:
