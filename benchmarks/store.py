@@ -186,8 +186,8 @@ def run(quick: bool) -> Result:
     note = (
         f"{WRITERS} writers, {batches} batches each ({max(2, batches // 5)} for duckdb, which "
         f"would take too long), {BATCH_ROWS} rows of {len(_as_json(_row(0, 0, 0)))} "
-        f"bytes as JSON; {KILLED} writers killed half-way; a reader polls throughout. SQLite spends "
-        "less CPU on an append, because it neither compresses nor makes columns. A quick run is "
+        f"bytes as JSON; {KILLED} writers killed half-way; a reader polls throughout. SQLite "
+        "spends less CPU on an append: it neither compresses nor makes columns. A quick run is "
         "too small for the aggregate: setting up the SQL session is most of it"
     )
     return Result(ours=ours, peers=peers, reached=reached, note=note)
