@@ -2,7 +2,7 @@
 
 A run's folder is named by the hash of its configuration, so the same command finds the same run
 again and continues it. Rows of a run that several processes work on may overlap; a trajectory's id
-is deterministic, and the first one committed counts.
+is deterministic, and the newest row of a trajectory counts.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Run:
         """
         if not trajectories:
             return
-        ids = "\n".join(trajectory.trajectory_id for trajectory in trajectories)
-        name = hashlib.sha256(ids.encode()).hexdigest()[:24] + ".parquet"
+        made = "\n".join(f"{row.trajectory_id} {row.created_at}" for row in trajectories)
+        name = hashlib.sha256(made.encode()).hexdigest()[:24] + ".parquet"
         write = partial(write_batch, trajectories=trajectories)
         self._commits.commit(name, len(trajectories), write)
 
@@ -69,12 +69,17 @@ class Run:
         return keys
 
     def read(self) -> Iterator[Trajectory]:
-        """Every committed trajectory once, in the order of the commits."""
-        seen: set[str] = set()
+        """Every committed trajectory once, in the order of the commits.
+
+        Of one that was made again, as after an infrastructure fault, the newest row.
+        """
+        newest: dict[str, Path] = {}
         for file in self._commits.committed():
+            ids = read_columns(file, ["trajectory_id"])["trajectory_id"].to_pylist()
+            newest.update(dict.fromkeys(ids, file))
+        for file in dict.fromkeys(newest.values()):
             for trajectory in read_trajectories(file):
-                if trajectory.trajectory_id not in seen:
-                    seen.add(trajectory.trajectory_id)
+                if newest[trajectory.trajectory_id] == file:
                     yield trajectory
 
     @property

@@ -22,7 +22,7 @@ from tirgen.config import GenerateConfig
 from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.filters.curate import YieldRow, curate, yield_table
-from tirgen.ledger import Ledger, newest_by_key
+from tirgen.ledger import Ledger
 from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import load_problems
@@ -200,7 +200,7 @@ async def _make(config: GenerateConfig, store: Store, shop: _Shop, todo: Sequenc
 
 
 def _publish(run: Run, config: GenerateConfig) -> DatasetVersion:
-    rows = curate(newest_by_key(run.read()), config.filters, config.seed)
+    rows = curate(run.read(), config.filters, config.seed)
     table = yield_table(rows)
     summary = {
         "problems": len({row.problem.problem_id for row in rows}),

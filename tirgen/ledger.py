@@ -67,8 +67,3 @@ class Ledger:
 
     def is_settled(self, problem_id: str) -> bool:
         return self.next_attempt(problem_id) is None and not self.missing_baselines(problem_id)
-
-
-def newest_by_key(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
-    """One row per (problem, program, attempt): the last one committed."""
-    return list({trajectory.key: trajectory for trajectory in trajectories}.values())

@@ -1,7 +1,7 @@
 from rows import row
 
 from storage.records import Ending, Program
-from tirgen.ledger import Ledger, newest_by_key
+from tirgen.ledger import Ledger
 
 
 def ledger(*committed, attempts=3, baselines=2) -> Ledger:
@@ -38,10 +38,3 @@ def test_a_fresh_infrastructure_fault_is_not_made_again_at_once():
     book = ledger()
     book.record(row(attempt=0, ending=Ending.SANDBOX_ERROR))
     assert book.next_attempt("p1") == 1
-
-
-def test_the_newest_row_of_an_attempt_counts():
-    lost = row(ending=Ending.ENGINE_ERROR, created_at=1)
-    made = row(kept=True, created_at=2)
-    other = row("p2")
-    assert newest_by_key([lost, other, made]) == [made, other]

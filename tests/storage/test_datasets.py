@@ -7,7 +7,7 @@ import pytest
 
 from storage.datasets import Store
 from storage.errors import InvalidName, NotFound
-from storage.records import FilterVerdict, Trajectory
+from storage.records import Ending, FilterVerdict, Trajectory
 
 Make = Callable[..., Trajectory]
 
@@ -175,3 +175,14 @@ def test_datasets_are_listed_by_their_latest_version(tmp_path: Path, make_trajec
         store.open_run(name, {}, "c0ffee").publish([make_trajectory()], {})
     store.open_run("unpublished", {}, "c0ffee")
     assert list(map(str, store.datasets())) == ["a@v1", "b@v2"]
+
+
+def test_of_an_attempt_made_again_the_newest_row_counts(
+    tmp_path: Path, make_trajectory: Make
+) -> None:
+    run = Store(tmp_path).open_run("demo", {}, "c0ffee")
+    lost = make_trajectory("p1", ending=Ending.ENGINE_ERROR, verdict=None, created_at=1.0)
+    made = make_trajectory("p1", created_at=2.0)
+    run.append([lost])
+    run.append([made])
+    assert list(run.read()) == [made]
