@@ -67,6 +67,8 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
          r"\\text{\1}\\text{ \2 }\\text{\3}"),
         (r"\\text\{([^{}^]*)\^\s*\{?(-?\d)\}?\s*\}", r"\\text{\1}^{\2}"),
         (r"\\text\{\s*million(?![a-z])\s*", r"\\cdot 10^{6}\\text{"),
+        (r"\\text\{\s*(-?\d[\d.,/]*)(\s[^{}]*)?\}", r"\1\\text{\2}"),
+        (r"\\text\{\s*(?:negative|minus)\s*\}\s*|\bnegative\s+(?=\d)", "-"),
         (r"\\text\{\s*\}", ""),
         (r"\\langle(?![a-zA-Z])\s*", "("),
         (r"\s*\\rangle(?![a-zA-Z])", ")"),

@@ -76,10 +76,7 @@ def _rounds_to(gold: Rational, answer: Rational) -> bool:
     if not rounded:
         return False
     coarse = min(rounded, key=lambda number: number.places or 0)
-    difference = abs(gold.value - answer.value)
-    if coarse.digits >= _FLOAT_DIGITS and difference <= abs(gold.value) / 10**_FLOAT_DIGITS:
-        return True
-    return precise(coarse) and difference <= half_unit(coarse)
+    return precise(coarse) and abs(gold.value - answer.value) <= tolerance(coarse)
 
 
 def precise(number: Rational) -> bool:
@@ -87,9 +84,11 @@ def precise(number: Rational) -> bool:
     return number.digits >= 6 and ((number.places or 0) >= 6 or number.digits >= 9)
 
 
-def half_unit(number: Rational) -> Fraction:
-    """Half a unit in the last decimal place."""
-    return Fraction(1, 2 * 10 ** (number.places or 0))
+def tolerance(number: Rational) -> Fraction:
+    """Half a unit in the last decimal place, or what a printed double may be off by."""
+    half_unit = Fraction(1, 2 * 10 ** (number.places or 0))
+    printed_double = abs(number.value) / 10**_FLOAT_DIGITS
+    return max(half_unit, printed_double) if number.digits >= _FLOAT_DIGITS else half_unit
 
 
 def _unparenthesised(text: str) -> str:

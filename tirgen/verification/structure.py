@@ -96,7 +96,12 @@ def _matrix(text: str) -> Shape | None:
 
 def _union(text: str) -> Shape | None:
     parts = split_outside(text, re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])"))
-    return Shape(Kind.UNION, tuple(parts)) if len(parts) > 1 else None
+    if len(parts) < 2:
+        return None
+    sets = [shape for part in parts if (shape := _bracketed(part)) and shape.kind is Kind.SET]
+    if len(sets) == len(parts):
+        return Shape(Kind.SET, tuple(member for one in sets for member in one.parts))
+    return Shape(Kind.UNION, tuple(parts))
 
 
 def _listed(text: str) -> Shape | None:

@@ -1,6 +1,6 @@
-"""Equivalence of expressions by math-verify, then by 50-digit evaluation. Worker processes only.
+"""Equivalence of expressions by math-verify, then by evaluation to 50 digits.
 
-Both libraries can take any time and memory on hostile input; nothing here limits them. See
+For worker processes only: both libraries can take any time and memory on hostile input; nothing here limits them. See
 `worker`.
 """
 
@@ -16,9 +16,13 @@ import sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig
 
 from storage.records import Verdict
-from tirgen.verification.rationals import half_unit, parse_rational, precise
+from tirgen.verification.rationals import parse_rational, precise, tolerance
 
 _DIGITS = 50
+_CLOSE = sympy.Rational(1, 10**30)
+_APART = sympy.Rational(1, 10**10)
+_LARGE = 10**8
+"""Beyond it a difference of one could hide in the digits that are not computed."""
 _POINTS = 6
 _POINT_VALUES = tuple(
     sympy.Rational(value)
@@ -74,21 +78,24 @@ def _parsed(text: str) -> list[Any]:
 
 
 def _numerically_equal(gold: str, answer: str, left: Any, right: Any) -> bool | None:
-    """Whether two constants agree to 50 digits (or to those of a long decimal); None if unknown."""
+    """Whether two constants are equal to 30 digits, or to those of a long decimal.
+
+    None if they are no constants, or too large or too close to tell.
+    """
     first, second = _constant(left), _constant(right)
     if first is None or second is None:
         return None
-    difference = abs(first - second)
-    scale = max(abs(first), abs(second), sympy.Integer(1) / 10**_DIGITS)
-    if difference <= scale * sympy.Float(10, _DIGITS) ** (10 - _DIGITS):
+    difference = abs(_finite(sympy.N(_exact(left) - _exact(right), _DIGITS)) or first - second)
+    if difference <= _CLOSE * min(1, abs(first)):
         return True
     decimals = [n for n in (parse_rational(gold), parse_rational(answer)) if n and n.places]
-    if not decimals:
-        return False
-    coarse = min(decimals, key=lambda number: number.places or 0)
-    unit = half_unit(coarse)
-    allowed = sympy.Rational(unit.numerator, unit.denominator)
-    return precise(coarse) and bool(difference <= allowed)
+    if decimals:
+        coarse = min(decimals, key=lambda number: number.places or 0)
+        allowed = tolerance(coarse)
+        return precise(coarse) and bool(
+            difference <= sympy.Rational(allowed.numerator, allowed.denominator)
+        )
+    return False if difference > _APART * abs(first) else None
 
 
 def _identical(left: Any, right: Any) -> bool:
@@ -106,30 +113,29 @@ def _identical(left: Any, right: Any) -> bool:
         )
         if first is None or second is None:
             continue
-        if abs(first - second) > (1 + abs(first)) * sympy.Float(10) ** (10 - _DIGITS):
+        if abs(first) > _LARGE:
+            continue
+        if abs(first - second) > _CLOSE * (1 + abs(first)):
             return False
         agreed += 1
     return agreed >= _POINTS // 2
 
 
 def _constant(expression: Any) -> Any | None:
-    """The value of a constant expression, complex ones included."""
+    """The value of a finite constant expression, complex ones included; None for any other."""
     if not isinstance(expression, sympy.Expr):
         return None
-    imaginary = [symbol for symbol in expression.free_symbols if symbol.name == "i"]
-    for symbol in imaginary:
-        expression = expression.subs(symbol, sympy.I)
-    if expression.free_symbols or expression.has(sympy.zoo, sympy.nan, sympy.oo, sympy.Float):
-        return None if not expression.has(sympy.Float) else _float_constant(expression)
-    return _finite(sympy.N(expression.doit(), _DIGITS))
-
-
-def _float_constant(expression: Any) -> Any | None:
-    """Floats as the decimals they were written as, not as binary fractions."""
-    if expression.free_symbols:
+    expression = _exact(expression)
+    if expression.free_symbols or expression.has(sympy.zoo, sympy.nan, sympy.oo):
         return None
+    return _finite(sympy.N(expression, _DIGITS))
+
+
+def _exact(expression: Any) -> Any:
+    """Evaluated, with i imaginary and floats as the decimals they were written as."""
     exact = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
-    return _finite(sympy.N(expression.xreplace(exact).doit(), _DIGITS))
+    imaginary = {symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"}
+    return expression.xreplace(exact).subs(imaginary).doit()
 
 
 def _finite(value: Any) -> Any | None:

@@ -17,7 +17,11 @@ _SHORT = {"yes", "no", "odd", "even", "true", "none", "all", "dne", "red", "blue
 _NUMERALS = {
     word: str(value)
     for value, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+        (
+            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+            *("seventeen", "eighteen", "nineteen", "twenty"),
+        )
     )
 }
 _SYNONYMS = {
@@ -34,7 +38,7 @@ _SYNONYMS = {
     "positive infinity": "\\infty",
     "negative infinity": "-\\infty",
 }
-_ARTICLES = re.compile(r"\b(?:the|a|an)\b ?")
+_ARTICLES = re.compile(r"\b(?:the|a|an|on)\b ?")
 
 
 def choice(text: str) -> str | None:
@@ -50,7 +54,7 @@ def chosen(text: str) -> str | None:
 
 
 def translated(text: str) -> str:
-    """Phrases with a mathematical meaning, and numerals up to ten, in symbols."""
+    """Phrases with a mathematical meaning, and numerals up to twenty, in symbols."""
     phrase = plain(text).lower()
     if phrase in _NUMERALS:
         return _NUMERALS[phrase]
