@@ -25,7 +25,11 @@ def pages() -> dict[str, str]:
 
 
 def _cli() -> str:
-    text = app.generate_docs(output_format="markdown", recursive=True, include_hidden=False)
+    arguments, sys.argv = sys.argv, ["tirgen"]  # cyclopts puts the program's own into its usage
+    try:
+        text = app.generate_docs(output_format="markdown", recursive=True, include_hidden=False)
+    finally:
+        sys.argv = arguments
     lines = (line.rstrip() for line in text.splitlines())
     return "\n".join(lines).strip() + "\n"
 
