@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 SORTED_TOGETHER = 1024
-"""So many samples are sorted by length at a time: little padding, and order still random."""
+"""So many neighbours are sorted by length: little padding, and the order still holds roughly."""
 IGNORED = -100
 """The label of a token that is not learned, in torch's convention."""
 
@@ -52,17 +51,19 @@ def read_corpus(path: Path) -> list[TokenSample]:
 def batches(samples: Sequence[TokenSample], seed: int, tokens: int) -> list[list[int]]:
     """Every sample once, as lists of indices; no batch is over `tokens` with its padding.
 
-    A sample that is longer than that is a batch of its own. Everything follows from the seed.
+    The corpus is in the order of training: only `SORTED_TOGETHER` neighbours at a time are
+    sorted by length, cut into batches, and these shuffled. A sample that is longer than `tokens`
+    is a batch of its own.
     """
     rng = random.Random(seed)
-    order = list(range(len(samples)))
-    rng.shuffle(order)
     found: list[list[int]] = []
-    remaining = iter(order)
-    while chunk := list(islice(remaining, SORTED_TOGETHER)):
+    for start in range(0, len(samples), SORTED_TOGETHER):
+        chunk = list(range(start, min(start + SORTED_TOGETHER, len(samples))))
+        rng.shuffle(chunk)
         chunk.sort(key=lambda index: len(samples[index].token_ids))
-        found += _cut(samples, chunk, tokens)
-    rng.shuffle(found)
+        cut = list(_cut(samples, chunk, tokens))
+        rng.shuffle(cut)
+        found += cut
     return found
 
 

@@ -40,7 +40,6 @@ class PretrainConfig:
     """How to train. The same values, corpus and machine give the same weights, bit for bit."""
 
     seed: int = 0
-    epochs: int = 1
     batch_tokens: int = 1024
     """Padding included. Small: what a small model lacks is updates, not exact gradients."""
     learning_rate: float = 1e-2
@@ -101,11 +100,7 @@ def train(
     with _threads(config.threads):
         out.mkdir(parents=True, exist_ok=True)
         samples = read_corpus(corpus / "corpus.parquet")
-        order = [
-            batch
-            for epoch in range(config.epochs)
-            for batch in batches(samples, config.seed + epoch, config.batch_tokens)
-        ]
+        order = batches(samples, config.seed, config.batch_tokens)
         run = _start(corpus, config)
         _resume(run, out / "checkpoint.pt", config)
         _train(run, samples, order, out, config)

@@ -190,6 +190,13 @@ def test_a_corpus_holds_what_its_summary_says(tmp_path: Path) -> None:
     assert set(summary.tokens_by_kind) == set(Kind)
 
 
+def test_the_corpus_begins_with_copying(tmp_path: Path) -> None:
+    write_corpus(tmp_path, tokens=100_000)
+    kinds = pq.read_table(tmp_path / "corpus.parquet").column("kind").to_pylist()
+    early, late = kinds[: len(kinds) // 5], kinds[len(kinds) // 2 :]
+    assert early.count("critic") / len(early) > late.count("critic") / len(late) + 0.1
+
+
 def test_every_family_is_in_the_corpus() -> None:
     marks = {"primes": "are not prime", "bases": "base", "recurrence": "rounds"}
     text = "\n".join(sample.messages[0].content for sample in SAMPLES)

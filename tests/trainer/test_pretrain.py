@@ -75,8 +75,9 @@ def test_another_seed_gives_other_weights(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:
-    config = PretrainConfig(**{**vars_of(QUICK), "epochs": 6})
-    summary = train(corpus, tmp_path / "out", config)
+    table = pq.read_table(corpus / "corpus.parquet")
+    pq.write_table(pa.concat_tables([table] * 6), corpus / "corpus.parquet")
+    summary = train(corpus, tmp_path / "out", QUICK)
     curve = losses(tmp_path / "out")
     assert curve[0] > 3.0
     assert summary.loss < 0.6 * curve[0]
@@ -133,6 +134,13 @@ def test_every_sample_is_in_one_batch_within_the_budget() -> None:
     assert sorted(index for batch in found for index in batch) == list(range(700))
     for batch in found:
         assert len(batch) * max(len(samples[index].token_ids) for index in batch) <= 128
+
+
+def test_batches_keep_the_order_of_the_corpus_roughly() -> None:
+    samples = [TokenSample([1] * 10, [True] * 10)] * 5000
+    order = [index for batch in batches(samples, seed=3, tokens=128) for index in batch]
+    assert order != sorted(order)
+    assert max(abs(index - place) for place, index in enumerate(order)) < 1024
 
 
 def test_labels_are_the_learned_tokens_only() -> None:

@@ -32,6 +32,15 @@ SHAPE: dict[str, Any] = {
 }
 """The shipped pocket: about 1.1 million parameters."""
 
+COPYING = Mixture(
+    kinds=((Kind.CRITIC, 0.6), (Kind.CONTINUED, 0.3), (Kind.COT, 0.05), (Kind.TIR, 0.05)),
+    spoiled_programs=0.0,
+)
+"""Rich in numbers to be carried over and free of noise: copying must be learned first."""
+
+CURRICULUM = ((0.25, COPYING), (0.75, Mixture()))
+"""Shares of the corpus in the order of training. Without the first, copying emerges late."""
+
 TOKENIZER_SAMPLES = 3000
 """How many samples the merges are learned from."""
 
@@ -66,30 +75,35 @@ def write_corpus(
     *,
     seed: int = 0,
     tokens: int = 4_000_000,
-    mixture: Mixture = Mixture(),  # noqa: B008 - immutable
+    curriculum: tuple[tuple[float, Mixture], ...] = CURRICULUM,
     shape: dict[str, Any] = SHAPE,
 ) -> CorpusSummary:
     """Write at least `tokens` tokens of the train split and all a trainer needs beside them.
+
+    Samples stand in the order of training.
 
     Leaves `corpus.parquet`, `config.json`, `tokenizer.json`, `tokenizer_config.json`,
     `generation_config.json` and `chat_template.jinja` in `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(
-        full_text(sample) for sample in islice(draw_samples(seed, mixture), TOKENIZER_SAMPLES)
+        full_text(sample) for sample in islice(draw_samples(seed, Mixture()), TOKENIZER_SAMPLES)
     )
     save_tokenizer(tokenizer, out)
     save_model_config(tokenizer, out, shape)
     rows: list[dict[str, Any]] = []
     by_kind: Counter[Kind] = Counter()
     learned = 0
-    for sample in draw_samples(seed, mixture):
-        ids, mask = encode_sample(tokenizer, sample)
-        rows.append({"kind": sample.kind.value, "token_ids": ids, "loss_mask": mask})
-        by_kind[sample.kind] += len(ids)
-        learned += sum(mask)
-        if by_kind.total() >= tokens:
-            break
+    budget = 0.0
+    for share, mixture in curriculum:
+        budget += share * tokens
+        samples = draw_samples(seed, mixture)
+        while by_kind.total() < budget:
+            sample = next(samples)
+            ids, mask = encode_sample(tokenizer, sample)
+            rows.append({"kind": sample.kind.value, "token_ids": ids, "loss_mask": mask})
+            by_kind[sample.kind] += len(ids)
+            learned += sum(mask)
     pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), out / "corpus.parquet")
     return CorpusSummary(
         samples=len(rows),

@@ -42,9 +42,9 @@ class Mixture:
     """How often things occur in the corpus, each a probability."""
 
     kinds: tuple[tuple[Kind, float], ...] = (
-        (Kind.COT, 0.25),
-        (Kind.CONTINUED, 0.25),
-        (Kind.CRITIC, 0.42),
+        (Kind.COT, 0.32),
+        (Kind.CONTINUED, 0.24),
+        (Kind.CRITIC, 0.36),
         (Kind.TIR, 0.08),
     )
     plain_levels: tuple[float, ...] = (0.6, 0.25, 0.15)
@@ -53,7 +53,7 @@ class Mixture:
     """Steps given to the critic whose claimed value is wrong."""
     wrong_observations: float = 0.3
     """Observed values that differ from the true ones, so that they must be read, not guessed."""
-    spoiled_programs: float = 0.12
+    spoiled_programs: float = 0.25
     """Critic targets with a mistake: the pocket must really err."""
     closing_steps: float = 0.12
     """Steps given to the critic that compute nothing."""
