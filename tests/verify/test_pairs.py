@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from storage.records import Verdict
-from tirgen.verification import Verifier, verify
+from tirgen.verification import Verifier, WorkerLimits, verify
 from tirgen.verification.judge import judge
 from tirgen.verification.normalise import normalise
 
 
 async def _verdicts(pairs: list[dict[str, Any]]) -> list[Verdict]:
-    async with Verifier() as verifier:
+    async with Verifier(limits=WorkerLimits(cpu_seconds=2)) as verifier:
         return await asyncio.gather(
             *(verifier.verify(pair["gold"], pair["response"]) for pair in pairs)
         )

@@ -1,7 +1,7 @@
 """Equivalence of expressions by math-verify, then by evaluation to 50 digits.
 
-For worker processes only: both libraries can take any time and memory on hostile input; nothing here limits them. See
-`worker`.
+For worker processes only: both libraries can take any time and memory on hostile input, and
+nothing here limits them (`worker` does).
 """
 
 from __future__ import annotations
