@@ -12,7 +12,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-stdout = Console()
+PIPE_WIDTH = 120
+"""Columns when no terminal tells how many it has."""
+
+stdout = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 stderr = Console(stderr=True)
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
@@ -40,16 +43,22 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] 
     names = list(columns) or list(rows[0] if rows else ())
     grid = Table(title=title or None, title_justify="left")
     for name in names:
-        is_number = all(isinstance(row[name], int | float | None) for row in rows)
+        is_number = all(_is_number(row[name]) for row in rows)
         grid.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(_cell(row[name])) for name in names))
     return grid
 
 
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | dict):

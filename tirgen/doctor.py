@@ -22,6 +22,7 @@ from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.modes import Layer
 from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
 from tirgen.verification import Verifier
 
@@ -129,9 +130,15 @@ async def _sandbox() -> list[Finding]:
                 _proof(sandbox, "bounds memory", "x = bytearray(1 << 34)", None),
             )
             mode = Finding("sandbox", Level.OK, sandbox.mode)
-            return [mode, *proofs]
+            return [mode, *proofs, *map(_layer, sandbox.layers)]
     except SandboxUnavailable as error:
         return [Finding("sandbox", Level.FAIL, str(error), "see docs/sandbox.md")]
+
+
+def _layer(layer: Layer) -> Finding:
+    level = Level.OK if layer.active else Level.WARN
+    fix = "" if layer.active else "docs/sandbox.md tells which machines have it"
+    return Finding(f"sandbox layer: {layer.name}", level, layer.meaning, fix)
 
 
 async def _proof(sandbox: LocalSandbox, what: str, code: str, expected: Outcome | None) -> Finding:

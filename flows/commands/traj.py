@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -14,6 +14,9 @@ from storage.find import find_trajectory, list_trajectories
 from storage.render import render_trajectory, trajectory_html
 
 app = App(name="traj", help="Single trajectories.")
+
+SHORT_ID = 10
+"""Characters of an id that people are shown: a prefix is enough for `tirgen traj show`."""
 
 
 @app.command(name="list")
@@ -46,7 +49,7 @@ def list_command(
     if json:
         print_json(rows)
     elif rows:
-        show(table("", rows))
+        show(table("", [_for_people(row) for row in rows]))
     else:
         say("no trajectory meets the condition; see what there is: tirgen dataset list")
 
@@ -82,3 +85,18 @@ def show_command(
         print_json(asdict(trajectory))
     else:
         show(render_trajectory(trajectory))
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns that fit on a line."""
+    return {
+        "trajectory": row["trajectory_id"][:SHORT_ID],
+        "problem": row["problem_id"],
+        "attempt": row["attempt"],
+        "correct": row["correct"],
+        "kept": row["kept"],
+        "ending": row["ending"],
+        "calls": row["n_calls"],
+        "failed": row["n_failed_calls"],
+        "answer": row["final_answer"],
+    }
