@@ -83,6 +83,8 @@ def test_cheap_layers_decide_without_a_worker(gold: str, answer: str, method: st
 
 
 def test_a_reason_is_readable() -> None:
+    documented = verify(r"\frac{1}{2}", r"So the probability is $\boxed{0.5}$.")
+    assert documented == Verdict(correct=True, method="exact", reason=r"\frac{1}{2} = 0.5")
     assert verify("36", r"\boxed{37}").reason == "exact: 36 vs 37"
     assert verify("36", "no box").reason == "no boxed answer"
 
