@@ -1,9 +1,11 @@
 from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
 
 from storage.records import Ending, Outcome
+from tirgen.engine.errors import EngineUnavailable
 from tirgen.tir.core import Generate, Role
+from tirgen.tir.markup import render_output
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.rollout import Correction, rollout
+from tirgen.tir.rollout import NO_MORE_PROGRAMS, Correction, rollout
 
 GO_ON = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)
 THOUGHT = "First we set up. Then we multiply.\n"
@@ -103,11 +105,69 @@ def test_retries_count_their_tokens_but_spend_no_tool_round():
     assert told.transcript.reply_tokens > len(told.transcript.text)
 
 
-def test_after_the_tool_budget_no_stop_string_is_set():
+def test_a_program_beyond_the_budget_is_not_run_and_the_policy_is_told_so():
+    """Spec A24: it cannot invent the output, since the environment's words stand there."""
     seen = []
-    run(
-        [said(THOUGHT + GOOD, stop="\n```\n"), ran("408\n"), said(LAST, ended=True)],
+    told = run(
+        [
+            said(THOUGHT + GOOD, stop="\n```\n"),
+            ran("408\n"),
+            said("Once more.\n" + GOOD, stop="\n```\n"),
+            said(LAST, ended=True),
+        ],
         see=seen.append,
         tool_rounds=1,
     )
-    assert [r.sampling.stop for r in seen if isinstance(r, Generate)][-1] == ()
+    assert told.ending is Ending.FINISHED
+    assert [step.action for step in told.steps] == ["print(12 * 34)", None]
+    assert "Once more." in told.steps[1].thought
+    injected = render_output(NO_MORE_PROGRAMS)
+    assert seen[-1].prompt.reply.endswith(GOOD + injected)
+    stream = told.transcript.stream()
+    own = "".join(
+        chr(t) for t, m in zip(stream.token_ids, stream.loss_mask, strict=True) if m and t
+    )
+    assert own == THOUGHT + GOOD + "Once more.\n" + GOOD + LAST
+    assert sum(step.policy_tokens for step in told.steps) == len(own) + 1
+
+
+def test_a_policy_that_ends_its_turn_with_a_program_beyond_the_budget_is_finished():
+    told = run([said(THOUGHT + GOOD, ended=True)], tool_rounds=0)
+    assert told.ending is Ending.FINISHED
+    assert told.calls == 0
+
+
+def test_each_rollout_has_its_own_budget():
+    """Spec D6: one counter for a batch let a sample spend what was another's."""
+    for _ in range(2):
+        told = run(
+            [said(THOUGHT + GOOD, stop="\n```\n"), ran("408\n"), said(LAST, ended=True)],
+            tool_rounds=1,
+        )
+        assert told.calls == 1
+
+
+def test_invented_output_is_off_format_and_on_record():
+    told = run([said("It is\n```output", stop="```output")])
+    assert told.ending is Ending.OFF_FORMAT
+    assert "It is" in told.steps[0].thought
+
+
+def test_failed_tries_are_on_record_even_if_the_policy_then_writes_no_program():
+    told = run([*failing(1), said(LAST, ended=True)], Correction(suffix_tokens=10))
+    assert told.ending is Ending.FINISHED
+    assert [step.action for step in told.steps] == [None]
+    assert [attempt.outcome for attempt in told.steps[0].attempts] == [Outcome.ERROR]
+
+
+def test_failed_tries_are_on_record_even_if_the_engine_is_lost():
+    told = run([*failing(2), EngineUnavailable("gone")], Correction(suffix_tokens=10))
+    assert told.ending is Ending.ENGINE_ERROR
+    assert len(told.steps[0].attempts) == 2
+
+
+def test_every_policy_token_has_the_log_probability_it_was_sampled_with():
+    told = run([*failing(2), said(LAST, ended=True)], Correction(suffix_tokens=10))
+    stream = told.transcript.stream()
+    for logprob, own in zip(stream.logprobs, stream.loss_mask, strict=True):
+        assert (logprob is not None) == own

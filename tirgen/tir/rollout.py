@@ -5,7 +5,10 @@ When an action fails, the thought before it is split once, `r = r_pre (+) r_suf`
 `N_corr` times. Retries spend no tool round, but their tokens count (A20); when they are used up
 the last failure stands, with its observation, and the policy goes on.
 
-Not covered: step-level branches and groups, which start from the same anchor.
+Programs beyond the tool budget are not run, and the policy is told so where their output would
+stand (A24): it never gets to write that output itself.
+
+Not covered: step-level branches, which are in `tirgen.tir.branch`, and groups.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.story import Story
 
+NO_MORE_PROGRAMS = "[not run: no more programs may be run; go on without them]"
+"""What stands in place of an output once the tool budget is spent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
@@ -33,12 +39,12 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Said:
     """A step as far as the policy said it: up to a program, or to an ending without one."""
 
     text: str
     code: str
-    """Empty where the step ran no program."""
+    """Empty where the step has no program to run."""
     seconds: float
     ending: Ending = Ending.FINISHED
 
@@ -59,65 +65,78 @@ def rollout(
     transcript = story.transcript
     while True:
         start = transcript.length()
-        said, execution, failed = yield from _step(story, policy, bounds, tools, correction)
+        said, execution = yield from _step(story, policy, bounds, tools, correction)
         story.think(
             said.text[: said.thought_length],
-            tokens=transcript.length() - start,
+            tokens=transcript.policy_tokens(start),
             seconds=said.seconds,
         )
         if execution is None:
-            return said.ending
+            return closed(said)
         observation = observe(execution, tools.limits, tools.observation_characters)
-        story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000, failed)
+        story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000)
         transcript.inject(render_output(observation, after=said.text))
         if tools.stop_at_failure and not execution.outcome.passed:
             return Ending.EXECUTION_FAILED
 
 
+def closed(said: Said) -> Ending:
+    """How a trajectory ends that ends with this step.
+
+    Raises `OffFormat` where the policy played the executor.
+    """
+    if said.ending is Ending.OFF_FORMAT:
+        raise OffFormat("the policy wrote the output of a program itself")
+    return said.ending
+
+
+def speak(story: Story, policy: Voice, bounds: Bounds, said: str) -> Loop[Said]:
+    """Let the policy go on from `said` until a program closes or nothing more comes."""
+    transcript, seconds = story.transcript, 0.0
+    while True:
+        room = bounds.tokens - transcript.reply_tokens
+        if room <= 0:
+            return Said(said, "", seconds, Ending.TOKEN_LIMIT)
+        completion = yield from policy.speak(transcript.prompt(), stop=CODE_STOP, max_tokens=room)
+        transcript.add_sampled(completion)
+        said, seconds = said + completion.text, seconds + completion.seconds
+        code = closed_code(said)
+        if code and story.calls < bounds.tool_rounds:
+            return Said(said, code, seconds)
+        if invents_output(said):
+            return Said(said, "", seconds, Ending.OFF_FORMAT)
+        if completion.ended_turn:
+            return Said(said, "", seconds)
+        if code:
+            refusal = render_output(NO_MORE_PROGRAMS, after=said)
+            transcript.inject(refusal)
+            said += refusal
+
+
 def _step(
     story: Story, policy: Voice, bounds: Bounds, tools: ToolPolicy, correction: Correction | None
-) -> Loop[tuple[_Said, Execution | None, tuple[Attempt, ...]]]:
+) -> Loop[tuple[Said, Execution | None]]:
     """One step with its repairs; no execution where the step ran no program."""
     transcript = story.transcript
     start, before = transcript.length(), transcript.text
-    said = yield from _speak(story, policy, bounds, "")
-    failed: list[Attempt] = []
+    said = yield from speak(story, policy, bounds, "")
+    retries = correction.attempts if correction else 0
     anchor: int | None = None
     while True:
         if not said.code:
-            return said, None, tuple(failed)
+            return said, None
         execution = yield from run_code(said.code)
-        budget = correction.attempts if correction else 0
-        if execution.outcome.passed or correction is None or len(failed) == budget:
-            return said, execution, tuple(failed)
-        failed.append(_attempt(said, execution, tools))
+        if execution.outcome.passed or correction is None or not retries:
+            return said, execution
+        retries -= 1
+        story.retry(_attempt(said, execution, tools))
         if anchor is None:
             anchor = transcript.anchor(start, said.thought_length, correction.suffix_tokens)
         transcript.cut(anchor, start, before)
-        said = yield from _speak(story, policy, bounds, transcript.text[len(before) :])
+        said = yield from speak(story, policy, bounds, transcript.text[len(before) :])
 
 
-def _speak(story: Story, policy: Voice, bounds: Bounds, said: str) -> Loop[_Said]:
-    """Let the policy go on from `said` until a program closes or nothing more comes."""
-    seconds = 0.0
-    stop = CODE_STOP if story.calls < bounds.tool_rounds else ()
-    while True:
-        room = bounds.tokens - story.transcript.reply_tokens
-        if room <= 0:
-            return _Said(said, "", seconds, Ending.TOKEN_LIMIT)
-        completion = yield from policy.speak(story.transcript.prompt(), stop=stop, max_tokens=room)
-        story.transcript.add_sampled(completion)
-        said, seconds = said + completion.text, seconds + completion.seconds
-        code = closed_code(said) if stop else None
-        if code:
-            return _Said(said, code, seconds)
-        if invents_output(said):
-            raise OffFormat("the policy wrote the output of a program itself")
-        if completion.ended_turn:
-            return _Said(said, "", seconds)
-
-
-def _attempt(said: _Said, execution: Execution, tools: ToolPolicy) -> Attempt:
+def _attempt(said: Said, execution: Execution, tools: ToolPolicy) -> Attempt:
     return Attempt(
         thought=said.text[: said.thought_length].strip(),
         action=said.code,

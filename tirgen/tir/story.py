@@ -27,6 +27,20 @@ class Transcript:
         self._logprobs: list[float | None] = [None] * len(self._ids)
         self._prompt_length = len(self._ids)
 
+    @classmethod
+    def after(
+        cls, messages: tuple[Message, ...], renderer: Renderer, prefix: tuple[int, ...], said: str
+    ) -> Transcript:
+        """A turn that goes on from tokens said before, all of which are its prompt now.
+
+        `prefix` holds the rendered messages too; `said` is what it says of the turn, as text.
+        """
+        transcript = cls((), None)
+        transcript.messages, transcript.text, transcript._renderer = messages, said, renderer
+        transcript._extend(prefix, False, None)
+        transcript._prompt_length = len(prefix)
+        return transcript
+
     def prompt(self) -> Prompt:
         """What an engine is asked to continue."""
         return Prompt(messages=self.messages, reply=self.text, token_ids=tuple(self._ids))
@@ -54,20 +68,19 @@ class Transcript:
         """Tokens so far, the prompt included: where the next one goes."""
         return len(self._ids)
 
-    def anchor(self, start: int, thought_length: int, suffix_tokens: int) -> int:
-        """Where to cut so that the last `suffix_tokens` tokens of a thought are said anew.
+    def policy_tokens(self, start: int) -> int:
+        """How many tokens from `start` on are the policy's."""
+        return sum(self._mask[start:])
 
-        The step began at token `start`; its first `thought_length` characters are its thought.
-        Never before `start`: the observation before the step is not crossed, and
-        `|r_suf| = min(L_suf, |r|)` (spec §5.2, A7).
+    def anchor(self, start: int, thought_length: int, suffix_tokens: int) -> int:
+        """Where to cut the step that began at token `start` to say its thought's end anew.
+
+        Its first `thought_length` characters are its thought; see `split_thought`.
         """
         if self._renderer is None:
             raise ValueError("a thought can be split only where the engine speaks token ids")
-        step = self._ids[start:]
-        size = len(step)
-        while size and len(self._renderer.decode(tuple(step[:size]))) > thought_length:
-            size -= 1
-        return start + max(0, size - suffix_tokens)
+        step = tuple(self._ids[start:])
+        return start + split_thought(self._renderer, step, thought_length, suffix_tokens)
 
     def cut(self, length: int, start: int, text: str) -> None:
         """Forget every token from `length` on, in a step that began at `start` after `text`."""
@@ -98,6 +111,20 @@ class Transcript:
         self._logprobs.extend(logprobs if logprobs is not None else [None] * len(ids))
 
 
+def split_thought(
+    renderer: Renderer, step: tuple[int, ...], thought_length: int, suffix_tokens: int
+) -> int:
+    """How many tokens of a step are `r_pre`, its thought but for the last `suffix_tokens` tokens.
+
+    The thought is the step's first `thought_length` characters; a token that reaches beyond them
+    is not in it. `|r_suf| = min(L_suf, |r|)`, in policy tokens (spec §5.2, A7).
+    """
+    size = len(step)
+    while size and len(renderer.decode(step[:size])) > thought_length:
+        size -= 1
+    return max(0, size - suffix_tokens)
+
+
 @dataclass(slots=True)
 class Story:
     """What a program has told so far; complete enough to be stored wherever it breaks off."""
@@ -108,6 +135,7 @@ class Story:
     error: str | None = None
     _thought: str = ""
     _draft: str | None = None
+    _attempts: list[Attempt] = field(default_factory=list)
     _tokens: int = 0
     _seconds: float = 0.0
 
@@ -124,21 +152,18 @@ class Story:
         if draft is not None:
             self._draft = (self._draft or "") + draft
 
-    def act(
-        self,
-        action: str,
-        observation: str,
-        outcome: Outcome,
-        sandbox_seconds: float,
-        attempts: tuple[Attempt, ...] = (),
-    ) -> None:
+    def retry(self, attempt: Attempt) -> None:
+        """A try at the running step failed and is replaced; the step remembers it."""
+        self._attempts.append(attempt)
+
+    def act(self, action: str, observation: str, outcome: Outcome, sandbox_seconds: float) -> None:
         """Close the running thought with an action and what came of it."""
-        self._close(action, observation, outcome, sandbox_seconds, attempts)
+        self._close(action, observation, outcome, sandbox_seconds)
 
     def finish(self) -> None:
         """Close the last thought, which has no action."""
-        if self._thought.strip():
-            self._close(None, None, None, 0.0, ())
+        if self._thought.strip() or self._attempts:
+            self._close(None, None, None, 0.0)
 
     def _close(
         self,
@@ -146,7 +171,6 @@ class Story:
         observation: str | None,
         outcome: Outcome | None,
         sandbox_seconds: float,
-        attempts: tuple[Attempt, ...],
     ) -> None:
         self.steps.append(
             Step(
@@ -155,13 +179,14 @@ class Story:
                 observation=observation,
                 outcome=outcome,
                 draft=self._draft,
-                attempts=attempts,
+                attempts=tuple(self._attempts),
                 policy_tokens=self._tokens,
                 llm_seconds=self._seconds,
                 sandbox_seconds=sandbox_seconds,
             )
         )
         self._thought, self._draft, self._tokens, self._seconds = "", None, 0, 0.0
+        self._attempts = []
 
 
 def tell(story: Story, program: Loop[Ending]) -> Loop[Story]:

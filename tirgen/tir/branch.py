@@ -1,0 +1,113 @@
+"""Step-level branches: one failed step said anew from inside its own thought (spec §5.2).
+
+    pref(tau, t) = (q, H^{1:t-1}, r_pre^t)                                                  (6)
+
+The thought of a failed action is split, `r^t = r_pre^t (+) r_suf^t`, and from the prefix the
+policy says one suffix and one action, whose reward is that it ran (`Trajectory.reward`). The
+prefix is taken from the token ids that the trajectory was stored with, never from its text, and
+lies within one thought: what the executor wrote before it is never cut into (A7, D9). What the
+engine sampled is all that follows it; no end of turn is appended (D10), nor the observation.
+
+Not covered: which steps are chosen, and what becomes of the groups (`tirgen.rollouts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, compress, count
+
+from storage.records import Ending, Level, Problem, Program, Trajectory
+from tirgen.engine.protocol import Renderer
+from tirgen.tir.core import Loop, Voice, run_code
+from tirgen.tir.markup import action_start
+from tirgen.tir.observation import observe
+from tirgen.tir.programs import Bounds
+from tirgen.tir.refine import ToolPolicy
+from tirgen.tir.rollout import closed, speak
+from tirgen.tir.story import Story, split_thought
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedStep:
+    """Where a branch may be grown."""
+
+    trajectory_id: str
+    problem: Problem
+    attempt: int
+    """Of the trajectory."""
+    step: int
+    """Counted from 1, as in the view `steps`."""
+
+    @property
+    def group_id(self) -> str:
+        """Names the prefix: its branches are compared with one another."""
+        return f"{self.trajectory_id}/{self.step}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefix:
+    """`pref(tau, t)` as the engine saw it."""
+
+    token_ids: tuple[int, ...]
+    """Prompt, history and `r_pre`."""
+    kept: str
+    """`r_pre` as text."""
+
+
+def failed_steps(trajectory: Trajectory) -> Iterator[FailedStep]:
+    """Every step of a policy's own trajectory whose code is to blame for its failure."""
+    own = trajectory.program is Program.ROLLOUT and trajectory.level is Level.TRAJECTORY
+    if not own or trajectory.ending.is_infrastructure:
+        return
+    for number, step in enumerate(trajectory.steps, 1):
+        if step.outcome is not None and step.outcome.is_code_failure:
+            yield FailedStep(
+                trajectory_id=trajectory.trajectory_id,
+                problem=trajectory.problem,
+                attempt=trajectory.attempt,
+                step=number,
+            )
+
+
+def step_span(trajectory: Trajectory, step: int) -> tuple[int, int]:
+    """Where the tokens of thought and action of a step begin and end in the stored stream.
+
+    Raises ValueError for rows without token ids, as chat-only endpoints make them.
+    """
+    stream = trajectory.tokens
+    if not stream.token_ids:
+        raise ValueError(f"{trajectory.trajectory_id} has no token ids to branch from")
+    written = list(compress(count(), stream.loss_mask))
+    ends = list(accumulate(each.policy_tokens for each in trajectory.steps))
+    first = ends[step - 1] - trajectory.steps[step - 1].policy_tokens
+    return written[first], written[ends[step - 1] - 1] + 1
+
+
+def split(trajectory: Trajectory, step: int, renderer: Renderer, suffix_tokens: int) -> Prefix:
+    """The prefix of a step that ran code, `suffix_tokens` (L_suf) tokens before its action."""
+    start, end = step_span(trajectory, step)
+    ids = trajectory.tokens.token_ids
+    said = ids[start:end]
+    size = split_thought(renderer, said, action_start(renderer.decode(said)), suffix_tokens)
+    return Prefix(token_ids=ids[: start + size], kept=renderer.decode(said[:size]))
+
+
+def branch(
+    story: Story, policy: Voice, prefix: Prefix, bounds: Bounds, tools: ToolPolicy
+) -> Loop[Ending]:
+    """Say one suffix and one action from the prefix and run it: `bounds.tool_rounds` is 1.
+
+    `story` must continue `prefix` (`Transcript.after`). Its single step has no action where the
+    policy wrote no program; such a sample has no reward (A17).
+    """
+    said = yield from speak(story, policy, bounds, prefix.kept)
+    suffix = said.text[len(prefix.kept) : max(said.thought_length, len(prefix.kept))]
+    tokens = story.transcript.policy_tokens(len(prefix.token_ids))
+    story.think(suffix, tokens=tokens, seconds=said.seconds)
+    if not said.code:
+        return closed(said)
+    execution = yield from run_code(said.code)
+    observation = observe(execution, tools.limits, tools.observation_characters)
+    story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000)
+    return Ending.FINISHED if execution.outcome.passed else Ending.EXECUTION_FAILED
