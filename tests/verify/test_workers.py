@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tirgen.verification import Verifier, WorkerLimits, verify
+from tirgen.verification import Verifier, VerifierUnavailable, WorkerLimits, verify
 from tirgen.verification.pool import WorkerPool
 
 ENDLESS = r"(x+1)^{9999}(x-1)^{9999}"
@@ -135,6 +135,18 @@ async def test_the_event_loop_stays_free_while_workers_are_busy() -> None:
         ticker.cancel()
     assert verdict.method == "timeout"
     assert ticks > 20
+
+
+async def test_leaving_the_verifier_ends_what_is_under_way() -> None:
+    started = time.monotonic()
+    patient = WorkerLimits(cpu_seconds=300, wall_seconds=600)
+    async with Verifier(workers=1, limits=patient) as verifier:
+        await verifier.verify(r"\sqrt{8}", r"\boxed{2\sqrt{2}}")
+        task = asyncio.create_task(verifier.verify("5", rf"\boxed{{{ENDLESS}}}"))
+        await asyncio.sleep(0.5)
+    with pytest.raises(VerifierUnavailable, match="closed"):
+        await task
+    assert time.monotonic() - started < 60
 
 
 async def test_a_thousand_cheap_pairs_at_once_need_no_worker() -> None:

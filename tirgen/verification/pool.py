@@ -64,11 +64,16 @@ class _Worker:
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise _Lost from error
-        ready, _, _ = select.select([self._process.stdout], [], [], self._silence)
-        reply = self._process.stdout.readline() if ready else b""
+        poll = select.poll()
+        poll.register(self._process.stdout, select.POLLIN | select.POLLHUP)
+        reply = self._process.stdout.readline() if poll.poll(self._silence * 1000) else b""
         if not reply.endswith(b"\n"):
             raise _Lost
         return Verdict(**json.loads(reply))
+
+    def interrupt(self) -> None:
+        """Kill the worker while another thread waits for it, which then finds it lost."""
+        self._process.kill()
 
     def end(self) -> None:
         """End the worker, which ends its child first; one that does not obey is killed."""
@@ -91,6 +96,8 @@ class WorkerPool:
         self.size = workers or len(os.sched_getaffinity(0))
         self.limits = limits or WorkerLimits()
         self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
+        self._closed = False
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(self.size)
 
@@ -103,10 +110,10 @@ class WorkerPool:
                 try:
                     verdict = worker.ask(line)
                 except _Lost:
-                    worker.end()
+                    self._drop(worker)
                     continue
                 except BaseException:
-                    worker.end()
+                    self._drop(worker)
                     raise
                 self._give(worker)
                 return verdict
@@ -116,16 +123,32 @@ class WorkerPool:
         )
 
     def close(self) -> None:
-        """End every idle worker; a later comparison starts new ones."""
+        """End every worker, for good; comparisons under way raise VerifierUnavailable."""
         with self._lock:
+            self._closed = True
             workers, self._idle = self._idle, []
+            for busy in self._busy:
+                busy.interrupt()
         for worker in workers:
             worker.end()
 
     def _take(self) -> _Worker:
         with self._lock:
-            return self._idle.pop() if self._idle else _Worker(self.limits)
+            if self._closed:
+                raise VerifierUnavailable("the verifier was closed while answers were verified")
+            worker = self._idle.pop() if self._idle else _Worker(self.limits)
+            self._busy.add(worker)
+            return worker
 
     def _give(self, worker: _Worker) -> None:
         with self._lock:
-            self._idle.append(worker)
+            self._busy.discard(worker)
+            if not self._closed:
+                self._idle.append(worker)
+                return
+        worker.end()
+
+    def _drop(self, worker: _Worker) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+        worker.end()

@@ -92,8 +92,8 @@ class Verifier:
         traceback: TracebackType | None,
     ) -> None:
         assert self._threads is not None
+        await asyncio.to_thread(self._decider.pool.close)
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
-        self._decider.pool.close()
 
     async def verify(self, gold: str, response: str) -> Verdict:
         """Is the final answer of `response` the gold answer? Raises VerifierUnavailable."""
