@@ -17,7 +17,7 @@ from typing import Any
 from storage import files
 from storage.commits import BATCHES, Commits
 from storage.parquet import read_columns, read_trajectories, write_batch, write_empty
-from storage.records import Trajectory
+from storage.records import Level, Trajectory
 from storage.versions import DatasetVersion, publish, versions
 from storage.views import refresh
 
@@ -64,8 +64,11 @@ class Run:
         """The `Trajectory.key` of every committed row: what need not be produced again."""
         keys: set[tuple[str, str, int]] = set()
         for file in self._commits.committed():
-            table = read_columns(file, ["problem_id", "program", "attempt"])
-            keys.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
+            columns = ["problem_id", "program", "attempt", "level", "group_id"]
+            table = read_columns(file, columns)
+            rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+            for problem, program, attempt, level, group in rows:
+                keys.add((group if level == Level.STEP else problem, program, attempt))
         return keys
 
     def read(self) -> Iterator[Trajectory]:
@@ -75,8 +78,8 @@ class Run:
         """
         newest: dict[str, Path] = {}
         for file in self._commits.committed():
-            ids = read_columns(file, ["trajectory_id"])["trajectory_id"].to_pylist()
-            newest.update(dict.fromkeys(ids, file))
+            ids = read_columns(file, ["trajectory_id"])["trajectory_id"]
+            newest.update((str(trajectory_id), file) for trajectory_id in ids.to_pylist())
         for file in dict.fromkeys(newest.values()):
             for trajectory in read_trajectories(file):
                 if newest[trajectory.trajectory_id] == file:
