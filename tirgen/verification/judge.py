@@ -23,8 +23,8 @@ Symbolic = Callable[[str, str], Verdict]
 
 _MAX_PARTS = 32
 _HEDGE = re.compile(
-    r"\?|\b(?:maybe|possibly|probably|either|perhaps|could|might|not(?! exist)|unless|if|otherwise"
-    r"|guess|unknown|around|roughly|instead|but|wrong|correct|ignore|gold)\b",
+    r"\?|\.\.\.|\\[lcd]?dots|\b(?:maybe|possibly|probably|either|perhaps|could|might"
+    r"|not(?! exist)|unless|if|otherwise|guess|unknown|around|roughly|instead|but|wrong|correct|ignore|gold)\b",
     re.IGNORECASE,
 )
 _PREAMBLE = re.compile(

@@ -12,6 +12,7 @@ _CHOSEN = re.compile(
     r"(?:\(([A-Za-z])\)(?:\s.*)?|([A-Z]) ?(?:\)|\.|:)(?:\s?.*)?|([A-Za-z]))$",
     re.IGNORECASE | re.DOTALL,
 )
+_MARKERS = re.compile(r"\([A-Z]\)|\b[A-Z] ?[:.)]")
 _WORDS = re.compile(r"^[A-Za-z][A-Za-z \-',.!/&]*$")
 _SHORT = {"yes", "no", "odd", "even", "true", "none", "all", "dne", "red", "blue", "east", "west"}
 _NUMERALS = {
@@ -49,8 +50,11 @@ def choice(text: str) -> str | None:
 
 def chosen(text: str) -> str | None:
     """The letter an answer chooses: ``(b)``, ``B) 5``, ``Option B``, ``B: because``."""
-    match = _CHOSEN.match(plain(text))
-    return next((group.upper() for group in match.groups() if group), None) if match else None
+    words = plain(text)
+    match = _CHOSEN.match(words)
+    if match is None or len(_MARKERS.findall(words)) > 1 or re.search(r"\bor\b", words):
+        return None
+    return next((group.upper() for group in match.groups() if group), None)
 
 
 def translated(text: str) -> str:
