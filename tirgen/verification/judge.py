@@ -24,7 +24,8 @@ Symbolic = Callable[[str, str], Verdict]
 _MAX_PARTS = 32
 _HEDGE = re.compile(
     r"\?|\.\.\.|\\[lcd]?dots|\b(?:maybe|possibly|probably|either|perhaps|could|might"
-    r"|not(?! exist)|unless|if|otherwise|guess|unknown|around|roughly|instead|but|wrong|correct|ignore|gold)\b",
+    r"|not(?! exist)|unless|if|otherwise|guess|unknown|around|roughly|instead|but|wrong|correct"
+    r"|ignore|gold)\b",
     re.IGNORECASE,
 )
 _PREAMBLE = re.compile(
