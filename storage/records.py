@@ -219,22 +219,30 @@ class Trajectory:
     error: str | None = None
     """What broke, in one sentence, for endings that are failures."""
     verdict: Verdict | None
-    """None when the trajectory was never judged because the machinery broke."""
+    """None when the trajectory was never judged because the machinery broke; at step level
+    always, where the reward is that the code ran."""
     filters: tuple[FilterVerdict, ...] = ()
     provenance: Provenance
     cost: Cost = field(default_factory=Cost)
     tokens: TokenStream = field(default_factory=TokenStream)
     level: Level = Level.TRAJECTORY
     group_id: str | None = None
-    """Which samples are compared with one another: the problem, or a step-level prefix."""
+    """Which samples are compared with one another: the problem, or a step-level prefix, named
+    ``<trajectory_id>/<step>`` after the failed step it was cut from, steps counted from 1."""
     created_at: float
     """Seconds since the epoch, UTC."""
     schema_version: int = SCHEMA_VERSION
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """(problem, program, attempt): what a resumed run must not produce twice."""
-        return (self.problem.problem_id, self.program.value, self.attempt)
+        """(problem, program, attempt): what a resumed run must not produce twice.
+
+        At step level the group takes the problem's place: a problem may have several prefixes.
+        """
+        whose = self.problem.problem_id
+        if self.level is Level.STEP and self.group_id is not None:
+            whose = self.group_id
+        return (whose, self.program.value, self.attempt)
 
     @property
     def calls(self) -> tuple[Step, ...]:

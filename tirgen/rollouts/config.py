@@ -1,0 +1,153 @@
+"""The configuration of rollouts: which policy, how it samples, and what a round must hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from storage.records import Program
+from tirgen.config import Count, ProblemSettings, SamplingSettings, SandboxSettings, Settings
+from tirgen.engine.config import EngineConfig
+from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
+from tirgen.tir.rollout import Correction
+
+
+class RolloutLoop(Settings):
+    """The bounds of one rollout; reaching one is a typed ending, not an error."""
+
+    tokens: Count = 4096
+    """Tokens of the whole reply, observations and retries included (spec §5.3)."""
+    tool_rounds: int = Field(5, ge=0)
+    """Programs per rollout, of its own and nobody else's (D6); afterwards the policy is told that
+    no more are run (A24). 5 in training, 10 at inference."""
+    stop_at_failure: bool = True
+    """End at the first failed program, as in training (A6); off, the policy goes on from it."""
+    wall_seconds: float = Field(1800, gt=0)
+    """Longest a rollout may take, waiting for engine and sandbox included."""
+    observation_characters: int = Field(1024, ge=64)
+    """Longest output shown to the policy; head and tail around a marked cut."""
+
+
+class CorrectionSettings(Settings):
+    """Self-correction from tool feedback (spec §6.1); leave it out of training and best-of-N."""
+
+    suffix_tokens: int = Field(100, ge=0)
+    """L_suf, the end of the thought that is said anew: 100 without thinking, 500 with."""
+    attempts: Count = 4
+    """N_corr, for each failed step."""
+
+
+class BranchSettings(Settings):
+    """Step-level branches from the failed steps of a round (spec §5.2)."""
+
+    samples: int = Field(16, ge=2)
+    """G, branches of one prefix."""
+    suffix_tokens: int = Field(100, ge=0)
+    """L_suf: 100 without thinking, 500 with (spec §5.3)."""
+    tokens: Count = 1024
+    """Longest suffix and action together."""
+
+
+class PolicySettings(Settings):
+    """What rollouts of every purpose share."""
+
+    dataset: str = Field("rollouts", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the dataset; every finished run publishes its next version."""
+    policy: EngineConfig = EngineConfig()
+    """Who is sampled."""
+    policy_version: str | None = None
+    """The policy's own version, recorded with every row; name it wherever a server keeps one
+    model name through updates, else two policies would count as one."""
+    prompts: str | None = None
+    """Prompt set, ``pocket`` or ``standard``; by default the one made for the policy."""
+    reasoning: Literal["tir", "cot"] = "tir"
+    """``tir``: the policy writes programs; ``cot``: tools off, one answer under the plain prompt
+    (the chain-of-thought baselines T1 and T2)."""
+    samples: int = Field(16, ge=1, le=1024)
+    """G, rollouts of one problem."""
+    sampling: SamplingSettings = SamplingSettings(temperature=1.0, top_p=1.0, top_k=0)
+    """Temperature 1, top_p 1 and top_k off, or the importance ratio of an update is biased."""
+    loop: RolloutLoop = RolloutLoop()
+    correction: CorrectionSettings | None = None
+    """How failed actions are repaired; by default not at all."""
+    sandbox: SandboxSettings = SandboxSettings()
+    seed: int = Field(0, ge=0, lt=2**31)
+    live_rollouts: Count = 256
+    """Rollouts under way at once; the engine bounds its own requests."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PolicySettings:
+        if self.prompts is not None and self.prompts not in PROMPT_SETS:
+            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
+        if self.correction and self.policy.kind == "chat":
+            raise ValueError(
+                "correction splits a thought in token ids, which chat endpoints do not give; "
+                "use policy.kind = tokens or pocket, or leave correction out"
+            )
+        return self
+
+    @property
+    def program(self) -> Program:
+        return Program.ROLLOUT if self.reasoning == "tir" else Program.COT
+
+    @property
+    def prompt_set(self) -> PromptSet:
+        """The prompt set in force."""
+        default = POCKET if self.policy.kind == "pocket" else STANDARD
+        return PROMPT_SETS[self.prompts or default.name]
+
+    @property
+    def repairs(self) -> Correction | None:
+        """Self-correction as the loop takes it."""
+        return Correction(**self.correction.model_dump()) if self.correction else None
+
+    @property
+    def hash(self) -> str:
+        """Names a run: equal for configurations that produce equal rows."""
+        text = json.dumps(self._identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _identity(self) -> dict[str, Any]:
+        """All that decides the rows: neither the pace nor where a replica runs does."""
+        document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
+        document["policy"] = self.policy.identity()
+        return document
+
+
+class RolloutConfig(PolicySettings):
+    """One round of rollouts: groups of samples a problem, in the store, ready to learn from."""
+
+    problems: ProblemSettings = ProblemSettings(path="pocket:train")
+    groups: int | None = Field(None, ge=1)
+    """Mixed groups the round must hold (DAPO's dynamic sampling): problems are asked until so
+    many have both right and wrong survivors. By default every problem is asked once."""
+    start: int = Field(0, ge=0)
+    """With `groups`: where in the endless shuffled stream of problems the round begins; the
+    report of a round says where the next one does."""
+    most_problems: int | None = Field(None, ge=1)
+    """With `groups`: give up after so many problems; by default when each was asked once."""
+    branches: BranchSettings | None = None
+    """Branches of failed steps, at most as many prefixes as there are mixed groups (A18)."""
+
+    @model_validator(mode="after")
+    def _branches_possible(self) -> RolloutConfig:
+        if self.branches and self.policy.kind == "chat":
+            raise ValueError(
+                "branches continue token ids, which chat endpoints do not give; "
+                "use policy.kind = tokens or pocket"
+            )
+        if self.branches and self.reasoning == "cot":
+            raise ValueError("branches grow from failed programs; reasoning = cot writes none")
+        if self.groups is None and (self.start or self.most_problems):
+            raise ValueError("start and most_problems are for rounds with a number of groups")
+        return self
+
+    def _identity(self) -> dict[str, Any]:
+        """Without a quota, raising the limit goes on with the same run."""
+        document = super()._identity()
+        if self.groups is None:
+            document["problems"]["limit"] = None
+        return document
