@@ -19,7 +19,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from storage.records import Attempt, Cost, FilterVerdict, Outcome, Step, Trajectory
+from storage.records import Attempt, Cost, Outcome, Step, Trajectory
 
 _CONTROL_PICTURES: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
@@ -170,14 +170,14 @@ def _verdicts(trajectory: Trajectory) -> Table:
         judged = "correct" if verdict.correct else "wrong"
         text = Text(judged, style=_good(verdict.correct))
         rows["verifier"] = text.append_text(safe_text(f" ({verdict.method}): {verdict.reason}", ""))
-    for filter_verdict in trajectory.filters:
-        rows[filter_verdict.rule] = _filter(filter_verdict)
+    if trajectory.filters and trajectory.kept:
+        names = ", ".join(verdict.rule for verdict in trajectory.filters)
+        rows["filters"] = Text("kept by all", style="green").append_text(safe_text(f": {names}"))
+    for dropped in (found for found in trajectory.filters if not found.kept):
+        rows[dropped.rule] = Text("dropped", style=_good(False)).append_text(
+            safe_text(f": {dropped.reason}")
+        )
     return _labelled(rows)
-
-
-def _filter(verdict: FilterVerdict) -> Text:
-    text = Text("kept" if verdict.kept else "dropped", style=_good(verdict.kept))
-    return text.append_text(safe_text(f": {verdict.reason}")) if verdict.reason else text
 
 
 def _good(good: bool) -> str:
