@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -20,6 +23,15 @@ stderr = Console(stderr=True)
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 """Print one JSON document instead of text for people."""
+
+
+def command() -> str:
+    """How the user can call `tirgen` again from where they are."""
+    called = Path(sys.argv[0])
+    on_path = shutil.which("tirgen")
+    if called.name != "tirgen" or (on_path and Path(on_path).samefile(called)):
+        return "tirgen"
+    return os.path.relpath(called)
 
 
 def print_json(document: Any) -> None:

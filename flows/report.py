@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.commands.common import DEFAULT_STORE
-from flows.console import say, show
+from flows.console import command, say, show
 from storage.records import Trajectory
 from storage.render import render_trajectory
 from tirgen.generate import Report
@@ -58,9 +58,9 @@ def show_report(report: Report, store: Path) -> None:
     if example is not None:
         show(render_trajectory(example))
     option = "" if store == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
-    show(Text(f'\nGo on:     tirgen sql "{NEXT_QUERY}"{option}'))
+    show(Text(f'\nGo on:     {command()} sql "{NEXT_QUERY}"{option}'))
     if example is not None:
-        show(Text(f"           tirgen traj show {example.trajectory_id}{option}"))
+        show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))
     show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
     say(_last_line(report))
