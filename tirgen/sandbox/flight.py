@@ -90,6 +90,11 @@ class Flight:
         self._deadline = self._loop.call_later(first_look, self._look_at_the_clock)
         self._next_read = self._loop.call_later(_READ_SECONDS, self._read_pipes)
 
+    @property
+    def stopped(self) -> bool:
+        """It was told to stop: whatever it says now came too late."""
+        return self._stopped is not None
+
     def stop(self, reason: Stop) -> None:
         """Kill it; the first reason given is the one that counts."""
         if self._stopped is None:

@@ -34,17 +34,31 @@ def usage(pidfd: int) -> Usage | None:
             return None
         # the name in parentheses is the snippet's to choose; the numbers follow the last one
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        cpu = (int(fields[11]) + int(fields[12])) / _TICKS
-        threads = os.listdir(f"/proc/{pid}/task")
-        waited = max(_run_queue_wait(pid, thread) for thread in threads)
+        ticks = (int(fields[11]) + int(fields[12])) / _TICKS
+        times = [_schedule(pid, thread) for thread in os.listdir(f"/proc/{pid}/task")]
+        cpu = max(ticks, sum(ran for ran, _ in times))  # ticks are coarse, threads may have ended
+        waited = max(wait for _, wait in times)
     except (FileNotFoundError, ProcessLookupError, ValueError):
         return None
     return Usage(cpu, waited)
 
 
-def _run_queue_wait(pid: int, thread: str) -> float:
+def peak_resident_kb(pid: int) -> int:
+    """The most memory the process ever held, 0 once it is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0
+
+
+def _schedule(pid: int, thread: str) -> tuple[float, float]:
+    """Seconds a thread ran and seconds it waited for a core."""
     try:
         text = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return 0.0  # ended meanwhile, or a kernel without schedstats: then wall time is all we have
-    return int(text.split()[1]) / 1e9
+        return 0.0, 0.0  # ended, or a kernel without schedstats: wall time is all we have then
+    ran, waited, _ = text.split()
+    return int(ran) / 1e9, int(waited) / 1e9

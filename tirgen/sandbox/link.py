@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tirgen.sandbox import interpreter
 from tirgen.sandbox.contract import Limits
@@ -32,6 +32,17 @@ _ENVIRONMENT = {
 }
 
 
+class Passenger(Protocol):
+    """What hears of one child: a snippet's flight or a session's jail."""
+
+    @property
+    def descriptors(self) -> list[int]: ...
+    def handed_over(self) -> None: ...
+    def started(self, pidfd: int) -> None: ...
+    def landed(self, report: wire.Report) -> None: ...
+    def lost(self, reason: str) -> None: ...
+
+
 class Link:
     """One zygote, alive until `close` or until the process behind it ends."""
 
@@ -43,7 +54,7 @@ class Link:
             self._process = _spawn(theirs.fileno(), self._stderr.fileno())
         self._control.setblocking(False)
         self._mode = mode
-        self._flights: dict[int, Flight] = {}
+        self._flights: dict[int, Passenger] = {}
         self._next_id = 0
         self.alive = True
         self.hello: dict[str, Any] = {}
@@ -94,16 +105,22 @@ class Link:
     def launch(self, code: str, limits: Limits) -> Flight:
         """Have one child forked for this code."""
         flight = Flight(code, limits)
+        self.board(flight, limits.cpu_seconds, limits.memory_mb)
+        return flight
+
+    def board(
+        self, flight: Passenger, cpu_seconds: float, memory_mb: int, session: bool = False
+    ) -> None:
+        """Have one child forked that `flight` holds the descriptors of and will hear about."""
         self._next_id += 1
-        request = wire.Request(self._next_id, limits.cpu_seconds, limits.memory_mb << 20)
+        request = wire.Request(self._next_id, cpu_seconds, memory_mb << 20, session)
         try:
             socket.send_fds(self._control, [request.pack()], flight.descriptors)
         except OSError as error:
             flight.lost(f"the zygote is gone: {error}")
-            return flight
+            return
         flight.handed_over()
         self._flights[request.id] = flight
-        return flight
 
     def _hear(self) -> None:
         """Take one message from the zygote; the event loop comes back while there are more."""

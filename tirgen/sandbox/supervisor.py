@@ -16,11 +16,12 @@ from storage.records import Outcome
 from tirgen.sandbox import posix, selftest
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.errors import SandboxUnavailable, SelfTestFailed, ZygoteFailed, ZygoteLost
-from tirgen.sandbox.flight import ABSURD_OUTPUT, Flight, Landed
-from tirgen.sandbox.jail.wire import READY
+from tirgen.sandbox.execution import assemble, infrastructure_fault
+from tirgen.sandbox.flight import Flight, Landed
 from tirgen.sandbox.link import Link
 from tirgen.sandbox.modes import Layer, Mode, layers
-from tirgen.sandbox.outcome import Facts, Stop, judge
+from tirgen.sandbox.outcome import Stop
+from tirgen.sandbox.session import Session, open_session
 
 __all__ = ["LocalSandbox", "SandboxUnavailable"]
 
@@ -114,15 +115,33 @@ class LocalSandbox:
                 execution = await self._attempt(code, limits)
         return execution
 
+    async def session(
+        self, memory_mb: int = 1024, cpu_budget: float = 300.0, *, echo: bool = True
+    ) -> Session:
+        """A persistent interpreter with limits of its own over all its cells together.
+
+        Raises:
+            SandboxUnavailable: sessions need namespaces, which this mode has not.
+            ZygoteLost: the zygote ended before the session was open.
+            ZygoteFailed: and could not be started again.
+        """
+        if self._mode not in (Mode.ROOT, Mode.USERNS):
+            raise SandboxUnavailable(
+                f"sessions need pid namespaces, which the {self._mode} mode has not; "
+                "run as root or where user namespaces are allowed, or keep snippets stateless"
+            )
+        link = await self._healthy_link()
+        return await open_session(link, self._slots, memory_mb, cpu_budget, echo)
+
     async def _attempt(self, code: str, limits: Limits) -> Execution:
         if self._mode is Mode.POSIX:
-            return _execution(await posix.execute(code, limits), 0, limits, jailed=False)
+            return assemble(await posix.execute(code, limits), 0, limits, jailed=False)
         try:
             link = await self._healthy_link()
             landed = await _fly(link.launch(code, limits))
         except (ZygoteLost, ZygoteFailed) as error:
-            return _infrastructure_fault(str(error))
-        return _execution(landed, link.resident_bytes, limits, jailed=True)
+            return infrastructure_fault(str(error))
+        return assemble(landed, link.resident_bytes, limits, jailed=True)
 
     async def _healthy_link(self) -> Link:
         """The least loaded zygote, after replacing those that died."""
@@ -154,48 +173,3 @@ async def _fly(flight: Flight) -> Landed:
         flight.stop(Stop.CANCELLED)
         await asyncio.wait([flight.done])
         raise
-
-
-def _execution(landed: Landed, baseline: int, limits: Limits, *, jailed: bool) -> Execution:
-    report, stdout, stderr = landed.report, landed.stdout, landed.stderr
-    facts = Facts(
-        wait_status=report.status,
-        jailed=jailed,
-        ready=landed.ready == READY,
-        stopped=landed.stopped,
-        printed=bool(stdout.text().strip()),
-        cpu_seconds=report.cpu_seconds,
-        peak_memory_bytes=max(0, (report.peak_rss_kb << 10) - baseline),
-    )
-    if not facts.ready:
-        return _infrastructure_fault(landed.ready.decode(errors="replace") or "died in its jail")
-    return Execution(
-        outcome=judge(facts, limits),
-        stdout=stdout.text(),
-        stderr=stderr.text() + _why_killed(landed),
-        exit_code=facts.exit_code,
-        wall_ms=report.wall_seconds * 1e3,
-        cpu_ms=report.cpu_seconds * 1e3,
-        peak_memory_mb=facts.peak_memory_bytes / (1 << 20),
-        truncated=stdout.truncated or stderr.truncated,
-    )
-
-
-def _why_killed(landed: Landed) -> str:
-    """The one line of ours in a stderr: without it an endless printer looks like a crash."""
-    if landed.stopped is not Stop.OUTPUT:
-        return ""
-    return f"\nKilled: it printed more than {ABSURD_OUTPUT >> 20} MB.\n"
-
-
-def _infrastructure_fault(reason: str) -> Execution:
-    return Execution(
-        outcome=Outcome.INFRA_ERROR,
-        stdout="",
-        stderr=f"sandbox: {reason}",
-        exit_code=None,
-        wall_ms=0.0,
-        cpu_ms=0.0,
-        peak_memory_mb=0.0,
-        truncated=False,
-    )

@@ -27,7 +27,8 @@ class Jail:
     """``root``, ``userns`` or ``bare``."""
     baseline: Baseline
     ruleset_fd: int
-    seccomp: Filter
+    snippet_filter: Filter
+    session_filter: Filter
     zygote_pid: int
     """As its children see it: 0 across a pid namespace."""
 
@@ -36,7 +37,7 @@ class Jail:
         return self.mode in ("root", "userns")
 
     def close(self, request: wire.Request) -> None:
-        """Bind this process to every layer.
+        """Bind this process to every layer but seccomp, which comes last and is the caller's.
 
         Raises:
             OSError: a layer refused; the snippet must not run.
@@ -55,7 +56,6 @@ class Jail:
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
         landlock.restrict(self.ruleset_fd)
         os.close(self.ruleset_fd)
-        self.seccomp.install()
 
 
 def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
@@ -66,6 +66,7 @@ def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
         ready = fds[3]
         try:
             jail.close(request)
+            jail.snippet_filter.install()
         except OSError as error:
             os.write(ready, f"the jail could not be built: {error}".encode())
             _os_exit(wire.JAIL_FAILED_STATUS)
@@ -84,18 +85,23 @@ def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
 def _arrange(jail: Jail, fds: list[int]) -> str:
     """Leave 0, 1, 2, the ready pipe and the ruleset open, and nothing else; the code as text."""
     code, out, err, ready = fds
-    source = _read_all(code)
+    source = read_source(code)
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for fd, target in ((null, 0), (out, 1), (err, 2)):
         os.dup2(fd, target, inheritable=False)
+    keep_only(ready, jail.ruleset_fd)
+    return source
+
+
+def read_source(fd: int) -> str:
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def keep_only(*fds: int) -> None:
+    """Close every descriptor but 0, 1, 2 and these."""
     first = 3
-    for keep in sorted((ready, jail.ruleset_fd)):
+    for keep in sorted(fds):
         os.closerange(first, keep)
         first = keep + 1
     os.closerange(first, 1 << 30)
-    return source.decode("utf-8-sig", errors="replace")
-
-
-def _read_all(fd: int) -> bytes:
-    size = os.fstat(fd).st_size
-    return os.pread(fd, size, 0)

@@ -7,6 +7,7 @@ or line number of the sandbox or of this machine.
 from __future__ import annotations
 
 import _sitebuiltins
+import ast
 import atexit
 import builtins
 import contextlib
@@ -22,6 +23,8 @@ import warnings
 from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS
 
 FILENAME = "<code>"
+_own_files = {FILENAME}
+"""The names under which the snippet's own source is known to tracebacks."""
 
 
 def open_streams() -> None:
@@ -43,24 +46,48 @@ def _unbuffered(fd: int) -> io.TextIOWrapper:
     )
 
 
-def run(source: str) -> int:
-    """Execute `source`; print what Python would print; the status Python would exit with."""
+def fresh_main() -> types.ModuleType:
+    """Make the process look like an interpreter that has just started: an empty `__main__`."""
     main = types.ModuleType("__main__")
     main.__dict__["__builtins__"] = builtins
-    sys.modules["__main__"] = main
     builtins.exit, builtins.quit = (_sitebuiltins.Quitter(name, "") for name in ("exit", "quit"))
+    sys.modules["__main__"] = main
     sys.argv[:] = [""]
-    linecache.cache[FILENAME] = (len(source), None, source.splitlines(True), FILENAME)
     threading.excepthook = _report_thread
     warnings.formatwarning = _format_warning
+    return main
+
+
+def run(source: str) -> int:
+    """Execute `source`; print what Python would print; the status Python would exit with."""
+    return _finish(execute(source, FILENAME, fresh_main()))
+
+
+def execute(source: str, filename: str, main: types.ModuleType, echo: bool = False) -> int:
+    """Run `source` in `main`, whatever it raises; with `echo`, print a last bare expression."""
+    _own_files.add(filename)
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     try:
-        exec(compile(source, FILENAME, "exec", dont_inherit=True), main.__dict__)
-        status = 0
+        tree = ast.parse(source, filename)
+        last = _take_last_expression(tree) if echo else None
+        exec(compile(tree, filename, "exec", dont_inherit=True), main.__dict__)
+        if last is not None:
+            value = eval(compile(last, filename, "eval", dont_inherit=True), main.__dict__)
+            if value is not None:
+                print(repr(value))
     except SystemExit as exit_:
-        status = _exit_status(exit_.code)
+        return _exit_status(exit_.code)
     except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
-        status = _report(error)
-    return _finish(status)
+        return _report(error)
+    return 0
+
+
+def _take_last_expression(tree: ast.Module) -> ast.Expression | None:
+    if not tree.body or not isinstance(tree.body[-1], ast.Expr):
+        return None
+    expression = tree.body.pop()
+    assert isinstance(expression, ast.Expr)
+    return ast.Expression(expression.value)
 
 
 def _exit_status(code: object) -> int:
@@ -116,7 +143,7 @@ def _hide_frames(error: BaseException | None, seen: set[int]) -> None:
 def _own_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
     frames = []
     while tb is not None:
-        if tb.tb_frame.f_code.co_filename == FILENAME:
+        if tb.tb_frame.f_code.co_filename in _own_files:
             frames.append(tb)
         tb = tb.tb_next
     kept: types.TracebackType | None = None

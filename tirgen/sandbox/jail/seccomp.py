@@ -44,7 +44,7 @@ _CLONE_THREAD = 0x0001_0000
 _CLONE_NEW_ANYTHING = 0x7E02_0080
 _SIGKILL = 9
 
-_ALLOW, _KILL = 0x7FFF_0000, 0x8000_0000
+_ALLOW, _ASK, _KILL = 0x7FFF_0000, 0x7FC0_0000, 0x8000_0000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _OFFSET_NUMBER, _OFFSET_ARCH = 0, 4
 _OWN_PID = 0x5B5B_5B5B
@@ -108,15 +108,19 @@ def _prologue() -> Program:
     return program
 
 
-def _argument_rules() -> Program:
-    threads_only = (
+def _threads_or(otherwise: bytes) -> Program:
+    """What `clone` may make: threads; whether also a process, `otherwise` says."""
+    return [
         _load_argument(0),
         _op(_ANY_BIT, _CLONE_NEW_ANYTHING, 0, 1),
         _REFUSE,
         _op(_ANY_BIT, _CLONE_THREAD, 1, 0),
-        _REFUSE,
+        otherwise,
         _PERMIT,
-    )
+    ]
+
+
+def _argument_rules() -> Program:
     read_limits_only = (
         _load_argument(2),
         _op(_EQUAL, 0, 1, 0),
@@ -127,10 +131,7 @@ def _argument_rules() -> Program:
         _PERMIT,
     )
     return [
-        *_when("clone", *threads_only),
         *_when("clone3", _deny(errno.ENOSYS)),  # its flags lie in memory; glibc falls back to clone
-        *_when("kill", *_own_pid_only(signal_argument=1)),
-        *_when("tgkill", *_own_pid_only(signal_argument=2)),
         *_when("prlimit64", *read_limits_only),
         *_when("fcntl", *_one_of(1, _FCNTL, _deny(errno.EINVAL))),
         *_when("ioctl", *_one_of(1, _IOCTL, _deny(errno.ENOTTY))),
@@ -138,17 +139,38 @@ def _argument_rules() -> Program:
     ]
 
 
-def build() -> Program:
-    """The whole filter, with `_OWN_PID` still to be replaced."""
-    free = [op for call in _FREELY for op in _when(call, _PERMIT)]
-    return [*_prologue(), *free, *_argument_rules(), _REFUSE]
+def _free(calls: list[str]) -> Program:
+    return [op for call in calls for op in _when(call, _PERMIT)]
+
+
+def for_snippet() -> Program:
+    """One process for ever; `_OWN_PID` is still to be replaced."""
+    return [
+        *_prologue(),
+        *_free(_FREELY),
+        *_argument_rules(),
+        *_when("clone", *_threads_or(_REFUSE)),
+        *_when("kill", *_own_pid_only(signal_argument=1)),
+        *_when("tgkill", *_own_pid_only(signal_argument=2)),
+        _REFUSE,
+    ]
+
+
+def for_session() -> Program:
+    """Each fork is asked of the supervisor, which allows those it ordered; no signals at all."""
+    return [
+        *_prologue(),
+        *_free([*_FREELY, "recvmsg", "sendmsg"]),
+        *_argument_rules(),
+        *_when("clone", *_threads_or(_op(_RETURN, _ASK))),
+        _REFUSE,
+    ]
 
 
 class Filter:
     """A prepared filter; installing it costs a child two writes and one system call."""
 
-    def __init__(self) -> None:
-        program = build()
+    def __init__(self, program: Program) -> None:
         code = b"".join(program)
         self._code = ctypes.create_string_buffer(code, len(code))
         self._pid_offsets = [
@@ -164,3 +186,10 @@ class Filter:
         for offset in self._pid_offsets:
             struct.pack_into("=I", self._code, offset, os.getpid())
         libc.prctl(libc.PR_SET_SECCOMP, 2, self._header)
+
+    def install_with_listener(self) -> int:
+        """The same; the descriptor on which someone outside is asked about each fork."""
+        set_filter, new_listener = ctypes.c_uint(1), ctypes.c_uint(1 << 3)
+        return libc.syscall(
+            number("seccomp"), set_filter, new_listener, self._header, what="seccomp listener"
+        )

@@ -60,7 +60,10 @@ _TABLE: dict[str, tuple[int, int | None]] = {
     "getpgrp": (111, None), "getpgid": (121, 155), "getsid": (124, 156), "uname": (63, 160),
     "sysinfo": (99, 179), "getrlimit": (97, 163), "prlimit64": (302, 261),
     "getrusage": (98, 165), "getpriority": (140, 141), "getrandom": (318, 278),
+    # sessions only
+    "recvmsg": (47, 212), "sendmsg": (46, 211),
     # ours, before the filter is on
+    "seccomp": (317, 277),
     "pivot_root": (155, 41),
 }  # fmt: skip
 

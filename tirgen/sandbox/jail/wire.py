@@ -10,7 +10,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-_REQUEST = struct.Struct("<QdQ")
+_REQUEST = struct.Struct("<QdQ?")
 _REPORT = struct.Struct("<BQiddQ")
 
 MAX_MESSAGE = 65_536
@@ -27,12 +27,15 @@ MEMORY_ERROR_STATUS = 247
 
 
 class Request(NamedTuple):
-    """Fork one child. Travels with four descriptors: code, stdout, stderr and ready pipe."""
+    """Fork one child. Travels with its descriptors: for a snippet code, stdout, stderr and ready
+    pipe; for a session the socket of its first state."""
 
     id: int
     cpu_seconds: float
     memory_bytes: int
     """Address space above the zygote's own."""
+    session: bool = False
+    """A session that keeps its variables, instead of one snippet."""
 
     def pack(self) -> bytes:
         return _REQUEST.pack(*self)
@@ -71,3 +74,28 @@ class Report(NamedTuple):
     def unpack(cls, data: bytes) -> Report:
         kind, *rest = _REPORT.unpack(data)
         return cls(Kind(kind), *rest)
+
+
+class Cell:
+    """What supervisor and session say to each other, on a socket of its own for each state.
+
+    A session's processes run the snippet's author's code, so the supervisor takes from them single
+    bytes and fixed structs only; who sent them is attested by the kernel.
+    """
+
+    JAILED = b"J"
+    """From the session's init, with the seccomp listener; anything else is why it failed."""
+    HERE = b"H"
+    """From a new process, before it runs anything, with its pid as its namespace counts."""
+    GO = b"G"
+    RUN, RUN_AND_ECHO = b"R", b"E"
+    """Fork and run a cell. Travels with code, stdout, stderr, ready pipe and the new socket."""
+    REAP = b"W"
+    """Wait for the child with this pid."""
+    DONE = b"D"
+    """With the exit status a program would have had; from a process that lives on as a state."""
+
+    ENDED = struct.Struct("<idQ")
+    """Answer to REAP: raw wait status, CPU seconds, peak resident kilobytes."""
+    PID = struct.Struct("<I")
+    """Follows HERE and REAP."""

@@ -18,7 +18,17 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from tirgen.sandbox.jail import child, landlock, libc, memory, namespaces, warm, wire
+from tirgen.sandbox.jail import (
+    child,
+    landlock,
+    libc,
+    memory,
+    namespaces,
+    seccomp,
+    session,
+    warm,
+    wire,
+)
 from tirgen.sandbox.jail.limits import Baseline
 from tirgen.sandbox.jail.seccomp import Filter
 
@@ -61,12 +71,12 @@ class Zygote:
             [*self._readable, *namespaces.DEVICES],
             [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [],
         )
-        seccomp = Filter()
+        filters = Filter(seccomp.for_snippet()), Filter(seccomp.for_session())
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         huge_pages = memory.settle(maps)
         baseline = Baseline.read(statm)
         parent = os.getpid() if self._mode == "bare" else 0
-        self._jail = child.Jail(self._mode, baseline, ruleset, seccomp, parent)
+        self._jail = child.Jail(self._mode, baseline, ruleset, *filters, parent)
         return {
             "landlock_abi": landlock.abi(),
             "huge_pages": huge_pages,
@@ -101,7 +111,7 @@ class Zygote:
             self._report(wire.Report(wire.Kind.NOT_FORKED, request.id, error.errno or errno.EAGAIN))
             return
         if pid == 0:
-            child.live(self._jail, request, fds)
+            (session if request.session else child).live(self._jail, request, fds)
         pidfd = os.pidfd_open(pid)
         self._running[pidfd] = Running(pid, request.id, forked_at)
         self._poll.register(pidfd, select.POLLIN)

@@ -1,0 +1,181 @@
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from storage.records import Outcome
+from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.session import Session
+from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+
+LIMITS = Limits(cpu_seconds=1, wall_seconds=5, memory_mb=256)
+SHORT = Limits(cpu_seconds=0.3, wall_seconds=0.3)
+MODES = ["root", "userns"] if os.geteuid() == 0 else ["userns"]
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(params=MODES, scope="module", loop_scope="module")
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[LocalSandbox]:
+    try:
+        async with LocalSandbox(mode=request.param) as sandbox:
+            yield sandbox
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def session(sandbox: LocalSandbox) -> AsyncIterator[Session]:
+    session = await sandbox.session(memory_mb=256)
+    yield session
+    await session.close()
+
+
+async def shown(session: Session, code: str) -> str:
+    execution = await session.run(code, LIMITS)
+    assert execution.outcome is Outcome.OK, execution
+    return execution.stdout.strip()
+
+
+async def test_variables_survive_and_a_last_expression_is_shown(session):
+    assert (await session.run("x = 20", LIMITS)).outcome is Outcome.NO_OUTPUT
+    assert await shown(session, "import math\nx + 1") == "21"
+    assert await shown(session, "print(math.gcd(x, 15))") == "5"
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "exit_code"),
+    [
+        ("x = 2\nwhile True: pass", Outcome.TIMEOUT, -9),
+        ("x = 2\nimport os; os._exit(3)", Outcome.ERROR, 3),
+        ("x = 2\nimport ctypes; ctypes.string_at(0)", Outcome.ERROR, -11),
+        ("x = 2\nL = [bytes(1 << 20) for _ in range(1000)]", Outcome.OOM, 1),
+        ("x = 2\nwhile True: print('x' * 10000)", Outcome.ERROR, -9),
+        ("x = 2\nimport os\nfor fd in range(3, 64):\n try: os.close(fd)\n except OSError: pass\n"
+         "while True: pass", Outcome.ERROR, -9),
+    ],
+)  # fmt: skip
+async def test_a_cell_that_dies_leaves_the_state_before_it(session, code, outcome, exit_code):
+    await session.run("x = 1", LIMITS)
+    execution = await session.run(code, SHORT if outcome is Outcome.TIMEOUT else LIMITS)
+    if outcome is Outcome.ERROR and exit_code == -9:  # flood, or silence: whichever ends it first
+        assert execution.outcome in (Outcome.ERROR, Outcome.TIMEOUT)
+    else:
+        assert (execution.outcome, execution.exit_code) == (outcome, exit_code)
+    assert await shown(session, "x") == "1"
+
+
+async def test_an_exception_keeps_what_was_done_before_it(session):
+    execution = await session.run("x = 5\nprint('so far')\n1 / 0", LIMITS)
+    assert (execution.outcome, execution.stdout) == (Outcome.ERROR, "so far\n")
+    assert await shown(session, "x") == "5"
+
+
+async def test_tracebacks_name_the_cell_each_line_is_from(session):
+    await session.run("def f():\n    return 1 / 0", LIMITS)
+    stderr = (await session.run("f()", LIMITS)).stderr
+    assert 'File "<cell 2>", line 1, in <module>\n    f()' in stderr
+    assert 'File "<cell 1>", line 2, in f\n    return 1 / 0' in stderr
+    assert "tirgen" not in stderr
+
+
+async def test_branches_start_alike_and_never_meet(session):
+    await session.run("x = 10", LIMITS)
+    branches = [session.branch() for _ in range(4)]
+    runs = (branch.run(f"x += {n}; x", LIMITS) for n, branch in enumerate(branches))
+    assert [e.stdout.strip() for e in await asyncio.gather(*runs)] == ["10", "11", "12", "13"]
+    assert await shown(session, "x") == "10"
+    assert [await shown(branch, "x") for branch in branches] == ["10", "11", "12", "13"]
+    for branch in branches:
+        await branch.close()
+    assert await shown(session, "x") == "10"
+
+
+async def test_a_cell_cannot_start_processes_or_signal_its_keepers(session):
+    for attack in ("os.fork()", "os.kill(os.getppid(), 9)", "os.kill(1, 9)", "os.kill(-1, 9)",
+                   "open('/etc/passwd')", "__import__('socket').socket()"):  # fmt: skip
+        execution = await session.run(f"import os; {attack}", LIMITS)
+        assert execution.outcome is Outcome.ERROR, attack
+        assert "PermissionError" in execution.stderr or "FileNotFoundError" in execution.stderr
+    assert await shown(session, "6 * 7") == "42"
+
+
+async def test_a_thread_left_running_gets_no_time_between_cells(session):
+    await session.run(
+        "import threading\nn = 0\ndef count():\n    global n\n    while True: n += 1\n"
+        "threading.Thread(target=count, daemon=True).start()",
+        LIMITS,
+    )
+    first = int(await shown(session, "n"))
+    await asyncio.sleep(0.3)
+    assert int(await shown(session, "n")) - first < 5_000_000
+
+
+async def test_words_forged_on_the_control_socket_gain_nothing(session):
+    forge = (
+        "import os\n"
+        "for fd in range(3, 64):\n"
+        "    for word in (b'D\\0', b'D', b'J', b'H' * 5, b'x' * 60):\n"
+        "        try: os.write(fd, word)\n"
+        "        except OSError: pass\n"
+    )
+    await session.run(forge + "while True: pass", SHORT)
+    execution = await session.run("print(6 * 7)", LIMITS)
+    assert execution.outcome is not Outcome.INFRA_ERROR
+
+
+BREAK = (
+    "import sys\n"
+    "for depth in (1, 2, 3):\n"
+    "    for name in {names}: sys._getframe(depth).f_globals[name] = None"
+)
+
+
+async def test_a_cell_that_breaks_its_own_machinery_at_once_is_rolled_back(session):
+    execution = await session.run(BREAK.format(names=["_write", "_fork", "os"]), LIMITS)
+    assert execution.outcome is Outcome.ERROR
+    assert await shown(session, "6 * 7") == "42"
+
+
+async def test_a_session_whose_machinery_was_broken_fails_as_its_own_error(session):
+    await session.run(BREAK.format(names=["_fork"]), LIMITS)
+    execution = await session.run("print(1)", LIMITS)
+    assert execution.outcome is Outcome.ERROR
+    assert "an earlier cell broke it" in execution.stderr
+
+
+async def test_all_cells_together_have_one_budget(sandbox):
+    session = await sandbox.session(cpu_budget=0.4)
+    outcomes = [(await session.run("while True: pass", SHORT)).outcome for _ in range(3)]
+    last = await session.run("print(1)", LIMITS)
+    await session.close()
+    assert outcomes == [Outcome.TIMEOUT] * 3
+    assert last.outcome is Outcome.TIMEOUT
+    assert "all its cells together" in last.stderr
+
+
+async def test_sessions_leave_no_descriptor_behind(sandbox):
+    await (await sandbox.session()).close()
+    await asyncio.sleep(0.2)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        session = await sandbox.session()
+        await session.run("x = 1", LIMITS)
+        branch = session.branch()
+        await branch.run("import os; os._exit(1)", LIMITS)
+        await session.close()
+        await branch.close()
+    for _ in range(100):
+        if len(os.listdir("/proc/self/fd")) == before:
+            break
+        await asyncio.sleep(0.05)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_mode_without_namespaces_says_that_it_has_no_sessions():
+    async with LocalSandbox(mode="bare") as sandbox:
+        with pytest.raises(SandboxUnavailable, match="sessions need pid namespaces"):
+            await sandbox.session()

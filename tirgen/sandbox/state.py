@@ -1,0 +1,152 @@
+"""One state of a session: a process that holds the interpreter as some cell left it.
+
+It is frozen except while it forks, so that nothing a cell left running (a thread, a signal
+handler) uses any time between cells. What it says is a byte or a struct; who said it, the kernel
+attests.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+from tirgen.sandbox.jail.wire import Cell
+
+ANSWER_SECONDS = 5.0
+"""How long a session's process may take for the few steps it does for us."""
+_CREDENTIALS = struct.Struct("=iII")
+_ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(4)
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Ours, which learns the sender's pid with each message, and theirs."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return ours, theirs
+
+
+async def receive(ours: socket.socket, pidfd: int | None = None) -> tuple[bytes, list[int], int]:
+    """The next message, descriptors that came with it, the sender's pid.
+
+    Empty when the other end is closed or, with `pidfd`, when that process is gone: its end of the
+    socket may still be open in the state it was forked from.
+    """
+    gone = False
+    while True:
+        try:
+            data, ancillary, _, _ = ours.recvmsg(64, _ANCILLARY)
+        except BlockingIOError:
+            if gone:
+                return b"", [], 0
+            gone = await _readable(ours, pidfd)
+        except ConnectionError:
+            return b"", [], 0
+        else:
+            return data, *_attached(ancillary)
+
+
+async def _readable(ours: socket.socket, pidfd: int | None) -> bool:
+    """Wait for a message or for the process to end; whether it ended."""
+    loop = asyncio.get_running_loop()
+    message, end, either = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def fire(event: asyncio.Event) -> None:
+        event.set()
+        either.set()
+
+    watched: list[tuple[int, asyncio.Event]] = [(ours.fileno(), message)]
+    if pidfd is not None:
+        watched.append((pidfd, end))
+    for fd, event in watched:
+        loop.add_reader(fd, fire, event)
+    try:
+        await either.wait()
+    finally:
+        for fd, _ in watched:
+            loop.remove_reader(fd)
+    return end.is_set()
+
+
+def _attached(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:
+    fds, pid = array.array("i"), 0
+    for _, kind, payload in ancillary:
+        if kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload)
+        elif kind == socket.SCM_CREDENTIALS:
+            pid, _, _ = _CREDENTIALS.unpack(payload)
+    return list(fds), pid
+
+
+class State:
+    """A frozen interpreter; `users` sessions stand on it."""
+
+    def __init__(self, ours: socket.socket, inner_pid: int, pid: int) -> None:
+        self.socket = ours
+        self.inner_pid = inner_pid
+        """As its own namespace counts."""
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.users = 1
+        self.turn = asyncio.Lock()
+        """Held while it does something for one of them."""
+
+    @classmethod
+    async def arrive(cls, ours: socket.socket) -> State | None:
+        """The process that announces itself on this socket; None if none does."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                data, fds, pid = await receive(ours)
+            for fd in fds:
+                os.close(fd)
+            if data[:1] != Cell.HERE or len(data) != 1 + Cell.PID.size:
+                return None
+            (inner_pid,) = Cell.PID.unpack(data[1:])
+            return cls(ours, inner_pid, pid)
+        except (TimeoutError, ProcessLookupError):
+            return None
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    async def reap(self, inner_pid: int) -> tuple[int, float, int]:
+        """Have it wait for a child of its own: wait status, CPU seconds, peak kilobytes."""
+        async with self.awake():
+            try:
+                self.socket.send(Cell.REAP + Cell.PID.pack(inner_pid))
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    data, _, _ = await receive(self.socket)
+                status, cpu, peak = Cell.ENDED.unpack(data)
+            except (OSError, TimeoutError, struct.error):
+                return signal.SIGABRT, 0.0, 0
+        return status, cpu, peak
+
+    @contextlib.asynccontextmanager
+    async def awake(self) -> AsyncIterator[None]:
+        """Thawed for as long as this lasts, for one user at a time."""
+        async with self.turn:
+            self._signal(signal.SIGCONT)
+            try:
+                yield
+            finally:
+                self.freeze()
+
+    def release(self) -> None:
+        """One user less; the last one ends the process."""
+        self.users -= 1
+        if self.users == 0:
+            self._signal(signal.SIGKILL)
+            self.socket.close()
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def _signal(self, number: int) -> None:
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
