@@ -142,7 +142,8 @@ class ContinuousBatchingEngine:
         if native.do_sample:
             native.temperature = request.temperature
             native.top_p = request.top_p
-            native.top_k = request.top_k or self.config.vocab_size
+            if request.top_k:  # set to the whole vocabulary it would still sort it
+                native.top_k = request.top_k
             native.min_p = request.min_p
         return native
 
@@ -159,22 +160,26 @@ class ContinuousBatchingEngine:
         self.cache_usage = self._pipeline.get_metrics().cache_usage / 100
         self._tell(news)
 
-    def _advance(self, generation: Generation, handle: Any) -> int:
-        """Feed one generation what it has got, end it where it has to end; how much it grew."""
-        before = len(generation.token_ids)
-        while not generation.done and handle.can_read():
-            for output in handle.read().values():
-                _feed(generation, output)
-        grown = len(generation.token_ids) - before
-        self.generation_tokens += grown
-        status = handle.get_status()
-        running = status == genai.GenerationStatus.RUNNING
-        if not generation.done and generation.cancelled:
+    def _advance(self, generation: Generation, handle: Any) -> bool:
+        """Feed one generation what the step gave it, end it where it has to end; whether it grew.
+
+        This runs for every token, so it asks the pipeline as little as it can.
+        """
+        grown: bool = handle.can_read()
+        if grown:
+            (output,) = handle.read().values()
+            for token, logprob in zip(
+                output.generated_ids, output.generated_log_probs, strict=True
+            ):
+                self.generation_tokens += 1
+                if generation.feed(token, logprob):
+                    handle.stop()
+                    return True
+        elif handle.get_status() != genai.GenerationStatus.RUNNING:
+            generation.failure = f"the OpenVINO pipeline gave up: {handle.get_status().name}"
+        if generation.cancelled and not generation.done:
             generation.failure = "cancelled"
-        elif not generation.done and not running:
-            generation.failure = f"the OpenVINO pipeline gave up: {status.name}"
-        if generation.done and running:
-            handle.stop()
+            handle.cancel()
         return grown
 
     def _tell(self, news: list[Generation]) -> None:
@@ -219,18 +224,13 @@ def _open_pipeline(model_dir: Path, config: Qwen3Config, threads: int, max_seque
         "INFERENCE_PRECISION_HINT": "f32",
         "KV_CACHE_PRECISION": "f32",
         "INFERENCE_NUM_THREADS": threads,
+        # By default one per core, woken for every token of every sequence.
+        "sampler_num_threads": threads,
     }
     # The pipeline opens a directory, not a graph in memory; it needs it only while opening.
     with tempfile.TemporaryDirectory(prefix="tirgen-pocket-") as directory:
         write_ir(model_dir, Path(directory))
         return genai.ContinuousBatchingPipeline(directory, scheduler, "CPU", properties)
-
-
-def _feed(generation: Generation, output: Any) -> None:
-    for token, logprob in zip(output.generated_ids, output.generated_log_probs, strict=True):
-        if generation.done:
-            return
-        generation.feed(token, logprob)
 
 
 def _ending(generation: Generation) -> str:

@@ -66,50 +66,50 @@ class Generation:
         self._spoken = spoken
         self._eos = frozenset() if request.ignore_eos else eos
         self._stops = [(stop, stop.encode()) for stop in request.stop]
-        self._longest = max((len(needle) for _, needle in self._stops), default=1)
+        self._ending = self._eos | request.stop_token_ids
+        self._most = request.max_tokens
+        longest = max((len(needle) for _, needle in self._stops), default=1)
+        self._held = 0 if request.include_stop else longest - 1
 
     @property
     def done(self) -> bool:
         return self.finish is not None or self.failure is not None
 
-    def feed(self, token: int, logprob: float) -> None:
-        """Take the next sampled token; the rules and their order are vLLM's."""
+    def feed(self, token: int, logprob: float) -> bool:
+        """Take the next sampled token; whether it was the last. The rules are vLLM's."""
         self.logprobs.append(logprob)
         self.token_ids.append(token)
         count = len(self.token_ids)
-        if count >= self.request.min_tokens and self._is_stop_token(token):
+        if token in self._ending and count >= self.request.min_tokens:
             if self.request.include_stop:
                 self.text += self._spoken[token]
-            self._end(Finish.STOP, None if token in self._eos else token)
-            return
+            return self._end(Finish.STOP, None if token in self._eos else token)
         old = len(self.text)
         self.text += self._spoken[token]
-        if self._stops and count > self.request.min_tokens and self._cut_at_stop(old):
-            return
-        if count >= self.request.max_tokens:
-            self._end(Finish.LENGTH, None)
-        else:
-            held = 0 if self.request.include_stop else self._longest - 1
-            self.readable = max(self.readable, len(self.text) - held)
+        if self._stops and count > self.request.min_tokens:
+            stop = self._cut_at_stop(old)
+            if stop is not None:
+                return self._end(Finish.STOP, stop)
+        if count >= self._most:
+            return self._end(Finish.LENGTH, None)
+        self.readable = max(self.readable, len(self.text) - self._held)
+        return False
 
     def whole_text(self) -> str:
         """Bytes that are no UTF-8 become the replacement character."""
         return self.text.decode("utf-8", "replace")
 
-    def _is_stop_token(self, token: int) -> bool:
-        return token in self._eos or token in self.request.stop_token_ids
-
-    def _cut_at_stop(self, old: int) -> bool:
+    def _cut_at_stop(self, old: int) -> str | None:
         """Look for stop strings in the new bytes and as far back as one may have begun."""
         for stop, needle in self._stops:
             at = self.text.find(needle, max(0, old - len(needle) + 1))
             if at >= 0:
                 del self.text[at + (len(needle) if self.request.include_stop else 0) :]
-                self._end(Finish.STOP, stop)
-                return True
-        return False
+                return stop
+        return None
 
-    def _end(self, finish: Finish, stop_reason: str | int | None) -> None:
+    def _end(self, finish: Finish, stop_reason: str | int | None) -> bool:
         self.readable = len(self.text)
         self.stop_reason = stop_reason
         self.finish = finish
+        return True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import random
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,7 @@ class Answer:
         self._chat = isinstance(request, ChatCompletionRequest)
         prefix = "chatcmpl-" if self._chat else "cmpl-"
         self._base: Json = {
-            "id": prefix + (request.request_id or uuid.uuid4().hex),
+            "id": prefix + (request.request_id or f"{random.getrandbits(128):032x}"),
             "object": "chat.completion" if self._chat else "text_completion",
             "created": int(time.time()),
             "model": model,
