@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from storage.records import Outcome
 from tirgen.sandbox import selftest
@@ -109,24 +111,43 @@ async def test_leaving_the_sandbox_ends_everything():
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
 
 
-async def test_a_caller_that_goes_away_frees_its_slot():
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def single() -> AsyncIterator[LocalSandbox]:
+    """A sandbox with one slot."""
     async with LocalSandbox(slots=1) as sandbox:
-        long = Limits(cpu_seconds=60, wall_seconds=60)
-        running = asyncio.create_task(sandbox.run("while True: pass", long))
-        await asyncio.sleep(0.2)
-        running.cancel()
-        started = time.monotonic()
-        assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
-        assert time.monotonic() - started < 5
+        yield sandbox
 
 
-async def test_waiting_in_the_queue_counts_against_no_limit():
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_caller_that_goes_away_frees_its_slot(single):
+    long = Limits(cpu_seconds=60, wall_seconds=60)
+    running = asyncio.create_task(single.run("while True: pass", long))
+    await asyncio.sleep(0.2)
+    running.cancel()
+    started = time.monotonic()
+    assert (await single.run("print(1)", LIMITS)).outcome is Outcome.OK
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_waiting_in_the_queue_counts_against_no_limit(single):
     short = Limits(cpu_seconds=1, wall_seconds=0.8)
-    async with LocalSandbox(slots=2) as sandbox:
-        executions = await asyncio.gather(
-            *(sandbox.run("import time; time.sleep(0.3); print(1)", short) for _ in range(8))
-        )
-    assert [execution.outcome for execution in executions] == [Outcome.OK] * 8
+    executions = await asyncio.gather(
+        *(single.run("import time; time.sleep(0.3); print(1)", short) for _ in range(5))
+    )
+    assert [execution.outcome for execution in executions] == [Outcome.OK] * 5
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_first_come_is_first_served(single):
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        await single.run("print(1)", LIMITS)
+        order.append(number)
+
+    await asyncio.gather(*(one(number) for number in range(20)))
+    assert order == list(range(20))
 
 
 async def test_waiting_for_a_core_counts_against_no_limit():
@@ -138,18 +159,6 @@ async def test_waiting_for_a_core_counts_against_no_limit():
         executions = await asyncio.gather(*(sandbox.run(code, short) for _ in range(4 * cores)))
     assert {execution.outcome for execution in executions} == {Outcome.OK}
     assert max(execution.wall_ms for execution in executions) > 1000
-
-
-async def test_first_come_is_first_served():
-    order: list[int] = []
-
-    async def one(sandbox: LocalSandbox, number: int) -> None:
-        await sandbox.run("print(1)", LIMITS)
-        order.append(number)
-
-    async with LocalSandbox(slots=1) as sandbox:
-        await asyncio.gather(*(one(sandbox, number) for number in range(20)))
-    assert order == list(range(20))
 
 
 HOSTILE = [

@@ -1,7 +1,7 @@
 """Makes forking cheap: the zygote's memory frozen for the collector and laid in huge pages.
 
 A fork copies, and an exit tears down, one page-table entry per 2 MiB instead of 512: about a
-third less CPU per child (notes/sandbox.md §2.3). Without Linux 6.1 this changes nothing.
+third less CPU per child (docs/sandbox.md, "What it costs"). Without Linux 6.1 this changes nothing.
 """
 
 from __future__ import annotations
