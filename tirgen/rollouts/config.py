@@ -130,7 +130,8 @@ class RolloutConfig(PolicySettings):
     most_problems: int | None = Field(None, ge=1)
     """With `groups`: give up after so many problems; by default when each was asked once."""
     branches: BranchSettings | None = None
-    """Branches of failed steps, at most as many prefixes as there are mixed groups (A18)."""
+    """Branches of failed steps, from at most as many prefixes as there are trajectory groups to
+    learn from (A18): the mixed ones, or without `groups` all that were asked."""
 
     @model_validator(mode="after")
     def _branches_possible(self) -> RolloutConfig:
