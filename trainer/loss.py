@@ -1,7 +1,7 @@
-"""The clipped policy objective per token, as the equations have it (spec §5.1, §5.5).
+"""The terms of the policy objective per token, as the equations have them (spec §5.1, §5.5).
 
-Not covered: how tokens are averaged; each level is normalised over its own global token count
-by the update that calls this.
+Every function takes and returns one value per policy token. How tokens are averaged, and how the
+levels add up, is in `trainer.hierarchical`.
 """
 
 from __future__ import annotations
@@ -29,3 +29,16 @@ def clipped_policy_loss(
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     loss = torch.maximum(-advantages * ratio, -advantages * clipped)
     return torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+
+
+def importance_weight(old_logprobs: Tensor, sampler_logprobs: Tensor, cap: float) -> Tensor:
+    """min(pi_old / pi_sampler, cap): engine and trainer round differently, and what was sampled
+    by one is learned from by the other. No gradient flows through it."""
+    return torch.exp(old_logprobs - sampler_logprobs).clamp(max=cap).detach()
+
+
+def kl_estimate(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """exp(d) - d - 1 with d = log pi_ref - log pi: never negative, and its mean over tokens drawn
+    from pi is KL(pi || pi_ref)."""
+    difference = reference - logprobs
+    return torch.exp(difference) - difference - 1

@@ -1,0 +1,93 @@
+"""Who is compared with whom, and who drops out (spec §5.1, §5.2, A5, A6, A17)."""
+
+import pytest
+from tiny_policy import trajectory
+
+from storage.records import Ending, Level, Outcome, TokenStream
+from trainer.advantage import Drop, Scored, credit, group_advantages, scored
+
+TOKENS = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))
+
+
+def group(*rewards: float, level: Level = Level.TRAJECTORY, name: str = "g") -> list[Scored]:
+    return [Scored(f"{name}{i}", level, name, reward, None) for i, reward in enumerate(rewards)]
+
+
+def dropped(name: str, drop: Drop, level: Level = Level.STEP) -> Scored:
+    return Scored(name, level, "g", 0.0, drop)
+
+
+def test_rewards_1_0_0_1_give_plus_and_minus_0_866() -> None:
+    """Spec §10, check 5: the sample standard deviation is 0.5774."""
+    assert group_advantages([1, 0, 0, 1]) == pytest.approx([0.866, -0.866, -0.866, 0.866], abs=1e-3)
+
+
+def test_a_group_with_one_survivor_contributes_nothing() -> None:
+    """Spec §10, check 5; D13 gave it its reward as advantage."""
+    lost = dropped("lost", Drop.FAILED_CODE, Level.TRAJECTORY)
+    found = credit([*group(1.0), lost])
+    assert found.advantages == {}
+    assert found.groups[Level.TRAJECTORY] == 0
+    assert found.dropped[Level.TRAJECTORY] == {Drop.FAILED_CODE: 1, Drop.ALONE: 1}
+
+
+def test_a_group_that_all_solve_contributes_nothing() -> None:
+    found = credit(group(1, 1, 1))
+    assert found.advantages == {}
+    assert found.dropped[Level.TRAJECTORY] == {Drop.ALL_ALIKE: 3}
+
+
+def test_statistics_are_those_of_the_survivors() -> None:
+    lost = [dropped(f"lost{i}", Drop.FAILED_CODE, Level.TRAJECTORY) for i in range(6)]
+    found = credit([*group(1, 0), *lost])
+    assert found.advantages == pytest.approx({"g0": 0.7071, "g1": -0.7071}, abs=1e-3)
+
+
+def test_groups_of_the_two_levels_never_mix() -> None:
+    """D12: the same name at two levels is two groups."""
+    rows = [*group(1, 0), *group(1, 1, level=Level.STEP)]
+    found = credit(rows)
+    assert found.groups == {Level.TRAJECTORY: 1, Level.STEP: 0}
+
+
+@pytest.mark.parametrize(("lost", "groups"), [(2, 1), (3, 0)])
+def test_a_step_group_needs_half_of_its_members(lost: int, groups: int) -> None:
+    """A17."""
+    rows = group(1, 0, level=Level.STEP)
+    rows += [dropped(f"lost{i}", Drop.NO_CODE) for i in range(lost)]
+    found = credit(rows)
+    assert found.groups[Level.STEP] == groups
+    assert found.dropped[Level.STEP][Drop.HALF_LOST] == (0 if groups else 2)
+
+
+def test_a_trajectory_whose_code_failed_drops_out_even_when_right() -> None:
+    row = trajectory(0, "g", TOKENS, correct=True, outcomes=(Outcome.OK, Outcome.TIMEOUT))
+    assert scored(row).drop is Drop.FAILED_CODE
+
+
+def test_a_step_whose_code_failed_is_what_the_others_are_compared_with() -> None:
+    row = trajectory(0, "g", TOKENS, level=Level.STEP, outcomes=(Outcome.ERROR,))
+    assert (scored(row).drop, scored(row).reward) == (None, 0.0)
+
+
+def test_a_step_without_code_has_no_reward() -> None:
+    row = trajectory(0, "g", TOKENS, level=Level.STEP, outcomes=())
+    assert scored(row).drop is Drop.NO_CODE
+
+
+def test_a_broken_sandbox_changes_no_advantage() -> None:
+    """D7: rows that the machinery broke are nobody's failure."""
+    broken = trajectory(9, "g", TOKENS, ending=Ending.SANDBOX_ERROR, verdict=None)
+    rows = [trajectory(i, "g", TOKENS, correct=i == 0) for i in range(3)]
+    assert scored(broken).drop is Drop.INFRASTRUCTURE
+    without = credit(map(scored, rows)).advantages
+    assert credit(map(scored, [*rows, broken])).advantages == without
+
+
+def test_a_row_of_which_nothing_was_sampled_drops_out() -> None:
+    assert scored(trajectory(0, "g", TokenStream())).drop is Drop.NOTHING_SAMPLED
+
+
+def test_a_row_without_a_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="no group"):
+        scored(trajectory(0, "g", TOKENS, group_id=None))

@@ -1,0 +1,53 @@
+"""What is published is what engines load."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_policy import SIDE_FILES, publish, round_rows, weights_of
+
+from storage.datasets import Store
+from storage.policies import PolicyVersion
+from trainer.distributed import World
+from trainer.optimisation import OptimizerConfig
+from trainer.rl import RlConfig, train_rl
+from trainer.run import Names
+
+
+@pytest.fixture
+def version(policy: Path, store: Store, world: World) -> PolicyVersion:
+    dataset = publish(store, round_rows(policy, groups=2, step_groups=0))
+    names = Names(store=store.root, policy="pi", parent=str(policy), dataset=str(dataset))
+    config = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), updates=2)
+    return train_rl(names, config, world)
+
+
+def test_the_head_is_explicit_and_untied(version: PolicyVersion, policy: Path) -> None:
+    """vLLM's reload answers 200 and leaves a tied head stale (notes/trainer.md §6.4)."""
+    assert "lm_head.weight" not in weights_of(policy)
+    weights = weights_of(version.path)
+    assert weights["lm_head.weight"].shape == weights["model.embed_tokens.weight"].shape
+    assert not torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"])
+    config = json.loads((version.path / "config.json").read_text())
+    assert config["tie_word_embeddings"] is False
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+
+
+def test_weights_keep_their_names_and_are_float32(version: PolicyVersion, policy: Path) -> None:
+    weights = weights_of(version.path)
+    assert set(weights) == {*weights_of(policy), "lm_head.weight"}
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_tokenizer_and_template_go_along(version: PolicyVersion) -> None:
+    for name, content in SIDE_FILES.items():
+        assert (version.path / name).read_text() == content
+
+
+def test_every_file_is_vouched_for(version: PolicyVersion) -> None:
+    assert version.damaged_files() == []
+    assert {file.name for file in version.path.iterdir()} == {
+        *version.manifest["files"],
+        "manifest.json",
+    }

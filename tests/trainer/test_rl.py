@@ -1,0 +1,284 @@
+"""One round of hierarchical RL: stored rows in, a policy version out, killed or not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_policy import logprobs, publish, round_rows, weights_of
+from transformers import Qwen3ForCausalLM
+
+from storage.datasets import Store
+from storage.policies import Policies, PolicyVersion
+from storage.records import Level, Outcome, Step, Trajectory
+from trainer.distributed import World
+from trainer.hierarchical import LossConfig
+from trainer.history import read_history
+from trainer.model import ModelConfig, Scorer, load_policy
+from trainer.optimisation import OptimizerConfig
+from trainer.oracle import SamplerMismatch
+from trainer.packing import Packing
+from trainer.rl import RlConfig, check_sampler, split, train_rl
+from trainer.run import Names
+from trainer.samples import Rollout, rollouts
+
+FAST = OptimizerConfig(learning_rate=1e-3)
+CONFIG = RlConfig(optimizer=FAST)
+
+
+@pytest.fixture(scope="module")
+def rows(policy: Path) -> list[Trajectory]:
+    return round_rows(policy)
+
+
+@pytest.fixture
+def names(policy: Path, store: Store, rows: list[Trajectory]) -> Names:
+    version = publish(store, rows)
+    return Names(store=store.root, policy="pi", parent=str(policy), dataset=str(version))
+
+
+def history(names: Names, version: PolicyVersion) -> list[dict[str, object]]:
+    work = Policies(names.store).work(version.policy, version.manifest["config_hash"])
+    return read_history(work / "history.jsonl")
+
+
+def good_and_bad(version: Path, rows: list[Trajectory]) -> list[float]:
+    """Mean log-probability of the sampled tokens of rewarded and of unrewarded rows."""
+    model = Qwen3ForCausalLM.from_pretrained(version)
+    found = []
+    for wanted in (1.0, 0.0):
+        said = []
+        for row in rows:
+            if row.reward == wanted:
+                mask = torch.tensor(row.tokens.loss_mask[1:])
+                said.append(logprobs(model, list(row.tokens.token_ids))[mask])
+        found.append(torch.cat(said).mean().item())
+    return found
+
+
+def test_a_round_makes_rewarded_tokens_likelier_than_the_others(
+    names: Names, rows: list[Trajectory], policy: Path, world: World
+) -> None:
+    version = train_rl(names, CONFIG, world)
+    good, bad = good_and_bad(version.path, rows)
+    good_before, bad_before = good_and_bad(policy, rows)
+    assert good - bad > good_before - bad_before + 0.1
+
+
+def test_a_round_reports_every_update(names: Names, world: World) -> None:
+    version = train_rl(names, CONFIG, world)
+    reports = history(names, version)
+    assert [report["step"] for report in reports] == [1, 2, 3, 4]
+    first = reports[0]["levels"]
+    assert isinstance(first, dict)
+    assert first["trajectory"]["ratio"] == 1.0  # nothing has moved before the first update
+    assert first["trajectory"]["mismatch"] < 1e-5
+    assert version.manifest["metrics"]["last_step"] == reports[-1]
+    assert version.manifest["metrics"]["groups"] == {"trajectory": 4, "step": 2}
+
+
+def test_lineage_is_in_the_manifest(names: Names, world: World) -> None:
+    version = train_rl(names, CONFIG, world)
+    assert str(version) == "pi@v1"
+    assert version.manifest["parent"] == names.parent
+    assert version.manifest["dataset"] == names.dataset
+    assert RlConfig(**version.manifest["config"]) == CONFIG
+
+
+def test_a_finished_round_is_found_again_not_repeated(names: Names, world: World) -> None:
+    version = train_rl(names, CONFIG, world)
+    assert train_rl(names, CONFIG, world) == version
+    assert len(Policies(names.store).versions("pi")) == 1
+
+
+def test_the_weights_do_not_depend_on_the_packing(names: Names, world: World) -> None:
+    """D11: one row at a time, or everything at once."""
+    results = []
+    for packing in (Packing(row_tokens=1, batch_tokens=40), Packing()):
+        config = CONFIG.model_copy(update={"packing": packing})
+        results.append(weights_of(train_rl(names, config, world).path))
+    for name, weight in results[0].items():
+        torch.testing.assert_close(weight, results[1][name], rtol=0, atol=1e-6)
+
+
+def test_a_killed_round_goes_on_and_ends_in_the_same_bits(
+    names: Names, tmp_path: Path, world: World
+) -> None:
+    """SIGKILL between two updates; then the same job again."""
+    config = RlConfig(optimizer=FAST, updates=12)
+    straight = train_rl(names.model_copy(update={"policy": "straight"}), config, world)
+    job = tmp_path / "job.json"
+    job.write_text(
+        json.dumps(
+            {
+                "kind": "rl",
+                "names": names.model_dump(mode="json"),
+                "config": config.model_dump(mode="json"),
+            }
+        )
+    )
+    work = Policies(names.store).work("pi", straight.manifest["config_hash"])
+    _kill_after(3, job, work / "checkpoints")
+    before = sorted(path.name for path in (work / "checkpoints").glob("step-*"))
+    assert "step-00000012" not in before
+    assert Policies(names.store).versions("pi") == []
+    resumed = train_rl(names, config, world)
+    weights = [(version.path / "model.safetensors").read_bytes() for version in (straight, resumed)]
+    assert weights[0] == weights[1]
+    assert history(names, resumed) == history(names, straight)
+
+
+def _kill_after(steps: int, job: Path, checkpoints: Path) -> None:
+    """Run a job in a process of its own and kill it as soon as it took so many steps."""
+    command = [sys.executable, "-m", "trainer.job", str(job)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not any(int(path.name[-8:]) >= steps for path in checkpoints.glob("step-*")):
+            assert process.poll() is None, process.communicate()[0].decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_moments_go_from_round_to_round(
+    names: Names, rows: list[Trajectory], store: Store, world: World
+) -> None:
+    first = train_rl(names, CONFIG, world)
+    publish(store, relabelled(rows, first.path))
+    second = names.model_copy(update={"parent": str(first), "dataset": "rounds@v2"})
+    fresh = CONFIG.model_copy(update={"carry_moments": False})
+    carried = weights_of(train_rl(second, CONFIG, world).path)
+    begun = weights_of(train_rl(second, fresh, world).path)
+    start = weights_of(first.path)
+    # AdamW without history moves every weight by the whole learning rate at its first step.
+    moved = [sum((after[n] - start[n]).abs().sum() for n in start) for after in (carried, begun)]
+    assert moved[0] < 0.9 * moved[1]
+
+
+def test_lost_moments_are_named(
+    names: Names, rows: list[Trajectory], store: Store, world: World
+) -> None:
+    import shutil
+
+    first = train_rl(names, CONFIG, world)
+    publish(store, relabelled(rows, first.path))
+    shutil.rmtree(store.root / "policies" / "pi" / "work")
+    second = names.model_copy(update={"parent": str(first), "dataset": "rounds@v2"})
+    with pytest.raises(FileNotFoundError, match="carry_moments = false"):
+        train_rl(second, CONFIG, world)
+
+
+def relabelled(rows: list[Trajectory], policy: Path) -> list[Trajectory]:
+    """The same tokens with the log-probabilities of another policy, as if it had sampled them."""
+    model = Qwen3ForCausalLM.from_pretrained(policy)
+    found = []
+    for row in rows:
+        said = [0.0, *logprobs(model, list(row.tokens.token_ids)).tolist()]
+        own = zip(said, row.tokens.loss_mask, strict=True)
+        spoken = tuple(p if mine else None for p, mine in own)
+        found.append(replace(row, tokens=replace(row.tokens, logprobs=spoken)))
+    return found
+
+
+def stale_head(policy: Path, folder: Path) -> Path:
+    """The policy as an engine serves it that reloaded all but the head (vLLM, tied weights)."""
+    model = load_policy(policy, ModelConfig(), seed=0)
+    with torch.no_grad():
+        model.lm_head.weight.add_(0.1 * torch.randn_like(model.lm_head.weight))
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_an_engine_with_a_stale_head_stops_the_round(
+    names: Names, rows: list[Trajectory], policy: Path, tmp_path: Path, store: Store, world: World
+) -> None:
+    torch.manual_seed(0)
+    publish(store, relabelled(rows, stale_head(policy, tmp_path / "stale")))
+    stale = names.model_copy(update={"dataset": "rounds@v2"})
+    with pytest.raises(SamplerMismatch, match=r"nats a token.*stale head.*[Rr]eload"):
+        train_rl(stale, CONFIG, world)
+    assert Policies(names.store).versions("pi") == []
+
+
+def test_the_oracle_alone_passes_the_right_policy_and_stops_another(
+    rows: list[Trajectory], policy: Path, tmp_path: Path, world: World
+) -> None:
+    torch.manual_seed(0)
+    samples = list(rollouts(rows, {row.trajectory_id: 0.0 for row in rows}))
+    assert check_sampler(policy, samples, 1e-4, world).mean < 1e-5
+    other = stale_head(policy, tmp_path / "other")
+    with pytest.raises(SamplerMismatch, match=r"most at token \d+ of t"):
+        check_sampler(other, samples, 0.05, world)
+
+
+def test_log_probabilities_that_are_no_numbers_stop_the_round(
+    rows: list[Trajectory], policy: Path, world: World
+) -> None:
+    [sample] = rollouts(rows[:1], {rows[0].trajectory_id: 0.0})
+    broken = replace(sample, sampler_logprobs=sample.sampler_logprobs * torch.nan)
+    with pytest.raises(SamplerMismatch):
+        check_sampler(policy, [broken], 0.05, world)
+
+
+def test_a_round_without_a_mixed_group_says_what_was_dropped(
+    names: Names, rows: list[Trajectory], store: Store, world: World
+) -> None:
+    failed = Step(thought="", action="1/0", observation="", outcome=Outcome.ERROR)
+    only = [replace(row, steps=(failed,)) for row in rows if row.level is Level.TRAJECTORY]
+    publish(store, only)
+    nothing = names.model_copy(update={"dataset": "rounds@v2"})
+    with pytest.raises(ValueError, match="16 failed_code"):
+        train_rl(nothing, CONFIG, world)
+
+
+def test_every_update_has_its_part_of_both_levels(rows: list[Trajectory]) -> None:
+    samples = list(rollouts(rows, {row.trajectory_id: 1.0 for row in rows}))
+    parts = split(samples, updates=3, seed=0)
+    assert sorted(id(s) for part in parts for s in part) == sorted(map(id, samples))
+    levels = [[sample.level for sample in part] for part in parts]
+    assert all(part.count(Level.TRAJECTORY) in (5, 6) for part in levels)
+    assert all(part.count(Level.STEP) in (2, 3) for part in levels)
+    assert split(samples, 3, seed=0) != split(samples, 3, seed=1)
+
+
+def test_there_are_no_updates_without_samples(rows: list[Trajectory]) -> None:
+    samples: list[Rollout] = list(rollouts(rows[:2], {row.trajectory_id: 1.0 for row in rows}))
+    assert [len(part) for part in split(samples, updates=8, seed=0)] == [1, 1]
+
+
+def test_a_divergence_needs_a_reference(names: Names, world: World) -> None:
+    config = CONFIG.model_copy(update={"loss": LossConfig(kl=0.1)})
+    with pytest.raises(ValueError, match="reference"):
+        train_rl(names, config, world)
+
+
+def test_a_divergence_keeps_the_policy_near_its_reference(
+    names: Names, rows: list[Trajectory], policy: Path, world: World
+) -> None:
+    moved = []
+    for kl in (0.0, 100.0):
+        loss = LossConfig(kl=kl)
+        slow = OptimizerConfig(learning_rate=2e-4)
+        config = RlConfig(optimizer=slow, updates=12, loss=loss, reference=policy)
+        version = train_rl(names, config, world)
+        samples = list(rollouts(rows, {row.trajectory_id: 0.0 for row in rows}))
+        moved.append(check_sampler(version.path, samples, 10, world).mean)
+    assert moved[1] < 0.85 * moved[0]
+
+
+def test_the_scorer_of_a_published_version_is_the_trained_one(names: Names, world: World) -> None:
+    """Nothing is lost on the way to the file and back."""
+    version = train_rl(names, CONFIG, world)
+    reloaded = Scorer(load_policy(version.path, ModelConfig(), seed=0)).policy.state_dict()
+    for name, weight in weights_of(version.path).items():
+        assert torch.equal(reloaded[name], weight)

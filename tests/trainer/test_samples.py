@@ -1,0 +1,78 @@
+"""From stored rows to what the loss counts."""
+
+from dataclasses import replace
+
+import pytest
+from tiny_policy import trajectory
+
+from storage.records import FilterVerdict, Level, TokenStream, Trajectory
+from trainer.samples import rollouts, sft_samples
+
+STREAM = TokenStream(
+    token_ids=(10, 11, 12, 13, 14, 15),
+    loss_mask=(False, False, True, False, True, True),
+    logprobs=(None, None, -0.5, None, -1.0, -1.5),
+    prompt_length=2,
+)
+
+
+def kept(**fields: object) -> Trajectory:
+    return trajectory(0, "g", STREAM, correct=True, **fields)
+
+
+def test_sft_learns_exactly_the_tokens_of_the_stored_mask() -> None:
+    [sample] = sft_samples([kept()])
+    assert sample.token_ids[sample.learned].tolist() == [12, 14, 15]
+
+
+def test_the_unmasked_variant_learns_observations_but_never_the_prompt() -> None:
+    """A14."""
+    [sample] = sft_samples([kept()], learn_observations=True)
+    assert sample.token_ids[sample.learned].tolist() == [12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("prompts", [{"Q g": [1, 2, 3]}, lambda question: [1, 2, 3]])
+def test_another_prompt_takes_the_place_of_the_stored_one(prompts: object) -> None:
+    [sample] = sft_samples([kept()], prompts)  # type: ignore[arg-type]
+    assert sample.token_ids.tolist() == [1, 2, 3, 12, 13, 14, 15]
+    assert sample.token_ids[sample.learned].tolist() == [12, 14, 15]
+
+
+def test_a_question_without_a_prompt_is_named() -> None:
+    with pytest.raises(ValueError, match="'Q g'"):
+        list(sft_samples([kept()], {}))
+
+
+def test_rejected_and_step_level_rows_are_no_examples_to_follow() -> None:
+    rejected = kept(filters=(FilterVerdict(rule="correct", kept=False, reason="wrong"),))
+    assert list(sft_samples([rejected, kept(level=Level.STEP)])) == []
+
+
+def test_rows_of_a_chat_endpoint_are_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="chat-only endpoint"):
+        list(sft_samples([trajectory(0, "g", TokenStream(), correct=True)]))
+
+
+def test_a_rollout_carries_the_samplers_word_on_each_learned_token() -> None:
+    row = kept()
+    [sample] = rollouts([row], {row.trajectory_id: 0.5})
+    assert sample.sampler_logprobs.tolist() == [-0.5, -1.0, -1.5]
+    assert sample.token_ids.tolist() == list(STREAM.token_ids)
+
+
+def test_rows_without_an_advantage_stay_out() -> None:
+    assert list(rollouts([kept()], {})) == []
+
+
+def test_tokens_a_critic_wrote_cannot_be_importance_weighted() -> None:
+    row = replace(kept(), tokens=replace(STREAM, logprobs=(None,) * 6))
+    with pytest.raises(ValueError, match="did not sample"):
+        list(rollouts([row], {row.trajectory_id: 0.5}))
+
+
+@pytest.mark.parametrize("bent", ['{"temperature": 0.6}', '{"top_p": 0.95}', '{"top_k": 50}'])
+def test_a_cut_or_bent_distribution_is_refused(bent: str) -> None:
+    row = kept()
+    row = replace(row, provenance=replace(row.provenance, sampling=bent))
+    with pytest.raises(ValueError, match="biases the importance ratio"):
+        list(rollouts([row], {row.trajectory_id: 0.5}))

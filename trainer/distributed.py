@@ -1,0 +1,113 @@
+"""One process or many from the same code: torch's own engine, started by `torchrun`.
+
+gloo on CPU, nccl on CUDA. A process is told what it is by the environment that torchrun sets;
+without it the run is a single process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer.model import Scorer
+
+
+class Sharding(StrEnum):
+    """What the processes hold."""
+
+    DDP = "ddp"
+    """Each the whole model."""
+    FSDP = "fsdp"
+    """Each its share of every weight, gradient and optimiser state (FSDP2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of a run, seen from one of them."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """This process writes what is written once."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Added up over all processes; float64, on the CPU."""
+        values = values.double().to(self.device)
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values.cpu()
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Join the processes that torchrun started, or be the only one.
+
+    On the CPU torch works with one thread: measured as the fastest for small models, and another
+    number of threads would round differently.
+    """
+    cuda = torch.cuda.is_available()
+    threads = torch.get_num_threads()
+    device = (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    )
+    if cuda:
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(1)
+    many = "WORLD_SIZE" in os.environ
+    if many:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    try:
+        yield World(dist.get_rank() if many else 0, dist.get_world_size() if many else 1, device)
+    finally:
+        torch.set_num_threads(threads)
+        if many:
+            dist.destroy_process_group()
+
+
+def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:
+    """The scorer on this process's device, as this process's part of the whole."""
+    scorer.to(world.device)
+    if world.size == 1:
+        return scorer
+    if sharding is Sharding.DDP:
+        return DistributedDataParallel(scorer)
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    half = world.device.type != "cpu"
+    precision = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32
+    )
+    for layer in scorer.policy.base_model.layers:
+        fully_shard(layer, mesh=mesh, mp_policy=precision)
+    return fully_shard(scorer, mesh=mesh, mp_policy=precision)
+
+
+def without_reduction(scorer: nn.Module, skip: bool) -> AbstractContextManager[Any]:
+    """Where `skip`, gradients stay in the process until a later backward pass sums them.
+
+    Under FSDP they are always summed, since whole gradients would not fit.
+    """
+    if skip and isinstance(scorer, DistributedDataParallel):
+        context: AbstractContextManager[Any] = scorer.no_sync()
+        return context
+    return nullcontext()

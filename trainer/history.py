@@ -1,0 +1,28 @@
+"""What a training run reports as it goes: one JSON object per step, in a file that grows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from storage import files
+
+
+class History:
+    """The records of the steps so far; those after the last checkpoint are made again."""
+
+    def __init__(self, path: Path, steps: int) -> None:
+        self._path = path
+        kept = read_history(path)[:steps] if path.exists() else []
+        files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+    def append(self, record: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Every complete record of the file, oldest first."""
+    complete = path.read_text("utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in complete]

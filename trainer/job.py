@@ -1,0 +1,75 @@
+"""`python -m trainer.job JOB.json`: one training run, alone or as a process under torchrun.
+
+    torchrun --nproc-per-node 8 -m trainer.job job.json
+
+The file says what to read, what to publish and how; running it again goes on where it was. The
+version that was published is the last line on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from storage.policies import PolicyVersion
+from trainer.distributed import World, joined
+from trainer.rl import RlConfig, train_rl
+from trainer.run import Names
+from trainer.sft import SftConfig, train_sft
+
+
+class SftJob(BaseModel):
+    """Supervised fine-tuning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["sft"]
+    names: Names
+    config: SftConfig = SftConfig()
+    prompts: Path | None = None
+    """A JSON object from question to the token ids of its prompt; without it, the rows' own."""
+
+    def run(self, world: World) -> PolicyVersion:
+        prompts = json.loads(self.prompts.read_bytes()) if self.prompts else None
+        return train_sft(self.names, self.config, world, prompts)
+
+
+class RlJob(BaseModel):
+    """The update of one RL round."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["rl"]
+    names: Names
+    config: RlConfig = RlConfig()
+
+    def run(self, world: World) -> PolicyVersion:
+        return train_rl(self.names, self.config, world)
+
+
+Job = Annotated[SftJob | RlJob, Field(discriminator="kind")]
+
+
+def read_job(path: Path) -> SftJob | RlJob:
+    """The job of a file.
+
+    Raises pydantic.ValidationError, which names the field, for one that cannot be run.
+    """
+    job: SftJob | RlJob = TypeAdapter(Job).validate_json(path.read_bytes())
+    return job
+
+
+def main() -> None:
+    job = read_job(Path(sys.argv[1]))
+    with joined() as world:
+        published = job.run(world)
+        if world.leads:
+            print(published, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""One optimiser step from any number of micro-batches on any number of processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from trainer.distributed import World, without_reduction
+from trainer.model import score
+from trainer.packing import Batch
+
+
+class Share(NamedTuple):
+    """A micro-batch and its share of the loss."""
+
+    batch: Batch[Any]
+    loss: Callable[[Tensor], Tensor]
+    """From the log-probabilities of the batch's learned tokens to a scalar."""
+
+
+class OptimizerConfig(BaseModel):
+    """AdamW with a learning rate that rises once and then stays (spec §4, §5.3)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float
+    warmup: int = 0
+    """Steps over which the learning rate rises."""
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
+
+
+class NotFinite(ArithmeticError):
+    """The gradient became infinite or no number; the step was not taken."""
+
+
+class Optimizer:
+    """The weights under training and AdamW's moments of them."""
+
+    def __init__(self, scorer: nn.Module, config: OptimizerConfig, world: World) -> None:
+        self.scorer = scorer
+        self.world = world
+        self._config = config
+        trained = [weight for weight in scorer.parameters() if weight.requires_grad]
+        self.adam = torch.optim.AdamW(trained)
+
+    def step(self, number: int, shares: Sequence[Share]) -> tuple[float, float]:
+        """Take step `number` down the sum of all shares on all processes.
+
+        Returns that sum, and its gradient's norm before clipping. Raises NotFinite.
+        """
+        total = torch.zeros((), dtype=torch.float64, device=self.world.device)
+        for position, share in enumerate(shares, start=1):
+            with without_reduction(self.scorer, skip=position < len(shares)):
+                logprobs = score(self.scorer, share.batch, self.world.device).logprobs
+                loss = share.loss(logprobs)
+                # DDP and FSDP average over processes, but the shares are to be added.
+                (loss * self.world.size).backward()
+            total += loss.detach()
+        norm = self._clip()
+        if not math.isfinite(norm):
+            raise NotFinite(
+                f"the gradient of step {number} has norm {norm}; look for broken "
+                "log-probabilities in its rows, or lower the learning rate"
+            )
+        self._configure(number)
+        self.adam.step()
+        self.adam.zero_grad()
+        return self.world.sum(total).item(), norm
+
+    def _configure(self, number: int) -> None:
+        """Set at every step, because a loaded checkpoint brings the settings of its own run."""
+        for group in self.adam.param_groups:
+            group["lr"] = self._config.rate(number)
+            group["betas"] = self._config.betas
+            group["weight_decay"] = self._config.weight_decay
+
+    def _clip(self) -> float:
+        norm = nn.utils.clip_grad_norm_(self.scorer.parameters(), self._config.clip)
+        # Under FSDP the norm is itself sharded.
+        whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return float(whole)

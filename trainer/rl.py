@@ -1,0 +1,236 @@
+"""The update of a hierarchical RL round: stored rollouts in, the next policy version out.
+
+The round's rows are credited (`trainer.advantage`), split over a few optimiser steps, and scored
+once by the policy the round began with, which gives pi_old of every ratio. An interrupted round
+recomputes those scores from its parent and goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from storage.policies import PolicyVersion
+from storage.records import Level
+from trainer.advantage import Credit, credit, scored
+from trainer.distributed import World, distribute
+from trainer.hierarchical import (
+    STATISTICS,
+    LossConfig,
+    Tokens,
+    Weights,
+    hierarchical_loss,
+    means,
+    token_sums,
+    weights,
+)
+from trainer.model import ModelConfig, Scorer, Scores, load_policy, score
+from trainer.optimisation import OptimizerConfig, Share
+from trainer.oracle import Gap, require_agreement
+from trainer.packing import Batch, Packing, deal, pack
+from trainer.run import Lineage, Names, Run, Training
+from trainer.samples import Rollout, rollouts
+
+Scored = list[tuple[Batch[Rollout], Scores]]
+"""Micro-batches with what the policy of the round's beginning says of their tokens."""
+
+
+class RlConfig(Training):
+    """One round; learning rate, clips and alpha as in the paper (spec §5.3)."""
+
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
+    loss: LossConfig = LossConfig()
+    updates: int = 4
+    """Optimiser steps of the round; all but the first are off-policy (A19)."""
+    carry_moments: bool = True
+    """AdamW goes on with the moments of the parent's own round, where the parent came from one."""
+    oracle_bound: float = 0.05
+    """Largest mean difference between the log-probabilities of engine and trainer, in nats."""
+    reference: Path | None = None
+    """Folder of the policy that `loss.kl` keeps near."""
+
+
+def train_rl(names: Names, config: RlConfig, world: World) -> PolicyVersion:
+    """Update the parent with the dataset's rollouts, and publish it.
+
+    Started again with the same arguments, an interrupted round goes on and ends in the same
+    weights, a finished one returns what it published.
+
+    Raises ValueError where no group teaches anything, or the rows are no rollouts of a policy;
+    SamplerMismatch where the engine sampled from another policy than the parent.
+    """
+    lineage = Lineage(names, config)
+    if lineage.published:
+        return lineage.published
+    credited = credit(map(scored, lineage.dataset.read()))
+    samples = list(rollouts(lineage.dataset.read(), credited.advantages))
+    if not samples:
+        raise ValueError(
+            f"no group of {lineage.dataset} teaches anything ({_drops(credited)}); roll out more "
+            "problems, or ones that the policy solves sometimes"
+        )
+    plan = split(samples, config.updates, config.seed)
+    dealt = [deal(pack(update, config.packing), world.rank, world.size) for update in plan]
+    references = _references(dealt, config, world)
+    run = Run(lineage, config, world)
+    old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
+    gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
+    if config.carry_moments and _has_moments(lineage, config):
+        run.carry_moments()
+    run.resume()
+    _train(run, plan, old, references, config)
+    return run.publish("rl", _summary(credited, gap))
+
+
+def split(samples: Sequence[Rollout], updates: int, seed: int) -> list[list[Rollout]]:
+    """Each level's samples in seeded order, in equal parts over the updates.
+
+    There are never more updates than samples of the larger level.
+    """
+    rng = random.Random(seed)
+    levels = [[sample for sample in samples if sample.level is level] for level in Level]
+    updates = min(updates, max(map(len, levels)))
+    parts: list[list[Rollout]] = [[] for _ in range(updates)]
+    for level in levels:
+        rng.shuffle(level)
+        for number, part in enumerate(parts):
+            part.extend(level[number::updates])
+    return parts
+
+
+def shares(
+    update: Sequence[Rollout],
+    scored_batches: Scored,
+    references: Sequence[Tensor | None],
+    config: LossConfig,
+    sums: Tensor,
+) -> list[Share]:
+    """This process's part of an update; `sums` gathers `token_sums` as the shares are computed."""
+    factors = {
+        sample.sample_id: factor
+        for sample, factor in zip(update, weights(update, config), strict=True)
+    }
+
+    def share(batch: Batch[Rollout], old: Scores, reference: Tensor | None) -> Share:
+        tokens = _tokens(batch, [factors[s.sample_id] for s in batch.samples], old, reference)
+
+        def loss(logprobs: Tensor) -> Tensor:
+            sums.add_(token_sums(logprobs, tokens, config).cpu())
+            return hierarchical_loss(logprobs, tokens, config)
+
+        return Share(batch, loss)
+
+    return [
+        share(batch, old, reference)
+        for (batch, old), reference in zip(scored_batches, references, strict=True)
+    ]
+
+
+def _tokens(
+    batch: Batch[Rollout], factors: Sequence[Weights], old: Scores, reference: Tensor | None
+) -> Tokens:
+    samples, device = batch.samples, old.logprobs.device
+    counts = torch.tensor([sample.learned_count for sample in samples], dtype=torch.long)
+
+    def spread(values: list[float]) -> Tensor:
+        """A sample's value at each of its learned tokens."""
+        return torch.tensor(values, dtype=torch.float32).repeat_interleave(counts).to(device)
+
+    assert old.entropies is not None
+    sampler = [torch.zeros(0), *(sample.sampler_logprobs for sample in samples)]
+    return Tokens(
+        advantages=spread([sample.advantage for sample in samples]),
+        policy_weights=spread([factor.policy for factor in factors]),
+        nll_weights=spread([factor.nll for factor in factors]),
+        steps=spread([sample.level is Level.STEP for sample in samples]).bool(),
+        sampler_logprobs=torch.cat(sampler).to(device),
+        old_logprobs=old.logprobs,
+        entropies=old.entropies,
+        reference_logprobs=reference,
+    )
+
+
+def _train(
+    run: Run,
+    plan: list[list[Rollout]],
+    old: list[Scored],
+    references: list[list[Tensor | None]],
+    config: RlConfig,
+) -> None:
+    """Take the updates still to be taken."""
+    for number in range(run.steps, len(plan)):
+        sums = torch.zeros(len(Level), len(STATISTICS), dtype=torch.float64)
+        parts = shares(plan[number], old[number], references[number], config.loss, sums)
+        loss, norm = run.optimizer.step(number, parts)
+        report: dict[str, Any] = {
+            "loss": loss,
+            "gradient_norm": norm,
+            "learning_rate": config.optimizer.rate(number),
+            "levels": means(run.world.sum(sums)),
+        }
+        run.done(report, keep=True)
+
+
+def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
+    with torch.no_grad():
+        return score(scorer, batch, world.device)
+
+
+def _references(
+    dealt: list[list[Batch[Rollout]]], config: RlConfig, world: World
+) -> list[list[Tensor | None]]:
+    """log pi_ref of every batch, where a divergence from it is asked for."""
+    if config.loss.kl == 0:
+        return [[None for _ in update] for update in dealt]
+    if config.reference is None:
+        raise ValueError("loss.kl is above 0: name the policy to stay near as `reference`")
+    policy = load_policy(config.reference, ModelConfig(), config.seed)
+    scorer = distribute(Scorer(policy), world, config.sharding)
+    return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
+
+
+def _oracle(scored_batches: Scored, policy: str, bound: float, world: World) -> Gap:
+    samples = [sample for batch, _ in scored_batches for sample in batch.samples]
+    logprobs = torch.cat([scores.logprobs.cpu() for _, scores in scored_batches])
+    return require_agreement(samples, logprobs, policy, bound, world)
+
+
+def check_sampler(policy: Path, samples: Sequence[Rollout], bound: float, world: World) -> Gap:
+    """The oracle on rows alone: were they sampled from the policy of this folder?
+
+    Raises SamplerMismatch.
+    """
+    scorer = Scorer(load_policy(policy, ModelConfig(), seed=0)).to(world.device)
+    batches = deal(pack(samples, Packing()), world.rank, world.size)
+    old = [(batch, _scores(scorer, batch, world)) for batch in batches]
+    return _oracle(old, str(policy), bound, world)
+
+
+def _has_moments(lineage: Lineage, config: RlConfig) -> bool:
+    """The parent came from a round; adapters are new in every round, and so are their moments."""
+    from_round = lineage.parent is not None and lineage.parent.manifest["kind"] == "rl"
+    return from_round and config.model.lora is None
+
+
+def _drops(credited: Credit) -> str:
+    found = [
+        f"{level.value}: {', '.join(f'{n} {drop.value}' for drop, n in drops.items())}"
+        for level, drops in credited.dropped.items()
+        if drops
+    ]
+    return "; ".join(found) or "it is empty"
+
+
+def _summary(credited: Credit, gap: Gap) -> dict[str, Any]:
+    return {
+        "groups": dict(credited.groups),
+        "rows": len(credited.advantages),
+        "dropped": {level: dict(drops) for level, drops in credited.dropped.items()},
+        "sampler_gap": gap.mean,
+    }

@@ -1,0 +1,192 @@
+"""A training run: from a parent policy through resumable steps to a published policy version.
+
+The run's folder in the store is named by the hash of all that determines its result, so that the
+same job started again goes on from its last checkpoint, or finds that it is already done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from storage import files
+from storage.datasets import Store
+from storage.policies import Policies, PolicyVersion
+from storage.versions import DatasetVersion
+from trainer import checkpoint
+from trainer.distributed import Sharding, World, distribute
+from trainer.history import History, read_history
+from trainer.model import ModelConfig, Scorer, load_policy
+from trainer.optimisation import Optimizer, OptimizerConfig
+from trainer.packing import Packing
+from trainer.publish import gather, write_model
+
+HISTORY = "history.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+class Names(BaseModel):
+    """What a run reads and what it publishes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Path
+    policy: str
+    """The name under which the result becomes the next version."""
+    parent: str
+    """A policy version as ``name@v3``, the latest of a name, or the folder of a model."""
+    dataset: str
+    """A dataset version as ``name@v3``, or the latest of a name."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The names as what they stand for when the run starts, and its configuration."""
+
+    names: Names
+    config: BaseModel
+
+    @cached_property
+    def policies(self) -> Policies:
+        return Policies(self.names.store)
+
+    @cached_property
+    def parent(self) -> PolicyVersion | None:
+        """The parent where it is a published policy, not just a folder."""
+        return None if self._is_folder else self.policies.version(self.names.parent)
+
+    @cached_property
+    def parent_folder(self) -> Path:
+        return self.parent.path if self.parent else Path(self.names.parent).absolute()
+
+    @property
+    def parent_name(self) -> str:
+        """The parent, for people and for lineage."""
+        return str(self.parent or self.parent_folder)
+
+    @cached_property
+    def dataset(self) -> DatasetVersion:
+        return Store(self.names.store).version(self.names.dataset)
+
+    @property
+    def _is_folder(self) -> bool:
+        return (Path(self.names.parent) / "config.json").exists()
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What determines the result."""
+        return {
+            "parent": self.parent_name,
+            "dataset": str(self.dataset),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    @cached_property
+    def config_hash(self) -> str:
+        text = json.dumps(self.described, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    @property
+    def published(self) -> PolicyVersion | None:
+        """What this run published already."""
+        return self.policies.made_by(self.names.policy, self.config_hash)
+
+    @property
+    def work(self) -> Path:
+        return self.policies.work(self.names.policy, self.config_hash)
+
+
+class Training(BaseModel):
+    """What every run is configured with; each kind adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0
+    optimizer: OptimizerConfig
+    packing: Packing = Packing()
+    model: ModelConfig = ModelConfig()
+    sharding: Sharding = Sharding.DDP
+
+
+class Run:
+    """The state of a run between steps: weights, moments, steps done, reports."""
+
+    def __init__(self, lineage: Lineage, config: Training, world: World) -> None:
+        """Begins with the parent's weights."""
+        self.world = world
+        self.steps = 0
+        self._lineage = lineage
+        self._config = config
+        policy = load_policy(lineage.parent_folder, config.model, config.seed)
+        self._shape = policy.config
+        self.scorer = distribute(Scorer(policy), world, config.sharding)
+        self.optimizer = Optimizer(self.scorer, config.optimizer, world)
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        if found := checkpoint.newest(self._checkpoints):
+            self.steps, path = found
+            checkpoint.load(path, self.optimizer)
+        if self.world.leads:
+            files.make_folder(self._lineage.work)
+            self._history = History(self._lineage.work / HISTORY, self.steps)
+
+    def carry_moments(self) -> None:
+        """Take AdamW's moments over from the run that made the parent.
+
+        Raises FileNotFoundError where that run's checkpoint is gone.
+        """
+        parent = self._lineage.parent
+        if parent is None:
+            raise FileNotFoundError(f"{self._lineage.parent_folder} is no policy of the store")
+        work = self._lineage.policies.work(parent.policy, parent.manifest["config_hash"])
+        found = checkpoint.newest(work / CHECKPOINTS)
+        if found is None:
+            raise FileNotFoundError(
+                f"the moments of {parent} are not in {work / CHECKPOINTS} any more; "
+                "set carry_moments = false to begin with fresh ones"
+            )
+        checkpoint.load(found[1], self.optimizer, moments_only=True)
+
+    def done(self, report: dict[str, Any], keep: bool) -> None:
+        """One more step was taken; `keep` it from being lost."""
+        self.steps += 1
+        if self.world.leads:
+            self._history.append({"step": self.steps, **report})
+        if keep:
+            checkpoint.save(self._checkpoints, self.steps, self.optimizer)
+
+    def publish(self, kind: str, metrics: dict[str, Any]) -> PolicyVersion:
+        """Make the weights the policy's next version; called by every process at once.
+
+        Its metrics are those given and the report of the last step.
+        """
+        lineage = self._lineage
+        state = gather(self.scorer, self._config.model.lora)
+        described: dict[str, Any] = {
+            "kind": kind,
+            "config_hash": lineage.config_hash,
+            **lineage.described,
+        }
+
+        def write(folder: Path) -> None:
+            write_model(folder, state, self._shape, lineage.parent_folder)
+
+        if self.world.leads:
+            last = read_history(lineage.work / HISTORY)[-1]
+            described["metrics"] = {**metrics, "last_step": last}
+            lineage.policies.publish(lineage.names.policy, write, described)
+        self.world.wait()
+        published = lineage.published
+        assert published is not None
+        return published
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._lineage.work / CHECKPOINTS

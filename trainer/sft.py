@@ -1,0 +1,97 @@
+"""Supervised fine-tuning on the kept trajectories of a dataset version (spec §4, eq. 3).
+
+    L = - (1 / N) sum_t log pi(y_t | q, I, y_<t)
+
+over the N learned tokens of a step's samples, on all processes together.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from storage.policies import PolicyVersion
+from trainer.distributed import World
+from trainer.optimisation import OptimizerConfig, Share
+from trainer.packing import deal, pack
+from trainer.run import Lineage, Names, Run, Training
+from trainer.samples import Prompts, Sample, sft_samples
+
+
+class SftConfig(Training):
+    """The paper's schedule by default (A15)."""
+
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-6)
+    epochs: int = 1
+    batch_samples: int = 256
+    """Samples per optimiser step, over all processes and micro-batches."""
+    learn_observations: bool = False
+    """Train on what the executor wrote too: the paper's equation to the letter (A14)."""
+    checkpoint_every: int = 50
+    """Steps; the last one is always kept."""
+
+
+def train_sft(
+    names: Names, config: SftConfig, world: World, prompts: Prompts | None = None
+) -> PolicyVersion:
+    """Fine-tune the parent on the dataset's kept rows, and publish it.
+
+    `prompts` gives the token ids of the prompt to train with, by question: the tool-integrated one
+    where the data was made with another (spec §4). Started again with the same arguments, an
+    interrupted run goes on and ends in the same weights, a finished one returns what it published.
+
+    Raises ValueError where no row is kept.
+    """
+    lineage = Lineage(names, config)
+    if lineage.published:
+        return lineage.published
+    rows = lineage.dataset.read()
+    samples = list(sft_samples(rows, prompts, config.learn_observations))
+    if not samples:
+        raise ValueError(f"{lineage.dataset} has no kept trajectory to train on")
+    plan = list(_plan(samples, config))
+    run = Run(lineage, config, world)
+    run.resume()
+    _train(run, plan, config)
+    return run.publish("sft", {"samples": len(samples)})
+
+
+def _plan(samples: Sequence[Sample], config: SftConfig) -> Iterator[list[Sample]]:
+    """The samples of every step: each epoch in another order, the last step of it smaller."""
+    rng = random.Random(config.seed)
+    for _ in range(config.epochs):
+        order = rng.sample(samples, len(samples))
+        for start in range(0, len(order), config.batch_samples):
+            yield order[start : start + config.batch_samples]
+
+
+def _train(run: Run, plan: list[list[Sample]], config: SftConfig) -> None:
+    """Take the steps still to be taken."""
+    started = time.monotonic()
+    tokens = sum(len(sample) for step in plan[: run.steps] for sample in step)
+    for step in plan[run.steps :]:
+        loss, norm = run.optimizer.step(run.steps, shares(step, config, run.world))
+        tokens += sum(map(len, step))
+        report = {
+            "tokens": tokens,
+            "loss": loss,
+            "gradient_norm": norm,
+            "learning_rate": config.optimizer.rate(run.steps),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        last = run.steps + 1 == len(plan)
+        run.done(report, keep=last or (run.steps + 1) % config.checkpoint_every == 0)
+
+
+def shares(step: Sequence[Sample], config: Training, world: World) -> list[Share]:
+    """This process's part of a step."""
+    count = sum(sample.learned_count for sample in step)
+
+    def loss(logprobs: Tensor) -> Tensor:
+        return -logprobs.sum() / count
+
+    batches = deal(pack(step, config.packing), world.rank, world.size)
+    return [Share(batch, loss) for batch in batches]
