@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -46,9 +47,14 @@ def read_mounts() -> str:
     return Path("/proc/self/mounts").read_text()
 
 
-def kill_zygotes() -> None:
-    for pid in descendants(os.getpid()):
-        os.kill(pid, signal.SIGKILL)
+def family() -> set[int]:
+    return descendants(os.getpid())
+
+
+def kill(processes: set[int]) -> None:
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_the_strongest_mode_is_chosen_and_recorded():
@@ -60,20 +66,22 @@ async def test_the_strongest_mode_is_chosen_and_recorded():
 
 
 async def test_a_zygote_that_dies_is_replaced_and_its_snippets_run_again():
+    others = family()
     async with LocalSandbox() as sandbox:
         running = asyncio.create_task(sandbox.run("import time; time.sleep(0.5); print(1)", LIMITS))
         await asyncio.sleep(0.2)
-        kill_zygotes()
+        kill(family() - others)
         assert (await running).outcome is Outcome.OK
 
 
 @pytest.mark.slow
 async def test_a_zygote_that_keeps_dying_is_a_fault_of_ours():
+    others = family()
     async with LocalSandbox() as sandbox:
         running = asyncio.create_task(sandbox.run("import time; time.sleep(5)", LIMITS))
         while not running.done():
             await asyncio.sleep(0.5)
-            kill_zygotes()
+            kill(family() - others)
         execution = await running
     assert execution.outcome is Outcome.INFRA_ERROR
     assert execution.exit_code is None
@@ -95,20 +103,21 @@ def test_nothing_survives_a_supervisor_killed_hard(mode):
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         wait_until(lambda: len(descendants(process.pid)) >= 2)
-        family = descendants(process.pid)
+        members = descendants(process.pid)
         process.kill()
-    assert len(family) >= 2
-    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+    assert len(members) >= 2
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in members))
 
 
 async def test_leaving_the_sandbox_ends_everything():
+    others = family()
     async with LocalSandbox() as sandbox:
         running = asyncio.create_task(sandbox.run("while True: pass", LIMITS))
         await asyncio.sleep(0.1)
-        family = descendants(os.getpid())
-    running.cancel()
-    assert family
-    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+        members = family() - others
+    assert members
+    assert (await running).outcome is Outcome.INFRA_ERROR
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in members))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -194,12 +203,12 @@ async def check_soak(count: int) -> None:
     async with LocalSandbox(slots=8) as sandbox:
         await soak(sandbox, 20)
         descriptors = len(os.listdir("/proc/self/fd"))
-        family = descendants(os.getpid())
+        members = family()
         mounts = read_mounts()
-        memory = {pid: resident_mb(pid) for pid in family | {os.getpid()}}
+        memory = {pid: resident_mb(pid) for pid in members | {os.getpid()}}
         assert await soak(sandbox, count) == []
         assert len(os.listdir("/proc/self/fd")) == descriptors
-        assert wait_until(lambda: descendants(os.getpid()) == family)
+        assert wait_until(lambda: family() == members)
         assert read_mounts() == mounts
         assert {pid for pid in memory if resident_mb(pid) > memory[pid] + 20} == set()
 

@@ -107,7 +107,7 @@ class Flight:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _look_at_the_clock(self) -> None:
-        """Time spent waiting for a core does not count against the limit (docs/sandbox.md, "Time")."""
+        """Time spent waiting for a core does not count against the limit (docs/sandbox.md)."""
         used = kernel.usage(self._pidfd)
         if used is None:
             return  # already gone: its report is under way

@@ -146,11 +146,19 @@ class LocalSandbox:
     async def _healthy_link(self) -> Link:
         """The least loaded zygote, after replacing those that died."""
         async with self._repair:
-            for index, link in enumerate(self._links):
-                if not link.alive:
-                    self._links[index] = await Link.start(self._mode)
-                    await link.close()
+            for link in [link for link in self._links if not link.alive]:
+                await self._replace(link)
+        if not self._links:
+            raise ZygoteLost("the sandbox was closed")
         return min(self._links, key=lambda link: link.load)
+
+    async def _replace(self, dead: Link) -> None:
+        fresh = await Link.start(self._mode)
+        if dead not in self._links:  # closed meanwhile
+            await fresh.close()
+            return
+        self._links[self._links.index(dead)] = fresh
+        await dead.close()
 
 
 def candidates(floor: Mode) -> list[Mode]:
