@@ -15,7 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.records import Trajectory
-from storage.schema import check_version, from_batch, to_batch, trajectory_schema
+from storage.schema import (
+    check_version,
+    from_batch,
+    to_batch,
+    trajectory_schema,
+    with_later_columns,
+)
 
 ROW_GROUP = 5_000
 """Rows per row group of a published file."""
@@ -25,8 +31,8 @@ READ_ROWS = 500
 _REPEATING: Any = [
     "dataset", "program", "source", "difficulty", "ending", "method", "run_id", "config_hash",
     "actor_model", "critic_model", "engine", "sampling", "actor_prompt_hash", "critic_prompt_hash",
-    "code_version", "sandbox", "policy_version", "level", "steps.list.element.outcome",
-    "filters.list.element.rule", "filters.list.element.reason",
+    "code_version", "sandbox", "policy_version", "level", "judge_model",
+    "steps.list.element.outcome", "filters.list.element.rule", "filters.list.element.reason",
 ]  # fmt: skip
 """Columns with few distinct values; `Any`, because pyarrow's stubs only know a flag here."""
 _LOOKED_UP = ["trajectory_id", "problem_id"]
@@ -69,7 +75,7 @@ def read_trajectories(path: Path) -> Iterator[Trajectory]:
     with pq.ParquetFile(path) as file:
         check_version(file.schema_arrow, str(path))
         for batch in file.iter_batches(READ_ROWS):
-            yield from from_batch(batch)
+            yield from from_batch(with_later_columns(batch))
 
 
 def read_columns(path: Path, columns: list[str]) -> pa.Table:
@@ -80,4 +86,5 @@ def read_columns(path: Path, columns: list[str]) -> pa.Table:
     """
     with pq.ParquetFile(path) as file:
         check_version(file.schema_arrow, str(path))
-        return file.read(columns)
+        there = [name for name in columns if name in file.schema_arrow.names]
+        return with_later_columns(file.read(there)).select(columns)

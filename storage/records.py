@@ -11,8 +11,11 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA_VERSION = 1
-"""Raised whenever a field of any record below is added, removed or changes its meaning."""
+SCHEMA_VERSION = 2
+"""Raised whenever a field of any record below is added, removed or changes its meaning.
+
+Version 2 added `Trajectory.opinion` and `Program.IMPORTED`.
+"""
 
 
 class Outcome(StrEnum):
@@ -45,6 +48,8 @@ class Program(StrEnum):
     """The actor with tools off."""
     ROLLOUT = "rollout"
     """A policy that writes its own programs."""
+    IMPORTED = "imported"
+    """Somebody else's trajectory, its programs run and its answer judged again here."""
 
 
 class Level(StrEnum):
@@ -135,6 +140,16 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a language model said of a final answer that the rules called wrong (spec A23)."""
+
+    judge_correct: bool
+    judge_model: str
+    judge_reason: str
+    """Its own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterVerdict:
     """What one named filter rule said of a trajectory."""
 
@@ -221,6 +236,8 @@ class Trajectory:
     verdict: Verdict | None
     """None when the trajectory was never judged because the machinery broke; at step level
     always, where the reward is that the code ran."""
+    opinion: Opinion | None = None
+    """The second opinion of a language model, where an evaluation asked for one."""
     filters: tuple[FilterVerdict, ...] = ()
     provenance: Provenance
     cost: Cost = field(default_factory=Cost)

@@ -17,7 +17,17 @@ from enum import StrEnum
 from functools import cache
 from itertools import accumulate, chain, pairwise
 from types import NoneType
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import pyarrow as pa
 
@@ -27,6 +37,7 @@ from storage.records import SCHEMA_VERSION, Trajectory
 _VERSION_KEY = b"tirgen.schema_version"
 
 _Array: TypeAlias = "pa.Array[Any]"
+_TableOrBatch = TypeVar("_TableOrBatch", pa.Table, pa.RecordBatch)
 
 _COLUMN_NAMES = {"answer": "gold_answer"}
 """Record fields whose own name would say too little as a column among all the others."""
@@ -222,6 +233,14 @@ def _decode(part: _Part, batch: pa.RecordBatch) -> list[Any]:
     present = arrays[0].is_valid()
     records = iter(_build(part.record, part.columns, [array.filter(present) for array in arrays]))
     return [next(records) if there else None for there in present.to_pylist()]
+
+
+def with_later_columns(table: _TableOrBatch) -> _TableOrBatch:
+    """Rows that an earlier tirgen wrote, with nulls in the columns added since."""
+    for field in trajectory_schema():
+        if field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def check_version(schema: pa.Schema, where: str) -> None:

@@ -150,7 +150,8 @@ def _published(found: Iterable[DatasetVersion]) -> str:
         return "SELECT *, NULL::VARCHAR AS version FROM no_rows"
     return (
         r"SELECT * EXCLUDE (filename), regexp_extract(filename, '/versions/(v\d+)/', 1) AS version "
-        f"FROM read_parquet({list_literal(paths)}, filename = true, union_by_name = true)"
+        f"FROM read_parquet({list_literal(paths)}, filename = true, union_by_name = true) "
+        "UNION ALL BY NAME SELECT * FROM no_rows"  # the columns that no file has yet
     )
 
 
@@ -162,13 +163,14 @@ def _running(root: Path) -> str:
     batches = list_literal(f"{glob.escape(str(run))}/{BATCHES}/*.parquet" for run in runs)
     logs = list_literal(f"{glob.escape(str(run))}/{LOG}" for run in runs)
     return f"""SELECT * EXCLUDE (filename), NULL::VARCHAR AS version
-    FROM read_parquet({batches}, filename = true)
+    FROM read_parquet({batches}, filename = true, union_by_name = true)
     WHERE filename IN (
         SELECT replace(filename, '{LOG}', '{BATCHES}/') || file
         FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true,
             columns = {{file: 'VARCHAR'}}, filename = true)
         WHERE file IS NOT NULL)
-    QUALIFY row_number() OVER (PARTITION BY trajectory_id ORDER BY filename) = 1"""
+    QUALIFY row_number() OVER (PARTITION BY trajectory_id ORDER BY filename) = 1
+    UNION ALL BY NAME SELECT * FROM no_rows"""
 
 
 def _unpublished_runs(dataset: Path) -> list[Path]:
@@ -191,17 +193,19 @@ def _datasets(found: list[DatasetVersion], latest: dict[str, DatasetVersion]) ->
             version.manifest["created_at"],
             version.manifest["run_id"],
             version.manifest["config_hash"],
+            version.manifest.get("made_from"),
             str(version.path),
         )
         for version in found
     ]
-    values = ", ".join(f"({', '.join(map(_literal, row))})" for row in [(None,) * 9, *rows])
+    values = ", ".join(f"({', '.join(map(_literal, row))})" for row in [(None,) * 10, *rows])
     return f"""
     SELECT dataset::VARCHAR AS dataset, version::VARCHAR AS version, latest::BOOLEAN AS latest,
         rows::BIGINT AS rows, kept_rows::BIGINT AS kept_rows, created_at::TIMESTAMP AS created_at,
-        run_id::VARCHAR AS run_id, config_hash::VARCHAR AS config_hash, path::VARCHAR AS path
+        run_id::VARCHAR AS run_id, config_hash::VARCHAR AS config_hash,
+        made_from::VARCHAR AS made_from, path::VARCHAR AS path
     FROM (VALUES {values}) AS version_(dataset, version, latest, rows, kept_rows, created_at,
-        run_id, config_hash, path)
+        run_id, config_hash, made_from, path)
     WHERE dataset IS NOT NULL"""
 
 

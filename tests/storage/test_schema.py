@@ -1,13 +1,16 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.datasets import Store
 from storage.errors import SchemaTooNew
 from storage.records import (
     SCHEMA_VERSION,
@@ -16,6 +19,7 @@ from storage.records import (
     Ending,
     FilterVerdict,
     Level,
+    Opinion,
     Outcome,
     Problem,
     Program,
@@ -26,9 +30,10 @@ from storage.records import (
     Verdict,
 )
 from storage.schema import check_version, from_batch, to_batch, trajectory_schema
+from storage.sql import query
 
-FINGERPRINTS = {1: "e55c955b2179"}
-"""Schema of each released version. A new fingerprint needs a new SCHEMA_VERSION."""
+FINGERPRINTS = {1: "e55c955b2179", 2: "845fe94fd210"}
+"""Schema of each version. A new fingerprint needs a new SCHEMA_VERSION; 2 has opinions too."""
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 COUNT = st.integers(0, 2**40)
@@ -62,6 +67,7 @@ STRATEGIES[tuple[Step, ...]] = st.lists(record(Step), max_size=3).map(tuple)
 STRATEGIES[tuple[FilterVerdict, ...]] = st.lists(record(FilterVerdict), max_size=2).map(tuple)
 STRATEGIES[Problem] = record(Problem)
 STRATEGIES[Verdict | None] = st.none() | record(Verdict)
+STRATEGIES[Opinion | None] = st.none() | record(Opinion)
 STRATEGIES[Provenance] = record(Provenance)
 STRATEGIES[Cost] = record(Cost)
 
@@ -141,3 +147,27 @@ def test_text_no_file_can_hold_is_replaced_not_refused(
 ) -> None:
     batch = to_batch([make_trajectory(final_answer="a\ud800b😀")])
     assert batch["final_answer"].to_pylist() == ["a\ufffdb😀"]
+
+
+LATER = ["judge_correct", "judge_model", "judge_reason"]
+
+
+def test_rows_of_the_first_version_read_as_before(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
+    """What has been added since is null, in records and in SQL, published or running."""
+    store = Store(tmp_path)
+    run = store.open_run("demo", {}, "c0ffee")
+    made = make_trajectory(schema_version=1)
+    run.append([made])
+    version = run.publish([made], {})
+    other = store.open_run("demo", {}, "decaf")
+    other.append([made])
+    for file in tmp_path.rglob("*.parquet"):
+        old = pq.read_table(file).drop_columns(LATER)
+        pq.write_table(old.replace_schema_metadata({"tirgen.schema_version": "1"}), file)
+    assert list(version.read()) == list(other.read()) == [made]
+    assert version.table(["judge_model"]).to_pylist() == [{"judge_model": None}]
+    for view in ("trajectories", "running"):
+        found = query(store, f"SELECT trajectory_id, judge_correct FROM {view}").to_pylist()
+        assert found == [{"trajectory_id": made.trajectory_id, "judge_correct": None}]
