@@ -1,0 +1,143 @@
+"""One process, DDP and FSDP2 end in the same weights, whatever each process gets to do."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_policy import publish, round_rows, weights_of
+
+from storage.datasets import Store
+from storage.policies import Policies
+from storage.records import Level
+from trainer.distributed import Sharding, World
+from trainer.job import RlJob, SftJob
+from trainer.lora import LoraConfig
+from trainer.model import ModelConfig
+from trainer.optimisation import OptimizerConfig
+from trainer.packing import Packing
+from trainer.rl import RlConfig
+from trainer.run import Names
+from trainer.sft import SftConfig
+
+RANKS = Path(__file__).with_name("ranks.py")
+FAST = OptimizerConfig(learning_rate=1e-3)
+UNEVEN = Packing(row_tokens=32, batch_tokens=64)
+"""Some updates make an odd number of micro-batches."""
+
+
+@pytest.fixture(scope="module")
+def jobs(
+    policy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[Sharding, RlJob | SftJob]]:
+    """Every case under both shardings, already run by two processes."""
+    store = Store(tmp_path_factory.mktemp("ranks") / "store")
+    rows = round_rows(policy, groups=5, step_groups=3)
+    datasets = {
+        "both": publish(store, rows),
+        # One short micro-batch: one process has it, the other nothing; no step level.
+        "few": publish(store, [row for row in rows if row.level is Level.TRAJECTORY][:4]),
+    }
+
+    def names(case: str, sharding: Sharding, dataset: str) -> Names:
+        return Names(
+            store=store.root,
+            policy=f"{case}-{sharding.value}",
+            parent=str(policy),
+            dataset=str(datasets[dataset]),
+        )
+
+    def rl(case: str, sharding: Sharding, packing: Packing) -> RlJob:
+        config = RlConfig(optimizer=FAST, packing=packing, sharding=sharding, updates=3)
+        return RlJob(kind="rl", names=names(case, sharding, case), config=config)
+
+    def sft(sharding: Sharding, model: ModelConfig) -> SftJob:
+        config = SftConfig(
+            optimizer=FAST, packing=UNEVEN, sharding=sharding, batch_samples=5, model=model
+        )
+        case = "lora" if model.lora else "sft"
+        return SftJob(kind="sft", names=names(case, sharding, "both"), config=config)
+
+    recomputed = ModelConfig(gradient_checkpointing=True)
+    adapted = ModelConfig(lora=LoraConfig(rank=4))
+    found: dict[str, dict[Sharding, RlJob | SftJob]] = {
+        "both": {sharding: rl("both", sharding, UNEVEN) for sharding in Sharding},
+        "few": {sharding: rl("few", sharding, Packing()) for sharding in Sharding},
+        "sft": {sharding: sft(sharding, recomputed) for sharding in Sharding},
+        "lora": {sharding: sft(sharding, adapted) for sharding in Sharding},
+    }
+    _run_on_two([job for case in found.values() for job in case.values()], store.root)
+    return found
+
+
+def _run_on_two(all_jobs: list[RlJob | SftJob], folder: Path) -> None:
+    paths = []
+    for number, job in enumerate(all_jobs):
+        paths.append(folder / f"job-{number}.json")
+        paths[-1].write_text(job.model_dump_json())
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launcher, str(RANKS), *map(str, paths)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def weights(job: RlJob | SftJob) -> dict[str, torch.Tensor]:
+    return weights_of(Policies(job.names.store).version(job.names.policy).path)
+
+
+def alone(job: RlJob | SftJob, world: World) -> dict[str, torch.Tensor]:
+    """The same job in this process."""
+    names = job.names.model_copy(update={"policy": f"alone-{job.names.policy}"})
+    return weights_of(job.model_copy(update={"names": names}).run(world).path)
+
+
+@pytest.mark.parametrize("sharding", Sharding)
+@pytest.mark.parametrize("case", ["both", "few", "sft", "lora"])
+def test_two_processes_end_where_one_does(
+    jobs: dict[str, dict[Sharding, RlJob | SftJob]], world: World, case: str, sharding: Sharding
+) -> None:
+    job = jobs[case][sharding]
+    wanted, found = alone(job, world), weights(job)
+    assert set(found) == set(wanted)
+    for name, weight in wanted.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-6)
+
+
+def test_the_updates_were_far_larger_than_the_tolerance(
+    jobs: dict[str, dict[Sharding, RlJob | SftJob]], policy: Path
+) -> None:
+    before = weights_of(policy)
+    for case in jobs.values():
+        after = weights(case[Sharding.FSDP])
+        moved = max((after[name] - before[name]).abs().max().item() for name in before)
+        assert moved > 1e-3 * 0.9
+
+
+def test_both_processes_report_as_one(
+    jobs: dict[str, dict[Sharding, RlJob | SftJob]], world: World
+) -> None:
+    job = jobs["both"][Sharding.FSDP]
+    alone(job, world)
+    policies = Policies(job.names.store)
+    two, one = (
+        policies.version(name).manifest["metrics"]["last_step"]
+        for name in (job.names.policy, f"alone-{job.names.policy}")
+    )
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-6)
+    for level, statistics in one["levels"].items():
+        assert two["levels"][level] == pytest.approx(statistics, abs=1e-5)
+
+
+def test_one_process_goes_on_from_the_checkpoint_of_two(
+    jobs: dict[str, dict[Sharding, RlJob | SftJob]], world: World
+) -> None:
+    """As after a move to a smaller machine: the last step was taken, nothing is published yet."""
+    job = jobs["both"][Sharding.FSDP]
+    before = weights(job)
+    shutil.rmtree(Policies(job.names.store).version(job.names.policy).path)
+    job.run(world)
+    for name, weight in weights(job).items():
+        assert torch.equal(weight, before[name])
