@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from storage.errors import InvalidName, NotFound
+from storage.records import Trajectory
 from storage.runs import CONFIG, Run
-from storage.versions import DatasetVersion, versions
+from storage.versions import DatasetVersion, publish, versions
 from storage.views import refresh
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -77,6 +79,18 @@ class Store:
                 return candidate
         hint = f"list its versions: tirgen dataset show {name}"
         raise NotFound(f"dataset {name!r} has no version {wanted!r}", hint)
+
+    def derive(
+        self, source: DatasetVersion, rows: Iterable[Trajectory], described: dict[str, Any]
+    ) -> DatasetVersion:
+        """Publish rows that were made from a version as its dataset's next one.
+
+        `described` goes into the manifest, beside ``made_from``, the version they were made from.
+        """
+        made_from = {**described, "made_from": str(source)}
+        version = publish(self._folder(source.dataset), rows, made_from)
+        refresh(self.root)
+        return version
 
     def _run_folder(self, dataset: str, config_hash: str) -> Path:
         return self._folder(dataset) / "runs" / _safe(config_hash, "configuration hash")
