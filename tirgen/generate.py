@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from typing import NamedTuple
 
 from storage.datasets import Store
 from storage.records import Ending, Problem, Program, Trajectory
@@ -25,7 +26,7 @@ from tirgen.filters.curate import YieldRow, curate, yield_table
 from tirgen.ledger import Ledger
 from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.problems.errors import BadRow
-from tirgen.problems.load import load_problems
+from tirgen.problems.load import ProblemSet, load_problems
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
@@ -92,81 +93,141 @@ async def generate(
     the engine goes down for good; then everything finished stays committed, and the same call
     continues from there.
     """
+    async with generation(config, store, watch) as opened:
+        await opened.settle(opened.todo)
+        return opened.publish()
+
+
+@asynccontextmanager
+async def generation(
+    config: GenerateConfig, store: Store, watch: Watch = lambda progress: None
+) -> AsyncIterator[Generation]:
+    """A generation with all it needs open, to be settled in parts and then published.
+
+    Nothing is opened where nothing is left to do. Raises what `generate` raises at its start.
+    """
     started = time.monotonic()
     found = load_problems(**config.problems.model_dump())
     run = store.find_run(config.dataset, config.hash)
     ledger = Ledger(attempts=config.attempts, baselines=config.cot_samples)
     ledger.load(run.read() if run else ())
     todo = [p for p in found.problems if not ledger.is_settled(p.problem_id)]
-    progress = Progress(problems=len(found.problems), reused_rows=ledger.rows)
+    progress = Progress(problems=len(found.problems), reused_rows=ledger.rows, started=started)
     progress.settled = progress.problems - len(todo)
     watch(progress)
-    version = run.published if run and not todo else None
-    if todo or run is None:
-        run = await _make(config, store, _Shop(ledger, progress, watch), todo)
-    reused = version is not None
-    if version is None:
-        version = _publish(run, config)
-    return Report(
-        version=version,
-        reused_version=reused,
-        progress=progress,
-        skipped=found.skipped,
-        repeated=found.repeated,
-        yields=yield_table(version.read()),
-        seconds=time.monotonic() - started,
-    )
+    async with AsyncExitStack() as stack:
+        shop = None
+        if todo or run is None:
+            opened = await _open(config, store, stack)
+            live = config.live_trajectories
+            shop = _Shop(opened, ledger, progress, watch, live, asyncio.Semaphore(live))
+            run = opened.run
+        assert run is not None
+        yield Generation(config, run, found, todo, progress, shop)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation under way; what each part commits is durable, whatever becomes of the rest."""
+
+    config: GenerateConfig
+    run: Run
+    problems: ProblemSet
+    todo: Sequence[Problem]
+    """The problems that were not settled when the generation was opened, in their order."""
+    progress: Progress
+    _shop: _Shop | None
+
+    async def settle(self, problems: Sequence[Problem]) -> None:
+        """Make every attempt that some of `todo` still lack; parts may be settled at once.
+
+        Raises `EngineUnavailable` when the engine goes down for good; settling the same problems
+        again makes only what is missing, what was lost to infrastructure included.
+        """
+        if problems and self._shop:
+            await self._shop.work(problems)
+
+    def publish(self) -> Report:
+        """The dataset version of all that is committed; the one there is if nothing was missing."""
+        reused = None if self._shop else self.run.published
+        published = reused or _publish(self.run, self.config)
+        return Report(
+            version=published,
+            reused_version=reused is not None,
+            progress=self.progress,
+            skipped=self.problems.skipped,
+            repeated=self.problems.repeated,
+            yields=yield_table(published.read()),
+            seconds=time.monotonic() - self.progress.started,
+        )
+
+
+class _Opened(NamedTuple):
+    run: Run
+    maker: TrajectoryMaker
+    committer: Committer
+
+
+async def _open(config: GenerateConfig, store: Store, stack: AsyncExitStack) -> _Opened:
+    """Open engines, sandbox and verifier, and only then the run: a bad start writes nothing."""
+    engines = await stack.enter_async_context(open_engines(config.actor, config.critic))
+    sandbox = await stack.enter_async_context(LocalSandbox())
+    verifier = await stack.enter_async_context(Verifier())
+    run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
+    committer = await stack.enter_async_context(Committer(run.append))
+    roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
+    identity = Identity(run.run_id, config.hash, version("tirgen"), engines[0].server)
+    return _Opened(run, TrajectoryMaker(config, identity, roles, sandbox, verifier), committer)
 
 
 @dataclass(slots=True)
 class _Shop:
     """Works problems off, each until it is settled, and keeps the counts."""
 
+    opened: _Opened
     ledger: Ledger
     progress: Progress
     watch: Watch
+    live: int
+    slots: asyncio.Semaphore
+    """Of `live` problems worked on at once, over all parts together; first come, first served."""
     engine_failures: int = 0
     """Engine failures since the last row that had none."""
 
-    async def work(
-        self, maker: TrajectoryMaker, committer: Committer, todo: Sequence[Problem], live: int
-    ) -> None:
+    async def work(self, todo: Sequence[Problem]) -> None:
+        self.progress.settled -= self.ledger.forgive_lost(p.problem_id for p in todo)
         queue = iter(todo)
 
         async def worker() -> None:
             for problem in queue:
-                await self._settle(maker, committer, problem)
+                async with self.slots:
+                    await self._settle(problem)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(live, len(todo))):
+                for _ in range(min(self.live, len(todo))):
                     group.create_task(worker())
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
 
-    async def _settle(self, maker: TrajectoryMaker, committer: Committer, problem: Problem) -> None:
+    async def _settle(self, problem: Problem) -> None:
         name = problem.problem_id
+        if self.ledger.is_settled(name):
+            return
         while (attempt := self.ledger.next_attempt(name)) is not None:
-            await self._attempt(maker, committer, problem, Program.TIRGEN, attempt)
+            await self._attempt(problem, Program.TIRGEN, attempt)
         await asyncio.gather(
             *(
-                self._attempt(maker, committer, problem, Program.COT, number)
+                self._attempt(problem, Program.COT, number)
                 for number in self.ledger.missing_baselines(name)
             )
         )
         self.progress.settled += 1
         self.watch(self.progress)
 
-    async def _attempt(
-        self,
-        maker: TrajectoryMaker,
-        committer: Committer,
-        problem: Problem,
-        program: Program,
-        attempt: int,
-    ) -> None:
-        trajectory = await maker.make(problem, program, attempt)
-        await committer.add(trajectory)
+    async def _attempt(self, problem: Problem, program: Program, attempt: int) -> None:
+        trajectory = await self.opened.maker.make(problem, program, attempt)
+        await self.opened.committer.add(trajectory)
         self.ledger.record(trajectory)
         self.progress.count(trajectory)
         self.watch(self.progress)
@@ -178,25 +239,11 @@ class _Shop:
             return
         self.engine_failures += 1
         if self.engine_failures >= OUTAGE_ROWS:
+            self.engine_failures = 0
             raise EngineUnavailable(
                 f"the engine failed {OUTAGE_ROWS} trajectories in a row ({trajectory.error}); what "
                 "was finished is committed: bring it back and run the same command to continue"
             )
-
-
-async def _make(config: GenerateConfig, store: Store, shop: _Shop, todo: Sequence[Problem]) -> Run:
-    """Open engines, sandbox and verifier, and only then the run: a bad start writes nothing."""
-    async with AsyncExitStack() as stack:
-        engines = await stack.enter_async_context(open_engines(config.actor, config.critic))
-        sandbox = await stack.enter_async_context(LocalSandbox())
-        verifier = await stack.enter_async_context(Verifier())
-        run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
-        committer = await stack.enter_async_context(Committer(run.append))
-        roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
-        identity = Identity(run.run_id, config.hash, version("tirgen"), engines[0].server)
-        maker = TrajectoryMaker(config, identity, roles, sandbox, verifier)
-        await shop.work(maker, committer, todo, config.live_trajectories)
-    return run
 
 
 def _publish(run: Run, config: GenerateConfig) -> DatasetVersion:

@@ -19,6 +19,8 @@ class _Done:
 
     attempts: set[int] = field(default_factory=set)
     baselines: set[int] = field(default_factory=set)
+    lost: set[tuple[Program, int]] = field(default_factory=set)
+    """Attempts of the call under way that infrastructure ate: counted as made, until forgiven."""
     accepted: bool = False
 
 
@@ -45,11 +47,26 @@ class Ledger:
         """Take note of a row; in the call that made it, a lost attempt counts as made too."""
         self.rows += 1
         done = self._problems[trajectory.problem.problem_id]
+        if trajectory.ending.is_infrastructure:
+            done.lost.add((trajectory.program, trajectory.attempt))
         if trajectory.program is Program.COT:
             done.baselines.add(trajectory.attempt)
         else:
             done.attempts.add(trajectory.attempt)
             done.accepted |= trajectory.kept
+
+    def forgive_lost(self, problem_ids: Iterable[str]) -> int:
+        """Have lost attempts made again; returns how many settled problems that unsettles."""
+        unsettled = 0
+        for problem_id in problem_ids:
+            done = self._problems[problem_id]
+            before = self.is_settled(problem_id)
+            for program, attempt in done.lost:
+                made = done.baselines if program is Program.COT else done.attempts
+                made.discard(attempt)
+            done.lost.clear()
+            unsettled += before and not self.is_settled(problem_id)
+        return unsettled
 
     def next_attempt(self, problem_id: str) -> int | None:
         """The attempt to make now; None when one was accepted or all were made."""

@@ -38,3 +38,12 @@ def test_a_fresh_infrastructure_fault_is_not_made_again_at_once():
     book = ledger()
     book.record(row(attempt=0, ending=Ending.SANDBOX_ERROR))
     assert book.next_attempt("p1") == 1
+
+
+def test_forgiven_faults_are_made_again():
+    book = ledger(row(kept=True), attempts=1, baselines=1)
+    book.record(row(program=Program.COT, attempt=0, ending=Ending.ENGINE_ERROR))
+    assert book.is_settled("p1")
+    assert book.forgive_lost(["p1"]) == 1
+    assert book.missing_baselines("p1") == [0]
+    assert book.forgive_lost(["p1"]) == 0
