@@ -76,7 +76,8 @@ def joined() -> Iterator[World]:
         torch.set_num_threads(1)
     many = "WORLD_SIZE" in os.environ
     if many:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, device_id=device if cuda else None)
     try:
         yield World(dist.get_rank() if many else 0, dist.get_world_size() if many else 1, device)
     finally:

@@ -81,9 +81,9 @@ def train_rl(names: Names, config: RlConfig, world: World) -> PolicyVersion:
     run = Run(lineage, config, world)
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
-    if config.carry_moments and _has_moments(lineage, config):
-        run.carry_moments()
     run.resume()
+    if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
+        run.carry_moments()
     _train(run, plan, old, references, config)
     return run.publish("rl", _summary(credited, gap))
 

@@ -51,6 +51,8 @@ class Lineage:
 
     names: Names
     config: BaseModel
+    samples: str = ""
+    """Digest of what is trained on, where the dataset version alone does not say it."""
 
     @cached_property
     def policies(self) -> Policies:
@@ -84,6 +86,7 @@ class Lineage:
         return {
             "parent": self.parent_name,
             "dataset": str(self.dataset),
+            "samples": self.samples,
             "config": self.config.model_dump(mode="json"),
         }
 

@@ -7,6 +7,7 @@ over the N learned tokens of a step's samples, on all processes together.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -45,18 +46,26 @@ def train_sft(
 
     Raises ValueError where no row is kept.
     """
-    lineage = Lineage(names, config)
+    dataset = Lineage(names, config).dataset
+    samples = list(sft_samples(dataset.read(), prompts, config.learn_observations))
+    if not samples:
+        raise ValueError(f"{dataset} has no kept trajectory to train on")
+    lineage = Lineage(names, config, _digest(samples))
     if lineage.published:
         return lineage.published
-    rows = lineage.dataset.read()
-    samples = list(sft_samples(rows, prompts, config.learn_observations))
-    if not samples:
-        raise ValueError(f"{lineage.dataset} has no kept trajectory to train on")
     plan = list(_plan(samples, config))
     run = Run(lineage, config, world)
     run.resume()
     _train(run, plan, config)
     return run.publish("sft", {"samples": len(samples)})
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    """Of their tokens, so that other prompts are another run."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(sample.token_ids.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _plan(samples: Sequence[Sample], config: SftConfig) -> Iterator[list[Sample]]:

@@ -109,6 +109,16 @@ def test_every_document_is_packed_once_within_the_budget() -> None:
         assert all(len(row) == 1 for row, n in zip(rows, lengths, strict=True) if n > 64)
 
 
+@pytest.mark.parametrize("packing", LAYOUTS)
+def test_padding_and_prompts_are_never_learned(documents: list[Sample], packing: Packing) -> None:
+    """D10 trained on a padding token behind each step. What a batch learns is, in order, what its
+    samples learn."""
+    for rows in pack(documents, packing):
+        batch = collate(rows)
+        own = [sample.token_ids[sample.learned] for sample in batch.samples]
+        assert torch.equal(batch.token_ids[batch.learned], torch.cat(own).long())
+
+
 def test_every_process_gets_as_many_micro_batches() -> None:
     generator = torch.Generator().manual_seed(2)
     packed = pack(

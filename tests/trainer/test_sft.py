@@ -117,13 +117,20 @@ def test_the_rows_are_learned_behind_the_prompt_that_is_given(
     version = train_sft(names, CONFIG, world, prompts=lambda question: prompt)
     reheaded = []
     for row in rows:
-        word = [t for t in row.tokens.token_ids[1 : row.tokens.prompt_length]]
+        word = list(row.tokens.token_ids[1 : row.tokens.prompt_length])
         reheaded.append(replace(row, tokens=stream(prompt, word)))
     publish(Store(names.store), reheaded)
-    other = names.model_copy(update={"dataset": "rounds@v2", "policy": "rho"})
+    other = names.model_copy(update={"dataset": "rounds@v2"})
     wanted = weights_of(train_sft(other, CONFIG, world).path)
     for name, weight in weights_of(version.path).items():
         assert torch.equal(weight, wanted[name])
+
+
+def test_other_prompts_are_another_run(names: Names, world: World) -> None:
+    versions = [
+        train_sft(names, CONFIG, world, lambda question, ids=ids: ids) for ids in ([7], [8], [7])
+    ]
+    assert [version.version for version in versions] == ["v1", "v2", "v1"]
 
 
 def test_packing_and_checkpointed_activations_change_no_weight(names: Names, world: World) -> None:
