@@ -22,7 +22,9 @@ from tirgen.sandbox.output import HeadAndTail
 ABSURD_OUTPUT = 8 << 20
 """Bytes in one stream after which a snippet is killed: it prints without end."""
 STARVATION = 10
-"""Given up as an infrastructure fault after this many times its wall limit without a core."""
+STARVATION_SECONDS = 60.0
+"""Given up as an infrastructure fault when it has waited for a core for both: this many times its
+wall limit, and this long."""
 _CHUNK = 1 << 16
 _READ_SECONDS = 0.01
 _PIPE_CHUNKS = 16
@@ -118,7 +120,7 @@ class Flight:
         )
         if left <= 0.005:
             self.stop(Stop.TIMEOUT)
-        elif elapsed >= STARVATION * self._limits.wall_seconds:
+        elif elapsed >= max(STARVATION * self._limits.wall_seconds, STARVATION_SECONDS):
             hungry = used.cpu < self._limits.wall_seconds
             self.stop(Stop.STARVED if hungry else Stop.TIMEOUT)
         else:
