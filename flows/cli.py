@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from flows.commands import dataset, pocket, traj
+from flows.commands import dataset, pocket, sandbox, traj
 from flows.commands.doctor import doctor_command
 from flows.commands.generate import demo_command, generate_command
 from flows.commands.sql import sql_command
@@ -29,6 +29,7 @@ app.command(dataset.app)
 app.command(traj.app)
 app.command(sql_command, name="sql")
 app.command(pocket.app)
+app.command(sandbox.app)
 app.command(doctor_command, name="doctor")
 
 

@@ -17,7 +17,7 @@ from storage.errors import NotFound, StoreError
 from tirgen.config import ConfigError
 from tirgen.engine.errors import EngineError, EngineMisconfigured
 from tirgen.problems.errors import ProblemsError
-from tirgen.sandbox.supervisor import SandboxUnavailable
+from tirgen.sandbox.errors import SandboxUnavailable
 
 DONE, WORK_FAILED, USAGE, NOT_FOUND, PREREQUISITE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
@@ -44,7 +44,7 @@ def classify(error: BaseException) -> Failure:
         case StoreError():
             return Failure("usage", error.message, error.hint, USAGE)
         case ConfigError() | ProblemsError():
-            return Failure("usage", str(error), "see tirgen generate --help", USAGE)
+            return Failure("usage", str(error), "add --help to the command", USAGE)
         case EngineMisconfigured() | SandboxUnavailable():
             return Failure("prerequisite", str(error), "tirgen doctor checks it all", PREREQUISITE)
         case TrainingNotInstalled():

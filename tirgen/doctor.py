@@ -22,8 +22,9 @@ from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.modes import Layer
-from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.verification import Verifier
 
 GIB = 1 << 30

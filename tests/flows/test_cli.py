@@ -119,7 +119,7 @@ def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
 def test_every_command_has_help_with_an_example():
     commands = [
         ["generate"], ["demo"], ["dataset", "list"], ["dataset", "show"], ["traj", "list"],
-        ["traj", "show"], ["sql"], ["pocket", "train"], ["pocket", "serve"], ["doctor"],
+        ["traj", "show"], ["sql"], ["sandbox", "serve"], ["pocket", "train"], ["pocket", "serve"], ["doctor"],
     ]  # fmt: skip
     for command in commands:
         done = subprocess.run(
@@ -134,3 +134,10 @@ def test_a_bug_of_ours_exits_with_70(capsys, monkeypatch, tmp_path):
     code, _, err = call(capsys, "sql", "select 1", "--store", str(tmp_path))
     assert code == 70
     assert "ZeroDivisionError" in err
+
+
+def test_a_sandbox_open_to_the_network_needs_a_token(capsys, monkeypatch):
+    monkeypatch.delenv("TIRGEN_SANDBOX_TOKEN", raising=False)
+    code, _, err = call(capsys, "sandbox", "serve", "--host", "0.0.0.0", "--port", "0")
+    assert code == 2
+    assert "TIRGEN_SANDBOX_TOKEN" in err
