@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -12,6 +13,7 @@ class Rule(StrEnum):
 
     PROGRAM = "program"
     INFRASTRUCTURE = "infrastructure"
+    FORMAT = "format"
     FINISHED = "finished"
     BOXED = "boxed"
     CORRECT = "correct"
@@ -21,9 +23,31 @@ class Rule(StrEnum):
     DOLLAR_PARITY = "dollar_parity"
     LANGUAGE = "language"
     REPETITION = "repetition"
+    LENGTH = "length"
+    INTERACTION_DENSITY = "interaction_density"
+    CONTAMINATED = "contaminated"
     ONE_PER_PROBLEM = "one_per_problem"
     COT_SOLVABLE = "cot_solvable"
+    NEAR_DUPLICATE = "near_duplicate"
     CALL_BALANCE = "call_balance"
+    DIFFICULTY_BALANCE = "difficulty_balance"
+
+
+class Mode(StrEnum):
+    """The two kinds of trajectories, which differ in length by an order of magnitude."""
+
+    SHORT = "short"
+    THINKING = "thinking"
+    """It has a ``<think>`` section."""
+
+
+class LengthRange(BaseModel):
+    """Bounds in tokens the policy wrote; of rows without token counts, four characters are one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    least: int = Field(0, ge=0)
+    most: int | None = Field(None, ge=1)
 
 
 class FilterConfig(BaseModel):
@@ -44,12 +68,29 @@ class FilterConfig(BaseModel):
     """Characters of the n-gram whose repetition is counted."""
     repetition_count: int = Field(20, ge=1)
     """Most occurrences of one n-gram in what the policy wrote."""
+    length: dict[Mode, LengthRange] = {}
+    """Bounds by mode, e.g. ``{thinking = {least = 3000}}`` as in the official filter; a mode that
+    is not named has none."""
+    minimum_calls: int = Field(1, ge=1)
+    """`interaction_density`: fewest code calls of a trajectory. Dense cold starts leave
+    reinforcement learning more to explore (ASTER, arXiv 2602.01204)."""
+    against: tuple[str, ...] = ()
+    """`contaminated`: benchmarks that must not be trained on, as problem files."""
+    against_similarity: float = Field(0.5, gt=0.1, le=1)
+    """From which resemblance a question is the benchmark's in other words, if the numbers agree."""
+    richest_per_problem: bool = True
+    """`one_per_problem` prefers more code calls, and draws among equals; off, among all."""
+    near_duplicate: float | None = Field(None, gt=0.1, le=1)
+    """From which resemblance two problems are one, if the numbers agree; by default not judged."""
     cot_solved_share: float = Field(1.0, gt=0, le=1)
     """A problem is dropped if at least this share of its chain-of-thought samples is right (A8)."""
     cot_minimum_samples: int = Field(1, ge=1)
     """Judged chain-of-thought samples needed before a problem may be dropped."""
     keep_share_by_calls: dict[int, float] = {1: 0.5}
     """Share of trajectories kept for each number of code calls; 1 where not named (A9)."""
+    keep_share_by_difficulty: dict[str, float] = {}
+    """Share kept of each difficulty as published, or ``cot 1/4`` by the chain-of-thought samples
+    that are right where none is; 1 where not named."""
 
     @field_validator("off")
     @classmethod
@@ -59,13 +100,21 @@ class FilterConfig(BaseModel):
             raise ValueError(f"{', '.join(sorted(fixed))} cannot be off")
         return tuple(sorted(set(off), key=list(Rule).index))
 
-    @field_validator("keep_share_by_calls")
+    @field_validator("keep_share_by_calls", "keep_share_by_difficulty")
     @classmethod
-    def _shares(cls, shares: dict[int, float]) -> dict[int, float]:
-        wrong = [f"{calls}: {share}" for calls, share in shares.items() if not 0 <= share <= 1]
+    def _shares(cls, shares: dict[Any, float]) -> dict[Any, float]:
+        wrong = [f"{name}: {share}" for name, share in shares.items() if not 0 <= share <= 1]
         if wrong:
             raise ValueError(f"a share lies between 0 and 1, not {'; '.join(wrong)}")
         return shares
 
     def applies(self, rule: Rule) -> bool:
-        return rule not in self.off
+        """It is not off, and of the optional ones, there is something to judge by."""
+        chosen = {
+            Rule.LENGTH: bool(self.length),
+            Rule.INTERACTION_DENSITY: self.minimum_calls > 1,
+            Rule.CONTAMINATED: bool(self.against),
+            Rule.NEAR_DUPLICATE: self.near_duplicate is not None,
+            Rule.DIFFICULTY_BALANCE: bool(self.keep_share_by_difficulty),
+        }
+        return rule not in self.off and chosen.get(rule, True)

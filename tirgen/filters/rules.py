@@ -1,4 +1,4 @@
-"""The rules a single trajectory meets; those that need the whole dataset are in `curate`."""
+"""The rules a single trajectory meets; those that need the whole dataset are in `dataset_rules`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 
 from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
 from tirgen.filters.code_quality import trivial_reason
-from tirgen.filters.config import FilterConfig, Rule
+from tirgen.filters.config import FilterConfig, LengthRange, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
+from tirgen.tir.markup import strip_blocks
+
+CHARACTERS_A_TOKEN = 4
+"""Where an engine did not count."""
 
 Judgement = Callable[[Trajectory, FilterConfig], str | None]
 """Why a trajectory is dropped; None keeps it."""
@@ -42,6 +46,30 @@ def _infrastructure(trajectory: Trajectory, config: FilterConfig) -> str | None:
     broken = trajectory.ending.is_infrastructure or trajectory.verdict is None
     if broken or any(step.outcome is Outcome.INFRA_ERROR for step in trajectory.steps):
         return trajectory.error or f"ended by {trajectory.ending}"
+    return None
+
+
+def _format(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    """Blocks pair up: no program or output stands in a thought, and each program has its output.
+
+    A thinking section that opens ends before the answer (rules 7 and 9).
+    """
+    if trajectory.ending is Ending.OFF_FORMAT:
+        return trajectory.error or "text off the format"
+    for number, step in enumerate(trajectory.steps, start=1):
+        if strip_blocks(step.thought) != step.thought:
+            return f"the thought of step {number} holds a block that is no step of its own"
+        if step.action is not None and step.observation is None:
+            return f"the program of step {number} has no output"
+    return _unpaired_thinking("".join(step.thought for step in trajectory.steps))
+
+
+def _unpaired_thinking(text: str) -> str | None:
+    opened, closed = text.count("<think>"), text.count("</think>")
+    if opened > 1 or closed > 1 or opened > closed:
+        return f"{opened} <think> and {closed} </think>"
+    if closed and not text.partition("</think>")[2].strip():
+        return "no answer after </think>"
     return None
 
 
@@ -93,6 +121,32 @@ def _repetition(trajectory: Trajectory, config: FilterConfig) -> str | None:
     return repeated_ngram(text, config.repetition_length, config.repetition_count)
 
 
+def _length(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    mode, written = _mode(trajectory), _tokens(trajectory)
+    bounds = config.length.get(mode, LengthRange())
+    if written < bounds.least:
+        return f"{written} tokens in {mode} mode, fewer than {bounds.least}"
+    if bounds.most is not None and written > bounds.most:
+        return f"{written} tokens in {mode} mode, more than {bounds.most}"
+    return None
+
+
+def _mode(trajectory: Trajectory) -> Mode:
+    # Templates may open the section in the prompt, but the policy always closes it.
+    thinks = any("</think>" in step.thought for step in trajectory.steps)
+    return Mode.THINKING if thinks else Mode.SHORT
+
+
+def _tokens(trajectory: Trajectory) -> int:
+    counted = sum(step.policy_tokens for step in trajectory.steps)
+    return counted or len(_written(trajectory)) // CHARACTERS_A_TOKEN
+
+
+def _interaction_density(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    calls = len(trajectory.calls)
+    return f"{calls} calls" if calls < config.minimum_calls else None
+
+
 def _written(trajectory: Trajectory) -> str:
     """What the policy wrote: thoughts and code, not what it was shown."""
     return "\n".join(f"{step.thought}\n{step.action or ''}" for step in trajectory.steps)
@@ -101,6 +155,7 @@ def _written(trajectory: Trajectory) -> str:
 TRAJECTORY_RULES: Mapping[Rule, Judgement] = {
     Rule.PROGRAM: _program,
     Rule.INFRASTRUCTURE: _infrastructure,
+    Rule.FORMAT: _format,
     Rule.FINISHED: _finished,
     Rule.BOXED: _boxed,
     Rule.CORRECT: _correct,
@@ -110,4 +165,6 @@ TRAJECTORY_RULES: Mapping[Rule, Judgement] = {
     Rule.DOLLAR_PARITY: _dollar_parity,
     Rule.LANGUAGE: _language,
     Rule.REPETITION: _repetition,
+    Rule.LENGTH: _length,
+    Rule.INTERACTION_DENSITY: _interaction_density,
 }

@@ -1,0 +1,139 @@
+"""The rules that need the whole dataset: each judges the rows that every rule before it kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+from storage.records import Program, Trajectory
+from tirgen.filters.config import FilterConfig, Rule
+from tirgen.filters.contamination import load_benchmarks
+from tirgen.filters.similarity import SimilarityIndex, read
+
+Findings = Mapping[str, str | None]
+"""Why a dataset rule drops a trajectory, by trajectory id; None keeps it."""
+
+
+def _one_per_problem(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+    """One trajectory a problem: the richest in tool use, drawn by the seed among equals (D18)."""
+    by_problem: dict[str, list[Trajectory]] = defaultdict(list)
+    for row in rows:
+        if row.kept:
+            by_problem[row.problem.problem_id].append(row)
+    findings: dict[str, str | None] = {}
+    for siblings in by_problem.values():
+        chosen = min(siblings, key=lambda row: _preference(row, config, seed))
+        for row in siblings:
+            another = f"{chosen.trajectory_id} stands for this problem"
+            findings[row.trajectory_id] = None if row is chosen else another
+    return findings
+
+
+def _preference(row: Trajectory, config: FilterConfig, seed: int) -> tuple[int, float]:
+    calls = len(row.calls) if config.richest_per_problem else 0
+    return -calls, _draw(seed, "one_per_problem", row.trajectory_id)
+
+
+def _contaminated(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+    """Problems that evaluations are made of are not trained on."""
+    benchmarks = load_benchmarks(config.against, config.against_similarity)
+    questions = {row.problem.question for row in rows if row.kept}
+    found = {question: benchmarks.find(question) for question in questions}
+    return {
+        row.trajectory_id: None if (why := found[row.problem.question]) is None else str(why)
+        for row in rows
+        if row.kept
+    }
+
+
+def _near_duplicate(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+    """Of problems that ask the same, the first drawn stays and stands for the others."""
+    assert config.near_duplicate is not None
+    index = SimilarityIndex(config.near_duplicate)
+    questions = {row.problem.problem_id: row.problem.question for row in rows if row.kept}
+    same: dict[str, str | None] = {}
+    for name in sorted(questions, key=lambda name: _draw(seed, "near_duplicate", name)):
+        text = read(questions[name])
+        match = index.best(text)
+        same[name] = match and f"similar {match.resemblance:.2f}: {match.name}"
+        if match is None:
+            index.add(name, text)
+    return {row.trajectory_id: same[row.problem.problem_id] for row in rows if row.kept}
+
+
+def _cot_solvable(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+    """Problems that the same policy solves without tools teach no tool use (A8)."""
+    baselines = _baselines(rows)
+    return {
+        row.trajectory_id: _solved_without_tools(baselines[row.problem.problem_id], config)
+        for row in rows
+        if row.kept
+    }
+
+
+def _baselines(rows: list[Trajectory]) -> Mapping[str, list[bool]]:
+    """By problem, which of its judged chain-of-thought samples are right."""
+    baselines: dict[str, list[bool]] = defaultdict(list)
+    for row in rows:
+        if row.program is Program.COT and row.verdict is not None:
+            baselines[row.problem.problem_id].append(row.correct)
+    return baselines
+
+
+def _solved_without_tools(samples: list[bool], config: FilterConfig) -> str | None:
+    if len(samples) < config.cot_minimum_samples:
+        return None
+    if sum(samples) < config.cot_solved_share * len(samples):
+        return None
+    return f"{sum(samples)} of {len(samples)} chain-of-thought samples are right"
+
+
+def _call_balance(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+    """Down-sample by number of calls (spec §3.1 rule 3, A9)."""
+    return {
+        row.trajectory_id: _thinned_out(row, config.keep_share_by_calls, seed)
+        for row in rows
+        if row.kept
+    }
+
+
+def _thinned_out(row: Trajectory, shares: Mapping[int, float], seed: int) -> str | None:
+    share = shares.get(len(row.calls), 1.0)
+    if _draw(seed, "call_balance", row.trajectory_id) < share:
+        return None
+    return f"{len(row.calls)}-call trajectories are thinned to {share:g}"
+
+
+def _difficulty_balance(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+    """Down-sample by difficulty: the publisher's, else how often chain of thought was right."""
+    baselines = _baselines(rows)
+    findings: dict[str, str | None] = {}
+    for row in rows:
+        if row.kept:
+            level = row.problem.difficulty or _measured(baselines[row.problem.problem_id])
+            share = config.keep_share_by_difficulty.get(level, 1.0)
+            stays = _draw(seed, "difficulty_balance", row.trajectory_id) < share
+            findings[row.trajectory_id] = None if stays else f"{level} is thinned to {share:g}"
+    return findings
+
+
+def _measured(samples: list[bool]) -> str:
+    return f"cot {sum(samples)}/{len(samples)}"
+
+
+def _draw(seed: int, purpose: str, name: str) -> float:
+    """Uniform in [0, 1), the same for the same row in whatever order rows arrive."""
+    digest = hashlib.sha256(f"{seed}\x1f{purpose}\x1f{name}".encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+DATASET_RULES: Mapping[Rule, Callable[[list[Trajectory], FilterConfig, int], Findings]] = {
+    Rule.CONTAMINATED: _contaminated,
+    Rule.ONE_PER_PROBLEM: _one_per_problem,
+    Rule.COT_SOLVABLE: _cot_solvable,
+    Rule.NEAR_DUPLICATE: _near_duplicate,
+    Rule.CALL_BALANCE: _call_balance,
+    Rule.DIFFICULTY_BALANCE: _difficulty_balance,
+}
+"""In the order in which they thin the dataset out; each sees what those before it kept."""
