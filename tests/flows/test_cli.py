@@ -119,7 +119,8 @@ def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
 def test_every_command_has_help_with_an_example():
     commands = [
         ["generate"], ["demo"], ["dataset", "list"], ["dataset", "show"], ["traj", "list"],
-        ["traj", "show"], ["sql"], ["sandbox", "serve"], ["pocket", "train"], ["pocket", "serve"], ["doctor"],
+        ["traj", "show"], ["sql"], ["sandbox", "serve"], ["pocket", "train"], ["pocket", "serve"],
+        ["doctor"],
     ]  # fmt: skip
     for command in commands:
         done = subprocess.run(
