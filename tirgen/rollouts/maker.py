@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TypeVar
 
 from storage.records import Ending, Level, Problem, Program, Provenance, Trajectory, Verdict
 from storage.records import trajectory_id as row_id
-from tirgen.engine.protocol import Engine, Renderer, Sampling
+from tirgen.engine.protocol import Engine, Message, Renderer, Sampling
 from tirgen.maker import Identity
 from tirgen.rollouts.config import BranchSettings, PolicySettings
 from tirgen.sandbox.contract import Limits, Sandbox
@@ -20,6 +21,8 @@ from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import rollout
 from tirgen.tir.story import Story, Transcript, tell
 from tirgen.verification import Verifier, extract_answer
+
+M = TypeVar("M", bound="RolloutMaker")
 
 
 class RolloutMaker:
@@ -46,26 +49,28 @@ class RolloutMaker:
             stop_at_failure=config.loop.stop_at_failure,
         )
 
+    def sibling(self, kind: type[M], config: PolicySettings) -> M:
+        """A maker of another kind, for the same run and with the same engine."""
+        return kind(config, self._identity, self._engine, self._sandbox, self._verifier)
+
     async def make(self, problem: Problem, attempt: int) -> Trajectory:
         """One sample of the policy's answers to a problem, whatever becomes of it.
 
         Raises `EngineMisconfigured` only; every other failure is the row's ending.
         """
-        config, prompts = self._config, self._config.prompt_set
-        cot = config.program is Program.COT
-        messages = (prompts.for_cot if cot else prompts.for_tir)(problem.question)
-        story = Story(Transcript(messages, self._engine.renderer))
+        config = self._config
+        story = Story(Transcript(self._messages(problem), self._engine.renderer))
         seed = self._seed(problem.problem_id, config.program, attempt)
         policy = self._voice(seed, config.loop.tokens)
         bounds = _bounds(config.loop.tokens, config.loop.tool_rounds)
         program = (
             chain_of_thought(story, policy, bounds)
-            if cot
+            if config.program is Program.COT
             else rollout(story, policy, bounds, self._tools, config.repairs)
         )
         meter = Meter()
         await self._driver.drive(tell(story, program), meter)
-        verdict = await self._judge(problem, story)
+        verdict = await self._judge(problem, story, meter)
         key = (problem.problem_id, config.program.value, attempt)
         return self._row(problem, story, meter, key, seed, Level.TRAJECTORY, verdict)
 
@@ -81,8 +86,9 @@ class RolloutMaker:
         Raises `EngineMisconfigured` only.
         """
         problem = failed.problem
-        messages = self._config.prompt_set.for_tir(problem.question)
-        transcript = Transcript.after(messages, self._renderer, prefix.token_ids, prefix.kept)
+        transcript = Transcript.after(
+            self._messages(problem), self._renderer, prefix.token_ids, prefix.kept
+        )
         story = Story(transcript)
         seed = self._seed(problem.problem_id, failed.attempt, failed.step, number)
         policy = self._voice(seed, settings.tokens)
@@ -123,7 +129,16 @@ class RolloutMaker:
             created_at=time.time(),
         )
 
-    async def _judge(self, problem: Problem, story: Story) -> Verdict | None:
+    @property
+    def _instruction(self) -> str:
+        prompts = self._config.prompt_set
+        return prompts.cot if self._config.program is Program.COT else prompts.tir
+
+    def _messages(self, problem: Problem) -> tuple[Message, ...]:
+        text = self._instruction.replace("{question}", problem.question)
+        return (Message("user", text),)
+
+    async def _judge(self, problem: Problem, story: Story, meter: Meter) -> Verdict | None:
         """None where the machinery broke: such a row says nothing about the policy."""
         if story.ending.is_infrastructure:
             return None
@@ -146,8 +161,7 @@ class RolloutMaker:
         return renderer
 
     def _provenance(self, seed: int) -> Provenance:
-        config, prompts = self._config, self._config.prompt_set
-        prompt = prompts.cot if config.program is Program.COT else prompts.tir
+        config = self._config
         return Provenance(
             run_id=self._identity.run_id,
             config_hash=self._identity.config_hash,
@@ -156,7 +170,7 @@ class RolloutMaker:
             engine=self._identity.engine,
             exact_tokens=self._engine.renderer is not None,
             sampling=json.dumps(config.sampling.model_dump(), sort_keys=True),
-            actor_prompt_hash=prompt_hash(prompt),
+            actor_prompt_hash=prompt_hash(self._instruction),
             critic_prompt_hash=None,
             seed=seed,
             code_version=self._identity.code_version,

@@ -1,0 +1,81 @@
+import random
+
+import pytest
+from answers import BAD, OK, sample
+
+from storage.records import Outcome
+from tirgen.evaluation.best_of_n import choose, contenders, pass_rate, response_text
+
+
+def test_the_pass_rate_is_a_fraction():
+    """D3: cast to an integer there, one failure of many became 0."""
+    assert pass_rate(sample(outcomes=(OK, BAD, OK, OK))) == 0.75
+    assert pass_rate(sample(outcomes=(OK, Outcome.NO_OUTPUT))) == 0.5
+    assert pass_rate(sample(outcomes=(OK, Outcome.INFRA_ERROR))) == 1
+
+
+def test_the_best_is_the_one_whose_programs_ran():
+    rows = [
+        sample(attempt=0, outcomes=(BAD, OK)),
+        sample(attempt=1, outcomes=(OK, OK), answer="7"),
+        sample(attempt=2, outcomes=(BAD,)),
+    ]
+    assert choose(rows, seed=0).attempt == 1
+
+
+def test_no_code_counts_as_one_but_after_code_that_ran():
+    """A22."""
+    plain, ran, failed = (
+        sample(attempt=0, outcomes=()),
+        sample(attempt=1),
+        sample(attempt=2, outcomes=(OK, BAD)),
+    )
+    assert pass_rate(plain) == 1
+    assert contenders([plain, ran, failed]) == [ran]
+    assert contenders([plain, failed]) == [plain]
+
+
+def test_a_candidate_without_an_answer_comes_last():
+    silent = sample(attempt=0, answer=None)
+    assert contenders([silent, sample(attempt=1, outcomes=(BAD,))])[0].attempt == 1
+    assert choose([silent], seed=0) == silent
+
+
+def test_ties_go_to_the_majority_answer_however_it_is_spelled():
+    rows = [
+        sample(attempt=0, answer="3"),
+        sample(attempt=1, answer="\\frac{1}{2}"),
+        sample(attempt=2, answer="\\dfrac{1}{2}"),
+        sample(attempt=3, answer="3", outcomes=(BAD,)),
+    ]
+    assert {choose(rows, seed).attempt for seed in range(40)} == {1, 2}
+
+
+def test_a_reward_model_breaks_ties_but_overrules_no_pass_rate():
+    rows = [sample(attempt=n, answer=str(n)) for n in range(3)]
+    rows.append(sample(attempt=3, outcomes=(BAD,)))
+    scores = {
+        row.trajectory_id: score for row, score in zip(rows, (0.1, 0.9, 0.5, 7.0), strict=True)
+    }
+    assert choose(rows, 0, scores).attempt == 1
+
+
+def test_a_missing_score_is_no_silent_zero():
+    with pytest.raises(KeyError):
+        choose([sample(attempt=0), sample(attempt=1)], 0, {})
+
+
+def test_the_lot_depends_on_the_seed_alone():
+    rows = [sample(attempt=n, answer=str(n)) for n in range(6)]
+    shuffled = random.Random(1).sample(rows, len(rows))
+    assert choose(rows, 5) == choose(shuffled, 5)
+    assert len({choose(rows, seed).attempt for seed in range(60)}) == 6
+
+
+def test_nobody_to_choose_from_is_refused():
+    with pytest.raises(ValueError, match="at least one candidate"):
+        choose([], 0)
+
+
+def test_a_reward_model_reads_programs_and_outputs_too():
+    assert response_text(sample()) == "t\n```python\nx\n```\n```output\n1\n```\nso"

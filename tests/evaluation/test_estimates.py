@@ -1,0 +1,86 @@
+from itertools import combinations
+from statistics import fmean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tirgen.evaluation.estimates import Bootstrap, majority, majority_at_k, pass_at_k
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(1, 8))
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(samples, k):
+    k = min(k, len(samples))
+    exact = fmean(any(chosen) for chosen in combinations(samples, k))
+    assert pass_at_k(len(samples), sum(samples), k) == pytest.approx(exact)
+
+
+def test_pass_at_more_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="pass@5 needs at least 5 samples"):
+        pass_at_k(4, 2, 5)
+
+
+def test_the_majority_is_right_or_not():
+    assert majority([("1", True), ("2", False), ("1", True)]) == 1
+    assert majority([("1", True), ("2", False), ("2", False)]) == 0
+
+
+def test_ties_are_broken_by_lot_and_no_answer_is_no_vote():
+    assert majority([("1", True), ("2", False)]) == 0.5
+    assert majority([("1", True), (None, False), (None, False)]) == 1
+    assert majority([(None, False)]) == 0
+
+
+votes = st.lists(
+    st.sampled_from([("1", True), ("2", False), ("3", False), (None, False)]),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(votes, st.integers(1, 6))
+def test_maj_at_k_is_near_the_mean_over_all_subsets(found, k):
+    k = min(k, len(found))
+    exact = fmean(majority(chosen) for chosen in combinations(found, k))
+    assert majority_at_k(found, k, seed=1) == pytest.approx(exact, abs=0.2)
+    assert majority_at_k(found, k, seed=1) == majority_at_k(found, k, seed=1)
+
+
+def test_maj_at_all_is_exact():
+    found = [("1", True), ("2", False), ("2", False), ("1", True)]
+    assert majority_at_k(found, 4, seed=0) == 0.5
+
+
+def test_the_interval_of_a_share_is_what_the_binomial_says():
+    """300 problems, 70 % right: the normal approximation gives 0.648 to 0.752."""
+    found = Bootstrap(seed=3).mean([1.0] * 210 + [0.0] * 90)
+    assert found is not None
+    assert found.value == pytest.approx(0.7)
+    assert found.low == pytest.approx(0.648, abs=0.01)
+    assert found.high == pytest.approx(0.752, abs=0.01)
+
+
+def test_problems_are_resampled_with_all_of_their_samples():
+    """Forty samples of two problems are two observations: the interval spans everything."""
+    found = Bootstrap(seed=3).ratio([20.0, 0.0], [20.0, 20.0])
+    assert found is not None
+    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+
+
+def test_estimates_are_a_function_of_the_seed():
+    values = [float(n % 3 == 0) for n in range(50)]
+    assert Bootstrap(1).mean(values) == Bootstrap(1).mean(values)
+    assert Bootstrap(1).mean(values) != Bootstrap(2).mean(values)
+
+
+def test_a_wider_confidence_is_a_wider_interval():
+    values = [float(n % 3 == 0) for n in range(50)]
+    narrow, wide = Bootstrap(1, confidence=0.5).mean(values), Bootstrap(1).mean(values)
+    assert narrow is not None
+    assert wide is not None
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_nothing_has_no_estimate():
+    assert Bootstrap(0).mean([]) is None
+    assert Bootstrap(0).ratio([0.0, 0.0], [0.0, 0.0]) is None

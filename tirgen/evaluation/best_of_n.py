@@ -1,0 +1,72 @@
+"""Best-of-N without a reward model: the candidate whose programs ran (spec §6.2, A22).
+
+Candidates are ranked by their execution pass rate, ok / executed. One that ran no program counts
+as 1, but after those that ran some with 1; one that gives no answer comes after all that do.
+What still ties is decided by a reward model where there is one, then by the majority answer among
+those that tie, then by lot. Pure functions over stored rows: the same rows and seed give the same
+choice, in whatever order the rows come.
+
+Sample candidates without self-correction: it repairs the very failures that tell them apart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from storage.records import Outcome, Trajectory
+from tirgen.tir.markup import render_step
+from tirgen.verification.normalise import normalise
+
+
+def pass_rate(row: Trajectory) -> float:
+    """Programs that ran of those executed, in [0, 1]; 1 where none was.
+
+    What the sandbox lost was not executed.
+    """
+    executed = [step.outcome for step in row.calls if step.outcome is not Outcome.INFRA_ERROR]
+    return sum(outcome is Outcome.OK for outcome in executed) / len(executed) if executed else 1.0
+
+
+def contenders(rows: Sequence[Trajectory]) -> list[Trajectory]:
+    """The candidates that tie for the best pass rate, ordered by id.
+
+    Raises ValueError where there is no candidate.
+    """
+    if not rows:
+        raise ValueError("best-of-N needs at least one candidate")
+    best = max(map(_rank, rows))
+    return sorted((r for r in rows if _rank(r) == best), key=lambda row: row.trajectory_id)
+
+
+def choose(
+    rows: Sequence[Trajectory], seed: object, scores: Mapping[str, float] | None = None
+) -> Trajectory:
+    """The best of the candidates of one problem.
+
+    `scores` are a reward model's, by trajectory id, one for every contender if several tie.
+    Raises KeyError where one is missing, ValueError where there is no candidate.
+    """
+    tied = contenders(rows)
+    if scores is not None and len(tied) > 1:
+        top = max(scores[row.trajectory_id] for row in tied)
+        tied = [row for row in tied if scores[row.trajectory_id] == top]
+    votes = Counter(answer_key(row) for row in tied)
+    most = max(votes.values())
+    tied = [row for row in tied if votes[answer_key(row)] == most]
+    return random.Random(f"{seed}/{tied[0].problem.problem_id}").choice(tied)
+
+
+def answer_key(row: Trajectory) -> str | None:
+    """What the final answer is compared by in a vote; None where there is none."""
+    return None if row.final_answer is None else normalise(row.final_answer)
+
+
+def response_text(row: Trajectory) -> str:
+    """The whole response, programs and outputs included, as a reward model reads it."""
+    return "".join(render_step(s.thought, s.action, s.observation) for s in row.steps)
+
+
+def _rank(row: Trajectory) -> tuple[bool, float, bool]:
+    return (row.final_answer is not None, pass_rate(row), bool(row.calls))

@@ -1,0 +1,97 @@
+"""Means and shares over problems with bootstrap confidence intervals, and pass@k and maj@k.
+
+Problems are what is resampled, with all of their samples: samples of one problem are not
+independent of one another. Deterministic for a seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+Vote = tuple[str | None, bool]
+"""A sample's final answer, None where it gave none, and whether it is right."""
+
+MAJORITY_DRAWS = 100
+"""Subsets that maj@k is averaged over where there are more than k samples."""
+
+
+class Estimate(BaseModel):
+    """A value with its confidence interval (percentile bootstrap)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+
+class Bootstrap:
+    """Estimates over problems; the same seed resamples the same problems for every estimate."""
+
+    def __init__(self, seed: int, resamples: int = 2000, confidence: float = 0.95) -> None:
+        self._seed = seed
+        self._resamples = resamples
+        self._tails = (50 * (1 - confidence), 50 * (1 + confidence))
+
+    def mean(self, values: Sequence[float]) -> Estimate | None:
+        """The mean of one value a problem; None where there is no problem."""
+        return self.ratio(values, [1.0] * len(values))
+
+    def ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
+        """The ratio of two sums over problems; None where its denominator is 0."""
+        above, below = np.asarray(numerators, float), np.asarray(denominators, float)
+        if not below.sum():
+            return None
+        rng = np.random.default_rng(self._seed)
+        drawn: list[float] = []
+        for _ in range(self._resamples):
+            chosen = rng.integers(0, len(above), len(above))
+            if total := below[chosen].sum():
+                drawn.append(float(above[chosen].sum() / total))
+        low, high = np.percentile(drawn, self._tails)
+        return Estimate(value=float(above.sum() / below.sum()), low=float(low), high=float(high))
+
+
+def pass_at_k(samples: int, right: int, k: int) -> float:
+    """Chance that some of `k` samples is right, drawn from `samples` of which `right` are.
+
+    The unbiased estimator 1 - C(n-c, k) / C(n, k). Raises ValueError for `k` above `samples`.
+    """
+    if not 1 <= k <= samples:
+        raise ValueError(f"pass@{k} needs at least {k} samples a problem, there are {samples}")
+    return 1 - comb(samples - right, k) / comb(samples, k)
+
+
+def majority(votes: Sequence[Vote]) -> float:
+    """Chance that the most frequent answer is right, ties broken by lot; no answer is no vote.
+
+    Answers are the same here if they are spelled the same: normalise them first.
+    """
+    ballots: defaultdict[str, list[bool]] = defaultdict(list)
+    for answer, right in votes:
+        if answer is not None:
+            ballots[answer].append(right)
+    if not ballots:
+        return 0.0
+    most = max(map(len, ballots.values()))
+    winners = [sum(rights) / len(rights) for rights in ballots.values() if len(rights) == most]
+    return sum(winners) / len(winners)
+
+
+def majority_at_k(votes: Sequence[Vote], k: int, seed: object) -> float:
+    """maj@k: exact for `k` votes, else averaged over seeded subsets of `k`.
+
+    Raises ValueError for `k` above the number of votes.
+    """
+    if not 1 <= k <= len(votes):
+        raise ValueError(f"maj@{k} needs at least {k} samples a problem, there are {len(votes)}")
+    if k == len(votes):
+        return majority(votes)
+    rng = random.Random(f"{seed}/majority")
+    return sum(majority(rng.sample(votes, k)) for _ in range(MAJORITY_DRAWS)) / MAJORITY_DRAWS

@@ -1,0 +1,166 @@
+"""What the samples of one benchmark say, as figures with intervals; pure over stored rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict
+
+from storage.records import Outcome, Program, Trajectory
+from tirgen.evaluation.best_of_n import answer_key, choose
+from tirgen.evaluation.config import Analysis
+from tirgen.evaluation.estimates import Bootstrap, Estimate, Vote, majority_at_k, pass_at_k
+
+
+class BenchmarkResult(BaseModel):
+    """One benchmark; rows that the machinery lost count nowhere but in `lost`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    benchmark: str
+    problems: int
+    samples: int
+    """Rows that say something of the policy."""
+    lost: int
+    """Rows that the machinery lost; the same command makes them again."""
+    accuracy: Estimate | None
+    """avg@k over all samples, a judge's opinions included."""
+    accuracy_by_rules: Estimate | None
+    """The same by the rules alone."""
+    pass_at: dict[int, Estimate]
+    """Unbiased pass@k."""
+    majority_at: dict[int, Estimate]
+    """maj@k; empty for code benchmarks, which have no answer to vote on."""
+    best_of: Estimate | None
+    """Accuracy of best-of-N by execution pass rate."""
+    code_ratio: Estimate | None
+    """Share of samples that ran a program."""
+    execution_pass: Estimate | None
+    """Share of programs that ran, of those that stand in the responses (Table 6)."""
+    execution_pass_all: Estimate | None
+    """Share of programs that ran, of all that were tried, those corrected away too (A21)."""
+    programs: int
+    programs_failed: int
+    corrections: int
+    """Failed tries that self-correction replaced."""
+    truncated: float
+    """Share of samples that a limit cut short."""
+    tokens_per_sample: Estimate | None
+    """Sampled tokens, those corrected away included: what a sample costs (Table 7)."""
+    correction_tokens: float
+    """Of those, tokens a sample that self-correction threw away."""
+    seconds_per_sample: Estimate | None
+    """From a sample's first request to its end, under the load of this evaluation."""
+
+
+Scores = Mapping[str, float]
+
+
+def is_right(row: Trajectory) -> bool:
+    """By the rules, or in a judge's opinion (A23)."""
+    return row.correct or (row.opinion is not None and row.opinion.judge_correct)
+
+
+def summarise(
+    benchmark: str, rows: Sequence[Trajectory], analysis: Analysis, seed: int, scores: Scores
+) -> BenchmarkResult:
+    """All figures of one benchmark. `scores` are a reward model's, by trajectory id."""
+    sound = [row for row in rows if not row.ending.is_infrastructure]
+    problems = by_problem(rows)
+    boot = Bootstrap(seed, analysis.resamples, analysis.confidence)
+
+    def share(
+        part: Callable[[Trajectory], float], whole: Callable[[Trajectory], float]
+    ) -> Estimate | None:
+        """The sum of one over the sum of the other, over all samples."""
+        return boot.ratio(
+            [sum(map(part, group)) for group in problems],
+            [sum(map(whole, group)) for group in problems],
+        )
+
+    def mean(value: Callable[[Sequence[Trajectory]], float], least: int = 1) -> Estimate | None:
+        """Of one value a problem, over the problems that have enough samples."""
+        return boot.mean([value(group) for group in problems if len(group) >= least])
+
+    def best(group: Sequence[Trajectory]) -> float:
+        return is_right(choose(group, seed, scores if analysis.reward_model else None))
+
+    def passing(k: int, group: Sequence[Trajectory]) -> float:
+        return pass_at_k(len(group), sum(map(is_right, group)), k)
+
+    def agreed(k: int, group: Sequence[Trajectory]) -> float:
+        return majority_at_k(_votes(group), k, seed)
+
+    votes_at = () if all(map(is_code, sound)) else analysis.pass_at
+    pass_at = {k: mean(partial(passing, k), k) for k in analysis.pass_at}
+    majority_at = {k: mean(partial(agreed, k), k) for k in votes_at}
+    return BenchmarkResult(
+        benchmark=benchmark,
+        problems=len(problems),
+        samples=len(sound),
+        lost=len(rows) - len(sound),
+        accuracy=mean(lambda group: _average(is_right, group)),
+        accuracy_by_rules=mean(lambda group: _average(lambda row: row.correct, group)),
+        pass_at={k: value for k, value in pass_at.items() if value},
+        majority_at={k: value for k, value in majority_at.items() if value},
+        best_of=boot.mean(list(map(best, candidates(problems, analysis.best_of or 0)))),
+        code_ratio=share(lambda row: bool(_executed(row)), lambda row: 1),
+        execution_pass=share(_passed, _executed),
+        execution_pass_all=share(_passed, lambda row: _executed(row) + _corrections(row)),
+        programs=sum(map(_executed, sound)),
+        programs_failed=sum(_executed(row) - _passed(row) for row in sound),
+        corrections=sum(map(_corrections, sound)),
+        truncated=_average(lambda row: row.ending.is_truncated, sound),
+        tokens_per_sample=share(lambda row: row.cost.actor_completion_tokens, lambda row: 1),
+        correction_tokens=_average(_correction_tokens, sound),
+        seconds_per_sample=share(lambda row: row.cost.wall_seconds, lambda row: 1),
+    )
+
+
+def by_problem(rows: Sequence[Trajectory]) -> list[list[Trajectory]]:
+    """What each problem's samples say of the policy, both in an order of their own."""
+    groups: defaultdict[str, list[Trajectory]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.key):
+        if not row.ending.is_infrastructure:
+            groups[row.problem.problem_id].append(row)
+    return list(groups.values())
+
+
+def candidates(problems: Sequence[Sequence[Trajectory]], n: int) -> list[list[Trajectory]]:
+    """The first `n` samples of each problem, for best-of-N; none of code tasks."""
+    first = [[row for row in g if row.attempt < n and not is_code(row)] for g in problems]
+    return [group for group in first if group]
+
+
+def is_code(row: Trajectory) -> bool:
+    """A code task, judged by its tests."""
+    return row.verdict is not None and row.verdict.method == "tests"
+
+
+def _average(value: Callable[[Trajectory], float], rows: Sequence[Trajectory]) -> float:
+    return sum(map(value, rows)) / len(rows) if rows else 0.0
+
+
+def _votes(rows: Sequence[Trajectory]) -> list[Vote]:
+    return [(answer_key(row), is_right(row)) for row in rows]
+
+
+def _executed(row: Trajectory) -> int:
+    return sum(step.outcome is not Outcome.INFRA_ERROR for step in row.calls)
+
+
+def _passed(row: Trajectory) -> int:
+    return sum(step.outcome is Outcome.OK for step in row.calls)
+
+
+def _corrections(row: Trajectory) -> int:
+    return sum(len(step.attempts) for step in row.steps)
+
+
+def _correction_tokens(row: Trajectory) -> float:
+    """Sampled, but in no step: what self-correction cut away."""
+    if row.program is not Program.ROLLOUT or not _corrections(row):
+        return 0
+    return row.cost.actor_completion_tokens - sum(row.tokens.loss_mask)

@@ -1,0 +1,93 @@
+"""A reward model behind vLLM's `/pooling`, to rank candidates whose pass rates tie (Table 2).
+
+Serve one with ``vllm serve internlm/internlm2-1_8b-reward --runner pooling``. The server renders
+the conversation through the model's own template and returns a number a token; the last one is
+the reward of the whole response.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from tirgen.config import Settings
+from tirgen.engine.errors import EngineMisconfigured
+from tirgen.engine.http import JsonClient
+from tirgen.engine.lane import Lane
+from tirgen.engine.retry import RetryPolicy
+
+
+class RewardModel(Protocol):
+    """Scores one response to one question; only the order of scores means anything."""
+
+    async def score(self, question: str, response: str) -> float:
+        """Raises what `Engine.complete` raises."""
+        ...
+
+
+class RewardModelConfig(Settings):
+    """Where a reward model is served."""
+
+    base_url: str = Field(pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")
+    """The server's root, e.g. ``http://localhost:8002``; `/pooling` is asked below it."""
+    model: str
+    """The name the server lists."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key, never the key itself."""
+    concurrency: int = Field(32, ge=1)
+    """Requests in flight at once."""
+    timeout_seconds: float = Field(120, gt=0)
+    max_tries: int = Field(10, ge=1)
+
+
+class PoolingRewardModel:
+    """A reward model of a vLLM server."""
+
+    def __init__(self, client: JsonClient, lane: Lane, model: str) -> None:
+        self._client = client
+        self._lane = lane
+        self._model = model
+
+    async def score(self, question: str, response: str) -> float:
+        turns = [("user", question), ("assistant", response)]
+        body = {
+            "model": self._model,
+            "messages": [{"role": role, "content": content} for role, content in turns],
+        }
+        answer, _ = await self._lane.run(
+            lambda: self._client.post("/pooling", json.dumps(body).encode())
+        )
+        return _last_number(answer)
+
+
+@asynccontextmanager
+async def open_reward_model(config: RewardModelConfig) -> AsyncIterator[RewardModel]:
+    """The reward model of a configuration. Raises `EngineMisconfigured` where its key is unset."""
+    key = os.environ.get(config.api_key_env, "").strip() if config.api_key_env else None
+    if key == "":
+        raise EngineMisconfigured(
+            f"The environment variable {config.api_key_env} is not set; put the key of "
+            f"{config.base_url} into it."
+        )
+    policy = RetryPolicy(max_tries=config.max_tries, try_seconds=config.timeout_seconds)
+    async with JsonClient(config.base_url, api_key=key, connections=config.concurrency) as client:
+        yield PoolingRewardModel(client, Lane(config.concurrency, policy), config.model)
+
+
+def _last_number(answer: Any) -> float:
+    """The reward at the last token: a number, or lists of them a token and a label deep."""
+    try:
+        value = answer["data"][0]["data"]
+        while isinstance(value, list):
+            value = value[-1]
+        return float(value)
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise EngineMisconfigured(
+            f"the reward model answered without a score ({json.dumps(answer)[:200]}); it must be "
+            "served with --runner pooling"
+        ) from None
