@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage.records import Ending, Program, Step, Trajectory
-from tirgen.filters.config import FilterConfig, LengthRange, Mode, Rule
+from tirgen.filters.config import FilterConfig, Mode, Rule
 from tirgen.filters.curate import curate
 from tirgen.filters.rules import accept
 
@@ -70,9 +70,7 @@ def test_thinking_that_ends_before_the_answer_is_sound(make_trajectory: Any) -> 
 
 
 def test_length_has_bounds_by_mode(make_trajectory: Any) -> None:
-    config = FilterConfig(
-        length={Mode.THINKING: LengthRange(least=3000), Mode.SHORT: LengthRange(most=9)}
-    )
+    config = FilterConfig(shortest={Mode.THINKING: 3000}, longest={Mode.SHORT: 9})
     short = make_trajectory()
     thinking = with_thought(short, "<think> Hm. </think> So")
     assert "in short mode, more than 9" in why(short, Rule.LENGTH, config)

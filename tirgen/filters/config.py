@@ -41,15 +41,6 @@ class Mode(StrEnum):
     """It has a ``<think>`` section."""
 
 
-class LengthRange(BaseModel):
-    """Bounds in tokens the policy wrote; of rows without token counts, four characters are one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    least: int = Field(0, ge=0)
-    most: int | None = Field(None, ge=1)
-
-
 class FilterConfig(BaseModel):
     """Rules that are off and the thresholds of those that are on; defaults are the paper's."""
 
@@ -68,9 +59,11 @@ class FilterConfig(BaseModel):
     """Characters of the n-gram whose repetition is counted."""
     repetition_count: int = Field(20, ge=1)
     """Most occurrences of one n-gram in what the policy wrote."""
-    length: dict[Mode, LengthRange] = {}
-    """Bounds by mode, e.g. ``{thinking = {least = 3000}}`` as in the official filter; a mode that
-    is not named has none."""
+    shortest: dict[Mode, int] = {}
+    """`length`: fewest policy tokens by mode, e.g. ``{thinking = 3000}`` as in the official filter;
+    none where not named."""
+    longest: dict[Mode, int] = {}
+    """`length`: most policy tokens by mode."""
     minimum_calls: int = Field(1, ge=1)
     """`interaction_density`: fewest code calls of a trajectory. Dense cold starts leave
     reinforcement learning more to explore (ASTER, arXiv 2602.01204)."""
@@ -111,7 +104,7 @@ class FilterConfig(BaseModel):
     def applies(self, rule: Rule) -> bool:
         """It is not off, and of the optional ones, there is something to judge by."""
         chosen = {
-            Rule.LENGTH: bool(self.length),
+            Rule.LENGTH: bool(self.shortest or self.longest),
             Rule.INTERACTION_DENSITY: self.minimum_calls > 1,
             Rule.CONTAMINATED: bool(self.against),
             Rule.NEAR_DUPLICATE: self.near_duplicate is not None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
 from tirgen.filters.code_quality import trivial_reason
-from tirgen.filters.config import FilterConfig, LengthRange, Mode, Rule
+from tirgen.filters.config import FilterConfig, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
 from tirgen.tir.markup import strip_blocks
 
@@ -122,13 +122,13 @@ def _repetition(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _length(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    """Within the bounds of its mode, in tokens that the policy wrote (rule 3)."""
     mode, written = _mode(trajectory), _tokens(trajectory)
-    bounds = config.length.get(mode, LengthRange())
-    if written < bounds.least:
-        return f"{written} tokens in {mode} mode, fewer than {bounds.least}"
-    if bounds.most is not None and written > bounds.most:
-        return f"{written} tokens in {mode} mode, more than {bounds.most}"
-    return None
+    least, most = config.shortest.get(mode, 0), config.longest.get(mode, written)
+    if least <= written <= most:
+        return None
+    bound = f"fewer than {least}" if written < least else f"more than {most}"
+    return f"{written} tokens in {mode} mode, {bound}"
 
 
 def _mode(trajectory: Trajectory) -> Mode:
