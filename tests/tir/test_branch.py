@@ -14,7 +14,7 @@ from tirgen.tir.branch import Prefix, branch, failed_steps, split, step_span
 from tirgen.tir.core import Generate, Role
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import Correction, rollout
-from tirgen.tir.story import Story, Transcript
+from tirgen.tir.story import Story, Transcript, split_thought
 
 RENDERER = CharacterRenderer()
 GO_ON = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)
@@ -139,3 +139,21 @@ def test_an_opening_fence_that_was_never_closed_is_no_program():
     told = grow(prefix, [said("```python\nprint(1)")], tokens=18)
     assert told.ending is Ending.TOKEN_LIMIT
     assert [step.action for step in told.steps] == [None]
+
+
+class ByteRenderer(CharacterRenderer):
+    """One token a byte: every character beyond ASCII is several tokens, cut in two by any split."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(text.encode())
+
+    def decode(self, token_ids: tuple[int, ...]) -> str:
+        return bytes(token_ids).decode(errors="replace")
+
+
+@given(st.text("aé数😀", max_size=12), st.text("b数", max_size=6), st.integers(0, 60))
+def test_a_split_counts_whole_tokens_whatever_they_spell(thought, action, length):
+    renderer = ByteRenderer()
+    step = renderer.encode(thought + "\n" + action)
+    size = len(renderer.encode(thought + "\n"))
+    assert split_thought(renderer, step, len(thought) + 1, length) == max(0, size - length)

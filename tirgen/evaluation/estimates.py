@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 from math import comb
+from statistics import fmean
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +20,7 @@ Vote = tuple[str | None, bool]
 """A sample's final answer, None where it gave none, and whether it is right."""
 
 MAJORITY_DRAWS = 100
-"""Subsets that maj@k is averaged over where there are more than k samples."""
+"""Subsets that maj@k is averaged over at most."""
 
 
 class Estimate(BaseModel):
@@ -85,13 +87,13 @@ def majority(votes: Sequence[Vote]) -> float:
 
 
 def majority_at_k(votes: Sequence[Vote], k: int, seed: object) -> float:
-    """maj@k: exact for `k` votes, else averaged over seeded subsets of `k`.
+    """maj@k: the mean over all subsets of `k` votes, or over seeded ones where there are many.
 
     Raises ValueError for `k` above the number of votes.
     """
     if not 1 <= k <= len(votes):
         raise ValueError(f"maj@{k} needs at least {k} samples a problem, there are {len(votes)}")
-    if k == len(votes):
-        return majority(votes)
+    if comb(len(votes), k) <= MAJORITY_DRAWS:
+        return fmean(map(majority, combinations(votes, k)))
     rng = random.Random(f"{seed}/majority")
-    return sum(majority(rng.sample(votes, k)) for _ in range(MAJORITY_DRAWS)) / MAJORITY_DRAWS
+    return fmean(majority(rng.sample(votes, k)) for _ in range(MAJORITY_DRAWS))

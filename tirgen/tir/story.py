@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from storage.records import Attempt, Ending, Outcome, Step, TokenStream
@@ -119,8 +120,15 @@ def split_thought(
     The thought is the step's first `thought_length` characters; a token that reaches beyond them
     is not in it. `|r_suf| = min(L_suf, |r|)`, in policy tokens (spec §5.2, A7).
     """
-    size = len(step)
-    while size and len(renderer.decode(step[:size])) > thought_length:
+
+    def characters(size: int) -> int:
+        return len(renderer.decode(step[:size]))
+
+    # A character cut in two decodes to more characters than it is, so the search ends by steps.
+    size = bisect_right(range(len(step) + 1), thought_length, key=characters) - 1
+    while size < len(step) and characters(size + 1) <= thought_length:
+        size += 1
+    while size and characters(size) > thought_length:
         size -= 1
     return max(0, size - suffix_tokens)
 
