@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: setup demo test test-slow lint docs clean
+.PHONY: setup demo test test-slow test-service lint docs clean
 
 $(BIN)/uv:
 	@$(PYTHON) -m venv $(VENV)
@@ -19,7 +19,7 @@ $(VENV)/.core: $(BIN)/uv pyproject.toml
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing the test and training tools"
 	@$(BIN)/pip install --quiet torch==2.13.0
-	@$(UV) -e '.[train,dev]'
+	@$(UV) -e '.[train,service,dev]'
 	@touch $@
 
 setup: $(VENV)/.core  ## the virtual environment with what the main job needs
@@ -33,6 +33,9 @@ test: $(VENV)/.dev  ## the gate and the whole suite
 
 test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
+
+test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
+	@$(BIN)/pytest tests/service $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

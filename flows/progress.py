@@ -55,11 +55,11 @@ class ProgressDisplay:
             self._task,
             total=progress.problems,
             completed=progress.settled,
-            figures=_figures(progress),
+            figures=figures(progress),
         )
         if not stderr.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            say(f"{self._title}: {progress.settled}/{progress.problems}  {_figures(progress)}")
+            say(f"{self._title}: {progress.settled}/{progress.problems}  {figures(progress)}")
 
 
 def _first_line(progress: Progress) -> str:
@@ -71,7 +71,8 @@ def _first_line(progress: Progress) -> str:
     )
 
 
-def _figures(progress: Progress) -> str:
+def figures(progress: Progress) -> str:
+    """Correct answers, failed executions and speed, in a line."""
     seconds = max(time.monotonic() - progress.started, 1e-3)
     return (
         f"{progress.correct} correct  {progress.failed_executions} failed executions  "

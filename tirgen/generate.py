@@ -208,7 +208,7 @@ class _Shop:
                 for _ in range(min(self.live, len(todo))):
                     group.create_task(worker())
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_error(errors) from None
 
     async def _settle(self, problem: Problem) -> None:
         name = problem.problem_id
@@ -257,7 +257,7 @@ def _publish(run: Run, config: GenerateConfig) -> DatasetVersion:
     return run.publish(rows, summary)
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure of the group; the others were cancelled because of it."""
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure of a task group; the others were cancelled because of it."""
     error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error

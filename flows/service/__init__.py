@@ -1,0 +1,1 @@
+"""The service on Prefect: flows, what their runs show, deployments, automations, processes."""

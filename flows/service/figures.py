@@ -1,0 +1,98 @@
+"""The figures a run shows of a dataset version, each one the answer to a SQL query it carries."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from storage.datasets import Store
+from storage.sql import query
+from storage.versions import DatasetVersion
+
+_LISTED = (
+    "trajectory_id, difficulty, correct, ending, n_calls, n_failed_calls, n_corrections, "
+    "final_answer, gold_answer, question"
+)
+_JUDGED = "program <> 'cot' AND ending NOT IN ('engine_error', 'sandbox_error')"
+
+YIELD = """SELECT rule, count(*) AS judged, count(*) FILTER (NOT passed) AS dropped,
+    count(*) FILTER (first) AS dropped_first
+FROM (SELECT f.rule AS rule, f.kept AS passed, position,
+        f.rule = [g.rule for g in filters if NOT g.kept][1] AS first
+    FROM (SELECT filters, unnest(filters) AS f, generate_subscripts(filters, 1) AS position
+        FROM all_trajectories WHERE {version}))
+GROUP BY rule ORDER BY min(position)"""
+OUTCOMES = """SELECT program, ending, count(*) AS rows, count(*) FILTER (correct) AS correct,
+    count(*) FILTER (kept) AS kept
+FROM all_trajectories WHERE {version} GROUP BY ALL ORDER BY program DESC, rows DESC, ending"""
+EXECUTIONS = """SELECT s.outcome AS outcome, count(*) AS programs
+FROM (SELECT unnest(steps) AS s FROM all_trajectories WHERE {version})
+WHERE s.outcome IS NOT NULL GROUP BY ALL ORDER BY programs DESC, outcome"""
+COST = """SELECT program, sum(actor_calls + critic_calls)::BIGINT AS calls,
+    sum(actor_prompt_tokens)::BIGINT AS actor_prompt, sum(actor_completion_tokens)::BIGINT AS actor,
+    sum(critic_prompt_tokens)::BIGINT AS critic_prompt,
+    sum(critic_completion_tokens)::BIGINT AS critic,
+    round(sum(llm_seconds), 1) AS llm_seconds, round(sum(sandbox_seconds), 1) AS sandbox_seconds
+FROM all_trajectories WHERE {version} GROUP BY ALL ORDER BY program DESC"""
+WORST = f"""SELECT {_LISTED} FROM all_trajectories WHERE {{version}} AND {_JUDGED} AND NOT correct
+ORDER BY n_failed_calls DESC, n_policy_tokens DESC, trajectory_id LIMIT 5"""
+INTERESTING = f"""SELECT {_LISTED} FROM all_trajectories WHERE {{version}} AND {_JUDGED} AND correct
+ORDER BY n_corrections DESC, n_failed_calls DESC, n_calls DESC, trajectory_id LIMIT 5"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One table of a run's summary."""
+
+    title: str
+    sql: str
+    rows: Sequence[dict[str, Any]]
+    store: Path
+
+    @property
+    def command(self) -> str:
+        """What to type to get these rows again."""
+        sql = " ".join(self.sql.split())
+        return f"tirgen sql {shlex.quote(sql)} --store {shlex.quote(str(self.store))}"
+
+
+class Figures:
+    """The figures of one version, asked of the store on first use."""
+
+    def __init__(self, store: Store, version: DatasetVersion) -> None:
+        self._store = store
+        self._condition = f"dataset = '{version.dataset}' AND version = '{version.version}'"
+
+    def _ask(self, title: str, template: str) -> Figure:
+        sql = template.format(version=self._condition)
+        return Figure(title, sql, query(self._store, sql).to_pylist(), self._store.root)
+
+    @cached_property
+    def yields(self) -> Figure:
+        return self._ask("Yield by filter", YIELD)
+
+    @cached_property
+    def outcomes(self) -> Figure:
+        return self._ask("Outcomes", OUTCOMES)
+
+    @cached_property
+    def executions(self) -> Figure:
+        return self._ask("Executions", EXECUTIONS)
+
+    @cached_property
+    def cost(self) -> Figure:
+        return self._ask("Tokens and time", COST)
+
+    @cached_property
+    def worst(self) -> Figure:
+        return self._ask("Five worst", WORST)
+
+    @cached_property
+    def interesting(self) -> Figure:
+        return self._ask(
+            "Five most interesting (right after failures, or by many programs)", INTERESTING
+        )

@@ -1,0 +1,44 @@
+"""Markdown for Prefect's pages, in which text from problems and models stays text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LONGEST_CELL = 120
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of plain values; every text is a code span, so that none is ever a link or markup."""
+    if not rows:
+        return "*none*"
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A block of code, fenced by more backticks than it holds in a row."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def plain(text: str) -> str:
+    """One short line without control characters or anything that reorders the text."""
+    line = _CONTROL.sub(" ", text).strip()
+    return line if len(line) <= LONGEST_CELL else line[: LONGEST_CELL - 1] + "…"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,}"
+    text = plain(str(value)).replace("`", "'").replace("|", "\\|")
+    return f"`{text}`" if text else ""

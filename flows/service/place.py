@@ -1,0 +1,25 @@
+"""Which store a worker's flows work in: a setting of the worker, never a parameter of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from storage.datasets import Store
+from tirgen.config import ConfigError
+
+STORE_VARIABLE = "TIRGEN_STORE"
+
+
+def worker_store() -> Store:
+    """The store named in the worker's environment.
+
+    Raises `ConfigError` where none is: a default relative to a worker's folder would be lost.
+    """
+    folder = os.environ.get(STORE_VARIABLE)
+    if not folder:
+        raise ConfigError(
+            f"{STORE_VARIABLE} is not set for this worker: start it with `tirgen up --store "
+            "FOLDER`, or set the variable to the store's folder before `prefect worker start`"
+        )
+    return Store(Path(folder).expanduser())

@@ -1,0 +1,84 @@
+"""What a finished generation says of itself: one markdown page, built from figures alone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from flows.service.chart import Bar, bar_chart, data_uri
+from flows.service.figures import Figure, Figures
+from flows.service.health import Health
+from flows.service.markdown import fenced, table
+from tirgen.generate import Report
+
+
+def summary(report: Report, figures: Figures, health: Health) -> str:
+    """The page; every table is followed by the command that gives its rows again."""
+    return "\n\n".join(_sections(report, figures, health))
+
+
+def yield_chart(figures: Figures) -> str:
+    """How many rows each rule judged and let pass, as an address of an SVG picture."""
+    bars = [
+        Bar(row["rule"], row["judged"] - row["dropped"], row["judged"])
+        for row in figures.yields.rows
+    ]
+    return data_uri(bar_chart("Rows kept by each rule", bars))
+
+
+def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]:
+    manifest = report.version.manifest
+    yield f"# {report.version}: {manifest['kept_rows']} kept of {manifest['rows']} trajectories"
+    yield f"**{health.sentence}**"
+    yield _facts(report)
+    for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):
+        yield _section(figure)
+    for figure in (figures.worst, figures.interesting):
+        yield _section(figure) + "\n\n" + _to_read(figure)
+    yield "## Lineage\n\n" + table(lineage(report))
+
+
+def lineage(report: Report) -> list[dict[str, Any]]:
+    """Where the version came from, down to the models, and what names it."""
+    manifest = report.version.manifest
+    config = manifest["config"]
+    facts = {
+        "dataset version": str(report.version),
+        "previous version": manifest["parent"] or "none",
+        "problems": config["problems"]["path"],
+        "actor": _engine(config["actor"]),
+        "critic": _engine(config["critic"]),
+        "run": manifest["run_id"],
+        "configuration": manifest["config_hash"],
+        "code": ", ".join(manifest["code_versions"]),
+        "files": str(report.version.path),
+    }
+    return [{"what": what, "which": which} for what, which in facts.items()]
+
+
+def _engine(engine: dict[str, Any]) -> str:
+    where = f" at {engine['base_url']}" if engine["base_url"] else ""
+    return f"{engine['model'] or engine['kind']}{where}"
+
+
+def _facts(report: Report) -> str:
+    progress = report.progress
+    made = (
+        f"All {progress.reused_rows} trajectories were there already."
+        if report.reused_version
+        else f"Made {progress.trajectories} trajectories and reused {progress.reused_rows} in "
+        f"{report.seconds:.0f} s, {progress.tokens / max(report.seconds, 1e-3):,.0f} tokens/s."
+    )
+    left_out = f" Left out {len(report.skipped)} bad and {report.repeated} repeated problems."
+    return made + (left_out if report.skipped or report.repeated else "")
+
+
+def _section(figure: Figure) -> str:
+    return f"## {figure.title}\n\n{table(figure.rows)}\n\n{fenced(figure.command, 'sh')}"
+
+
+def _to_read(figure: Figure) -> str:
+    option = f"--store {shlex.quote(str(figure.store))}"
+    commands = [f"tirgen traj show {row['trajectory_id']} {option}" for row in figure.rows]
+    return "Read them:\n\n" + fenced("\n".join(commands) or "# none", "sh")
