@@ -10,7 +10,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -31,6 +31,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
+
+
+S = TypeVar("S", bound=Settings)
 
 
 class SamplingSettings(Settings):
@@ -147,16 +150,27 @@ class GenerateConfig(Settings):
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> GenerateConfig:
-    """A configuration from a TOML or JSON file with overrides on top.
+    """The configuration of a generation; as `load_settings`."""
+    return load_settings(GenerateConfig, path, overrides)
 
-    `overrides` maps dotted names to values; None means not given. Raises `ConfigError`.
+
+def load_settings(
+    model: type[S],
+    path: Path | None,
+    overrides: dict[str, Any],
+    base: dict[str, Any] | None = None,
+) -> S:
+    """A configuration from a TOML or JSON file with overrides on top, all of it over `base`.
+
+    A table of the file replaces that of `base` setting by setting. `overrides` maps dotted names
+    to values; None means not given. Raises `ConfigError`.
     """
-    document = _read(path) if path else {}
+    document = _merged(base or {}, _read(path) if path else {})
     for name, value in overrides.items():
         if value is not None:
             _set(document, name.split("."), value)
     try:
-        return GenerateConfig.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
         lines = [
             f"  {'.'.join(map(str, item['loc'])) or 'configuration'}: {item['msg']}"
@@ -177,6 +191,11 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f"the configuration {path} is not a table of settings")
     return document
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    tables = {name for name in base.keys() & over.keys() if isinstance(over[name], dict)}
+    return {**base, **over, **{name: {**base[name], **over[name]} for name in tables}}
 
 
 def _set(document: dict[str, Any], path: list[str], value: Any) -> None:

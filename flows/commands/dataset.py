@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.curate import curate_command
 from flows.console import Json, print_json, say, show, table
 from storage.export import SftFormat, export_sft
 from storage.versions import DatasetVersion
@@ -16,6 +17,7 @@ from tirgen.tir.markup import render_step
 from tirgen.tir.prompts import PROMPT_SETS
 
 app = App(name="dataset", help="Published dataset versions.")
+app.command(curate_command, name="curate")
 
 
 @app.command(name="list")
@@ -115,6 +117,7 @@ def _summary(version: DatasetVersion) -> dict[str, object]:
         "rows": manifest["rows"],
         "kept": manifest["kept_rows"],
         "problems": manifest["summary"].get("problems"),
+        "made_from": manifest.get("made_from"),
         "created": manifest["created_at"],
         "config": manifest["config_hash"],
     }

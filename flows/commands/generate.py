@@ -105,7 +105,7 @@ def generate_command(
         "seed": seed,
         **engine_settings("actor", actor, actor_model),
         **engine_settings("critic", critic, critic_model),
-        **_parse_settings(set_ or []),
+        **parse_settings(set_ or []),
     }
     resolved = load_config(config, overrides)
     if dry_run:
@@ -149,7 +149,7 @@ def engine_settings(role: str, where: str | None, model: str | None) -> dict[str
     return settings
 
 
-def _parse_settings(settings: list[str]) -> dict[str, Any]:
+def parse_settings(settings: list[str]) -> dict[str, Any]:
     """``name=value`` pairs; values are JSON where they parse as such, else text."""
     parsed: dict[str, Any] = {}
     for setting in settings:

@@ -1,0 +1,160 @@
+"""``tirgen dataset curate``: filter and verify a version again, without inference."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.generate import parse_settings
+from flows.console import Json, print_json, say, show, table
+from flows.counting import CountDisplay
+from tirgen.curation.recurate import Curation, Match, curate_config, recurate
+from tirgen.filters.curate import YieldRow
+
+SHOWN = 20
+"""Rows of a list for people; `--json` has them all."""
+
+
+def curate_command(
+    name: str,
+    *,
+    config: Path | None = None,
+    against: Annotated[list[str] | None, Parameter(negative="")] = None,
+    reverify: Annotated[bool, Parameter(negative="")] = False,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Filter a version again with other settings and publish the result as the next version.
+
+    No inference. Rejected rows stay, with their reasons; the new version names its parent.
+
+    Examples:
+
+        tirgen dataset curate demo --set filters.minimum_calls=2
+
+        tirgen dataset curate tir@v3 --against aime24.jsonl --against math_test.jsonl --dry-run
+
+        tirgen dataset curate tir --reverify
+
+    Parameters
+    ----------
+    name
+        The dataset, or one version of it as NAME@vN.
+    config
+        TOML or JSON file with `filters` and `seed`; what it leaves out stays as it was.
+    against
+        Benchmark whose problems must not be in the data, as a problem file; may be repeated.
+    reverify
+        First judge every answer again with the verifier as it is now.
+    set_
+        A setting by its dotted name, e.g. filters.near_duplicate=0.6; may be repeated.
+    dry_run
+        Show what would be kept and why, and publish nothing.
+    store
+        Folder of the store.
+    json
+        Print one JSON document on stdout.
+    """
+    opened = open_store(store)
+    source = opened.version(name)
+    files = against and [str(Path(path).absolute()) for path in against]
+    settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_ or [])}
+    resolved = curate_config(source, config, settings)
+    with CountDisplay("verify") as display:
+        curation = asyncio.run(
+            recurate(
+                opened, source, resolved, again=reverify, publish=not dry_run, count=display.update
+            )
+        )
+    if json:
+        print_json(_document(curation))
+    else:
+        _show(curation)
+
+
+def _document(curation: Curation) -> dict[str, Any]:
+    return {
+        "made_from": str(curation.source),
+        "version": curation.version and str(curation.version),
+        "reused": curation.reused,
+        "kept_before": curation.source.manifest["kept_rows"],
+        "kept": curation.kept,
+        "yield_before": [asdict(row) for row in curation.before],
+        "yield": [asdict(row) for row in curation.after],
+        "matches": [_match(row) for row in curation.matches],
+        "changed_verdicts": [change._asdict() for change in curation.changed],
+    }
+
+
+def _show(curation: Curation) -> None:
+    target = str(curation.version or "dry run")
+    rows = side_by_side(curation.before, curation.after, str(curation.source), target)
+    show(table(f"Yield of {curation.source} and {target}", rows))
+    _show_some("What matched what", [_match(row) for row in curation.matches])
+    changed = [
+        {"trajectory": c.trajectory_id, "before": c.before.reason, "now": c.after.reason}
+        for c in curation.changed
+    ]
+    _show_some("Judged otherwise now", changed)
+    say(_last_line(curation))
+
+
+def side_by_side(
+    before: Sequence[YieldRow], after: Sequence[YieldRow], old: str, new: str
+) -> list[dict[str, Any]]:
+    """One row a rule, with what it dropped and left in the one version and the other."""
+    tables = {old: {row.rule: row for row in before}, new: {row.rule: row for row in after}}
+    rules = dict.fromkeys(row.rule for row in (*after, *before))
+    entered = {
+        name: max((r.entered for r in rows.values()), default=0) for name, rows in tables.items()
+    }
+    lines: list[dict[str, Any]] = [_line("raw", dict.fromkeys(tables), entered)]
+    for rule in rules:
+        found = {name: rows.get(rule) for name, rows in tables.items()}
+        dropped = {name: row and row.dropped for name, row in found.items()}
+        kept = {name: row and row.kept for name, row in found.items()}
+        lines.append(_line(rule, dropped, kept))
+    return lines
+
+
+def _line(rule: str, dropped: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "filter": rule,
+        **{f"{name} dropped": count for name, count in dropped.items()},
+        **{f"{name} kept": count for name, count in kept.items()},
+    }
+
+
+def _match(match: Match) -> dict[str, str]:
+    return {
+        "problem": match.problem.problem_id,
+        "rule": match.rule,
+        "matched": match.matched,
+        "question": match.problem.question,
+    }
+
+
+def _show_some(title: str, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        more = f", the first {SHOWN} of {len(rows)}" if len(rows) > SHOWN else ""
+        short = [{k: str(v)[:100] for k, v in row.items()} for row in rows[:SHOWN]]
+        show(table(f"{title}{more}", short))
+
+
+def _last_line(curation: Curation) -> str:
+    before = curation.source.manifest["kept_rows"]
+    if curation.version is None:
+        return f"would keep {curation.kept} rows, {before} now; nothing was published"
+    verb = "reused" if curation.reused else "published"
+    return (
+        f"{verb} {curation.version}, made from {curation.source}: {curation.kept} rows kept, "
+        f"{before} before; files: {curation.version.path}"
+    )

@@ -1,0 +1,1 @@
+"""Published versions made into better ones without inference: filtered and verified again."""
