@@ -25,7 +25,7 @@ class Packing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    row_tokens: int = 2048
+    row_tokens: int = 512
     """Documents are packed into rows of so many tokens; a longer one has a row of its own.
     Attention costs the square of it unless the kernel skips masked blocks."""
     batch_tokens: int = 8192

@@ -1,0 +1,91 @@
+"""A round on the real pocket engine: it samples, we train on what it said, it serves the result."""
+
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tiny_policy import publish, trajectory
+from transformers import AutoTokenizer
+
+from storage.datasets import Store
+from storage.records import TokenStream, Trajectory
+from tirgen.pocket.local import pocket_engine_server
+from tirgen.pocket.names import MODEL_DIR, MODEL_NAME
+from trainer.distributed import World
+from trainer.optimisation import OptimizerConfig
+from trainer.oracle import SamplerMismatch
+from trainer.rl import RlConfig, check_sampler, train_rl
+from trainer.run import Names
+from trainer.samples import Rollout, rollouts
+
+QUESTIONS = ["What is 3 plus 4?", "What is 12 times 7?", "Solve 2x + 3 = 9."]
+GROUP = 8
+EXACT = 1e-3
+"""Both compute in float32; rounding is 1e-6 a token."""
+
+
+async def sample(policy: Path) -> list[Trajectory]:
+    """Rollouts of the policy by the real server, rewarded where they are the shorter half."""
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    rows = []
+    async with pocket_engine_server(policy) as base_url, aiohttp.ClientSession() as http:
+        for question in QUESTIONS:
+            prompt = tokenizer.apply_chat_template(
+                [{"role": "user", "content": question}], add_generation_prompt=True
+            )["input_ids"]
+            choices = [await _complete(http, base_url, prompt, seed) for seed in range(GROUP)]
+            rows += _group(question, prompt, choices)
+    return rows
+
+
+async def _complete(
+    http: aiohttp.ClientSession, base_url: str, prompt: list[int], seed: int
+) -> dict[str, Any]:
+    request = {
+        "model": MODEL_NAME,
+        "prompt": prompt,
+        "max_tokens": 40,
+        "temperature": 1.0,
+        "logprobs": 0,
+        "return_token_ids": True,
+        "seed": seed,
+    }
+    async with http.post(f"{base_url}/completions", json=request) as response:
+        assert response.status == 200, await response.text()
+        choice: dict[str, Any] = (await response.json())["choices"][0]
+        return choice
+
+
+def _group(question: str, prompt: list[int], choices: list[dict[str, Any]]) -> list[Trajectory]:
+    order = sorted(range(len(choices)), key=lambda i: len(choices[i]["token_ids"]))
+    rows = []
+    for number, choice in enumerate(choices):
+        said = choice["token_ids"]
+        stream = TokenStream(
+            token_ids=(*prompt, *said),
+            loss_mask=(False,) * len(prompt) + (True,) * len(said),
+            logprobs=(None,) * len(prompt) + tuple(choice["logprobs"]["token_logprobs"]),
+            prompt_length=len(prompt),
+        )
+        short = order.index(number) < GROUP // 2
+        rows.append(trajectory(number, question, stream, correct=short))
+    return rows
+
+
+def samples_of(rows: list[Trajectory]) -> list[Rollout]:
+    return list(rollouts(rows, {row.trajectory_id: 0.0 for row in rows}))
+
+
+@pytest.mark.skipif(not (MODEL_DIR / "model.safetensors").exists(), reason="no pocket weights")
+async def test_the_engine_serves_exactly_what_a_round_published(store: Store, world: World) -> None:
+    rows = await sample(MODEL_DIR)
+    names = Names(
+        store=store.root, policy="pi", parent=str(MODEL_DIR), dataset=str(publish(store, rows))
+    )
+    config = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), oracle_bound=EXACT)
+    version = train_rl(names, config, world)
+    again = samples_of(await sample(version.path))
+    assert check_sampler(version.path, again, EXACT, world).mean < 1e-4
+    with pytest.raises(SamplerMismatch, match="nats a token"):
+        check_sampler(MODEL_DIR, again, EXACT, world)
