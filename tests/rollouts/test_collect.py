@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from writing_policy import comparable, settings, write_steps
 
 from storage.datasets import Store
 from storage.records import Ending, Level, Outcome, Program, TokenStream, Trajectory
+from storage.sql import query
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.maker import Identity
@@ -307,3 +309,14 @@ def test_chat_endpoints_can_be_sampled_but_neither_branched_nor_corrected(proble
     with pytest.raises(ValueError, match="chat endpoints"):
         settings(problems, policy=chat, branches=None, correction={})
     assert settings(problems, policy=chat, branches=None).policy.kind == "chat"
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", ["rollouts.md", "evaluation.md"])
+def test_the_queries_of_the_pages_run(page, store, report):
+    queries = re.findall(r"```sql\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert queries
+    for sql in queries:
+        query(store, sql)
