@@ -38,7 +38,7 @@ COPYING = Mixture(
 )
 """Rich in numbers to be carried over and free of noise: copying must be learned first."""
 
-CURRICULUM = ((0.25, COPYING), (0.75, Mixture()))
+CURRICULUM = ((0.2, COPYING), (0.8, Mixture()))
 """Shares of the corpus in the order of training. Without the first, copying emerges late."""
 
 TOKENIZER_SAMPLES = 3000
@@ -74,7 +74,7 @@ def write_corpus(
     out: Path,
     *,
     seed: int = 0,
-    tokens: int = 4_000_000,
+    tokens: int = 5_000_000,
     curriculum: tuple[tuple[float, Mixture], ...] = CURRICULUM,
     shape: dict[str, Any] = SHAPE,
 ) -> CorpusSummary:

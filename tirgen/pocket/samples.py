@@ -42,13 +42,13 @@ class Mixture:
     """How often things occur in the corpus, each a probability."""
 
     kinds: tuple[tuple[Kind, float], ...] = (
-        (Kind.COT, 0.32),
-        (Kind.CONTINUED, 0.24),
-        (Kind.CRITIC, 0.36),
-        (Kind.TIR, 0.08),
+        (Kind.COT, 0.48),
+        (Kind.CONTINUED, 0.2),
+        (Kind.CRITIC, 0.25),
+        (Kind.TIR, 0.07),
     )
-    plain_levels: tuple[float, ...] = (0.6, 0.25, 0.15)
-    """Levels of the `cot` samples: most where head arithmetic can be learned at all."""
+    plain_levels: tuple[float, ...] = (0.75, 0.15, 0.1)
+    """Levels of `cot` and `tir` samples: most where head arithmetic can be learned at all."""
     wrong_claims: float = 0.5
     """Steps given to the critic whose claimed value is wrong."""
     wrong_observations: float = 0.3
@@ -88,7 +88,8 @@ def draw_sample(rng: random.Random, mixture: Mixture) -> Sample:
     """One sample of the train split."""
     kinds, weights = zip(*mixture.kinds, strict=True)
     kind: Kind = rng.choices(kinds, weights)[0]
-    level = rng.choices(LEVELS, mixture.plain_levels if kind is Kind.COT else None)[0]
+    plain = kind in (Kind.COT, Kind.TIR)
+    level = rng.choices(LEVELS, mixture.plain_levels if plain else None)[0]
     draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
     return _MAKERS[kind](rng, draw, mixture)
 
