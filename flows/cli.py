@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 from flows.commands import dataset, pocket, sandbox, traj
 from flows.commands.doctor import doctor_command
 from flows.commands.generate import demo_command, generate_command
+from flows.commands.service import down_command, status_command, up_command
 from flows.commands.sql import sql_command
 from flows.failures import DONE, USAGE, classify, report
 
@@ -31,6 +32,9 @@ app.command(sql_command, name="sql")
 app.command(pocket.app)
 app.command(sandbox.app)
 app.command(doctor_command, name="doctor")
+app.command(up_command, name="up")
+app.command(down_command, name="down")
+app.command(status_command, name="status")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass
 from rich.text import Text
 
 from flows.commands.pocket import TrainingNotInstalled
+from flows.commands.service import ServiceNotInstalled
 from flows.console import print_json, stderr
+from flows.service.errors import ServiceFailed
 from storage.errors import NotFound, StoreError
 from tirgen.config import ConfigError
 from tirgen.engine.errors import EngineError, EngineMisconfigured
 from tirgen.problems.errors import ProblemsError
 from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.verification import VerifierUnavailable
 
 DONE, WORK_FAILED, USAGE, NOT_FOUND, PREREQUISITE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
@@ -45,17 +48,16 @@ def classify(error: BaseException) -> Failure:
             return Failure("usage", error.message, error.hint, USAGE)
         case ConfigError() | ProblemsError():
             return Failure("usage", str(error), "add --help to the command", USAGE)
-        case EngineMisconfigured() | SandboxUnavailable():
+        case EngineMisconfigured() | SandboxUnavailable() | VerifierUnavailable():
             return Failure("prerequisite", str(error), "tirgen doctor checks it all", PREREQUISITE)
-        case TrainingNotInstalled():
-            fix = "pip install torch==2.13.0, then pip install 'tirgen[train]'"
-            return Failure("prerequisite", str(error), fix, PREREQUISITE)
-        case EngineError():
-            return Failure("engine", str(error), "what is committed stays", WORK_FAILED)
-        case OSError():
-            return Failure(
-                "system", str(error), "what is committed stays; mend it and run again", WORK_FAILED
-            )
+        case TrainingNotInstalled() | ServiceNotInstalled():
+            return Failure("prerequisite", str(error), error.fix, PREREQUISITE)
+        case ServiceFailed():
+            return Failure("service", error.message, error.hint, WORK_FAILED)
+        case EngineError() | OSError():
+            kind = "engine" if isinstance(error, EngineError) else "system"
+            hint = "what is committed stays; mend it and run again"
+            return Failure(kind, str(error), hint, WORK_FAILED)
         case _:
             trace = "".join(traceback.format_exception(error))
             return Failure("bug", trace, "this is a bug of tirgen: please report it", BUG)

@@ -9,6 +9,7 @@ from pathlib import Path
 from cyclopts import App
 
 from flows.console import Json, print_json, say
+from tirgen.config import ConfigError
 from tirgen.pocket.names import MODEL_DIR
 
 app = App(name="pocket", help="The pocket: the small real model behind the embedded engine.")
@@ -16,6 +17,8 @@ app = App(name="pocket", help="The pocket: the small real model behind the embed
 
 class TrainingNotInstalled(Exception):
     """The train extra is not there (exit code 4)."""
+
+    fix = "pip install torch==2.13.0, then pip install 'tirgen[train]'"
 
 
 @app.command
@@ -37,9 +40,13 @@ def serve(
     threads
         Compute threads.
     """
-    from tirgen.pocket.server import serve as serve_forever  # OpenVINO: half a second of imports
+    from tirgen.pocket.graph import ModelUnsupported  # OpenVINO: half a second of imports
+    from tirgen.pocket.server import serve as serve_forever
 
-    serve_forever(model_dir, host=host, port=port, threads=threads, ready=_announce)
+    try:
+        serve_forever(model_dir, host=host, port=port, threads=threads, ready=_announce)
+    except ModelUnsupported as error:
+        raise ConfigError(f"{error} (tirgen pocket train makes a model)") from None
 
 
 def _announce(base_url: str) -> None:

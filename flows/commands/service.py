@@ -1,0 +1,115 @@
+"""``tirgen up``, ``down`` and ``status``: the service on Prefect, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.console import Json, command, print_json, say, show, table
+from flows.service.home import Home
+
+if TYPE_CHECKING:
+    from flows.service.stack import Service
+
+PORT = 4200
+
+
+class ServiceNotInstalled(Exception):
+    """The service extra is not there (exit code 4)."""
+
+    fix = "pip install 'tirgen[service]'"
+
+
+def up_command(
+    *,
+    store: StorePath = DEFAULT_STORE,
+    port: int = PORT,
+    workers: bool = True,
+    json: Json = False,
+) -> None:
+    """Start the service: Prefect's server and UI, a worker for each pool, all deployments.
+
+    What runs already is found, not started twice. Schedules and training by event stay off until
+    you switch them on in the UI. Everything listens on loopback only.
+
+    Example: tirgen up --store store
+
+    Parameters
+    ----------
+    store
+        Folder of the store that the flows work in; the service keeps its state in it.
+    port
+        Port of the server and its UI; one that answers there already is used.
+    workers
+        Start workers on this machine.
+    json
+        Print one JSON document on stdout.
+    """
+    say(f"bringing up the service of {store} (a first start takes half a minute)")
+    stack = asyncio.run(_service(store, port).up(workers))
+    if json:
+        print_json(asdict(stack))
+    else:
+        say(f"{'found' if stack.found_server else 'started'} the server")
+        say(f"workers: {', '.join(stack.workers) or 'none'}")
+        say(f"deployments: {', '.join(stack.deployments)}")
+        say(f"stop it: {command()} down --store {store}")
+        print(stack.url)
+
+
+def down_command(*, store: StorePath = DEFAULT_STORE, port: int = PORT, json: Json = False) -> None:
+    """Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.
+
+    Example: tirgen down --store store
+
+    Parameters
+    ----------
+    store
+        Folder of the store whose service it is.
+    port
+        Port of the server.
+    json
+        Print one JSON document on stdout.
+    """
+    stopped = asyncio.run(_service(store, port).down())
+    if json:
+        print_json({"stopped": stopped})
+    say(f"stopped {', '.join(stopped)}" if stopped else "nothing of this store was running")
+
+
+def status_command(
+    *, store: StorePath = DEFAULT_STORE, port: int = PORT, json: Json = False
+) -> None:
+    """List the processes that `tirgen up` started and that live.
+
+    Example: tirgen status --json
+
+    Parameters
+    ----------
+    store
+        Folder of the store whose service it is.
+    port
+        Port of the server.
+    json
+        Print one JSON array on stdout.
+    """
+    running = _service(store, port).running()
+    rows = [{"process": one.name, "pid": one.pid, "server": one.url} for one in running]
+    if json:
+        print_json(rows)
+    elif rows:
+        show(table("", rows))
+    else:
+        say(f"nothing is up; start it: {command()} up --store {store}")
+
+
+def _service(store: Path, port: int) -> Service:
+    if importlib.util.find_spec("prefect") is None:
+        raise ServiceNotInstalled("the service needs Prefect, which the core install leaves out")
+    from flows.service.stack import Service  # two seconds of imports
+
+    return Service(Home(open_store(store).root, port))

@@ -1,0 +1,96 @@
+"""Everything the server must know: pools, limits, deployments, automations; safe to apply again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.workers.process import ProcessWorker
+
+from flows.service.automations import apply_automations
+from flows.service.errors import ServiceFailed
+from flows.service.home import Home
+from flows.service.limits import LIMITS
+
+DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
+POOLS = {"cpu": "Generation, curation, evaluation.", "gpu": "Training, one job at a time."}
+
+
+class _Schedule(NamedTuple):
+    """Names a schedule across deployments being applied again."""
+
+    deployment: UUID
+    slug: str | None
+
+
+async def apply(home: Home) -> list[str]:
+    """Bring the server up to date; returns the deployments by name.
+
+    Raises `ServiceFailed` with what Prefect said where it refuses one.
+    """
+    async with get_client() as client:
+        for name, description in POOLS.items():
+            await _create_pool(client, name, description)
+        for limit, slots in LIMITS.items():
+            await client.upsert_global_concurrency_limit_by_name(limit, slots)
+        switched = await _switched(client)
+        _deploy(home)
+        await _restore(client, switched)
+        deployments = {found.name: found.id for found in await client.read_deployments()}
+    await apply_automations(home, deployments)
+    return sorted(deployments)
+
+
+async def _create_pool(client: PrefectClient, name: str, description: str) -> None:
+    pool = WorkPoolCreate(
+        name=name,
+        type=ProcessWorker.type,
+        description=description,
+        base_job_template=ProcessWorker.get_default_base_job_template(),
+    )
+    try:
+        await client.create_work_pool(pool)
+    except ObjectAlreadyExists:
+        return
+
+
+def _deploy(home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
+         "--prefect-file", str(DEPLOYMENTS)],
+        env={**os.environ, **home.client_environment()},
+        cwd=home.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise ServiceFailed(
+            f"Prefect refused {DEPLOYMENTS}: {done.stdout}{done.stderr}",
+            "mend the file and run tirgen up again",
+        )
+
+
+async def _switched(client: PrefectClient) -> dict[_Schedule, bool]:
+    """Which schedules are on: what a person switched in the UI outlives a new `tirgen up`."""
+    return {
+        _Schedule(deployment.id, schedule.slug): schedule.active
+        for deployment in await client.read_deployments()
+        for schedule in deployment.schedules
+    }
+
+
+async def _restore(client: PrefectClient, switched: dict[_Schedule, bool]) -> None:
+    for deployment in await client.read_deployments():
+        for schedule in deployment.schedules:
+            active = switched.get(_Schedule(deployment.id, schedule.slug), schedule.active)
+            if active != schedule.active:
+                await client.update_deployment_schedule(deployment.id, schedule.id, active=active)

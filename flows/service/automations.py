@@ -1,0 +1,128 @@
+"""The automations: what happens by itself when a run dies, drifts or publishes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.automations import Automation
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ActionTypes, ChangeFlowRunState, RunDeployment, SendNotification
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.types import SecretDict
+
+from flows.service.events import DRIFTING
+from flows.service.home import NOTIFY, Home
+
+MISSED_HEARTBEATS = 4
+"""Heartbeats that may be missed before a run counts as dead."""
+BLOCK = "tirgen-notify"
+
+_RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
+_ANYTHING_NOW = {"posture": Posture.Reactive, "threshold": 1, "within": timedelta(0)}
+
+
+async def apply_automations(home: Home, deployments: Mapping[str, UUID]) -> None:
+    """Create or replace every automation; one that a person switched off stays off."""
+    wanted: list[Automation] = [_dead_runs(home), _crashed_runs(deployments["resume"])]
+    if address := os.environ.get(NOTIFY):
+        wanted += _notifications(await _save_webhook(address))
+    for automation in wanted:
+        await _put(automation)
+
+
+def _dead_runs(home: Home) -> Automation:
+    """A run whose process or machine is gone says nothing any more (Prefect#22528).
+
+    Armed by `Running` too: a run may die before its first heartbeat.
+    """
+    trigger = EventTrigger(
+        after={"prefect.flow-run.heartbeat", "prefect.flow-run.Running"},
+        expect={"prefect.flow-run.*"},
+        match=_RUNS,
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=MISSED_HEARTBEATS * home.heartbeat_seconds),
+    )
+    action = ChangeFlowRunState(
+        state=StateType.CRASHED,
+        name="Crashed",
+        message="no sign of life: its worker was stopped, or its machine is gone",
+    )
+    return _automation("mark dead runs as crashed", trigger, action)
+
+
+def _crashed_runs(resume: UUID) -> Automation:
+    trigger = EventTrigger(
+        expect={"prefect.flow-run.Crashed"},
+        match=_RUNS,
+        match_related=_tagged("resumable"),
+        for_each={"prefect.resource.id"},
+        **_ANYTHING_NOW,
+    )
+    action = RunDeployment(deployment_id=resume, parameters={"flow_run_id": "{{ flow_run.id }}"})
+    return _automation("resume crashed runs", trigger, action)
+
+
+def _notifications(block: UUID) -> Iterator[Automation]:
+    drift = EventTrigger(expect={DRIFTING}, **_ANYTHING_NOW)
+    yield _automation(
+        "notify of a drifting version",
+        drift,
+        SendNotification(
+            block_document_id=block,
+            subject="{{ event.payload.reference }} is drifting",
+            body="{{ event.payload.health }}",
+        ),
+    )
+    failed = EventTrigger(
+        expect={"prefect.flow-run.Failed"},
+        match=_RUNS,
+        match_related=_tagged("tirgen"),
+        **_ANYTHING_NOW,
+    )
+    yield _automation(
+        "notify of a failed run",
+        failed,
+        SendNotification(
+            block_document_id=block,
+            subject="{{ flow_run.name }} failed",
+            body="{{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
+        ),
+    )
+
+
+def _tagged(tag: str) -> ResourceSpecification:
+    return ResourceSpecification(
+        {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{tag}"}
+    )
+
+
+def _automation(what: str, trigger: EventTrigger, action: ActionTypes) -> Automation:
+    return Automation(name=f"tirgen: {what}", trigger=trigger, actions=[action])
+
+
+async def _save_webhook(address: str) -> UUID:
+    """The address lies in the block's secrets, which no page shows."""
+    block = CustomWebhookNotificationBlock(
+        name=BLOCK,
+        url="{{address}}",
+        json_data={"title": "{{subject}}", "text": "{{body}}"},
+        secrets=SecretDict({"address": address}),
+    )
+    return UUID(str(await block.asave(BLOCK, overwrite=True)))
+
+
+async def _put(automation: Automation) -> None:
+    try:
+        known = await Automation.aread(name=automation.name)
+    except ValueError:
+        await automation.acreate()
+        return
+    replacement = automation.model_copy(update={"id": known.id, "enabled": known.enabled})
+    await replacement.aupdate()

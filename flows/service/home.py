@@ -1,0 +1,83 @@
+"""Where the service keeps its state, and the settings its processes run under.
+
+STORE/service/prefect/           Prefect's home: the SQLite database, leases
+STORE/service/logs/NAME.log      what each process prints
+STORE/service/processes/NAME.json  the processes that `tirgen up` started
+
+What is secret comes from the environment and is never written down here:
+
+TIRGEN_SERVICE_AUTH       user:password that the API then asks for
+TIRGEN_SERVICE_DATABASE   postgresql+asyncpg://user:password@host/name instead of SQLite
+TIRGEN_SERVICE_NOTIFY     address that is sent a JSON message of every failed or drifting run
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.service.place import STORE_VARIABLE
+
+AUTH, DATABASE = "TIRGEN_SERVICE_AUTH", "TIRGEN_SERVICE_DATABASE"
+NOTIFY = "TIRGEN_SERVICE_NOTIFY"
+HEARTBEAT = "TIRGEN_SERVICE_HEARTBEAT"
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One service: a store, and the server that speaks for it."""
+
+    store: Path
+    port: int
+
+    @property
+    def folder(self) -> Path:
+        return self.store / "service"
+
+    @property
+    def ui_url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.ui_url}/api"
+
+    @property
+    def heartbeat_seconds(self) -> int:
+        """How often a running flow says that it lives; Prefect allows 30 at least."""
+        return int(os.environ.get(HEARTBEAT, "30"))
+
+    def client_environment(self) -> dict[str, str]:
+        """For workers, and for whoever speaks to the API."""
+        environment = {
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(self.heartbeat_seconds),
+            "PREFECT_CLI_PROMPT": "false",
+            "DO_NOT_TRACK": "1",
+            STORE_VARIABLE: str(self.store),
+        }
+        if secret := os.environ.get(AUTH):
+            environment["PREFECT_API_AUTH_STRING"] = secret
+        return environment
+
+    def server_environment(self) -> dict[str, str]:
+        """For the server: nothing phones home, and no other site's pages may call the API."""
+        environment = self.client_environment() | {
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_API_URL": "/api",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",  # its pages try an analytics host regardless
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.ui_url,
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        }
+        if secret := os.environ.get(AUTH):
+            environment["PREFECT_SERVER_API_AUTH_STRING"] = secret
+        if database := os.environ.get(DATABASE):
+            environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+        return environment

@@ -1,0 +1,151 @@
+"""The local stack: a server and a worker for each pool, brought up, found again and taken down."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from prefect import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    temporary_settings,
+)
+from prefect.states import AwaitingRetry
+
+from flows.service.apply import POOLS, apply
+from flows.service.errors import ServiceFailed
+from flows.service.home import AUTH, HOST, Home
+from flows.service.processes import Process, Processes
+
+SERVER = "server"
+START_SECONDS = 240.0
+"""For migrations of a new database on a slow machine; 15 seconds is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What is up."""
+
+    url: str
+    found_server: bool
+    """The server was there before, so it is not ours to stop, or was started by an earlier call."""
+    deployments: list[str]
+    workers: list[str]
+
+
+class Service:
+    """One home's processes."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._processes = Processes(home.folder)
+
+    async def up(self, workers: bool = True) -> Stack:
+        """Start what is missing, and bring the server up to date.
+
+        Raises `ServiceFailed`.
+        """
+        found = self._answers()
+        if not found:
+            self._start_server()
+        with self._settings():
+            deployments = await apply(self._home)
+        started = [self._worker(pool).name for pool in POOLS] if workers else []
+        return Stack(self._home.ui_url, found, deployments, started)
+
+    async def down(self) -> list[str]:
+        """Stop what `up` started, workers first; their runs go on when the stack is up again."""
+        processes = sorted(self._processes.all(), key=lambda process: process.name == SERVER)
+        for process in processes:
+            if process.name == SERVER:
+                await self._postpone_runs()
+            process.stop()
+            self._processes.forget(process)
+        return [process.name for process in processes]
+
+    def running(self) -> list[Process]:
+        """What `up` started and lives."""
+        return self._processes.all()
+
+    def _answers(self) -> bool:
+        """A Prefect server is at the address."""
+        try:
+            with urllib.request.urlopen(f"{self._home.api_url}/health", timeout=5) as answer:
+                return bool(answer.read() == b"true")
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return False
+
+    def _start_server(self) -> None:
+        home = self._home
+        command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(home.port)]
+        process = self._processes.start(
+            SERVER, [sys.executable, *command], home.server_environment(), home.ui_url
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if not process.lives or time.monotonic() > deadline:
+                process.stop()
+                log = self._processes.log(SERVER)
+                raise ServiceFailed(
+                    f"no Prefect server came up at {home.ui_url}: {_last_line(log.read_text())}",
+                    f"read {log}; another --port may be free",
+                )
+            time.sleep(0.5)
+
+    def _worker(self, pool: str) -> Process:
+        name = f"worker-{pool}"
+        running = self._processes.find(name)
+        if running and running.url == self._home.ui_url:
+            return running
+        if running:
+            running.stop()
+        command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+        limit = ["--limit", "1"] if pool == "gpu" else []
+        return self._processes.start(
+            name,
+            [sys.executable, *command, *limit],
+            self._home.client_environment(),
+            self._home.ui_url,
+        )
+
+    async def _postpone_runs(self) -> None:
+        """Runs whose worker was stopped would stay `Running` for ever (Prefect#22528)."""
+        if not self._answers():
+            return
+        ours = FlowRunFilter(
+            state=FlowRunFilterState(
+                type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
+            ),
+            tags=FlowRunFilterTags(all_=["resumable"]),
+        )
+        with self._settings():
+            async with get_client() as client:
+                for run in await client.read_flow_runs(flow_run_filter=ours):
+                    await client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+
+    def _settings(self) -> AbstractContextManager[object]:
+        return temporary_settings(
+            {
+                PREFECT_HOME: self._home.folder / "prefect",
+                PREFECT_API_URL: self._home.api_url,
+                PREFECT_API_AUTH_STRING: os.environ.get(AUTH),
+            }
+        )
+
+
+def _last_line(text: str) -> str:
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
