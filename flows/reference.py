@@ -1,7 +1,7 @@
 """Writes the reference pages from the code itself: ``python -m flows.reference DOCS``.
 
-The command line from the commands, the configuration from its models, the SQL views from the
-store; a test holds that what is committed is what this writes.
+The command line from the commands, the configuration from its models; a test holds that what is
+committed is what this writes.
 """
 
 from __future__ import annotations

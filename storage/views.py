@@ -86,7 +86,7 @@ _MACROS = [
     SELECT step, thought, action, observation, outcome FROM (
         SELECT generate_subscripts(steps, 1) AS step, unnest(steps, max_depth := 2)
         FROM records WHERE starts_with(trajectory_id, id::VARCHAR)
-        QUALIFY dense_rank() OVER (ORDER BY trajectory_id, version DESC NULLS LAST) = 1
+        QUALIFY dense_rank() OVER (ORDER BY trajectory_id, version[2:]::INTEGER DESC NULLS LAST) = 1
     ) ORDER BY step""",
     """CREATE MACRO search(words) AS TABLE
     SELECT * FROM trajectories
@@ -169,7 +169,7 @@ def _running(root: Path) -> str:
         FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true,
             columns = {{file: 'VARCHAR'}}, filename = true)
         WHERE file IS NOT NULL)
-    QUALIFY row_number() OVER (PARTITION BY trajectory_id ORDER BY filename) = 1
+    QUALIFY row_number() OVER (PARTITION BY trajectory_id ORDER BY created_at DESC) = 1
     UNION ALL BY NAME SELECT * FROM no_rows"""
 
 

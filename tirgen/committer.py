@@ -41,8 +41,11 @@ class Committer:
     async def add(self, trajectory: Trajectory) -> None:
         """Return when the row is committed.
 
-        Raises what the store raised (`OSError` for a full disk) for every row of the commit.
+        Raises what the store raised (`OSError` for a full disk) for every row of the commit, and
+        RuntimeError once the committer is closed.
         """
+        if self._closing.is_set():
+            raise RuntimeError("the committer is closed: the run is over")
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((trajectory, done))
         self._wake.set()
@@ -65,13 +68,14 @@ class Committer:
             await asyncio.wait_for(self._closing.wait(), self._seconds)
 
     async def _commit(self, group: list[tuple[Trajectory, asyncio.Future[None]]]) -> None:
-        try:
-            await asyncio.to_thread(self._append, [trajectory for trajectory, _ in group])
-        except OSError as error:
-            for _, done in group:
-                if not done.cancelled():
-                    done.set_exception(error)
-        else:
-            for _, done in group:
-                if not done.cancelled():
-                    done.set_result(None)
+        rows = [trajectory for trajectory, _ in group]
+        commit = asyncio.ensure_future(asyncio.to_thread(self._append, rows))
+        await asyncio.wait({commit})
+        error = commit.exception()
+        for _, done in group:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)

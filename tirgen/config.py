@@ -54,7 +54,7 @@ class LoopSettings(Settings):
     step_delimiter: str = "\n\n"
     """What ends an actor step before that; empty for the paper's bare length rule."""
     critic_tokens: Count = 1024
-    """Longest single reply of the critic."""
+    """Longest reply of the critic to one step, outputs included."""
     steps: Count = 32
     """Actor steps per trajectory."""
     tokens: Count = 4096
@@ -88,10 +88,13 @@ class ProblemSettings(Settings):
     limit: int | None = Field(None, ge=1)
     """Only the first so many."""
     split: str | None = None
+    """Split of a Hugging Face datasets folder."""
     question_field: str | None = None
+    """Field with the question, where the layout is not one of the published ones."""
     answer_field: str | None = None
+    """Field with the gold answer, likewise."""
     id_field: str | None = None
-    """These three where the layout is not one of the published ones."""
+    """Field with the publisher's id, likewise."""
     skip_bad_rows: bool = False
     """Go on without the rows that have no question or no answer, naming them."""
 
@@ -141,7 +144,9 @@ class GenerateConfig(Settings):
         at another replica of the same model, continues the same run.
         """
         document = self.model_dump(mode="json", exclude={"live_trajectories", "dataset"})
-        document["problems"] = {"path": self.problems.path, "split": self.problems.split}
+        document["problems"] = self.problems.model_dump(
+            mode="json", exclude={"limit", "skip_bad_rows"}
+        )
         for role in ("actor", "critic"):
             engine: EngineConfig = getattr(self, role)
             document[role] = engine.identity()
@@ -182,11 +187,11 @@ def load_settings(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration {path} cannot be parsed: {error}") from None
     if not isinstance(document, dict):
         raise ConfigError(f"the configuration {path} is not a table of settings")
@@ -201,4 +206,6 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _set(document: dict[str, Any], path: list[str], value: Any) -> None:
     for part in path[:-1]:
         document = document.setdefault(part, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"{'.'.join(path)}: {part} is a value in the file, not a table")
     document[path[-1]] = value

@@ -110,7 +110,12 @@ async def generation(
     found = load_problems(**config.problems.model_dump())
     run = store.find_run(config.dataset, config.hash)
     ledger = Ledger(attempts=config.attempts, baselines=config.cot_samples)
-    ledger.load(run.read() if run else ())
+    asked = {problem.problem_id: problem for problem in found.problems}
+    committed = run.read() if run else ()
+    # A row of a problem that reads otherwise now, its gold corrected say, is made again.
+    ledger.load(
+        row for row in committed if asked.get(row.problem.problem_id) in (None, row.problem)
+    )
     todo = [p for p in found.problems if not ledger.is_settled(p.problem_id)]
     progress = Progress(problems=len(found.problems), reused_rows=ledger.rows, started=started)
     progress.settled = progress.problems - len(todo)
@@ -157,7 +162,7 @@ class Generation:
             progress=self.progress,
             skipped=self.problems.skipped,
             repeated=self.problems.repeated,
-            yields=yield_table(published.read()),
+            yields=[YieldRow(**row) for row in published.manifest["summary"]["yield"]],
             seconds=time.monotonic() - self.progress.started,
         )
 
@@ -216,12 +221,9 @@ class _Shop:
             return
         while (attempt := self.ledger.next_attempt(name)) is not None:
             await self._attempt(problem, Program.TIRGEN, attempt)
-        await asyncio.gather(
-            *(
-                self._attempt(problem, Program.COT, number)
-                for number in self.ledger.missing_baselines(name)
-            )
-        )
+        async with asyncio.TaskGroup() as baselines:
+            for number in self.ledger.missing_baselines(name):
+                baselines.create_task(self._attempt(problem, Program.COT, number))
         self.progress.settled += 1
         self.watch(self.progress)
 

@@ -11,7 +11,7 @@ def sql_command(statement: str, *, store: StorePath = DEFAULT_STORE, json: Json 
     """Ask the store in DuckDB's SQL, read-only.
 
     Views: trajectories (latest versions), all_trajectories, running, steps, failures, filters,
-    datasets.
+    yields, datasets.
 
     Examples:
 

@@ -30,10 +30,20 @@ async def test_what_waits_at_the_end_is_committed():
     await waiting
 
 
-async def test_a_full_disk_reaches_every_waiting_row():
-    def full(rows):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("not a row")])
+async def test_what_the_store_raises_reaches_every_waiting_row(error):
+    def refuse(rows):
+        raise error
 
-    async with Committer(full, seconds=0.01) as committer:
-        with pytest.raises(OSError, match="No space"):
-            await committer.add(row())
+    async with Committer(refuse, seconds=0.01) as committer:
+        raised = await asyncio.gather(
+            *(committer.add(row(attempt=n)) for n in range(3)), return_exceptions=True
+        )
+    assert raised == [error] * 3
+
+
+async def test_a_closed_committer_takes_nothing():
+    async with Committer(lambda rows: None, seconds=0.01) as committer:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        await committer.add(row())

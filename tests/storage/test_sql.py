@@ -241,3 +241,29 @@ def test_what_is_not_a_read_of_the_store_is_refused(store: Store, sql: str) -> N
 @pytest.mark.parametrize("sql", ["DESCRIBE trajectories", "SHOW TABLES", "SUMMARIZE datasets"])
 def test_looking_around_is_a_read(store: Store, sql: str) -> None:
     assert query(store, sql).num_rows > 0
+
+
+def test_running_shows_the_newest_row_of_an_attempt_made_again(
+    own_store: Store, make_trajectory: Make
+) -> None:
+    run = own_store.open_run("other", {}, "decaf")
+    row = dataclasses.replace(make_trajectory("r1"), dataset="other", created_at=2.0)
+    for number in range(5):
+        lost = dataclasses.replace(
+            row, ending=Ending.ENGINE_ERROR, verdict=None, created_at=number / 10
+        )
+        run.append([lost])
+    run.append([row])
+    assert rows(own_store, "SELECT ending FROM running") == [("finished",)]
+
+
+def test_the_macro_shows_the_version_with_the_highest_number(
+    tmp_path: Path, make_trajectory: Make
+) -> None:
+    store = Store(tmp_path)
+    run = store.open_run("demo", {}, "c0ffee")
+    for number in range(1, 11):
+        step = Step(thought=f"version {number}")
+        run.publish([make_trajectory("p1", steps=(step,))], {})
+    prefix = make_trajectory("p1").trajectory_id
+    assert rows(store, f"SELECT thought FROM trajectory('{prefix}')") == [("version 10",)]

@@ -239,3 +239,24 @@ def test_chain_of_thought_is_one_call_with_tools_off():
     told = answer(of, chain_of_thought(of, voice(Role.ACTOR), bounds()), [said(LAST, ended=True)])
     assert told.ending is Ending.FINISHED
     assert told.steps[0].thought == LAST
+
+
+def test_a_critic_that_never_comes_to_an_end_is_cut_at_its_budget():
+    untagged = said("text\n```\nx\n```\n", stop="\n```\n")
+    of = story()
+    critic = voice(Role.CRITIC, max_tokens=60)
+    program = tirgen(of, voice(Role.ACTOR), critic, POCKET, bounds(), TOOLS)
+    told = answer(
+        of,
+        program,
+        [
+            said(STEP, stop="\n\n"),
+            *[untagged] * 4,
+            said(LAST, ended=True),
+            untagged,
+            untagged,
+            untagged,
+            untagged,
+        ],
+    )
+    assert told.ending is Ending.FINISHED

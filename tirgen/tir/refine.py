@@ -75,7 +75,11 @@ def refine(
     reply = Transcript(prompts.for_critic(step), critic.renderer)
     said, seconds = "", 0.0
     while True:
-        completion = yield from critic.speak(reply.prompt(), stop=CODE_STOP)
+        room = critic.sampling.max_tokens - reply.reply_tokens
+        if room <= 0:
+            refinement.tail, refinement.tail_seconds = _tail(said), seconds
+            return refinement
+        completion = yield from critic.speak(reply.prompt(), stop=CODE_STOP, max_tokens=room)
         reply.add_sampled(completion)
         said, seconds = said + completion.text, seconds + completion.seconds
         code = closed_code(said)
