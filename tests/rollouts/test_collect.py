@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import pytest_asyncio
 import writing_policy
-from writing_policy import comparable, settings, write_steps
+from writing_policy import comparable, served, settings, write_steps
 
 from storage.datasets import Store
 from storage.records import Ending, Level, Outcome, Program, TokenStream, Trajectory
@@ -23,6 +25,7 @@ from storage.sql import query
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.maker import Identity
+from tirgen.pocket.local import pocket_engine_server
 from tirgen.pocket.names import MODEL_DIR
 from tirgen.problems.load import load_problems
 from tirgen.rollouts.collect import RolloutReport, collect
@@ -48,9 +51,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("store"))
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def base_url() -> AsyncIterator[str]:
+    """One server for all: starting it is most of what a small round costs."""
+    async with pocket_engine_server() as url:
+        yield url
+
+
 @pytest.fixture(scope="module")
-def report(problems: Path, store: Store) -> RolloutReport:
-    return asyncio.run(collect(settings(problems), store))
+def config(problems: Path, base_url: str) -> RolloutConfig:
+    return settings(problems, policy=served(base_url))
+
+
+@pytest.fixture(scope="module")
+def report(config: RolloutConfig, store: Store) -> RolloutReport:
+    return asyncio.run(collect(config, store))
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +145,8 @@ def test_a_branch_is_rewarded_for_running(rows):
         assert row.verdict is None
 
 
-def test_the_same_call_finds_the_version_and_makes_nothing(problems, store, report):
-    again = asyncio.run(collect(settings(problems), store))
+def test_the_same_call_finds_the_version_and_makes_nothing(config, store, report):
+    again = asyncio.run(collect(config, store))
     assert again.reused_version
     assert again.version.path == report.version.path
     assert again.progress.rollouts == again.progress.branches == 0
@@ -145,25 +160,25 @@ def test_the_same_call_finds_the_version_and_makes_nothing(problems, store, repo
         pytest.param(PROBLEMS * 4 + 1, id="among the branches"),
     ],
 )
-def test_a_round_killed_at_any_moment_ends_with_the_same_rows(problems, rows, moment, tmp_path):
-    command = [sys.executable, writing_policy.__file__, str(problems), str(tmp_path)]
+def test_a_round_killed_at_any_moment_ends_with_the_same_rows(config, rows, moment, tmp_path):
+    arguments = [config.problems.path, str(tmp_path), str(config.policy.base_url)]
+    command = [sys.executable, writing_policy.__file__, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    run_name = settings(problems).hash
     store = Store(tmp_path)
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
-        run = store.find_run("r", run_name)
+        run = store.find_run("r", config.hash)
         if run and len(run.keys()) >= moment:
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    run = store.find_run("r", run_name)
+    run = store.find_run("r", config.hash)
     assert run
     committed = len(run.keys())
     assert committed
-    done = asyncio.run(collect(settings(problems), store))
+    done = asyncio.run(collect(config, store))
     assert done.progress.rollouts + done.progress.branches == len(rows) - committed
     made = list(done.version.read())
     assert list(map(comparable, made)) == list(map(comparable, rows))
@@ -207,15 +222,15 @@ class Alone(NamedTuple):
     cot: list[Trajectory]
 
 
-async def make_alone(problems: Path) -> Alone:
-    plain = settings(problems)
+async def make_alone(plain: RolloutConfig) -> Alone:
+    where = Path(plain.problems.path)
     corrected = settings(
-        problems,
+        where,
         branches=None,
         correction={"suffix_tokens": 3, "attempts": 4},
         loop={"tokens": 400, "stop_at_failure": False},
     )
-    cot = settings(problems, branches=None, reasoning="cot")
+    cot = settings(where, branches=None, reasoning="cot")
     found = load_problems(plain.problems.path).problems
     async with (
         open_engine(plain.policy) as engine,
@@ -236,8 +251,8 @@ async def make_alone(problems: Path) -> Alone:
 
 
 @pytest.fixture(scope="module")
-def alone(problems: Path) -> Alone:
-    return asyncio.run(make_alone(problems))
+def alone(config: RolloutConfig) -> Alone:
+    return asyncio.run(make_alone(config))
 
 
 def test_a_rollout_depends_on_no_other_and_a_lost_sandbox_call_on_no_reward(alone, rows):
@@ -275,10 +290,16 @@ def test_the_chain_of_thought_baseline_runs_nothing(alone):
         assert row.level is Level.TRAJECTORY
 
 
-def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(tmp_path):
-    problems = {"path": "pocket:train", "limit": 30}
+def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(base_url, tmp_path):
     config = RolloutConfig.model_validate(
-        {"problems": problems, "samples": 4, "groups": 1, "loop": {"tokens": 400}}
+        {
+            "problems": {"path": "pocket:train", "limit": 30},
+            "policy": served(base_url),
+            "prompts": "pocket",
+            "samples": 4,
+            "groups": 1,
+            "loop": {"tokens": 400},
+        }
     )
     done = asyncio.run(collect(config, Store(tmp_path)))
     kept = [row for row in done.version.read() if row.kept]

@@ -15,7 +15,9 @@ from typing import Any
 
 from storage.datasets import Store
 from storage.records import Trajectory
+from tirgen.engine.config import EngineConfig
 from tirgen.pocket.families import FAMILIES
+from tirgen.pocket.names import MODEL_DIR
 from tirgen.pocket.problems import draw_problem
 from tirgen.rollouts.collect import collect
 from tirgen.rollouts.config import RolloutConfig
@@ -67,5 +69,11 @@ def comparable(row: Trajectory) -> tuple[object, ...]:
     return (row.trajectory_id, row.ending, row.verdict, tokens, row.filters, steps)
 
 
+def served(base_url: str) -> EngineConfig:
+    """The packaged pocket where it already runs."""
+    return EngineConfig(kind="tokens", base_url=base_url, model="pocket", tokenizer=str(MODEL_DIR))
+
+
 if __name__ == "__main__":
-    asyncio.run(collect(settings(Path(sys.argv[1])), Store(Path(sys.argv[2]))))
+    asked = settings(Path(sys.argv[1]), policy=served(sys.argv[3]))
+    asyncio.run(collect(asked, Store(Path(sys.argv[2]))))
