@@ -9,15 +9,17 @@ from cyclopts import App, Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.curate import curate_command
+from flows.commands.importing import import_command
 from flows.console import Json, print_json, say, show, table
 from storage.export import SftFormat, export_sft
 from storage.versions import DatasetVersion
 from tirgen.config import GenerateConfig
-from tirgen.tir.markup import render_step
-from tirgen.tir.prompts import PROMPT_SETS
+from tirgen.curation.reverify import response_text
+from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
 
 app = App(name="dataset", help="Published dataset versions.")
 app.command(curate_command, name="curate")
+app.command(import_command, name="import")
 
 
 @app.command(name="list")
@@ -94,19 +96,25 @@ def export_command(
         Print a JSON document on stdout.
     """
     version = open_store(store).version(name)
-    prompts = PROMPT_SETS[GenerateConfig.model_validate(version.manifest["config"]).prompt_set_name]
+    prompts = prompt_set(version)
     rows = export_sft(
         version,
         out,
         lambda problem: prompts.for_tir(problem.question)[0].content,
-        lambda steps: "".join(
-            render_step(step.thought, step.action, step.observation) for step in steps
-        ),
+        response_text,
         shape,
     )
     if json:
         print_json({"rows": rows, "path": str(out), "version": str(version)})
     say(f"{rows} rows of {version} in {out}")
+
+
+def prompt_set(version: DatasetVersion) -> PromptSet:
+    """The prompts that go with its trajectories; those of imported ones are the standard ones."""
+    config = version.manifest["config"]
+    if "actor" not in config:
+        return STANDARD
+    return PROMPT_SETS[GenerateConfig.model_validate(config).prompt_set_name]
 
 
 def _summary(version: DatasetVersion) -> dict[str, object]:

@@ -1,0 +1,105 @@
+"""``tirgen dataset import``: other people's trajectories, run and judged again here."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.generate import parse_settings
+from flows.console import Json, print_json, say, show, table
+from flows.counting import CountDisplay
+from tirgen.config import load_settings
+from tirgen.importing.config import ImportConfig
+from tirgen.importing.foreign import ImportReport, import_trajectories
+from tirgen.importing.intake import find_format
+from tirgen.importing.shapes import Format
+
+
+def import_command(
+    path: Path,
+    *,
+    dataset: str,
+    format_: Annotated[Format | None, Parameter(name="--format")] = None,
+    gold: Annotated[list[str] | None, Parameter(negative="")] = None,
+    limit: int | None = None,
+    stateful: bool | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Import trajectories that others published: programs run again, answers judged again.
+
+    Running the same command again continues where it stopped; a finished import is reused.
+
+    Examples:
+
+        tirgen dataset import tora_code_34b_gsm8k.jsonl --dataset tora
+
+        tirgen dataset import numinamath-tir.parquet --dataset numina --gold math_train.jsonl
+
+    Parameters
+    ----------
+    path
+        JSONL, JSON, CSV, Parquet or Arrow file.
+    dataset
+        Name of the dataset to publish.
+    format_
+        Published shape of the rows; told by their fields where not given.
+    gold
+        Problem file with the answers, for data that names none; may be repeated.
+    limit
+        Only the first so many responses.
+    stateful
+        Run the programs of a response in one interpreter; by default as its publisher did.
+    set_
+        Any other setting by its dotted name, e.g. sandbox.cpu_seconds=20; may be repeated.
+    store
+        Folder of the store.
+    json
+        Print one JSON document on stdout.
+    """
+    settings: dict[str, Any] = {
+        "dataset": dataset,
+        "path": path.expanduser().absolute(),
+        "format": format_ or find_format(path.expanduser()),
+        "gold": gold and [str(Path(file).expanduser().absolute()) for file in gold],
+        "stateful": stateful,
+        **parse_settings(set_ or []),
+    }
+    config = load_settings(ImportConfig, None, settings)
+    opened = open_store(store)
+    say(f"{config.format} rows of {path} into dataset {dataset} in {opened.root}")
+    with CountDisplay("import") as display:
+        report = asyncio.run(import_trajectories(config, opened, limit, display.update))
+    if json:
+        print_json(_document(report))
+    else:
+        _show(report)
+
+
+def _document(report: ImportReport) -> dict[str, Any]:
+    return {
+        "version": str(report.version),
+        "path": str(report.version.path),
+        "trajectories": report.version.manifest["rows"],
+        "kept": report.version.manifest["kept_rows"],
+        "made_now": report.made,
+        "reused_rows": report.reused,
+        "skipped_rows": [row._asdict() for row in report.skipped],
+        "yield": [asdict(row) for row in report.yields],
+    }
+
+
+def _show(report: ImportReport) -> None:
+    for row in report.skipped:
+        say(f"skipped {row}")
+    show(table(f"Yield of {report.version}", [asdict(row) for row in report.yields]))
+    say(
+        f"{report.version}: {report.made} responses run now, {report.reused} before; "
+        f"files: {report.version.path}"
+    )

@@ -1,0 +1,134 @@
+"""Foreign files through the real sandbox and verifier into the store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_rows import NUMINA, OPENMATH, RETOOL, TORA
+
+from storage.datasets import Store
+from storage.records import Ending, Outcome, Program, Trajectory
+from storage.sql import query
+from tirgen.importing.config import ImportConfig
+from tirgen.importing.foreign import ImportReport, import_trajectories
+from tirgen.importing.intake import find_format
+from tirgen.problems.errors import ProblemsError
+
+SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))
+RECORDED = SHARED / "data" / "recorded" / "tora_code_34b_gsm8k.jsonl"
+
+
+def written(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "foreign.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def imported(path: Path, limit: int | None = None, **settings: Any) -> ImportReport:
+    config = ImportConfig(dataset="f", path=path, format=find_format(path), **settings)
+    store = Store(path.parent / "store")
+    return asyncio.run(import_trajectories(config, store, limit))
+
+
+def rows(report: ImportReport) -> list[Trajectory]:
+    return list(report.version.read())
+
+
+def test_a_response_becomes_a_trajectory_that_was_run_and_judged_here(tmp_path: Path) -> None:
+    first, second = rows(imported(written(tmp_path, TORA)))
+    assert first.program is Program.IMPORTED
+    assert [step.outcome for step in first.steps] == [Outcome.OK, None]
+    assert first.correct
+    assert (first.problem.problem_id, first.attempt, second.attempt) == ("foreign-3", 0, 1)
+    assert first.provenance.engine == "imported tora: foreign.jsonl"
+    assert first.provenance.sandbox.endswith("stateless")
+    assert not second.correct
+
+
+def test_an_output_that_its_program_does_not_print_is_dropped_by_name(tmp_path: Path) -> None:
+    lie = {**TORA, "code": [TORA["code"][0].replace("```output\n4", "```output\n5")]}
+    (row,) = rows(imported(written(tmp_path, lie)))
+    assert row.ending is Ending.OFF_FORMAT
+    assert row.error == "program 1 prints '4' here, '5' was recorded"
+    assert next(v.rule for v in row.filters if not v.kept) == "format"
+    assert row.steps[0].observation == "5"
+
+
+def test_a_program_that_fails_here_is_not_executed(tmp_path: Path) -> None:
+    broken = {**TORA, "code": [TORA["code"][0].replace("print(2+2)", "print(2+2")]}
+    (row,) = rows(imported(written(tmp_path, broken)))
+    assert row.steps[0].outcome is Outcome.ERROR
+    assert "executed" in {v.rule for v in row.filters if not v.kept}
+
+
+def test_notebook_programs_share_an_interpreter_and_echo(tmp_path: Path) -> None:
+    solution = OPENMATH["generated_solution"].replace(
+        "It is four.", "<tool_call>\nx * 10\n</tool_call>\n```output\n20\n```\nFine."
+    )
+    (row,) = rows(imported(written(tmp_path, {**OPENMATH, "generated_solution": solution})))
+    assert [step.outcome for step in row.steps] == [Outcome.OK, Outcome.OK, None]
+    assert (row.ending, row.correct) == (Ending.FINISHED, True)
+    assert row.provenance.actor_model == "QwQ-32B"
+    assert row.provenance.sandbox.endswith("session")
+
+
+@pytest.mark.parametrize("foreign", [NUMINA, RETOOL])
+def test_without_a_gold_answer_a_response_is_not_judged(
+    tmp_path: Path, foreign: dict[str, Any]
+) -> None:
+    (row,) = rows(imported(written(tmp_path, foreign)))
+    assert row.verdict is None
+    assert next(v.reason for v in row.filters if not v.kept) == "no gold answer to judge by"
+
+
+def test_gold_answers_come_from_a_problem_file(tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text(json.dumps({"question": "what is  2 + 2 ?", "answer": "4"}))
+    (row,) = rows(imported(written(tmp_path, NUMINA), gold=(str(gold),)))
+    assert row.correct
+    assert row.problem.answer == "4"
+
+
+def test_an_import_goes_on_where_it_stopped_and_is_reused(tmp_path: Path) -> None:
+    many = [{**TORA, "idx": n, "code": TORA["code"][:1]} for n in range(6)]
+    path = written(tmp_path, *many)
+    first, rest, again = imported(path, limit=2), imported(path), imported(path)
+    assert [(r.made, r.reused) for r in (first, rest, again)] == [(2, 0), (4, 2), (0, 6)]
+    assert str(again.version) == str(rest.version) == "f@v2"
+
+
+def test_rows_of_another_shape_are_skipped_by_name(tmp_path: Path) -> None:
+    report = imported(written(tmp_path, TORA, {"question": "no code", "gt": "1"}))
+    assert [(row.line, row.why) for row in report.skipped] == [
+        (2, "has no list of responses in code")
+    ]
+    with pytest.raises(ProblemsError, match="holds no response"):
+        imported(written(tmp_path, {"question": "q", "gt": "1", "code": None}))
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason=f"no {RECORDED}")
+def test_real_tora_rows_are_right_where_their_publisher_counted_them_right(tmp_path: Path) -> None:
+    path = tmp_path / RECORDED.name
+    path.symlink_to(RECORDED)
+    imported(path, limit=150)
+    published = [json.loads(line) for line in RECORDED.read_text().splitlines()[:150]]
+    right = {f"{path.stem}-{row['idx']}" for row in published if _number(row) == float(row["gt"])}
+    found = query(
+        Store(tmp_path / "store"),
+        "select list(problem_id) filter (correct) as right_ones, min(n_calls) as calls, "
+        "count(*) filter (ending <> 'finished') as unfinished from trajectories",
+    ).to_pylist()
+    assert set(found[0].pop("right_ones")) == right
+    assert found == [{"calls": 1, "unfinished": 0}]
+
+
+def _number(row: dict[str, Any]) -> float | None:
+    try:
+        return float(row["pred"][0].replace(",", ""))
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Other people's tool-integrated reasoning data, run and judged again here, as trajectories."""

@@ -1,0 +1,42 @@
+"""What an import can be told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+
+from storage import files
+from tirgen.config import SandboxSettings, Settings
+from tirgen.filters.config import FilterConfig
+from tirgen.importing.shapes import SHAPES, Format
+
+
+class ImportConfig(Settings):
+    """One import: a file in, a verified and filtered dataset version out."""
+
+    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    path: Path
+    format: Format
+    stateful: bool | None = None
+    """Run the programs of a response in one interpreter; by default as its publisher did."""
+    gold: tuple[str, ...] = ()
+    """Problem files that give the answers where the data names none."""
+    sandbox: SandboxSettings = SandboxSettings()
+    filters: FilterConfig = FilterConfig(keep_share_by_calls={})
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @property
+    def in_sessions(self) -> bool:
+        """Variables survive from program to program."""
+        return SHAPES[self.format].stateful if self.stateful is None else self.stateful
+
+    @cached_property
+    def hash(self) -> str:
+        """Names a run: the file by its content, wherever it lies."""
+        document = self.model_dump(mode="json", exclude={"dataset", "path"})
+        text = json.dumps([document, self.path.name, files.sha256(self.path)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,90 @@
+"""A recorded response run again: every program executed, its output compared with the recording.
+
+The recorded output stays in the step, because the response goes on from it; what the program does
+here decides the outcome. An output that its program does not print was invented, or cannot be
+reproduced, and either way it teaches nothing true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from storage.records import Outcome, Step
+from tirgen.sandbox.contract import Execution, Limits
+from tirgen.tir.markup import ParsedStep
+
+TOLERANCE = 1e-6
+"""Relative; floats that differ by less were printed by another version of Python or numpy."""
+LONG = 200
+"""Characters from which a recorded output may have been cut by its publisher."""
+
+
+class Runner(Protocol):
+    """What runs the programs of one response: the stateless sandbox, or a session of it."""
+
+    async def run(self, code: str, limits: Limits) -> Execution: ...
+
+
+class Replay(NamedTuple):
+    """What became of a recorded response here."""
+
+    steps: tuple[Step, ...]
+    fault: str | None = None
+    """What broke in the sandbox: nothing is known of the response."""
+    invented: str | None = None
+    """Which output its program does not print."""
+
+
+async def replay(parsed: Sequence[ParsedStep], runner: Runner, limits: Limits) -> Replay:
+    """Run the programs in their order, the later ones too where an earlier one fails."""
+    steps: list[Step] = []
+    invented: str | None = None
+    for number, (thought, action, observation) in enumerate(parsed, start=1):
+        if action is None:
+            steps.append(Step(thought=thought))
+            continue
+        execution = await runner.run(action, limits)
+        if execution.outcome is Outcome.INFRA_ERROR:
+            return Replay(tuple(steps), fault=execution.stderr.strip() or "the sandbox broke")
+        steps.append(
+            Step(
+                thought=thought,
+                action=action,
+                observation=observation,
+                outcome=execution.outcome,
+                sandbox_seconds=execution.wall_ms / 1000,
+            )
+        )
+        if observation is not None and not agrees(observation, execution):
+            invented = invented or _difference(number, observation, execution)
+    return Replay(tuple(steps), invented=invented)
+
+
+def agrees(recorded: str, execution: Execution) -> bool:
+    """The program says here what was recorded; failures are told by their outcome instead."""
+    if execution.outcome not in (Outcome.OK, Outcome.NO_OUTPUT):
+        return True
+    then, now = recorded.split(), execution.stdout.split()
+    if len(recorded) >= LONG and then[:10] == now[:10]:
+        return True
+    return len(then) == len(now) and all(map(_same, then, now))
+
+
+def _same(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    try:
+        a, b = (float(word.strip("[](),").replace(",", "")) for word in (one, other))
+    except ValueError:
+        return False
+    return abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
+
+
+def _difference(number: int, recorded: str, execution: Execution) -> str:
+    now = execution.stdout.strip()
+    return f"program {number} prints {_short(now)} here, {_short(recorded.strip())} was recorded"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
