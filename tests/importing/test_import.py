@@ -117,7 +117,11 @@ def test_real_tora_rows_are_right_where_their_publisher_counted_them_right(tmp_p
     path.symlink_to(RECORDED)
     imported(path, limit=150)
     published = [json.loads(line) for line in RECORDED.read_text().splitlines()[:150]]
-    right = {f"{path.stem}-{row['idx']}" for row in published if _number(row) == float(row["gt"])}
+    right = {
+        f"{path.stem}-{row['idx']}"
+        for row in published
+        if _number(row["pred"][0]) == _number(row["gt"])
+    }
     found = query(
         Store(tmp_path / "store"),
         "select list(problem_id) filter (correct) as right_ones, min(n_calls) as calls, "
@@ -127,8 +131,8 @@ def test_real_tora_rows_are_right_where_their_publisher_counted_them_right(tmp_p
     assert found == [{"calls": 1, "unfinished": 0}]
 
 
-def _number(row: dict[str, Any]) -> float | None:
+def _number(text: str) -> float | None:
     try:
-        return float(row["pred"][0].replace(",", ""))
+        return float(text.replace(",", ""))
     except ValueError:
         return None
