@@ -7,7 +7,7 @@ import pytest
 
 from storage.datasets import Store
 from storage.errors import InvalidName, NotFound
-from storage.records import Ending, FilterVerdict, Trajectory
+from storage.records import Ending, FilterVerdict, Level, Program, Trajectory
 
 Make = Callable[..., Trajectory]
 
@@ -22,6 +22,19 @@ def test_committed_rows_read_back_as_they_were(tmp_path: Path, make_trajectory: 
 def test_a_reopened_run_knows_what_it_committed(tmp_path: Path, make_trajectory: Make) -> None:
     Store(tmp_path).open_run("demo", {}, "c0ffee").append([make_trajectory("p1", attempt=3)])
     assert Store(tmp_path).open_run("demo", {}, "c0ffee").keys() == {("p1", "tirgen", 3)}
+
+
+def test_a_branch_is_known_by_its_prefix(tmp_path: Path, make_trajectory: Make) -> None:
+    """A problem may have several, all with a first sample."""
+    fields = {"program": Program.ROLLOUT, "level": Level.STEP}
+    branches = [
+        make_trajectory("p1", trajectory_id=f"t{step}", group_id=f"t9/{step}", **fields)
+        for step in (1, 2)
+    ]
+    run = Store(tmp_path).open_run("demo", {}, "c0ffee")
+    run.append(branches)
+    assert run.keys() == {branch.key for branch in branches}
+    assert run.keys() == {("t9/1", "rollout", 0), ("t9/2", "rollout", 0)}
 
 
 def test_another_configuration_is_another_run(tmp_path: Path, make_trajectory: Make) -> None:

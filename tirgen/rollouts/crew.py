@@ -103,7 +103,9 @@ class Crew:
             async def one(number: int) -> None:
                 plan.record(await self.row(lambda: make(problem, number)))
 
-            await asyncio.gather(*map(one, plan.missing(problem)))
+            async with asyncio.TaskGroup() as attempts:
+                for number in plan.missing(problem):
+                    attempts.create_task(one(number))
             plan.settle(problem)
             self._note(plan, settled=1)
 
