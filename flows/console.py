@@ -31,7 +31,8 @@ def command() -> str:
     on_path = shutil.which("tirgen")
     if called.name != "tirgen" or (on_path and Path(on_path).samefile(called)):
         return "tirgen"
-    return os.path.relpath(called)
+    relative = os.path.relpath(called)
+    return str(called.absolute()) if relative.startswith("..") else relative
 
 
 def print_json(document: Any) -> None:
