@@ -12,11 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from prefect import State, Task, flow, task
-from prefect.artifacts import (
-    acreate_image_artifact,
-    acreate_markdown_artifact,
-    acreate_table_artifact,
-)
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.asyncio import concurrency
@@ -31,8 +27,9 @@ from flows.service.health import Alarm, Health, examine
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE
 from flows.service.live import LiveProgress
+from flows.service.markdown import inert
 from flows.service.place import worker_store
-from flows.service.summary import lineage, summary, yield_chart
+from flows.service.summary import lineage, summary
 from storage.datasets import Store
 from storage.records import Problem
 from tirgen.config import GenerateConfig
@@ -149,9 +146,6 @@ async def _show(report: Report, store: Store, health: Health) -> None:
     await acreate_markdown_artifact(
         summary(report, figures, health), key=f"{key}-summary", description=health.sentence
     )
-    await acreate_image_artifact(
-        yield_chart(figures), key=f"{key}-yield", description="Rows kept by each rule"
-    )
     for name, figure in {
         "yields": figures.yields,
         "outcomes": figures.outcomes,
@@ -160,7 +154,7 @@ async def _show(report: Report, store: Store, health: Health) -> None:
         "interesting": figures.interesting,
     }.items():
         await acreate_table_artifact(
-            list(figure.rows),
+            inert(figure.rows),
             key=f"{key}-{name}",
             description=f"{figure.title}: `{figure.command}`",
         )

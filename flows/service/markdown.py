@@ -33,6 +33,18 @@ def plain(text: str) -> str:
     return line if len(line) <= LONGEST_CELL else line[: LONGEST_CELL - 1] + "…"
 
 
+def inert(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows for a table artifact, whose cells would turn markdown links into links."""
+    return [
+        {name: _no_link(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in rows
+    ]
+
+
+def _no_link(text: str) -> str:
+    return plain(text).replace("](", "] (")
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""

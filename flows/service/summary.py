@@ -18,7 +18,7 @@ def summary(report: Report, figures: Figures, health: Health) -> str:
     return "\n\n".join(_sections(report, figures, health))
 
 
-def yield_chart(figures: Figures) -> str:
+def _yield_chart(figures: Figures) -> str:
     """How many rows each rule judged and let pass, as an address of an SVG picture."""
     bars = [
         Bar(row["rule"], row["judged"] - row["dropped"], row["judged"])
@@ -34,6 +34,7 @@ def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]
     yield _facts(report)
     for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):
         yield _section(figure)
+    yield f"![Rows kept by each rule]({_yield_chart(figures)})"
     for figure in (figures.worst, figures.interesting):
         yield _section(figure) + "\n\n" + _to_read(figure)
     yield "## Lineage\n\n" + table(lineage(report))

@@ -1,0 +1,123 @@
+"""A headless Chromium through the WebDriver protocol, which is JSON over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ARGUMENTS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+    "--window-size=1500,1400", "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]  # fmt: skip
+
+
+class Browser:
+    """One window."""
+
+    def __init__(self, session_url: str) -> None:
+        self._url = session_url
+
+    def open(self, url: str) -> None:
+        _call("POST", f"{self._url}/url", {"url": url})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """The value of a JavaScript function body."""
+        body = {"script": script, "args": list(arguments)}
+        return _call("POST", f"{self._url}/execute/sync", body)
+
+    def text(self) -> str:
+        return str(self.run("return document.body.innerText"))
+
+    def wait_for(self, words: str, seconds: float = 60) -> None:
+        """Until the page shows some text; a page that never does fails the test, quoted."""
+        deadline = time.monotonic() + seconds
+        while words not in self.text():
+            assert time.monotonic() < deadline, f"{words!r} is not on the page:\n{self.text()}"
+            time.sleep(0.3)
+
+    def click(self, words: str) -> None:
+        """The last button, link or tab whose text is `words`."""
+        found = self.run(
+            "const all = [...document.querySelectorAll('button, a, [role=tab]')]"
+            ".filter(e => e.innerText.trim() === arguments[0] && e.offsetParent);"
+            "if (all.length) all.at(-1).click(); return all.length",
+            words,
+        )
+        assert found, f"nothing to click says {words!r}:\n{self.text()}"
+
+    def fill(self, label: str, value: str) -> None:
+        """Type into the field that stands under a label, in place of what is there."""
+        element = self.run(
+            "const label = [...document.querySelectorAll('label')]"
+            ".find(e => e.innerText.trim().startsWith(arguments[0]));"
+            "const at = label?.closest('.p-label, .schema-form-property') ?? label?.parentElement;"
+            "return at?.querySelector('input, textarea') ?? null",
+            label,
+        )
+        assert element, f"no field {label!r}:\n{self.text()}"
+        [reference] = element.values()
+        _call("POST", f"{self._url}/element/{reference}/clear", {})
+        _call("POST", f"{self._url}/element/{reference}/value", {"text": value})
+
+    def screenshot(self, path: Path) -> None:
+        picture = _call("GET", f"{self._url}/screenshot", None)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(picture))
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser that resolves no host but loopback; skips the test where none is installed."""
+    driver, binary = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver is None or binary is None:
+        pytest.skip("needs Chromium: apt-get install -y chromium chromium-driver")
+    port = free_port()
+    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL)
+    try:
+        base = f"http://127.0.0.1:{port}/session"
+        options = {"binary": binary, "args": ARGUMENTS}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        session = _until_it_answers(base, wanted)["sessionId"]
+        try:
+            yield Browser(f"{base}/{session}")
+        finally:
+            _call("DELETE", f"{base}/{session}", None)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _until_it_answers(url: str, body: Any) -> Any:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return _call("POST", url, body)
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def _call(method: str, url: str, body: Any) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.load(answer)["value"]

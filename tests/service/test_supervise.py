@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+FAMILY = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", stubborn])
+stray = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
+                         start_new_session=True)
+def leave(*_):
+    (folder / "checkpoint").write_text("written on SIGTERM")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+time.sleep(0.3)
+(folder / "pids").write_text(f"{os.getpid()} {child.pid} {stray.pid}")
+time.sleep(600)
+"""
+CALLER = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-m", "flows.service.supervise", *sys.argv[1:]],
+                 stdin=subprocess.PIPE).wait()
+"""
+
+
+def wait_until(condition, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def family(folder: Path) -> tuple[list[str], Path]:
+    script = folder / "trainer.py"
+    script.write_text(textwrap.dedent(FAMILY))
+    return [sys.executable, str(script), str(folder)], folder / "pids"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_no_descendant_outlives_a_caller_that_is_killed(tmp_path, how):
+    """The grandchild that ignores SIGTERM and the one in a session of its own included."""
+    command, pids = family(tmp_path)
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, *command])
+    wait_until(lambda: pids.exists() and pids.read_text())
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert all(map(lives, started))
+    os.kill(caller.pid, how)
+    caller.wait()
+    wait_until(lambda: not any(map(lives, started)))
+    assert (tmp_path / "checkpoint").read_text() == "written on SIGTERM"
+
+
+def test_the_supervisor_itself_may_be_told_to_end(tmp_path):
+    command, pids = family(tmp_path)
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "flows.service.supervise", *command], stdin=subprocess.PIPE
+    )
+    wait_until(lambda: pids.exists() and pids.read_text())
+    started = [int(pid) for pid in pids.read_text().split()]
+    supervisor.terminate()
+    assert supervisor.wait(30) == 143
+    assert not any(map(lives, started))
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("exit(0)", 0), ("exit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 128 + 9)],
+)
+def test_the_exit_status_is_the_commands_own(code, status):
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "flows.service.supervise", sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+    )
+    assert supervisor.wait(30) == status
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
