@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from flows.console import say, stderr
+from tirgen.budget import Account
 from tirgen.generate import Progress
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -76,5 +77,20 @@ def figures(progress: Progress) -> str:
     seconds = max(time.monotonic() - progress.started, 1e-3)
     return (
         f"{progress.correct} correct  {progress.failed_executions} failed executions  "
-        f"{progress.tokens / seconds:,.0f} tokens/s"
+        f"{progress.tokens / seconds:,.0f} tokens/s{spending(progress.account)}"
     )
+
+
+def spending(account: Account) -> str:
+    """What the run has spent, of how much; nothing where neither budget nor price is set."""
+    budget, spend = account.budget, account.spend
+    parts = [
+        _of(f"{spend.tokens:,}", budget.tokens, "tokens") if budget.limits else "",
+        _of(f"{spend.money:.4g}", budget.money, "spent") if budget.prices else "",
+        _of(f"{spend.seconds / 60:.1f}", budget.minutes, "minutes") if budget.minutes else "",
+    ]
+    return "".join(f"  {part}" for part in parts if part)
+
+
+def _of(spent: str, limit: float | None, unit: str) -> str:
+    return f"{spent} {unit}" if limit is None else f"{spent} of {limit:,} {unit}"

@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.commands.common import DEFAULT_STORE
-from flows.console import command, say, show
+from flows.console import command, say, show, table
 from storage.records import Trajectory
 from storage.render import render_trajectory
+from tirgen.config import GenerateConfig
+from tirgen.estimate import Estimate
 from tirgen.generate import Report
 
 NEXT_QUERY = (
@@ -40,6 +42,13 @@ def report_document(report: Report) -> dict[str, Any]:
         "failed_executions": progress.failed_executions,
         "infrastructure": progress.infrastructure,
         "tokens": progress.tokens,
+        "spent": {
+            "tokens": progress.account.spend.tokens,
+            "money": progress.account.spend.money,
+            "seconds": round(progress.account.spend.seconds, 3),
+        },
+        "settled": progress.settled,
+        "stopped": report.stopped,
         "seconds": round(report.seconds, 3),
         "skipped_rows": [row._asdict() for row in report.skipped],
         "repeated_rows": report.repeated,
@@ -64,19 +73,48 @@ def show_report(report: Report, store: Path) -> None:
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))
     show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
     say(_last_line(report))
+    if report.stopped:
+        progress = report.progress
+        say(
+            f"stopped by the budget: {report.stopped} in all calls of this run, and no other "
+            f"attempt is covered; {progress.settled} of {progress.problems} problems are settled. "
+            "What is finished is published; a higher budget goes on from here"
+        )
+
+
+def show_estimate(found: Estimate, config: GenerateConfig) -> None:
+    """What a run will cost, for people."""
+    low, high = (seconds / 60 for seconds in found.seconds)
+    row = {
+        "": "whole run",
+        "tokens": f"{found.tokens:,.0f} ± {found.tokens_error:,.0f}",
+        "minutes to come": f"{low:,.1f} to {high:,.1f}",
+        "money": f"{found.money:,.4g}" if config.budget.prices else "no prices given",
+    }
+    spent = {
+        "": "spent so far",
+        "tokens": f"{found.spent_tokens:,}",
+        "minutes to come": "",
+        "money": f"{found.spent_money:,.4g}" if config.budget.prices else "",
+    }
+    show(table(f"Estimate for {found.problems} problems", [row, spent]))
+    say(
+        f"told from {found.sampled} problems, run for this; their rows are committed, and the same "
+        "command without --estimate goes on from them"
+    )
 
 
 def _yield_table(report: Report) -> Table:
-    table = Table(title=f"Yield of {report.version}", title_justify="left")
-    table.add_column("filter")
+    grid = Table(title=f"Yield of {report.version}", title_justify="left")
+    grid.add_column("filter")
     for name in ("entered", "dropped", "kept"):
-        table.add_column(name, justify="right")
+        grid.add_column(name, justify="right")
     if report.yields:
-        table.add_row("raw", "", "", str(report.yields[0].entered))
+        grid.add_row("raw", "", "", str(report.yields[0].entered))
     for row in report.yields:
         label = LABELS.get(row.rule, row.rule)
-        table.add_row(Text(label), str(row.entered), str(row.dropped), str(row.kept))
-    return table
+        grid.add_row(Text(label), str(row.entered), str(row.dropped), str(row.kept))
+    return grid
 
 
 def _example(report: Report) -> Trajectory | None:

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from storage import files
 from storage.commits import BATCHES, Commits
 from storage.parquet import read_columns, read_trajectories, write_batch, write_empty
 from storage.records import Level, Trajectory
+from storage.schema import trajectory_schema
 from storage.versions import DatasetVersion, publish, versions
 from storage.views import refresh
 
 CONFIG = "config.json"
+CALLS = "calls"
+"""Folder of a run with one small file for each call that worked on it."""
 
 
 class Run:
@@ -84,6 +90,23 @@ class Run:
             for trajectory in read_trajectories(file):
                 if newest[trajectory.trajectory_id] == file:
                     yield trajectory
+
+    def every_row(self, columns: list[str]) -> pa.Table:
+        """Some columns of every committed row, of those since made again too: what was paid for."""
+        empty = trajectory_schema().empty_table().select(columns)
+        read = (read_columns(file, columns) for file in self._commits.committed())
+        return pa.concat_tables([empty, *read], promote_options="permissive")
+
+    def note_seconds(self, call: float, seconds: float) -> None:
+        """Put on record how long a call, named by when it began, has worked on the run so far."""
+        note = self.folder / CALLS / f"{os.getpid()}-{call}.json"
+        files.make_folder(note.parent)
+        files.write_atomic(note, json.dumps({"seconds": seconds}).encode())
+
+    def seconds(self) -> float:
+        """How long all calls together have worked on the run, as far as they noted it."""
+        notes = (self.folder / CALLS).glob("*.json")
+        return float(sum(json.loads(note.read_bytes())["seconds"] for note in notes))
 
     @property
     def published(self) -> DatasetVersion | None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tirgen.budget import BudgetSettings
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD
@@ -123,11 +124,23 @@ class GenerateConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     live_trajectories: Count = 96
     """Problems worked on at once; engines bound their own requests."""
+    budget: BudgetSettings = BudgetSettings()
+    """What the run may cost in all its calls together."""
 
     @model_validator(mode="after")
     def _known_prompts(self) -> GenerateConfig:
         if self.prompts is not None and self.prompts not in PROMPT_SETS:
             raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_prices(self) -> GenerateConfig:
+        if self.budget.money is not None:
+            unpriced = {e.priced_as for e in (self.actor, self.critic)} - self.budget.prices.keys()
+            if unpriced:
+                raise ValueError(
+                    f"budget.money needs budget.prices of {', '.join(sorted(unpriced))}"
+                )
         return self
 
     @property
@@ -143,7 +156,7 @@ class GenerateConfig(Settings):
         Leaves out how many problems are asked for and how fast: raising the limit, or pointing
         at another replica of the same model, continues the same run.
         """
-        document = self.model_dump(mode="json", exclude={"live_trajectories", "dataset"})
+        document = self.model_dump(mode="json", exclude={"live_trajectories", "dataset", "budget"})
         document["problems"] = self.problems.model_dump(
             mode="json", exclude={"limit", "skip_bad_rows"}
         )

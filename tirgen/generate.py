@@ -18,10 +18,12 @@ from storage.datasets import Store
 from storage.records import Ending, Problem, Program, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
+from tirgen.budget import Account, BudgetSettings, Spend, spent_before
 from tirgen.committer import Committer
 from tirgen.config import GenerateConfig
 from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineUnavailable
+from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curate, yield_table
 from tirgen.ledger import Ledger
 from tirgen.maker import Identity, TrajectoryMaker
@@ -52,6 +54,8 @@ class Progress:
     tokens: int = 0
     """Completion tokens of actor and critic in this call."""
     started: float = field(default_factory=time.monotonic)
+    account: Account = field(default_factory=lambda: Account(BudgetSettings(), Spend()))
+    """What the run has cost in all its calls, and what it may cost."""
 
     def count(self, trajectory: Trajectory) -> None:
         self.trajectories += 1
@@ -78,6 +82,11 @@ class Report:
     """Rows left out because the same question came before."""
     yields: list[YieldRow]
     seconds: float
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it ended before all problems were settled: what is finished is published."""
+        return self.progress.account.stopped
 
 
 Watch = Callable[[Progress], None]
@@ -108,6 +117,7 @@ async def generation(
     """
     started = time.monotonic()
     found = load_problems(**config.problems.model_dump())
+    load_benchmarks(config.filters.against, config.filters.against_similarity)
     run = store.find_run(config.dataset, config.hash)
     ledger = Ledger(attempts=config.attempts, baselines=config.cot_samples)
     asked = {problem.problem_id: problem for problem in found.problems}
@@ -117,7 +127,10 @@ async def generation(
         row for row in committed if asked.get(row.problem.problem_id) in (None, row.problem)
     )
     todo = [p for p in found.problems if not ledger.is_settled(p.problem_id)]
-    progress = Progress(problems=len(found.problems), reused_rows=ledger.rows, started=started)
+    account = Account(config.budget, spent_before(run, config.budget), run)
+    progress = Progress(
+        problems=len(found.problems), reused_rows=ledger.rows, started=started, account=account
+    )
     progress.settled = progress.problems - len(todo)
     watch(progress)
     async with AsyncExitStack() as stack:
@@ -126,7 +139,8 @@ async def generation(
             opened = await _open(config, store, stack)
             live = config.live_trajectories
             shop = _Shop(opened, ledger, progress, watch, live, asyncio.Semaphore(live))
-            run = opened.run
+            run = account.run = opened.run
+            stack.callback(account.note_time)
         assert run is not None
         yield Generation(config, run, found, todo, progress, shop)
 
@@ -154,8 +168,8 @@ class Generation:
 
     def publish(self) -> Report:
         """The dataset version of all that is committed; the one there is if nothing was missing."""
-        reused = None if self._shop else self.run.published
-        published = reused or _publish(self.run, self.config)
+        reused = None if self.progress.trajectories else self._published()
+        published = reused or _publish(self.run, self.config, self.progress.account.stopped)
         return Report(
             version=published,
             reused_version=reused is not None,
@@ -165,6 +179,13 @@ class Generation:
             yields=[YieldRow(**row) for row in published.manifest["summary"]["yield"]],
             seconds=time.monotonic() - self.progress.started,
         )
+
+    def _published(self) -> DatasetVersion | None:
+        """The version that has all that is committed, if there is one."""
+        found = self.run.published
+        if self._shop is None or found is None:
+            return found
+        return found if found.manifest["rows"] == self.progress.reused_rows else None
 
 
 class _Opened(NamedTuple):
@@ -220,20 +241,27 @@ class _Shop:
         if self.ledger.is_settled(name):
             return
         while (attempt := self.ledger.next_attempt(name)) is not None:
-            await self._attempt(problem, Program.TIRGEN, attempt)
+            if not await self._attempt(problem, Program.TIRGEN, attempt):
+                return
         async with asyncio.TaskGroup() as baselines:
             for number in self.ledger.missing_baselines(name):
                 baselines.create_task(self._attempt(problem, Program.COT, number))
-        self.progress.settled += 1
+        self.progress.settled += self.ledger.is_settled(name)
         self.watch(self.progress)
 
-    async def _attempt(self, problem: Problem, program: Program, attempt: int) -> None:
+    async def _attempt(self, problem: Problem, program: Program, attempt: int) -> bool:
+        """Make and commit one attempt; False if the budget has no room for it."""
+        account = self.progress.account
+        if not await account.admit(program):
+            return False
         trajectory = await self.opened.maker.make(problem, program, attempt)
         await self.opened.committer.add(trajectory)
         self.ledger.record(trajectory)
         self.progress.count(trajectory)
+        await account.charge(trajectory)
         self.watch(self.progress)
         self._look_for_outage(trajectory)
+        return True
 
     def _look_for_outage(self, trajectory: Trajectory) -> None:
         if trajectory.ending is not Ending.ENGINE_ERROR:
@@ -248,13 +276,14 @@ class _Shop:
             )
 
 
-def _publish(run: Run, config: GenerateConfig) -> DatasetVersion:
+def _publish(run: Run, config: GenerateConfig, stopped: str | None) -> DatasetVersion:
     rows = curate(run.read(), config.filters, config.seed)
     table = yield_table(rows)
     summary = {
         "problems": len({row.problem.problem_id for row in rows}),
         "trajectories": len(rows),
         "yield": [asdict(row) for row in table],
+        "stopped": stopped,
     }
     return run.publish(rows, summary)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ from cyclopts import Parameter
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.console import Json, print_json, say
 from flows.progress import ProgressDisplay
-from flows.report import report_document, show_report
+from flows.report import report_document, show_estimate, show_report
 from tirgen.config import ConfigError, GenerateConfig, load_config
+from tirgen.estimate import estimate as estimate_cost
 from tirgen.generate import Report, generate
 
 DEMO_PROBLEMS = 240
@@ -35,8 +37,12 @@ def generate_command(
     critic_model: str | None = None,
     attempts: int | None = None,
     seed: int | None = None,
+    budget_tokens: int | None = None,
+    budget_minutes: float | None = None,
+    budget_money: float | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     store: StorePath = DEFAULT_STORE,
+    estimate: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
@@ -84,10 +90,19 @@ def generate_command(
         Up to so many attempts a problem, stopping at the first that is kept.
     seed
         Same seed, same engine, same rows.
+    budget_tokens
+        Stop at so many prompt and completion tokens and publish what is finished; a higher budget
+        goes on. Counts all calls of the run, and so do the other budgets.
+    budget_minutes
+        Stop after so much wall time.
+    budget_money
+        Stop at so much money; needs the models' budget.prices in the configuration.
     set_
         Any other setting by its dotted name, e.g. loop.step_tokens=256; may be repeated.
     store
         Folder of the store.
+    estimate
+        Run a few of the problems, tell what all will cost, and stop; the rows are kept and reused.
     dry_run
         Print the resolved configuration and stop.
     json
@@ -103,6 +118,9 @@ def generate_command(
         "problems.skip_bad_rows": skip_bad_rows,
         "attempts": attempts,
         "seed": seed,
+        "budget.tokens": budget_tokens,
+        "budget.minutes": budget_minutes,
+        "budget.money": budget_money,
         **engine_settings("actor", actor, actor_model),
         **engine_settings("critic", critic, critic_model),
         **parse_settings(set_ or []),
@@ -110,6 +128,9 @@ def generate_command(
     resolved = load_config(config, overrides)
     if dry_run:
         print_json({"config": resolved.model_dump(mode="json"), "config_hash": resolved.hash})
+        return
+    if estimate:
+        _estimate(resolved, store, as_json=json)
         return
     _run(resolved, store, as_json=json)
 
@@ -139,6 +160,15 @@ def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
         print_json(report_document(report))
     else:
         show_report(report, store_path)
+
+
+def _estimate(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
+    with ProgressDisplay("estimate") as display:
+        found = asyncio.run(estimate_cost(config, open_store(store_path), display.update))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        show_estimate(found, config)
 
 
 def engine_settings(role: str, where: str | None, model: str | None) -> dict[str, Any]:

@@ -71,6 +71,11 @@ class EngineConfig(BaseModel):
             raise ValueError(f"kind = {self.kind} needs base_url and model")
         return self
 
+    @property
+    def priced_as(self) -> str:
+        """The model's name in rows and price lists."""
+        return "pocket" if self.kind == "pocket" else str(self.model)
+
     def identity(self) -> dict[str, Any]:
         """What decides the text that comes back; neither the address nor the pace does."""
         if self.kind == "pocket":

@@ -1,0 +1,84 @@
+"""What a whole generation will cost, told from a few of its problems, which are really run.
+
+The sample's rows are committed like any others, so the run that follows has them already.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from storage.datasets import Store
+from storage.records import Problem, Trajectory
+from tirgen.budget import BudgetSettings, Spend, cost_of
+from tirgen.config import GenerateConfig
+from tirgen.generate import Watch, generation
+
+SAMPLE = 8
+"""Problems run, spread evenly over those that are left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The cost of the whole run, what is spent included."""
+
+    problems: int
+    sampled: int
+    """Settled problems that it is told from."""
+    spent_tokens: int
+    spent_money: float
+    tokens: float
+    tokens_error: float
+    """Standard error of `tokens`, as far as the sample tells."""
+    money: float
+    seconds: tuple[float, float]
+    """Wall time still to come: if the engine keeps its pace under full load, and if it is no
+    faster than with the sample alone."""
+
+
+async def estimate(
+    config: GenerateConfig, store: Store, watch: Watch = lambda progress: None
+) -> Estimate:
+    """Settle the sample and extrapolate. Raises what `generate` raises; publishes nothing."""
+    async with generation(config, store, watch) as opened:
+        begun = time.monotonic()
+        sample = spread(opened.todo, SAMPLE)
+        await opened.settle(sample)
+        seconds = time.monotonic() - begun
+        progress = opened.progress
+        unsettled = progress.problems - progress.settled
+        costs = _by_problem(opened.run.read(), config.budget)
+        tried = {p.problem_id for p in opened.todo} - {p.problem_id for p in sample}
+        settled = [cost for name, cost in costs.items() if name not in tried]
+        spend = progress.account.spend
+    tokens, money = [c.tokens for c in settled], [c.money for c in settled]
+    each = mean(c.total.seconds for c in settled)
+    error = stdev(tokens) / math.sqrt(len(tokens)) if len(tokens) > 1 else float(tokens[0])
+    at_once = min(config.live_trajectories, max(unsettled, 1))
+    return Estimate(
+        problems=progress.problems,
+        sampled=len(settled),
+        spent_tokens=spend.tokens,
+        spent_money=spend.money,
+        tokens=spend.tokens + mean(tokens) * unsettled,
+        tokens_error=error * unsettled,
+        money=spend.money + mean(money) * unsettled,
+        seconds=(each * unsettled / at_once, max(each, seconds) * unsettled / max(len(sample), 1)),
+    )
+
+
+def spread(problems: Sequence[Problem], count: int) -> list[Problem]:
+    """So many problems at even distances, since files are often sorted by difficulty."""
+    count = min(count, len(problems))
+    return [problems[(2 * n + 1) * len(problems) // (2 * count)] for n in range(count)]
+
+
+def _by_problem(rows: Iterable[Trajectory], budget: BudgetSettings) -> dict[str, Spend]:
+    costs: dict[str, Spend] = defaultdict(Spend)
+    for row in rows:
+        costs[row.problem.problem_id].add(cost_of(row), budget)
+    return costs
