@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from flows.service.home import Home
 from flows.service.limits import LIMITS
 
 DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
+TRAINING = Path(__file__).with_name("prefect-train.yaml")
+"""Applied where torch is installed."""
 POOLS = {"cpu": "Generation, curation, evaluation.", "gpu": "Training, one job at a time."}
 
 
@@ -42,7 +45,9 @@ async def apply(home: Home) -> list[str]:
         for limit, slots in LIMITS.items():
             await client.upsert_global_concurrency_limit_by_name(limit, slots)
         switched = await _switched(client)
-        _deploy(home)
+        _deploy(home, DEPLOYMENTS)
+        if importlib.util.find_spec("torch"):
+            _deploy(home, TRAINING)
         await _restore(client, switched)
         deployments = {found.name: found.id for found in await client.read_deployments()}
     await apply_automations(home, deployments)
@@ -62,10 +67,10 @@ async def _create_pool(client: PrefectClient, name: str, description: str) -> No
         return
 
 
-def _deploy(home: Home) -> None:
+def _deploy(home: Home, file: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
-         "--prefect-file", str(DEPLOYMENTS)],
+         "--prefect-file", str(file)],
         env={**os.environ, **home.client_environment()},
         cwd=home.folder,
         capture_output=True,
@@ -74,7 +79,7 @@ def _deploy(home: Home) -> None:
     )  # fmt: skip
     if done.returncode:
         raise ServiceFailed(
-            f"Prefect refused {DEPLOYMENTS}: {done.stdout}{done.stderr}",
+            f"Prefect refused {file}: {done.stdout}{done.stderr}",
             "mend the file and run tirgen up again",
         )
 

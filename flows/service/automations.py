@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.automations import Automation
@@ -15,7 +16,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.types import SecretDict
 
-from flows.service.events import DRIFTING
+from flows.service.events import DRIFTING, FINE_TUNED, PUBLISHED, REINFORCED
 from flows.service.home import NOTIFY, Home
 
 MISSED_HEARTBEATS = 4
@@ -28,7 +29,7 @@ _ANYTHING_NOW = {"posture": Posture.Reactive, "threshold": 1, "within": timedelt
 
 async def apply_automations(home: Home, deployments: Mapping[str, UUID]) -> None:
     """Create or replace every automation; one that a person switched off stays off."""
-    wanted: list[Automation] = [_dead_runs(home), _crashed_runs(deployments["resume"])]
+    wanted = [_dead_runs(home), _crashed_runs(deployments["resume"]), *_chain(deployments)]
     if address := os.environ.get(NOTIFY):
         wanted += _notifications(await _save_webhook(address))
     for automation in wanted:
@@ -69,6 +70,22 @@ def _crashed_runs(resume: UUID) -> Automation:
     return _automation("resume crashed runs", trigger, action)
 
 
+def _chain(deployments: Mapping[str, UUID]) -> Iterator[Automation]:
+    """Each publication starts what comes next; off until a person switches it on."""
+    links = [
+        (PUBLISHED, "sft", "dataset", "fine-tune on a published version"),
+        (FINE_TUNED, "rl", "parent", "reinforce a fine-tuned policy"),
+        (FINE_TUNED, "evaluate", "policy", "evaluate a fine-tuned policy"),
+        (REINFORCED, "evaluate", "policy", "evaluate a reinforced policy"),
+    ]
+    for event, name, parameter, what in links:
+        if name in deployments:
+            trigger = EventTrigger(expect={event}, **_ANYTHING_NOW)
+            value = {"__prefect_kind": "jinja", "template": "{{ event.payload.reference }}"}
+            action = RunDeployment(deployment_id=deployments[name], parameters={parameter: value})
+            yield _automation(what, trigger, action, enabled=False)
+
+
 def _notifications(block: UUID) -> Iterator[Automation]:
     drift = EventTrigger(expect={DRIFTING}, **_ANYTHING_NOW)
     yield _automation(
@@ -103,8 +120,10 @@ def _tagged(tag: str) -> ResourceSpecification:
     )
 
 
-def _automation(what: str, trigger: EventTrigger, action: ActionTypes) -> Automation:
-    return Automation(name=f"tirgen: {what}", trigger=trigger, actions=[action])
+def _automation(
+    what: str, trigger: EventTrigger, action: ActionTypes, *, enabled: bool = True
+) -> Automation:
+    return Automation(name=f"tirgen: {what}", trigger=trigger, actions=[action], enabled=enabled)
 
 
 async def _save_webhook(address: str) -> UUID:
@@ -119,10 +138,16 @@ async def _save_webhook(address: str) -> UUID:
 
 
 async def _put(automation: Automation) -> None:
+    """Replaces only what differs: to replace one is to forget which runs it watches."""
     try:
         known = await Automation.aread(name=automation.name)
     except ValueError:
         await automation.acreate()
         return
     replacement = automation.model_copy(update={"id": known.id, "enabled": known.enabled})
-    await replacement.aupdate()
+    if _meaning(replacement) != _meaning(known):
+        await replacement.aupdate()
+
+
+def _meaning(automation: Automation) -> dict[str, Any]:
+    return automation.model_dump(include={"trigger", "actions"}, exclude={"trigger": {"id"}})

@@ -9,12 +9,15 @@ from __future__ import annotations
 from prefect.events import emit_event
 
 from flows.service.health import Health
+from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 
 PUBLISHED = "tirgen.dataset.published"
 """A version came out as it should: training may start."""
 DRIFTING = "tirgen.dataset.drifting"
 """A version was published that somebody should look at first."""
+FINE_TUNED, REINFORCED = "tirgen.policy.fine-tuned", "tirgen.policy.reinforced"
+"""A policy version was published by SFT, or by a round of RL."""
 
 
 def announce(version: DatasetVersion, health: Health) -> str:
@@ -41,3 +44,24 @@ def announce(version: DatasetVersion, health: Health) -> str:
         },
     )
     return event
+
+
+def announce_policy(version: PolicyVersion) -> None:
+    """Emit the event of a published policy."""
+    manifest = version.manifest
+    emit_event(
+        event=FINE_TUNED if manifest["kind"] == "sft" else REINFORCED,
+        resource={
+            "prefect.resource.id": f"tirgen.policy.{version.policy}",
+            "prefect.resource.name": version.policy,
+            "tirgen.version": version.version,
+        },
+        payload={
+            "policy": version.policy,
+            "version": version.version,
+            "reference": str(version),
+            "parent": manifest["parent"],
+            "dataset": manifest["dataset"],
+            "metrics": manifest["metrics"],
+        },
+    )

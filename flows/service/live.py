@@ -1,4 +1,4 @@
-"""The live view of a generation: a progress artifact and now and then a line in the run's log."""
+"""The live view of a run: a progress artifact, and now and then a line in its log."""
 
 from __future__ import annotations
 
@@ -6,26 +6,35 @@ import asyncio
 import logging
 import time
 from types import TracebackType
+from typing import Protocol
 from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from flows.progress import figures
-from tirgen.generate import Progress
-
 SECONDS_BETWEEN_UPDATES = 5.0
 SECONDS_BETWEEN_LINES = 30.0
 
 
+class Counts(Protocol):
+    """What generations and rounds of rollouts both count."""
+
+    problems: int
+    settled: int
+    correct: int
+    failed_executions: int
+    tokens: int
+    started: float
+
+
 class LiveProgress:
-    """Shows the latest `Progress` from a task of its own, so that work never waits for a page."""
+    """Shows the latest counts from a task of its own, so that work never waits for a page."""
 
     def __init__(self) -> None:
-        self._latest: Progress | None = None
+        self._latest: Counts | None = None
 
-    def update(self, progress: Progress) -> None:
-        """The `watch` of a generation."""
+    def update(self, progress: Counts) -> None:
+        """The `watch` of a generation or a round."""
         self._latest = progress
 
     async def __aenter__(self) -> LiveProgress:
@@ -59,11 +68,16 @@ class LiveProgress:
     async def _show(self) -> None:
         if self._latest is None:
             return
-        done = 100 * self._latest.settled / max(self._latest.problems, 1)
+        done = min(100 * self._latest.settled / max(self._latest.problems, 1), 100.0)
         await aupdate_progress_artifact(self._artifact, progress=done, description=self._line())
 
     def _line(self) -> str:
         progress = self._latest
         if progress is None:
             return "starting"
-        return f"{progress.settled}/{progress.problems} problems  {figures(progress)}"
+        seconds = max(time.monotonic() - progress.started, 1e-3)
+        return (
+            f"{progress.settled}/{progress.problems} problems  {progress.correct} correct  "
+            f"{progress.failed_executions} failed executions  "
+            f"{progress.tokens / seconds:,.0f} tokens/s"
+        )

@@ -22,6 +22,10 @@ ARGUMENTS = [
     "--window-size=1500,1400", "--disable-background-networking",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]  # fmt: skip
+SELECT_ALL = "\ue009a\ue000"
+"""Control and A, released, in the keys of WebDriver."""
+_BOX = """const box = [...document.querySelectorAll('label')]
+    .find(e => e.innerText.trim().startsWith(arguments[0])).closest('.p-label');"""
 
 
 class Browser:
@@ -49,28 +53,25 @@ class Browser:
             time.sleep(0.3)
 
     def click(self, words: str) -> None:
-        """The last button, link or tab whose text is `words`."""
+        """The last button, link or tab whose whole text is `words`."""
         found = self.run(
-            "const all = [...document.querySelectorAll('button, a, [role=tab]')]"
+            "const all = [...document.querySelectorAll('button, a, li, span')]"
             ".filter(e => e.innerText.trim() === arguments[0] && e.offsetParent);"
             "if (all.length) all.at(-1).click(); return all.length",
             words,
         )
         assert found, f"nothing to click says {words!r}:\n{self.text()}"
 
-    def fill(self, label: str, value: str) -> None:
-        """Type into the field that stands under a label, in place of what is there."""
-        element = self.run(
-            "const label = [...document.querySelectorAll('label')]"
-            ".find(e => e.innerText.trim().startsWith(arguments[0]));"
-            "const at = label?.closest('.p-label, .schema-form-property') ?? label?.parentElement;"
-            "return at?.querySelector('input, textarea') ?? null",
-            label,
-        )
-        assert element, f"no field {label!r}:\n{self.text()}"
-        [reference] = element.values()
-        _call("POST", f"{self._url}/element/{reference}/clear", {})
-        _call("POST", f"{self._url}/element/{reference}/value", {"text": value})
+    def fill(self, label: str, value: str, kind: str = "") -> None:
+        """Type into the field under a label of Prefect's form, after choosing its `kind`."""
+        if kind:
+            script = "[...box.querySelectorAll('button')].find(e => e.innerText === arguments[1])"
+            assert self.run(f"{_BOX} const b = {script}; b.click(); return true", label, kind)
+        [reference] = self.run(
+            f"{_BOX} return box.querySelector('input, textarea')", label
+        ).values()
+        element = f"{self._url}/element/{reference}"
+        _call("POST", f"{element}/value", {"text": SELECT_ALL + value})
 
     def screenshot(self, path: Path) -> None:
         picture = _call("GET", f"{self._url}/screenshot", None)

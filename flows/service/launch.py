@@ -1,0 +1,51 @@
+"""Runs a training job as a process of its own, which ends with the flow run however that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+LONGEST_LINE = 1 << 20
+LAST_WORDS = 20
+"""Lines that are quoted when the job fails."""
+
+
+class JobFailed(Exception):
+    """The job ended with another status than 0; the message quotes its last lines."""
+
+
+def trainer_command(job: Path, processes: int) -> list[str]:
+    """How a file for `trainer.job` is run, under torchrun where more than one process shares it."""
+    if processes == 1:
+        return [sys.executable, "-m", "trainer.job", str(job)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return [sys.executable, *torchrun, "-m", "trainer.job", str(job)]
+
+
+async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> str:
+    """Run the command to its end, `say` each line it prints, and return the last one.
+
+    Leaves no process behind, whether it returns, fails, is cancelled, or its own process is killed
+    (`flows.service.supervise`). Raises `JobFailed`.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "flows.service.supervise", *command,
+        stdin=PIPE, stdout=PIPE, stderr=STDOUT, limit=LONGEST_LINE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    last: deque[str] = deque(maxlen=LAST_WORDS)
+    try:
+        async for raw in process.stdout:
+            last.append(raw.decode(errors="replace").rstrip())
+            say(last[-1])
+        status = await process.wait()
+    finally:
+        process.stdin.close()
+    if status:
+        raise JobFailed(f"the job ended with status {status}; it said last:\n" + "\n".join(last))
+    return last[-1] if last else ""

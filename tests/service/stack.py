@@ -1,0 +1,109 @@
+"""A real service for tests: `tirgen up` on a free port, and its API as JSON over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TIRGEN = [sys.executable, "-m", "flows"]
+FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
+"""A crashed run is not at its end: it is resumed."""
+
+
+@dataclass
+class Stack:
+    """One store, its server and its workers."""
+
+    store: Path
+    port: int
+    environment: dict[str, str] = field(default_factory=dict)
+    auth: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def tirgen(self, *arguments: str) -> Any:
+        """The JSON document that a command prints."""
+        done = subprocess.run(
+            [*TIRGEN, *arguments, "--store", str(self.store), "--port", str(self.port), "--json"],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """What the API answers."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self.url}/api{path}", data, {"Content-Type": "application/json"}, method=method
+        )
+        if self.auth:
+            token = base64.b64encode(self.auth.encode()).decode()
+            request.add_header("Authorization", f"Basic {token}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        [found] = [d for d in self.ask("/deployments/filter", {}) if d["name"] == name]
+        return dict(found)
+
+    def start(self, name: str, parameters: dict[str, Any]) -> str:
+        """Start a run of a deployment; returns its id."""
+        path = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
+        return str(self.ask(path, {"parameters": parameters})["id"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return dict(self.ask(f"/flow_runs/{run_id}"))
+
+    def finish(self, run_id: str, seconds: float) -> dict[str, Any]:
+        """Wait for the run's end, and return it."""
+        wait_until(lambda: self.run(run_id)["state_type"] in FINAL, seconds, self.tails)
+        return self.run(run_id)
+
+    def artifacts(self, run_id: str) -> dict[str, Any]:
+        """What the run left, by key."""
+        chosen = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
+        found = self.ask("/artifacts/filter", chosen)
+        return {artifact["key"]: artifact["data"] for artifact in found}
+
+    def tails(self) -> str:
+        """The ends of all logs."""
+        logs = sorted((self.store / "service" / "logs").glob("*"))
+        return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
+
+
+def wait_until(
+    condition: Callable[[], Any], seconds: float, explain: Callable[[], str] = str
+) -> None:
+    """Until the condition holds; fails the test with an explanation when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s\n{explain()}"
+        time.sleep(0.5)
+
+
+def descendants(root: int) -> list[int]:
+    """All processes below one."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], check=True, capture_output=True, text=True)
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    found, queue = [], [root]
+    while queue:
+        parent = queue.pop()
+        below = [pid for pid, its_parent in pairs if its_parent == parent]
+        found += below
+        queue += below
+    return found

@@ -1,0 +1,133 @@
+"""Runs on the real server and real workers: by the form, by the API, killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browser, chromium
+from stack import Stack, descendants, wait_until
+
+from storage.datasets import Store
+from storage.records import Trajectory
+from storage.sql import query
+from tirgen.config import GenerateConfig
+from tirgen.generate import generate
+
+pytestmark = pytest.mark.slow
+
+OUTPUT = Path(__file__).parents[2] / "test-output"
+"""Where screenshots are left; git ignores it."""
+
+
+def comparable(row: Trajectory) -> tuple[object, ...]:
+    """Everything of a row but the clock."""
+    steps = [(s.thought, s.action, s.observation, s.outcome, s.draft) for s in row.steps]
+    return (row.key, row.ending, row.verdict, row.tokens, row.filters, steps, row.final_answer)
+
+
+def rows(store: Path, dataset: str) -> list[tuple[object, ...]]:
+    return [comparable(row) for row in Store(store).version(dataset).read()]
+
+
+def test_a_value_out_of_bounds_is_refused_before_a_run_exists(stack):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        stack.start("generate", {"shard_problems": 20})
+    assert refused.value.code == 409
+    assert "less than the minimum of 50" in refused.value.read().decode()
+
+
+def test_bringing_up_twice_starts_nothing_twice(stack):
+    before = stack.tirgen("status")
+    deployment = stack.deployment("generate")
+    [schedule] = deployment["schedules"]
+    assert not schedule["active"]
+    path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+    stack.ask(path, {"active": True}, "PATCH")
+    assert stack.tirgen("up")["found_server"]
+    assert stack.tirgen("status") == before
+    [again] = stack.deployment("generate")["schedules"]
+    assert again["active"], "what a person switched on stays on"
+    path = f"/deployments/{deployment['id']}/schedules/{again['id']}"
+    stack.ask(path, {"active": False}, "PATCH")
+    automations = stack.ask("/automations/filter", {})
+    assert len({found["name"] for found in automations}) == len(automations) >= 2
+
+
+def test_a_run_started_by_the_form_shows_what_it_made(stack):
+    with chromium() as browser:
+        fill_in_and_submit(browser, stack)
+        wait_until(lambda: runs_named(stack, "generate by-form"), 60, stack.tails)
+        [run] = runs_named(stack, "generate by-form")
+        assert stack.finish(run["id"], 300)["state_type"] == "COMPLETED", stack.tails()
+        look_at_run(browser, stack, run["id"])
+    version = Store(stack.store).version("by-form")
+    assert version.manifest["config"]["problems"]["limit"] == 60
+    assert {f["id"] for f in runs_named(stack, "generate by-form")} == {run["id"]}
+
+
+def fill_in_and_submit(browser: Browser, stack: Stack) -> None:
+    browser.open(f"{stack.url}/deployments/deployment/{stack.deployment('generate')['id']}/run")
+    browser.wait_for("What to generate, with which models, under which bounds.")
+    for described in ("Only the first so many.", "Requests in flight at once."):
+        assert described in browser.text()
+    browser.screenshot(OUTPUT / "run-form.png")
+    browser.fill("Dataset", "by-form")
+    browser.fill("Limit", "60", kind="int")
+    browser.fill("Attempts", "1")
+    browser.fill("Cot Samples", "0")
+    browser.click("Submit")
+
+
+def look_at_run(browser: Browser, stack: Stack, run_id: str) -> None:
+    browser.open(f"{stack.url}/runs/flow-run/{run_id}")
+    browser.wait_for("Completed")
+    browser.click("Artifacts")
+    browser.wait_for("by-form-summary")
+    browser.screenshot(OUTPUT / "run-artifacts.png")
+    chosen = {"artifacts": {"key": {"any_": ["by-form-summary"]}}}
+    [summary] = stack.ask("/artifacts/filter", chosen)
+    browser.open(f"{stack.url}/artifacts/artifact/{summary['id']}")
+    browser.wait_for("Yield by filter")
+    assert browser.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    browser.screenshot(OUTPUT / "summary.png")
+
+
+def runs_named(stack: Stack, name: str) -> list[dict[str, Any]]:
+    return [run for run in stack.ask("/flow_runs/filter", {}) if run["name"] == name]
+
+
+def test_a_run_whose_worker_is_killed_ends_with_the_same_rows(stack, tmp_path):
+    """Worker and flow process die at once, as with their machine; nobody touches the run."""
+    settings = {
+        "dataset": "killed", "problems": {"limit": 150}, "attempts": 2, "cot_samples": 1
+    }  # fmt: skip
+    run_id = stack.start("generate", {"config": settings, "shard_problems": 50})
+    wait_until(lambda: committed(stack, "killed") >= 40, 240, stack.tails)
+    kill_worker(stack, "worker-cpu")
+    lost = committed(stack, "killed")
+    assert not Store(stack.store).versions("killed")
+    stack.tirgen("up")  # a worker again, as a machine's service manager would
+
+    assert stack.finish(run_id, 420)["state_type"] == "COMPLETED", stack.tails()
+    assert stack.run(run_id)["run_count"] == 2
+    asyncio.run(generate(GenerateConfig.model_validate(settings), Store(tmp_path)))
+    assert rows(stack.store, "killed") == rows(tmp_path, "killed")
+    assert f"reused {lost}" in stack.artifacts(run_id)["killed-summary"]
+
+
+def committed(stack: Stack, dataset: str) -> int:
+    sql = f"SELECT count(*) AS n FROM running WHERE dataset = '{dataset}'"
+    [row] = query(Store(stack.store), sql).to_pylist()
+    return int(row["n"])
+
+
+def kill_worker(stack: Stack, name: str) -> None:
+    [worker] = [found["pid"] for found in stack.tirgen("status") if found["process"] == name]
+    for pid in [worker, *descendants(worker)]:
+        os.kill(pid, signal.SIGKILL)
