@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.commands.alignment import alignment_command
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.curate import curate_command
 from flows.commands.importing import import_command
@@ -20,6 +21,7 @@ from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
 app = App(name="dataset", help="Published dataset versions.")
 app.command(curate_command, name="curate")
 app.command(import_command, name="import")
+app.command(alignment_command, name="alignment")
 
 
 @app.command(name="list")

@@ -26,7 +26,7 @@ class ImportConfig(Settings):
     gold: tuple[str, ...] = ()
     """Problem files that give the answers where the data names none."""
     sandbox: SandboxSettings = SandboxSettings()
-    filters: FilterConfig = FilterConfig(keep_share_by_calls={})
+    filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
 
     @property

@@ -1,0 +1,122 @@
+"""``tirgen dataset alignment``: how likely a policy finds the data that it may be trained on."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.pocket import TrainingNotInstalled
+from flows.console import Json, print_json, say, show, table
+from flows.counting import CountDisplay
+from storage.policies import Policies
+from storage.records import Trajectory
+from storage.versions import DatasetVersion
+from tirgen.engine.renderer import HfRenderer
+from tirgen.tir.markup import render_step
+from tirgen.tir.prompts import PROMPT_SETS
+
+if TYPE_CHECKING:  # torch, which the core install leaves out
+    from trainer.scoring import Document, Piece
+
+
+def alignment_command(
+    name: str,
+    *others: str,
+    policy: str,
+    prompts: str = "standard",
+    rows: int = 200,
+    seed: int = 0,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Show how likely a policy finds the kept trajectories of one or more datasets.
+
+    The mean log-probability of a token in nats, by step kind; nearer to 0 is nearer to what the
+    policy would write itself. All are scored under the prompt that asks for programs.
+
+    Example: tirgen dataset alignment tir tora --policy ./Qwen2.5-Math-7B
+
+    Parameters
+    ----------
+    name
+        A dataset, or one version of it as NAME@vN.
+    others
+        More of them, to compare.
+    policy
+        Folder of a model in Hugging Face layout, or a published policy as NAME or NAME@vN.
+    prompts
+        Prompt set, "pocket" or "standard".
+    rows
+        Trajectories drawn from each dataset.
+    seed
+        Of the draw.
+    store
+        Folder of the store.
+    json
+        Print one JSON array on stdout.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise TrainingNotInstalled("scoring needs torch, which the core install leaves out")
+    opened = open_store(store)
+    folder = Path(policy).expanduser()
+    if not folder.is_dir():
+        folder = Policies(opened.root).version(policy).path
+    versions = [opened.version(each) for each in (name, *others)]
+    found = [line for version in versions for line in _lines(version, folder, prompts, rows, seed)]
+    if json:
+        print_json(found)
+    else:
+        show(table(f"Log-probability under {policy}", found))
+
+
+def _lines(
+    version: DatasetVersion, policy: Path, prompts: str, rows: int, seed: int
+) -> list[dict[str, Any]]:
+    """One line a step kind."""
+    from trainer.scoring import likelihoods
+
+    renderer = HfRenderer.load(policy)
+    kept = [row for row in version.read() if row.kept]
+    drawn = random.Random(seed).sample(kept, min(rows, len(kept)))
+    if not drawn:
+        say(f"{version} has no kept trajectories")
+        return []
+    documents = [_document(row, renderer, prompts) for row in drawn]
+    with CountDisplay(f"score {version}") as display:
+        found = likelihoods(documents, policy, display.update)
+    return [
+        {
+            "dataset": str(version),
+            "trajectories": len(drawn),
+            "kind": kind.value,
+            "tokens": of.tokens,
+            "mean_logprob": of.mean_logprob if of.tokens else None,
+        }
+        for kind, of in found.items()
+    ]
+
+
+def _document(row: Trajectory, renderer: HfRenderer, prompts: str) -> Document:
+    """The recorded tokens where they are this policy's, else its reading of the text."""
+    from trainer.scoring import from_stream, from_text
+
+    prompt = renderer.prompt_ids(PROMPT_SETS[prompts].for_tir(row.problem.question))
+    return from_stream(row, renderer, prompt) or from_text(row, pieces(row), renderer, prompt)
+
+
+def pieces(row: Trajectory) -> list[Piece]:
+    """A trajectory as text in our format, cut where its kinds change."""
+    from trainer.scoring import Kind, Piece
+
+    found = []
+    for step in row.steps:
+        thought = f"{step.thought}\n" if step.thought and step.action is not None else step.thought
+        found.append(Piece(Kind.THOUGHT, thought))
+        if step.action is not None:
+            program = render_step("", step.action, None)
+            shown = render_step("", step.action, step.observation)
+            found += [Piece(Kind.ACTION, program), Piece(None, shown[len(program) :])]
+    return [piece for piece in found if piece.text]
