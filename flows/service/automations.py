@@ -22,6 +22,7 @@ from flows.service.home import NOTIFY, Home
 MISSED_HEARTBEATS = 4
 """Heartbeats that may be missed before a run counts as dead."""
 BLOCK = "tirgen-notify"
+RUN_ID = "{{ event.resource.id | replace('prefect.flow-run.', '') }}"
 
 _RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 _ANYTHING_NOW = {"posture": Posture.Reactive, "threshold": 1, "within": timedelta(0)}
@@ -66,7 +67,7 @@ def _crashed_runs(resume: UUID) -> Automation:
         for_each={"prefect.resource.id"},
         **_ANYTHING_NOW,
     )
-    action = RunDeployment(deployment_id=resume, parameters={"flow_run_id": "{{ flow_run.id }}"})
+    action = RunDeployment(deployment_id=resume, parameters={"flow_run_id": _jinja(RUN_ID)})
     return _automation("resume crashed runs", trigger, action)
 
 
@@ -81,7 +82,7 @@ def _chain(deployments: Mapping[str, UUID]) -> Iterator[Automation]:
     for event, name, parameter, what in links:
         if name in deployments:
             trigger = EventTrigger(expect={event}, **_ANYTHING_NOW)
-            value = {"__prefect_kind": "jinja", "template": "{{ event.payload.reference }}"}
+            value = _jinja("{{ event.payload.reference }}")
             action = RunDeployment(deployment_id=deployments[name], parameters={parameter: value})
             yield _automation(what, trigger, action, enabled=False)
 
@@ -112,6 +113,11 @@ def _notifications(block: UUID) -> Iterator[Automation]:
             body="{{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
         ),
     )
+
+
+def _jinja(template: str) -> dict[str, str]:
+    """A parameter that Prefect fills in from the event."""
+    return {"__prefect_kind": "jinja", "template": template}
 
 
 def _tagged(tag: str) -> ResourceSpecification:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -65,16 +64,19 @@ class Processes:
         files.make_folder(self._records)
         files.make_folder(self._logs)
         with self.log(name).open("ab") as log:
-            child = subprocess.Popen(
-                command,
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd="/",
+            output = log.fileno()
+            pid = os.posix_spawn(
+                command[0],
+                list(command),
+                {**os.environ, **environment},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
+                ],
+                setsid=True,
             )
-        process = Process(name, child.pid, _started(child.pid) or 0, url)
+        process = Process(name, pid, _started(pid) or 0, url)
         files.write_atomic(self._records / f"{name}.json", json.dumps(asdict(process)).encode())
         return process
 

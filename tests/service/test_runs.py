@@ -105,11 +105,13 @@ def runs_named(stack: Stack, name: str) -> list[dict[str, Any]]:
 def test_a_run_whose_worker_is_killed_ends_with_the_same_rows(stack, tmp_path):
     """Worker and flow process die at once, as with their machine; nobody touches the run."""
     settings = {
-        "dataset": "killed", "problems": {"limit": 150}, "attempts": 2, "cot_samples": 1
+        "dataset": "killed", "problems": {"limit": 200}, "attempts": 2, "cot_samples": 1
     }  # fmt: skip
+    [worker] = [one["pid"] for one in stack.tirgen("status") if one["process"] == "worker-cpu"]
     run_id = stack.start("generate", {"config": settings, "shard_problems": 50})
     wait_until(lambda: committed(stack, "killed") >= 40, 240, stack.tails)
-    kill_worker(stack, "worker-cpu")
+    for pid in [worker, *descendants(worker)]:
+        os.kill(pid, signal.SIGKILL)
     lost = committed(stack, "killed")
     assert not Store(stack.store).versions("killed")
     stack.tirgen("up")  # a worker again, as a machine's service manager would
@@ -125,9 +127,3 @@ def committed(stack: Stack, dataset: str) -> int:
     sql = f"SELECT count(*) AS n FROM running WHERE dataset = '{dataset}'"
     [row] = query(Store(stack.store), sql).to_pylist()
     return int(row["n"])
-
-
-def kill_worker(stack: Stack, name: str) -> None:
-    [worker] = [found["pid"] for found in stack.tirgen("status") if found["process"] == name]
-    for pid in [worker, *descendants(worker)]:
-        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,60 @@
+"""Processes that outlive their starter, and records that may be stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, replace
+
+import pytest
+
+from flows.service.processes import Process, Processes
+
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+
+
+@pytest.fixture
+def processes(tmp_path):
+    made = Processes(tmp_path)
+    yield made
+    for process in made.all():
+        process.stop(1)
+
+
+def test_a_started_process_is_found_by_another_look(processes, tmp_path):
+    started = processes.start("one", SLEEPER, {}, "http://x")
+    assert Processes(tmp_path).find("one") == started
+    started.stop()
+    os.waitpid(started.pid, 0)
+    assert Processes(tmp_path).find("one") is None
+
+
+def test_what_it_prints_is_in_its_log(processes):
+    processes.start("one", SLEEPER, {}, "")
+    deadline = time.monotonic() + 30
+    while processes.log("one").read_text() != "up\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_record_of_a_process_that_is_gone_names_no_stranger(processes, tmp_path):
+    """The kernel gave our own process the id of one that was recorded long ago."""
+    started = processes.start("one", SLEEPER, {}, "")
+    stale = replace(started, started=started.started - 1)
+    (tmp_path / "processes" / "one.json").write_text(json.dumps(asdict(stale)))
+    assert processes.find("one") is None
+    started.stop()
+    os.waitpid(started.pid, 0)
+
+
+def test_a_process_that_ignores_its_end_is_killed(processes):
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up')"
+    process: Process = processes.start(
+        "one", [sys.executable, "-uc", f"{stubborn}; time.sleep(600)"], {}, ""
+    )
+    while "up" not in processes.log("one").read_text():
+        time.sleep(0.05)
+    process.stop(0.5)
+    assert os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]) == -9

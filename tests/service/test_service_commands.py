@@ -1,0 +1,32 @@
+"""The commands where nothing is up, and what they must not cost the others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from flows.cli import run
+
+
+def test_the_command_line_does_not_import_prefect():
+    probe = "import sys, flows.cli; print([m for m in sys.modules if m.split('.')[0] == 'prefect'])"
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_supervisor_imports_nothing_that_is_slow():
+    probe = "import sys, flows.service.supervise; print({'prefect', 'asyncio'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_nothing_is_up_in_a_new_store(capsys, tmp_path):
+    assert run(["status", "--store", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_taking_down_nothing_is_no_failure(capsys, tmp_path):
+    assert run(["down", "--store", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"stopped": []}
