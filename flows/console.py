@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ from cyclopts import Parameter
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from storage.render import safe_text
 
 PIPE_WIDTH = 120
 """Columns when no terminal tells how many it has."""
@@ -37,8 +40,17 @@ def command() -> str:
 
 def print_json(document: Any) -> None:
     """Exactly one JSON document on stdout."""
-    json.dump(document, sys.stdout, ensure_ascii=False, default=str)
+    json.dump(_finite(document), sys.stdout, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for NaN or infinity: null stands in."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def say(text: str) -> None:
@@ -59,7 +71,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] 
         is_number = all(_is_number(row[name]) for row in rows)
         grid.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(_cell(row[name])) for name in names))
+        grid.add_row(*(safe_text(_cell(row[name])) for name in names))
     return grid
 
 

@@ -25,7 +25,8 @@ class Commits:
         self._log = folder / LOG
         self._batches = folder / BATCHES
         files.make_folder(self._batches)
-        self._log.touch()
+        if not self._log.exists():
+            self._log.touch()
 
     def commit(self, name: str, rows: int, write: Callable[[Path], None]) -> None:
         """Have `write` produce the file `name`; when this returns, no crash can lose it."""

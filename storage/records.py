@@ -77,12 +77,20 @@ class Ending(StrEnum):
     @property
     def is_truncated(self) -> bool:
         """A limit of ours cut it; the policy had more to say."""
-        return self in (Ending.STEP_LIMIT, Ending.TOKEN_LIMIT, Ending.TIME_LIMIT)
+        return self in (Ending.STEP_LIMIT, Ending.TOKEN_LIMIT)
 
     @property
     def is_infrastructure(self) -> bool:
-        """The machinery broke: the row says nothing about the policy and is never scored."""
-        return self in (Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR)
+        """The machinery broke: the row says nothing about the policy and is never scored.
+
+        Running out of wall time belongs here: how fast an engine answers is not the policy's doing.
+        """
+        return self in (Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT)
+
+    @property
+    def is_judged(self) -> bool:
+        """There is something to score: the policy was heard, and its request was not refused."""
+        return not self.is_infrastructure and self is not Ending.REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +284,7 @@ class Trajectory:
 
         None where the machinery broke, which is nobody's failure.
         """
-        if self.ending.is_infrastructure:
+        if not self.ending.is_judged:
             return None
         if self.level is Level.STEP:
             return float(bool(self.calls) and self.calls[-1].outcome is Outcome.OK)

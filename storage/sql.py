@@ -8,6 +8,7 @@ view, which no statement that writes can be, not even one hidden in a WITH claus
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -32,7 +33,17 @@ def query(store: Store, sql: str) -> pa.Table:
             table: pa.Table = connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             raise QueryError(str(error), _HINT) from error
-    return table
+    return table.rename_columns(_distinct(table.column_names))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Two columns of one name would become one as soon as rows are objects."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return distinct
 
 
 def _session(root: Path) -> duckdb.DuckDBPyConnection:

@@ -153,12 +153,11 @@ class GenerateConfig(Settings):
     def hash(self) -> str:
         """Names a run: equal for configurations that produce equal rows.
 
-        Leaves out how many problems are asked for and how fast: raising the limit, or pointing
-        at another replica of the same model, continues the same run.
+        Leaves out which problems are asked for, since every row carries its own, and how fast:
+        raising the limit, or pointing at another replica of the same model, continues the run.
         """
-        document = self.model_dump(mode="json", exclude={"live_trajectories", "dataset", "budget"})
-        document["problems"] = self.problems.model_dump(
-            mode="json", exclude={"limit", "skip_bad_rows"}
+        document = self.model_dump(
+            mode="json", exclude={"live_trajectories", "dataset", "budget", "problems"}
         )
         for role in ("actor", "critic"):
             engine: EngineConfig = getattr(self, role)

@@ -7,6 +7,7 @@ by `kill -9` too, and called again: what was committed is never asked for again.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +16,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from storage.datasets import Store
-from storage.records import Ending, Problem, Program, Trajectory
+from storage.records import Problem, Program, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.budget import Account, BudgetSettings, Spend, spent_before
@@ -30,11 +31,13 @@ from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import ProblemSet, load_problems
 from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.tasks import first_error as first_error
+from tirgen.tasks import for_each
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 
 OUTAGE_ROWS = 20
-"""After so many engine failures in a row the engine is down, and going on would waste attempts."""
+"""After so many lost rows in a row something is down, and going on would waste attempts."""
 
 
 @dataclass(slots=True)
@@ -122,10 +125,7 @@ async def generation(
     ledger = Ledger(attempts=config.attempts, baselines=config.cot_samples)
     asked = {problem.problem_id: problem for problem in found.problems}
     committed = run.read() if run else ()
-    # A row of a problem that reads otherwise now, its gold corrected say, is made again.
-    ledger.load(
-        row for row in committed if asked.get(row.problem.problem_id) in (None, row.problem)
-    )
+    ledger.load(row for row in committed if asked.get(row.problem.problem_id) == row.problem)
     todo = [p for p in found.problems if not ledger.is_settled(p.problem_id)]
     account = Account(config.budget, spent_before(run, config.budget), run)
     progress = Progress(
@@ -168,8 +168,8 @@ class Generation:
 
     def publish(self) -> Report:
         """The dataset version of all that is committed; the one there is if nothing was missing."""
-        reused = None if self.progress.trajectories else self._published()
-        published = reused or _publish(self.run, self.config, self.progress.account.stopped)
+        reused = self._published()
+        published = reused or self._publish()
         return Report(
             version=published,
             reused_version=reused is not None,
@@ -181,11 +181,36 @@ class Generation:
         )
 
     def _published(self) -> DatasetVersion | None:
-        """The version that has all that is committed, if there is one."""
+        """The newest version, if it has every row there is for the problems asked for."""
         found = self.run.published
-        if self._shop is None or found is None:
-            return found
-        return found if found.manifest["rows"] == self.progress.reused_rows else None
+        if found is None or self.progress.trajectories:
+            return None
+        same_problems = found.manifest["summary"].get("problems_hash") == self._problems_hash()
+        complete = found.manifest["rows"] == self.progress.reused_rows
+        return found if same_problems and complete else None
+
+    def _publish(self) -> DatasetVersion:
+        """A new version of all rows there are for the problems asked for, as they read now."""
+        asked = {problem.problem_id: problem for problem in self.problems.problems}
+        answers = (
+            row for row in self.run.read() if asked.get(row.problem.problem_id) == row.problem
+        )
+        rows = curate(answers, self.config.filters, self.config.seed)
+        summary = {
+            "problems": len(asked),
+            "problems_hash": self._problems_hash(),
+            "trajectories": len(rows),
+            "yield": [asdict(row) for row in yield_table(rows)],
+            "stopped": self.progress.account.stopped,
+        }
+        return self.run.publish(rows, summary)
+
+    def _problems_hash(self) -> str:
+        """Names the problems asked for, whatever their order."""
+        digest = hashlib.sha256()
+        for problem in sorted(self.problems.problems, key=lambda problem: problem.problem_id):
+            digest.update(repr(problem).encode())
+        return digest.hexdigest()[:16]
 
 
 class _Opened(NamedTuple):
@@ -217,24 +242,19 @@ class _Shop:
     live: int
     slots: asyncio.Semaphore
     """Of `live` problems worked on at once, over all parts together; first come, first served."""
-    engine_failures: int = 0
-    """Engine failures since the last row that had none."""
+    faults: int = 0
+    """Rows lost to infrastructure since the last that was not."""
+    fault: str | None = None
+    """What the last of them said."""
 
     async def work(self, todo: Sequence[Problem]) -> None:
         self.progress.settled -= self.ledger.forgive_lost(p.problem_id for p in todo)
-        queue = iter(todo)
 
-        async def worker() -> None:
-            for problem in queue:
-                async with self.slots:
-                    await self._settle(problem)
+        async def settle(problem: Problem) -> None:
+            async with self.slots:
+                await self._settle(problem)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.live, len(todo))):
-                    group.create_task(worker())
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from None
+        await for_each(todo, settle, min(self.live, len(todo)))
 
     async def _settle(self, problem: Problem) -> None:
         name = problem.problem_id
@@ -264,31 +284,13 @@ class _Shop:
         return True
 
     def _look_for_outage(self, trajectory: Trajectory) -> None:
-        if trajectory.ending is not Ending.ENGINE_ERROR:
-            self.engine_failures = 0
+        if not trajectory.ending.is_infrastructure:
+            self.faults = 0
             return
-        self.engine_failures += 1
-        if self.engine_failures >= OUTAGE_ROWS:
-            self.engine_failures = 0
+        self.faults, self.fault = self.faults + 1, trajectory.error
+        if self.faults >= OUTAGE_ROWS:
+            self.faults = 0
             raise EngineUnavailable(
-                f"the engine failed {OUTAGE_ROWS} trajectories in a row ({trajectory.error}); what "
-                "was finished is committed: bring it back and run the same command to continue"
+                f"{OUTAGE_ROWS} trajectories in a row were lost to infrastructure ({self.fault}); "
+                "what was finished is committed: mend it and run the same command to continue"
             )
-
-
-def _publish(run: Run, config: GenerateConfig, stopped: str | None) -> DatasetVersion:
-    rows = curate(run.read(), config.filters, config.seed)
-    table = yield_table(rows)
-    summary = {
-        "problems": len({row.problem.problem_id for row in rows}),
-        "trajectories": len(rows),
-        "yield": [asdict(row) for row in table],
-        "stopped": stopped,
-    }
-    return run.publish(rows, summary)
-
-
-def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure of a task group; the others were cancelled because of it."""
-    error = errors.exceptions[0]
-    return first_error(error) if isinstance(error, BaseExceptionGroup) else error

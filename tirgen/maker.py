@@ -112,7 +112,7 @@ class TrajectoryMaker:
 
     async def _judge(self, problem: Problem, story: Story) -> Verdict | None:
         """None where the machinery broke: such a row says nothing about the policy."""
-        if story.ending.is_infrastructure:
+        if not story.ending.is_judged:
             return None
         return await self._verifier.verify(problem.answer, story.transcript.text)
 

@@ -41,7 +41,7 @@ def test_a_call_lost_to_the_machinery_is_not_a_sample(make_trajectory: Any) -> N
     assert "infrastructure" in dropped_by(lost)
 
 
-@pytest.mark.parametrize("ending", [Ending.STEP_LIMIT, Ending.TOKEN_LIMIT, Ending.TIME_LIMIT])
+@pytest.mark.parametrize("ending", [Ending.STEP_LIMIT, Ending.TOKEN_LIMIT])
 def test_truncated_trajectories_are_not_finished(make_trajectory: Any, ending: Ending) -> None:
     assert dropped_by(make_trajectory(ending=ending)) == {"finished": f"ended by {ending}"}
 

@@ -144,6 +144,37 @@ def test_a_generation_publishes_and_the_same_command_reuses_it(tmp_path):
     assert more.version.version == "v2"
 
 
+def test_what_was_committed_but_never_published_is_published_by_the_next_call(
+    tmp_path, monkeypatch
+):
+    store = Store(tmp_path)
+    asyncio.run(generate(settings(**{"problems.limit": 3}), store))
+    with monkeypatch.context() as broken:
+        broken.setattr("storage.runs.publish", lambda *args: sys.exit("killed while publishing"))
+        with pytest.raises(SystemExit):
+            asyncio.run(generate(settings(**{"problems.limit": 5}), store))
+    report = asyncio.run(generate(settings(**{"problems.limit": 5}), store))
+    assert report.progress.trajectories == 0
+    assert not report.reused_version
+    assert {row.problem.problem_id for row in report.version.read()} == {
+        problem.problem_id for problem in load_problems("pocket:test", limit=5).problems
+    }
+
+
+def test_a_corrected_gold_answer_is_judged_anew(tmp_path):
+    file = tmp_path / "problems.jsonl"
+    row = '{"id": 1, "question": "What is the sum of the digits of 42^6?", "answer": "%s"}'
+    changes = {"problems.path": str(file), "problems.limit": None, "attempts": 1}
+    store = Store(tmp_path / "store")
+    file.write_text(row % "-1")
+    before = asyncio.run(generate(settings(**changes), store))
+    file.write_text(row % "45")
+    after = asyncio.run(generate(settings(**changes), store))
+    assert not any(row.correct for row in before.version.read())
+    assert next(row.problem.answer for row in after.version.read() if row.attempt == 0) == "45"
+    assert after.progress.trajectories > 0
+
+
 def test_a_wrong_address_writes_nothing(tmp_path):
     config = settings(
         **{

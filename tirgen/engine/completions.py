@@ -17,6 +17,8 @@ from tirgen.engine.protocol import Finish, Sampling
 from tirgen.engine.retry import Transient
 
 PATH = "/completions"
+LARGEST_ID = 2**31 - 1
+"""Ids are stored as 32-bit integers; no vocabulary comes near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ def read_answer(answer: Any, prompt_ids: tuple[int, ...], max_tokens: int) -> Sa
         raise _broken("it lacks token ids or log-probabilities") from error
     if finish not in (Finish.STOP, Finish.LENGTH):
         raise Transient(f"The server broke the generation off (finish_reason {finish!r}).")
-    if echo is not None and tuple(echo) != prompt_ids:
-        raise _broken(f"it answers a prompt of {len(echo)} tokens, not the {len(prompt_ids)} sent")
+    if echo is not None and echo != list(prompt_ids):
+        raise _broken(f"it answers another prompt than the {len(prompt_ids)} tokens sent")
     if not (isinstance(ids, list) and isinstance(logprobs, list) and len(ids) == len(logprobs)):
         raise _broken(f"token_ids and token_logprobs differ in length: {ids!r:.80}")
     if not 1 <= len(ids) <= max_tokens:
@@ -87,8 +89,8 @@ def read_answer(answer: Any, prompt_ids: tuple[int, ...], max_tokens: int) -> Sa
 
 
 def _all_ints(ids: list[Any]) -> tuple[int, ...]:
-    if set(map(type, ids)) != {int}:
-        raise _broken("token_ids holds something that is not an integer")
+    if set(map(type, ids)) != {int} or min(ids) < 0 or max(ids) > LARGEST_ID:
+        raise _broken("token_ids holds something that is no token id")
     return tuple(ids)
 
 

@@ -83,7 +83,7 @@ class JsonClient:
             raise failure(answer.status, message, answer.headers.get("Retry-After"))
         try:
             return json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             shown = self._without_key(body[:_ANSWER_SHOWN].decode(errors="replace"))
             raise Transient(f"{url} answered 200 with something not JSON: {shown!r}.") from error
 
@@ -97,7 +97,7 @@ def server_message(body: bytes) -> str:
     text = body[: 10 * _ANSWER_SHOWN].decode(errors="replace").strip()
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[:_ANSWER_SHOWN]
     if isinstance(content, dict):
         content = content.get("error", content)

@@ -48,6 +48,7 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
     asker = _Asker(client, model, renderer)
     try:
         first = await asker.ask(temperature=0.0)
+        _check_tokenizer(asker, first)
         neutral = {
             name: value
             for name, value in NEUTRAL_FIELDS.items()
@@ -118,6 +119,16 @@ class _Asker:
         except EngineRefused:
             return False
         return True
+
+
+def _check_tokenizer(asker: _Asker, greedy: Sampled) -> None:
+    """What the server wrote must be what its ids decode to here, whole characters assumed."""
+    ours, theirs = asker.decode(greedy.token_ids).strip(), greedy.text.strip()
+    if "\ufffd" not in ours + theirs and ours != theirs:
+        raise EngineMisconfigured(
+            f"The tokenizer is not the model's: the server wrote {theirs!r}, its ids decode to "
+            f"{ours!r}; set `tokenizer` to the directory or Hugging Face id of the served model."
+        )
 
 
 async def _check_stop(asker: _Asker, greedy: Sampled) -> None:

@@ -45,7 +45,7 @@ class RetryPolicy:
 def failure(status: int, message: str, retry_after: str | None = None) -> Transient | EngineError:
     """What an HTTP status other than 200 means, with the server's own words."""
     said = f"HTTP {status}: {message or 'no message'}"
-    if status == 429 or status >= 500:
+    if status in (408, 425, 429) or status >= 500:
         return Transient(f"The server answered {said}.", _seconds(retry_after))
     if status in (401, 403):
         return EngineMisconfigured(

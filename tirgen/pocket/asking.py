@@ -17,6 +17,9 @@ from tirgen.pocket.requests import (
 )
 from tirgen.pocket.vocabulary import TemplateRefused
 
+MAX_PROMPT_LENGTH = 1 << 18
+"""Characters or ids; far beyond the context, and refused before time is spent on encoding."""
+
 
 def choice_seed(seed: int | None, choice: int) -> int:
     """The engine's seed, 0 to 2^32 - 1, for one choice of a request.
@@ -36,6 +39,9 @@ def completion_jobs(
     request: CompletionRequest, engine: ContinuousBatchingEngine
 ) -> list[GenerationRequest]:
     """One job for each choice of each prompt, in the order of the response's indices."""
+    for prompt in request.prompts():
+        if len(prompt) > MAX_PROMPT_LENGTH:
+            raise Refusal(f"'prompt' is longer than {MAX_PROMPT_LENGTH}", param="prompt")
     prompts = [
         engine.vocabulary.encode(prompt, add_special_tokens=request.add_special_tokens)
         if isinstance(prompt, str)

@@ -110,6 +110,8 @@ class Intake:
             question, answer = self._layout.question(row.fields), self._layout.answer(row.fields)
         except (NoQuestion, NoAnswer) as error:
             return str(error)
+        if not (_is_text(question) and _is_text(answer)):
+            return "holds half of a surrogate pair, which is no character"
         if question in self._first:
             line, given = self._first[question]
             self.repeated += given == answer
@@ -133,6 +135,10 @@ class Intake:
             answer=answer,
             difficulty=difficulty or None,
         )
+
+
+def _is_text(string: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in string)
 
 
 def _first_value(row: Fields, names: tuple[str, ...]) -> str:

@@ -140,7 +140,7 @@ class RolloutMaker:
 
     async def _judge(self, problem: Problem, story: Story, meter: Meter) -> Verdict | None:
         """None where the machinery broke: such a row says nothing about the policy."""
-        if story.ending.is_infrastructure:
+        if not story.ending.is_judged:
             return None
         if story.ending is Ending.OFF_FORMAT:
             return Verdict(correct=False, method="format", reason=story.error or "off format")
