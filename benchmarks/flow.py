@@ -37,7 +37,7 @@ class Cost(NamedTuple):
 
 def run(quick: bool) -> Result:
     """Both sides in turns, against one server that was up before."""
-    problems, rounds = (200, 1) if quick else (2000, 3)
+    problems, rounds = (200, 1) if quick else (2000, 2)
     taken: dict[str, list[Cost]] = {"plain": [], "flow": []}
     with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as (home, server):
         for number in range(rounds):

@@ -38,8 +38,9 @@ def rows(store: Path, dataset: str) -> list[tuple[object, ...]]:
 def test_a_value_out_of_bounds_is_refused_before_a_run_exists(stack):
     with pytest.raises(urllib.error.HTTPError) as refused:
         stack.start("generate", {"shard_problems": 20})
-    assert refused.value.code == 409
-    assert "less than the minimum of 50" in refused.value.read().decode()
+    with refused.value as answer:
+        assert answer.code == 409
+        assert "less than the minimum of 50" in answer.read().decode()
 
 
 def test_bringing_up_twice_starts_nothing_twice(stack):

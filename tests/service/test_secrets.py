@@ -116,7 +116,8 @@ def drifting(base_url: str) -> dict[str, object]:
 def refuse_strangers(stack: Stack) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         Stack(stack.store, stack.port).ask("/flow_runs/filter", {})
-    assert refused.value.code == 401
+    with refused.value as answer:
+        assert answer.code == 401
 
 
 def found_in(folder: Path, secret: str) -> list[Path]:
