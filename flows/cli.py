@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,10 +14,11 @@ from flows.commands.doctor import doctor_command
 from flows.commands.generate import demo_command, generate_command
 from flows.commands.service import down_command, status_command, up_command
 from flows.commands.sql import sql_command
-from flows.failures import DONE, USAGE, classify, report
+from flows.failures import DONE, USAGE, Failure, classify, report
 
 app = App(
     name="tirgen",
+    suppress_keyboard_interrupt=False,
     version=version("tirgen"),
     help=(
         "Verified tool-integrated reasoning data: an actor reasons, a critic writes Python, "
@@ -41,8 +43,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; failures are told, never raised."""
     try:
         app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
+    except CycloptsError as error:
+        if "--json" in arguments:
+            report(Failure("usage", str(error), "add --help to the command", USAGE), as_json=True)
         return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has enough
+        return DONE
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else DONE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one boundary

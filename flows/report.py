@@ -72,6 +72,10 @@ def show_report(report: Report, store: Path) -> None:
         show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))
     show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
+    if not report.version.manifest["kept_rows"]:
+        say(
+            "no trajectory was kept: the table above says at which filter; read some with traj list"
+        )
     say(_last_line(report))
     if report.stopped:
         progress = report.progress

@@ -54,7 +54,9 @@ async def test_the_probe_is_content(pocket) -> None:
 async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket) -> None:
     alone = await pocket.complete(asked(pocket), DRAW)
     crowd = await asyncio.gather(*(pocket.complete(asked(pocket), DRAW) for _ in range(16)))
-    assert {(c.token_ids, c.logprobs) for c in crowd} == {(alone.token_ids, alone.logprobs)}
+    assert {c.token_ids for c in crowd} == {alone.token_ids}
+    for completion in crowd:  # a batch's size decides the order of sums, and so the last digits
+        assert completion.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
 async def test_another_seed_gives_other_tokens(pocket) -> None:

@@ -17,6 +17,7 @@ from tirgen.engine.chat import ChatEngine
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
 from tirgen.engine.lane import Lane
+from tirgen.engine.probe import find_model
 from tirgen.engine.protocol import Engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
@@ -154,6 +155,7 @@ async def _start_pocket(model: str | None, stack: AsyncExitStack) -> _Served:
 async def _connect(config: EngineConfig, served: _Served, stack: AsyncExitStack) -> TokenEngine:
     client = JsonClient(served.base_url, api_key=_key(config), connections=config.concurrency)
     await stack.enter_async_context(client)
+    await find_model(client, served.model)  # a wrong address is told before a missing tokenizer
     renderer = await asyncio.to_thread(HfRenderer.load, served.tokenizer, config.template_variables)
     return await TokenEngine.connect(client, _lane(config), served.model, renderer)
 
