@@ -23,7 +23,7 @@ class TrainingNotInstalled(Exception):
 
 @app.command
 def serve(
-    model_dir: Path = MODEL_DIR, *, host: str = "127.0.0.1", port: int = 8000, threads: int = 1
+    model_dir: Path | None = None, *, host: str = "127.0.0.1", port: int = 8000, threads: int = 1
 ) -> None:
     """Serve a pocket model with vLLM's OpenAI-compatible API until interrupted.
 
@@ -44,7 +44,9 @@ def serve(
     from tirgen.pocket.server import serve as serve_forever
 
     try:
-        serve_forever(model_dir, host=host, port=port, threads=threads, ready=_announce)
+        serve_forever(
+            model_dir or MODEL_DIR, host=host, port=port, threads=threads, ready=_announce
+        )
     except ModelUnsupported as error:
         raise ConfigError(f"{error} (tirgen pocket train makes a model)") from None
 
