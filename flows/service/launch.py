@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio.subprocess import PIPE, STDOUT
+from asyncio.subprocess import PIPE
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,25 +27,38 @@ def trainer_command(job: Path, processes: int) -> list[str]:
 
 
 async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> str:
-    """Run the command to its end, `say` each line it prints, and return the last one.
+    """Run the command to its end, `say` each line it prints, and return the last one of stdout.
 
     Leaves no process behind, whether it returns, fails, is cancelled, or its own process is killed
     (`flows.service.supervise`). Raises `JobFailed`.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "flows.service.supervise", *command,
-        stdin=PIPE, stdout=PIPE, stderr=STDOUT, limit=LONGEST_LINE,
+        stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LONGEST_LINE,
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
+    assert process.stderr is not None
     last: deque[str] = deque(maxlen=LAST_WORDS)
     try:
-        async for raw in process.stdout:
-            last.append(raw.decode(errors="replace").rstrip())
-            say(last[-1])
+        result, _ = await asyncio.gather(
+            _follow(process.stdout, say, last), _follow(process.stderr, say, last)
+        )
         status = await process.wait()
     finally:
         process.stdin.close()
     if status:
         raise JobFailed(f"the job ended with status {status}; it said last:\n" + "\n".join(last))
-    return last[-1] if last else ""
+    return result
+
+
+async def _follow(
+    stream: asyncio.StreamReader, say: Callable[[str], None], last: deque[str]
+) -> str:
+    """Say every line to the stream's end, and return the last."""
+    line = ""
+    async for raw in stream:
+        line = raw.decode(errors="replace").rstrip()
+        last.append(line)
+        say(line)
+    return line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,10 +18,14 @@ from trainer.run import HISTORY
 
 
 class LiveSteps:
-    """Follows the history of a run; how many steps there will be is the trainer's to know."""
+    """Follows the newest history below a policy's work folder while a run writes it.
 
-    def __init__(self, work: Path) -> None:
-        self._path = work / HISTORY
+    How many steps there will be is the trainer's to know.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started = time.time()
 
     async def __aenter__(self) -> LiveSteps:
         self._artifact: UUID = await acreate_progress_artifact(
@@ -40,20 +45,28 @@ class LiveSteps:
         if kind is None:
             await self._show(100.0)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Every step so far, its nested figures as text."""
-        found = read_history(self._path) if self._path.exists() else []
-        return [{name: _flat(value) for name, value in step.items()} for step in found]
-
     async def _work(self) -> None:
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
             await self._show(0.0)
 
     async def _show(self, progress: float) -> None:
-        if steps := self.records():
+        written = [path for path in self._folder.glob(f"*/{HISTORY}") if self._is_new(path)]
+        if written and (steps := step_rows(max(written, key=_changed))):
             last = "  ".join(f"{name} {value}" for name, value in steps[-1].items())
             await aupdate_progress_artifact(self._artifact, progress=progress, description=last)
+
+    def _is_new(self, path: Path) -> bool:
+        return _changed(path) >= self._started
+
+
+def step_rows(path: Path) -> list[dict[str, Any]]:
+    """Every step of a history, its nested figures as text."""
+    return [{name: _flat(value) for name, value in step.items()} for step in read_history(path)]
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _flat(value: Any) -> Any:

@@ -25,7 +25,7 @@ from flows.service.limits import ENGINE, GPU
 from flows.service.live import LiveProgress
 from flows.service.markdown import table
 from flows.service.place import worker_store
-from flows.service.steps import LiveSteps
+from flows.service.steps import LiveSteps, step_rows
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from storage.records import Program
@@ -38,7 +38,7 @@ from tirgen.rollouts.config import RolloutConfig
 from tirgen.tir.prompts import PROMPT_SETS
 from trainer.job import RlJob, SftJob
 from trainer.rl import RlConfig
-from trainer.run import Lineage, Names
+from trainer.run import HISTORY, Lineage, Names
 from trainer.sft import SftConfig
 
 SFT, ROLLOUTS, RL = SftConfig(), RolloutConfig(), RlConfig()
@@ -139,18 +139,19 @@ def _tool_prompts(version: DatasetVersion, parent: Path) -> dict[str, list[int]]
 
 
 async def _train(job: SftJob | RlJob, processes: int) -> State[Any]:
-    lineage = Lineage(job.names, job.config)
-    logger = get_run_logger()
+    names, logger = job.names, get_run_logger()
+    policies = Policies(names.store)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(job.model_dump_json())
-        async with concurrency(GPU, occupy=1), LiveSteps(lineage.work) as steps:
-            await run_supervised(trainer_command(path, processes), logger.info)
-    published = lineage.published
-    assert published is not None
-    await _show(published, steps.records())
+        async with concurrency(GPU, occupy=1), LiveSteps(policies.work(names.policy, "any").parent):
+            last_line = await run_supervised(trainer_command(path, processes), logger.info)
+    published = policies.version(last_line)
+    history = policies.work(names.policy, published.manifest["config_hash"]) / HISTORY
+    await _show(published, step_rows(history))
     announce_policy(published)
-    return Completed(message=f"{published} from {lineage.parent_name} and {lineage.dataset}")
+    manifest = published.manifest
+    return Completed(message=f"{published} from {manifest['parent']} and {manifest['dataset']}")
 
 
 async def _show(published: PolicyVersion, steps: list[dict[str, Any]]) -> None:
