@@ -80,6 +80,11 @@ class Stack:
         found = self.ask("/artifacts/filter", chosen)
         return {artifact["key"]: artifact["data"] for artifact in found}
 
+    def table(self, run_id: str, key: str) -> list[dict[str, Any]]:
+        """The rows of a table that the run left."""
+        rows: list[dict[str, Any]] = json.loads(self.artifacts(run_id)[key])
+        return rows
+
     def tails(self) -> str:
         """The ends of all logs."""
         logs = sorted((self.store / "service" / "logs").glob("*"))

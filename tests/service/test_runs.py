@@ -95,8 +95,13 @@ def look_at_run(browser: Browser, stack: Stack, run_id: str) -> None:
     [summary] = stack.ask("/artifacts/filter", chosen)
     browser.open(f"{stack.url}/artifacts/artifact/{summary['id']}")
     browser.wait_for("Yield by filter")
-    assert browser.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
     browser.screenshot(OUTPUT / "summary.png")
+    drawn = browser.run(
+        "const chart = [...document.images].find(i => i.src.startsWith('data:image/svg'));"
+        "chart?.scrollIntoView(); return chart?.naturalWidth"
+    )
+    assert drawn, "the chart in the summary is not drawn"
+    browser.screenshot(OUTPUT / "summary-chart.png")
 
 
 def runs_named(stack: Stack, name: str) -> list[dict[str, Any]]:
