@@ -31,7 +31,6 @@ from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import ProblemSet, load_problems
 from tirgen.sandbox.supervisor import LocalSandbox
-from tirgen.tasks import first_error as first_error
 from tirgen.tasks import for_each
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier

@@ -34,7 +34,8 @@ from storage.datasets import Store
 from storage.records import Problem
 from tirgen.config import GenerateConfig
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.generate import Generation, Report, first_error, generation
+from tirgen.generate import Generation, Report, generation
+from tirgen.tasks import first_error
 
 SHARDS_AT_ONCE = 2
 """One that is finishing and one that fills the engine meanwhile."""

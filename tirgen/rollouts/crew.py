@@ -11,6 +11,7 @@ from storage.records import Ending, Level, Problem, Trajectory
 from tirgen.committer import Committer
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.rollouts.plan import Plan
+from tirgen.tasks import first_error
 
 OUTAGE_ROWS = 20
 """After so many engine failures in a row the engine is down, and going on would waste attempts."""
@@ -89,7 +90,7 @@ class Crew:
                 for make in makes:
                     group.create_task(self.row(make))
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_error(errors) from None
 
     async def work(
         self,
@@ -119,7 +120,7 @@ class Crew:
                     _, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
                     problem = problem or plan.next()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_error(errors) from None
         self._note(plan)
 
     def _note(self, plan: Plan, settled: int = 0) -> None:
@@ -137,9 +138,3 @@ class Crew:
                 f"the engine failed {OUTAGE_ROWS} rollouts in a row ({row.error}); what was "
                 "finished is committed: bring it back and run the same command to continue"
             )
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure of the group; the others were cancelled because of it."""
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
