@@ -4,7 +4,7 @@ Each level l has its own global normalisers over the whole mini-batch of an upda
 micro-batches and processes it is spread over (A2, D11):
 
     L_l = sum_i w_i sum_t c_it loss_it  -  alpha / N+_l  sum_{i: A_i > 0} sum_t log pi(s_it)
-    c_it = min(pi_old / pi_sampler, cap)
+    c_it = min(pi_old / pi_sampler, cap), or 1 where the two agree within rounding
 
 where t runs over policy tokens only, loss_it is the clipped loss of `trainer.loss`, N+_l counts
 the policy tokens with a positive advantage (A4), and w_i is
@@ -43,7 +43,7 @@ class Aggregation(StrEnum):
 class LossConfig(BaseModel):
     """The constants of the objective (spec §5.3)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     clip_low: float = 0.2
     clip_high: float = 0.28
@@ -53,6 +53,9 @@ class LossConfig(BaseModel):
     """alpha, the weight of the negative log-likelihood of what did better than its group."""
     importance_cap: float = 2.0
     """Largest correction between sampler and trainer probabilities."""
+    importance_tolerance: float = 1e-3
+    """Nats by which their logarithms may differ and still count as equal: an engine's rounding
+    depends on what it batches together, and a round that was killed and continued must not."""
     kl: float = 0.0
     """Weight of the divergence from the reference policy; 0 loads no reference."""
     aggregation: Aggregation = Aggregation.TOKEN_MEAN
@@ -117,7 +120,10 @@ def hierarchical_loss(logprobs: Tensor, tokens: Tokens, config: LossConfig) -> T
         dual_clip=config.dual_clip,
     )
     corrected = policy * importance_weight(
-        tokens.old_logprobs, tokens.sampler_logprobs, config.importance_cap
+        tokens.old_logprobs,
+        tokens.sampler_logprobs,
+        config.importance_cap,
+        config.importance_tolerance,
     )
     loss = tokens.policy_weights @ corrected - tokens.nll_weights @ logprobs
     if tokens.reference_logprobs is not None:

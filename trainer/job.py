@@ -25,7 +25,7 @@ from trainer.sft import SftConfig, train_sft
 class SftJob(BaseModel):
     """Supervised fine-tuning."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["sft"]
     names: Names
@@ -41,7 +41,7 @@ class SftJob(BaseModel):
 class RlJob(BaseModel):
     """The update of one RL round."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["rl"]
     names: Names

@@ -18,7 +18,7 @@ _DOWN, _UP, _BASE = "lora_down", "lora_up", "base.weight"
 class LoraConfig(BaseModel):
     """Which layers are adapted, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     rank: int = 16
     alpha: float = 32.0

@@ -31,10 +31,17 @@ def clipped_policy_loss(
     return torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
 
 
-def importance_weight(old_logprobs: Tensor, sampler_logprobs: Tensor, cap: float) -> Tensor:
+def importance_weight(
+    old_logprobs: Tensor, sampler_logprobs: Tensor, cap: float, tolerance: float = 0.0
+) -> Tensor:
     """min(pi_old / pi_sampler, cap): engine and trainer round differently, and what was sampled
-    by one is learned from by the other. No gradient flows through it."""
-    return torch.exp(old_logprobs - sampler_logprobs).clamp(max=cap).detach()
+    by one is learned from by the other. No gradient flows through it.
+
+    1 exactly where the logarithms are within `tolerance`, so that what an engine's batching does to
+    their last digits does not reach the weights.
+    """
+    gap = (old_logprobs - sampler_logprobs).detach()
+    return torch.where(gap.abs() <= tolerance, 0.0, gap).exp().clamp(max=cap)
 
 
 def kl_estimate(logprobs: Tensor, reference: Tensor) -> Tensor:

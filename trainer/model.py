@@ -24,7 +24,7 @@ LOGIT_ROWS = 2048
 class ModelConfig(BaseModel):
     """How the weights are held and run; the objective is the same whatever is chosen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     attention: str = "sdpa"
     """transformers' name of the kernel, e.g. ``flash_attention_2`` where it is installed."""

@@ -26,7 +26,7 @@ class Share(NamedTuple):
 class OptimizerConfig(BaseModel):
     """AdamW with a learning rate that rises once and then stays (spec §4, §5.3)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     learning_rate: float
     warmup: int = 0

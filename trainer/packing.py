@@ -23,7 +23,7 @@ S = TypeVar("S", bound=Sample)
 class Packing(BaseModel):
     """How much is computed at once; changes speed and memory, never the result."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     row_tokens: int = 512
     """Documents are packed into rows of so many tokens; a longer one has a row of its own.

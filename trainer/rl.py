@@ -35,7 +35,7 @@ from trainer.optimisation import OptimizerConfig, Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, Packing, deal, pack
 from trainer.run import Lineage, Names, Run, Training
-from trainer.samples import Rollout, rollouts
+from trainer.samples import Rollout, in_order, rollouts
 
 Scored = list[tuple[Batch[Rollout], Scores]]
 """Micro-batches with what the policy of the round's beginning says of their tokens."""
@@ -69,7 +69,7 @@ def train_rl(names: Names, config: RlConfig, world: World) -> PolicyVersion:
     if lineage.published:
         return lineage.published
     credited = credit(map(scored, lineage.dataset.read()))
-    samples = list(rollouts(lineage.dataset.read(), credited.advantages))
+    samples = in_order(rollouts(lineage.dataset.read(), credited.advantages))
     if not samples:
         raise ValueError(
             f"no group of {lineage.dataset} teaches anything ({_drops(credited)}); roll out more "

@@ -34,7 +34,7 @@ CHECKPOINTS = "checkpoints"
 class Names(BaseModel):
     """What a run reads and what it publishes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     store: Path
     policy: str
@@ -108,7 +108,7 @@ class Lineage:
 class Training(BaseModel):
     """What every run is configured with; each kind adds its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     seed: int = 0
     optimizer: OptimizerConfig

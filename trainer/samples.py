@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -54,8 +55,15 @@ class Rollout(Sample):
     """float32, one per learned token: what the engine sampled them with."""
 
 
+S = TypeVar("S", bound=Sample)
+
 Prompts = Callable[[str], Sequence[int]] | Mapping[str, Sequence[int]]
 """From a question to the token ids of the prompt that is to stand before its solution."""
+
+
+def in_order(samples: Iterable[S]) -> list[S]:
+    """By id: rows lie in the order in which they were finished, which no seed decides."""
+    return sorted(samples, key=lambda sample: sample.sample_id)
 
 
 def sft_samples(

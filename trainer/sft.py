@@ -19,7 +19,7 @@ from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig, Share
 from trainer.packing import deal, pack
 from trainer.run import Lineage, Names, Run, Training
-from trainer.samples import Prompts, Sample, sft_samples
+from trainer.samples import Prompts, Sample, in_order, sft_samples
 
 
 class SftConfig(Training):
@@ -47,7 +47,7 @@ def train_sft(
     Raises ValueError where no row is kept.
     """
     dataset = Lineage(names, config).dataset
-    samples = list(sft_samples(dataset.read(), prompts, config.learn_observations))
+    samples = in_order(sft_samples(dataset.read(), prompts, config.learn_observations))
     if not samples:
         raise ValueError(f"{dataset} has no kept trajectory to train on")
     lineage = Lineage(names, config, _digest(samples))

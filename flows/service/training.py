@@ -20,12 +20,12 @@ from pydantic import Field
 
 from flows.service.events import announce_policy
 from flows.service.hints import hinted
-from flows.service.launch import run_supervised, trainer_command
 from flows.service.limits import ENGINE, GPU
 from flows.service.live import LiveProgress
 from flows.service.markdown import table
 from flows.service.place import worker_store
 from flows.service.steps import LiveSteps, step_rows
+from flows.training.launch import run_supervised, trainer_command
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from storage.records import Program

@@ -1,4 +1,4 @@
-"""``python -m flows.service.supervise COMMAND...``: run a command that cannot outlive its caller.
+"""``python -m flows.training.supervise COMMAND...``: run a command that cannot outlive its caller.
 
 The caller holds the other end of this process's standard input. When that end closes, which the
 kernel sees to even where the caller was killed with SIGKILL, or on SIGTERM or SIGINT, every process

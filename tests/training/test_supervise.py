@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 FAMILY = """
 import os, signal, subprocess, sys, time
@@ -28,16 +28,9 @@ time.sleep(600)
 """
 CALLER = """
 import subprocess, sys
-subprocess.Popen([sys.executable, "-m", "flows.service.supervise", *sys.argv[1:]],
+subprocess.Popen([sys.executable, "-m", "flows.training.supervise", *sys.argv[1:]],
                  stdin=subprocess.PIPE).wait()
 """
-
-
-def wait_until(condition, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def lives(pid: int) -> bool:
@@ -70,7 +63,7 @@ def test_no_descendant_outlives_a_caller_that_is_killed(tmp_path, how):
 def test_the_supervisor_itself_may_be_told_to_end(tmp_path):
     command, pids = family(tmp_path)
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "flows.service.supervise", *command], stdin=subprocess.PIPE
+        [sys.executable, "-m", "flows.training.supervise", *command], stdin=subprocess.PIPE
     )
     wait_until(lambda: pids.exists() and pids.read_text())
     started = [int(pid) for pid in pids.read_text().split()]
@@ -87,7 +80,7 @@ def test_the_supervisor_itself_may_be_told_to_end(tmp_path):
 )
 def test_the_exit_status_is_the_commands_own(code, status):
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "flows.service.supervise", sys.executable, "-c", code],
+        [sys.executable, "-m", "flows.training.supervise", sys.executable, "-c", code],
         stdin=subprocess.PIPE,
     )
     assert supervisor.wait(30) == status

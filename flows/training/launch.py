@@ -30,10 +30,10 @@ async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> 
     """Run the command to its end, `say` each line it prints, and return the last one of stdout.
 
     Leaves no process behind, whether it returns, fails, is cancelled, or its own process is killed
-    (`flows.service.supervise`). Raises `JobFailed`.
+    (`flows.training.supervise`). Raises `JobFailed`.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "flows.service.supervise", *command,
+        sys.executable, "-m", "flows.training.supervise", *command,
         stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LONGEST_LINE,
     )  # fmt: skip
     assert process.stdin is not None
@@ -47,6 +47,7 @@ async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> 
         status = await process.wait()
     finally:
         process.stdin.close()
+        await process.communicate()  # its end, and that of the pipes
     if status:
         raise JobFailed(f"the job ended with status {status}; it said last:\n" + "\n".join(last))
     return result

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from stack import wait_until
+from waiting import wait_until
 
-from flows.service.launch import JobFailed, run_supervised, trainer_command
+from flows.training.launch import JobFailed, run_supervised, trainer_command
 
 
 def python(code: str) -> list[str]:

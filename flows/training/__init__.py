@@ -1,0 +1,1 @@
+"""Policies made from datasets, without Prefect: jobs launched, rounds of RL, the whole loop."""
