@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node 8 -m trainer.job job.json
 
-The file says what to read, what to publish and how; running it again goes on where it was. The
-version that was published is the last line on stdout.
+The file says what to read, what to publish and how; running it again goes on where it was. On
+stdout stands what happens, a JSON object a line (`trainer.run.Tell`), and in the last line the
+version that was published.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -35,7 +36,7 @@ class SftJob(BaseModel):
 
     def run(self, world: World) -> PolicyVersion:
         prompts = json.loads(self.prompts.read_bytes()) if self.prompts else None
-        return train_sft(self.names, self.config, world, prompts)
+        return train_sft(self.names, self.config, world, prompts, tell=_print)
 
 
 class RlJob(BaseModel):
@@ -48,7 +49,7 @@ class RlJob(BaseModel):
     config: RlConfig = RlConfig()
 
     def run(self, world: World) -> PolicyVersion:
-        return train_rl(self.names, self.config, world)
+        return train_rl(self.names, self.config, world, tell=_print)
 
 
 Job = Annotated[SftJob | RlJob, Field(discriminator="kind")]
@@ -61,6 +62,10 @@ def read_job(path: Path) -> SftJob | RlJob:
     """
     job: SftJob | RlJob = TypeAdapter(Job).validate_json(path.read_bytes())
     return job
+
+
+def _print(event: dict[str, Any]) -> None:
+    print(json.dumps(event), flush=True)
 
 
 def main() -> None:

@@ -93,7 +93,8 @@ def train(
 ) -> PretrainSummary:
     """Train on `corpus` (`corpus.parquet`, `config.json`, tokenizer files) and publish to `out`.
 
-    Leaves a model in the Hugging Face layout (float32), `loss.jsonl` and `loss.svg` in `out`.
+    Leaves a model in the Hugging Face layout, `loss.jsonl` and `loss.svg` in `out`. Trained in
+    float32 and published in the `dtype` of `config.json`, by default the same.
     Progress goes to stderr. An interrupted run goes on from its last checkpoint in `out` when it
     is started again with the same arguments, and ends in the same weights.
     """
@@ -227,8 +228,8 @@ def _resume(run: _Run, path: Path, config: PretrainConfig) -> None:
 
 
 def _publish(run: _Run, corpus: Path, out: Path) -> None:
-    run.model.eval()
-    run.model.save_pretrained(out)
+    dtype = json.loads((corpus / "config.json").read_text("utf-8")).get("dtype", "float32")
+    run.model.eval().to(getattr(torch, dtype)).save_pretrained(out)
     for name in COPIED:
         shutil.copyfile(corpus / name, out / name)
     write_plot(out / "loss.svg", run.points, "loss on learned tokens (nats)")

@@ -34,7 +34,7 @@ from trainer.model import ModelConfig, Scorer, Scores, load_policy, score
 from trainer.optimisation import OptimizerConfig, Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, Packing, deal, pack
-from trainer.run import Lineage, Names, Run, Training
+from trainer.run import Lineage, Names, Run, Tell, Training, silent
 from trainer.samples import Rollout, in_order, rollouts
 
 Scored = list[tuple[Batch[Rollout], Scores]]
@@ -56,7 +56,9 @@ class RlConfig(Training):
     """Folder of the policy that `loss.kl` keeps near."""
 
 
-def train_rl(names: Names, config: RlConfig, world: World) -> PolicyVersion:
+def train_rl(
+    names: Names, config: RlConfig, world: World, tell: Tell = silent
+) -> PolicyVersion:
     """Update the parent with the dataset's rollouts, and publish it.
 
     Started again with the same arguments, an interrupted round goes on and ends in the same
@@ -78,10 +80,10 @@ def train_rl(names: Names, config: RlConfig, world: World) -> PolicyVersion:
     plan = split(samples, config.updates, config.seed)
     dealt = [deal(pack(update, config.packing), world.rank, world.size) for update in plan]
     references = _references(dealt, config, world)
-    run = Run(lineage, config, world)
+    run = Run(lineage, config, world, tell)
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
-    run.resume()
+    run.resume(len(plan))
     if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
         run.carry_moments()
     _train(run, plan, old, references, config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,16 @@ from trainer.publish import gather, write_model
 
 HISTORY = "history.jsonl"
 CHECKPOINTS = "checkpoints"
+SNAPSHOTS = "snapshots"
+
+Tell = Callable[[dict[str, Any]], None]
+"""Hears what happens in a run, as objects fit for JSON with an ``event``: ``began`` with the run's
+folder and its number of steps, ``step`` with what the history records, ``snapshot`` with a step and
+a model's folder. Called by the leading process only."""
+
+
+def silent(event: dict[str, Any]) -> None:
+    """A `Tell` for those who do not listen."""
 
 
 class Names(BaseModel):
@@ -120,9 +131,12 @@ class Training(BaseModel):
 class Run:
     """The state of a run between steps: weights, moments, steps done, reports."""
 
-    def __init__(self, lineage: Lineage, config: Training, world: World) -> None:
+    def __init__(
+        self, lineage: Lineage, config: Training, world: World, tell: Tell = silent
+    ) -> None:
         """Begins with the parent's weights."""
         self.world = world
+        self._tell = tell if world.leads else silent
         self.steps = 0
         self._lineage = lineage
         self._config = config
@@ -131,14 +145,16 @@ class Run:
         self.scorer = distribute(Scorer(policy), world, config.sharding)
         self.optimizer = Optimizer(self.scorer, config.optimizer, world)
 
-    def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+    def resume(self, steps: int) -> None:
+        """Go on from the newest checkpoint, if there is one; the run will have so many steps."""
         if found := checkpoint.newest(self._checkpoints):
             self.steps, path = found
             checkpoint.load(path, self.optimizer)
         if self.world.leads:
             files.make_folder(self._lineage.work)
             self._history = History(self._lineage.work / HISTORY, self.steps)
+        work = str(self._lineage.work)
+        self._tell({"event": "began", "work": work, "steps": steps, "done": self.steps})
 
     def carry_moments(self) -> None:
         """Take AdamW's moments over from the run that made the parent.
@@ -160,10 +176,29 @@ class Run:
     def done(self, report: dict[str, Any], keep: bool) -> None:
         """One more step was taken; `keep` it from being lost."""
         self.steps += 1
+        record = {"step": self.steps, **report}
         if self.world.leads:
-            self._history.append({"step": self.steps, **report})
+            self._history.append(record)
+        self._tell({"event": "step", **record})
         if keep:
             checkpoint.save(self._checkpoints, self.steps, self.optimizer)
+
+    def snapshot(self) -> None:
+        """Leave the weights of now as a model's folder, for an evaluation beside the training.
+
+        Called by every process at once; what an earlier call left is taken as it is.
+        """
+        folder = self._lineage.work / SNAPSHOTS / f"step-{self.steps}"
+        state = gather(self.scorer, self._config.model.lora)
+        if not self.world.leads:
+            return
+        if not folder.exists():
+            files.make_folder(folder.parent)
+            temporary = files.temporary_beside(folder)
+            temporary.mkdir()
+            write_model(temporary, state, self._shape, self._lineage.parent_folder)
+            files.place_new_folder(temporary, folder)
+        self._tell({"event": "snapshot", "step": self.steps, "folder": str(folder)})
 
     def publish(self, kind: str, metrics: dict[str, Any]) -> PolicyVersion:
         """Make the weights the policy's next version; called by every process at once.

@@ -12,13 +12,14 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 
+from pydantic import Field
 from torch import Tensor
 
 from storage.policies import PolicyVersion
 from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig, Share
 from trainer.packing import deal, pack
-from trainer.run import Lineage, Names, Run, Training
+from trainer.run import Lineage, Names, Run, Tell, Training, silent
 from trainer.samples import Prompts, Sample, in_order, sft_samples
 
 
@@ -33,10 +34,16 @@ class SftConfig(Training):
     """Train on what the executor wrote too: the paper's equation to the letter (A14)."""
     checkpoint_every: int = 50
     """Steps; the last one is always kept."""
+    snapshot_every: int = Field(0, ge=0)
+    """Steps between snapshots of the weights, for curves on held-out problems; 0 takes none."""
 
 
 def train_sft(
-    names: Names, config: SftConfig, world: World, prompts: Prompts | None = None
+    names: Names,
+    config: SftConfig,
+    world: World,
+    prompts: Prompts | None = None,
+    tell: Tell = silent,
 ) -> PolicyVersion:
     """Fine-tune the parent on the dataset's kept rows, and publish it.
 
@@ -54,8 +61,8 @@ def train_sft(
     if lineage.published:
         return lineage.published
     plan = list(_plan(samples, config))
-    run = Run(lineage, config, world)
-    run.resume()
+    run = Run(lineage, config, world, tell)
+    run.resume(len(plan))
     _train(run, plan, config)
     return run.publish("sft", {"samples": len(samples)})
 
@@ -93,6 +100,8 @@ def _train(run: Run, plan: list[list[Sample]], config: SftConfig) -> None:
         }
         last = run.steps + 1 == len(plan)
         run.done(report, keep=last or (run.steps + 1) % config.checkpoint_every == 0)
+        if not last and config.snapshot_every and run.steps % config.snapshot_every == 0:
+            run.snapshot()
 
 
 def shares(step: Sequence[Sample], config: Training, world: World) -> list[Share]:

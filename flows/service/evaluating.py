@@ -11,11 +11,11 @@ from prefect.states import Completed
 
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE
-from flows.service.live import LiveProgress
+from flows.service.live import live_progress
 from flows.service.markdown import fenced, table
 from flows.service.place import worker_store
-from storage.datasets import Store
-from storage.policies import Policies
+from flows.training.names import find_model
+from flows.training.serving import serving
 from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.evaluate import EvaluationReport
 from tirgen.evaluation.evaluate import evaluate as run_evaluation
@@ -29,22 +29,16 @@ async def evaluate(policy: str = "", config: EvaluationConfig = CONFIG) -> State
     """Sample a policy on benchmarks, judge every answer, and sum up.
 
     Args:
-        policy: A policy version as NAME@v3, served by the embedded engine; empty: as configured.
+        policy: A policy version as NAME@v3, which the engine then loads; empty: as configured.
         config: Which policy, on which benchmarks, with how many samples.
     """
     with hinted():
         store = worker_store()
-        resolved = _of_policy(store, policy, config) if policy else config
-        async with concurrency(ENGINE, occupy=1), LiveProgress() as live:
+        resolved = await serving(config, find_model(store, policy)) if policy else config
+        async with concurrency(ENGINE, occupy=1), live_progress() as live:
             report = await run_evaluation(resolved, store, live.update)
         await _show(report, policy)
     return Completed(message=f"{report.version}: mean accuracy {report.mean_accuracy:.1%}")
-
-
-def _of_policy(store: Store, policy: str, config: EvaluationConfig) -> EvaluationConfig:
-    version = Policies(store.root).version(policy)
-    engine = config.policy.model_copy(update={"kind": "pocket", "model": str(version.path)})
-    return config.model_copy(update={"policy": engine, "policy_version": str(version)})
 
 
 async def _show(report: EvaluationReport, policy: str) -> None:

@@ -26,7 +26,7 @@ from flows.service.figures import Figures
 from flows.service.health import Alarm, Health, examine
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE
-from flows.service.live import LiveProgress
+from flows.service.live import live_progress
 from flows.service.markdown import inert
 from flows.service.place import worker_store
 from flows.service.summary import lineage, summary
@@ -66,7 +66,7 @@ async def generate(
         resolved = _of_the_day(config) if fresh_seed else config
         async with (
             concurrency(ENGINE, occupy=1),
-            LiveProgress() as live,
+            live_progress() as live,
             generation(resolved, store, live.update) as opened,
         ):
             await _settle_all(opened, shard_problems)

@@ -5,44 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
+from flows.training.jobs import Steps
+
 SECONDS_BETWEEN_UPDATES = 5.0
 SECONDS_BETWEEN_LINES = 30.0
 
-
-class Counts(Protocol):
-    """What generations and rounds of rollouts both count."""
-
-    problems: int
-    settled: int
-    correct: int
-    failed_executions: int
-    tokens: int
-    started: float
+T = TypeVar("T")
 
 
-class LiveProgress:
-    """Shows the latest counts from a task of its own, so that work never waits for a page."""
+class Live(Generic[T]):
+    """Shows the latest state of some work from a task of its own, so that work never waits for a
+    page."""
 
-    def __init__(self) -> None:
-        self._latest: Counts | None = None
+    def __init__(self, key: str, describe: Callable[[T], tuple[float, str]]) -> None:
+        """`describe` gives the share that is done, 0 to 1, and a line."""
+        self._key = key
+        self._describe = describe
+        self._latest: T | None = None
 
-    def update(self, progress: Counts) -> None:
-        """The `watch` of a generation or a round."""
-        self._latest = progress
+    def update(self, state: T) -> None:
+        """The `watch` of the work."""
+        self._latest = state
 
-    async def __aenter__(self) -> LiveProgress:
+    async def __aenter__(self) -> Live[T]:
         self._logger = get_run_logger()
         self._artifact: UUID = await acreate_progress_artifact(
-            progress=0.0, key="progress", description="starting"
+            progress=0.0, key=self._key, description="starting"
         )
-        self._task = asyncio.create_task(self._work(), name="live progress")
+        self._task = asyncio.create_task(self._work(), name=f"live {self._key}")
         return self
 
     async def __aexit__(
@@ -60,24 +58,51 @@ class LiveProgress:
         last_line = time.monotonic()
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
-            await self._show()
-            if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+            line = await self._show()
+            if line and time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
                 last_line = time.monotonic()
-                self._logger.log(logging.INFO, self._line())
+                self._logger.log(logging.INFO, line)
 
-    async def _show(self) -> None:
+    async def _show(self) -> str:
         if self._latest is None:
-            return
-        done = min(100 * self._latest.settled / max(self._latest.problems, 1), 100.0)
-        await aupdate_progress_artifact(self._artifact, progress=done, description=self._line())
+            return ""
+        done, line = self._describe(self._latest)
+        progress = min(100 * done, 100.0)
+        await aupdate_progress_artifact(self._artifact, progress=progress, description=line)
+        return line
 
-    def _line(self) -> str:
-        progress = self._latest
-        if progress is None:
-            return "starting"
-        seconds = max(time.monotonic() - progress.started, 1e-3)
-        return (
-            f"{progress.settled}/{progress.problems} problems  {progress.correct} correct  "
-            f"{progress.failed_executions} failed executions  "
-            f"{progress.tokens / seconds:,.0f} tokens/s"
-        )
+
+class Counts(Protocol):
+    """What generations and rounds of rollouts both count."""
+
+    problems: int
+    settled: int
+    correct: int
+    failed_executions: int
+    tokens: int
+    started: float
+
+
+def live_progress() -> Live[Counts]:
+    """Of trajectories being made."""
+    return Live("progress", _counts)
+
+
+def live_steps() -> Live[Steps]:
+    """Of a training job."""
+    return Live("training", _steps)
+
+
+def _counts(progress: Counts) -> tuple[float, str]:
+    seconds = max(time.monotonic() - progress.started, 1e-3)
+    line = (
+        f"{progress.settled}/{progress.problems} problems  {progress.correct} correct  "
+        f"{progress.failed_executions} failed executions  {progress.tokens / seconds:,.0f} tokens/s"
+    )
+    return progress.settled / max(progress.problems, 1), line
+
+
+def _steps(steps: Steps) -> tuple[float, str]:
+    numbers = {n: v for n, v in steps.last.items() if isinstance(v, int | float)}
+    line = "  ".join(f"{name} {value:.6g}" for name, value in numbers.items())
+    return steps.done / max(steps.total, 1), f"step {steps.done} of {steps.total}  {line}"

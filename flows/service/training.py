@@ -1,4 +1,4 @@
-"""The flows that make policies: fine-tuning on a dataset version, and one round of RL.
+"""The flows that make policies: fine-tuning on a dataset version, and rounds of RL.
 
 Training itself is a process of its own (`trainer.job`, under torchrun where several share it), so
 that it starts with fresh memory and ends with the run. Started again, it goes on from its last
@@ -8,8 +8,7 @@ checkpoint.
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import State, flow, get_run_logger
@@ -21,27 +20,18 @@ from pydantic import Field
 from flows.service.events import announce_policy
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE, GPU
-from flows.service.live import LiveProgress
+from flows.service.live import live_progress, live_steps
 from flows.service.markdown import table
 from flows.service.place import worker_store
-from flows.service.steps import LiveSteps, step_rows
-from flows.training.launch import run_supervised, trainer_command
-from storage.datasets import Store
+from flows.training.fine_tune import fine_tune
+from flows.training.names import find_model, training_names
+from flows.training.rounds import Hooks, RoundsConfig, reinforce
 from storage.policies import Policies, PolicyVersion
-from storage.records import Program
-from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
-from tirgen.engine.renderer import HfRenderer
-from tirgen.pocket.names import MODEL_DIR
-from tirgen.rollouts.collect import collect
-from tirgen.rollouts.config import RolloutConfig
-from tirgen.tir.prompts import PROMPT_SETS
-from trainer.job import RlJob, SftJob
-from trainer.rl import RlConfig
-from trainer.run import HISTORY, Lineage, Names
+from trainer.history import read_history
+from trainer.run import HISTORY
 from trainer.sft import SftConfig
 
-SFT, ROLLOUTS, RL = SftConfig(), RolloutConfig(), RlConfig()
+SFT, ROUNDS = SftConfig(), RoundsConfig()
 """What the run forms begin with."""
 
 Processes = Annotated[int, Field(ge=1, le=64)]
@@ -67,90 +57,52 @@ async def sft(
     """
     with hinted():
         store = worker_store()
-        names = _names(store, policy, parent, dataset)
-        lineage = Lineage(names, config)
-        prompts = _tool_prompts(lineage.dataset, lineage.parent_folder)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "prompts.json"
-            path.write_text(json.dumps(prompts))
-            job = SftJob(kind="sft", names=names, config=config, prompts=path if prompts else None)
-            return await _train(job, processes)
+        names = training_names(store, policy, find_model(store, parent), dataset)
+        async with concurrency(GPU, occupy=1), live_steps() as live:
+            made = await fine_tune(
+                names, config, processes=processes, watch=live.update, say=get_run_logger().info
+            )
+        return await _finish(made.policy)
 
 
 @flow(name="rl", flow_run_name="rl {policy} after {parent}")
 async def rl(
     parent: str,
     policy: PolicyName = "policy",
-    rollouts: RolloutConfig = ROLLOUTS,
-    config: RlConfig = RL,
+    config: RoundsConfig = ROUNDS,
     processes: Processes = 1,
 ) -> State[Any]:
-    """One round of hierarchical RL: roll the parent out, update it, publish the next policy.
+    """Rounds of hierarchical RL: roll out, update, publish, and again from there.
 
     Args:
         parent: A policy version as NAME@v3, or the latest of a NAME.
-        policy: The name under which the result becomes the next version.
-        rollouts: How to roll out; its embedded engine loads the parent, a server must serve it.
-        config: How to update.
+        policy: The name under which the results become the next versions.
+        config: How to roll out and how to update. The embedded engine loads each policy itself.
         processes: Training processes on this machine, one for each GPU.
     """
     with hinted():
-        store = worker_store()
-        version = Policies(store.root).version(parent)
-        resolved = _serving(rollouts, version)
-        async with concurrency(ENGINE, occupy=1), LiveProgress() as live:
-            report = await collect(resolved, store, live.update)
-        get_run_logger().info("rollouts: %s", report.version)
-        names = _names(store, policy, str(version), str(report.version))
-        return await _train(RlJob(kind="rl", names=names, config=config), processes)
+        store, logger = worker_store(), get_run_logger()
+        async with live_progress() as rollouts, live_steps() as steps:
+            hooks = Hooks(
+                rollouts=lambda _, progress: rollouts.update(progress),
+                steps=lambda _, done: steps.update(done),
+                done=lambda done: logger.info("round %d: %s", done.number, done.policy),
+                say=logger.info,
+                engine=partial(concurrency, ENGINE, occupy=1),
+                gpu=partial(concurrency, GPU, occupy=1),
+            )
+            model = find_model(store, parent)
+            rounds = await reinforce(store, policy, model, config, processes=processes, hooks=hooks)
+        return await _finish(rounds[-1].policy)
 
 
-def _names(store: Store, policy: str, parent: str, dataset: str) -> Names:
-    """The references as the versions they stand for now, so that a retry means the same ones."""
-    if not parent:
-        parent = str(MODEL_DIR)
-    elif not Path(parent).is_dir():
-        parent = str(Policies(store.root).version(parent))
-    return Names(
-        store=store.root, policy=policy, parent=parent, dataset=str(store.version(dataset))
-    )
-
-
-def _serving(rollouts: RolloutConfig, policy: PolicyVersion) -> RolloutConfig:
-    """The rollouts of this very policy, where the engine is one that we start."""
-    update: dict[str, Any] = {"policy_version": str(policy)}
-    if rollouts.policy.kind == "pocket":
-        update["policy"] = rollouts.policy.model_copy(update={"model": str(policy.path)})
-    return rollouts.model_copy(update=update)
-
-
-def _tool_prompts(version: DatasetVersion, parent: Path) -> dict[str, list[int]] | None:
-    """The prompt that asks for programs, by question, for what actor and critic made: the actor's
-    own asked for none (spec §4). None for rows whose policy was asked as it will be."""
-    kept = (row for row in version.read() if row.kept and row.program is Program.TIRGEN)
-    questions = sorted({row.problem.question for row in kept})
-    if not questions:
-        return None
-    made = GenerateConfig.model_validate(version.manifest["config"])
-    prompts, renderer = PROMPT_SETS[made.prompt_set_name], HfRenderer.load(parent)
-    return {
-        question: list(renderer.prompt_ids(prompts.for_tir(question))) for question in questions
-    }
-
-
-async def _train(job: SftJob | RlJob, processes: int) -> State[Any]:
-    names, logger = job.names, get_run_logger()
-    policies = Policies(names.store)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "job.json"
-        path.write_text(job.model_dump_json())
-        async with concurrency(GPU, occupy=1), LiveSteps(policies.work(names.policy, "any").parent):
-            last_line = await run_supervised(trainer_command(path, processes), logger.info)
-    published = policies.version(last_line)
-    history = policies.work(names.policy, published.manifest["config_hash"]) / HISTORY
-    await _show(published, step_rows(history))
-    announce_policy(published)
+async def _finish(published: PolicyVersion) -> State[Any]:
+    """Show what was made and announce it."""
     manifest = published.manifest
+    policies = Policies(worker_store().root)
+    history = policies.work(published.policy, manifest["config_hash"]) / HISTORY
+    await _show(published, [_flat(step) for step in read_history(history)])
+    announce_policy(published)
     return Completed(message=f"{published} from {manifest['parent']} and {manifest['dataset']}")
 
 
@@ -169,3 +121,8 @@ async def _show(published: PolicyVersion, steps: list[dict[str, Any]]) -> None:
     page = f"# {published}\n\n{table(lineage)}\n\n## Last steps\n\n{table(steps[-20:])}"
     await acreate_markdown_artifact(page, key=f"{key}-policy", description=str(published))
     await acreate_table_artifact(steps, key=f"{key}-steps", description="Every optimiser step")
+
+
+def _flat(step: dict[str, Any]) -> dict[str, Any]:
+    """One step as a row of a table, its figures by level as text."""
+    return {n: json.dumps(v) if isinstance(v, dict) else v for n, v in step.items()}

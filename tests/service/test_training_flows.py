@@ -42,19 +42,23 @@ def test_a_schedule_leads_to_an_evaluated_policy_with_nobody_touching_it(stack):
     assert made["policy"]["model"] == str(policy.path)
 
 
-def test_a_round_of_rl_is_one_run(stack):
+def test_rounds_of_rl_are_one_run(stack):
     make_dataset(stack)
     fine_tuned = stack.start("sft", {"dataset": "lesson", "policy": "pupil"})
     assert stack.finish(fine_tuned, 240)["state_type"] == "COMPLETED", stack.tails()
     rollouts = {"dataset": "round", "problems": {"path": "pocket:train", "limit": 16}, "samples": 4}
     run_id = stack.start(
         "rl",
-        {"parent": "pupil@v1", "policy": "pupil", "rollouts": rollouts, "config": {"updates": 1}},
+        {
+            "parent": "pupil@v1",
+            "policy": "pupil",
+            "config": {"rounds": 2, "rollouts": rollouts, "update": {"updates": 1}},
+        },
     )
     assert stack.finish(run_id, 300)["state_type"] == "COMPLETED", stack.tails()
-    policy = Policies(stack.store).version("pupil@v2")
-    assert policy.manifest["parent"] == "pupil@v1"
-    assert policy.manifest["dataset"] == "round@v1"
+    policy = Policies(stack.store).version("pupil@v3")
+    assert policy.manifest["parent"] == "pupil@v2"
+    assert policy.manifest["dataset"] == "round@v2"
     assert policy.manifest["metrics"]["sampler_gap"] < 0.05
     [step] = stack.table(run_id, "pupil-steps")
     assert step["step"] == 1

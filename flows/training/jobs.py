@@ -1,0 +1,67 @@
+"""One training job from start to published version, and what it tells on the way."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.training.launch import run_supervised, trainer_command
+from storage.policies import Policies, PolicyVersion
+from trainer.job import RlJob, SftJob
+
+
+@dataclass(slots=True)
+class Steps:
+    """How far a training job is; `watch` is called after each change."""
+
+    total: int = 0
+    """Optimiser steps of the whole job; 0 while it loads."""
+    done: int = 0
+    last: dict[str, Any] = field(default_factory=dict)
+    """What the trainer reported of the last step: loss, gradient norm and so on."""
+
+    def hear(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "began":
+                self.total, self.done = event["steps"], event["done"]
+            case "step":
+                self.done = event["step"]
+                self.last = {name: value for name, value in event.items() if name != "event"}
+
+
+Watch = Callable[[Steps], None]
+
+
+async def train(
+    job: SftJob | RlJob,
+    processes: int = 1,
+    watch: Watch = lambda steps: None,
+    say: Callable[[str], None] = lambda line: None,
+    snapshot: Callable[[Path], None] = lambda folder: None,
+) -> PolicyVersion:
+    """Run the job in processes of its own, and return what it published.
+
+    Started again, an interrupted job goes on from its last checkpoint and a finished one returns
+    its version. `say` hears every line the job prints, `snapshot` the folder of the weights at
+    some step on the way. Raises `JobFailed`.
+    """
+    steps = Steps()
+
+    def hear(line: str) -> None:
+        say(line)
+        if line.startswith('{"event"'):
+            event = json.loads(line)
+            if event["event"] == "snapshot":
+                snapshot(Path(event["folder"]))
+            steps.hear(event)
+            watch(steps)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        path.write_text(job.model_dump_json())
+        last_line = await run_supervised(trainer_command(path, processes), hear)
+    return Policies(job.names.store).version(last_line)

@@ -1,0 +1,21 @@
+"""Puts a policy before whoever samples it: the embedded engine, or a running server."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from flows.training.names import Model
+from tirgen.rollouts.config import PolicySettings
+
+P = TypeVar("P", bound=PolicySettings)
+
+
+async def serving(settings: P, model: Model) -> P:
+    """The settings of rollouts or of an evaluation, for this very policy.
+
+    The embedded engine is started from its folder.
+    """
+    update: dict[str, Any] = {"policy_version": model.label}
+    if settings.policy.kind == "pocket":
+        update["policy"] = settings.policy.model_copy(update={"model": str(model.folder)})
+    return settings.model_copy(update=update)
