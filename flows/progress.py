@@ -1,26 +1,45 @@
-"""Progress of a generation on stderr: a live line on a terminal, now and then one off it."""
+"""Progress on stderr: a live line on a terminal, now and then one off it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from flows.console import say, stderr
+from flows.training.steps import Steps
 from tirgen.budget import Account
-from tirgen.generate import Progress
+from tirgen.generate import Progress as GenerationProgress
+from tirgen.rollouts.crew import Progress as RolloutProgress
 
 SECONDS_BETWEEN_LINES = 30.0
 
+T = TypeVar("T")
 
-class ProgressDisplay:
-    """Shows done/total, correct, failed executions, tokens a second and the time left."""
 
-    def __init__(self, title: str) -> None:
+class Line(NamedTuple):
+    """Where some work is."""
+
+    done: int
+    total: int | None
+    """None while it is not known."""
+    figures: str = ""
+
+
+class ProgressDisplay(Generic[T]):
+    """Shows done of total, figures, and the time left; silent until there is something to show."""
+
+    def __init__(
+        self, title: str, describe: Callable[[T], Line], opening: Callable[[T], str] | None = None
+    ) -> None:
+        """`opening` is what to say of the first state."""
         self._title = title
-        self._said_first = False
+        self._describe = describe
+        self._opening = opening
         self._last_line = time.monotonic()
         self._bar = Bar(
             TextColumn(title),
@@ -33,7 +52,7 @@ class ProgressDisplay:
         )
         self._task = self._bar.add_task(title, total=None, figures="starting")
 
-    def __enter__(self) -> ProgressDisplay:
+    def __enter__(self) -> Self:
         if stderr.is_terminal:
             self._bar.start()
         return self
@@ -47,23 +66,52 @@ class ProgressDisplay:
         if stderr.is_terminal:
             self._bar.stop()
 
-    def update(self, progress: Progress) -> None:
-        """The `watch` of `tirgen.generate.generate`."""
-        if not self._said_first:
-            self._said_first = True
-            say(_first_line(progress))
-        self._bar.update(
-            self._task,
-            total=progress.problems,
-            completed=progress.settled,
-            figures=figures(progress),
-        )
+    def update(self, state: T) -> None:
+        """The `watch` of the work."""
+        if self._opening:
+            say(self._opening(state))
+            self._opening = None
+        done, total, figures = self._describe(state)
+        self._bar.update(self._task, total=total, completed=done, figures=figures)
         if not stderr.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            say(f"{self._title}: {progress.settled}/{progress.problems}  {figures(progress)}")
+            say(f"{self._title}: {done}/{total or '?'}  {figures}".rstrip())
 
 
-def _first_line(progress: Progress) -> str:
+def generation_display(title: str) -> ProgressDisplay[GenerationProgress]:
+    """Of TIRGen over problems."""
+    return ProgressDisplay(title, _generation, _reused)
+
+
+def rollout_display(title: str) -> ProgressDisplay[RolloutProgress]:
+    """Of a round of rollouts, or of an evaluation."""
+    return ProgressDisplay(title, _rollouts)
+
+
+def steps_display(title: str) -> ProgressDisplay[Steps]:
+    """Of a training job."""
+    return ProgressDisplay(title, _steps)
+
+
+class CountDisplay(ProgressDisplay[tuple[int, int]]):
+    """Of work that only counts."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title, lambda count: Line(*count))
+
+    def count(self, done: int, total: int) -> None:
+        self.update((done, total))
+
+
+def _generation(progress: GenerationProgress) -> Line:
+    figures = (
+        f"{_figures(progress.correct, progress.failed_executions)}  "
+        f"{_speed(progress.tokens, progress.started)}{spending(progress.account)}"
+    )
+    return Line(progress.settled, progress.problems, figures)
+
+
+def _reused(progress: GenerationProgress) -> str:
     if not progress.reused_rows:
         return f"{progress.problems} problems; nothing to reuse, starting fresh"
     return (
@@ -72,13 +120,31 @@ def _first_line(progress: Progress) -> str:
     )
 
 
-def figures(progress: Progress) -> str:
-    """Correct answers, failed executions and speed, in a line."""
-    seconds = max(time.monotonic() - progress.started, 1e-3)
-    return (
-        f"{progress.correct} correct  {progress.failed_executions} failed executions  "
-        f"{progress.tokens / seconds:,.0f} tokens/s{spending(progress.account)}"
+def _rollouts(progress: RolloutProgress) -> Line:
+    """Counted in mixed groups where the round has a quota of them, in problems else."""
+    quota = progress.wanted_groups
+    branches = f"  {progress.branches_ran}/{progress.branches} branches ran"
+    figures = (
+        f"{progress.rollouts} rollouts  "
+        f"{_figures(progress.correct, progress.failed_executions)}"
+        f"{branches if progress.branches else ''}  {_speed(progress.tokens, progress.started)}"
     )
+    if quota is None:
+        return Line(progress.settled, progress.problems, figures)
+    return Line(progress.mixed, quota, f"mixed groups of {progress.begun} problems  {figures}")
+
+
+def _steps(steps: Steps) -> Line:
+    loss = f"loss {steps.last['loss']:.4g}" if "loss" in steps.last else ""
+    return Line(steps.done, steps.total or None, loss)
+
+
+def _figures(correct: int, failed: int) -> str:
+    return f"{correct} correct  {failed} failed executions"
+
+
+def _speed(tokens: int, started: float) -> str:
+    return f"{tokens / max(time.monotonic() - started, 1e-3):,.0f} tokens/s"
 
 
 def spending(account: Account) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.pocket import TrainingNotInstalled
 from flows.console import Json, print_json, say, show, table
-from flows.counting import CountDisplay
+from flows.progress import CountDisplay
 from storage.policies import Policies
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
@@ -86,7 +86,7 @@ def _lines(
         return []
     documents = [_document(row, renderer, prompts) for row in drawn]
     with CountDisplay(f"score {version}") as display:
-        found = likelihoods(documents, policy, display.update)
+        found = likelihoods(documents, policy, display.count)
     return [
         {
             "dataset": str(version),

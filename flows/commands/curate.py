@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say, show, table
-from flows.counting import CountDisplay
+from flows.progress import CountDisplay
 from tirgen.curation.recurate import Curation, Match, curate_config, recurate
 from tirgen.filters.curate import YieldRow
 
@@ -71,7 +71,7 @@ def curate_command(
     with CountDisplay("verify") as display:
         curation = asyncio.run(
             recurate(
-                opened, source, resolved, again=reverify, publish=not dry_run, count=display.update
+                opened, source, resolved, again=reverify, publish=not dry_run, count=display.count
             )
         )
     if json:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.console import Json, print_json, say
-from flows.progress import ProgressDisplay
+from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from tirgen.config import ConfigError, GenerateConfig, load_config
 from tirgen.estimate import estimate as estimate_cost
@@ -154,7 +154,7 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
-    with ProgressDisplay("generate") as display:
+    with generation_display("generate") as display:
         report: Report = asyncio.run(generate(config, store, display.update))
     if as_json:
         print_json(report_document(report))
@@ -163,7 +163,7 @@ def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
 
 
 def _estimate(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
-    with ProgressDisplay("estimate") as display:
+    with generation_display("estimate") as display:
         found = asyncio.run(estimate_cost(config, open_store(store_path), display.update))
     if as_json:
         print_json(asdict(found))

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say, show, table
-from flows.counting import CountDisplay
+from flows.progress import CountDisplay
 from tirgen.config import load_settings
 from tirgen.importing.config import ImportConfig
 from tirgen.importing.foreign import ImportReport, import_trajectories
@@ -75,7 +75,7 @@ def import_command(
     opened = open_store(store)
     say(f"{config.format} rows of {path} into dataset {dataset} in {opened.root}")
     with CountDisplay("import") as display:
-        report = asyncio.run(import_trajectories(config, opened, limit, display.update))
+        report = asyncio.run(import_trajectories(config, opened, limit, display.count))
     if json:
         print_json(_document(report))
     else:

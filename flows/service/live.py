@@ -13,7 +13,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from flows.training.jobs import Steps
+from flows.training.steps import Steps
 
 SECONDS_BETWEEN_UPDATES = 5.0
 SECONDS_BETWEEN_LINES = 30.0

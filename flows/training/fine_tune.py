@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.training.jobs import Watch, train
+from flows.training.jobs import train
 from flows.training.names import Model, published, tool_prompts
 from flows.training.serving import serving
+from flows.training.steps import Watch
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from tirgen.evaluation.config import EvaluationConfig

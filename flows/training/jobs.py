@@ -5,35 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from flows.training.launch import run_supervised, trainer_command
+from flows.training.steps import Steps, Watch
 from storage.policies import Policies, PolicyVersion
 from trainer.job import RlJob, SftJob
-
-
-@dataclass(slots=True)
-class Steps:
-    """How far a training job is; `watch` is called after each change."""
-
-    total: int = 0
-    """Optimiser steps of the whole job; 0 while it loads."""
-    done: int = 0
-    last: dict[str, Any] = field(default_factory=dict)
-    """What the trainer reported of the last step: loss, gradient norm and so on."""
-
-    def hear(self, event: dict[str, Any]) -> None:
-        match event["event"]:
-            case "began":
-                self.total, self.done = event["steps"], event["done"]
-            case "step":
-                self.done = event["step"]
-                self.last = {name: value for name, value in event.items() if name != "event"}
-
-
-Watch = Callable[[Steps], None]
 
 
 async def train(

@@ -16,6 +16,7 @@ from typing import Any
 from flows.training import jobs
 from flows.training.names import Model, published, training_names
 from flows.training.serving import serving
+from flows.training.steps import Steps
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
@@ -58,7 +59,7 @@ class Hooks:
 
     rollouts: Callable[[int, crew.Progress], None] = lambda number, progress: None
     """The number of the round, and how far its rollouts are."""
-    steps: Callable[[int, jobs.Steps], None] = lambda number, steps: None
+    steps: Callable[[int, Steps], None] = lambda number, steps: None
     """The number of the round, and how far its update is."""
     done: Callable[[Round], None] = lambda finished: None
     say: Callable[[str], None] = lambda line: None
