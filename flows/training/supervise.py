@@ -3,7 +3,8 @@
 The caller holds the other end of this process's standard input. When that end closes, which the
 kernel sees to even where the caller was killed with SIGKILL, or on SIGTERM or SIGINT, every process
 of the command is ended: SIGTERM first, so that a trainer may write its checkpoint, then SIGKILL.
-Descendants that left the process group are found too, because this process is their reaper.
+Descendants that left the process group are found too, because this process is their reaper. It is
+two processes that watch each other, so that either may be killed. Not covered: both at once.
 
 Imports nothing but the standard library, so that it is up at once.
 """
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 GRACE_SECONDS = 8.0
@@ -28,14 +29,33 @@ ENDED_BY_CALLER = 143
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the command to its end and return its exit status; 128 and the number for a signal."""
+    """Run the command to its end and return its exit status; 128 and the number for a signal.
+
+    Two guardians: the inner one, in a session of its own, runs the command, and the outer one holds
+    the other end of its standard input. Whichever is killed, the other one ends the command.
+    """
+    reader, writer = os.pipe()
+    _adopt_orphans()
+    if inner := os.fork():
+        os.close(reader)
+        return _guard(lambda: _status(inner), lambda: os.kill(inner, signal.SIGTERM))
+    os.close(writer)
+    os.dup2(reader, 0)
+    os.setsid()
     _adopt_orphans()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    return _guard(child.wait, lambda: _signal_descendants(signal.SIGTERM))
+
+
+def _guard(wait: Callable[[], int], tell: Callable[[], None]) -> int:
+    """Wait for the child; when the caller ends, `tell` what is below to end, and see to it."""
     ending = threading.Event()
 
     def end_everything(*_: object) -> None:
         if not ending.is_set():
             ending.set()
+            with contextlib.suppress(ProcessLookupError):
+                tell()
             _end_descendants(GRACE_SECONDS)
             os._exit(ENDED_BY_CALLER)
 
@@ -48,11 +68,17 @@ def main(command: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=end_everything).start())
     threading.Thread(target=watch_caller, daemon=True).start()
-    status = child.wait()
+    status = wait()
     if ending.is_set():
         threading.Event().wait()
-    _end_descendants(0.5)
+    _signal_descendants(signal.SIGTERM)
+    _end_descendants(GRACE_SECONDS if status < 0 else 0.5)
     return status if status >= 0 else 128 - status
+
+
+def _status(child: int) -> int:
+    """Wait for a child and return its exit status, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _adopt_orphans() -> None:
@@ -62,7 +88,7 @@ def _adopt_orphans() -> None:
 
 
 def _end_descendants(grace: float) -> None:
-    _signal_descendants(signal.SIGTERM)
+    """Let everything below end by itself for so many seconds, then kill it."""
     deadline = time.monotonic() + grace
     while _descendants(os.getpid()) and time.monotonic() < deadline:
         time.sleep(0.05)

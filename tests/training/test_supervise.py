@@ -60,6 +60,24 @@ def test_no_descendant_outlives_a_caller_that_is_killed(tmp_path, how):
     assert (tmp_path / "checkpoint").read_text() == "written on SIGTERM"
 
 
+@pytest.mark.parametrize("which", ["outer", "inner"])
+def test_no_descendant_outlives_a_guardian_that_is_killed(tmp_path, which):
+    """Only the stubborn grandchild needs SIGKILL; the others had their time."""
+    command, pids = family(tmp_path)
+    outer = subprocess.Popen(
+        [sys.executable, "-m", "flows.training.supervise", *command], stdin=subprocess.PIPE
+    )
+    wait_until(lambda: pids.exists() and pids.read_text())
+    started = [int(pid) for pid in pids.read_text().split()]
+    inner = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text())
+    os.kill(outer.pid if which == "outer" else inner, signal.SIGKILL)
+    wait_until(lambda: not any(map(lives, [*started, inner])))
+    assert (tmp_path / "checkpoint").read_text() == "written on SIGTERM"
+    assert outer.wait(30) == (-9 if which == "outer" else 128 + 9)
+    assert outer.stdin is not None
+    outer.stdin.close()
+
+
 def test_the_supervisor_itself_may_be_told_to_end(tmp_path):
     command, pids = family(tmp_path)
     supervisor = subprocess.Popen(
