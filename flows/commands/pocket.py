@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from cyclopts import App
 
@@ -40,7 +41,7 @@ def serve(
     threads
         Compute threads.
     """
-    from tirgen.pocket.graph import ModelUnsupported  # OpenVINO: half a second of imports
+    from tirgen.pocket.qwen3 import ModelUnsupported
     from tirgen.pocket.server import serve as serve_forever
 
     try:
@@ -56,7 +57,14 @@ def _announce(base_url: str) -> None:
 
 
 @app.command
-def train(out: Path, *, seed: int = 0, tokens: int | None = None, json: Json = False) -> None:
+def train(
+    out: Path,
+    *,
+    variant: Literal["base", "thinking"] = "base",
+    seed: int = 0,
+    tokens: int | None = None,
+    json: Json = False,
+) -> None:
     """Pretrain a pocket model from scratch on the packaged problem families.
 
     Leaves the model, loss.jsonl and loss.svg in OUT; started again, it continues.
@@ -67,26 +75,24 @@ def train(out: Path, *, seed: int = 0, tokens: int | None = None, json: Json = F
     ----------
     out
         Folder for the model.
+    variant
+        The model that answers in short steps and writes programs, or the one that thinks at length.
     seed
         Same seed, same weights.
     tokens
-        Size of the corpus; by default what the shipped model was trained on.
+        Size of the corpus; by default what the shipped variant was trained on.
     json
         Print the summary as one JSON document on stdout.
     """
     if importlib.util.find_spec("torch") is None:
         raise TrainingNotInstalled("training needs torch, which the core install leaves out")
-    from tirgen.pocket.corpus import write_corpus
+    from tirgen.pocket.corpus import VARIANTS, write_corpus
     from trainer.pretrain import PretrainConfig
     from trainer.pretrain import train as pretrain
 
     corpus = out / "corpus"
     say(f"writing the corpus to {corpus}")
-    written = (
-        write_corpus(corpus, seed=seed)
-        if tokens is None
-        else write_corpus(corpus, seed=seed, tokens=tokens)
-    )
+    written = write_corpus(corpus, variant=VARIANTS[variant], seed=seed, tokens=tokens)
     say(f"{written.samples} samples, {written.tokens} tokens")
     summary = pretrain(corpus, out, PretrainConfig(seed=seed))
     if json:

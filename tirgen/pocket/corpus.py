@@ -12,34 +12,84 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from tirgen.engine.protocol import Message
-from tirgen.pocket.samples import Kind, Mixture, Sample, draw_sample
+from tirgen.pocket.samples import Kind, Mixture, Sample
+from tirgen.pocket.thinking import ThinkingMixture
 from tirgen.pocket.tokenizing import END, START, save_model_config, save_tokenizer, train_tokenizer
 
-SHAPE: dict[str, Any] = {
+
+class Draws(Protocol):
+    """A mixture of samples."""
+
+    def draw(self, rng: random.Random) -> Sample: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One of the models that ship with the package: what it is taught and how large it is."""
+
+    curriculum: tuple[tuple[float, Draws], ...]
+    """Shares of the corpus in the order of training; the tokenizer is learned from the last."""
+    tokens: int
+    """Size of the corpus."""
+    shape: dict[str, Any]
+
+
+_SHAPE = {
     "hidden_size": 128,
     "num_hidden_layers": 4,
     "num_attention_heads": 3,
     "num_key_value_heads": 1,
     "head_dim": 64,
-    "intermediate_size": 384,
 }
-"""The shipped pocket: about 1.1 million parameters."""
-
-COPYING = Mixture(
-    kinds=((Kind.CRITIC, 0.6), (Kind.CONTINUED, 0.3), (Kind.COT, 0.05), (Kind.TIR, 0.05)),
-    spoiled_programs=0.0,
+BASE = Variant(
+    curriculum=(
+        (
+            0.2,
+            Mixture(
+                kinds=(
+                    (Kind.CRITIC, 0.6),
+                    (Kind.CONTINUED, 0.3),
+                    (Kind.COT, 0.05),
+                    (Kind.TIR, 0.05),
+                ),
+                spoiled_programs=0.0,
+            ),
+        ),
+        (0.8, Mixture()),
+    ),
+    tokens=5_000_000,
+    shape={**_SHAPE, "intermediate_size": 384},
 )
-"""Rich in numbers to be carried over and free of noise: copying must be learned first."""
+"""The pocket: about 1.1 million parameters in float32.
 
-CURRICULUM = ((0.2, COPYING), (0.8, Mixture()))
-"""Shares of the corpus in the order of training. Without the first, copying emerges late."""
+A curriculum begins rich in numbers to be carried over and free of noise: copying must be learned
+first, and emerges late otherwise.
+"""
+
+THINKING = Variant(
+    curriculum=(
+        (
+            0.2,
+            ThinkingMixture(
+                kinds=((Kind.CRITIC, 0.6), (Kind.CONTINUED, 0.35), (Kind.COT, 0.05)),
+                spoiled_programs=0.0,
+            ),
+        ),
+        (0.8, ThinkingMixture()),
+    ),
+    tokens=8_000_000,
+    shape={**_SHAPE, "intermediate_size": 256, "dtype": "bfloat16"},
+)
+"""The pocket that thinks, and rewrites windows of thinking: 0.85 million parameters in bfloat16."""
+
+VARIANTS = {"base": BASE, "thinking": THINKING}
 
 TOKENIZER_SAMPLES = 3000
 """How many samples the merges are learned from."""
@@ -73,30 +123,30 @@ class CorpusSummary:
 def write_corpus(
     out: Path,
     *,
+    variant: Variant = BASE,
     seed: int = 0,
-    tokens: int = 5_000_000,
-    curriculum: tuple[tuple[float, Mixture], ...] = CURRICULUM,
-    shape: dict[str, Any] = SHAPE,
+    tokens: int | None = None,
 ) -> CorpusSummary:
     """Write at least `tokens` tokens of the train split and all a trainer needs beside them.
 
-    Samples stand in the order of training.
+    Samples stand in the order of training; without `tokens` there are as many as the variant has.
 
     Leaves `corpus.parquet`, `config.json`, `tokenizer.json`, `tokenizer_config.json`,
     `generation_config.json` and `chat_template.jinja` in `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(
-        full_text(sample) for sample in islice(draw_samples(seed, Mixture()), TOKENIZER_SAMPLES)
+        full_text(sample)
+        for sample in islice(draw_samples(seed, variant.curriculum[-1][1]), TOKENIZER_SAMPLES)
     )
     save_tokenizer(tokenizer, out)
-    save_model_config(tokenizer, out, shape)
+    save_model_config(tokenizer, out, variant.shape)
     rows: list[dict[str, Any]] = []
     by_kind: Counter[Kind] = Counter()
     learned = 0
     budget = 0.0
-    for share, mixture in curriculum:
-        budget += share * tokens
+    for share, mixture in variant.curriculum:
+        budget += share * (tokens or variant.tokens)
         samples = draw_samples(seed, mixture)
         while by_kind.total() < budget:
             sample = next(samples)
@@ -113,11 +163,11 @@ def write_corpus(
     )
 
 
-def draw_samples(seed: int, mixture: Mixture) -> Iterator[Sample]:
+def draw_samples(seed: int, mixture: Draws) -> Iterator[Sample]:
     """The endless stream of samples of a seed."""
     rng = random.Random(seed)
     while True:
-        yield draw_sample(rng, mixture)
+        yield mixture.draw(rng)
 
 
 def encode_sample(tokenizer: Tokenizer, sample: Sample) -> Encoded:

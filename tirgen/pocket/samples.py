@@ -60,6 +60,15 @@ class Mixture:
     own_programs: float = 0.12
     """Answers to the tool prompt that use the tool."""
 
+    def draw(self, rng: random.Random) -> Sample:
+        """One sample of the train split."""
+        kinds, weights = zip(*self.kinds, strict=True)
+        kind: Kind = rng.choices(kinds, weights)[0]
+        plain = kind in (Kind.COT, Kind.TIR)
+        level = rng.choices(LEVELS, self.plain_levels if plain else None)[0]
+        draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
+        return _MAKERS[kind](rng, draw, self)
+
 
 class Piece(NamedTuple):
     """A stretch of the assistant's turn."""
@@ -84,16 +93,6 @@ class Walk(NamedTuple):
     answer: str
 
 
-def draw_sample(rng: random.Random, mixture: Mixture) -> Sample:
-    """One sample of the train split."""
-    kinds, weights = zip(*mixture.kinds, strict=True)
-    kind: Kind = rng.choices(kinds, weights)[0]
-    plain = kind in (Kind.COT, Kind.TIR)
-    level = rng.choices(LEVELS, mixture.plain_levels if plain else None)[0]
-    draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
-    return _MAKERS[kind](rng, draw, mixture)
-
-
 def _cot(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
     reply = _plain(_walk(rng, draw, 0.0), 0)
     return Sample(kind=Kind.COT, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
@@ -104,7 +103,7 @@ def _continued(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
     refined = rng.randint(1, len(walk.steps))
     reply: list[Piece] = []
     for step, value in walk.steps[:refined]:
-        text = "".join(piece.text for piece in _refined(step, step.code, value))
+        text = "".join(piece.text for piece in refined_step(step, step.code, value))
         reply.append(Piece(text + NEXT_STEP, learned=False))
     reply += _plain(walk, refined)
     return Sample(kind=Kind.CONTINUED, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
@@ -113,16 +112,18 @@ def _continued(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
 def _critic(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
     walk = _walk(rng, draw, mixture.wrong_observations)
     if rng.random() < mixture.closing_steps:
-        paragraph = _closing(walk.answer)
+        paragraph = closing_line(walk.answer)
         reply = [Piece(paragraph, learned=True)]
     else:
         step, _ = rng.choice(walk.steps)
         wrong = rng.random() < mixture.wrong_claims
         paragraph = step.plain(wrong_value(rng, step.value) if wrong else step.value)
         if rng.random() < mixture.spoiled_programs:
-            reply = _refined_badly(step, spoil(rng, step.code, step.value))
+            reply = badly_refined_step(step, spoil(rng, step.code, step.value))
         else:
-            reply = _refined(step, step.code, _observed(rng, step, mixture.wrong_observations))
+            reply = refined_step(
+                step, step.code, observed_value(rng, step, mixture.wrong_observations)
+            )
     return Sample(kind=Kind.CRITIC, messages=POCKET.for_critic(paragraph), reply=tuple(reply))
 
 
@@ -131,7 +132,7 @@ def _tir(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
     reply: list[Piece] = []
     if rng.random() < mixture.own_programs:
         for step, value in walk.steps:
-            reply += [*_refined(step, step.code, value), Piece(NEXT_STEP, learned=True)]
+            reply += [*refined_step(step, step.code, value), Piece(NEXT_STEP, learned=True)]
         reply += _plain(walk, len(walk.steps))
     else:
         reply = _plain(walk, 0)
@@ -153,12 +154,16 @@ def _walk(rng: random.Random, draw: Draw, wrong: float) -> Walk:
     """
     wording = rng.random()
     try:
-        return _follow(draw, random.Random(wording), lambda step: _observed(rng, step, wrong))
+        return follow(draw, random.Random(wording), lambda step: observed_value(rng, step, wrong))
     except (ValueError, ZeroDivisionError):
-        return _follow(draw, random.Random(wording), lambda step: step.value)
+        return follow(draw, random.Random(wording), lambda step: step.value)
 
 
-def _follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) -> Walk:
+def follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) -> Walk:
+    """A solution in given words, whose every value is what `believe` says of its step.
+
+    Raises ValueError or ZeroDivisionError where a wrong value leads nowhere.
+    """
     solution = draw.solve(words)
     steps: list[tuple[Step, str]] = []
     try:
@@ -170,21 +175,23 @@ def _follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) ->
         return Walk(steps, end.value)
 
 
-def _observed(rng: random.Random, step: Step, wrong: float) -> str:
+def observed_value(rng: random.Random, step: Step, wrong: float) -> str:
+    """The step's value, or with probability `wrong` another one."""
     return wrong_value(rng, step.value) if rng.random() < wrong else step.value
 
 
 def _plain(walk: Walk, start: int) -> list[Piece]:
     """Steps from `start` on with their values done in the head, then the boxed answer."""
     paragraphs = [step.plain(value) for step, value in walk.steps[start:]]
-    return [Piece(NEXT_STEP.join([*paragraphs, _closing(walk.answer)]), learned=True)]
+    return [Piece(NEXT_STEP.join([*paragraphs, closing_line(walk.answer)]), learned=True)]
 
 
-def _closing(answer: str) -> str:
+def closing_line(answer: str) -> str:
+    """The sentence that boxes the answer."""
     return f"The answer is \\boxed{{{answer}}}."
 
 
-def _refined(step: Step, code: str, observation: str) -> list[Piece]:
+def refined_step(step: Step, code: str, observation: str) -> list[Piece]:
     """The task, its program, the output injected after it, and the finding."""
     return [
         Piece(f"{step.task}\n```python\n{code}\n```\n", learned=True),
@@ -193,6 +200,7 @@ def _refined(step: Step, code: str, observation: str) -> list[Piece]:
     ]
 
 
-def _refined_badly(step: Step, spoiled: Spoiled) -> list[Piece]:
-    task, output, finding = _refined(step, spoiled.code, spoiled.observation)
+def badly_refined_step(step: Step, spoiled: Spoiled) -> list[Piece]:
+    """The same around a program with a mistake."""
+    task, output, finding = refined_step(step, spoiled.code, spoiled.observation)
     return [task, output, Piece(NO_RESULT, learned=True) if spoiled.failed else finding]

@@ -27,6 +27,11 @@ goes on to write its own output, and one that indented its closing fence. After 
 untagged block that merely opened, after which the model should just go on.
 """
 
+THINK_OPEN = "<think>\n"
+"""What opens a thinking section, where the chat template does not open it."""
+THINK_CLOSE = "</think>"
+"""What closes it; everything after it is the answer part."""
+
 PYTHON_TAGS = frozenset({"python", "python3", "py"})
 OUTPUT_TAG = "output"
 
@@ -133,6 +138,11 @@ def render_step(thought: str, action: str | None, observation: str | None) -> st
         raise ValueError("the program has a line of bare backticks, which would close its block")
     text = (f"{thought}\n" if thought else "") + f"```python\n{action}\n```\n"
     return text if observation is None else text + render_output(observation)
+
+
+def close_thinking(sentence: str) -> str:
+    """The text that ends a thinking section for the policy, from the beginning of a line on."""
+    return f"{sentence}\n{THINK_CLOSE}\n\n"
 
 
 def parse_trajectory(text: str) -> list[ParsedStep]:

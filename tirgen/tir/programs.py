@@ -13,6 +13,7 @@ TIRGen, as the paper states it:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.records import Ending
@@ -20,7 +21,7 @@ from tirgen.engine.protocol import Completion, Finish
 from tirgen.tir.core import Loop, OffFormat, Voice
 from tirgen.tir.markup import render_output, strip_blocks
 from tirgen.tir.prompts import PromptSet
-from tirgen.tir.refine import Refinement, ToolPolicy, refine
+from tirgen.tir.refine import Action, Refinement, ToolPolicy, refine
 from tirgen.tir.story import Story
 
 
@@ -94,14 +95,19 @@ def _replace(story: Story, draft: Completion, refinement: Refinement) -> None:
     """The refined step takes the draft's place, each program followed by its real output."""
     transcript = story.transcript
     story.think("", tokens=0, seconds=draft.seconds, draft=draft.text.strip())
-    for action in refinement.actions:
-        tokens = transcript.add_written(action.written)
-        story.think(action.thought, tokens=tokens, seconds=action.llm_seconds)
-        story.act(action.code, action.observation, action.outcome, action.sandbox_seconds)
-        transcript.inject(render_output(action.observation))
+    tell_actions(story, refinement.actions)
     _write(story, refinement.tail.rstrip(), refinement.tail_seconds)
     if draft.ended_turn and _boxed(story, draft):
         transcript.end_turn_like(draft)
+
+
+def tell_actions(story: Story, actions: Sequence[Action]) -> None:
+    """The critic's programs, each with its words before it and its real output after it."""
+    for action in actions:
+        tokens = story.transcript.add_written(action.written)
+        story.think(action.thought, tokens=tokens, seconds=action.llm_seconds)
+        story.act(action.code, action.observation, action.outcome, action.sandbox_seconds)
+        story.transcript.inject(render_output(action.observation))
 
 
 def _write(story: Story, text: str, seconds: float = 0.0) -> None:

@@ -39,6 +39,11 @@ def prompt_hash(template: str) -> str:
     return hashlib.sha256(template.encode()).hexdigest()[:12]
 
 
+BUDGET_SENTENCE = (
+    "Considering the limited time, I have to give the answer based on the thinking so far."
+)
+"""What ends thinking that has used up its budget; the pocket has learned to answer after it."""
+
 POCKET = PromptSet(
     name="pocket",
     cot="{question}\nSolve step by step. Put the answer in \\boxed{}.",

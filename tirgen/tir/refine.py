@@ -26,6 +26,8 @@ from tirgen.tir.story import Transcript
 
 OUTPUT_FENCE = "```output"
 """What a critic may already have opened when it was stopped."""
+CODE_FENCE = "```python"
+"""What it is stopped at when it may run no more programs: then it only finishes its words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ class ToolPolicy:
 def refine(
     critic: Voice, prompts: PromptSet, step: str, rounds: int, tools: ToolPolicy
 ) -> Loop[Refinement]:
-    """Rewrite one step with at most `rounds` programs.
+    """Rewrite one step with at most `rounds` programs; a further one cuts the rewrite off (A24).
 
     Raises `OffFormat` when the critic leaves a block open, or writes an output block itself.
     """
@@ -79,19 +81,23 @@ def refine(
         if room <= 0:
             refinement.tail, refinement.tail_seconds = _tail(said), seconds
             return refinement
-        completion = yield from critic.speak(reply.prompt(), stop=CODE_STOP, max_tokens=room)
+        spent = len(refinement.actions) == rounds
+        stop = (CODE_FENCE, OUTPUT_FENCE) if spent else CODE_STOP
+        completion = yield from critic.speak(reply.prompt(), stop=stop, max_tokens=room)
         reply.add_sampled(completion)
         said, seconds = said + completion.text, seconds + completion.seconds
-        code = closed_code(said)
+        if spent:
+            said = said.removesuffix(CODE_FENCE)
+        code = None if spent else closed_code(said)
         if code is not None:
             action = yield from _act(said, code, seconds, tools)
             refinement.actions.append(action)
             give_up = tools.stop_at_failure and action.outcome is not Outcome.OK
-            if give_up or completion.ended_turn or len(refinement.actions) == rounds:
+            if give_up or completion.ended_turn:
                 return refinement
             reply.inject(render_output(action.observation, after=said))
             said, seconds = "", 0.0
-        elif completion.stop_reason is None or invents_output(said):
+        elif spent or completion.stop_reason is None or invents_output(said):
             refinement.tail, refinement.tail_seconds = _tail(said), seconds
             return refinement
 

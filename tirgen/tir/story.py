@@ -9,6 +9,7 @@ from storage.records import Attempt, Ending, Outcome, Step, TokenStream
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Completion, Message, Prompt, Renderer
 from tirgen.tir.core import Loop, OffFormat, SandboxFault, TimeLimitReached
+from tirgen.tir.markup import THINK_OPEN
 
 
 class Transcript:
@@ -42,6 +43,14 @@ class Transcript:
         transcript._prompt_length = len(prefix)
         return transcript
 
+    @property
+    def thinks(self) -> bool:
+        """The chat template has opened a thinking section."""
+        if self._renderer is None:
+            return False
+        prompt = self._renderer.decode(tuple(self._ids[: self._prompt_length]))
+        return prompt.rstrip().endswith(THINK_OPEN.rstrip())
+
     def prompt(self) -> Prompt:
         """What an engine is asked to continue."""
         return Prompt(messages=self.messages, reply=self.text, token_ids=tuple(self._ids))
@@ -51,6 +60,12 @@ class Transcript:
         self.text += completion.text
         self.reply_tokens += completion.completion_tokens
         self._extend(completion.token_ids, True, completion.logprobs)
+
+    def add_tokens(self, ids: tuple[int, ...], logprobs: tuple[float, ...], text: str) -> None:
+        """Some of what the engine sampled, which reads `text`."""
+        self.text += text
+        self.reply_tokens += len(ids)
+        self._extend(ids, True, logprobs)
 
     def add_written(self, text: str) -> int:
         """Words of the policy that this model did not sample, as the critic's; returns tokens."""
@@ -153,7 +168,10 @@ class Story:
         return sum(step.action is not None for step in self.steps)
 
     def think(self, text: str, *, tokens: int, seconds: float, draft: str | None = None) -> None:
-        """Add to the thought that the next action, or the end, will close."""
+        """Add to the thought that the next action, or the end, will close.
+
+        `draft` is what the actor itself had said there, where that is to be told.
+        """
         self._thought += text
         self._tokens += tokens
         self._seconds += seconds
@@ -170,6 +188,8 @@ class Story:
 
     def finish(self) -> None:
         """Close the last thought, which has no action."""
+        if not self.steps:
+            self._draft = None  # nothing was rewritten
         if self._thought.strip() or self._attempts:
             self._close(None, None, None, 0.0)
 
@@ -186,7 +206,7 @@ class Story:
                 action=action,
                 observation=observation,
                 outcome=outcome,
-                draft=self._draft,
+                draft=self._draft.strip() if self._draft else None,
                 attempts=tuple(self._attempts),
                 policy_tokens=self._tokens,
                 llm_seconds=self._seconds,
