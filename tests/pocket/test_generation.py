@@ -21,6 +21,7 @@ def generation(tokens: list[int], **fields: object) -> Generation:
         eos=frozenset({EOS}),
         progress=asyncio.Event(),
         streaming=True,
+        weight_version="default",
     )
     for token in tokens:
         if not made.done:

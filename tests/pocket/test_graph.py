@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tirgen.pocket.graph import ModelUnsupported, Qwen3Config, write_ir
+from tirgen.pocket.graph import write_ir
+from tirgen.pocket.qwen3 import ModelUnsupported, Qwen3Config
 from tirgen.pocket.runtime import ov
 
 

@@ -1,15 +1,20 @@
 """A round on the real pocket engine: it samples, we train on what it said, it serves the result."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from safetensors.torch import load_file, save_file
 from tiny_policy import publish, trajectory
 from transformers import AutoTokenizer
 
 from storage.datasets import Store
 from storage.records import TokenStream, Trajectory
+from tirgen.engine.config import EngineConfig
+from tirgen.engine.publication import publish as publish_policy
+from tirgen.engine.publication import served_version
 from tirgen.pocket.local import pocket_engine_server
 from tirgen.pocket.names import MODEL_DIR, MODEL_NAME
 from trainer.distributed import World
@@ -26,10 +31,15 @@ EXACT = 1e-3
 
 
 async def sample(policy: Path) -> list[Trajectory]:
-    """Rollouts of the policy by the real server, rewarded where they are the shorter half."""
-    tokenizer = AutoTokenizer.from_pretrained(policy)
+    """Rollouts of the policy by a server of its own, rewarded where they are the shorter half."""
+    async with pocket_engine_server(policy) as base_url:
+        return await sample_from(base_url)
+
+
+async def sample_from(base_url: str) -> list[Trajectory]:
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
     rows = []
-    async with pocket_engine_server(policy) as base_url, aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession() as http:
         for question in QUESTIONS:
             prompt = tokenizer.apply_chat_template(
                 [{"role": "user", "content": question}], add_generation_prompt=True
@@ -89,3 +99,39 @@ async def test_the_engine_serves_exactly_what_a_round_published(store: Store, wo
     assert check_sampler(version.path, again, EXACT, world).mean < 1e-4
     with pytest.raises(SamplerMismatch, match="nats a token"):
         check_sampler(MODEL_DIR, again, EXACT, world)
+
+
+def with_stale_head(version: Path, parent: Path, out: Path) -> Path:
+    """What vLLM serves after reloading a policy whose tied head it does not find (notes §6.4)."""
+    shutil.copytree(version, out)
+    weights = load_file(version / "model.safetensors")
+    weights["lm_head.weight"] = load_file(parent / "model.safetensors")["lm_head.weight"]
+    save_file(weights, out / "model.safetensors")
+    return out
+
+
+@pytest.mark.skipif(not (MODEL_DIR / "model.safetensors").exists(), reason="no pocket weights")
+async def test_a_publication_that_left_the_head_stale_stops_the_next_round(
+    store: Store, world: World, tmp_path: Path
+) -> None:
+    """Server and client believe in the new version; only what was sampled tells."""
+
+    def round_from(parent: str, rows: list[Trajectory]) -> Names:
+        dataset = publish(store, rows)
+        return Names(store=store.root, policy="pi", parent=parent, dataset=str(dataset))
+
+    config = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), oracle_bound=EXACT)
+    async with pocket_engine_server(MODEL_DIR) as base_url:
+        engine = EngineConfig(kind="tokens", base_url=base_url, model=MODEL_NAME)
+        first = round_from(str(MODEL_DIR), await sample_from(base_url))
+        version = train_rl(first, config, world)
+
+        stale = with_stale_head(version.path, MODEL_DIR, tmp_path / "stale")
+        await publish_policy(engine, stale, str(version))
+        assert await served_version(engine) == str(version)
+        with pytest.raises(SamplerMismatch, match=rf"did not sample from {version}.*a stale head"):
+            train_rl(round_from(str(version), await sample_from(base_url)), config, world)
+
+        await publish_policy(engine, version.path, str(version))
+        second = train_rl(round_from(str(version), await sample_from(base_url)), config, world)
+    assert second.manifest["metrics"]["sampler_gap"] < 1e-4

@@ -153,7 +153,7 @@ async def _start_pocket(model: str | None, stack: AsyncExitStack) -> _Served:
 
 
 async def _connect(config: EngineConfig, served: _Served, stack: AsyncExitStack) -> TokenEngine:
-    client = JsonClient(served.base_url, api_key=_key(config), connections=config.concurrency)
+    client = JsonClient(served.base_url, api_key=api_key(config), connections=config.concurrency)
     await stack.enter_async_context(client)
     await find_model(client, served.model)  # a wrong address is told before a missing tokenizer
     renderer = await asyncio.to_thread(HfRenderer.load, served.tokenizer, config.template_variables)
@@ -170,7 +170,7 @@ async def _connect_chat(config: EngineConfig, stack: AsyncExitStack) -> ChatEngi
 
     client = AsyncOpenAI(
         base_url=config.base_url,
-        api_key=_key(config) or "no-key-configured",
+        api_key=api_key(config) or "no-key-configured",
         max_retries=0,
         timeout=config.timeout_seconds,
     )
@@ -178,7 +178,8 @@ async def _connect_chat(config: EngineConfig, stack: AsyncExitStack) -> ChatEngi
     return await ChatEngine.connect(client, _lane(config), str(config.model))
 
 
-def _key(config: EngineConfig) -> str | None:
+def api_key(config: EngineConfig) -> str | None:
+    """The key itself. Raises `EngineMisconfigured` when its variable is not set."""
     if config.api_key_env is None:
         return None
     key = os.environ.get(config.api_key_env, "").strip()

@@ -2,6 +2,7 @@
 
 EngineError
  ├── EngineMisconfigured   no request can succeed: wrong address, model name or key
+ ├── PublicationFailed     a running server could not be given another policy
  ├── EngineUnavailable     out of reach through every retry: infrastructure, never the policy
  └── EngineRefused         this very request was rejected (4xx): a row of its own, not a crash
       └── ContextOverflow  prompt and max_tokens together exceed the model's context
@@ -14,6 +15,10 @@ class EngineError(Exception):
 
 class EngineMisconfigured(EngineError):
     """Nothing sent to this engine can succeed until the configuration changes (exit code 4)."""
+
+
+class PublicationFailed(EngineError):
+    """The server does not serve the policy it was to serve; the message says what it does."""
 
 
 class EngineUnavailable(EngineError):

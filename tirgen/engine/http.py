@@ -63,6 +63,10 @@ class JsonClient:
         """
         return await self._once("POST", self.base_url + path, body)
 
+    async def post_root(self, path: str, body: bytes | None) -> Any:
+        """The same for what servers keep beside `/v1`; the body may be left out."""
+        return await self._once("POST", self.base_url.removesuffix("/v1") + path, body)
+
     async def _once(self, method: str, url: str, data: bytes | None) -> Any:
         headers = {"Content-Type": "application/json"} if data is not None else None
         try:

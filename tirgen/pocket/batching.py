@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import threading
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -14,12 +14,27 @@ from typing import Any
 import numpy as np
 
 from tirgen.pocket.generation import Generation, GenerationRequest
-from tirgen.pocket.graph import Qwen3Config, write_ir
+from tirgen.pocket.pipeline import Graph, native, open_pipeline, read_graph, read_sibling
+from tirgen.pocket.qwen3 import Qwen3Config
 from tirgen.pocket.runtime import genai, ov
 from tirgen.pocket.vocabulary import Vocabulary
 
-_BLOCK = 32
-"""Tokens in one block of the CPU plug-in's key-value cache."""
+FIRST_VERSION = "default"
+"""What vLLM calls the weights a server started with."""
+UNLABELLED = "unlabelled"
+"""Weights that were loaded into a running engine and not named yet."""
+
+
+class EngineStopped(Exception):
+    """The engine's thread has ended; no pipeline can be put into it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacement:
+    """A new pipeline on its way to the engine's thread."""
+
+    pipeline: Any
+    done: asyncio.Future[None]
 
 
 class ContinuousBatchingEngine:
@@ -33,6 +48,8 @@ class ContinuousBatchingEngine:
         """Load the model; raises `ModelUnsupported` when it is not a dense Qwen3."""
         self.config = Qwen3Config.read(model_dir)
         self.vocabulary = Vocabulary(model_dir)
+        self.weight_version = FIRST_VERSION
+        """What the weights are called; whoever loads others says it (vLLM's term)."""
         self.failure: str | None = None
         """Why the pipeline can generate no more; None while it can."""
         self.finished: Counter[str] = Counter()
@@ -46,9 +63,13 @@ class ContinuousBatchingEngine:
             skip: self.vocabulary.spoken(self.config.vocab_size, skip_special=skip)
             for skip in (False, True)
         }
-        self._pipeline = _open_pipeline(model_dir, self.config, threads, max_sequences)
+        self._size = (threads, max_sequences)
+        self._graph = read_graph(model_dir)
+        self._pipeline = open_pipeline(self._graph, self.config, *self._size)
+        self._cached = False
+        """The pipeline has seen a prompt, so its prefix cache may hold something."""
         self._loop = asyncio.get_running_loop()
-        self._inbox: SimpleQueue[Generation | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Generation | _Replacement | None] = SimpleQueue()
         self._live: list[tuple[Generation, Any]] = []
         self._last_id = 0
         self._closing = False
@@ -73,6 +94,7 @@ class ContinuousBatchingEngine:
             eos=self._eos,
             progress=progress,
             streaming=streaming,
+            weight_version=self.weight_version,
         )
         self._inbox.put(generation)
         if self._closing:  # the thread may have looked for the last time
@@ -82,6 +104,33 @@ class ContinuousBatchingEngine:
     def cancel(self, generation: Generation) -> None:
         """Stop generating and free the slot; nothing happens to one that is done."""
         generation.cancelled = True
+
+    async def reload(self, model_dir: Path) -> None:
+        """From now on generate with the weights in `model_dir`, all caches empty.
+
+        To be called while nothing is being generated. Raises `ModelUnsupported`, and keeps the old
+        weights, when they are no sibling of the present ones (`read_sibling`); `EngineStopped`
+        when the engine has failed or is closing.
+        """
+        config, graph = await asyncio.to_thread(
+            read_sibling, model_dir, self.config, self.vocabulary
+        )
+        await self._replace(config, graph, UNLABELLED)
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget all prompts, under the same condition as `reload`. Raises `EngineStopped`."""
+        if self._cached:
+            await self._replace(self.config, self._graph, self.weight_version)
+
+    async def _replace(self, config: Qwen3Config, graph: Graph, version: str) -> None:
+        """Open a pipeline beside the old one, and let the engine's thread change over."""
+        pipeline = await asyncio.to_thread(open_pipeline, graph, config, *self._size)
+        replacement = _Replacement(pipeline, self._loop.create_future())
+        self._inbox.put(replacement)
+        self.config, self._graph, self.weight_version = config, graph, version
+        if self._closing:
+            self._refuse_inbox()
+        await asyncio.shield(replacement.done)  # it takes place even if the caller is gone
 
     def close(self) -> None:
         """Abort what runs and end the thread."""
@@ -105,47 +154,47 @@ class ContinuousBatchingEngine:
         block = not self._live and not self._pipeline.has_non_finished_requests()
         while not self._closing:
             try:
-                generation = self._inbox.get(block)
+                arrived = self._inbox.get(block)
             except Empty:
                 return True
             block = False
-            if generation is not None:
-                self._add(generation)
+            if isinstance(arrived, _Replacement):
+                self._change_over(arrived)
+                block = True
+            elif arrived is not None:
+                self._add(arrived)
                 block = not self._live
         return False
+
+    def _change_over(self, replacement: _Replacement) -> None:
+        """What still runs, whose clients have hung up, goes with the old pipeline."""
+        for generation, _ in self._live:
+            generation.failure = "cancelled"
+        self._tell([generation for generation, _ in self._live])
+        self._live = []
+        self._pipeline, self._cached = replacement.pipeline, False
+        self._answer(replacement, None)
+
+    def _answer(self, replacement: _Replacement, error: EngineStopped | None) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_settle, replacement.done, error)
 
     def _add(self, generation: Generation) -> None:
         self._last_id += 1
         prompt = ov.Tensor(np.array([generation.request.prompt], np.int64))
         try:
             handle = self._pipeline.add_request(
-                self._last_id, prompt, self._native(generation.request)
+                self._last_id,
+                prompt,
+                native(generation.request, self._eos, self.config.eos_token_ids[0]),
             )
         except RuntimeError as error:
             generation.failure = f"the OpenVINO pipeline refused the request: {error}"
             self._tell([generation])
             return
+        self._cached = True
         self.prompt_tokens += len(generation.request.prompt)
         self._live.append((generation, handle))
-
-    def _native(self, request: GenerationRequest) -> Any:
-        """The request in OpenVINO's terms; stop strings stay ours, it has no tokenizer."""
-        native = genai.GenerationConfig()
-        native.set_eos_token_id(self.config.eos_token_ids[0])
-        native.stop_token_ids = set(self._eos | request.stop_token_ids)
-        native.ignore_eos = request.ignore_eos
-        native.min_new_tokens = request.min_tokens
-        native.max_new_tokens = request.max_tokens
-        native.logprobs = 1
-        native.rng_seed = request.seed
-        native.do_sample = request.temperature > 0
-        if native.do_sample:
-            native.temperature = request.temperature
-            native.top_p = request.top_p
-            if request.top_k:  # set to the whole vocabulary it would still sort it
-                native.top_k = request.top_k
-            native.min_p = request.min_p
-        return native
 
     def _collect(self) -> None:
         """Hand every live generation its new tokens and let go of those that are done."""
@@ -205,32 +254,18 @@ class ContinuousBatchingEngine:
         with suppress(Empty):
             while True:
                 waiting.append(self._inbox.get_nowait())
-        self._fail([generation for generation in waiting if generation is not None])
+        self._fail([arrived for arrived in waiting if isinstance(arrived, Generation)])
+        for arrived in waiting:
+            if isinstance(arrived, _Replacement):
+                self._answer(arrived, EngineStopped(self._why_stopped()))
 
     def _fail(self, generations: list[Generation]) -> None:
         for generation in generations:
-            generation.failure = self.failure or "the server is shutting down"
+            generation.failure = self._why_stopped()
         self._tell(generations)
 
-
-def _open_pipeline(model_dir: Path, config: Qwen3Config, threads: int, max_sequences: int) -> Any:
-    scheduler = genai.SchedulerConfig()
-    scheduler.enable_prefix_caching = True
-    scheduler.max_num_seqs = max_sequences
-    scheduler.max_num_batched_tokens = 2048
-    scheduler.num_kv_blocks = max_sequences * -(-config.context // _BLOCK)
-    properties = {
-        # The defaults cost log-probabilities 2.6e-3 of accuracy; these bring it to 7e-6.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "KV_CACHE_PRECISION": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        # By default one per core, woken for every token of every sequence.
-        "sampler_num_threads": threads,
-    }
-    # The pipeline opens a directory, not a graph in memory; it needs it only while opening.
-    with tempfile.TemporaryDirectory(prefix="tirgen-pocket-") as directory:
-        write_ir(model_dir, Path(directory))
-        return genai.ContinuousBatchingPipeline(directory, scheduler, "CPU", properties)
+    def _why_stopped(self) -> str:
+        return self.failure or "the server is shutting down"
 
 
 def _ending(generation: Generation) -> str:
@@ -242,3 +277,10 @@ def _ending(generation: Generation) -> str:
 def _wake(events: list[asyncio.Event]) -> None:
     for event in events:
         event.set()
+
+
+def _settle(future: asyncio.Future[None], error: EngineStopped | None) -> None:
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -48,8 +48,10 @@ class Generation:
         eos: frozenset[int],
         progress: asyncio.Event,
         streaming: bool,
+        weight_version: str,
     ) -> None:
         self.request = request
+        self.weight_version = weight_version
         self.progress = progress
         """Set on the event loop at the end, and when `streaming` also after every token."""
         self.streaming = streaming

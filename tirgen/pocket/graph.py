@@ -1,87 +1,29 @@
-"""A Qwen3 model in the Hugging Face layout, written as an OpenVINO graph without torch.
-
-Covers what the pocket is: dense Qwen3, one safetensors file, default rotary embedding, no biases.
-Not covered: mixture of experts, sliding windows, rope scaling, sharded or quantised weights.
-"""
+"""A Qwen3 model written as an OpenVINO graph, without torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
+from tirgen.pocket.qwen3 import Qwen3Config, Weights, read_weights
 from tirgen.pocket.runtime import ov
 
 op = ov.opset13
 Node = Any
 """An OpenVINO graph node; the bindings are untyped."""
-Weights = Mapping[str, NDArray[np.float32]]
-
-
-class ModelUnsupported(ValueError):
-    """The model directory is not one this graph can express."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Qwen3Config:
-    """The numbers of `config.json` that shape the graph."""
-
-    vocab_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    context: int
-    """Longest prompt plus completion, in tokens."""
-    rms_eps: float
-    rope_theta: float
-    tied: bool
-    """The output head is the embedding matrix."""
-    eos_token_ids: tuple[int, ...]
-    """The first one ends a turn; the others stop generation too."""
-
-    @classmethod
-    def read(cls, model_dir: Path) -> Qwen3Config:
-        """Raises `ModelUnsupported` for anything but a dense Qwen3."""
-        try:
-            raw = json.loads((model_dir / "config.json").read_text("utf-8"))
-        except FileNotFoundError:
-            raise ModelUnsupported(
-                f"{model_dir} holds no config.json: give a directory in the Hugging Face layout"
-            ) from None
-        if raw.get("model_type") != "qwen3" or raw.get("use_sliding_window"):
-            raise ModelUnsupported(
-                f"{model_dir} is a {raw.get('model_type')!r} model; the pocket engine runs dense "
-                "Qwen3 only: serve others with vLLM"
-            )
-        rope = raw.get("rope_parameters") or {"rope_theta": raw.get("rope_theta")}
-        if rope.get("rope_type", "default") != "default" or raw.get("attention_bias"):
-            raise ModelUnsupported(f"{model_dir} scales its rotary embedding or has biases")
-        eos = raw["eos_token_id"]
-        return cls(
-            vocab_size=raw["vocab_size"],
-            layers=raw["num_hidden_layers"],
-            heads=raw["num_attention_heads"],
-            kv_heads=raw["num_key_value_heads"],
-            head_dim=raw["head_dim"],
-            context=raw["max_position_embeddings"],
-            rms_eps=raw["rms_norm_eps"],
-            rope_theta=rope["rope_theta"],
-            tied=raw["tie_word_embeddings"],
-            eos_token_ids=tuple(eos) if isinstance(eos, list) else (eos,),
-        )
 
 
 def write_ir(model_dir: Path, out_dir: Path) -> None:
-    """Write `openvino_model.xml` and `.bin` (float32) for the model in `model_dir`."""
-    weights = load_file(model_dir / "model.safetensors")
-    graph = build(Qwen3Config.read(model_dir), weights)
+    """Write `openvino_model.xml` and `.bin` (float32) for the model in `model_dir`.
+
+    Raises `ModelUnsupported`.
+    """
+    config = Qwen3Config.read(model_dir)
+    graph = build(config, read_weights(model_dir, config))
     ov.save_model(graph, str(out_dir / "openvino_model.xml"), compress_to_fp16=False)
 
 

@@ -53,6 +53,8 @@ class SamplingFields(RequestModel):
     """Name tokens `token_id:N` in log-probabilities, for those that are no text of their own."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    return_weight_versions: bool | None = None
+    """Say which weights sampled the tokens, by the name `/update_weight_version` gave them."""
     request_id: str | None = None
     """Becomes part of the response's id."""
     user: str | None = None

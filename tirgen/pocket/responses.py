@@ -7,13 +7,12 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tirgen.pocket.generation import Generation
 from tirgen.pocket.requests import ChatCompletionRequest, CompletionRequest
 from tirgen.pocket.vocabulary import Vocabulary
+from tirgen.pocket.wire import Json
 
-Json = dict[str, Any]
 AnyRequest = CompletionRequest | ChatCompletionRequest
 
 
@@ -108,6 +107,8 @@ class Answer:
         body["stop_reason"] = generation.stop_reason if finish else None
         if self._wants_logprobs():
             body["logprobs"] = self._logprobs(choice, start, tokens)
+        if finish is not None:
+            body |= self._versions(generation)
         if self._request.return_token_ids:
             body["token_ids"] = generation.token_ids[start:tokens]
             if start == 0 and not self._chat:
@@ -138,11 +139,19 @@ class Answer:
         body["logprobs"] = self._logprobs(choice, 0, count) if self._wants_logprobs() else None
         body["finish_reason"] = generation.finish
         body["stop_reason"] = generation.stop_reason
+        body |= self._versions(generation)
         if self._request.return_token_ids:
             body["token_ids"] = generation.token_ids
             if not self._chat:
                 body["prompt_token_ids"] = list(generation.request.prompt)
         return body
+
+    def _versions(self, generation: Generation) -> Json:
+        """vLLM's spans; here always one, as weights are exchanged while nothing is generated."""
+        if not self._request.return_weight_versions:
+            return {}
+        span = {"version": generation.weight_version, "start": 0, "end": len(generation.token_ids)}
+        return {"weight_versions": [span]}
 
     def _wants_logprobs(self) -> bool:
         """In completions 0 asks for them and None does not; in chat True and the rest."""

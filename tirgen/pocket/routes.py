@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
-from typing import TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from tirgen.pocket.asking import chat_jobs, chat_prompt, completion_jobs
 from tirgen.pocket.batching import ContinuousBatchingEngine
-from tirgen.pocket.errors import Refusal, from_validation
+from tirgen.pocket.control import CLOSED_TO_ALL, Control
+from tirgen.pocket.errors import Refusal
+from tirgen.pocket.gate import Gate
 from tirgen.pocket.generation import GenerationRequest
 from tirgen.pocket.metrics import exposition
 from tirgen.pocket.requests import (
@@ -27,11 +27,11 @@ from tirgen.pocket.requests import (
     TokenizeChatRequest,
     TokenizeRequest,
 )
-from tirgen.pocket.responses import Answer, AnyRequest, Choice, Json
+from tirgen.pocket.responses import Answer, AnyRequest, Choice
+from tirgen.pocket.wire import Json, answer, dump, parse
 
 _MAX_BODY = 64 * 2**20
 """Bytes of a request; a list of prompts as token ids can be long."""
-_Request = TypeVar("_Request", bound=BaseModel)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -39,11 +39,21 @@ class PocketRoutes:
     """The routes over one engine."""
 
     def __init__(
-        self, engine: ContinuousBatchingEngine, *, model: str, api_key: str | None = None
+        self,
+        engine: ContinuousBatchingEngine,
+        *,
+        model: str,
+        api_key: str | None = None,
+        private: bool = True,
     ) -> None:
+        """`private` when only this machine reaches the server; else `Control` needs a key."""
         self._engine = engine
         self._model = model
         self._api_key = api_key
+        self._private = private
+        self._gate = Gate()
+        self._control = Control(engine, self._gate).routes()
+        self._control_paths = {route.path for route in self._control}
         self._created = int(time.time())
 
     def application(self) -> web.Application:
@@ -60,14 +70,24 @@ class PocketRoutes:
                 web.get("/health", self._health),
                 web.get("/version", self._version),
                 web.get("/metrics", self._metrics),
+                *self._control,
             ]
         )
         return app
 
     @web.middleware
     async def _authorise(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """With an API key set, everything under /v1 needs it, as in vLLM."""
-        if self._api_key is not None and request.path.startswith("/v1"):
+        """With an API key set, everything under /v1 needs it, as in vLLM, and so does control.
+
+        Control without a key is for loopback only, and even there not for pages in a browser.
+        """
+        controls = request.path in self._control_paths
+        if controls and self._api_key is None:
+            if not self._private:
+                raise Refusal(f"Forbidden: {CLOSED_TO_ALL}", status=403)
+            if "Origin" in request.headers:
+                raise Refusal("Forbidden: a web page may not exchange the weights", status=403)
+        if self._api_key is not None and (controls or request.path.startswith("/v1")):
             expected = f"Bearer {self._api_key}".encode()
             given = request.headers.get("Authorization", "").encode()
             if not hmac.compare_digest(given, expected):
@@ -75,45 +95,52 @@ class PocketRoutes:
         return await handler(request)
 
     async def _completions(self, http: web.Request) -> web.StreamResponse:
-        request = await _parse(http, CompletionRequest)
+        request = await parse(http, CompletionRequest)
         self._check_model(request.model)
         return await self._generate(http, request, completion_jobs(request, self._engine))
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
-        request = await _parse(http, ChatCompletionRequest)
+        request = await parse(http, ChatCompletionRequest)
         self._check_model(request.model)
         return await self._generate(http, request, chat_jobs(request, self._engine))
 
     async def _generate(
         self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
     ) -> web.StreamResponse:
-        """Run the jobs; when the client hangs up, aiohttp cancels us and we cancel them."""
+        """Run the jobs, as soon as the server is not paused."""
+        async with self._gate.passed():
+            return await self._run(http, request, jobs)
+
+    async def _run(
+        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
+    ) -> web.StreamResponse:
+        """When the client hangs up, aiohttp cancels us and we cancel the jobs."""
         progress = asyncio.Event()
         streaming = bool(request.stream)
         choices = [
             Choice(index, self._engine.submit(job, progress, streaming=streaming))
             for index, job in enumerate(jobs)
         ]
-        answer = Answer(request, self._model, self._engine.vocabulary, choices)
+        reply = Answer(request, self._model, self._engine.vocabulary, choices)
         try:
             if streaming:
                 usage = request.stream_options is not None and request.stream_options.include_usage
-                return await _stream(http, answer, choices, progress, usage=usage)
+                return await _stream(http, reply, choices, progress, usage=usage)
             while not all(choice.generation.done for choice in choices):
                 progress.clear()
                 await progress.wait()
             _raise_failures(choices)
-            return _json(answer.whole())
+            return answer(reply.whole())
         finally:
             for choice in choices:
                 self._engine.cancel(choice.generation)
 
     async def _models(self, http: web.Request) -> web.Response:
-        return _json({"object": "list", "data": [self._card()]})
+        return answer({"object": "list", "data": [self._card()]})
 
     async def _one_model(self, http: web.Request) -> web.Response:
         self._check_model(http.match_info["name"])
-        return _json(self._card())
+        return answer(self._card())
 
     def _card(self) -> Json:
         return {
@@ -127,7 +154,7 @@ class PocketRoutes:
         }
 
     async def _tokenize(self, http: web.Request) -> web.Response:
-        request = await _parse(http, _TOKENIZE)
+        request = await parse(http, _TOKENIZE)
         self._check_model(request.model)
         if isinstance(request, TokenizeRequest):
             tokens = self._engine.vocabulary.encode(
@@ -136,7 +163,7 @@ class PocketRoutes:
         else:
             tokens = chat_prompt(request, self._engine)
         context = self._engine.config.context
-        return _json({"count": len(tokens), "max_model_len": context, "tokens": tokens})
+        return answer({"count": len(tokens), "max_model_len": context, "tokens": tokens})
 
     async def _health(self, http: web.Request) -> web.Response:
         if self._engine.failure is not None:
@@ -144,7 +171,7 @@ class PocketRoutes:
         return web.Response()
 
     async def _version(self, http: web.Request) -> web.Response:
-        return _json({"version": version("tirgen")})
+        return answer({"version": version("tirgen")})
 
     async def _metrics(self, http: web.Request) -> web.Response:
         return web.Response(text=exposition(self._engine, self._model))
@@ -165,7 +192,7 @@ _TOKENIZE: TypeAdapter[TokenizeRequest | TokenizeChatRequest] = TypeAdapter(
 
 async def _stream(
     http: web.Request,
-    answer: Answer,
+    reply: Answer,
     choices: Sequence[Choice],
     progress: asyncio.Event,
     *,
@@ -175,18 +202,18 @@ async def _stream(
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     response.headers["Cache-Control"] = "no-cache"
     await response.prepare(http)
-    await _send(response, answer.opening())
+    await _send(response, reply.opening())
     open_choices = list(choices)
     try:
         while open_choices:
             await progress.wait()
             progress.clear()
-            news = [answer.news(choice) for choice in open_choices]
+            news = [reply.news(choice) for choice in open_choices]
             await _send(response, [chunk for chunk in news if chunk is not None])
             _raise_failures(open_choices)
             open_choices = [choice for choice in open_choices if not choice.closed]
         if usage:
-            await _send(response, [answer.usage_chunk()])
+            await _send(response, [reply.usage_chunk()])
     except Refusal as refusal:  # the status line is long gone: say it in the stream, as vLLM does
         await _send(response, [refusal.body()])
     await response.write(b"data: [DONE]\n\n")
@@ -195,7 +222,7 @@ async def _stream(
 
 async def _send(response: web.StreamResponse, chunks: Sequence[Json]) -> None:
     if chunks:
-        await response.write(b"".join(b"data: %b\n\n" % _dump(chunk) for chunk in chunks))
+        await response.write(b"".join(b"data: %b\n\n" % dump(chunk) for chunk in chunks))
 
 
 def _raise_failures(choices: Sequence[Choice]) -> None:
@@ -214,22 +241,3 @@ async def _errors_as_json(request: web.Request, handler: _Handler) -> web.Stream
     except web.HTTPError as error:
         message = f"{error.reason}: {request.method} {request.path}"
         return Refusal(message, status=error.status).response()
-
-
-async def _parse(http: web.Request, model: type[_Request] | TypeAdapter[_Request]) -> _Request:
-    """The validated body. Raises `Refusal` naming each field at fault."""
-    body = await http.read()
-    try:
-        if isinstance(model, TypeAdapter):
-            return model.validate_json(body)
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        raise from_validation(error) from error
-
-
-def _json(body: Json) -> web.Response:
-    return web.Response(body=_dump(body), content_type="application/json")
-
-
-def _dump(body: Json) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()

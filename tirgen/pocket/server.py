@@ -8,14 +8,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 
 from tirgen.pocket.batching import ContinuousBatchingEngine
-from tirgen.pocket.graph import ModelUnsupported
 from tirgen.pocket.lifeline import die_with_parent
 from tirgen.pocket.names import API_KEY_VARIABLE, MODEL_DIR, MODEL_NAME
+from tirgen.pocket.qwen3 import ModelUnsupported
 from tirgen.pocket.routes import PocketRoutes
 
 _GRACE_SECONDS = 5.0
@@ -62,9 +63,12 @@ async def _serve(
         loop.add_signal_handler(number, end.set)
     engine = ContinuousBatchingEngine(model_dir, **settings)
     api_key = os.environ.get(API_KEY_VARIABLE) or None
-    application = PocketRoutes(engine, model=model, api_key=api_key).application()
+    routes = PocketRoutes(engine, model=model, api_key=api_key, private=_is_loopback(host))
     runner = web.AppRunner(
-        application, handler_cancellation=True, shutdown_timeout=_GRACE_SECONDS, access_log=None
+        routes.application(),
+        handler_cancellation=True,
+        shutdown_timeout=_GRACE_SECONDS,
+        access_log=None,
     )
     try:
         await runner.setup()
@@ -74,6 +78,13 @@ async def _serve(
     finally:
         await runner.cleanup()
         engine.close()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

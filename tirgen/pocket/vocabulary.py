@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from tirgen.pocket.graph import ModelUnsupported
+from tirgen.pocket.qwen3 import ModelUnsupported
 
 _CUT = "\ue000cut\ue000"
 """Marks the end of a message to be continued; private-use characters no template touches."""
@@ -30,6 +30,9 @@ class Vocabulary:
 
     def __init__(self, model_dir: Path) -> None:
         """Raises `ModelUnsupported` when the tokenizer does not work on bytes."""
+        for name in ("tokenizer.json", "chat_template.jinja"):
+            if not (model_dir / name).is_file():
+                raise ModelUnsupported(f"{model_dir} holds no {name}")
         self._tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
         description = json.loads(self._tokenizer.to_str())
         if (description["decoder"] or {}).get("type") != "ByteLevel":
@@ -44,6 +47,10 @@ class Vocabulary:
             self.bytes_of[id_] = piece.encode() if id_ in added else _piece_bytes(piece)
         template = model_dir / "chat_template.jinja"
         self._template = _environment().from_string(template.read_text("utf-8"))
+
+    def same_tokens(self, other: Vocabulary) -> bool:
+        """Every token id stands for the same bytes in both."""
+        return self.bytes_of == other.bytes_of and self.special == other.special
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids

@@ -1,0 +1,181 @@
+"""Exchanging the policy of a running server: vLLM in development mode, or the pocket.
+
+What this cannot see is whether the server really generates with what it said it loaded; vLLM has
+answered 200 and kept a stale head. The trainer's oracle sees that, on the first rollouts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from tirgen.engine.config import EngineConfig, api_key
+from tirgen.engine.errors import (
+    EngineError,
+    EngineMisconfigured,
+    EngineRefused,
+    PublicationFailed,
+)
+from tirgen.engine.http import JsonClient
+from tirgen.engine.lane import Lane
+from tirgen.engine.retry import RetryPolicy
+
+_TRIES = 3
+_RESETS = 40
+_RESET_SECONDS = 0.25
+"""Between two tries to empty a prefix cache whose blocks are still held."""
+
+
+async def publish(config: EngineConfig, folder: Path, label: str) -> None:
+    """Have the server sample from the weights in `folder` from now on, and call them `label`.
+
+    Pause, reload, reset the prefix cache, label, resume. What runs finishes on the old weights.
+    The server reads the folder itself, so both must see it under the same path. Behind a load
+    balancer every server needs a call of its own. Done again it does no harm.
+
+    Raises `EngineMisconfigured` where nothing can be published to, and `PublicationFailed`, which
+    says whether the server serves its old policy or stays paused.
+    """
+    async with _client(config) as client:
+        await _Publication(_Server(client, config), folder, label).run()
+
+
+async def served_version(config: EngineConfig) -> str:
+    """What the server calls its weights; ``default`` where nothing was published to it.
+
+    Raises `EngineMisconfigured` where it does not tell.
+    """
+    async with _client(config) as client:
+        return await _Server(client, config).version()
+
+
+def _client(config: EngineConfig) -> JsonClient:
+    if config.kind != "tokens" or config.base_url is None:
+        raise EngineMisconfigured(
+            f"kind = {config.kind} has no server that takes a policy: a pocket is started from the "
+            "folder of a version (`model`), and a hosted model is not ours to change."
+        )
+    return JsonClient(config.base_url, api_key=api_key(config), connections=1)
+
+
+class _Server:
+    """The routes, each tried a few times: all of them may be repeated."""
+
+    def __init__(self, client: JsonClient, config: EngineConfig) -> None:
+        policy = RetryPolicy(max_tries=_TRIES, try_seconds=config.timeout_seconds)
+        self._client = client
+        self._lane = Lane(1, policy)
+        self.root = client.base_url.removesuffix("/v1")
+
+    async def version(self) -> str:
+        try:
+            return str((await self._get("/weight_info"))["weight_version"])
+        except (EngineMisconfigured, EngineRefused, KeyError, TypeError) as error:
+            raise EngineMisconfigured(
+                f"No policy can be published to {self.root}: {error} vLLM has the routes for it "
+                "only with VLLM_SERVER_DEV_MODE=1 in its environment (on a private network: they "
+                "ask for no key), the pocket only on loopback or with a key."
+            ) from error
+
+    async def pause(self) -> None:
+        """Returns when nothing runs any more."""
+        await self._post("/pause?mode=wait")
+
+    async def resume(self) -> None:
+        await self._post("/resume")
+
+    async def reload(self, folder: Path) -> None:
+        arguments = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+        await self._post("/collective_rpc", arguments)
+
+    async def reset_prefix_cache(self) -> bool:
+        answer = await self._post("/reset_prefix_cache")
+        return isinstance(answer, dict) and answer.get("success") is True
+
+    async def name_version(self, label: str) -> None:
+        await self._post("/update_weight_version", {"new_version": label})
+
+    async def _get(self, path: str) -> Any:
+        answer, _ = await self._lane.run(lambda: self._client.get_root(path))
+        return answer
+
+    async def _post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        answer, _ = await self._lane.run(lambda: self._client.post_root(path, data))
+        return answer
+
+
+class _Publication:
+    """One walk through the routes, and what state it leaves the server in."""
+
+    def __init__(self, server: _Server, folder: Path, label: str) -> None:
+        self._server = server
+        self._folder = folder.absolute()
+        self._label = label
+        self._whole = True
+        """The server has one policy, whole, and under its own name."""
+
+    async def run(self) -> None:
+        await self._server.version()
+        try:
+            await self._exchange()
+        except EngineError as error:
+            if self._whole:
+                await self._resume()
+            raise PublicationFailed(
+                f"{self._label} is not published to {self._server.root}: {error} {self._state()}"
+            ) from error
+        except asyncio.CancelledError as error:
+            if self._whole:
+                await self._resume()
+            error.add_note(self._state())
+            raise
+        await self._resume()
+
+    async def _exchange(self) -> None:
+        await self._server.pause()
+        self._whole = False
+        try:
+            await self._server.reload(self._folder)
+        except (EngineRefused, EngineMisconfigured):  # before it touched anything
+            self._whole = True
+            raise
+        await self._empty_cache()
+        await self._server.name_version(self._label)
+        served = await self._server.version()
+        if served != self._label:
+            raise EngineMisconfigured(
+                f"It was told that its weights are {self._label!r} and says {served!r}; where "
+                "several servers share one address, publish to each of them."
+            )
+        self._whole = True
+
+    async def _empty_cache(self) -> None:
+        for _ in range(_RESETS):
+            if await self._server.reset_prefix_cache():
+                return
+            await asyncio.sleep(_RESET_SECONDS)
+        raise EngineMisconfigured(
+            f"Its prefix cache could not be reset in {_RESETS * _RESET_SECONDS:.0f} s, so new "
+            "samples would go on from what the old policy computed."
+        )
+
+    async def _resume(self) -> None:
+        try:
+            await self._server.resume()
+        except EngineError as error:
+            raise PublicationFailed(
+                f"{self._server.root} stays paused, because it did not resume: {error} "
+                f"When it is well: curl -X POST {self._server.root}/resume"
+            ) from error
+
+    def _state(self) -> str:
+        if self._whole:
+            return "The server goes on with the policy it had."
+        return (
+            "The server stays paused, since its weights, its cache or their name may be neither "
+            "the old nor the new ones: publish again, or take it as it is with "
+            f"curl -X POST {self._server.root}/resume"
+        )
