@@ -70,6 +70,11 @@ class Policies:
         names = sorted(path.name for path in self._root.glob("*") if path.is_dir())
         return [found[-1] for name in names if (found := self.versions(name))]
 
+    def all(self) -> list[PolicyVersion]:
+        """Every version of every policy, by name, oldest first."""
+        names = sorted(path.name for path in self._root.glob("*") if path.is_dir())
+        return [version for name in names for version in self.versions(name)]
+
     def versions(self, name: str) -> list[PolicyVersion]:
         """All versions of a policy, oldest first; empty where none is published."""
         folders = (self._folder(name) / "versions").glob("v*")

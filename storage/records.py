@@ -130,7 +130,9 @@ class Step:
     """What the policy was shown of the execution, without its fences."""
     outcome: Outcome | None = None
     draft: str | None = None
-    """The actor's own words for the whole step, when the critic rewrote them."""
+    """The actor's own words for the whole step, when the critic rewrote them.
+
+    In reasoning mode the drafts of a trajectory, if it has any, are all that the actor said."""
     attempts: tuple[Attempt, ...] = ()
     policy_tokens: int = 0
     """Tokens of thought and action in this step, those the loss may count."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from storage import files
 from storage.commits import BATCHES, LOG
+from storage.manifest_views import datasets_view, evaluations_view, literal, policies_view
+from storage.policies import Policies
 from storage.schema import trajectory_schema
 from storage.versions import DatasetVersion, versions
 
@@ -31,6 +32,8 @@ VIEWS = {
     "filters": "one row per trajectory and filter rule",
     "yields": "per version and rule: how many were judged, kept and dropped",
     "datasets": "one row per published version, with its counts",
+    "policies": "one row per policy version: its parent and the dataset version it learned from",
+    "evaluations": "one row per evaluated policy, benchmark and figure, with its interval",
 }
 """What a user may select from, and what it holds."""
 
@@ -112,7 +115,9 @@ def definitions(root: Path) -> list[str]:
         "failures": _FAILURES,
         "filters": _FILTERS,
         "yields": _YIELDS,
-        "datasets": _datasets(found, latest),
+        "datasets": datasets_view(found),
+        "policies": policies_view(Policies(root).all()),
+        "evaluations": evaluations_view(found),
     }
     return [f"CREATE VIEW {name} AS {body}" for name, body in views.items()] + _MACROS
 
@@ -182,39 +187,6 @@ def _unpublished_runs(dataset: Path) -> list[Path]:
     ]
 
 
-def _datasets(found: list[DatasetVersion], latest: dict[str, DatasetVersion]) -> str:
-    rows = [
-        (
-            version.dataset,
-            version.version,
-            latest[version.dataset] == version,
-            version.manifest["rows"],
-            version.manifest["kept_rows"],
-            version.manifest["created_at"],
-            version.manifest["run_id"],
-            version.manifest["config_hash"],
-            version.manifest.get("made_from"),
-            str(version.path),
-        )
-        for version in found
-    ]
-    values = ", ".join(f"({', '.join(map(_literal, row))})" for row in [(None,) * 10, *rows])
-    return f"""
-    SELECT dataset::VARCHAR AS dataset, version::VARCHAR AS version, latest::BOOLEAN AS latest,
-        rows::BIGINT AS rows, kept_rows::BIGINT AS kept_rows, created_at::TIMESTAMP AS created_at,
-        run_id::VARCHAR AS run_id, config_hash::VARCHAR AS config_hash,
-        made_from::VARCHAR AS made_from, path::VARCHAR AS path
-    FROM (VALUES {values}) AS version_(dataset, version, latest, rows, kept_rows, created_at,
-        run_id, config_hash, made_from, path)
-    WHERE dataset IS NOT NULL"""
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return "NULL" if value is None else str(value)
-
-
 def list_literal(paths: Iterable[str]) -> str:
     """Texts as a list in SQL."""
-    return f"[{', '.join(map(_literal, paths))}]"
+    return f"[{', '.join(map(literal, paths))}]"

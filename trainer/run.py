@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from storage import files
+from storage import files, views
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
@@ -220,6 +220,7 @@ class Run:
             last = read_history(lineage.work / HISTORY)[-1]
             described["metrics"] = {**metrics, "last_step": last}
             lineage.policies.publish(lineage.names.policy, write, described)
+            views.refresh(lineage.names.store)
         self.world.wait()
         published = lineage.published
         assert published is not None

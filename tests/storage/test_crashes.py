@@ -68,10 +68,14 @@ class Writers:
             time.sleep(0.01)
 
     def kill_all(self, pause: Callable[[], float] = lambda: 0.0) -> None:
-        for pid in self.pids():
-            time.sleep(pause())
-            os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        """Each as soon as it has been heard of, until none is left."""
+        killed: set[int] = set()
+        while self.process.poll() is None:
+            for pid in self.pids() - killed:
+                time.sleep(pause())
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+            time.sleep(0.01)
 
 
 @pytest.fixture

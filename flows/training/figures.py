@@ -1,0 +1,105 @@
+"""What rounds of RL and fine-tunings look like in figures, told from the store alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.plots import Bars, Lines
+from flows.training.improve import Stage
+from storage.datasets import Store
+from storage.policies import Policies, PolicyVersion
+from storage.records import Level
+from storage.sql import query
+from storage.versions import DatasetVersion
+from storage.views import list_literal
+from tirgen.evaluation.estimates import Estimate
+from trainer.history import read_history
+from trainer.run import HISTORY
+
+ROLLOUTS = """
+SELECT avg(correct::INT) FILTER (WHERE level = 'trajectory') AS reward,
+    sum(n_calls - n_failed_calls) FILTER (WHERE level = 'trajectory')
+        / nullif(sum(n_calls) FILTER (WHERE level = 'trajectory'), 0) AS execution_pass,
+    avg((n_calls > 0)::INT) FILTER (WHERE level = 'trajectory') AS code_ratio,
+    avg(n_policy_tokens) FILTER (WHERE level = 'trajectory') AS tokens,
+    count(*) FILTER (WHERE level = 'trajectory') AS rollouts,
+    count(*) FILTER (WHERE level = 'step') AS branches,
+    avg((n_failed_calls = 0 AND n_calls > 0)::INT) FILTER (WHERE level = 'step') AS mended
+FROM all_trajectories
+WHERE dataset = {dataset} AND version = {version} AND correct IS NOT NULL OR level = 'step'
+    AND dataset = {dataset} AND version = {version}"""
+"""One round's rollouts and branches in one row; what the machinery lost counts nowhere."""
+
+
+def rollout_figures(store: Store, version: DatasetVersion) -> dict[str, Any]:
+    """Reward, execution pass rate, code ratio and length of one round's rollouts."""
+    dataset, number = (list_literal([text])[1:-1] for text in (version.dataset, version.version))
+    [row] = query(store, ROLLOUTS.format(dataset=dataset, version=number)).to_pylist()
+    return dict(row)
+
+
+def round_figures(store: Store, policy: PolicyVersion) -> dict[str, Any]:
+    """One row: what the round that made a policy version sampled, and how its update went."""
+    manifest = policy.manifest
+    sampled = rollout_figures(store, store.version(manifest["dataset"]))
+    return {
+        "policy": str(policy),
+        "rollouts_in": manifest["dataset"],
+        **sampled,
+        **_update_figures(store, policy),
+        "sampler_gap": manifest["metrics"]["sampler_gap"],
+    }
+
+
+def _update_figures(store: Store, policy: PolicyVersion) -> dict[str, Any]:
+    """Means over the update's steps, of the trajectory level."""
+    work = Policies(store.root).work(policy.policy, policy.manifest["config_hash"])
+    steps = [step["levels"].get(Level.TRAJECTORY, {}) for step in read_history(work / HISTORY)]
+    names = ("entropy", "kl", "clip_low_fraction", "clip_high_fraction")
+    found = {name: [step[name] for step in steps if name in step] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items() if values}
+
+
+def all_rounds(store: Store, name: str) -> list[dict[str, Any]]:
+    """The figures of every round that a policy went through, oldest first."""
+    versions = Policies(store.root).versions(name)
+    return [round_figures(store, each) for each in versions if each.manifest["kind"] == "rl"]
+
+
+def rounds_panels(rounds: list[dict[str, Any]]) -> list[Lines]:
+    """Reward, pass rate, length, entropy, KL estimate and clip fraction per round."""
+
+    def panel(title: str, *names: str) -> Lines:
+        numbered = list(enumerate(rounds, start=1))
+        lines = {
+            name if len(names) > 1 else "": [
+                (n, row[name]) for n, row in numbered if row.get(name) is not None
+            ]
+            for name in names
+        }
+        return Lines(title=title, lines={name: points for name, points in lines.items() if points})
+
+    return [
+        panel("reward", "reward"),
+        panel("programs that ran", "execution_pass", "mended"),
+        panel("tokens a rollout", "tokens"),
+        panel("entropy (nats)", "entropy"),
+        panel("KL estimate of the update", "kl"),
+        panel("clipped tokens", "clip_low_fraction", "clip_high_fraction"),
+    ]
+
+
+def stage_panels(stages: list[Stage]) -> list[Bars]:
+    """Accuracy, programs that ran and cost, a bar a stage; of the first benchmark."""
+
+    def panel(title: str, name: str) -> Bars:
+        values: dict[str, Estimate | None] = {
+            stage.name: getattr(stage.results[0], name) for stage in stages
+        }
+        return Bars(title=title, values=values)
+
+    return [
+        panel(f"accuracy on {stages[0].results[0].benchmark}", "accuracy"),
+        panel("programs that ran", "execution_pass"),
+        panel("tokens a sample", "tokens_per_sample"),
+    ]

@@ -1,0 +1,104 @@
+"""The views whose rows are manifests: what is published, made from what, evaluated how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from storage.policies import PolicyVersion
+from storage.versions import DatasetVersion
+
+Columns = Mapping[str, str]
+"""Name to SQL type."""
+
+_DATASETS = {
+    "dataset": "VARCHAR", "version": "VARCHAR", "latest": "BOOLEAN", "rows": "BIGINT",
+    "kept_rows": "BIGINT", "created_at": "TIMESTAMP", "run_id": "VARCHAR",
+    "config_hash": "VARCHAR", "made_from": "VARCHAR", "path": "VARCHAR",
+}  # fmt: skip
+_POLICIES = {
+    "policy": "VARCHAR", "version": "VARCHAR", "latest": "BOOLEAN", "kind": "VARCHAR",
+    "parent": "VARCHAR", "trained_on": "VARCHAR", "created_at": "TIMESTAMP",
+    "config_hash": "VARCHAR", "path": "VARCHAR",
+}  # fmt: skip
+_EVALUATIONS = {
+    "dataset": "VARCHAR", "version": "VARCHAR", "policy": "VARCHAR", "benchmark": "VARCHAR",
+    "problems": "BIGINT", "samples": "BIGINT", "figure": "VARCHAR", "value": "DOUBLE",
+    "low": "DOUBLE", "high": "DOUBLE",
+}  # fmt: skip
+
+
+def datasets_view(found: Sequence[DatasetVersion]) -> str:
+    """One row per published dataset version."""
+    latest = {version.dataset: version for version in found}
+    return _rows(_DATASETS, (_dataset(v, latest[v.dataset] == v) for v in found))
+
+
+def policies_view(found: Sequence[PolicyVersion]) -> str:
+    """One row per published policy version, with what it was made from."""
+    latest = {version.policy: version for version in found}
+    return _rows(_POLICIES, (_policy(v, latest[v.policy] == v) for v in found))
+
+
+def evaluations_view(found: Sequence[DatasetVersion]) -> str:
+    """One row per evaluated policy, benchmark and figure that has an interval."""
+    return _rows(_EVALUATIONS, (row for version in found for row in _evaluation(version)))
+
+
+def _dataset(version: DatasetVersion, latest: bool) -> Iterable[Any]:
+    manifest = version.manifest
+    return (
+        version.dataset,
+        version.version,
+        latest,
+        manifest["rows"],
+        manifest["kept_rows"],
+        manifest["created_at"],
+        manifest["run_id"],
+        manifest["config_hash"],
+        manifest.get("made_from"),
+        str(version.path),
+    )
+
+
+def _policy(version: PolicyVersion, latest: bool) -> Iterable[Any]:
+    manifest = version.manifest
+    made = (manifest[name] for name in ("kind", "parent", "dataset", "created_at", "config_hash"))
+    return (version.policy, version.version, latest, *made, str(version.path))
+
+
+def _evaluation(version: DatasetVersion) -> Iterator[Iterable[Any]]:
+    policy = version.manifest["config"].get("policy_version")
+    for result in version.manifest["summary"].get("results", ()):
+        counts = (result["benchmark"], result["problems"], result["samples"])
+        for figure, estimate in _estimates(result):
+            interval = (estimate["value"], estimate["low"], estimate["high"])
+            yield (version.dataset, version.version, policy, *counts, figure, *interval)
+
+
+def _estimates(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that has an interval, those by k as ``pass_at_8``."""
+    for name, value in result.items():
+        if isinstance(value, dict) and "low" in value:
+            yield f"{prefix}{name}", value
+        elif isinstance(value, dict):
+            yield from _estimates(value, f"{prefix}{name}_")
+
+
+def _rows(columns: Columns, rows: Iterable[Iterable[Any]]) -> str:
+    """A SELECT of the rows, of the right types also where there is none."""
+    nothing = (None,) * len(columns)
+    values = ", ".join(f"({', '.join(map(literal, row))})" for row in [nothing, *rows])
+    typed = ", ".join(f"{name}::{kind} AS {name}" for name, kind in columns.items())
+    first = next(iter(columns))
+    return (
+        f"SELECT {typed} FROM (VALUES {values}) AS row_({', '.join(columns)}) "
+        f"WHERE {first} IS NOT NULL"
+    )
+
+
+def literal(value: Any) -> str:
+    """A plain value in SQL."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return "NULL" if value is None else str(value)
