@@ -9,9 +9,11 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from flows.commands import dataset, pocket, sandbox, traj
+from flows.commands import dataset, pocket, policy, sandbox, traj
 from flows.commands.doctor import doctor_command
+from flows.commands.evaluate import evaluate_command
 from flows.commands.generate import demo_command, generate_command
+from flows.commands.improve import improve_command
 from flows.commands.service import down_command, status_command, up_command
 from flows.commands.sql import sql_command
 from flows.failures import DONE, USAGE, Failure, classify, report
@@ -31,6 +33,9 @@ app.command(generate_command, name="generate")
 app.command(dataset.app)
 app.command(traj.app)
 app.command(sql_command, name="sql")
+app.command(policy.app)
+app.command(evaluate_command, name="eval")
+app.command(improve_command, name="improve")
 app.command(pocket.app)
 app.command(sandbox.app)
 app.command(doctor_command, name="doctor")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import asdict, dataclass
+from errno import EDQUOT, ENOSPC
 
 from rich.text import Text
 
-from flows.commands.pocket import TrainingNotInstalled
 from flows.commands.service import ServiceNotInstalled
+from flows.commands.training import TrainingNotInstalled
 from flows.console import print_json, stderr
 from flows.service.errors import ServiceFailed
+from flows.training.launch import JobFailed
 from storage.errors import NotFound, StoreError
 from tirgen.config import ConfigError
 from tirgen.engine.errors import EngineError, EngineMisconfigured
@@ -54,9 +56,14 @@ def classify(error: BaseException) -> Failure:
             return Failure("prerequisite", str(error), error.fix, PREREQUISITE)
         case ServiceFailed():
             return Failure("service", error.message, error.hint, WORK_FAILED)
+        case JobFailed():
+            hint = "what was committed stays: mend the cause and run the same command to go on"
+            return Failure("training", str(error), hint, WORK_FAILED)
         case EngineError() | OSError():
             kind = "engine" if isinstance(error, EngineError) else "system"
-            hint = "what is committed stays; mend it and run again"
+            full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
+            mend = "free some space" if full else "mend it"
+            hint = f"what is committed stays; {mend} and run again"
             return Failure(kind, str(error), hint, WORK_FAILED)
         case _:
             trace = "".join(traceback.format_exception(error))

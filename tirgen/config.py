@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tirgen.budget import BudgetSettings
 from tirgen.engine.config import EngineConfig
-from tirgen.filters.config import FilterConfig
-from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD
+from tirgen.filters.config import FilterConfig, Mode
+from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -34,7 +34,7 @@ class Settings(BaseModel):
     )
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=BaseModel)
 
 
 class SamplingSettings(Settings):
@@ -51,15 +51,17 @@ class LoopSettings(Settings):
     """The bounds of one trajectory; reaching one is a typed ending, not an error."""
 
     step_tokens: Count = 512
-    """L_step, the longest actor step (spec §2.1: 512 without thinking)."""
+    """L_step, the longest actor step without thinking (spec §2.1)."""
     step_delimiter: str = "\n\n"
     """What ends an actor step before that; empty for the paper's bare length rule."""
     critic_tokens: Count = 1024
-    """Longest reply of the critic to one step, outputs included."""
+    """Longest reply of the critic to one step or window, outputs included; in reasoning mode 8192,
+    or 800 for the pocket."""
     steps: Count = 32
-    """Actor steps per trajectory."""
+    """Actor steps, or windows of thinking, per trajectory."""
     tokens: Count = 4096
-    """Tokens of the whole reply, observations included (spec §5.3)."""
+    """Tokens of the whole reply, observations included (spec §5.3); in reasoning mode 20000, or
+    1800 for the pocket."""
     tool_rounds: Count = 16
     """Programs per trajectory; afterwards the actor goes on alone."""
     tool_rounds_per_step: Count = 5
@@ -69,6 +71,33 @@ class LoopSettings(Settings):
     """End a trajectory at its first failed program: the filters would drop it anyway."""
     observation_characters: int = Field(1024, ge=64)
     """Longest output shown to the models; head and tail around a marked cut."""
+
+
+class ThinkingSettings(Settings):
+    """Reasoning mode: how the chain of thought is cut for the critic, and when it has to end."""
+
+    window_tokens: Count = 4096
+    """Longest window, in the actor's tokens, cut where a line ends (spec §2.1); 64 for the
+    pocket. A window without the end of a line grows until it has one."""
+    least_window_tokens: Count = 2048
+    """Shortest window but for the last one; 24 for the pocket."""
+    tokens: Count = 16384
+    """The thinking budget, outputs of programs included; 1000 for the pocket."""
+    budget_sentence: str = BUDGET_SENTENCE
+    """What ends thinking at its budget; the actor then answers from all that was said."""
+
+    @model_validator(mode="after")
+    def _least_within_window(self) -> ThinkingSettings:
+        if self.least_window_tokens > self.window_tokens:
+            raise ValueError("least_window_tokens is more than window_tokens")
+        return self
+
+
+REASONING_LOOP = {"critic_tokens": 8192, "tokens": 20_000}
+"""What a trajectory that thinks needs more of, by default (spec §2.5)."""
+POCKET_LOOP = {"critic_tokens": 800, "tokens": 1800}
+"""What fits the context of the pocket that thinks."""
+POCKET_THINKING = {"window_tokens": 64, "least_window_tokens": 24, "tokens": 1000}
 
 
 class SandboxSettings(Settings):
@@ -106,6 +135,9 @@ class GenerateConfig(Settings):
     dataset: str = Field("tir", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the dataset; every finished run publishes its next version."""
     problems: ProblemSettings = ProblemSettings()
+    mode: Mode = Mode.NON_REASONING
+    """``reasoning`` for an actor that thinks at length inside ``<think>``: the critic rewrites its
+    thinking window by window. ``non_reasoning`` for one that answers in steps."""
     actor: EngineConfig = EngineConfig()
     """Who reasons: the policy that will later be trained."""
     critic: EngineConfig = EngineConfig()
@@ -115,6 +147,8 @@ class GenerateConfig(Settings):
     actor_sampling: SamplingSettings = SamplingSettings()
     critic_sampling: SamplingSettings = SamplingSettings()
     loop: LoopSettings = LoopSettings()
+    thinking: ThinkingSettings = ThinkingSettings()
+    """For `mode` ``reasoning`` only."""
     sandbox: SandboxSettings = SandboxSettings()
     attempts: int = Field(4, ge=1, le=64)
     """Up to so many attempts a problem, stopping at the first that every filter keeps (A13)."""
@@ -126,6 +160,34 @@ class GenerateConfig(Settings):
     """Problems worked on at once; engines bound their own requests."""
     budget: BudgetSettings = BudgetSettings()
     """What the run may cost in all its calls together."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_mode(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or document.get("mode") != Mode.REASONING:
+            return document
+        defaults: dict[str, Any] = {"loop": REASONING_LOOP}
+        for role in ("actor", "critic"):
+            engine = document.get(role, {})
+            if isinstance(engine, EngineConfig):
+                engine = engine.model_dump(exclude_unset=True)
+            if engine.get("kind", "pocket") == "pocket":
+                document = {
+                    **document,
+                    role: {**engine, "model": engine.get("model") or "thinking"},
+                }
+                if role == "actor":
+                    defaults = {"loop": POCKET_LOOP, "thinking": POCKET_THINKING}
+        return _merged(defaults, document)
+
+    @model_validator(mode="after")
+    def _thinks_in_tokens(self) -> GenerateConfig:
+        if self.mode is Mode.REASONING and self.actor.kind == "chat":
+            raise ValueError(
+                "mode = reasoning cuts thinking between tokens, which a chat endpoint does not "
+                "return: serve the actor with vLLM and set actor.kind = tokens"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_prompts(self) -> GenerateConfig:
@@ -155,9 +217,11 @@ class GenerateConfig(Settings):
 
         Leaves out which problems are asked for, since every row carries its own, and how fast:
         raising the limit, or pointing at another replica of the same model, continues the run.
+        Settings of the mode that is not on decide nothing.
         """
+        unused = {"mode", "thinking"} if self.mode is Mode.NON_REASONING else set()
         document = self.model_dump(
-            mode="json", exclude={"live_trajectories", "dataset", "budget", "problems"}
+            mode="json", exclude={"live_trajectories", "dataset", "budget", "problems", *unused}
         )
         for role in ("actor", "critic"):
             engine: EngineConfig = getattr(self, role)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.commands.pocket import TrainingNotInstalled
+from flows.commands.training import require_training
 from flows.console import Json, print_json, say, show, table
 from flows.progress import CountDisplay
 from storage.policies import Policies
@@ -58,8 +57,7 @@ def alignment_command(
     json
         Print one JSON array on stdout.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise TrainingNotInstalled("scoring needs torch, which the core install leaves out")
+    require_training("scoring")
     opened = open_store(store)
     folder = Path(policy).expanduser()
     if not folder.is_dir():

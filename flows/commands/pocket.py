@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import App
 
+from flows.commands.training import require_training
 from flows.console import Json, print_json, say
 from tirgen.config import ConfigError
 from tirgen.pocket.names import MODEL_DIR
 
 app = App(name="pocket", help="The pocket: the small real model behind the embedded engine.")
-
-
-class TrainingNotInstalled(Exception):
-    """The train extra is not there (exit code 4)."""
-
-    fix = "pip install torch==2.13.0, then pip install 'tirgen[train]'"
 
 
 @app.command
@@ -84,8 +78,7 @@ def train(
     json
         Print the summary as one JSON document on stdout.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise TrainingNotInstalled("training needs torch, which the core install leaves out")
+    require_training("training")
     from tirgen.pocket.corpus import VARIANTS, write_corpus
     from trainer.pretrain import PretrainConfig
     from trainer.pretrain import train as pretrain

@@ -12,6 +12,7 @@ from flows.service.events import announce
 from flows.service.figures import Figures
 from flows.service.health import Alarm, examine
 from flows.service.hints import hinted
+from flows.service.lineage import show_lineage
 from flows.service.markdown import fenced, table
 from flows.service.place import worker_store
 from tirgen.curation.recurate import CurateConfig, recurate
@@ -48,5 +49,6 @@ async def curate(
         await acreate_markdown_artifact(
             page + fenced(yields.command, "sh"), key="curation", description=health.sentence
         )
+        await show_lineage(store, version)
         announce(version, health)
     return Completed(message=f"{version}: {health.sentence}")

@@ -9,11 +9,14 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.concurrency.asyncio import concurrency
 from prefect.states import Completed
 
+from flows.service.figures import Figures
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE
+from flows.service.lineage import show_lineage
 from flows.service.live import live_progress
-from flows.service.markdown import fenced, table
+from flows.service.markdown import inert
 from flows.service.place import worker_store
+from flows.service.summary import section
 from flows.training.names import find_model
 from flows.training.serving import serving
 from tirgen.evaluation.config import EvaluationConfig
@@ -37,26 +40,21 @@ async def evaluate(policy: str = "", config: EvaluationConfig = CONFIG) -> State
         resolved = await serving(config, find_model(store, policy)) if policy else config
         async with concurrency(ENGINE, occupy=1), live_progress() as live:
             report = await run_evaluation(resolved, store, live.update)
-        await _show(report, policy)
+        await _show(report, Figures(store, report.version), policy)
+        await show_lineage(store, report.version)
     return Completed(message=f"{report.version}: mean accuracy {report.mean_accuracy:.1%}")
 
 
-async def _show(report: EvaluationReport, policy: str) -> None:
-    rows = [_row(result.model_dump(mode="json")) for result in report.results]
-    command = f"tirgen dataset show {report.version}"
-    page = f"# {policy or 'Policy'}: {report.mean_accuracy:.1%}\n\n{table(rows)}"
-    await acreate_markdown_artifact(
-        f"{page}\n\n{fenced(command, 'sh')}", key="evaluation", description=str(report.version)
+async def _show(report: EvaluationReport, figures: Figures, policy: str) -> None:
+    found = figures.evaluation
+    parts = [
+        f"# {policy or 'Policy'}: {report.mean_accuracy:.1%}",
+        *map(section, (found, figures.worst, figures.interesting)),
+    ]
+    page = "\n\n".join(parts)
+    await acreate_markdown_artifact(page, key="evaluation", description=str(report.version))
+    await acreate_table_artifact(
+        inert(found.rows),
+        key="evaluation-results",
+        description=f"{report.version}: `{found.command}`",
     )
-    await acreate_table_artifact(rows, key="evaluation-results", description=str(report.version))
-
-
-def _row(result: dict[str, Any]) -> dict[str, Any]:
-    """One benchmark in a line; an estimate becomes its value and its interval."""
-    return {name: _flat(value) for name, value in result.items()}
-
-
-def _flat(value: Any) -> Any:
-    if isinstance(value, dict) and "value" in value:
-        return ", ".join(f"{name} {part:.4g}" for name, part in value.items() if part is not None)
-    return str(value) if isinstance(value, dict | list) else value

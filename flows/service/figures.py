@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from storage.datasets import Store
 from storage.sql import query
 from storage.versions import DatasetVersion
+from tirgen.budget import MILLION, Price
 
 _LISTED = (
     "trajectory_id, difficulty, correct, ending, n_calls, n_failed_calls, n_corrections, "
@@ -36,8 +37,11 @@ COST = """SELECT program, sum(actor_calls + critic_calls)::BIGINT AS calls,
     sum(actor_prompt_tokens)::BIGINT AS actor_prompt, sum(actor_completion_tokens)::BIGINT AS actor,
     sum(critic_prompt_tokens)::BIGINT AS critic_prompt,
     sum(critic_completion_tokens)::BIGINT AS critic,
-    round(sum(llm_seconds), 1) AS llm_seconds, round(sum(sandbox_seconds), 1) AS sandbox_seconds
+    round(sum(llm_seconds), 1) AS llm_seconds, round(sum(sandbox_seconds), 1) AS sandbox_seconds,
+    {money} AS money
 FROM all_trajectories WHERE {version} GROUP BY ALL ORDER BY program DESC"""
+EVALUATION = """SELECT benchmark, figure, value, low, high, problems, samples
+FROM evaluations WHERE {version} ORDER BY benchmark, figure"""
 WORST = f"""SELECT {_LISTED} FROM all_trajectories WHERE {{version}} AND {_JUDGED} AND NOT correct
 ORDER BY n_failed_calls DESC, n_policy_tokens DESC, trajectory_id LIMIT 5"""
 INTERESTING = f"""SELECT {_LISTED} FROM all_trajectories WHERE {{version}} AND {_JUDGED} AND correct
@@ -57,18 +61,22 @@ class Figure:
     def command(self) -> str:
         """What to type to get these rows again."""
         sql = " ".join(self.sql.split())
-        return f"tirgen sql {shlex.quote(sql)} --store {shlex.quote(str(self.store))}"
+        return f"tirgen sql {_quoted(sql)} --store {shlex.quote(str(self.store))}"
 
 
 class Figures:
     """The figures of one version, asked of the store on first use."""
 
-    def __init__(self, store: Store, version: DatasetVersion) -> None:
+    def __init__(
+        self, store: Store, version: DatasetVersion, prices: Mapping[str, Price] | None = None
+    ) -> None:
+        """`prices` by model name; without any, no cost is in money."""
         self._store = store
+        self._prices = prices or {}
         self._condition = f"dataset = '{version.dataset}' AND version = '{version.version}'"
 
     def _ask(self, title: str, template: str) -> Figure:
-        sql = template.format(version=self._condition)
+        sql = template.replace("{version}", self._condition)
         return Figure(title, sql, query(self._store, sql).to_pylist(), self._store.root)
 
     @cached_property
@@ -85,7 +93,12 @@ class Figures:
 
     @cached_property
     def cost(self) -> Figure:
-        return self._ask("Tokens and time", COST)
+        return self._ask("Tokens, time and money", COST.replace("{money}", _money(self._prices)))
+
+    @cached_property
+    def evaluation(self) -> Figure:
+        """Of a policy's samples on benchmarks, with intervals."""
+        return self._ask("Figures with their intervals", EVALUATION)
 
     @cached_property
     def worst(self) -> Figure:
@@ -96,3 +109,25 @@ class Figures:
         return self._ask(
             "Five most interesting (right after failures, or by many programs)", INTERESTING
         )
+
+
+def _money(prices: Mapping[str, Price]) -> str:
+    """What the rows cost, as SQL; NULL where no price is known."""
+    parts = [
+        f"sum({role}_prompt_tokens * {price.prompt} + {role}_completion_tokens * "
+        f"{price.completion}) FILTER ({role}_model = {_text(model)})"
+        for role in ("actor", "critic")
+        for model, price in prices.items()
+    ]
+    priced = " + ".join(f"coalesce({part}, 0)" for part in parts)
+    return f"round(({priced}) / {MILLION}, 6)" if parts else "NULL"
+
+
+def _quoted(sql: str) -> str:
+    """For a shell, in double quotes where these change nothing: SQL is full of single ones."""
+    return shlex.quote(sql) if set(sql) & set('"$`\\!') else f'"{sql}"'
+
+
+def _text(value: str) -> str:
+    """As a SQL literal."""
+    return "'" + value.replace("'", "''") + "'"

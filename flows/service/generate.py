@@ -18,7 +18,6 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.asyncio import concurrency
 from prefect.runtime import flow_run
 from prefect.states import Completed
-from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from flows.service.events import DRIFTING, announce
@@ -26,11 +25,11 @@ from flows.service.figures import Figures
 from flows.service.health import Alarm, Health, examine
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE
+from flows.service.lineage import artifact_key, show_lineage
 from flows.service.live import live_progress
 from flows.service.markdown import inert
 from flows.service.place import worker_store
-from flows.service.summary import lineage, summary
-from storage.datasets import Store
+from flows.service.summary import linked, summary
 from storage.records import Problem
 from tirgen.config import GenerateConfig
 from tirgen.engine.errors import EngineUnavailable
@@ -44,6 +43,9 @@ CONFIG, ALARM = GenerateConfig(), Alarm()
 """What the run form begins with."""
 
 ShardSize = Annotated[int, Field(ge=50, le=500)]
+Patience = Annotated[float, Field(ge=0, le=180)]
+FIRST_WAIT, LONGEST_WAIT = 15.0, 300.0
+"""Seconds between two tries of a shard: the first, and what doubling it leads to."""
 
 
 @flow(name="generate", flow_run_name="generate {config.dataset}")
@@ -51,6 +53,7 @@ async def generate(
     config: GenerateConfig = CONFIG,
     alarm: Alarm = ALARM,
     shard_problems: ShardSize = 200,
+    patience_minutes: Patience = 4,
     fresh_seed: bool = False,
 ) -> State[Any]:
     """Problems in, a verified and filtered dataset version out; run again, it goes on.
@@ -59,6 +62,7 @@ async def generate(
         config: What to generate, with which models, under which bounds.
         alarm: When the version is announced as drifting instead of fit to train from.
         shard_problems: Problems in one task of this run; lost work is made again by shards.
+        patience_minutes: How long to wait for an engine, sandbox or disk that fails on the way.
         fresh_seed: Add the day of the schedule to the seed, so that each night makes new rows.
     """
     with hinted():
@@ -69,10 +73,11 @@ async def generate(
             live_progress() as live,
             generation(resolved, store, live.update) as opened,
         ):
-            await _settle_all(opened, shard_problems)
+            await _settle_all(opened, shard_problems, waits(patience_minutes))
             report = opened.publish()
         health = examine(report.version, alarm)
-        await _show(report, store, health)
+        await _show(report, Figures(store, report.version, resolved.budget.prices), health)
+        await show_lineage(store, report.version)
         event = announce(report.version, health)
     name = "Drifting" if event == DRIFTING else "Completed"
     return Completed(name=name, message=f"{report.version}: {health.sentence}")
@@ -102,9 +107,6 @@ async def _mendable(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bo
 @task(
     name="shard",
     task_run_name="{shard}",
-    retries=4,
-    retry_delay_seconds=exponential_backoff(15),
-    retry_jitter_factor=0.3,
     retry_condition_fn=_mendable,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -114,12 +116,21 @@ async def settle_shard(shard: Shard) -> None:
     await shard.settle()
 
 
-async def _settle_all(opened: Generation, size: int) -> None:
+def waits(minutes: float) -> list[float]:
+    """Seconds between tries, which double at first and add up to so many minutes."""
+    found: list[float] = []
+    while (left := 60 * minutes - sum(found)) > 0:
+        found.append(min(FIRST_WAIT * 2 ** len(found), LONGEST_WAIT, left))
+    return found
+
+
+async def _settle_all(opened: Generation, size: int, delays: list[float]) -> None:
     slots = asyncio.Semaphore(SHARDS_AT_ONCE)
+    patient = settle_shard.with_options(retries=len(delays), retry_delay_seconds=delays)
 
     async def settle(shard: Shard) -> None:
         async with slots:
-            await settle_shard(shard)
+            await patient(shard)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -140,10 +151,9 @@ def _of_the_day(config: GenerateConfig) -> GenerateConfig:
     return config.model_copy(update={"seed": (config.seed + day) % 2**31})
 
 
-async def _show(report: Report, store: Store, health: Health) -> None:
+async def _show(report: Report, figures: Figures, health: Health) -> None:
     """The artifacts of a finished run; keyed, so that the page of each shows its history."""
-    figures = Figures(store, report.version)
-    key = report.version.dataset.lower().replace(".", "-").replace("_", "-")
+    key = artifact_key(report.version.dataset)
     await acreate_markdown_artifact(
         summary(report, figures, health), key=f"{key}-summary", description=health.sentence
     )
@@ -154,11 +164,9 @@ async def _show(report: Report, store: Store, health: Health) -> None:
         "worst": figures.worst,
         "interesting": figures.interesting,
     }.items():
+        rows = linked(figure.rows) if name in ("worst", "interesting") else figure.rows
         await acreate_table_artifact(
-            inert(figure.rows),
+            inert(rows),
             key=f"{key}-{name}",
             description=f"{figure.title}: `{figure.command}`",
         )
-    await acreate_table_artifact(
-        lineage(report), key=f"{key}-lineage", description=f"Where {report.version} came from"
-    )

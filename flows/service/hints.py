@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,18 +12,13 @@ from flows.failures import classify
 
 @contextmanager
 def hinted() -> Iterator[None]:
-    """Let every failure through, after saying what went wrong and what helps."""
-    done = False
+    """Let every failure through, after saying what went wrong and what helps.
+
+    Silent when the run is cancelled, ended or suspended, which are no exceptions of that kind.
+    """
     try:
         yield
-        done = True
-    finally:
-        if not done:
-            _say_hint()
-
-
-def _say_hint() -> None:
-    error = sys.exception()
-    if error is not None:
+    except Exception as error:
         failure = classify(error)
         get_run_logger().error("%s: %s\nnext: %s", failure.kind, failure.message, failure.hint)
+        raise

@@ -17,7 +17,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.service.place import STORE_VARIABLE
+from flows.service.place import PAGES_VARIABLE, STORE_VARIABLE
 
 AUTH, DATABASE = "TIRGEN_SERVICE_AUTH", "TIRGEN_SERVICE_DATABASE"
 NOTIFY = "TIRGEN_SERVICE_NOTIFY"
@@ -45,6 +45,15 @@ class Home:
         return f"{self.ui_url}/api"
 
     @property
+    def pages_port(self) -> int:
+        return self.port + 1
+
+    @property
+    def pages_url(self) -> str:
+        """Where trajectories can be read (`flows.service.pages`)."""
+        return f"http://{HOST}:{self.pages_port}"
+
+    @property
     def heartbeat_seconds(self) -> int:
         """How often a running flow says that it lives; Prefect allows 30 at least."""
         return int(os.environ.get(HEARTBEAT, "30"))
@@ -57,7 +66,9 @@ class Home:
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(self.heartbeat_seconds),
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
+            "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, in which a server may come back
             STORE_VARIABLE: str(self.store),
+            PAGES_VARIABLE: self.pages_url,
         }
         if secret := os.environ.get(AUTH):
             environment["PREFECT_API_AUTH_STRING"] = secret

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 LONGEST_CELL = 120
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+class Link(NamedTuple):
+    """The one kind of cell that is a link: both parts are ours, never a problem's or a model's."""
+
+    text: str
+    address: str
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -35,19 +42,20 @@ def plain(text: str) -> str:
 
 def inert(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows for a table artifact, whose cells would turn markdown links into links."""
-    return [
-        {name: _no_link(value) if isinstance(value, str) else value for name, value in row.items()}
-        for row in rows
-    ]
+    return [{name: _inert(value) for name, value in row.items()} for row in rows]
 
 
-def _no_link(text: str) -> str:
-    return plain(text).replace("](", "] (")
+def _inert(value: Any) -> Any:
+    if isinstance(value, Link):
+        return f"[{value.text}]({value.address})"
+    return plain(value).replace("](", "] (") if isinstance(value, str) else value
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, Link):
+        return f"[`{value.text}`]({value.address})"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Which store a worker's flows work in: a setting of the worker, never a parameter of a run."""
+"""Where a worker's flows work: settings of the worker, never parameters of a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from storage.datasets import Store
 from tirgen.config import ConfigError
 
 STORE_VARIABLE = "TIRGEN_STORE"
+PAGES_VARIABLE = "TIRGEN_SERVICE_PAGES"
+"""Address of `flows.service.pages`, as browsers reach it."""
 
 
 def worker_store() -> Store:
@@ -23,3 +25,9 @@ def worker_store() -> Store:
             "FOLDER`, or set the variable to the store's folder before `prefect worker start`"
         )
     return Store(Path(folder).expanduser())
+
+
+def page_of(trajectory_id: str) -> str | None:
+    """The address of a trajectory's page; None where this worker's service serves none."""
+    address = os.environ.get(PAGES_VARIABLE)
+    return f"{address}/trajectories/{trajectory_id}" if address else None

@@ -31,7 +31,7 @@ from flows.service.errors import ServiceFailed
 from flows.service.home import AUTH, HOST, Home
 from flows.service.processes import Process, Processes
 
-SERVER = "server"
+SERVER, PAGES = "server", "pages"
 START_SECONDS = 240.0
 """For migrations of a new database on a slow machine; 15 seconds is usual."""
 
@@ -59,9 +59,10 @@ class Service:
 
         Raises `ServiceFailed`.
         """
-        found = self._answers()
+        found = _answers(self._home.api_url)
         if not found:
             self._start_server()
+        self._start_pages()
         with self._settings():
             deployments = await apply(self._home)
         started = [self._worker(pool).name for pool in POOLS] if workers else []
@@ -81,38 +82,48 @@ class Service:
         """What `up` started and lives."""
         return self._processes.all()
 
-    def _answers(self) -> bool:
-        """A Prefect server is at the address."""
-        try:
-            with urllib.request.urlopen(f"{self._home.api_url}/health", timeout=5) as answer:
-                return bool(answer.read() == b"true")
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            return False
-
     def _start_server(self) -> None:
         home = self._home
         command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(home.port)]
+        self._bring_up(SERVER, command, home.server_environment(), home.api_url)
+
+    def _start_pages(self) -> None:
+        home = self._home
+        if self._running(PAGES):
+            return
+        command = ["-m", "flows.service.pages", str(home.pages_port)]
+        self._bring_up(PAGES, command, home.client_environment(), home.pages_url)
+
+    def _bring_up(
+        self, name: str, command: list[str], environment: dict[str, str], address: str
+    ) -> None:
+        """Start a server, and wait until it answers."""
         process = self._processes.start(
-            SERVER, [sys.executable, *command], home.server_environment(), home.ui_url
+            name, [sys.executable, *command], environment, self._home.ui_url
         )
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not _answers(address):
             if not process.lives or time.monotonic() > deadline:
                 process.stop()
-                log = self._processes.log(SERVER)
+                log = self._processes.log(name)
                 raise ServiceFailed(
-                    f"no Prefect server came up at {home.ui_url}: {_last_line(log.read_text())}",
+                    f"no {name} came up at {address}: {_last_line(log.read_text())}",
                     f"read {log}; another --port may be free",
                 )
             time.sleep(0.5)
 
+    def _running(self, name: str) -> Process | None:
+        """The process of that name; one that belongs to another server is stopped."""
+        running = self._processes.find(name)
+        if running and running.url != self._home.ui_url:
+            running.stop()
+            return None
+        return running
+
     def _worker(self, pool: str) -> Process:
         name = f"worker-{pool}"
-        running = self._processes.find(name)
-        if running and running.url == self._home.ui_url:
+        if running := self._running(name):
             return running
-        if running:
-            running.stop()
         command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
         limit = ["--limit", "1"] if pool == "gpu" else []
         return self._processes.start(
@@ -124,7 +135,7 @@ class Service:
 
     async def _postpone_runs(self) -> None:
         """Runs whose worker was stopped would stay `Running` for ever (Prefect#22528)."""
-        if not self._answers():
+        if not _answers(self._home.api_url):
             return
         ours = FlowRunFilter(
             state=FlowRunFilterState(
@@ -145,6 +156,15 @@ class Service:
                 PREFECT_API_AUTH_STRING: os.environ.get(AUTH),
             }
         )
+
+
+def _answers(address: str) -> bool:
+    """A server of ours is there and well."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+            return bool(answer.read() == b"true")
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
 
 
 def _last_line(text: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flows.service.chart import Bar, bar_chart, data_uri
 from flows.service.figures import Figure, Figures
 from flows.service.health import Health
-from flows.service.markdown import fenced, table
+from flows.service.markdown import Link, fenced, table
+from flows.service.place import page_of
 from tirgen.generate import Report
 
 
@@ -33,14 +34,24 @@ def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]
     yield f"**{health.sentence}**"
     yield _facts(report)
     for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):
-        yield _section(figure)
+        yield section(figure)
     yield f"![Rows kept by each rule]({_yield_chart(figures)})"
     for figure in (figures.worst, figures.interesting):
-        yield _section(figure) + "\n\n" + _to_read(figure)
-    yield "## Lineage\n\n" + table(lineage(report))
+        yield section(figure) + "\n\n" + _to_read(figure)
+    yield "## Made from\n\n" + table(_origin(report))
 
 
-def lineage(report: Report) -> list[dict[str, Any]]:
+def linked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose trajectory is a link to its page, where this service has pages."""
+    return [{**row, "trajectory_id": _link(row["trajectory_id"])} for row in rows]
+
+
+def _link(trajectory_id: str) -> Link | str:
+    page = page_of(trajectory_id)
+    return Link(trajectory_id, page) if page else trajectory_id
+
+
+def _origin(report: Report) -> list[dict[str, Any]]:
     """Where the version came from, down to the models, and what names it."""
     manifest = report.version.manifest
     config = manifest["config"]
@@ -71,12 +82,17 @@ def _facts(report: Report) -> str:
         else f"Made {progress.trajectories} trajectories and reused {progress.reused_rows} in "
         f"{report.seconds:.0f} s, {progress.tokens / max(report.seconds, 1e-3):,.0f} tokens/s."
     )
+    spend = progress.account.spend
+    made += f" All calls together took {spend.tokens:,} tokens"
+    made += f" and {spend.money:,.4g} in money." if progress.account.budget.prices else "."
     left_out = f" Left out {len(report.skipped)} bad and {report.repeated} repeated problems."
     return made + (left_out if report.skipped or report.repeated else "")
 
 
-def _section(figure: Figure) -> str:
-    return f"## {figure.title}\n\n{table(figure.rows)}\n\n{fenced(figure.command, 'sh')}"
+def section(figure: Figure) -> str:
+    """A figure under its title, and how to get it again."""
+    rows = linked(figure.rows) if figure.rows and "trajectory_id" in figure.rows[0] else figure.rows
+    return f"## {figure.title}\n\n{table(rows)}\n\n{fenced(figure.command, 'sh')}"
 
 
 def _to_read(figure: Figure) -> str:

@@ -7,28 +7,26 @@ checkpoint.
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Annotated, Any
 
 from prefect import State, flow, get_run_logger
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.concurrency.asyncio import concurrency
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.service.approval import approval
 from flows.service.events import announce_policy
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE, GPU
 from flows.service.live import live_progress, live_steps
-from flows.service.markdown import table
 from flows.service.place import worker_store
+from flows.service.trained import show_policy
 from flows.training.fine_tune import fine_tune
 from flows.training.names import find_model, training_names
 from flows.training.rounds import Hooks, RoundsConfig, reinforce
-from storage.policies import Policies, PolicyVersion
-from trainer.history import read_history
-from trainer.run import HISTORY
+from storage.datasets import Store
+from storage.policies import PolicyVersion
 from trainer.sft import SftConfig
 
 SFT, ROUNDS = SftConfig(), RoundsConfig()
@@ -45,6 +43,7 @@ async def sft(
     parent: str = "",
     config: SftConfig = SFT,
     processes: Processes = 1,
+    ask_first: bool = False,
 ) -> State[Any]:
     """Fine-tune a policy on the kept rows of a dataset version, and publish it.
 
@@ -54,15 +53,20 @@ async def sft(
         parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
         config: How to train.
         processes: Training processes on this machine, one for each GPU.
+        ask_first: Suspend the run before it trains, show the version's yield, and wait for a word.
     """
     with hinted():
         store = worker_store()
         names = training_names(store, policy, find_model(store, parent), dataset)
+        if ask_first:
+            answer = await approval(store, store.version(names.dataset))
+            if not answer.train:
+                return answer.refusal(names.dataset)
         async with concurrency(GPU, occupy=1), live_steps() as live:
             made = await fine_tune(
                 names, config, processes=processes, watch=live.update, say=get_run_logger().info
             )
-        return await _finish(made.policy)
+        return await _finish(store, made.policy)
 
 
 @flow(name="rl", flow_run_name="rl {policy} after {parent}")
@@ -93,36 +97,13 @@ async def rl(
             )
             model = find_model(store, parent)
             rounds = await reinforce(store, policy, model, config, processes=processes, hooks=hooks)
-        return await _finish(rounds[-1].policy)
+        return await _finish(store, *(done.policy for done in rounds))
 
 
-async def _finish(published: PolicyVersion) -> State[Any]:
-    """Show what was made and announce it."""
-    manifest = published.manifest
-    policies = Policies(worker_store().root)
-    history = policies.work(published.policy, manifest["config_hash"]) / HISTORY
-    await _show(published, [_flat(step) for step in read_history(history)])
-    announce_policy(published)
-    return Completed(message=f"{published} from {manifest['parent']} and {manifest['dataset']}")
-
-
-async def _show(published: PolicyVersion, steps: list[dict[str, Any]]) -> None:
-    manifest = published.manifest
-    facts = {
-        "policy version": str(published),
-        "made by": manifest["kind"],
-        "parent": manifest["parent"],
-        "dataset version": manifest["dataset"],
-        "configuration": manifest["config_hash"],
-        "files": str(published.path),
-    }
-    lineage = [{"what": what, "which": which} for what, which in facts.items()]
-    key = published.policy.lower().replace(".", "-").replace("_", "-")
-    page = f"# {published}\n\n{table(lineage)}\n\n## Last steps\n\n{table(steps[-20:])}"
-    await acreate_markdown_artifact(page, key=f"{key}-policy", description=str(published))
-    await acreate_table_artifact(steps, key=f"{key}-steps", description="Every optimiser step")
-
-
-def _flat(step: dict[str, Any]) -> dict[str, Any]:
-    """One step as a row of a table, its figures by level as text."""
-    return {n: json.dumps(v) if isinstance(v, dict) else v for n, v in step.items()}
+async def _finish(store: Store, *published: PolicyVersion) -> State[Any]:
+    """Show what was made and announce the last of it."""
+    for version in published:
+        await show_policy(store, version)
+    announce_policy(published[-1])
+    manifest = published[-1].manifest
+    return Completed(message=f"{published[-1]} from {manifest['parent']} and {manifest['dataset']}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flows.plots import Bars, Lines
+from flows.training.fine_tune import FineTuned
 from flows.training.improve import Stage
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
@@ -60,10 +62,30 @@ def _update_figures(store: Store, policy: PolicyVersion) -> dict[str, Any]:
     return {name: sum(values) / len(values) for name, values in found.items() if values}
 
 
-def all_rounds(store: Store, name: str) -> list[dict[str, Any]]:
-    """The figures of every round that a policy went through, oldest first."""
-    versions = Policies(store.root).versions(name)
-    return [round_figures(store, each) for each in versions if each.manifest["kind"] == "rl"]
+def all_rounds(store: Store, policy: PolicyVersion) -> list[dict[str, Any]]:
+    """The figures of every round that led to a policy version, oldest first."""
+    policies, chain = Policies(store.root), []
+    while policy.manifest["kind"] == "rl":
+        chain.append(round_figures(store, policy))
+        if "@" not in (parent := policy.manifest["parent"]):
+            break  # a model's folder
+        policy = policies.version(parent)
+    return chain[::-1]
+
+
+def curve_panels(store: Store, made: FineTuned) -> list[Lines]:
+    """The loss of a fine-tuning and, where held-out problems were answered, their curves."""
+    work = Policies(store.root).work(made.policy.policy, made.policy.manifest["config_hash"])
+    loss = [(step["step"], step["loss"]) for step in read_history(work / HISTORY)]
+    panels = [Lines(title="loss (nats a token)", lines={"": loss})]
+    if made.curve:
+        points = [(point.step, point.results[0]) for point in made.curve]
+        ks = points[0][1].pass_at
+        passing = {f"pass@{k}": [(n, r.pass_at[k].value) for n, r in points] for k in ks}
+        panels.append(Lines(title=f"held-out {points[0][1].benchmark}", lines=passing))
+        code = [(n, r.code_ratio.value) for n, r in points if r.code_ratio]
+        panels.append(Lines(title="samples that use code", lines={"": code}))
+    return panels
 
 
 def rounds_panels(rounds: list[dict[str, Any]]) -> list[Lines]:
@@ -89,7 +111,7 @@ def rounds_panels(rounds: list[dict[str, Any]]) -> list[Lines]:
     ]
 
 
-def stage_panels(stages: list[Stage]) -> list[Bars]:
+def stage_panels(stages: Sequence[Stage]) -> list[Bars]:
     """Accuracy, programs that ran and cost, a bar a stage; of the first benchmark."""
 
     def panel(title: str, name: str) -> Bars:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -27,12 +26,9 @@ from tirgen.rollouts import crew
 from tirgen.rollouts.config import CorrectionSettings
 from trainer.sft import SftConfig
 
-RECIPE = Path(__file__).with_name("pocket.toml")
-"""Settings for the embedded model, which is a thousand times smaller than those of the paper."""
-
 
 class ImproveConfig(Settings):
-    """One turn of the wheel; defaults as in the paper, `RECIPE` for the embedded model."""
+    """One turn of the wheel; defaults as in the paper; see `flows.training.recipe`."""
 
     policy: str = Field("improved", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,48}$")
     """Name of the policy; the datasets on the way are named after it."""

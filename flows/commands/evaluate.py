@@ -1,0 +1,130 @@
+"""``tirgen eval``: a policy on benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.generate import engine_settings, parse_settings
+from flows.commands.training import show_results
+from flows.console import Json, print_json, say
+from flows.progress import rollout_display
+from tirgen.config import load_settings
+from tirgen.evaluation.config import EvaluationConfig
+from tirgen.evaluation.evaluate import evaluate
+
+
+def evaluate_command(
+    policy: str = "",
+    *,
+    bench: Annotated[list[str] | None, Parameter(negative="")] = None,
+    code_bench: Annotated[list[str] | None, Parameter(negative="")] = None,
+    limit: int | None = None,
+    samples: int | None = None,
+    pass_at: Annotated[list[int] | None, Parameter(negative="")] = None,
+    best_of: int | None = None,
+    self_correct: Annotated[bool, Parameter(negative="")] = False,
+    cot: Annotated[bool, Parameter(negative="")] = False,
+    engine: str | None = None,
+    engine_model: str | None = None,
+    seed: int | None = None,
+    config: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Evaluate a policy: avg@k, pass@k, maj@k with intervals, code ratio, pass rate, cost.
+
+    Samples land in the store and are not asked for again; the figures are in the view evaluations.
+
+    Examples:
+
+        tirgen eval pupil --bench pocket:test --limit 200
+
+        tirgen eval pupil --samples 8 --pass-at 1 --pass-at 8 --best-of 8
+
+        tirgen eval --engine http://127.0.0.1:8000/v1 --engine-model thor-7b --bench math500.jsonl
+        --bench aime24.jsonl --code-bench humaneval.jsonl
+
+    Parameters
+    ----------
+    policy
+        A policy as NAME or NAME@vN, which the engine then loads, or a model's folder. By default
+        what the engine serves: the packaged model, or whatever --engine has loaded.
+    bench
+        Problem file, Hugging Face datasets folder, or pocket:test; may be repeated.
+    code_bench
+        Tasks in HumanEval's format; may be repeated.
+    limit
+        Only the first so many problems of each benchmark.
+    samples
+        Answers to each problem.
+    pass_at
+        k of a pass@k and maj@k; may be repeated.
+    best_of
+        Also choose the best of so many samples by how many of its programs ran.
+    self_correct
+        Say failed steps anew, as configured by correction.
+    cot
+        Tools off: one answer by chain of thought.
+    engine
+        Base URL of an OpenAI-compatible server such as vLLM; by default the embedded engine.
+    engine_model
+        Model name on that server.
+    seed
+        Same seed, same engine, same samples.
+    config
+        TOML or JSON file with any of the settings; flags win over it.
+    set_
+        Any other setting by its dotted name, e.g. sampling.temperature=0.8; may be repeated.
+    store
+        Folder of the store.
+    json
+        Print one JSON document on stdout.
+    """
+    overrides: dict[str, Any] = {
+        "benchmarks": _benchmarks(bench, limit),
+        "code_benchmarks": _benchmarks(code_bench, limit),
+        "samples": samples,
+        "analysis.pass_at": pass_at,
+        "analysis.best_of": best_of,
+        "correction": {} if self_correct else None,
+        "reasoning": "cot" if cot else None,
+        "seed": seed,
+        **engine_settings("policy", engine, engine_model),
+        **parse_settings(set_ or []),
+    }
+    if code_bench and not bench:
+        overrides["benchmarks"] = []
+    resolved = load_settings(EvaluationConfig, config, overrides)
+    opened = open_store(store)
+    with rollout_display("eval") as display:
+        report = asyncio.run(_run(policy, resolved, store, display.update))
+    if json:
+        results = [result.model_dump(mode="json") for result in report.results]
+        print_json({"version": str(report.version), "policy": policy or None, "results": results})
+        return
+    show_results(str(report.version), [(policy or "as served", each) for each in report.results])
+    reused = "reused" if report.reused_version else "published"
+    say(
+        f"{reused} {report.version} in {opened.root}; mean accuracy "
+        f"{100 * report.mean_accuracy:.1f} %; {report.seconds:.1f} s"
+    )
+
+
+async def _run(policy: str, config: EvaluationConfig, store: Path, watch: Any) -> Any:
+    opened = open_store(store)
+    if not policy:
+        return await evaluate(config, opened, watch)
+    from flows.training.names import find_model
+    from flows.training.serving import serving
+
+    return await evaluate(await serving(config, find_model(opened, policy)), opened, watch)
+
+
+def _benchmarks(paths: list[str] | None, limit: int | None) -> list[dict[str, Any]] | None:
+    return [{"path": path, "limit": limit} for path in paths] if paths else None

@@ -1,0 +1,159 @@
+"""``tirgen improve``: the whole loop, from problems to an evaluated, better policy."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.generate import parse_settings
+from flows.commands.training import percent, require_training, show_results
+from flows.console import Json, print_json, say
+from flows.progress import generation_display, rollout_display, steps_display
+from tirgen.config import load_settings
+
+if TYPE_CHECKING:  # torch, which the core install leaves out
+    from flows.training.improve import Improvement, Stage, Watchers
+
+
+def improve_command(
+    *,
+    policy: str | None = None,
+    config: Path | None = None,
+    problems: str | None = None,
+    limit: int | None = None,
+    rounds: int | None = None,
+    out: Path | None = None,
+    processes: int = 1,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    store: StorePath = DEFAULT_STORE,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Generate, fine-tune, take through rounds of RL, and evaluate every stage.
+
+    By default on the embedded model. Every part is in the store, so the same command goes on where
+    it was stopped, by kill -9 too. Leaves a table and plots.
+
+    Examples:
+
+        tirgen improve
+
+        tirgen improve --policy quick --limit 60 --rounds 1 --set evaluation.samples=2
+
+        tirgen improve --config thor-7b.toml --processes 8 --dry-run
+
+    Parameters
+    ----------
+    policy
+        Name of the policy; the datasets on the way are named after it.
+    config
+        TOML or JSON file with `generate`, `sft`, `rl`, `evaluation` and so on. Without it, the
+        recipe of the embedded model; with it, the defaults are the paper's.
+    problems
+        Problems to learn from, or pocket:train.
+    limit
+        Generate from only the first so many.
+    rounds
+        Rounds of RL.
+    out
+        Folder for improvement.json, stages.svg and rounds.svg; by default in the store.
+    processes
+        Training processes on this machine, one for each GPU.
+    set_
+        Any other setting by its dotted name, e.g. sft.epochs=2; may be repeated.
+    store
+        Folder of the store.
+    dry_run
+        Print the resolved configuration and stop.
+    json
+        Print one JSON document on stdout.
+    """
+    require_training("the loop")
+    from flows.training.improve import ImproveConfig, improve
+    from flows.training.recipe import recipe
+
+    overrides: dict[str, Any] = {
+        "policy": policy,
+        "generate.problems.path": problems,
+        "rl.rollouts.problems.path": problems,
+        "generate.problems.limit": limit,
+        "rl.rounds": rounds,
+        **parse_settings(set_ or []),
+    }
+    resolved = load_settings(ImproveConfig, config, overrides, None if config else recipe())
+    if dry_run:
+        print_json(resolved.named().model_dump(mode="json"))
+        return
+    opened = open_store(store)
+    folder = out or opened.root / "reports" / resolved.policy
+    with ExitStack() as stack:
+        made = asyncio.run(
+            improve(opened, resolved, processes=processes, watchers=_watchers(stack))
+        )
+    document = _document(made)
+    _write(folder, store, made, document)
+    if json:
+        print_json(document)
+        return
+    lines = [(stage.name, result) for stage in made.stages for result in stage.results]
+    show_results(f"{resolved.policy}: every stage", lines)
+    say(f"dataset {made.dataset}, policy {made.rounds[-1].policy}; plots in {folder}")
+
+
+def _watchers(stack: ExitStack) -> Watchers:
+    from flows.training.improve import Watchers
+
+    generating = stack.enter_context(generation_display("generate"))
+    training = stack.enter_context(steps_display("train"))
+    rolling = stack.enter_context(rollout_display("sample"))
+    return Watchers(
+        part=lambda name: say(f"-- {name}"),
+        generation=generating.update,
+        steps=training.update,
+        rollouts=rolling.update,
+        stage=_say_stage,
+    )
+
+
+def _say_stage(stage: Stage) -> None:
+    for result in stage.results:
+        say(f"{stage.name}: {percent(result.accuracy)} on {result.benchmark}")
+
+
+def _document(made: Improvement) -> dict[str, Any]:
+    return {
+        "dataset": str(made.dataset),
+        "fine_tuned": str(made.fine_tuned),
+        "policy": str(made.rounds[-1].policy),
+        "rounds": [
+            {"number": each.number, "rollouts": str(each.rollouts), "policy": str(each.policy)}
+            for each in made.rounds
+        ],
+        "stages": [
+            {
+                "stage": stage.name,
+                "policy": stage.policy,
+                "samples": str(stage.samples),
+                "results": [result.model_dump(mode="json") for result in stage.results],
+            }
+            for stage in made.stages
+        ],
+    }
+
+
+def _write(folder: Path, store: Path, made: Improvement, document: dict[str, Any]) -> None:
+    import json
+
+    from flows.plots import bars_plot, lines_plot
+    from flows.training.figures import all_rounds, rounds_panels, stage_panels
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "improvement.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    bars_plot(folder / "stages.svg", stage_panels(made.stages))
+    rounds = all_rounds(open_store(store), made.rounds[-1].policy)
+    lines_plot(folder / "rounds.svg", "round", rounds_panels(rounds))
