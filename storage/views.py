@@ -49,7 +49,10 @@ WITH counted AS (
         len([s for s in steps if s.action IS NOT NULL]) AS n_calls,
         len([s for s in steps if s.outcome NOT IN ('ok', 'infra_error')]) AS n_failed_calls,
         coalesce(list_sum([len(s.attempts) for s in steps]), 0)::BIGINT AS n_corrections,
-        coalesce(list_sum([s.policy_tokens for s in steps]), 0)::BIGINT AS n_policy_tokens
+        coalesce(list_sum([s.policy_tokens for s in steps]), 0)::BIGINT AS n_policy_tokens,
+        CASE WHEN len([1 for s in steps if contains(s.thought, '<think>')
+                or contains(s.thought, '</think>')]) > 0
+            THEN 'reasoning' ELSE 'non_reasoning' END AS mode
     FROM {{source}}
 )
 SELECT {_FIRST}, * EXCLUDE ({_FIRST}) FROM counted"""

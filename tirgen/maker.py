@@ -6,17 +6,20 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from storage.records import Ending, Problem, Program, Provenance, Trajectory, Verdict, trajectory_id
 from tirgen.config import GenerateConfig, SamplingSettings
 from tirgen.engine.protocol import Engine, Message, Renderer, Sampling
+from tirgen.filters.config import Mode
 from tirgen.filters.rules import accept
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.tir.core import Loop, Role, Voice, derive_seed
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
 from tirgen.tir.prompts import PROMPT_SETS, PromptSet, prompt_hash
-from tirgen.tir.refine import ToolPolicy
+from tirgen.tir.reasoning import Windows, reasoning
+from tirgen.tir.refine import ToolPolicy, refine
 from tirgen.tir.story import Story, Transcript, tell
 from tirgen.verification import Verifier, extract_answer
 
@@ -63,6 +66,12 @@ class TrajectoryMaker:
             tool_rounds=config.loop.tool_rounds,
             tool_rounds_per_step=config.loop.tool_rounds_per_step,
         )
+        self._windows = Windows(
+            tokens=config.thinking.window_tokens,
+            least=config.thinking.least_window_tokens,
+            budget=config.thinking.tokens,
+            budget_sentence=config.thinking.budget_sentence,
+        )
 
     async def make(self, problem: Problem, program: Program, attempt: int) -> Trajectory:
         """One attempt, whatever becomes of it.
@@ -105,9 +114,15 @@ class TrajectoryMaker:
 
     def _program(self, story: Story, program: Program, seed: int) -> Loop[Ending]:
         actor = self._voice(Role.ACTOR, seed, self._config.loop.tokens)
+        critic = self._voice(Role.CRITIC, seed, self._config.loop.critic_tokens)
+        if self._config.mode is Mode.REASONING:
+            refiner = partial(refine, critic, self._prompts, tools=self._tools)
+            with_tools = refiner if program is Program.TIRGEN else None
+            return reasoning(
+                story, actor, self._bounds, self._windows, self._tools, refiner=with_tools
+            )
         if program is Program.COT:
             return chain_of_thought(story, actor, self._bounds)
-        critic = self._voice(Role.CRITIC, seed, self._config.loop.critic_tokens)
         return tirgen(story, actor, critic, self._prompts, self._bounds, self._tools)
 
     async def _judge(self, problem: Problem, story: Story) -> Verdict | None:

@@ -70,11 +70,11 @@ def test_thinking_that_ends_before_the_answer_is_sound(make_trajectory: Any) -> 
 
 
 def test_length_has_bounds_by_mode(make_trajectory: Any) -> None:
-    config = FilterConfig(shortest={Mode.THINKING: 3000}, longest={Mode.SHORT: 9})
+    config = FilterConfig(shortest={Mode.REASONING: 3000}, longest={Mode.NON_REASONING: 9})
     short = make_trajectory()
     thinking = with_thought(short, "<think> Hm. </think> So")
-    assert "in short mode, more than 9" in why(short, Rule.LENGTH, config)
-    assert "in thinking mode, fewer than 3000" in why(thinking, Rule.LENGTH, config)
+    assert "in non_reasoning mode, more than 9" in why(short, Rule.LENGTH, config)
+    assert "in reasoning mode, fewer than 3000" in why(thinking, Rule.LENGTH, config)
     counted = replace(thinking, steps=(replace(thinking.steps[0], policy_tokens=3000),))
     assert why(counted, Rule.LENGTH, config) == ""
 

@@ -267,3 +267,17 @@ def test_the_macro_shows_the_version_with_the_highest_number(
         run.publish([make_trajectory("p1", steps=(step,))], {})
     prefix = make_trajectory("p1").trajectory_id
     assert rows(store, f"SELECT thought FROM trajectory('{prefix}')") == [("version 10",)]
+
+
+def test_the_mode_of_a_trajectory_is_a_column(own_store: Store, make_trajectory: Make) -> None:
+    run = own_store.open_run("modes", {}, "c0ffee")
+    thoughts = {"step": "So 42.", "whole": "<think>\nHm.\n</think>\n\n42.", "cut": "<think>\nHm."}
+    made = [
+        make_trajectory(name, dataset="modes", steps=(Step(thought=text),))
+        for name, text in thoughts.items()
+    ]
+    run.publish(made, {})
+    found = rows(
+        own_store, "SELECT problem_id, mode FROM trajectories WHERE dataset = 'modes' ORDER BY ALL"
+    )
+    assert found == [("cut", "reasoning"), ("step", "non_reasoning"), ("whole", "reasoning")]

@@ -22,6 +22,7 @@ from tirgen.engine.protocol import Engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
+from tirgen.pocket.names import MODEL_NAME, PACKAGED, THINKING_DIR
 
 
 class EngineConfig(BaseModel):
@@ -37,7 +38,8 @@ class EngineConfig(BaseModel):
     base_url: str | None = None
     """Up to and with ``/v1``, e.g. ``http://localhost:8000/v1``; not for ``pocket``."""
     model: str | None = None
-    """The name the server lists; for ``pocket`` a directory, by default the packaged model."""
+    """The name the server lists; for ``pocket`` a directory, or one of the packaged models ``base``
+    and ``thinking``: by default the one made for the mode."""
     tokenizer: str | None = None
     """Directory or Hugging Face id of tokenizer and chat template, for ``tokens``; by default
     `model`."""
@@ -75,7 +77,7 @@ class EngineConfig(BaseModel):
     @property
     def priced_as(self) -> str:
         """The model's name in rows and price lists."""
-        return "pocket" if self.kind == "pocket" else str(self.model)
+        return _pocket_name(self.model) if self.kind == "pocket" else str(self.model)
 
     def identity(self) -> dict[str, Any]:
         """What decides the text that comes back; neither the address nor the pace does."""
@@ -86,9 +88,11 @@ class EngineConfig(BaseModel):
 
 
 def _pocket_directory(model: str | None) -> Path:
-    from tirgen.pocket.local import MODEL_DIR  # brings OpenVINO, which no other kind needs
+    return PACKAGED.get(model or "base") or Path(str(model))
 
-    return Path(model) if model else MODEL_DIR
+
+def _pocket_name(model: str | None) -> str:
+    return f"{MODEL_NAME}-thinking" if _pocket_directory(model) == THINKING_DIR else MODEL_NAME
 
 
 def _digest(directory: Path) -> str:
@@ -113,15 +117,19 @@ async def open_engines(*configs: EngineConfig) -> AsyncIterator[tuple[Engine, ..
     Each has its own bound, retries and usage. Raises `EngineMisconfigured`.
     """
     async with AsyncExitStack() as stack:
-        pockets: dict[str | None, _Served] = {}
+        pockets: dict[Path, _Served] = {}
         engines: list[Engine] = []
         for config in configs:
             if config.kind == "chat":
                 engines.append(await _connect_chat(config, stack))
                 continue
-            if config.kind == "pocket" and config.model not in pockets:
-                pockets[config.model] = await _start_pocket(config.model, stack)
-            served = pockets[config.model] if config.kind == "pocket" else _served(config)
+            if config.kind == "pocket":
+                directory = _pocket_directory(config.model)
+                if directory not in pockets:
+                    pockets[directory] = await _start_pocket(config, directory, stack)
+                served = pockets[directory]
+            else:
+                served = _served(config)
             engines.append(await _connect(config, served, stack))
         yield tuple(engines)
 
@@ -139,17 +147,17 @@ def _served(config: EngineConfig) -> _Served:
     return _Served(str(config.base_url), model, config.tokenizer or model)
 
 
-async def _start_pocket(model: str | None, stack: AsyncExitStack) -> _Served:
+async def _start_pocket(config: EngineConfig, directory: Path, stack: AsyncExitStack) -> _Served:
     from tirgen.pocket.local import pocket_engine_server
 
-    directory = _pocket_directory(model)
     if not (directory / "model.safetensors").is_file():
         raise EngineMisconfigured(
             f"{directory} holds no pocket model (model.safetensors); make one with "
             "`tirgen pocket train`, or leave `model` out for the packaged one."
         )
-    base_url = await stack.enter_async_context(pocket_engine_server(directory))
-    return _Served(base_url, "pocket", str(directory))
+    name = config.priced_as
+    base_url = await stack.enter_async_context(pocket_engine_server(directory, model=name))
+    return _Served(base_url, name, str(directory))
 
 
 async def _connect(config: EngineConfig, served: _Served, stack: AsyncExitStack) -> TokenEngine:

@@ -14,6 +14,7 @@ class Rule(StrEnum):
     PROGRAM = "program"
     INFRASTRUCTURE = "infrastructure"
     FORMAT = "format"
+    UNTOUCHED = "untouched"
     FINISHED = "finished"
     BOXED = "boxed"
     CORRECT = "correct"
@@ -36,8 +37,8 @@ class Rule(StrEnum):
 class Mode(StrEnum):
     """The two kinds of trajectories, which differ in length by an order of magnitude."""
 
-    SHORT = "short"
-    THINKING = "thinking"
+    NON_REASONING = "non_reasoning"
+    REASONING = "reasoning"
     """It has a ``<think>`` section."""
 
 
@@ -60,8 +61,8 @@ class FilterConfig(BaseModel):
     repetition_count: int = Field(20, ge=1)
     """Most occurrences of one n-gram in what the policy wrote."""
     shortest: dict[Mode, int] = {}
-    """`length`: fewest policy tokens by mode, e.g. ``{thinking = 3000}`` as in the official filter;
-    none where not named."""
+    """`length`: fewest policy tokens by mode, e.g. ``{reasoning = 3000}`` as in the official
+    filter; none where not named."""
     longest: dict[Mode, int] = {}
     """`length`: most policy tokens by mode."""
     minimum_calls: int = Field(1, ge=1)

@@ -8,6 +8,7 @@ from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
 from tirgen.filters.code_quality import trivial_reason
 from tirgen.filters.config import FilterConfig, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
+from tirgen.filters.untouched import changed_beyond_programs
 from tirgen.tir.markup import strip_blocks
 
 CHARACTERS_A_TOKEN = 4
@@ -62,6 +63,16 @@ def _format(trajectory: Trajectory, config: FilterConfig) -> str | None:
         if step.action is not None and step.observation is None:
             return f"the program of step {number} has no output"
     return _unpaired_thinking("".join(step.thought for step in trajectory.steps))
+
+
+def _untouched(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    """The critic changed nothing that no program stands for (A11).
+
+    Without thinking, drafts are told only of the steps that were rewritten: then what it added
+    cannot be told from the actor's next words, and only what it lost is found.
+    """
+    complete = _mode(trajectory) is Mode.REASONING
+    return changed_beyond_programs(trajectory.steps, complete=complete)
 
 
 def _unpaired_thinking(text: str) -> str | None:
@@ -132,9 +143,10 @@ def _length(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _mode(trajectory: Trajectory) -> Mode:
-    # Templates may open the section in the prompt, but the policy always closes it.
-    thinks = any("</think>" in step.thought for step in trajectory.steps)
-    return Mode.THINKING if thinks else Mode.SHORT
+    # Either mark: some templates open the section in the prompt, and not every policy closes it.
+    marks = ("<think>", "</think>")
+    thinks = any(mark in step.thought for step in trajectory.steps for mark in marks)
+    return Mode.REASONING if thinks else Mode.NON_REASONING
 
 
 def _tokens(trajectory: Trajectory) -> int:
@@ -156,6 +168,7 @@ TRAJECTORY_RULES: Mapping[Rule, Judgement] = {
     Rule.PROGRAM: _program,
     Rule.INFRASTRUCTURE: _infrastructure,
     Rule.FORMAT: _format,
+    Rule.UNTOUCHED: _untouched,
     Rule.FINISHED: _finished,
     Rule.BOXED: _boxed,
     Rule.CORRECT: _correct,

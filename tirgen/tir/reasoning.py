@@ -75,7 +75,7 @@ def reasoning(
     for _ in range(bounds.steps):
         spent = story.transcript.reply_tokens - opened
         room = min(windows.budget - spent, bounds.tokens - story.transcript.reply_tokens)
-        cause, size = yield from _think_ahead(story, actor, windows, draft, room)
+        cause, size = yield from _think_ahead(story, actor, windows, draft, max(room, 0))
         window = draft.take(size)
         refinement = yield from _refine(story, window, bounds, refiner)
         if refinement.actions:
@@ -87,6 +87,8 @@ def reasoning(
             return Ending.EXECUTION_FAILED
         match cause:
             case _Cause.THINKING_CLOSED:
+                if refinement.actions:
+                    _say(story, THINK_CLOSE)
                 return (yield from _answer(story, actor, bounds))
             case _Cause.BUDGET_SPENT:
                 _end_thinking(story, windows.budget_sentence)
@@ -145,16 +147,14 @@ def _keep(story: Story, window: Draft) -> None:
 
 
 def _replace(story: Story, window: Draft, refinement: Refinement) -> None:
-    """The rewrite takes the window's place; the end of the line, or of thinking, stays."""
-    text, closing, _ = window.text.partition(THINK_CLOSE)
+    """The rewrite takes the window's place; only the end of its last line stays."""
+    text = window.text.partition(THINK_CLOSE)[0]
     story.think("", tokens=0, seconds=window.seconds, draft=text)
     tell_actions(story, refinement.actions)
     tail = refinement.tail.rstrip()
     if tail:
         line_end = text[len(text.rstrip()) :] or "\n"
         _say(story, tail + line_end, draft="", seconds=refinement.tail_seconds)
-    if closing:
-        _say(story, closing)
 
 
 def _say(story: Story, text: str, *, draft: str | None = None, seconds: float = 0.0) -> None:

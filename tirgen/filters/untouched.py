@@ -1,0 +1,66 @@
+"""Did the critic leave alone what it had no program for? A comparison of drafts and steps (A11).
+
+Drafts and thoughts are compared sentence by sentence. Where they differ, a program must stand for
+the difference, no sentence that computes nothing may be lost, and a program may add one sentence:
+the task before it and the finding after it in place of one claim.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+
+from storage.records import Step
+
+_END = re.compile(r"(?<=[.!?:])\s+|\n+")
+_COMPUTES = re.compile(r"[\d=+*/^<>\\]")
+_PROGRAM = "\x00"
+"""Stands for a program among the sentences; no sentence is equal to it."""
+_SHOWN = 80
+"""Characters of a sentence to quote."""
+
+
+def changed_beyond_programs(steps: Sequence[Step], *, complete: bool) -> str | None:
+    """The first change that no program accounts for, and how many there are; None without any.
+
+    `complete` means that the drafts are all of the actor's words; otherwise additions are not
+    judged. A trajectory without drafts was not rewritten.
+    """
+    drafted = [sentence for step in steps for sentence in _sentences(step.draft or "")]
+    if not drafted:
+        return None
+    told = [item for step in steps for item in _told(step)]
+    changes = list(_changes(drafted, told, complete))
+    if not changes:
+        return None
+    more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
+    return f"the critic {changes[0]}{more}"
+
+
+def _changes(drafted: list[str], told: list[str], complete: bool) -> Iterator[str]:
+    matcher = SequenceMatcher(None, drafted, told, autojunk=False)
+    for tag, i, j, k, m in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        before, after = drafted[i:j], [item for item in told[k:m] if item != _PROGRAM]
+        programs = m - k - len(after)
+        lost = [sentence for sentence in before if not programs or not _COMPUTES.search(sentence)]
+        if lost:
+            yield f"lost {_quoted(lost[0])}"
+        elif complete and len(after) > len(before) + programs:
+            yield f"added {_quoted(after[-1])}"
+
+
+def _told(step: Step) -> Iterator[str]:
+    yield from _sentences(step.thought)
+    if step.action is not None:
+        yield _PROGRAM
+
+
+def _sentences(text: str) -> Iterator[str]:
+    return (sentence for part in _END.split(text) if (sentence := part.strip()))
+
+
+def _quoted(sentence: str) -> str:
+    return repr(sentence if len(sentence) <= _SHOWN else f"{sentence[:_SHOWN]}...")
