@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.datasets import Store
+from storage.manifest_views import literal
 from storage.sql import query
 from storage.versions import DatasetVersion
 from tirgen.budget import MILLION, Price
@@ -115,7 +116,7 @@ def _money(prices: Mapping[str, Price]) -> str:
     """What the rows cost, as SQL; NULL where no price is known."""
     parts = [
         f"sum({role}_prompt_tokens * {price.prompt} + {role}_completion_tokens * "
-        f"{price.completion}) FILTER ({role}_model = {_text(model)})"
+        f"{price.completion}) FILTER ({role}_model = {literal(model)})"
         for role in ("actor", "critic")
         for model, price in prices.items()
     ]
@@ -126,8 +127,3 @@ def _money(prices: Mapping[str, Price]) -> str:
 def _quoted(sql: str) -> str:
     """For a shell, in double quotes where these change nothing: SQL is full of single ones."""
     return shlex.quote(sql) if set(sql) & set('"$`\\!') else f'"{sql}"'
-
-
-def _text(value: str) -> str:
-    """As a SQL literal."""
-    return "'" + value.replace("'", "''") + "'"

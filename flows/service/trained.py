@@ -12,11 +12,12 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from flows.plots import Lines, lines_plot
 from flows.service.chart import data_uri
-from flows.service.figures import Figures
+from flows.service.figures import Figure
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, table
-from flows.training.figures import all_rounds, rounds_panels
+from flows.training.figures import ROLLOUTS, all_rounds, rounds_panels
 from storage.datasets import Store
+from storage.manifest_views import literal
 from storage.policies import Policies, PolicyVersion
 from trainer.history import read_history
 from trainer.run import HISTORY
@@ -63,13 +64,12 @@ def _steps(steps: Sequence[dict[str, Any]], history: Path) -> Iterator[str]:
 
 
 def _rounds(store: Store, published: PolicyVersion) -> Iterator[str]:
-    """What rounds of RL sampled, of every round so far."""
-    rounds = all_rounds(store, published.policy) if published.manifest["kind"] == "rl" else []
-    if rounds:
+    """What the rounds of RL sampled that led here; nothing for a fine-tuned policy."""
+    if rounds := all_rounds(store, published):
         yield f"## Rounds\n\n{table(rounds)}\n\n{_plot('round', rounds_panels(rounds))}"
-        yield fenced(
-            Figures(store, store.version(published.manifest["dataset"])).rollouts.command, "sh"
-        )
+        dataset, _, version = published.manifest["dataset"].partition("@")
+        sql = ROLLOUTS.format(dataset=literal(dataset), version=literal(version))
+        yield fenced(Figure("Rollouts", sql, rounds, store.root).command, "sh")
 
 
 def _plot(over: str, panels: Sequence[Lines]) -> str:

@@ -7,8 +7,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from flows.service.chart import Bar, bar_chart
+from flows.service.generate import waits
 from flows.service.health import Alarm, Health
-from flows.service.markdown import fenced, inert, table
+from flows.service.markdown import Link, fenced, inert, table
 
 HOSTILE = "a `b` | [x](javascript:alert(1)) <img onerror=1>\n\x1b[31m\u202e end"
 
@@ -50,3 +51,16 @@ def test_a_version_drifts_by_its_yield_or_by_what_was_lost(rows, kept, lost, dri
     health = Health(rows, kept, lost, Alarm(least_kept_share=0.05, most_lost_share=0.02))
     assert health.drifts is drifts
     assert health.sentence.startswith("Drifting" if drifts else "Healthy")
+
+
+def test_only_a_link_of_ours_is_a_link():
+    row = {"id": Link("t1", "http://127.0.0.1:1/trajectories/t1"), "question": HOSTILE}
+    assert inert([row])[0]["id"] == "[t1](http://127.0.0.1:1/trajectories/t1)"
+    assert table([row]).splitlines()[2].startswith("| [`t1`](http://127.0.0.1:1/trajectories/t1) |")
+
+
+def test_waits_double_up_to_five_minutes_and_add_up():
+    assert waits(0) == []
+    assert waits(4) == [15, 30, 60, 120, 15]
+    assert sum(waits(60)) == 3600
+    assert max(waits(60)) == 300
