@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 from dataclasses import dataclass
@@ -25,8 +26,13 @@ STARVATION = 10
 STARVATION_SECONDS = 60.0
 """Given up as an infrastructure fault when it has waited for a core for both: this many times its
 wall limit, and this long."""
+_CLOCK_SLACK = 0.005
+"""Seconds; looking again for less is not worth it."""
+_SECOND_LOOK = 0.02
+"""Seconds between two looks of which the second tells running from waiting."""
 _CHUNK = 1 << 16
-_READ_SECONDS = 0.01
+_READ_SECONDS, _IDLE_READ_SECONDS = 0.01, 0.16
+"""How often pipes are read while something comes, and at most how seldom while nothing does."""
 _PIPE_CHUNKS = 16
 """Reads that empty any pipe at the end; no more, for something else might still be writing."""
 
@@ -50,9 +56,12 @@ class Flight:
         self._limits = limits
         self._stopped: Stop | None = None
         self._pidfd = -1
+        self._seen_cpu = math.inf
+        """CPU seconds at the look before, when that found it late but perhaps waiting."""
         self._started_at = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._next_read: asyncio.TimerHandle | None = None
+        self._read_pause = _READ_SECONDS
         self.done: asyncio.Future[Landed] = self._loop.create_future()
         self._streams: dict[int, HeadAndTail] = {}
         self._theirs: list[int] = []
@@ -90,7 +99,11 @@ class Flight:
             return
         first_look = min(self._limits.wall_seconds, self._limits.cpu_seconds)
         self._deadline = self._loop.call_later(first_look, self._look_at_the_clock)
-        self._next_read = self._loop.call_later(_READ_SECONDS, self._read_pipes)
+        self._next_read = self._loop.call_later(self._read_pause, self._read_pipes)
+
+    @property
+    def is_gone(self) -> bool:
+        return self._pidfd >= 0 and kernel.is_gone(self._pidfd)
 
     @property
     def stopped(self) -> bool:
@@ -114,23 +127,32 @@ class Flight:
         if used is None:
             return  # already gone: its report is under way
         elapsed = self._loop.time() - self._started_at
-        left = min(
-            self._limits.wall_seconds - (elapsed - used.waited),
-            self._limits.cpu_seconds - used.cpu,
-        )
-        if left <= 0.005:
+        wall_left = self._limits.wall_seconds - (elapsed - used.waited)
+        cpu_left = self._limits.cpu_seconds - used.cpu
+        if cpu_left <= _CLOCK_SLACK or (wall_left <= _CLOCK_SLACK and self._is_not_waiting(used)):
             self.stop(Stop.TIMEOUT)
         elif elapsed >= max(STARVATION * self._limits.wall_seconds, STARVATION_SECONDS):
             hungry = used.cpu < self._limits.wall_seconds
             self.stop(Stop.STARVED if hungry else Stop.TIMEOUT)
         else:
-            self._deadline = self._loop.call_later(max(left, 0.02), self._look_at_the_clock)
+            if wall_left > _CLOCK_SLACK:
+                self._seen_cpu = math.inf
+            pause = max(min(wall_left, cpu_left), _SECOND_LOOK)
+            self._deadline = self._loop.call_later(pause, self._look_at_the_clock)
+
+    def _is_not_waiting(self, used: kernel.Usage) -> bool:
+        """Whether what it waited for a core is all counted by now: asleep, or running just now."""
+        just_ran = used.cpu > self._seen_cpu
+        self._seen_cpu = used.cpu
+        return just_ran or not used.runnable
 
     def _read_pipes(self) -> None:
         """Now and then, not at every write: most snippets are over before the first time."""
-        for fd in self._streams:
-            self._read(fd)
-        self._next_read = self._loop.call_later(_READ_SECONDS, self._read_pipes)
+        came = [self._read(fd) for fd in self._streams]
+        self._read_pause = (
+            _READ_SECONDS if any(came) else min(2 * self._read_pause, _IDLE_READ_SECONDS)
+        )
+        self._next_read = self._loop.call_later(self._read_pause, self._read_pipes)
 
     def _read(self, fd: int) -> bool:
         """Take one chunk; False when there is none now or never again."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import select
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +16,13 @@ class Usage(NamedTuple):
 
     cpu: float
     waited: float
-    """Runnable, but without a core: the longest such time among the threads."""
+    """Runnable, but without a core: the longest such time among the threads.
+
+    The kernel adds a wait only when it is over; a thread may be in one now.
+    """
+    runnable: bool
+    """Some thread runs or waits for a core at this moment; no thread can be in an unfinished wait
+    where this is false."""
 
 
 def pid_of(pidfd: int) -> int | None:
@@ -32,15 +40,36 @@ def usage(pidfd: int) -> Usage | None:
         pid = pid_of(pidfd)
         if pid is None:
             return None
-        # the name in parentheses is the snippet's to choose; the numbers follow the last one
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = _stat(f"/proc/{pid}")
         ticks = (int(fields[11]) + int(fields[12])) / _TICKS
-        times = [_schedule(pid, thread) for thread in os.listdir(f"/proc/{pid}/task")]
+        threads = os.listdir(f"/proc/{pid}/task")
+        times = [_schedule(pid, thread) for thread in threads]
+        runnable = any(_is_runnable(pid, thread) for thread in threads)
         cpu = max(ticks, sum(ran for ran, _ in times))  # ticks are coarse, threads may have ended
         waited = max(wait for _, wait in times)
     except (FileNotFoundError, ProcessLookupError, ValueError):
         return None
-    return Usage(cpu, waited)
+    return Usage(cpu, waited, runnable)
+
+
+def is_gone(pidfd: int) -> bool:
+    """Whether the process has ended, reaped or not."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def only_child(pid: int) -> int:
+    """Raises OSError where it has none, or /proc does not tell."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    if not children:
+        raise ProcessLookupError(f"process {pid} has no child")
+    return int(children[0])
+
+
+def resident_bytes(pid: int) -> int:
+    """Raises OSError once the process is gone."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def peak_resident_kb(pid: int) -> int:
@@ -52,6 +81,18 @@ def peak_resident_kb(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         pass
     return 0
+
+
+def _stat(process: str) -> list[str]:
+    """The fields from the state on: the name before it is the snippet's to choose."""
+    return Path(f"{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
+def _is_runnable(pid: int, thread: str) -> bool:
+    try:
+        return _stat(f"/proc/{pid}/task/{thread}")[0] == "R"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _schedule(pid: int, thread: str) -> tuple[float, float]:

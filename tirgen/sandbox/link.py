@@ -12,13 +12,21 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
-from tirgen.sandbox import interpreter
+from tirgen.sandbox import interpreter, kernel
+from tirgen.sandbox.cgroups import Group
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.errors import ZygoteFailed
 from tirgen.sandbox.flight import Flight
 from tirgen.sandbox.jail import wire
+from tirgen.sandbox.modes import Mode
 
 START_SECONDS = 120.0
+PATIENCE_SECONDS = 30.0
+"""A zygote that for so long neither forks what it was sent nor reports what has ended is hung."""
+WORN_AFTER_SNIPPETS = 20_000
+WORN_AFTER_BYTES = 64 << 20
+"""A zygote is replaced after so many snippets, or when it has grown by so much."""
+_WEIGH_EVERY = 500
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail.zygote import main; main()"
@@ -27,6 +35,7 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the same snippet prints its sets in the same order everywhere
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    "SYMPY_CACHE_SIZE": "None",  # the usual cache reorders itself at each look: pages to copy
     "LANG": "C.UTF-8",
     "PATH": "/nonexistent",
 }
@@ -37,6 +46,11 @@ class Passenger(Protocol):
 
     @property
     def descriptors(self) -> list[int]: ...
+    @property
+    def is_gone(self) -> bool:
+        """Its process has ended, whether or not the zygote has said so."""
+        ...
+
     def handed_over(self) -> None: ...
     def started(self, pidfd: int) -> None: ...
     def landed(self, report: wire.Report) -> None: ...
@@ -46,28 +60,40 @@ class Passenger(Protocol):
 class Link:
     """One zygote, alive until `close` or until the process behind it ends."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, patience: float, group: Group | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the link
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = _spawn(theirs.fileno(), self._stderr.fileno())
+        if group is not None:
+            group.adopt(self._process.pid)  # before it forks: it waits for its configuration
         self._control.setblocking(False)
         self._mode = mode
+        self._patience = patience
         self._flights: dict[int, Passenger] = {}
+        self._overdue: dict[int, float] = {}
+        """Since when the zygote owes a word about a flight."""
+        self._patrol: asyncio.TimerHandle | None = None
+        self._landing = asyncio.Event()
         self._next_id = 0
+        self._first_weight: int | None = None
+        self.is_worn = False
+        """It has served long enough to be replaced at the next occasion."""
         self.alive = True
         self.hello: dict[str, Any] = {}
         """What the zygote found when it prepared itself."""
 
     @classmethod
-    async def start(cls, mode: str) -> Link:
+    async def start(
+        cls, mode: str, patience: float = PATIENCE_SECONDS, group: Group | None = None
+    ) -> Link:
         """A zygote ready to fork.
 
         Raises:
             ZygoteFailed: this machine does not support the mode, or the start took too long.
         """
-        link = cls(mode)
+        link = cls(mode, patience, group)
         try:
             link.hello = await asyncio.wait_for(link._greet(), START_SECONDS)
         except (OSError, TimeoutError, ZygoteFailed, asyncio.CancelledError) as error:
@@ -76,6 +102,7 @@ class Link:
                 raise
             raise ZygoteFailed(str(error) or f"no answer in {START_SECONDS:.0f} s") from error
         link._loop.add_reader(link._control, link._hear)
+        link._first_weight = link._weigh()
         return link
 
     async def _greet(self) -> dict[str, Any]:
@@ -102,6 +129,12 @@ class Link:
     def load(self) -> int:
         return len(self._flights)
 
+    async def drained(self) -> None:
+        """Return when nothing is aboard any more."""
+        while self._flights:
+            self._landing.clear()
+            await self._landing.wait()
+
     def launch(self, code: str, limits: Limits) -> Flight:
         """Have one child forked for this code."""
         flight = Flight(code, limits)
@@ -121,6 +154,11 @@ class Link:
             return
         flight.handed_over()
         self._flights[request.id] = flight
+        self._overdue[request.id] = self._loop.time()
+        if self._patrol is None:
+            self._patrol = self._loop.call_later(self._patience / 3, self._look_after)
+        if self._next_id % _WEIGH_EVERY == 0:
+            self._grow_older()
 
     def _hear(self) -> None:
         """Take one message from the zygote; the event loop comes back while there are more."""
@@ -136,19 +174,54 @@ class Link:
         report = wire.Report.unpack(data)
         match report.kind:
             case wire.Kind.STARTED:
+                self._overdue.pop(report.id, None)
                 self._flights[report.id].started(fds[0])
             case wire.Kind.EXITED:
                 self._flights.pop(report.id).landed(report)
+                self._landing.set()
             case wire.Kind.NOT_FORKED:
                 self._flights.pop(report.id).lost(f"fork: {os.strerror(report.status)}")
+                self._landing.set()
 
-    def _died(self) -> None:
+    def _look_after(self) -> None:
+        """End a zygote that owes us a word for too long: what it had aboard may be run again."""
+        now = self._loop.time()
+        for number, flight in self._flights.items():
+            if flight.is_gone:
+                self._overdue.setdefault(number, now)
+        self._overdue = {n: since for n, since in self._overdue.items() if n in self._flights}
+        self._patrol = None
+        if any(now - since > self._patience for since in self._overdue.values()):
+            self._process.kill()
+            self._died(f"the zygote gave no answer for {self._patience:.0f} s")
+        elif self._flights:
+            self._patrol = self._loop.call_later(self._patience / 3, self._look_after)
+
+    def _grow_older(self) -> None:
+        weight = self._weigh()
+        grown = (weight or 0) - (self._first_weight or 0)
+        self.is_worn = self._next_id >= WORN_AFTER_SNIPPETS or grown > WORN_AFTER_BYTES
+
+    def _weigh(self) -> int | None:
+        """Bytes resident in the zygote; None where /proc does not tell."""
+        try:
+            # where there are namespaces, what we started stays outside them
+            bare = self._mode == Mode.BARE
+            pid = self._process.pid if bare else kernel.only_child(self._process.pid)
+            return kernel.resident_bytes(pid)
+        except OSError:
+            return None
+
+    def _died(self, reason: str | None = None) -> None:
         self.alive = False
         self._loop.remove_reader(self._control)
+        if self._patrol is not None:
+            self._patrol.cancel()
         flights, self._flights = self._flights, {}
-        reason = f"the zygote died: {self._last_words()}"
+        reason = reason or f"the zygote died: {self._last_words()}"
         for flight in flights.values():
             flight.lost(reason)
+        self._landing.set()
 
     def _last_words(self) -> str:
         self._stderr.seek(0)
@@ -160,8 +233,10 @@ class Link:
         if self.alive:
             self._died()
         self._control.close()
-        await asyncio.to_thread(_end, self._process)
-        self._stderr.close()
+        try:
+            await asyncio.to_thread(_end, self._process)
+        finally:
+            self._stderr.close()
 
 
 def _spawn(control: int, stderr: int) -> subprocess.Popen[bytes]:

@@ -91,14 +91,17 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
 )
 
 
-def layers(mode: Mode, hello: dict[str, Any]) -> list[Layer]:
-    """The layers of a sandbox that is running in `mode`; `hello` is what its zygote found."""
+def layers(mode: Mode, hello: dict[str, Any], why_no_group: str) -> list[Layer]:
+    """The layers of a sandbox that is running in `mode`; `hello` is what its zygote found.
+
+    `why_no_group` is empty where a control group is around all of it.
+    """
     report = [
         Layer(name=name, active=mode in modes, meaning=does if mode in modes else missing)
         for name, modes, does, missing in _LAYERS
     ]
     if mode in _JAILED:
-        report += _kernel_layers(hello)
+        report += [*_kernel_layers(hello), _group_layer(why_no_group)]
     return report
 
 
@@ -119,10 +122,15 @@ def _kernel_layers(hello: dict[str, Any]) -> list[Layer]:
             if hello["huge_pages"]
             else "speed only: Linux 6.1 with transparent huge pages makes forks a third cheaper",
         ),
-        Layer(
-            name="memory of all snippets together",
-            active=False,
-            meaning="bounded by slots times the memory limit, not by a cgroup: "
-            "leave that much room, or set a limit on the container",
-        ),
     ]
+
+
+def _group_layer(why_not: str) -> Layer:
+    return Layer(
+        name="memory of all snippets together",
+        active=not why_not,
+        meaning="bounded by slots times the memory limit, not by a cgroup "
+        f"({why_not}): leave that much room, or set a limit on the container"
+        if why_not
+        else "bounded by a cgroup: at the worst one of them ends, not the machine",
+    )

@@ -21,6 +21,7 @@ from tirgen.sandbox import kernel
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.errors import ZygoteLost
 from tirgen.sandbox.execution import assemble, infrastructure_fault
+from tirgen.sandbox.fairness import FairSlots, turn
 from tirgen.sandbox.flight import Flight, Landed
 from tirgen.sandbox.forkgate import ForkGate
 from tirgen.sandbox.jail import wire
@@ -45,6 +46,10 @@ class Home:
     @property
     def descriptors(self) -> list[int]:
         return [self._theirs.fileno()]
+
+    @property
+    def is_gone(self) -> bool:
+        return self._pidfd >= 0 and kernel.is_gone(self._pidfd)
 
     def handed_over(self) -> None:
         self._theirs.close()
@@ -78,7 +83,7 @@ class Session:
     """Cells run one after another; `run` keeps the contract of the stateless sandbox."""
 
     def __init__(
-        self, home: Home, state: State, slots: asyncio.Semaphore, baseline: int, echo: bool
+        self, home: Home, state: State, slots: FairSlots, baseline: int, echo: bool
     ) -> None:
         self._home = home
         self._state = state
@@ -90,7 +95,7 @@ class Session:
 
     async def run(self, code: str, limits: Limits) -> Execution:
         """Run one cell on top of the state; keep what it made of it only if it lived on."""
-        async with self._one_at_a_time, self._slots:
+        async with self._one_at_a_time, self._slots.hold(turn()):
             if self._home.ended:
                 return infrastructure_fault(self._home.ended)
             if self._home.cpu_left <= 0:
@@ -201,7 +206,7 @@ def _budget_spent() -> Execution:
 
 
 async def open_session(
-    link: Link, slots: asyncio.Semaphore, memory_mb: int, cpu_budget: float, echo: bool
+    link: Link, slots: FairSlots, memory_mb: int, cpu_budget: float, echo: bool
 ) -> Session:
     """A session in a jail of its own.
 

@@ -14,11 +14,14 @@ from typing import Self
 
 from storage.records import Outcome
 from tirgen.sandbox import posix, selftest
+from tirgen.sandbox.cgroups import Group, NotDelegated, open_group
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.errors import SandboxUnavailable, SelfTestFailed, ZygoteFailed, ZygoteLost
 from tirgen.sandbox.execution import assemble, infrastructure_fault
+from tirgen.sandbox.fairness import FairSlots, turn
+from tirgen.sandbox.fleet import Fleet
 from tirgen.sandbox.flight import Flight, Landed
-from tirgen.sandbox.link import Link
+from tirgen.sandbox.link import PATIENCE_SECONDS, Link
 from tirgen.sandbox.modes import Layer, Mode, layers
 from tirgen.sandbox.outcome import Stop
 from tirgen.sandbox.session import Session, open_session
@@ -38,14 +41,24 @@ class LocalSandbox:
     """
 
     def __init__(
-        self, floor: str = Mode.BARE, *, mode: str | None = None, slots: int | None = None
+        self,
+        floor: str = Mode.BARE,
+        *,
+        mode: str | None = None,
+        slots: int | None = None,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
+        """Raises ValueError where floor or mode is none of ours, or there are no slots."""
+        if slots is not None and slots < 1:
+            raise ValueError(f"slots: at least one program must run at once, not {slots}")
         self._candidates = [Mode(mode)] if mode else candidates(Mode(floor))
         self._count = slots or _cores()
-        self._slots = asyncio.Semaphore(self._count)  # first come, first served
+        self._slots = FairSlots(self._count)
+        self._patience = patience
         self._mode = self._candidates[0]
-        self._links: list[Link] = []
-        self._repair = asyncio.Lock()
+        self._fleet: Fleet | None = None
+        self._group: Group | None = None
+        self._why_no_group = ""
 
     @property
     def mode(self) -> str:
@@ -54,7 +67,23 @@ class LocalSandbox:
     @property
     def layers(self) -> list[Layer]:
         """What holds a snippet back here, and what each missing layer means."""
-        return layers(self._mode, self._links[0].hello if self._links else {})
+        hello = self._fleet.hello if self._fleet else {}
+        return layers(self._mode, hello, self._why_no_group)
+
+    @property
+    def waiting(self) -> int:
+        """Snippets in the queue."""
+        return self._slots.waiting
+
+    @property
+    def zygote_restarts(self) -> int:
+        """Because one died or hung."""
+        return self._fleet.restarts if self._fleet else 0
+
+    @property
+    def zygote_retirements(self) -> int:
+        """Because one was worn."""
+        return self._fleet.retirements if self._fleet else 0
 
     async def __aenter__(self) -> Self:
         """Choose the mode.
@@ -83,16 +112,23 @@ class LocalSandbox:
         self._mode = mode
         if mode is Mode.POSIX:
             return
-        wanted = -(-self._count // _CORES_PER_ZYGOTE)
-        self._links = [await Link.start(mode)]
-        self._links += await asyncio.gather(*(Link.start(mode) for _ in range(wanted - 1)))
-        has_sympy = "sympy" in self._links[0].hello["libraries"]
+        try:
+            self._group = open_group()
+        except NotDelegated as reason:
+            self._why_no_group = str(reason)
+        count = -(-self._count // _CORES_PER_ZYGOTE)
+        self._fleet = Fleet(mode, count, self._group, self._patience)
+        await self._fleet.start()
+        has_sympy = "sympy" in self._fleet.hello["libraries"]
         if problems := await selftest.problems(self.run, has_sympy):
             raise SelfTestFailed("; ".join(problems))
 
     async def _close(self) -> None:
-        links, self._links = self._links, []
-        await asyncio.gather(*(link.close() for link in links))
+        if self._fleet is not None:
+            await self._fleet.close()
+        if self._group is not None:
+            self._group.close()
+            self._group = None
 
     async def __aexit__(
         self,
@@ -105,9 +141,10 @@ class LocalSandbox:
     async def run(self, code: str, limits: Limits) -> Execution:
         """Execute `code` when a slot is free; waiting for it counts against no limit.
 
+        Slots go in turn to the trajectories that wait (tirgen.sandbox.fairness).
         A fault of the machinery is met with another attempt, then reported as infra_error.
         """
-        async with self._slots:
+        async with self._slots.hold(turn()):
             execution = await self._attempt(code, limits)
             for _ in range(_ATTEMPTS - 1):
                 if execution.outcome is not Outcome.INFRA_ERROR:
@@ -130,35 +167,23 @@ class LocalSandbox:
                 f"sessions need pid namespaces, which the {self._mode} mode has not; "
                 "run as root or where user namespaces are allowed, or keep snippets stateless"
             )
-        link = await self._healthy_link()
+        link = await self._pick()
         return await open_session(link, self._slots, memory_mb, cpu_budget, echo)
 
     async def _attempt(self, code: str, limits: Limits) -> Execution:
         if self._mode is Mode.POSIX:
             return assemble(await posix.execute(code, limits), 0, limits, jailed=False)
         try:
-            link = await self._healthy_link()
+            link = await self._pick()
             landed = await _fly(link.launch(code, limits))
         except (ZygoteLost, ZygoteFailed) as error:
             return infrastructure_fault(str(error))
         return assemble(landed, link.resident_bytes, limits, jailed=True)
 
-    async def _healthy_link(self) -> Link:
-        """The least loaded zygote, after replacing those that died."""
-        async with self._repair:
-            for link in [link for link in self._links if not link.alive]:
-                await self._replace(link)
-        if not self._links:
-            raise ZygoteLost("the sandbox was closed")
-        return min(self._links, key=lambda link: link.load)
-
-    async def _replace(self, dead: Link) -> None:
-        fresh = await Link.start(self._mode)
-        if dead not in self._links:  # closed meanwhile
-            await fresh.close()
-            return
-        self._links[self._links.index(dead)] = fresh
-        await dead.close()
+    async def _pick(self) -> Link:
+        if self._fleet is None:
+            raise ZygoteLost("the sandbox is not open")
+        return await self._fleet.pick()
 
 
 def candidates(floor: Mode) -> list[Mode]:

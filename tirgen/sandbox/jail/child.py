@@ -6,9 +6,9 @@ and seccomp come last because they forbid what the earlier steps do.
 
 from __future__ import annotations
 
+import codecs
 import gc
 import os
-import random
 import signal
 from dataclasses import dataclass
 
@@ -71,8 +71,6 @@ def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
             os.write(ready, f"the jail could not be built: {error}".encode())
             _os_exit(wire.JAIL_FAILED_STATUS)
         gc.enable()
-        random.seed(0)  # the module reseeds itself from the system after every fork
-        runner.open_streams()
         os.write(ready, wire.READY)
         os.close(ready)
         status = 1
@@ -95,7 +93,8 @@ def _arrange(jail: Jail, fds: list[int]) -> str:
 
 def read_source(fd: int) -> str:
     data = os.pread(fd, os.fstat(fd).st_size, 0)
-    return data.decode("utf-8-sig", errors="replace")
+    # not the codec utf-8-sig: each child would import it anew
+    return data.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
 
 
 def keep_only(*fds: int) -> None:

@@ -21,6 +21,7 @@ PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_with_gil = ctypes.PyDLL(None, use_errno=True)
 
 
 def _checked(result: int, what: str) -> int:
@@ -71,6 +72,15 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(0x2008_0522, 0)
     empty = (ctypes.c_uint32 * 6)()
     _checked(_libc.capset(header, empty), "capset")
+
+
+def fork() -> int:
+    """Fork without what Python does after one: a third of a child's birth.
+
+    Right only in a process of one thread. The `os.register_at_fork` handlers are not run, so
+    `random` keeps the state it had.
+    """
+    return _checked(_with_gil.fork(), "fork")
 
 
 def collapse(start: int, length: int) -> bool:

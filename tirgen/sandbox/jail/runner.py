@@ -28,7 +28,10 @@ _own_files = {FILENAME}
 
 
 def open_streams() -> None:
-    """stdin, stdout and stderr over 0, 1 and 2; unbuffered, so that no kill loses what was said."""
+    """stdin, stdout and stderr over 0, 1 and 2; unbuffered, so that no kill loses what was said.
+
+    What 1 and 2 are is asked once, here: they must be pipes by now, as in every child.
+    """
     sys.stdin = sys.__stdin__ = open(  # type: ignore[misc]  # noqa: SIM115
         0, encoding="utf-8", closefd=False
     )
@@ -68,18 +71,25 @@ def execute(source: str, filename: str, main: types.ModuleType, echo: bool = Fal
     _own_files.add(filename)
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     try:
-        tree = ast.parse(source, filename)
-        last = _take_last_expression(tree) if echo else None
-        exec(compile(tree, filename, "exec", dont_inherit=True), main.__dict__)
-        if last is not None:
-            value = eval(compile(last, filename, "eval", dont_inherit=True), main.__dict__)
-            if value is not None:
-                print(repr(value))
+        if echo:
+            _execute_and_echo(source, filename, main)
+        else:
+            exec(compile(source, filename, "exec", dont_inherit=True), main.__dict__)
     except SystemExit as exit_:
         return _exit_status(exit_.code)
     except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
         return _report(error)
     return 0
+
+
+def _execute_and_echo(source: str, filename: str, main: types.ModuleType) -> None:
+    tree = ast.parse(source, filename)
+    last = _take_last_expression(tree)
+    exec(compile(tree, filename, "exec", dont_inherit=True), main.__dict__)
+    if last is not None:
+        value = eval(compile(last, filename, "eval", dont_inherit=True), main.__dict__)
+        if value is not None:
+            print(repr(value))
 
 
 def _take_last_expression(tree: ast.Module) -> ast.Expression | None:

@@ -22,6 +22,7 @@ from tirgen.sandbox.jail.wire import JAIL_FAILED_STATUS, READY, Cell, Request
 # names of our own for what cells may replace in the modules
 _exit, _fork, _read, _wait4, _write = os._exit, os.fork, os.read, os.wait4, os.write
 _receive = socket.recv_fds
+_random_state, _restore_random = random.getstate, random.setstate
 
 
 def live(jail: child.Jail, request: Request, fds: list[int]) -> NoReturn:
@@ -30,9 +31,9 @@ def live(jail: child.Jail, request: Request, fds: list[int]) -> NoReturn:
     try:
         _close_jail(jail, request, control_fd)
         gc.enable()
-        random.seed(0)
         with _socket(control_fd) as control:
             if _fork() == 0:
+                random.seed(0)  # Python seeds it anew in each fork
                 _write(control_fd, Cell.HERE + Cell.PID.pack(os.getpid()))
                 _State(control, runner.fresh_main()).serve()
         while True:
@@ -86,7 +87,9 @@ class _State:
             _exit(JAIL_FAILED_STATUS)
 
     def _fork_cell(self, echo: bool, fds: list[int]) -> None:
+        state = _random_state()
         if _fork() == 0:
+            _restore_random(state)
             self._become_next(echo, fds)
             return
         for fd in fds:

@@ -68,18 +68,25 @@ _TABLE: dict[str, tuple[int, int | None]] = {
 }  # fmt: skip
 
 
-def _machine() -> Machine | None:
+X86_64 = Machine(0xC000_003E, {name: pair[0] for name, pair in _TABLE.items()}, has_x32=True)
+AARCH64 = Machine(
+    0xC000_00B7,
+    {name: pair[1] for name, pair in _TABLE.items() if pair[1] is not None},
+    has_x32=False,
+)
+
+
+def this_machine() -> Machine:
+    """The processor we run on.
+
+    Raises:
+        OSError: it is neither x86-64 nor aarch64; without its numbers there is no jail.
+    """
+    known = {"x86_64": X86_64, "AMD64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}
     name = platform.machine()
-    if name in ("x86_64", "AMD64"):
-        return Machine(0xC000_003E, {key: pair[0] for key, pair in _TABLE.items()}, has_x32=True)
-    if name in ("aarch64", "arm64"):
-        numbers = {key: pair[1] for key, pair in _TABLE.items() if pair[1] is not None}
-        return Machine(0xC000_00B7, numbers, has_x32=False)
-    return None
-
-
-MACHINE = _machine()
-"""The processor we run on; None where we know no numbers, and then there is no jail."""
+    if name not in known:
+        raise OSError(f"no system call numbers for {name}: only x86-64 and aarch64 have a jail")
+    return known[name]
 
 
 def number(name: str) -> int:
@@ -88,6 +95,7 @@ def number(name: str) -> int:
     Raises:
         OSError: the processor is neither x86-64 nor aarch64, or lacks the call.
     """
-    if MACHINE is None or name not in MACHINE.numbers:
-        raise OSError(f"no number for system call {name} on {platform.machine()}")
-    return MACHINE.numbers[name]
+    numbers = this_machine().numbers
+    if name not in numbers:
+        raise OSError(f"{platform.machine()} has no system call {name}")
+    return numbers[name]

@@ -1,4 +1,8 @@
-"""Pulls in, before the first fork, what snippets would otherwise import lazily one by one."""
+"""Does, before the first fork, what each snippet would otherwise do for itself.
+
+Modules imported lazily, caches of sympy, and the interpreter's own specialisation of bytecode,
+which takes some rounds of the same kind of work with other numbers.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,15 @@ reduce_inequalities(x**2 < 4, x); sympify("x + 1"); lambdify(x, x**2)(3)
 import numpy
 numpy.linalg.eigvals(numpy.eye(2)); numpy.roots([1, -3, 2]); numpy.linalg.det(numpy.eye(2))
 """
+_ROUNDS = 8
+_COMMON_CALLS = """
+from sympy import *
+x, y = symbols("x y")
+str(solve(x**2 - {b}*x + {a}, x)); str(solve(Eq({a}*x + {b}, 3*x), x))
+str(solve([x + {a}*y - {b}, x - y], [x, y])); str(simplify((x**2 - {a}**2)/(x - {a})))
+str(factor(x**2 - {a}**2)); str(expand((x + {a})**3)); str(Rational({a}, {b}) + 1)
+str(integrate({a}*x**2 + {b}, x)); str(diff({a}*x**3 + sin({b}*x), x)); N(sqrt({a}))
+"""
 
 
 def load() -> list[str]:
@@ -38,10 +51,16 @@ def load() -> list[str]:
             continue  # numpy and sympy are the user's choice; a snippet gets the ordinary error
         found.append(name)
     if {"numpy", "sympy"} <= set(found):
-        exec(compile(_CALLS, "<warm>", "exec"), {"__name__": "warm"})
+        _run(_CALLS)
+        for number in range(_ROUNDS):
+            _run(_COMMON_CALLS.format(a=number + 2, b=2 * number + 9))
         _seed_numpy()
     random.seed(0)
     return found
+
+
+def _run(code: str) -> None:
+    exec(compile(code, "<warm>", "exec"), {"__name__": "warm"})
 
 
 def _seed_numpy() -> None:

@@ -24,8 +24,10 @@ from tirgen.sandbox.jail import (
     libc,
     memory,
     namespaces,
+    runner,
     seccomp,
     session,
+    syscalls,
     warm,
     wire,
 )
@@ -66,12 +68,14 @@ class Zygote:
             namespaces.change_root(self._readable)
         libraries = warm.load()
         os.environ.clear()
+        _open_streams()
         _forget_ourselves()
         ruleset = landlock.ruleset(
             [*self._readable, *namespaces.DEVICES],
             [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [],
         )
-        filters = Filter(seccomp.for_snippet()), Filter(seccomp.for_session())
+        machine = syscalls.this_machine()
+        filters = Filter(seccomp.for_snippet(machine)), Filter(seccomp.for_session(machine))
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         huge_pages = memory.settle(maps)
         baseline = Baseline.read(statm)
@@ -121,10 +125,10 @@ class Zygote:
     def _fork_into_namespace(self) -> int:
         """Fork; the child is pid 1 of a pid namespace of its own where the mode has them."""
         if self._pid_namespace < 0:
-            return os.fork()
+            return libc.fork()
         libc.unshare(libc.CLONE_NEWPID)
         try:
-            pid = os.fork()
+            pid = libc.fork()
         except OSError:
             libc.setns(self._pid_namespace, libc.CLONE_NEWPID)
             raise
@@ -160,6 +164,19 @@ def _be_first_to_die() -> None:
         os._exit(1)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("900")  # short of memory, the host should end a snippet before anything else
+
+
+def _open_streams() -> None:
+    """Once for all children; meanwhile 1 and 2 are pipes, as they will be in each of them."""
+    pipe = os.pipe()
+    kept = os.dup(1), os.dup(2)
+    for fd in (1, 2):
+        os.dup2(pipe[1], fd)
+    runner.open_streams()
+    for fd, before in zip((1, 2), kept, strict=True):
+        os.dup2(before, fd)
+    for fd in (*pipe, *kept):
+        os.close(fd)
 
 
 def _forget_ourselves() -> None:
