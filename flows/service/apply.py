@@ -1,11 +1,17 @@
-"""Everything the server must know: pools, limits, deployments, automations; safe to apply again."""
+"""Everything the server must know: pools, limits, deployments, automations; safe to apply again.
+
+``python -m flows.service.apply`` does it for the server that PREFECT_API_URL names, from any
+machine that can reach it; `tirgen up` does it for the one it started.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -18,7 +24,6 @@ from prefect.workers.process import ProcessWorker
 
 from flows.service.automations import apply_automations
 from flows.service.errors import ServiceFailed
-from flows.service.home import Home
 from flows.service.limits import LIMITS
 
 DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
@@ -34,9 +39,10 @@ class _Schedule(NamedTuple):
     slug: str | None
 
 
-async def apply(home: Home) -> list[str]:
+async def apply(settings: Mapping[str, str]) -> list[str]:
     """Bring the server up to date; returns the deployments by name.
 
+    `settings` are Prefect's, as environment variables, for the processes that this starts.
     Raises `ServiceFailed` with what Prefect said where it refuses one.
     """
     async with get_client() as client:
@@ -45,12 +51,12 @@ async def apply(home: Home) -> list[str]:
         for limit, slots in LIMITS.items():
             await client.upsert_global_concurrency_limit_by_name(limit, slots)
         switched = await _switched(client)
-        _deploy(home, DEPLOYMENTS)
+        _deploy(settings, DEPLOYMENTS)
         if importlib.util.find_spec("torch"):
-            _deploy(home, TRAINING)
+            _deploy(settings, TRAINING)
         await _restore(client, switched)
         deployments = {found.name: found.id for found in await client.read_deployments()}
-    await apply_automations(home, deployments)
+    await apply_automations(deployments)
     return sorted(deployments)
 
 
@@ -67,12 +73,12 @@ async def _create_pool(client: PrefectClient, name: str, description: str) -> No
         return
 
 
-def _deploy(home: Home, file: Path) -> None:
+def _deploy(settings: Mapping[str, str], file: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
          "--prefect-file", str(file)],
-        env={**os.environ, **home.client_environment()},
-        cwd=home.folder,
+        env={**os.environ, **settings},
+        cwd="/",  # where no file stands in for a module
         capture_output=True,
         text=True,
         check=False,
@@ -99,3 +105,7 @@ async def _restore(client: PrefectClient, switched: dict[_Schedule, bool]) -> No
             active = switched.get(_Schedule(deployment.id, schedule.slug), schedule.active)
             if active != schedule.active:
                 await client.update_deployment_schedule(deployment.id, schedule.id, active=active)
+
+
+if __name__ == "__main__":
+    print("\n".join(asyncio.run(apply({}))))

@@ -17,7 +17,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.types import SecretDict
 
 from flows.service.events import DRIFTING, FINE_TUNED, PUBLISHED, REINFORCED
-from flows.service.home import NOTIFY, Home
+from flows.service.home import NOTIFY, heartbeat_seconds
 
 MISSED_HEARTBEATS = 4
 """Heartbeats that may be missed before a run counts as dead."""
@@ -28,16 +28,16 @@ _RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 _ANYTHING_NOW = {"posture": Posture.Reactive, "threshold": 1, "within": timedelta(0)}
 
 
-async def apply_automations(home: Home, deployments: Mapping[str, UUID]) -> None:
+async def apply_automations(deployments: Mapping[str, UUID]) -> None:
     """Create or replace every automation; one that a person switched off stays off."""
-    wanted = [_dead_runs(home), _crashed_runs(deployments["resume"]), *_chain(deployments)]
+    wanted = [_dead_runs(), _crashed_runs(deployments["resume"]), *_chain(deployments)]
     if address := os.environ.get(NOTIFY):
         wanted += _notifications(await _save_webhook(address))
     for automation in wanted:
         await _put(automation)
 
 
-def _dead_runs(home: Home) -> Automation:
+def _dead_runs() -> Automation:
     """A run whose process or machine is gone says nothing any more (Prefect#22528).
 
     Armed by `Running` too: a run may die before its first heartbeat.
@@ -49,7 +49,7 @@ def _dead_runs(home: Home) -> Automation:
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=timedelta(seconds=MISSED_HEARTBEATS * home.heartbeat_seconds),
+        within=timedelta(seconds=MISSED_HEARTBEATS * heartbeat_seconds()),
     )
     action = ChangeFlowRunState(
         state=StateType.CRASHED,

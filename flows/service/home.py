@@ -25,6 +25,11 @@ HEARTBEAT = "TIRGEN_SERVICE_HEARTBEAT"
 HOST = "127.0.0.1"
 
 
+def heartbeat_seconds() -> int:
+    """How often a running flow says that it lives; Prefect allows 30 at least."""
+    return int(os.environ.get(HEARTBEAT, "30"))
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """One service: a store, and the server that speaks for it."""
@@ -53,17 +58,12 @@ class Home:
         """Where trajectories can be read (`flows.service.pages`)."""
         return f"http://{HOST}:{self.pages_port}"
 
-    @property
-    def heartbeat_seconds(self) -> int:
-        """How often a running flow says that it lives; Prefect allows 30 at least."""
-        return int(os.environ.get(HEARTBEAT, "30"))
-
     def client_environment(self) -> dict[str, str]:
         """For workers, and for whoever speaks to the API."""
         environment = {
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": self.api_url,
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(self.heartbeat_seconds),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(heartbeat_seconds()),
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
             "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, in which a server may come back

@@ -64,7 +64,7 @@ class Service:
             self._start_server()
         self._start_pages()
         with self._settings():
-            deployments = await apply(self._home)
+            deployments = await apply(self._home.client_environment())
         started = [self._worker(pool).name for pool in POOLS] if workers else []
         return Stack(self._home.ui_url, found, deployments, started)
 
@@ -124,11 +124,9 @@ class Service:
         name = f"worker-{pool}"
         if running := self._running(name):
             return running
-        command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-        limit = ["--limit", "1"] if pool == "gpu" else []
         return self._processes.start(
             name,
-            [sys.executable, *command, *limit],
+            [sys.executable, *worker_command(pool)],
             self._home.client_environment(),
             self._home.ui_url,
         )
@@ -156,6 +154,12 @@ class Service:
                 PREFECT_API_AUTH_STRING: os.environ.get(AUTH),
             }
         )
+
+
+def worker_command(pool: str) -> list[str]:
+    """Arguments to Python for a worker; that of the gpu pool takes one run at a time."""
+    command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    return [*command, "--limit", "1"] if pool == "gpu" else command
 
 
 def _answers(address: str) -> bool:

@@ -79,7 +79,7 @@ async def rl(
     """Rounds of hierarchical RL: roll out, update, publish, and again from there.
 
     Args:
-        parent: A policy version as NAME@v3, or the latest of a NAME.
+        parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
         policy: The name under which the results become the next versions.
         config: How to roll out and how to update. The embedded engine loads each policy itself.
         processes: Training processes on this machine, one for each GPU.

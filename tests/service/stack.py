@@ -74,6 +74,20 @@ class Stack:
         wait_until(lambda: self.run(run_id)["state_type"] in FINAL, seconds, self.tails)
         return self.run(run_id)
 
+    def reach(self, run_id: str, state: str, seconds: float) -> None:
+        """Wait until the run is in a state on its way."""
+        wait_until(lambda: self.run(run_id)["state_name"] == state, seconds, self.tails)
+
+    def logs(self, run_id: str) -> str:
+        """What the run has said, oldest first."""
+        chosen = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
+        return "\n".join(line["message"] for line in self.ask("/logs/filter", chosen))
+
+    def process(self, name: str) -> int:
+        """The id of a process that `tirgen up` started."""
+        [found] = [one["pid"] for one in self.tirgen("status") if one["process"] == name]
+        return int(found)
+
     def artifacts(self, run_id: str) -> dict[str, Any]:
         """What the run left, by key."""
         chosen = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
@@ -112,3 +126,10 @@ def descendants(root: int) -> list[int]:
         found += below
         queue += below
     return found
+
+
+def command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []

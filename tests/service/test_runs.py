@@ -1,38 +1,21 @@
-"""Runs on the real server and real workers: by the form, by the API, killed in the middle."""
+"""Runs on the real server and real workers: by the form and by the API."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import urllib.error
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import Browser, chromium
-from stack import Stack, descendants, wait_until
+from stack import Stack, wait_until
 
 from storage.datasets import Store
-from storage.records import Trajectory
-from storage.sql import query
-from tirgen.config import GenerateConfig
-from tirgen.generate import generate
 
 pytestmark = pytest.mark.slow
 
 OUTPUT = Path(__file__).parents[2] / "test-output"
 """Where screenshots are left; git ignores it."""
-
-
-def comparable(row: Trajectory) -> tuple[object, ...]:
-    """Everything of a row but the clock."""
-    steps = [(s.thought, s.action, s.observation, s.outcome, s.draft) for s in row.steps]
-    return (row.key, row.ending, row.verdict, row.tokens, row.filters, steps, row.final_answer)
-
-
-def rows(store: Path, dataset: str) -> list[tuple[object, ...]]:
-    return [comparable(row) for row in Store(store).version(dataset).read()]
 
 
 def test_a_value_out_of_bounds_is_refused_before_a_run_exists(stack):
@@ -106,30 +89,3 @@ def look_at_run(browser: Browser, stack: Stack, run_id: str) -> None:
 
 def runs_named(stack: Stack, name: str) -> list[dict[str, Any]]:
     return [run for run in stack.ask("/flow_runs/filter", {}) if run["name"] == name]
-
-
-def test_a_run_whose_worker_is_killed_ends_with_the_same_rows(stack, tmp_path):
-    """Worker and flow process die at once, as with their machine; nobody touches the run."""
-    settings = {
-        "dataset": "killed", "problems": {"limit": 200}, "attempts": 2, "cot_samples": 1
-    }  # fmt: skip
-    [worker] = [one["pid"] for one in stack.tirgen("status") if one["process"] == "worker-cpu"]
-    run_id = stack.start("generate", {"config": settings, "shard_problems": 50})
-    wait_until(lambda: committed(stack, "killed") >= 40, 240, stack.tails)
-    for pid in [worker, *descendants(worker)]:
-        os.kill(pid, signal.SIGKILL)
-    lost = committed(stack, "killed")
-    assert not Store(stack.store).versions("killed")
-    stack.tirgen("up")  # a worker again, as a machine's service manager would
-
-    assert stack.finish(run_id, 420)["state_type"] == "COMPLETED", stack.tails()
-    assert stack.run(run_id)["run_count"] == 2
-    asyncio.run(generate(GenerateConfig.model_validate(settings), Store(tmp_path)))
-    assert rows(stack.store, "killed") == rows(tmp_path, "killed")
-    assert f"reused {lost}" in stack.artifacts(run_id)["killed-summary"]
-
-
-def committed(stack: Stack, dataset: str) -> int:
-    sql = f"SELECT count(*) AS n FROM running WHERE dataset = '{dataset}'"
-    [row] = query(Store(stack.store), sql).to_pylist()
-    return int(row["n"])

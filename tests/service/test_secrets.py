@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import urllib.error
 from collections.abc import Iterator
@@ -13,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from browser import free_port
-from stack import TIRGEN, Stack, wait_until
-
-from tirgen.pocket.names import MODEL_DIR
+from served import engine, served_at
+from stack import Stack, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -56,24 +54,8 @@ def serving(server: Inbox) -> Iterator[Inbox]:
         server.server_close()
 
 
-@contextmanager
-def engine(log: Path) -> Iterator[str]:
-    """A token server of another process, as vLLM would be; it takes any key."""
-    port = free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*TIRGEN, "pocket", "serve", "--port", str(port)], stderr=output, stdout=output
-        )
-    try:
-        wait_until(lambda: b"serving" in log.read_bytes(), 120)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def test_no_secret_is_written_down_and_a_drifting_run_notifies(tmp_path):
-    with serving(Inbox()) as inbox, engine(tmp_path / "engine.log") as base_url:
+    with serving(Inbox()) as inbox, engine(tmp_path / "engine.log", free_port()) as base_url:
         environment = {
             "TIRGEN_SERVICE_AUTH": f"tirgen:{PASSWORD}",
             "TIRGEN_SERVICE_NOTIFY": f"http://127.0.0.1:{inbox.server_port}/hook/{TOKEN}",
@@ -101,11 +83,7 @@ def test_no_secret_is_written_down_and_a_drifting_run_notifies(tmp_path):
 
 def drifting(base_url: str) -> dict[str, object]:
     """A small run that is to keep more than it can."""
-    model = str(MODEL_DIR)
-    served = {
-        "kind": "tokens", "base_url": base_url, "model": "pocket", "tokenizer": model,
-        "api_key_env": "TIRGEN_TEST_KEY",
-    }  # fmt: skip
+    served = served_at(base_url, api_key_env="TIRGEN_TEST_KEY")
     config = {
         "dataset": "watched", "problems": {"limit": 20}, "attempts": 1, "cot_samples": 1,
         "actor": served, "critic": served, "prompts": "pocket",

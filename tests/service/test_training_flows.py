@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack, descendants, wait_until
+from stack import Stack, command_of, descendants, wait_until
 
 from storage.datasets import Store
 from storage.policies import Policies
@@ -42,30 +41,65 @@ def test_a_schedule_leads_to_an_evaluated_policy_with_nobody_touching_it(stack):
     assert made["policy"]["model"] == str(policy.path)
 
 
-def test_rounds_of_rl_are_one_run(stack):
+def test_a_run_that_asks_first_trains_or_not_as_it_is_told(stack):
+    """Both runs are suspended at once on one worker of one slot: it is free meanwhile."""
     make_dataset(stack)
-    fine_tuned = stack.start("sft", {"dataset": "lesson", "policy": "pupil"})
-    assert stack.finish(fine_tuned, 240)["state_type"] == "COMPLETED", stack.tails()
-    rollouts = {"dataset": "round", "problems": {"path": "pocket:train", "limit": 16}, "samples": 4}
-    run_id = stack.start(
-        "rl",
-        {
-            "parent": "pupil@v1",
-            "policy": "pupil",
-            "config": {"rounds": 2, "rollouts": rollouts, "update": {"updates": 1}},
+    asked = {"dataset": "lesson", "policy": "asked", "ask_first": True}
+    refused, approved = stack.start("sft", asked), stack.start("sft", asked)
+    for run_id in (refused, approved):
+        stack.reach(run_id, "Suspended", 180)
+        page = stack.ask(f"/flow_runs/{run_id}/input/suspended-approval-description")
+        assert "Train from lesson@v1?" in page
+        assert "| `correct` | 60 |" in page
+    assert not trainers(stack.process("worker-gpu"))
+    answer(stack, refused, {"train": "perhaps"}, accepted=False)
+    answer(stack, refused, {"train": False, "note": "too few of level 5"})
+    run = stack.finish(refused, 120)
+    assert (run["state_name"], run["state"]["message"]) == (
+        "Refused", "not to train from lesson@v1: too few of level 5",
+    )  # fmt: skip
+    assert not Policies(stack.store).versions("asked")
+    answer(stack, approved, {"train": True})
+    assert stack.finish(approved, 240)["state_name"] == "Completed", stack.tails()
+    assert [str(v) for v in Policies(stack.store).versions("asked")] == ["asked@v1"]
+
+
+def answer(stack: Stack, run_id: str, form: dict[str, Any], *, accepted: bool = True) -> None:
+    """What the form of the UI's Resume button sends."""
+    said = stack.ask(f"/flow_runs/{run_id}/resume", {"run_input": form})
+    assert (said["status"] == "ACCEPT") is accepted, said
+
+
+def test_the_whole_wheel_is_one_run(stack):
+    few = {"path": "pocket:train", "limit": 60}
+    config = {
+        "policy": "wheel",
+        "generate": {"problems": few, "attempts": 1, "cot_samples": 0},
+        "sft": {"epochs": 1, "optimizer": {"learning_rate": 1e-4}},
+        "rl": {
+            "rounds": 1,
+            "rollouts": {"problems": {**few, "limit": 16}, "samples": 4},
+            "update": {"updates": 2, "optimizer": {"learning_rate": 1e-4}},
         },
-    )
-    assert stack.finish(run_id, 300)["state_type"] == "COMPLETED", stack.tails()
-    policy = Policies(stack.store).version("pupil@v3")
-    assert policy.manifest["parent"] == "pupil@v2"
-    assert policy.manifest["dataset"] == "round@v2"
-    assert policy.manifest["metrics"]["sampler_gap"] < 0.05
-    [step] = stack.table(run_id, "pupil-steps")
-    assert step["step"] == 1
+        "evaluation": {"benchmarks": [{"path": "pocket:test", "limit": 10}], "samples": 1},
+        "correction": None,
+    }
+    run_id = stack.start("improve", {"config": config})
+    assert stack.finish(run_id, 420)["state_type"] == "COMPLETED", stack.tails()
+    assert Policies(stack.store).version("wheel@v2").manifest["parent"] == "wheel@v1"
+    shown = stack.artifacts(run_id)
+    for stage in ("base, chain of thought", "fine-tuned", "after RL"):
+        assert f"# {stage}" in shown["wheel-stages"]
+    [led] = [
+        row for row in stack.table(run_id, "wheel-tir-lineage") if row["source"] == "wheel-tir@v1"
+    ]
+    assert (led["way"], led["product"]) == ("led to", "wheel@v1")
+    sources = {row["source"] for row in stack.table(run_id, "wheel-policy-lineage")}
+    assert {"wheel@v1", "wheel-rollouts@v1", "wheel-tir@v1"} <= sources
 
 
-def test_a_cancelled_run_leaves_no_process(stack):
-    run_id, started = training_for_long(stack)
+def test_a_cancelled_run_of_two_processes_leaves_none(stack):
+    run_id, started = training_for_long(stack, processes=2)
     state = {"state": {"type": "CANCELLING"}, "force": False}
     stack.ask(f"/flow_runs/{run_id}/set_state", state)
     wait_until(lambda: not any(map(lives, started)), 90, stack.tails)
@@ -80,13 +114,15 @@ def test_a_run_whose_flow_process_is_killed_leaves_no_process(stack):
     stack.ask(f"/flow_runs/{run_id}/set_state", state)
 
 
-def training_for_long(stack: Stack) -> tuple[str, list[int]]:
+def training_for_long(stack: Stack, processes: int = 1) -> tuple[str, list[int]]:
     """A run under way, and the processes it started below the worker, its own first."""
     make_dataset(stack)
-    [worker] = [one["pid"] for one in stack.tirgen("status") if one["process"] == "worker-gpu"]
+    worker = stack.process("worker-gpu")
     before = set(descendants(worker))
-    run_id = stack.start("sft", {"dataset": "lesson", "config": {"epochs": 100_000}})
-    wait_until(lambda: trainers(worker), 120, stack.tails)
+    config = {"epochs": 100_000, "seed": processes}
+    wanted = {"dataset": "lesson", "config": config, "processes": processes}
+    run_id = stack.start("sft", wanted)
+    wait_until(lambda: len(trainers(worker)) == processes, 180, stack.tails)
     return run_id, [pid for pid in descendants(worker) if pid not in before]
 
 
@@ -97,15 +133,14 @@ def make_dataset(stack: Stack) -> None:
 
 
 def trainers(worker: int) -> list[int]:
-    """Processes that train and have been at it for long enough to have threads of their own."""
-    return [pid for pid in descendants(worker) if command_of(pid)[1:3] == ["-m", "trainer.job"]]
+    """Processes that train; under torchrun, its workers."""
+    return [pid for pid in descendants(worker) if trains(command_of(pid))]
 
 
-def command_of(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+def trains(command: list[str]) -> bool:
+    """Neither torchrun nor a guardian, which name the trainer among their arguments."""
+    options = [word for word in command[1:4] if word != "-u"]
+    return options[:2] == ["-m", "trainer.job"]
 
 
 def lives(pid: int) -> bool:

@@ -1,0 +1,36 @@
+"""An engine of another process, as vLLM would be."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stack import TIRGEN, wait_until
+
+from tirgen.pocket.names import MODEL_DIR
+
+
+@contextmanager
+def engine(log: Path, port: int) -> Iterator[str]:
+    """Its address, while it runs; it takes any key."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*TIRGEN, "pocket", "serve", "--port", str(port)], stderr=output, stdout=output
+        )
+    try:
+        wait_until(lambda: b"serving" in log.read_bytes(), 120)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def served_at(base_url: str, **settings: Any) -> dict[str, Any]:
+    """That engine in a configuration."""
+    return {
+        "kind": "tokens", "base_url": base_url, "model": "pocket", "tokenizer": str(MODEL_DIR),
+        **settings,
+    }  # fmt: skip
