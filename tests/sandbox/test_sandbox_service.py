@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tirgen.sandbox.service import serving
+from tirgen.sandbox.shapes import CAPS, ExactLimits, RunCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -118,3 +119,99 @@ async def test_an_open_address_needs_a_token():
     with pytest.raises(ValueError, match="reachable from outside"):
         async with serving("0.0.0.0", 0):
             pass
+
+
+async def open_session(client, **wish) -> str:
+    async with client.post("/sessions", json=wish) as answer:
+        if answer.status == 501:
+            pytest.skip("no sessions in this mode")
+        assert answer.status == 201, await answer.text()
+        return (await answer.json())["session"]
+
+
+async def cell(client, session: str, code: str) -> str:
+    answer = await post(client, {"code": code, "run_timeout": 5}, f"/sessions/{session}/run")
+    return answer["run_result"]["stdout"]
+
+
+async def test_a_session_keeps_its_variables_over_http(client):
+    session = await open_session(client)
+    await cell(client, session, "x = 41")
+    assert await cell(client, session, "x + 1") == "42\n"
+    async with client.delete(f"/sessions/{session}") as answer:
+        assert answer.status == 200
+    async with client.post(f"/sessions/{session}/run", json={"code": "x"}) as answer:
+        assert answer.status == 404
+        assert "no session" in await answer.text()
+
+
+async def test_a_session_branches_any_number_of_ways_over_http(client):
+    session = await open_session(client, echo=False)
+    await cell(client, session, "x = 1")
+    async with client.post(f"/sessions/{session}/branch", json={"count": 3}) as answer:
+        branches = (await answer.json())["sessions"]
+    for number, branch in enumerate(branches):
+        await cell(client, branch, f"x += {number}")
+    ends = [await cell(client, name, "print(x)") for name in (session, *branches)]
+    assert ends == ["1\n", "1\n", "2\n", "3\n"]
+    for name in (session, *branches):
+        await client.delete(f"/sessions/{name}")
+
+
+async def test_too_many_sessions_are_refused(client):
+    session = await open_session(client)
+    for _ in range(3):
+        await client.post(f"/sessions/{session}/branch", json={"count": 64})
+    async with client.post(f"/sessions/{session}/branch", json={"count": 64}) as answer:
+        assert answer.status == 503
+        assert "256 at most" in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/sessions", {"memory_mb": 1 << 30}),
+        ("/sessions", {"cpu_budget": -1}),
+        ("/sessions/x/branch", {"count": 0}),
+        ("/sessions/x/run", {"run_timeout": 1}),
+        ("/run_code", {"code": "1", "limits": {"cpu_seconds": -1}}),
+        ("/run_code", {"code": "1", "limits": {"cpu": 1}}),
+        ("/run_code", {"code": "1", "run_timeout": float("nan")}),
+    ],
+)
+async def test_senseless_wishes_are_refused(client, path, body):
+    async with client.post(path, json=body) as answer:
+        assert answer.status == 400
+
+
+async def test_idle_sessions_expire():
+    async with (
+        serving("127.0.0.1", 0, idle_seconds=1) as address,
+        aiohttp.ClientSession(address) as client,
+    ):
+        session = await open_session(client)
+        busy = asyncio.create_task(cell(client, session, "import time; time.sleep(2); 7"))
+        await asyncio.sleep(1.6)
+        assert await busy == "7\n"  # one at work is not idle
+        await asyncio.sleep(2)
+        async with client.post(f"/sessions/{session}/run", json={"code": "1"}) as answer:
+            assert answer.status == 404
+        async with client.get("/metrics") as answer:
+            assert "tirgen_sandbox_sessions_expired_total 1\n" in await answer.text()
+
+
+async def test_what_is_asked_above_the_caps_is_cut(client):
+    asked = {"cpu_seconds": 999, "wall_seconds": 999, "memory_mb": 1 << 20, "output_bytes": 1 << 30}
+    await post(client, {"code": "print(1)", "limits": asked})
+    limits = RunCode(code="1", limits=ExactLimits(**asked)).capped_limits()
+    assert limits == CAPS
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_CPU)[0])"
+    answer = await post(client, {"code": code, "run_timeout": 1e9})
+    assert int(answer["run_result"]["stdout"]) <= CAPS.cpu_seconds + 1
+
+
+async def test_metrics_speak_of_queue_sessions_and_zygotes(client):
+    async with client.get("/metrics") as answer:
+        text = await answer.text()
+    for name in ("waiting", "pending", "sessions", "zygote_restarts_total"):
+        assert f"\ntirgen_sandbox_{name} " in text

@@ -84,7 +84,7 @@ async def test_tracebacks_name_the_cell_each_line_is_from(session):
 
 async def test_branches_start_alike_and_never_meet(session):
     await session.run("x = 10", LIMITS)
-    branches = [session.branch() for _ in range(4)]
+    branches = [await session.branch() for _ in range(4)]
     runs = (branch.run(f"x += {n}; x", LIMITS) for n, branch in enumerate(branches))
     assert [e.stdout.strip() for e in await asyncio.gather(*runs)] == ["10", "11", "12", "13"]
     assert await shown(session, "x") == "10"
@@ -164,7 +164,7 @@ async def test_sessions_leave_no_descriptor_behind(sandbox):
     for _ in range(5):
         session = await sandbox.session()
         await session.run("x = 1", LIMITS)
-        branch = session.branch()
+        branch = await session.branch()
         await branch.run("import os; os._exit(1)", LIMITS)
         await session.close()
         await branch.close()

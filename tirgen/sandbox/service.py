@@ -1,7 +1,7 @@
-"""The sandbox as an HTTP service with SandboxFusion's `/run_code` request and response shape.
+"""The sandbox as an HTTP service with SandboxFusion's `/run_code` request and reply.
 
-verl, THOR and others can point at it unchanged; what the shape cannot say stands beside it under
-`tirgen`. Not covered: languages other than Python, stdin, files; asked for, they are refused.
+verl, THOR and others can point at it unchanged. Beside it batches, sessions, health and metrics.
+Not covered: languages other than Python, stdin, files; asked for, they are refused.
 """
 
 from __future__ import annotations
@@ -12,106 +12,104 @@ import hmac
 import ipaddress
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Execution, Limits, Sandbox
+from tirgen.sandbox.contract import Execution, Limits
+from tirgen.sandbox.desk import IDLE_SECONDS, Desk, NoSuchSession, TooManySessions
+from tirgen.sandbox.errors import SandboxError, SandboxUnavailable
+from tirgen.sandbox.fairness import TRAJECTORY
+from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.shapes import Batch, Branch, OpenSession, RunCode, reply
 from tirgen.sandbox.supervisor import LocalSandbox
 
 MAX_BODY = 8 << 20
 MAX_WAITING = 4096
 """Snippets in the queue; beyond it clients are told to come back (503)."""
-CAPS = Limits(cpu_seconds=60, wall_seconds=60, memory_mb=4096)
-"""The most a request may ask for; what it asks above is cut to this, as SandboxFusion does."""
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class RunCode(BaseModel):
-    """SandboxFusion's request; fields it knows and we cannot honour must be empty."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    code: str
-    language: str = "python"
-    run_timeout: float = 10.0
-    compile_timeout: float = 10.0
-    """Accepted and without meaning: Python is not compiled ahead."""
-    memory_limit_MB: int = -1
-    """-1 for the default."""
-    stdin: str | None = None
-    files: dict[str, Any] | None = None
-    fetch_files: list[str] | None = None
-
-    def refusal(self) -> str | None:
-        """Why this cannot be run here, or None."""
-        if self.language not in ("python", "python3"):
-            return f"language {self.language!r} is not supported; send language 'python'"
-        for name in ("stdin", "files", "fetch_files"):
-            if getattr(self, name):
-                return f"{name} is not supported; put the data into the code"
-        if self.run_timeout <= 0:
-            return "run_timeout must be above 0 seconds"
-        return None
-
-    def limits(self) -> Limits:
-        seconds = min(self.run_timeout, CAPS.wall_seconds)
-        memory = self.memory_limit_MB if self.memory_limit_MB > 0 else Limits().memory_mb
-        return Limits(
-            cpu_seconds=seconds,
-            wall_seconds=seconds,
-            memory_mb=min(memory, CAPS.memory_mb),
-        )
-
-
-class Batch(BaseModel):
-    """Many snippets in one request; answered in the same order."""
-
-    items: list[RunCode]
 
 
 @dataclass(slots=True)
 class Service:
     """The handlers and what they count."""
 
-    sandbox: Sandbox
-    started_at: float
-    outcomes: Counter[Outcome]
+    sandbox: LocalSandbox
+    desk: Desk
+    started_at: float = field(default_factory=time.monotonic)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
     cpu_seconds: float = 0.0
-    waiting: int = 0
+    pending: int = 0
+    """Snippets running or waiting."""
 
     async def run_code(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._run(_parsed(RunCode, await request.read())))
+        item = _checked(_parsed(RunCode, await request.read()))
+        return web.json_response(await self._run(item, _peer(request)))
 
     async def run_batch(self, request: web.Request) -> web.Response:
-        batch = _parsed(Batch, await request.read())
-        for item in batch.items:
-            _check(item)
-        return web.json_response(await asyncio.gather(*map(self._run, batch.items)))
+        items = [_checked(item) for item in _parsed(Batch, await request.read()).items]
+        self._check_room(len(items))
+        peer = _peer(request)
+        return web.json_response(await asyncio.gather(*(self._run(item, peer) for item in items)))
 
-    async def _run(self, item: RunCode) -> dict[str, Any]:
-        _check(item)
-        if self.waiting >= MAX_WAITING:
-            raise web.HTTPServiceUnavailable(
-                text=f"{MAX_WAITING} snippets are waiting already", headers={"Retry-After": "1"}
-            )
-        self.waiting += 1
+    async def _run(self, item: RunCode, peer: str) -> dict[str, Any]:
+        TRAJECTORY.set(item.trajectory or peer)
+        return await self._counted(self.sandbox.run(item.code, item.capped_limits()))
+
+    async def open_session(self, request: web.Request) -> web.Response:
+        wish = _parsed(OpenSession, await request.read() or b"{}")
+        with _as_http_errors():
+            name = await self.desk.open(wish.memory_mb, wish.cpu_budget, wish.echo)
+        return web.json_response({"session": name, "mode": self.sandbox.mode}, status=201)
+
+    async def run_cell(self, request: web.Request) -> web.Response:
+        item = _checked(_parsed(RunCode, await request.read()))
+        with _as_http_errors():
+            cell = self.desk.run(_session(request), item.code, item.capped_limits())
+            return web.json_response(await self._counted(cell))
+
+    async def branch_session(self, request: web.Request) -> web.Response:
+        wish = _parsed(Branch, await request.read() or b"{}")
+        with _as_http_errors():
+            names = await self.desk.branch(_session(request), wish.count)
+        return web.json_response({"sessions": names}, status=201)
+
+    async def close_session(self, request: web.Request) -> web.Response:
+        with _as_http_errors():
+            await self.desk.close(_session(request))
+        return web.json_response({})
+
+    async def _counted(self, running: Coroutine[Any, Any, Execution]) -> dict[str, Any]:
         try:
-            execution = await self.sandbox.run(item.code, item.limits())
+            self._check_room(1)
+        except web.HTTPException:
+            running.close()
+            raise
+        self.pending += 1
+        try:
+            execution = await running
         finally:
-            self.waiting -= 1
+            self.pending -= 1
         self.outcomes[execution.outcome] += 1
         self.cpu_seconds += execution.cpu_ms / 1e3
-        return response(execution, self.sandbox.mode)
+        return reply(execution, self.sandbox.mode)
+
+    def _check_room(self, count: int) -> None:
+        if self.pending + count > MAX_WAITING:
+            raise web.HTTPServiceUnavailable(
+                text=f"{self.pending} snippets are pending already, {MAX_WAITING} at most",
+                headers={"Retry-After": "1"},
+            )
 
     async def health(self, _: web.Request) -> web.Response:
         """Runs a snippet: a service that cannot is not healthy."""
+        TRAJECTORY.set("health")
         probe = await self.sandbox.run("print(6 * 7)", Limits(cpu_seconds=5, wall_seconds=10))
         healthy = probe.outcome is Outcome.OK
         report = {"status": "ok" if healthy else "failed", "mode": self.sandbox.mode}
@@ -124,52 +122,29 @@ class Service:
             f'tirgen_sandbox_executions_total{{outcome="{outcome}"}} {self.outcomes[outcome]}'
             for outcome in Outcome
         ]
-        lines += [
-            "# TYPE tirgen_sandbox_cpu_seconds_total counter",
-            f"tirgen_sandbox_cpu_seconds_total {self.cpu_seconds:.6f}",
-            "# TYPE tirgen_sandbox_pending gauge",
-            f"tirgen_sandbox_pending {self.waiting}",
-            "# TYPE tirgen_sandbox_uptime_seconds gauge",
-            f"tirgen_sandbox_uptime_seconds {time.monotonic() - self.started_at:.1f}",
-        ]
+        for name, kind, value in (
+            ("cpu_seconds_total", "counter", self.cpu_seconds),
+            ("zygote_restarts_total", "counter", self.sandbox.zygote_restarts),
+            ("zygote_retirements_total", "counter", self.sandbox.zygote_retirements),
+            ("sessions_expired_total", "counter", self.desk.expired),
+            ("sessions", "gauge", self.desk.count),
+            ("pending", "gauge", self.pending),
+            ("waiting", "gauge", self.sandbox.waiting),
+            ("uptime_seconds", "gauge", time.monotonic() - self.started_at),
+        ):
+            lines += [f"# TYPE tirgen_sandbox_{name} {kind}", f"tirgen_sandbox_{name} {value:g}"]
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 
-def response(execution: Execution, mode: str) -> dict[str, Any]:
-    """SandboxFusion's reply: only an infrastructure fault is a SandboxError, never the code's."""
-    broken = execution.outcome is Outcome.INFRA_ERROR
-    late = execution.outcome is Outcome.TIMEOUT
-    fine = execution.outcome in (Outcome.OK, Outcome.NO_OUTPUT)
-    return {
-        "status": "SandboxError" if broken else "Success" if fine else "Failed",
-        "message": execution.stderr if broken else "",
-        "compile_result": None,
-        "run_result": {
-            "status": "Error" if broken else "TimeLimitExceeded" if late else "Finished",
-            "execution_time": execution.wall_ms / 1e3,
-            "return_code": None if late else execution.exit_code,
-            "stdout": execution.stdout,
-            "stderr": execution.stderr,
-        },
-        "executor_pod_name": None,
-        "files": {},
-        "tirgen": {
-            "outcome": execution.outcome.value,
-            "exit_code": execution.exit_code,
-            "cpu_ms": execution.cpu_ms,
-            "peak_memory_mb": execution.peak_memory_mb,
-            "truncated": execution.truncated,
-            "mode": mode,
-        },
-    }
-
-
-def application(sandbox: Sandbox, token: str | None = None) -> web.Application:
+def application(service: Service, token: str | None = None) -> web.Application:
     """The service over a running sandbox; with `token`, all but /health asks for it."""
-    service = Service(sandbox, time.monotonic(), Counter())
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_authenticate(token)])
     app.router.add_post("/run_code", service.run_code)
     app.router.add_post("/run_batch", service.run_batch)
+    app.router.add_post("/sessions", service.open_session)
+    app.router.add_post("/sessions/{session}/run", service.run_cell)
+    app.router.add_post("/sessions/{session}/branch", service.branch_session)
+    app.router.add_delete("/sessions/{session}", service.close_session)
     app.router.add_get("/health", service.health)
     app.router.add_get("/v1/ping", service.health)
     app.router.add_get("/metrics", service.metrics)
@@ -178,12 +153,21 @@ def application(sandbox: Sandbox, token: str | None = None) -> web.Application:
 
 @contextlib.asynccontextmanager
 async def serving(
-    host: str, port: int, token: str | None = None, floor: str = "bare", slots: int | None = None
+    host: str,
+    port: int,
+    token: str | None = None,
+    floor: str = Mode.BARE,
+    slots: int | None = None,
+    *,
+    mode: str | None = None,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> AsyncIterator[str]:
     """The service for as long as the context lasts; its address, with the port it was given.
 
+    `floor`, `mode` and `slots` are those of `LocalSandbox`.
+
     Raises:
-        ValueError: another address than loopback without a token.
+        ValueError: another address than loopback without a token, or no slots.
         SandboxUnavailable: nothing at or above the floor works here.
         OSError: the address cannot be bound.
     """
@@ -192,14 +176,17 @@ async def serving(
             f"{host} is reachable from outside: give a token, or listen on 127.0.0.1, "
             "for this service runs whatever code it is sent"
         )
-    async with LocalSandbox(floor, slots=slots) as sandbox:
+    async with LocalSandbox(floor, mode=mode, slots=slots) as sandbox:
+        desk = Desk(sandbox, idle_seconds)
         # a client that goes away cancels its handler, which kills its snippet and frees its slot
-        runner = web.AppRunner(application(sandbox, token), handler_cancellation=True)
+        app = application(Service(sandbox, desk), token)
+        runner = web.AppRunner(app, handler_cancellation=True)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host, port)
-            await site.start()
-            yield f"http://{host}:{runner.addresses[0][1]}"
+            async with desk.minded():
+                site = web.TCPSite(runner, host, port)
+                await site.start()
+                yield f"http://{host}:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()
 
@@ -208,7 +195,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     token: str | None = None,
-    floor: str = "bare",
+    floor: str = Mode.BARE,
     slots: int | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
@@ -240,6 +227,29 @@ def _authenticate(token: str | None) -> Middleware:
     return check
 
 
+def _peer(request: web.Request) -> str:
+    """Whose turn it is where no trajectory is named: all unnamed ones of a machine share one."""
+    return f"peer {request.remote}"
+
+
+def _session(request: web.Request) -> str:
+    return request.match_info["session"]
+
+
+@contextlib.contextmanager
+def _as_http_errors() -> Iterator[None]:
+    try:
+        yield
+    except NoSuchSession as error:
+        raise web.HTTPNotFound(text=str(error.args[0])) from error
+    except TooManySessions as error:
+        raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": "10"}) from error
+    except SandboxUnavailable as error:
+        raise web.HTTPNotImplemented(text=str(error)) from error
+    except SandboxError as error:
+        raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": "1"}) from error
+
+
 def _parsed(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body)
@@ -249,6 +259,7 @@ def _parsed(model: type[Model], body: bytes) -> Model:
         raise web.HTTPBadRequest(text=f"{where}: {first['msg']}") from error
 
 
-def _check(item: RunCode) -> None:
+def _checked(item: RunCode) -> RunCode:
     if refusal := item.refusal():
         raise web.HTTPBadRequest(text=refusal)
+    return item

@@ -175,7 +175,7 @@ class Session:
         ended = await self._state.reap(following.inner_pid)
         return await _land(flight, ended, wall), False
 
-    def branch(self) -> Session:
+    async def branch(self) -> Session:
         """Another session that stands where this one does; neither sees what the other runs."""
         self._state.users += 1
         echo = self._order == Cell.RUN_AND_ECHO

@@ -1,0 +1,23 @@
+"""Which sandbox a run uses: this machine's, or the services its configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.remote import RemoteSandbox, read_token
+from tirgen.sandbox.supervisor import LocalSandbox
+
+AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
+
+
+def open_sandbox(services: Sequence[str] = (), floor: str = Mode.BARE) -> AnySandbox:
+    """To be entered. Services are spoken to with the token of `read_token`.
+
+    Raises:
+        ValueError: the floor is no mode.
+    """
+    if services:
+        return RemoteSandbox(services, read_token(), floor)
+    return LocalSandbox(floor)
