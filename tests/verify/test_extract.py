@@ -19,6 +19,8 @@ from tirgen.verification import extract_answer
         (r"$\boxed{1}$, $\boxed{2}$, or $\boxed{3}$", "1, 2, 3"),
         (r"\boxed{\boxed{7}}", "7"),
         (r"\boxed{7}. It is in the \boxed{}.", "7"),
+        (r"So it is \boxed{}.", None),
+        (r"So it is \boxed{ }.", None),
         (r"\boxed{12", None),
         (r"\boxed{3} and then \boxed{12", "3"),
         (r"\boxedanswer{5}", None),

@@ -15,6 +15,7 @@ import pytest
 from tirgen.verification import Verifier, VerifierUnavailable, WorkerLimits, verify
 from tirgen.verification.pool import WorkerPool
 
+ASKED = "(x^2+1)^{9}"
 ENDLESS = r"(x+1)^{9999}(x-1)^{9999}"
 """Expanding it takes minutes; no guard objects to it."""
 SOON = WorkerLimits(cpu_seconds=1, wall_seconds=20, memory_mb=1024)
@@ -52,7 +53,7 @@ def _eventually(condition: object, seconds: float = 20) -> bool:
 
 def test_an_endless_comparison_is_a_timeout_and_the_worker_serves_on(pool: WorkerPool) -> None:
     started = time.monotonic()
-    verdict = pool.compare("5", ENDLESS)
+    verdict = pool.compare(ASKED, ENDLESS)
     assert (verdict.correct, verdict.method) == (False, "timeout")
     assert time.monotonic() - started < 45
     assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}").correct
@@ -61,7 +62,7 @@ def test_an_endless_comparison_is_a_timeout_and_the_worker_serves_on(pool: Worke
 def test_a_greedy_comparison_is_stopped_by_its_memory_limit() -> None:
     pool = WorkerPool(1, WorkerLimits(cpu_seconds=30, wall_seconds=60, memory_mb=64))
     try:
-        verdict = pool.compare("5", ENDLESS)
+        verdict = pool.compare(ASKED, ENDLESS)
         assert not verdict.correct
         assert verdict.method in ("memory", "crash", "math-verify")
         assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}").correct
@@ -95,7 +96,7 @@ def test_workers_die_with_a_client_that_is_killed() -> None:
         "pool = WorkerPool(1, WorkerLimits(cpu_seconds=60, wall_seconds=120))\n"
         "assert pool.compare(r'\\sqrt{8}', r'2\\sqrt{2}').correct\n"
         "print('ready', flush=True)\n"
-        f"pool.compare('5', r'{ENDLESS}')\n"
+        f"pool.compare('{ASKED}', r'{ENDLESS}')\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
@@ -131,7 +132,7 @@ async def test_the_event_loop_stays_free_while_workers_are_busy() -> None:
 
     async with Verifier(workers=1, limits=SOON) as verifier:
         ticker = asyncio.create_task(tick())
-        verdict = await verifier.verify("5", rf"\boxed{{{ENDLESS}}}")
+        verdict = await verifier.verify(ASKED, rf"\boxed{{{ENDLESS}}}")
         ticker.cancel()
     assert verdict.method == "timeout"
     assert ticks > 20
@@ -142,7 +143,7 @@ async def test_leaving_the_verifier_ends_what_is_under_way() -> None:
     patient = WorkerLimits(cpu_seconds=300, wall_seconds=600)
     async with Verifier(workers=1, limits=patient) as verifier:
         await verifier.verify(r"\sqrt{8}", r"\boxed{2\sqrt{2}}")
-        task = asyncio.create_task(verifier.verify("5", rf"\boxed{{{ENDLESS}}}"))
+        task = asyncio.create_task(verifier.verify(ASKED, rf"\boxed{{{ENDLESS}}}"))
         await asyncio.sleep(0.5)
     with pytest.raises(VerifierUnavailable, match="closed"):
         await task

@@ -17,6 +17,7 @@ _TAGGED = re.compile(
     r"|observation|stdout|stderr|python)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+_HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BETWEEN_BOXES = re.compile(r"(?:[\s$,;]|\band\b|\bor\b|\\text\s*\{[^{}]*\}|\\quad)*")
 _NEIGHBOURS = 60
@@ -47,7 +48,7 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
 
 def without_tools(response: str) -> str:
     """The response without code blocks and tool output: text the policy is answerable for."""
-    for pattern in (_FENCED, _TAGGED):
+    for pattern in (_FENCED, _TAGGED, _HTML_COMMENT):
         response = pattern.sub("\n", response)
     return response
 

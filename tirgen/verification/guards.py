@@ -23,12 +23,13 @@ _DECEPTIVE = re.compile(
     r"|\\color\{white\}|\\textcolor\{white\}"
 )
 _CODE = re.compile(
-    r"__|`|\b(?:import|lambda|exec|eval|print|open|return|def|while|getattr|globals|compile|os|sys"
+    r"__|`|(?<!\\)\b(?:import|lambda|exec|eval|print|open|return|def|while|getattr|globals|compile|os|sys"
     r"|subprocess|int|str|float|input|range|chr|assert)\s*(?:\(|\.|\s+\w+\s*[:(=])|<script|;\s*\w+\s*\("
-    r"|==|\bimport\b|\blambda\b",
+    r"|==|\bimport\b|(?<!\\)\blambda\b",
     re.IGNORECASE,
 )
 _POWER = re.compile(r"(?:\^|\*\*)\s*(?:\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|\(([^()]*)\)|(-?\d+))")
+_SMALL_POWER = re.compile(r"\{ ?(\d{1,3}) ?\^ ?\{ ?(\d{1,2}) ?\} ?\}")
 _NUMBER = re.compile(r"\d+")
 _FACTORIAL = re.compile(r"(\d+)\s*(?:[)}]\s*)*!")
 
@@ -79,17 +80,24 @@ def dangerous(text: str) -> str | None:
 
 
 def _dangerous_power(text: str) -> str | None:
+    text = _SMALL_POWER.sub(_small_power, text)
     for match in _POWER.finditer(text):
         exponent = next(group for group in match.groups() if group is not None)
         if "!" in exponent and _NUMBER.search(exponent):
             return "factorial in an exponent"
-        if re.search(r"\d", exponent) and re.search(r"\d[\s)}]*\^", exponent):
+        if re.search(r"\d", exponent) and re.search(r"\d[\s)}]*\^(?! ?\{ ?[a-z] ?\})", exponent):
             return "tower of powers"
         if any(int(number) > MAX_EXPONENT for number in _NUMBER.findall(exponent)):
             return f"exponent above {MAX_EXPONENT}"
     if re.search(r"\d\s*(?:\^\s*\{?\(?\s*\d+\s*\)?\}?\s*){2,}", text):
         return "tower of powers"
     return None
+
+
+def _small_power(match: re.Match[str]) -> str:
+    r"""``{2^{3}}`` as ``{8}``: a tower whose upper storeys are small is none."""
+    value = int(match[1]) ** int(match[2])
+    return f"{{{value}}}" if value <= MAX_EXPONENT else match[0]
 
 
 def _depth(text: str) -> int:

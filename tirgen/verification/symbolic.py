@@ -31,6 +31,33 @@ _POINT_VALUES = tuple(
 """Where identities are tried: both signs, below and above one, no integers."""
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\([^()]*\)|\{[^{}]*\})\s*\\text\{ degrees\}")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_OF_INTEGERS = (sympy.floor, sympy.ceiling)
+"""Functions whose variables are whole numbers."""
+_MANY = 3
+"""Variables from which on an expression is a formula, whose quantities are positive."""
+_MISREAD = tuple(
+    (re.compile(pattern), spelled)
+    for pattern, spelled in (
+        (r"\\text\{ degrees\}|\\dollar", ""),
+        (r"(?<![a-zA-Z\\])[Ee](?=_)", r"\\eta "),
+        (r"(?<![a-zA-Z\\])[Ii](?=_)", r"\\iota "),
+        (r"(?<=[a-zA-Z}])'{2}|(?<=[a-zA-Z}]) ?\^ ?\{ ?\\prime ?\\prime ?\}", "_{primes}"),
+        (r"(?<=[a-zA-Z}])'|(?<=[a-zA-Z}]) ?\^ ?(?:\{ ?\\prime ?\}|\\prime(?![a-z]))", "_{prime}"),
+        (r"\^ ?(?:\{ ?T ?\}|T(?![a-zA-Z]))", r"^{\\tau}"),
+        (r"\\(gcd|lcm)(?= ?\([^()]*[a-zA-Z])", r"h_{\1}"),
+        (r"(?<![a-zA-Z\\])(\w+) ?\\choose ?(\w+)", r"\\binom{\1}{\2}"),
+    )
+)
+"""Constants with an index are variables, a prime is not nothing, ``A^T`` is not A, and gcd(a, b)
+of two variables is not 1."""
+_TWO_NUMBERS = re.compile(r"\d +\d")
+"""Which math-verify adds up, as if they were a mixed number."""
+_LETTER = re.compile(r"\\text\{[^{}]*\}|_\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]")
+"""Commands, words and indices are matched whole, so that their letters are none."""
+_GREEK = re.compile(
+    r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|xi|eta|zeta)"
+)
+_BINDS = re.compile(r"\\(?:sum|prod|int|lim|max|min)(?![a-z])|=|\\in(?![a-z])")
 _EXTRACTION = math_verify.LatexExtractionConfig(
     boxed_match_priority=0,
     normalization_config=NormalizationConfig(
@@ -44,7 +71,13 @@ logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
 def equivalent(gold: str, answer: str) -> Verdict:
     """Decide two normalised scalar answers, gold first (math-verify is not symmetric)."""
-    left, right = _parsed(_prepared(gold)), _parsed(_prepared(answer))
+    first, second = _distinct_case(_prepared(gold), _prepared(answer))
+    second = _same_parameter(first, second)
+    if _other_variables(first, second):
+        return _verdict(False, "name", gold, answer)
+    left, right = _parsed(first), _parsed(second)
+    if _TWO_NUMBERS.search(second):
+        return Verdict(correct=False, method="math-verify", reason=f"two numbers: {answer}")
     if not left or not right:
         which = "gold answer" if not left else "answer"
         return Verdict(correct=False, method="math-verify", reason=f"{which} is not mathematics")
@@ -57,16 +90,65 @@ def equivalent(gold: str, answer: str) -> Verdict:
     return _verdict(agreed, "math-verify", gold, answer)
 
 
+def _distinct_case(gold: str, answer: str) -> tuple[str, str]:
+    """Both texts with a capital that also occurs small renamed: math-verify reads M as m."""
+    letters = {letter for text in (gold, answer) for letter in _letters(text)}
+    free = iter(sorted(set("uvwzpqrlhk") - {letter.lower() for letter in letters}))
+    new = {
+        big: next(free, big) for big in sorted(letters) if big.isupper() and big.lower() in letters
+    }
+
+    def renamed(match: re.Match[str]) -> str:
+        return new.get(match[0], match[0])
+
+    if not new or (not _mixes_case(gold, new) and not _mixes_case(answer, new)):
+        return gold, answer
+    return _LETTER.sub(renamed, gold), _LETTER.sub(renamed, answer)
+
+
+def _mixes_case(text: str, capitals: dict[str, str]) -> bool:
+    letters = _letters(text)
+    return any(big in letters and big.lower() in letters for big in capitals)
+
+
+def _letters(text: str) -> set[str]:
+    """The letters that stand for quantities, Greek ones included."""
+    found = _LETTER.findall(text)
+    return {one for one in found if len(one) == 1 or _GREEK.fullmatch(one)}
+
+
+def _same_parameter(gold: str, answer: str) -> str:
+    r"""The answer with its whole-number parameter named as in the gold one: ``k\pi``, ``n\pi``."""
+    if "\\pi" not in gold or "\\pi" not in answer:
+        return answer
+    asked, given = _letters(gold), _letters(answer)
+    missing, extra = asked - given, given - asked
+    if len(missing) != 1 or len(extra) != 1 or not missing | extra <= set("kmnl"):
+        return answer
+    renamed = {extra.pop(): missing.pop()}
+    return _LETTER.sub(lambda match: renamed.get(match[0], match[0]), answer)
+
+
+def _other_variables(gold: str, answer: str) -> bool:
+    """Whether one mentions a variable that the other does not, as ``x/x`` does beside 1."""
+    if _BINDS.search(gold) or _BINDS.search(answer):
+        return False
+    first, second = ({letter.lower() for letter in _letters(text)} for text in (gold, answer))
+    return bool((first ^ second) - {"e", "i", "d"})
+
+
 def _verdict(correct: bool, method: str, gold: str, answer: str) -> Verdict:
     sign = "=" if correct else "vs"
     return Verdict(correct=correct, method=method, reason=f"{method}: {gold} {sign} {answer}")
 
 
 def _prepared(text: str) -> str:
-    r"""Degrees inside a trigonometric function in radians; other markup as math-verify reads it."""
+    """Spelled so that math-verify reads what is meant; degrees in trigonometry as radians."""
     if _TRIGONOMETRY.search(text):
         text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
-    return text.replace("\\text{ degrees}", "").replace("\\dollar", "")
+    for misread, spelled in _MISREAD:
+        text = misread.sub(spelled, text)
+    return text
 
 
 @lru_cache(maxsize=512)
@@ -102,12 +184,20 @@ def _identical(left: Any, right: Any) -> bool:
     """Whether two expressions in the same variables agree wherever both can be evaluated."""
     if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
         return False
+    left, right = _exact(left), _exact(right)
     symbols = sorted(left.free_symbols, key=str)
-    if not symbols or len(symbols) > 6 or left.free_symbols != right.free_symbols:
+    if not symbols or len(symbols) > 8 or left.free_symbols != right.free_symbols:
         return False
     agreed = 0
     for turn in range(_POINTS):
-        point = {symbol: _POINT_VALUES[(turn + 3 * k) % 8] for k, symbol in enumerate(symbols)}
+        values = [_POINT_VALUES[(turn + 3 * k) % 8] for k in range(len(symbols))]
+        if left.has(*_OF_INTEGERS) or right.has(*_OF_INTEGERS):
+            values = [sympy.Integer(5 + (3 * turn + 7 * k) % 11) for k in range(len(symbols))]
+        elif len(symbols) >= _MANY:
+            values = [abs(value) for value in values]
+        point = dict(zip(symbols, values, strict=True))
+        if not (_is_real_at(left, point) and _is_real_at(right, point)):
+            continue
         first, second = (
             _finite(sympy.N(side.subs(point).doit(), _DIGITS)) for side in (left, right)
         )
@@ -119,6 +209,15 @@ def _identical(left: Any, right: Any) -> bool:
             return False
         agreed += 1
     return agreed >= _POINTS // 2
+
+
+def _is_real_at(expression: Any, point: dict[Any, Any]) -> bool:
+    """Whether no root or logarithm of a negative number is taken; complex answers may."""
+    if expression.has(sympy.I):
+        return True
+    bases = [power.base for power in expression.atoms(sympy.Pow) if not power.exp.is_integer]
+    inner = bases + [one.args[0] for one in expression.atoms(sympy.log)]
+    return not any(sympy.N(base.subs(point)).is_negative for base in inner)
 
 
 def _constant(expression: Any) -> Any | None:

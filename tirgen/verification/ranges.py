@@ -1,0 +1,131 @@
+r"""Stretches of the number line: intervals, inequalities, their unions, ``\mathbb{R}`` less points.
+
+All become intervals and unions of them, so that ``x < 2`` is ``(-\infty, 2)``.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from tirgen.verification.normalise import normalise
+from tirgen.verification.parts import Kind, Shape, split_outside, split_top
+from tirgen.verification.rationals import parse_rational
+
+_RELATION = re.compile(r"(\\le |\\ge |<|>)")
+_FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+_VARIABLE = re.compile(r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu)")
+_MODULUS = re.compile(r"^\|([a-zA-Z])\| ?(<|\\le) ?([^<>|]+)$")
+_UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ([^<>\\a-zA-Z]+)$")
+_POINT = re.compile(r"[a-zA-Z] ?= ?([^<>=]+)")
+_OPEN_OUTWARDS = re.compile(r"^([\[\]])([^\[\]();]+[,;][^\[\]();]+)([\[\]])$")
+_WITHOUT = re.compile(
+    r"^(?:\\mathbb\{R\}|\\text\{\s*all real numbers)\s*"
+    r"(?:\\setminus|\\backslash|-(?=\s*\\\{)|\\?\b(?:except|but|other than)(?: for)?\b)"
+    r"\s*\}?\s*(?:[a-z] ?= ?)?(?:\\\{)?([^{}]*?)(?:\\\})?$"
+)
+_UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])")
+_OR = re.compile(r"\bor\b")
+
+
+def range_of(text: str) -> Shape | None:
+    """The interval or union that a normalised answer describes, or None if it is none."""
+    return _without_points(text) or _union(text) or _open_outwards(text) or _inequality(text)
+
+
+def joined(text: str, parts: list[str]) -> Shape | None:
+    """Inequalities listed: ``x < 0 or x = 1`` as a union, ``x > 0 and x < 1`` as an interval."""
+    lines = [_inequality(part) for part in parts]
+    if not any(lines):
+        return None
+    if _OR.search(text):
+        points = (_POINT.fullmatch(part) for part in parts)
+        named = [
+            rf"\{{{point[1]}\}}" if point else part
+            for point, part in zip(points, parts, strict=True)
+        ]
+        return Shape(Kind.UNION, tuple(named))
+    return _overlap(lines[0], lines[1]) if len(lines) == 2 else None
+
+
+def _overlap(first: Shape | None, second: Shape | None) -> Shape | None:
+    """What two half-lines in opposite directions have in common."""
+    if first is None or second is None:
+        return None
+    if first.parts[0] == "-\\infty":
+        first, second = second, first
+    if first.parts[-1] != "\\infty" or second.parts[0] != "-\\infty":
+        return None
+    ends = first.parts[0], second.parts[-1]
+    return Shape(Kind.INTERVAL, ends, (first.closed[0], second.closed[1]))
+
+
+def _union(text: str) -> Shape | None:
+    parts = split_outside(text, _UNION)
+    if len(parts) < 2:
+        return None
+    if all(part.startswith("\\{") and part.endswith("\\}") for part in parts):
+        members = [member for part in parts for member in split_top(part[2:-2])]
+        return Shape(Kind.SET, tuple(members))
+    return Shape(Kind.UNION, tuple(parts))
+
+
+def _without_points(text: str) -> Shape | None:
+    r"""``\mathbb{R} \setminus \{-1\}`` as the union of what is left."""
+    match = _WITHOUT.match(text)
+    if match is None:
+        return None
+    points = split_top(match[1])
+    values = {point: number.value for point in points if (number := parse_rational(point))}
+    if len(values) != len(points):
+        return None
+    ends = ["-\\infty", *sorted(points, key=values.__getitem__), "\\infty"]
+    gaps = pairwise(ends)
+    return Shape(Kind.UNION, tuple(f"({left},{right})" for left, right in gaps))
+
+
+def _open_outwards(text: str) -> Shape | None:
+    """``]2, 5]``, where others write ``(2, 5]``; ``[2, 5]`` is left to the usual notation."""
+    match = _OPEN_OUTWARDS.match(text)
+    if match is None or (match[1], match[3]) == ("[", "]"):
+        return None
+    ends = split_top(match[2])
+    if len(ends) != 2:
+        return None
+    return Shape(Kind.INTERVAL, tuple(ends), (match[1] == "[", match[3] == "]"))
+
+
+def _inequality(text: str) -> Shape | None:
+    r"""``a < x \le b`` and ``x > a`` as the interval they describe."""
+    if "," in text or "or" in text or "and" in text:
+        return None
+    if unequal := _UNEQUAL.match(text):
+        value = unequal[1].strip()
+        return Shape(Kind.UNION, (f"(-\\infty,{value})", f"({value},\\infty)"))
+    if bounded := _MODULUS.match(text):
+        bound, closed = bounded[3].strip(), bounded[2] != "<"
+        return Shape(Kind.INTERVAL, (normalise(f"-{bound}"), bound), (closed, closed))
+    parts = [part.strip() for part in _RELATION.split(text)]
+    if len(parts) == 3:
+        return _half_line(*parts)
+    return _between(*parts) if len(parts) == 5 else None
+
+
+def _between(low: str, first: str, name: str, second: str, high: str) -> Shape | None:
+    if not re.fullmatch(r"[a-zA-Z]|\\[a-z]+", name):
+        return None
+    if first in ("<", "\\le") and second in ("<", "\\le"):
+        return Shape(Kind.INTERVAL, (low, high), (first == "\\le", second == "\\le"))
+    if first in (">", "\\ge") and second in (">", "\\ge"):
+        return Shape(Kind.INTERVAL, (high, low), (second == "\\ge", first == "\\ge"))
+    return None
+
+
+def _half_line(left: str, relation: str, right: str) -> Shape | None:
+    if not re.fullmatch(r"[a-zA-Z]|\\[a-z]+", left):
+        left, relation, right = right, _FLIPPED[relation], left
+    if not _VARIABLE.fullmatch(left) or re.search(r"[a-zA-Z]", re.sub(r"\\[a-z]+", "", right)):
+        return None
+    if relation in ("<", "\\le"):
+        return Shape(Kind.INTERVAL, ("-\\infty", right), (False, relation == "\\le"))
+    return Shape(Kind.INTERVAL, (right, "\\infty"), (relation == "\\ge", False))
