@@ -141,6 +141,25 @@ def test_an_opening_fence_that_was_never_closed_is_no_program():
     assert [step.action for step in told.steps] == [None]
 
 
+@pytest.mark.parametrize(("length", "kept"), [(0, "Print x.\n"), (4, "Print"), (500, "")])
+def test_the_first_step_is_split_no_earlier_than_the_reply_begins(length, kept):
+    """D9: there the prefix could end inside the prompt."""
+    first = answer(
+        of := story(),
+        rollout(of, voice(Role.ACTOR), bounds(), TOOLS),
+        [said("Print x.\n" + BAD, stop=STOP), ERROR],
+    )
+    failed = replace(
+        row(program=Program.ROLLOUT),
+        steps=tuple(first.steps),
+        tokens=first.transcript.stream(),
+        ending=first.ending,
+    )
+    prefix = split(failed, 1, RENDERER, length)
+    assert prefix.kept == kept
+    assert RENDERER.decode(prefix.token_ids) == f"<user>Q<assistant>{kept}"
+
+
 class ByteRenderer(CharacterRenderer):
     """One token a byte: every character beyond ASCII is several tokens, cut in two by any split."""
 

@@ -1,5 +1,7 @@
 """Who is compared with whom, and who drops out (spec §5.1, §5.2, A5, A6, A17)."""
 
+import random
+
 import pytest
 from tiny_policy import trajectory
 
@@ -48,6 +50,25 @@ def test_groups_of_the_two_levels_never_mix() -> None:
     rows = [*group(1, 0), *group(1, 1, level=Level.STEP)]
     found = credit(rows)
     assert found.groups == {Level.TRAJECTORY: 1, Level.STEP: 0}
+
+
+def test_groups_are_found_by_name_whatever_their_sizes_and_their_order() -> None:
+    """D12: there groups were so many rows that follow each other."""
+    groups = [
+        group(1, 0, 0, 1, name="four"),
+        group(1, 0, name="two"),
+        group(0, 1, 0, level=Level.STEP, name="three"),
+        group(1, 0, 0, 0, 0, level=Level.STEP, name="five"),
+    ]
+    wanted = {
+        row.trajectory_id: value
+        for members in groups
+        for row, value in zip(members, group_advantages([m.reward for m in members]), strict=True)
+    }
+    rows = [row for members in groups for row in members]
+    for seed in range(5):
+        mixed = random.Random(seed).sample(rows, len(rows))
+        assert credit(mixed).advantages == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(("lost", "groups"), [(2, 1), (3, 0)])
