@@ -62,6 +62,8 @@ def _format(trajectory: Trajectory, config: FilterConfig) -> str | None:
             return f"the thought of step {number} holds a block that is no step of its own"
         if step.action is not None and step.observation is None:
             return f"the program of step {number} has no output"
+    if trajectory.ending is not Ending.FINISHED:
+        return None  # what was cut has an end missing, which `finished` tells
     return _unpaired_thinking("".join(step.thought for step in trajectory.steps))
 
 
@@ -69,8 +71,11 @@ def _untouched(trajectory: Trajectory, config: FilterConfig) -> str | None:
     """The critic changed nothing that no program stands for (A11).
 
     Without thinking, drafts are told only of the steps that were rewritten: then what it added
-    cannot be told from the actor's next words, and only what it lost is found.
+    cannot be told from the actor's next words, and only what it lost is found. A rewrite that ended
+    with its failed program lost the rest of its window to that.
     """
+    if trajectory.ending is Ending.EXECUTION_FAILED:
+        return None
     complete = _mode(trajectory) is Mode.REASONING
     return changed_beyond_programs(trajectory.steps, complete=complete)
 

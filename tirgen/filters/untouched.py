@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 
 from storage.records import Step
 
-_END = re.compile(r"(?<=[.!?:])\s+|\n+")
+_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _COMPUTES = re.compile(r"[\d=+*/^<>\\]")
 _PROGRAM = "\x00"
 """Stands for a program among the sentences; no sentence is equal to it."""
@@ -46,9 +46,8 @@ def _changes(drafted: list[str], told: list[str], complete: bool) -> Iterator[st
         before, after = drafted[i:j], [item for item in told[k:m] if item != _PROGRAM]
         programs = m - k - len(after)
         lost = [sentence for sentence in before if not programs or not _COMPUTES.search(sentence)]
-        if lost:
-            yield f"lost {_quoted(lost[0])}"
-        elif complete and len(after) > len(before) + programs:
+        yield from (f"lost {_quoted(sentence)}" for sentence in lost)
+        if not lost and complete and len(after) > len(before) + programs:
             yield f"added {_quoted(after[-1])}"
 
 
