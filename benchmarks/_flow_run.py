@@ -1,4 +1,4 @@
-"""One generation of the flow benchmark in a process of its own: plainly, or as the flow."""
+"""One generation of the flow benchmark in a process of its own, without Prefect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import sys
 from pathlib import Path
 
+from storage.datasets import Store
 from tirgen.config import GenerateConfig
+from tirgen.generate import generate
 
 
 def config(problems: int) -> GenerateConfig:
@@ -16,20 +18,6 @@ def config(problems: int) -> GenerateConfig:
     return GenerateConfig.model_validate(settings)
 
 
-def plainly(problems: int, store: Path) -> None:
-    from storage.datasets import Store
-    from tirgen.generate import generate
-
-    asyncio.run(generate(config(problems), Store(store)))
-
-
-def as_flow(problems: int, store: Path) -> None:
-    """In this process, against the server that the environment names."""
-    from flows.service.generate import generate
-
-    asyncio.run(generate(config(problems)))
-
-
 if __name__ == "__main__":
-    side, wanted, folder = sys.argv[1:]
-    {"plain": plainly, "flow": as_flow}[side](int(wanted), Path(folder))
+    wanted, folder = sys.argv[1:]
+    asyncio.run(generate(config(int(wanted)), Store(Path(folder))))

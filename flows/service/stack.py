@@ -63,7 +63,7 @@ class Service:
         if not found:
             self._start_server()
         self._start_pages()
-        with self._settings():
+        with self.settings():
             deployments = await apply(self._home.client_environment())
         started = [self._worker(pool).name for pool in POOLS] if workers else []
         return Stack(self._home.ui_url, found, deployments, started)
@@ -141,12 +141,13 @@ class Service:
             ),
             tags=FlowRunFilterTags(all_=["resumable"]),
         )
-        with self._settings():
+        with self.settings():
             async with get_client() as client:
                 for run in await client.read_flow_runs(flow_run_filter=ours):
                     await client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
 
-    def _settings(self) -> AbstractContextManager[object]:
+    def settings(self) -> AbstractContextManager[object]:
+        """Speak to this service from here, for the time of a `with`."""
         return temporary_settings(
             {
                 PREFECT_HOME: self._home.folder / "prefect",
