@@ -122,7 +122,7 @@ def _watchers(stack: ExitStack) -> Watchers:
 
 def _say_stage(stage: Stage) -> None:
     for result in stage.results:
-        say(f"{stage.name}: {percent(result.accuracy)} on {result.benchmark}")
+        say(f"{stage.name}: {percent(result.accuracy)} % right on {result.benchmark}")
 
 
 def _document(made: Improvement) -> dict[str, Any]:

@@ -30,12 +30,12 @@ def show_results(title: str, results: Sequence[tuple[str, BenchmarkResult]]) -> 
 
 def _line(name: str, result: BenchmarkResult) -> dict[str, Any]:
     figures = {
-        "accuracy": result.accuracy,
+        "accuracy %": result.accuracy,
         **{f"pass@{k}": value for k, value in result.pass_at.items() if k > 1},
         **{f"maj@{k}": value for k, value in result.majority_at.items() if k > 1},
         "best of N": result.best_of,
         "used code": result.code_ratio,
-        "programs that ran": result.execution_pass,
+        "ran": result.execution_pass,
     }
     cost = result.tokens_per_sample
     return {
@@ -49,8 +49,8 @@ def _line(name: str, result: BenchmarkResult) -> dict[str, Any]:
 
 
 def percent(estimate: Estimate | None) -> str:
-    """A share with its confidence interval."""
+    """A share with its confidence interval, in per cent."""
     if estimate is None:
         return ""
     low, high = 100 * estimate.low, 100 * estimate.high
-    return f"{100 * estimate.value:.1f} % ({low:.1f} to {high:.1f})"
+    return f"{100 * estimate.value:.1f} [{low:.0f}-{high:.0f}]"

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from storage.policies import MANIFEST
 from tirgen.engine.chat import ChatEngine
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
@@ -96,9 +97,12 @@ def _pocket_name(model: str | None) -> str:
 
 
 def _digest(directory: Path) -> str:
-    """Of everything in a model directory: retrained weights are another model."""
+    """Of everything in a model directory: retrained weights are another model.
+
+    But for what a store says of it, which tells when it was published.
+    """
     digest = hashlib.sha256()
-    for file in sorted(path for path in directory.glob("*") if path.is_file()):
+    for file in sorted(p for p in directory.glob("*") if p.is_file() and p.name != MANIFEST):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
 
