@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import get_args, get_origin
 
@@ -66,6 +67,8 @@ def _model_of(field: FieldInfo) -> type[BaseModel] | None:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
+    if isinstance(value, Enum):
+        value = value.value
     return "required" if value is PydanticUndefined else f"`{value!r}`"
 
 

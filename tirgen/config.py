@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tirgen.budget import BudgetSettings
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Mode
+from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.modes import Mode as SandboxMode
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 
 Count = Annotated[int, Field(ge=1)]
@@ -101,13 +103,26 @@ POCKET_THINKING = {"window_tokens": 64, "least_window_tokens": 24, "tokens": 100
 
 
 class SandboxSettings(Settings):
-    """What one program may use."""
+    """What one program may use, and where it runs."""
 
     cpu_seconds: float = Field(10, gt=0)
     wall_seconds: float = Field(15, gt=0)
     """Not counting time spent waiting for a core."""
     memory_mb: int = Field(1024, ge=64)
     """Above the interpreter's own."""
+    services: tuple[str, ...] = ()
+    """Addresses of `tirgen sandbox serve`, used in turn; without any, programs run here. Their
+    token is read from TIRGEN_SANDBOX_TOKEN, or the file that TIRGEN_SANDBOX_TOKEN_FILE names."""
+    floor: SandboxMode = SandboxMode.BARE
+    """Weakest isolation accepted, here and of the services."""
+
+    def limits(self) -> Limits:
+        """Of each program."""
+        return Limits(**self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides what a program does: not where it does it."""
+        return self.model_dump(include={"cpu_seconds", "wall_seconds", "memory_mb"})
 
 
 class ProblemSettings(Settings):
@@ -182,7 +197,11 @@ class GenerateConfig(Settings):
 
     @model_validator(mode="after")
     def _thinks_in_tokens(self) -> GenerateConfig:
-        if self.mode is Mode.REASONING and self.actor.kind == "chat":
+        if self.mode is Mode.NON_REASONING:
+            return self
+        if self.thinking.tokens >= self.loop.tokens:
+            raise ValueError("thinking.tokens leaves no room for an answer within loop.tokens")
+        if self.actor.kind == "chat":
             raise ValueError(
                 "mode = reasoning cuts thinking between tokens, which a chat endpoint does not "
                 "return: serve the actor with vLLM and set actor.kind = tokens"
@@ -226,6 +245,7 @@ class GenerateConfig(Settings):
         for role in ("actor", "critic"):
             engine: EngineConfig = getattr(self, role)
             document[role] = engine.identity()
+        document["sandbox"] = self.sandbox.identity()
         text = json.dumps(document, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -284,7 +284,7 @@ def test_a_critic_that_writes_beyond_its_window_is_told_of():
 
 
 def test_a_turn_that_ends_within_thinking_is_off_format():
-    told = run([said(TALK, ended=True), said("unchanged", ended=True)])
+    told = run([said(TALK, ended=True)])
     assert told.ending is Ending.OFF_FORMAT
     assert "before it closed its thinking" in (told.error or "")
     assert TALK in told.transcript.text
@@ -320,8 +320,9 @@ def test_no_room_for_an_answer_is_a_typed_ending():
 
 
 def test_a_full_context_is_a_typed_ending():
-    told = run([said("x\n"), said("unchanged", ended=True)])
+    told = run([said("x\n")])
     assert told.ending is Ending.TOKEN_LIMIT
+    assert told.transcript.text == "<think>\nx\n"
 
 
 def test_the_tool_budget_forbids_further_programs_but_not_the_words_after_them():

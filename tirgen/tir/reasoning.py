@@ -15,7 +15,7 @@ from the whole conversation, the question included (D4).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from storage.records import Ending
@@ -63,10 +63,12 @@ def reasoning(
     tools: ToolPolicy,
     refiner: Refiner | None = None,
 ) -> Loop[Ending]:
-    """Think and answer; without a refiner, this is the baseline with tools off.
+    """Think and answer; without a refiner, this is the baseline with tools off, in one window.
 
     `bounds.steps` counts windows.
     """
+    if refiner is None:
+        windows = replace(windows, tokens=windows.budget)
     assert actor.renderer is not None, "thinking is cut between tokens: the engine returns them"
     draft = Draft(actor.renderer)
     if not story.transcript.thinks:
@@ -77,6 +79,8 @@ def reasoning(
         room = min(windows.budget - spent, bounds.tokens - story.transcript.reply_tokens)
         cause, size = yield from _think_ahead(story, actor, windows, draft, max(room, 0))
         window = draft.take(size)
+        if cause in (_Cause.TURN_ENDED, _Cause.CONTEXT_FULL):
+            return _cut_off(story, window, cause)
         refinement = yield from _refine(story, window, bounds, refiner)
         if refinement.actions:
             draft = Draft(actor.renderer)
@@ -85,18 +89,13 @@ def reasoning(
             _keep(story, window)
         if refinement.failed and tools.stop_at_failure:
             return Ending.EXECUTION_FAILED
-        match cause:
-            case _Cause.THINKING_CLOSED:
-                if refinement.actions:
-                    _say(story, THINK_CLOSE)
-                return (yield from _answer(story, actor, bounds))
-            case _Cause.BUDGET_SPENT:
-                _end_thinking(story, windows.budget_sentence)
-                return (yield from _answer(story, actor, bounds))
-            case _Cause.TURN_ENDED:
-                raise OffFormat("the actor ended its turn before it closed its thinking")
-            case _Cause.CONTEXT_FULL:
-                return Ending.TOKEN_LIMIT
+        if cause is _Cause.WINDOW_FULL:
+            continue
+        if cause is _Cause.BUDGET_SPENT:
+            _end_thinking(story, windows.budget_sentence)
+        elif refinement.actions:
+            _say(story, THINK_CLOSE)
+        return (yield from _answer(story, actor, bounds))
     return Ending.STEP_LIMIT
 
 
@@ -124,6 +123,14 @@ def _think_ahead(
         if size := draft.whole_lines(windows.least, most):
             return _Cause.WINDOW_FULL, size
         most = min(most + windows.least, room)
+
+
+def _cut_off(story: Story, window: Draft, cause: _Cause) -> Ending:
+    """Thinking that can come to no answer stands as it is. Raises `OffFormat`."""
+    _keep(story, window)
+    if cause is _Cause.TURN_ENDED:
+        raise OffFormat("the actor ended its turn before it closed its thinking")
+    return Ending.TOKEN_LIMIT
 
 
 def _refine(
