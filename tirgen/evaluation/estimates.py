@@ -14,10 +14,15 @@ from math import comb
 from statistics import fmean
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 Vote = tuple[str | None, bool]
 """A sample's final answer, None where it gave none, and whether it is right."""
+
+Ratio = tuple[Sequence[float], Sequence[float]]
+"""Numerators and denominators, one a problem."""
+Floats = npt.NDArray[np.float64]
 
 MAJORITY_DRAWS = 100
 """Subsets that maj@k is averaged over at most."""
@@ -50,14 +55,28 @@ class Bootstrap:
         above, below = np.asarray(numerators, float), np.asarray(denominators, float)
         if not below.sum():
             return None
+        return self._estimate(above.sum() / below.sum(), self._ratios(above, below))
+
+    def difference(self, later: Ratio, earlier: Ratio) -> Estimate:
+        """One ratio less another over the same problems, in the same order: paired."""
+        pairs = [[np.asarray(part, float) for part in ratio] for ratio in (later, earlier)]
+        values = [above.sum() / below.sum() for above, below in pairs]
+        drawn = [self._ratios(above, below) for above, below in pairs]
+        return self._estimate(values[0] - values[1], drawn[0] - drawn[1])
+
+    def _ratios(self, above: Floats, below: Floats) -> Floats:
+        """The ratio in every resample; nan where nothing is below."""
         rng = np.random.default_rng(self._seed)
-        drawn: list[float] = []
-        for _ in range(self._resamples):
-            chosen = rng.integers(0, len(above), len(above))
-            if total := below[chosen].sum():
-                drawn.append(float(above[chosen].sum() / total))
-        low, high = np.percentile(drawn, self._tails)
-        return Estimate(value=float(above.sum() / below.sum()), low=float(low), high=float(high))
+        drawn = [rng.integers(0, len(above), len(above)) for _ in range(self._resamples)]
+        totals = np.asarray([below[chosen].sum() for chosen in drawn])
+        parts = np.asarray([above[chosen].sum() for chosen in drawn])
+        ratios: Floats = np.full_like(parts, np.nan)
+        np.divide(parts, totals, out=ratios, where=totals != 0)
+        return ratios
+
+    def _estimate(self, value: float, drawn: Floats) -> Estimate:
+        low, high = np.nanpercentile(drawn, self._tails)
+        return Estimate(value=float(value), low=float(low), high=float(high))
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:

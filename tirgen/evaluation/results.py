@@ -106,11 +106,11 @@ def summarise(
         pass_at={k: value for k, value in pass_at.items() if value},
         majority_at={k: value for k, value in majority_at.items() if value},
         best_of=boot.mean(list(map(best, candidates(problems, analysis.best_of or 0)))),
-        code_ratio=share(lambda row: bool(_executed(row)), lambda row: 1),
-        execution_pass=share(_passed, _executed),
-        execution_pass_all=share(_passed, lambda row: _executed(row) + _corrections(row)),
-        programs=sum(map(_executed, sound)),
-        programs_failed=sum(_executed(row) - _passed(row) for row in sound),
+        code_ratio=share(lambda row: bool(programs(row)), lambda row: 1),
+        execution_pass=share(_passed, programs),
+        execution_pass_all=share(_passed, lambda row: programs(row) + _corrections(row)),
+        programs=sum(map(programs, sound)),
+        programs_failed=sum(map(failed_programs, sound)),
         corrections=sum(map(_corrections, sound)),
         truncated=_average(lambda row: row.ending.is_truncated, sound),
         tokens_per_sample=share(lambda row: row.cost.actor_completion_tokens, lambda row: 1),
@@ -147,8 +147,14 @@ def _votes(rows: Sequence[Trajectory]) -> list[Vote]:
     return [(answer_key(row), is_right(row)) for row in rows]
 
 
-def _executed(row: Trajectory) -> int:
+def programs(row: Trajectory) -> int:
+    """Programs that were run; what the sandbox lost was not."""
     return sum(step.outcome is not Outcome.INFRA_ERROR for step in row.calls)
+
+
+def failed_programs(row: Trajectory) -> int:
+    """Of them, those that failed and stand in the response."""
+    return programs(row) - _passed(row)
 
 
 def _passed(row: Trajectory) -> int:

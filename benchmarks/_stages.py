@@ -1,0 +1,123 @@
+"""One seed of the ablation, as a process of its own: ``python -m benchmarks._stages SEED STORE``.
+
+Every stage is in the store when it ends, so a process that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import narrate
+from flows.training.fine_tune import fine_tune
+from flows.training.names import Model, find_model, published, training_names
+from flows.training.rounds import RoundsConfig, reinforce
+from flows.training.serving import serving
+from storage.datasets import Store
+from storage.policies import PolicyVersion
+from tirgen.config import GenerateConfig, Settings
+from tirgen.evaluation.config import EvaluationConfig
+from tirgen.evaluation.evaluate import evaluate
+from tirgen.generate import generate
+from tirgen.rollouts.config import CorrectionSettings
+from trainer.sft import SftConfig
+
+RECIPE = Path(__file__).with_name("ablation.toml")
+
+
+class AblationConfig(Settings):
+    """What every seed does; the seed itself is set in each part."""
+
+    generate: GenerateConfig
+    sft: SftConfig
+    rl: RoundsConfig
+    """Rounds of T5; those of T4 are the same without branches."""
+    cot_rl: RoundsConfig
+    evaluation: EvaluationConfig
+    best_of: int = 8
+    """Samples of T5, of which best-of-N chooses."""
+    correction: CorrectionSettings
+
+
+def recipe(changes: dict[str, Any]) -> AblationConfig:
+    """The committed settings, with some changed by their dotted names."""
+    document = tomllib.loads(RECIPE.read_text("utf-8"))
+    for name, value in changes.items():
+        *tables, last = name.split(".")
+        place = document
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[last] = value
+    return AblationConfig.model_validate(document)
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """The stages of one seed."""
+
+    number: int
+    store: Store
+    config: AblationConfig
+
+    async def run(self) -> dict[str, str]:
+        """The evaluated dataset version of every stage, by stage."""
+        base = find_model(self.store, "")
+        found = {"T1": await self.evaluate("T1", base, reasoning="cot")}
+        thinker = await self.reinforce("cot", base, self.config.cot_rl)
+        found["T2"] = await self.evaluate("T2", thinker, reasoning="cot")
+        cold = await self.cold_start(base)
+        found["T3"] = await self.evaluate("T3", cold)
+        rollouts = self.config.rl.rollouts.model_copy(update={"branches": None})
+        plain = self.config.rl.model_copy(update={"rollouts": rollouts})
+        found["T4"] = await self.evaluate("T4", await self.reinforce("episode", cold, plain))
+        best = await self.reinforce("step", cold, self.config.rl)
+        found["T5"] = await self.evaluate("T5", best, samples=self.config.best_of)
+        found["T6"] = await self.evaluate("T6", best, correction=self.config.correction)
+        return found
+
+    async def evaluate(self, stage: str, model: Model, **changes: Any) -> str:
+        narrate(f"seed {self.number}: {stage}")
+        update = {"dataset": f"{stage}-{self.number}", "seed": self.number, **changes}
+        config = self.config.evaluation.model_copy(update=update)
+        report = await evaluate(await serving(config, model), self.store)
+        [result] = report.results
+        accuracy = result.accuracy.value if result.accuracy else 0.0
+        narrate(f"seed {self.number}: {stage} {100 * accuracy:.1f} % in {report.seconds:.0f} s")
+        return str(report.version)
+
+    async def cold_start(self, base: Model) -> Model:
+        """TIRGen on the base, and fine-tuning on what is kept."""
+        update = {"dataset": f"tir-{self.number}", "seed": self.number}
+        made = await generate(self.config.generate.model_copy(update=update), self.store)
+        names = training_names(self.store, f"cold-{self.number}", base, str(made.version))
+        sft = self.config.sft.model_copy(update={"seed": self.number})
+        return published((await fine_tune(names, sft)).policy)
+
+    async def reinforce(self, name: str, parent: Model, config: RoundsConfig) -> Model:
+        """The last policy of the rounds."""
+        name = f"{name}-{self.number}"
+        rollouts = config.rollouts.model_copy(
+            update={"dataset": f"{name}-rollouts", "seed": self.number}
+        )
+        seeded = RoundsConfig(
+            rounds=config.rounds,
+            rollouts=rollouts,
+            update=config.update.model_copy(update={"seed": self.number}),
+        )
+        rounds = await reinforce(self.store, name, parent, seeded)
+        policy: PolicyVersion = rounds[-1].policy
+        return published(policy)
+
+
+def main(number: int, root: Path, changes: dict[str, Any]) -> None:
+    found = asyncio.run(Seed(number, Store(root), recipe(changes)).run())
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
