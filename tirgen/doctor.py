@@ -17,13 +17,14 @@ import duckdb
 
 from storage.datasets import Store
 from storage.records import SCHEMA_VERSION, Outcome
-from tirgen.config import GenerateConfig
+from tirgen.config import GenerateConfig, SandboxSettings
 from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
-from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.modes import Layer
+from tirgen.sandbox.opening import open_sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.verification import Verifier
 
@@ -58,7 +59,7 @@ async def examine(config: GenerateConfig, store: Store) -> list[Finding]:
         lambda: _store(store),
         _sql,
         lambda: _engines(config),
-        _sandbox,
+        lambda: _sandbox(config.sandbox),
         _verifier,
         _extras,
     ]
@@ -116,9 +117,9 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
     return findings
 
 
-async def _sandbox() -> list[Finding]:
+async def _sandbox(settings: SandboxSettings) -> list[Finding]:
     try:
-        async with LocalSandbox() as sandbox:
+        async with open_sandbox(settings.services, settings.floor) as sandbox:
             proofs = await asyncio.gather(
                 _proof(sandbox, "runs a program", "print(6 * 7)", Outcome.OK),
                 _proof(sandbox, "stops an endless loop", "while True: pass", Outcome.TIMEOUT),
@@ -131,7 +132,8 @@ async def _sandbox() -> list[Finding]:
                 _proof(sandbox, "bounds memory", "x = bytearray(1 << 34)", None),
             )
             mode = Finding("sandbox", Level.OK, sandbox.mode)
-            return [mode, *proofs, *map(_layer, sandbox.layers)]
+            layers = sandbox.layers if isinstance(sandbox, LocalSandbox) else []
+            return [mode, *proofs, *map(_layer, layers)]
     except SandboxUnavailable as error:
         return [Finding("sandbox", Level.FAIL, str(error), "see docs/sandbox.md")]
 
@@ -142,7 +144,7 @@ def _layer(layer: Layer) -> Finding:
     return Finding(f"sandbox layer: {layer.name}", level, layer.meaning, fix)
 
 
-async def _proof(sandbox: LocalSandbox, what: str, code: str, expected: Outcome | None) -> Finding:
+async def _proof(sandbox: Sandbox, what: str, code: str, expected: Outcome | None) -> Finding:
     limits = Limits(cpu_seconds=0.5, wall_seconds=2, memory_mb=256)
     execution = await sandbox.run(code, limits)
     held = (

@@ -30,7 +30,7 @@ from tirgen.ledger import Ledger
 from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import ProblemSet, load_problems
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.opening import open_sandbox
 from tirgen.tasks import for_each
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
@@ -221,7 +221,9 @@ class _Opened(NamedTuple):
 async def _open(config: GenerateConfig, store: Store, stack: AsyncExitStack) -> _Opened:
     """Open engines, sandbox and verifier, and only then the run: a bad start writes nothing."""
     engines = await stack.enter_async_context(open_engines(config.actor, config.critic))
-    sandbox = await stack.enter_async_context(LocalSandbox())
+    sandbox = await stack.enter_async_context(
+        open_sandbox(config.sandbox.services, config.sandbox.floor)
+    )
     verifier = await stack.enter_async_context(Verifier())
     run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
     committer = await stack.enter_async_context(Committer(run.append))

@@ -13,7 +13,7 @@ from tirgen.config import GenerateConfig, SamplingSettings
 from tirgen.engine.protocol import Engine, Message, Renderer, Sampling
 from tirgen.filters.config import Mode
 from tirgen.filters.rules import accept
-from tirgen.sandbox.contract import Limits, Sandbox
+from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.core import Loop, Role, Voice, derive_seed
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
@@ -51,7 +51,7 @@ class TrajectoryMaker:
         self._sandbox = sandbox
         self._verifier = verifier
         self._prompts: PromptSet = PROMPT_SETS[config.prompt_set_name]
-        limits = Limits(**config.sandbox.model_dump())
+        limits = config.sandbox.limits()
         self._driver = Driver(engines, sandbox, limits, config.loop.wall_seconds)
         self._tools = ToolPolicy(
             limits=limits,

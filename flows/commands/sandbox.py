@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+from typing import Literal
 
 from cyclopts import App
 
 from flows.console import say
 from tirgen.config import ConfigError
-
-TOKEN_VARIABLE = "TIRGEN_SANDBOX_TOKEN"
+from tirgen.sandbox.remote import read_token
 
 app = App(name="sandbox", help="The sandbox that model-written code runs in.")
 
 
 @app.command
 def serve(
-    *, host: str = "127.0.0.1", port: int = 8080, floor: str = "bare", slots: int | None = None
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    floor: Literal["root", "userns", "bare", "posix"] = "bare",
+    slots: int | None = None,
 ) -> None:
     """Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.
 
-    The token that clients must bear is read from TIRGEN_SANDBOX_TOKEN; any address but loopback
-    needs one.
+    The token that clients must bear is read from TIRGEN_SANDBOX_TOKEN, or from the file that
+    TIRGEN_SANDBOX_TOKEN_FILE names; any address but loopback needs one.
 
     Example: tirgen sandbox serve --port 8080
 
@@ -34,18 +37,17 @@ def serve(
     port
         Port to bind; 0 takes any free one.
     floor
-        Weakest isolation accepted: root, userns, bare or posix.
+        Weakest isolation accepted.
     slots
-        Programs run at once; by default one a core.
+        Programs run at once, 1 or more; by default one a core.
     """
     from tirgen.sandbox.service import serve as serve_forever
 
-    token = os.environ.get(TOKEN_VARIABLE)
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(serve_forever(host, port, token, floor, slots, _announce))
+            asyncio.run(serve_forever(host, port, read_token(), floor, slots, _announce))
         except ValueError as error:
-            raise ConfigError(f"{error} (the token is read from {TOKEN_VARIABLE})") from None
+            raise ConfigError(str(error)) from None
 
 
 def _announce(address: str) -> None:

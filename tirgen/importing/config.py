@@ -38,5 +38,6 @@ class ImportConfig(Settings):
     def hash(self) -> str:
         """Names a run: the file by its content, wherever it lies."""
         document = self.model_dump(mode="json", exclude={"dataset", "path"})
+        document["sandbox"] = self.sandbox.identity()
         text = json.dumps([document, self.path.name, files.sha256(self.path)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ from tirgen.importing.config import ImportConfig
 from tirgen.importing.intake import Intake, Response
 from tirgen.importing.maker import ForeignMaker
 from tirgen.problems.errors import BadRow, ProblemsError, describe
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.opening import open_sandbox
 from tirgen.tasks import for_each
 from tirgen.verification import Verifier
 
@@ -84,7 +84,9 @@ async def _work(
 ) -> Run:
     """Open sandbox and verifier, and only then the run: a bad start writes nothing."""
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(LocalSandbox())
+        sandbox = await stack.enter_async_context(
+            open_sandbox(config.sandbox.services, config.sandbox.floor)
+        )
         verifier = await stack.enter_async_context(Verifier(require_box=False))
         run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
         committer = await stack.enter_async_context(Committer(run.append))

@@ -13,8 +13,7 @@ from tirgen.importing.config import ImportConfig
 from tirgen.importing.intake import Response
 from tirgen.importing.replay import Replay, Runner, replay
 from tirgen.importing.shapes import Foreign
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.opening import AnySandbox
 from tirgen.tir.markup import parse_trajectory
 from tirgen.verification import Verifier, extract_answer
 
@@ -25,7 +24,7 @@ class ForeignMaker:
 
     config: ImportConfig
     run_id: str
-    sandbox: LocalSandbox
+    sandbox: AnySandbox
     verifier: Verifier
 
     async def make(self, response: Response) -> Trajectory:
@@ -33,7 +32,7 @@ class ForeignMaker:
         started = time.monotonic()
         text = response.foreign.response
         async with self._runner() as runner:
-            limits = Limits(**self.config.sandbox.model_dump())
+            limits = self.config.sandbox.limits()
             replayed = await replay(parse_trajectory(text), runner, limits)
         ending, error = _ending(replayed)
         verdict = None

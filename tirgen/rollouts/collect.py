@@ -30,7 +30,7 @@ from tirgen.rollouts.groups import GroupCount, count, judge
 from tirgen.rollouts.maker import RolloutMaker
 from tirgen.rollouts.plan import Plan, stream
 from tirgen.rollouts.selection import choose
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.opening import open_sandbox
 from tirgen.tir.branch import failed_steps
 from tirgen.verification import Verifier
 
@@ -106,7 +106,9 @@ async def workshop(
     """Open engine, sandbox and verifier, and only then the run: a bad start writes nothing."""
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_engine(config.policy))
-        sandbox = await stack.enter_async_context(LocalSandbox())
+        sandbox = await stack.enter_async_context(
+            open_sandbox(config.sandbox.services, config.sandbox.floor)
+        )
         verifier = await stack.enter_async_context(Verifier())
         run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
         committer = await stack.enter_async_context(Committer(run.append))

@@ -114,6 +114,7 @@ class PolicySettings(Settings):
         """All that decides the rows: neither the pace nor where a replica runs does."""
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
         document["policy"] = self.policy.identity()
+        document["sandbox"] = self.sandbox.identity()
         return document
 
 

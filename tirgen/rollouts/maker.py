@@ -11,7 +11,7 @@ from storage.records import trajectory_id as row_id
 from tirgen.engine.protocol import Engine, Message, Renderer, Sampling
 from tirgen.maker import Identity
 from tirgen.rollouts.config import BranchSettings, PolicySettings
-from tirgen.sandbox.contract import Limits, Sandbox
+from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.branch import FailedStep, Prefix, branch, split
 from tirgen.tir.core import Role, Voice, derive_seed
 from tirgen.tir.driver import Driver, Meter
@@ -41,7 +41,7 @@ class RolloutMaker:
         self._engine = engine
         self._sandbox = sandbox
         self._verifier = verifier
-        limits = Limits(**config.sandbox.model_dump())
+        limits = config.sandbox.limits()
         self._driver = Driver({Role.ACTOR: engine}, sandbox, limits, config.loop.wall_seconds)
         self._tools = ToolPolicy(
             limits=limits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 from tirgen.sandbox.modes import Mode
@@ -12,7 +13,9 @@ from tirgen.sandbox.supervisor import LocalSandbox
 AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
 
 
-def open_sandbox(services: Sequence[str] = (), floor: str = Mode.BARE) -> AnySandbox:
+def open_sandbox(
+    services: Sequence[str] = (), floor: str = Mode.BARE
+) -> AbstractAsyncContextManager[AnySandbox]:
     """To be entered. Services are spoken to with the token of `read_token`.
 
     Raises:

@@ -26,6 +26,7 @@ from tirgen.sandbox.desk import IDLE_SECONDS, Desk, NoSuchSession, TooManySessio
 from tirgen.sandbox.errors import SandboxError, SandboxUnavailable
 from tirgen.sandbox.fairness import TRAJECTORY
 from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.remote import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from tirgen.sandbox.shapes import Batch, Branch, OpenSession, RunCode, reply
 from tirgen.sandbox.supervisor import LocalSandbox
 
@@ -173,8 +174,9 @@ async def serving(
     """
     if not token and not _is_loopback(host):
         raise ValueError(
-            f"{host} is reachable from outside: give a token, or listen on 127.0.0.1, "
-            "for this service runs whatever code it is sent"
+            f"{host} is reachable from outside and this service runs whatever code it is sent: "
+            f"give a token in {TOKEN_VARIABLE}, or in a file that {TOKEN_FILE_VARIABLE} names, "
+            "or listen on 127.0.0.1"
         )
     async with LocalSandbox(floor, mode=mode, slots=slots) as sandbox:
         desk = Desk(sandbox, idle_seconds)
