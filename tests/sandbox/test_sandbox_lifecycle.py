@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from benchmarks.soak import GROWTH_MB, Footprint, Tally, descendants, settled, soak
 from storage.records import Outcome
 from tirgen.sandbox import selftest
 from tirgen.sandbox.contract import Limits
@@ -23,28 +24,11 @@ HERE = Path(__file__).parent
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw numbers of x86-64")
 
 
-def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found |= {child, *descendants(child)}
-    return found
-
-
 def wait_until(condition, seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
-
-
-def resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-
-def read_mounts() -> str:
-    return Path("/proc/self/mounts").read_text()
 
 
 def family() -> set[int]:
@@ -170,47 +154,16 @@ async def test_waiting_for_a_core_counts_against_no_limit():
     assert max(execution.wall_ms for execution in executions) > 1000
 
 
-HOSTILE = [
-    "while True: pass",
-    "import os\nwhile True: os.fork()",
-    "bytearray(8 << 30)",
-    "while True: print('x' * 1000)",
-    "import ctypes; ctypes.string_at(0)",
-    "import os; os.kill(os.getpid(), 9)",
-    "import os\nfor fd in range(3): os.close(fd)",
-    "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
-]
-
-
-async def soak(sandbox: LocalSandbox, count: int) -> list[int]:
-    """Numbers of the innocent snippets whose answer was not the right one."""
-    hard = Limits(cpu_seconds=0.3, wall_seconds=0.5, memory_mb=128)
-
-    async def one(number: int) -> bool:
-        if number % 10 == 0:
-            execution = await sandbox.run(HOSTILE[number // 10 % len(HOSTILE)], hard)
-            return execution.outcome in (Outcome.ERROR, Outcome.TIMEOUT, Outcome.OOM) or (
-                execution.outcome is Outcome.NO_OUTPUT  # closing descriptors harms nobody
-            )
-        execution = await sandbox.run(f"print({number} ** 2)", LIMITS)
-        return (execution.outcome, execution.stdout) == (Outcome.OK, f"{number**2}\n")
-
-    right = await asyncio.gather(*(one(number) for number in range(count)))
-    return [number for number, ok in enumerate(right) if not ok]
-
-
 async def check_soak(count: int) -> None:
     async with LocalSandbox(slots=8) as sandbox:
-        await soak(sandbox, 20)
-        descriptors = len(os.listdir("/proc/self/fd"))
-        members = family()
-        mounts = read_mounts()
-        memory = {pid: resident_mb(pid) for pid in members | {os.getpid()}}
-        assert await soak(sandbox, count) == []
-        assert len(os.listdir("/proc/self/fd")) == descriptors
-        assert wait_until(lambda: family() == members)
-        assert read_mounts() == mounts
-        assert {pid for pid in memory if resident_mb(pid) > memory[pid] + 20} == set()
+        await soak(sandbox, 20, Tally())
+        before, tally = Footprint.take(), Tally()
+        await soak(sandbox, count, tally)
+        after = await settled(before.processes)
+        assert tally.wrong == []
+        assert tally.unstopped == []
+        assert after[:3] == before[:3]
+        assert before.growth_mb(after) < GROWTH_MB
 
 
 async def test_three_hundred_snippets_one_in_ten_hostile_leave_nothing_behind():
@@ -219,8 +172,8 @@ async def test_three_hundred_snippets_one_in_ten_hostile_leave_nothing_behind():
 
 @pytest.mark.slow
 async def test_a_long_soak_leaves_nothing_behind():
-    """TIRGEN_SOAK=20000 for the figure in docs/sandbox.md."""
-    await check_soak(int(os.environ.get("TIRGEN_SOAK", "3000")))
+    """`python -m benchmarks soak` is the longest."""
+    await check_soak(3000)
 
 
 def test_below_the_floor_nothing_is_a_candidate():

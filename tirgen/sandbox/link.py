@@ -23,7 +23,7 @@ from tirgen.sandbox.modes import Mode
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0
 """A zygote that for so long neither forks what it was sent nor reports what has ended is hung."""
-WORN_AFTER_SNIPPETS = 20_000
+WORN_AFTER_SNIPPETS = 50_000
 WORN_AFTER_BYTES = 64 << 20
 """A zygote is replaced after so many snippets, or when it has grown by so much."""
 _WEIGH_EVERY = 500
