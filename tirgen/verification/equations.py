@@ -21,6 +21,8 @@ _POINT = re.compile(rf"\(({_SYMBOL}(?: ?, ?{_SYMBOL})+)\)")
 _LETTERS = re.compile(
     r"\\(?:alpha|beta|theta|lambda|mu|angle)|(?<![a-zA-Z\\])[a-zA-Z]|(?<=[A-Z])[A-Z]"
 )
+_OPERATION = re.compile(r"[-+/^!\d]|\\(?:sqrt|frac|sin|cos|tan|log|ln|exp)(?![a-z])")
+_INDEXED = re.compile(rf"(?:{_LETTERS.pattern})(?: ?_ ?\{{[^{{}}]*\}})?")
 _TEXT = re.compile(r"\\text\{[^{}]*\}")
 _VARIABLE = re.compile(r"(?<![a-zA-Z\\])[a-df-hj-zA-Z](?![a-zA-Z])")
 
@@ -63,11 +65,11 @@ def _is_label(text: str, gold: str) -> bool:
 
     ``7x = 7`` does not: it is an equation to be solved.
     """
-    letters = set(_LETTERS.findall(re.sub(r"_ ?\{[^{}]*\}", "", text)))
-    simple = not re.search(r"\d", re.sub(r"\([^()]*\)|_ ?\{[^{}]*\}", "", text))
-    return (
-        bool(letters) and (simple or len(letters) > 1) and not _LETTERS.search(_TEXT.sub("", gold))
-    )
+    if _LETTERS.search(_TEXT.sub("", gold)):
+        return False
+    bare = re.sub(r"\([^()]*\)|_ ?\{[^{}]*\}", "", text)
+    letters = {match[0] for match in _INDEXED.finditer(re.sub(r"\([^()]*\)", "", text))}
+    return len(letters) > 1 or (bool(letters) and not _OPERATION.search(bare))
 
 
 def _has_variable(text: str) -> bool:

@@ -51,15 +51,25 @@ def deceptive(raw: str) -> str | None:
 
 def _foreign(raw: str) -> str | None:
     """Letters and digits of other scripts, marks and direction controls: look-alikes."""
-    for char in unicodedata.normalize("NFKC", raw):
+    for char in raw + unicodedata.normalize("NFKC", raw):
         if char.isascii():
             continue
         category = unicodedata.category(char)
         name = unicodedata.name(char, "unnamed character")
         foreign_letter = category[0] == "L" and not name.startswith(_ALLOWED_SCRIPTS)
-        if foreign_letter or category in ("Nd", "Mn", "Me", "Co", "Cn") or _is_control(char):
+        if (
+            foreign_letter
+            or _is_enclosed(char)
+            or category in ("Nd", "Mn", "Me", "Co", "Cn")
+            or _is_control(char)
+        ):
             return f"{name.lower()} (U+{ord(char):04X}) in the answer"
     return None
+
+
+def _is_enclosed(char: str) -> bool:
+    """Circled digits and the like, whose neighbours are not one number."""
+    return unicodedata.decomposition(char).startswith(("<circle>", "<square>", "<compat> 0028"))
 
 
 def _is_control(char: str) -> bool:

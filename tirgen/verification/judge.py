@@ -16,7 +16,7 @@ from tirgen.verification.composites import compare_shapes
 from tirgen.verification.equations import compare_equations
 from tirgen.verification.guards import dangerous, deceptive, too_long
 from tirgen.verification.moments import same_moment
-from tirgen.verification.normalise import normalise
+from tirgen.verification.normalise import normalise, plain
 from tirgen.verification.quantities import compare_quantities
 from tirgen.verification.rationals import parse_rational, same_number
 from tirgen.verification.residues import same_residues
@@ -33,20 +33,21 @@ _HEDGE = re.compile(
 _PREAMBLE = re.compile(
     r"^(?:\\text\{)?\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*\}?\s*", re.IGNORECASE
 )
-_SUBJECT = re.compile(r"^\\text\{\s*[a-zA-Z' ]{1,40}\b(?:is|are|was|has|equals|costs)\s*:?\s*\}")
 _APPROXIMATELY = re.compile(
     r"\s*(?:\\text\{)?\s*\(?\b(?:approximately|approx\.?|exactly)\s*\)?\s*\}?\s*$"
 )
 _LEADING = re.compile(r"^\s*(?:\\approx|\\sim|=|\+(?=\s*[\d\\]))\s*")
 _FOR_ALL = re.compile(
-    r"\s*,?\s*(?:\\text\{\s*,?\s*)?\bfor (?:all|any|every|each|some)\b[^\d<>=]{0,40}$"
+    r"\s*,?\s*(?:\\text\{\s*,?\s*)?\bfor (?:all|any|every|each"
+    r"|some (?:real |arbitrary |fixed )*(?:constant|integer|number))\b[^\d<>=]{0,40}$"
 )
 _WHOLE_PARAMETER = re.compile(
     r"\s*[,(]\s*(?:\\text\{\s*(?:where|with|for)\s*\}\s*)?[a-z] ?(?:\\in ?\\mathbb\{[ZNR]\}"
     r"|\\text\{ is (?:an?|any) (?:arbitrary |real )*(?:integer|whole number|number|constant)\})\)?$"
 )
-_ADDS_NOTHING = (_PREAMBLE, _SUBJECT, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
+_ADDS_NOTHING = (_PREAMBLE, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|equiv|approx|mid|in)(?![a-zA-Z])")
+_EITHER = re.compile(r"\bor\b")
 _BASE = re.compile(
     r"\(?([0-9A-Fa-f]+)\)?"
     r"(?: ?_ ?\{ ?([a-z0-9]+) ?\}| ?(?:\\text\{)? ?\(?base ?\}? ?(\w+) ?\)?\}?)?"
@@ -63,9 +64,11 @@ def judge(gold: str, answer: str, symbolic: Compare) -> Verdict:
     if why := too_long(gold, answer):
         return Verdict(correct=False, method="guard", reason=why)
     asked, given = normalise(gold), normalise(answer)
+    if why := deceptive(answer):
+        return Verdict(correct=False, method="guard", reason=why)
     if spelling(asked) == spelling(given):
         return Verdict(correct=True, method="equal", reason=f"{brief(answer)} as given")
-    if why := deceptive(answer) or dangerous(given) or dangerous(asked):
+    if why := dangerous(given) or dangerous(asked):
         return Verdict(correct=False, method="guard", reason=why)
     hedge = _HEDGE.search(given)
     if hedge and not _HEDGE.search(asked):
@@ -134,6 +137,8 @@ def _choices(gold: str, answer: str, compare: Compare) -> Verdict | None:
     """Choice letters, with or without the text of the choice; several letters as a set."""
     if (wanted := words.letters(gold)) and (given := words.letters(answer)):
         return decided(wanted == given, "choice", gold, answer)
+    if wanted and _EITHER.search(plain(answer)):
+        return wrong("hedge", gold, answer)
     labelled, chosen = words.labelled(gold), words.chosen(answer)
     if labelled and not chosen:
         return compare(labelled[1], answer) if labelled[1] else None
@@ -160,6 +165,8 @@ def _bases(gold: str, answer: str) -> Verdict | None:
     if gold_base is None and base is None:
         return None
     if base is None:
+        if _in_base(asked[1], gold_base) is None:
+            return None
         same = asked[1].lower() == given[1].lower()
     else:
         first, second = _in_base(asked[1], gold_base or "10"), _in_base(given[1], base)
@@ -175,6 +182,9 @@ def _relations(gold: str, answer: str) -> Verdict | None:
 
 
 def _in_base(digits: str, base: str) -> int | None:
+    """The number, or None if these are no digits of that base; one letter is a variable."""
+    if digits.isalpha() and len(digits) == 1:
+        return None
     radix = _BASES.get(base) or (int(base) if base.isdigit() else 0)
     try:
         return int(digits, radix) if 2 <= radix <= 36 else None

@@ -70,6 +70,7 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\text\{([^{}^]*)\^\s*\{?(-?\d)\}?\s*\}", r"\\text{\1}^{\2}"),
         *((rf"\\text\{{\s*{name}(?![a-z])\s*", rf"\\cdot 10^{{{power}}}\\text{{")
           for name, power in (("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12))),
+        (r"\\text\{\s*\\dollar\s*", r"\\dollar \\text{"),
         (r"\\text\{\s*(-?\d[\d.,/]*)(\s[^{}]*)?\}", r"\1\\text{\2}"),
         (r"\\text\{\s*(?:negative|minus)\s*\}\s*|\bnegative\s+(?=\d)", "-"),
         (r"\\text\{([^{}]*?)[ ,]*\bonly\s*\}$", r"\\text{\1}"),

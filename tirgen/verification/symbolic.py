@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -31,8 +32,8 @@ _POINT_VALUES = tuple(
 """Where identities are tried: both signs, below and above one, no integers."""
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\([^()]*\)|\{[^{}]*\})\s*\\text\{ degrees\}")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-_OF_INTEGERS = (sympy.floor, sympy.ceiling)
-"""Functions whose variables are whole numbers."""
+_WHOLE_NUMBERS = "nmkpq"
+"""Variables that stand for whole numbers where a floor or ceiling is taken."""
 _MANY = 3
 """Variables from which on an expression is a formula, whose quantities are positive."""
 _MISREAD = tuple(
@@ -189,26 +190,32 @@ def _identical(left: Any, right: Any) -> bool:
     if not symbols or len(symbols) > 8 or left.free_symbols != right.free_symbols:
         return False
     agreed = 0
-    for turn in range(_POINTS):
-        values = [_POINT_VALUES[(turn + 3 * k) % 8] for k in range(len(symbols))]
-        if left.has(*_OF_INTEGERS) or right.has(*_OF_INTEGERS):
-            values = [sympy.Integer(5 + (3 * turn + 7 * k) % 11) for k in range(len(symbols))]
-        elif len(symbols) >= _MANY:
-            values = [abs(value) for value in values]
-        point = dict(zip(symbols, values, strict=True))
+    for point in _points(symbols, left + right):
         if not (_is_real_at(left, point) and _is_real_at(right, point)):
             continue
         first, second = (
             _finite(sympy.N(side.subs(point).doit(), _DIGITS)) for side in (left, right)
         )
-        if first is None or second is None:
-            continue
-        if abs(first) > _LARGE:
+        if first is None or second is None or abs(first) > _LARGE:
             continue
         if abs(first - second) > _CLOSE * (1 + abs(first)):
             return False
         agreed += 1
     return agreed >= _POINTS // 2
+
+
+def _points(symbols: list[Any], expression: Any) -> Iterator[dict[Any, Any]]:
+    """Where to evaluate: at whole numbers if the variables are, at positive ones in formulas."""
+    whole = expression.has(sympy.floor, sympy.ceiling) and all(
+        str(symbol) in _WHOLE_NUMBERS for symbol in symbols
+    )
+    for turn in range(_POINTS):
+        values = [_POINT_VALUES[(turn + 3 * k) % 8] for k in range(len(symbols))]
+        if whole:
+            values = [sympy.Integer(5 + (3 * turn + 7 * k) % 11) for k in range(len(symbols))]
+        elif len(symbols) >= _MANY:
+            values = [abs(value) for value in values]
+        yield dict(zip(symbols, values, strict=True))
 
 
 def _is_real_at(expression: Any, point: dict[Any, Any]) -> bool:
