@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,23 +29,23 @@ ROUNDS = {
 
 
 def test_runs_whose_workers_are_killed_end_as_if_undisturbed(stack, tmp_path):
-    """Worker and flow process die at once: first of both pools, then of one in its update."""
+    """Worker and flow process die at once: in generate, in rollouts, then in an update."""
+    doomed = {"killed": stack.process("worker-cpu"), "killed-round": stack.process("worker-gpu")}
     learning = stack.start("rl", {"parent": "", "policy": "killed", "config": ROUNDS})
-    stack.reach(learning, "Running", 120)
     generating = stack.start("generate", {"config": GENERATION, "shard_problems": 50})
-    for dataset in ("killed", "killed-round"):
-        wait_until(partial(committed, stack.store, dataset), 240, stack.tails)
-    kill(stack, "cpu", "gpu")
+    wait_until(lambda: all_killed(stack, doomed), 300, stack.tails)
     lost = committed(stack.store, "killed")
+    stack.tirgen("up")  # workers again, as a machine's service manager would
     assert not Store(stack.store).versions("killed")
     assert not Store(stack.store).versions("killed-round")
-    stack.tirgen("up")  # workers again, as a machine's service manager would
 
-    wait_until(lambda: steps(stack.store) >= 3, 420, stack.tails)
-    kill(stack, "gpu")
-    assert steps(stack.store) < 12
-    assert not weights(stack.store, "killed")
+    worker = stack.process("worker-gpu")
+    wait_until(lambda: steps(stack.store) >= 2, 420, stack.tails)
+    kill(worker)
+    taken = steps(stack.store)
     stack.tirgen("up")
+    assert taken < 12
+    assert not weights(stack.store, "killed")
 
     assert stack.finish(generating, 420)["state_type"] == "COMPLETED", stack.tails()
     assert stack.finish(learning, 600)["state_type"] == "COMPLETED", stack.tails()
@@ -56,13 +55,19 @@ def test_runs_whose_workers_are_killed_end_as_if_undisturbed(stack, tmp_path):
     assert weights(stack.store, "killed") == trained_undisturbed(tmp_path)
 
 
-def kill(stack: Stack, *pools: str) -> None:
-    """Workers, flow processes and all they started, at once."""
-    found = {one["process"]: one["pid"] for one in stack.tirgen("status")}
-    for pool in pools:
-        worker = found[f"worker-{pool}"]
-        for pid in [worker, *descendants(worker)]:
-            os.kill(pid, signal.SIGKILL)
+def all_killed(stack: Stack, doomed: dict[str, int]) -> bool:
+    """Kill each worker as soon as its dataset has rows; True when none is left."""
+    for dataset, worker in list(doomed.items()):
+        if committed(stack.store, dataset):
+            kill(worker)
+            del doomed[dataset]
+    return not doomed
+
+
+def kill(worker: int) -> None:
+    """A worker, its flow process and all that started, at once."""
+    for pid in [worker, *descendants(worker)]:
+        os.kill(pid, signal.SIGKILL)
 
 
 def steps(store: Path) -> int:

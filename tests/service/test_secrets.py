@@ -54,7 +54,7 @@ def serving(server: Inbox) -> Iterator[Inbox]:
         server.server_close()
 
 
-def test_no_secret_is_written_down_and_a_drifting_run_notifies(tmp_path):
+def test_no_secret_is_written_down_and_drifting_and_failed_runs_notify(tmp_path):
     with serving(Inbox()) as inbox, engine(tmp_path / "engine.log", free_port()) as base_url:
         environment = {
             "TIRGEN_SERVICE_AUTH": f"tirgen:{PASSWORD}",
@@ -67,15 +67,20 @@ def test_no_secret_is_written_down_and_a_drifting_run_notifies(tmp_path):
             run_id = stack.start("generate", drifting(base_url))
             run = stack.finish(run_id, 300)
             assert run["state_name"] == "Drifting", stack.tails()
-            wait_until(lambda: inbox.messages, 60, stack.tails)
+            absent = {"config": {"dataset": "absent", "problems": {"path": "/absent.jsonl"}}}
+            failed = stack.start("generate", absent)
+            assert stack.finish(failed, 120)["state_type"] == "FAILED"
+            wait_until(lambda: len(inbox.messages) == 2, 60, stack.tails)
             said = json.dumps([stack.artifacts(run_id), stack.ask("/logs/filter", {}), run])
             refuse_strangers(stack)
         finally:
             stack.tirgen("down")
-    [(path, message)] = inbox.messages
-    assert TOKEN in path, "the address is the one that was planted"
-    assert message["title"] == "watched@v1 is drifting"
-    assert "were kept (at least 100.0% wanted)" in message["text"]
+    assert all(TOKEN in path for path, _ in inbox.messages), "the address that was planted"
+    drift, failure = (message for _, message in inbox.messages)
+    assert drift["title"] == "watched@v1 is drifting"
+    assert "were kept (at least 100.0% wanted)" in drift["text"]
+    assert failure["title"] == "generate absent failed"
+    assert "/absent.jsonl" in failure["text"]
     for secret in (PASSWORD, KEY, TOKEN):
         assert secret not in said
         assert not found_in(tmp_path / "store", secret)
