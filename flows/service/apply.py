@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+import yaml
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -27,8 +28,6 @@ from flows.service.errors import ServiceFailed
 from flows.service.limits import LIMITS
 
 DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
-TRAINING = Path(__file__).with_name("prefect-train.yaml")
-"""Applied where torch is installed."""
 POOLS = {"cpu": "Generation, curation, evaluation.", "gpu": "Training, one job at a time."}
 
 
@@ -51,9 +50,7 @@ async def apply(settings: Mapping[str, str]) -> list[str]:
         for limit, slots in LIMITS.items():
             await client.upsert_global_concurrency_limit_by_name(limit, slots)
         switched = await _switched(client)
-        _deploy(settings, DEPLOYMENTS)
-        if importlib.util.find_spec("torch"):
-            _deploy(settings, TRAINING)
+        _deploy(settings)
         await _restore(client, switched)
         deployments = {found.name: found.id for found in await client.read_deployments()}
     await apply_automations(deployments)
@@ -73,10 +70,11 @@ async def _create_pool(client: PrefectClient, name: str, description: str) -> No
         return
 
 
-def _deploy(settings: Mapping[str, str], file: Path) -> None:
+def _deploy(settings: Mapping[str, str]) -> None:
+    names = [option for name in _deployable() for option in ("--name", name)]
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
-         "--prefect-file", str(file)],
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *names,
+         "--prefect-file", str(DEPLOYMENTS)],
         env={**os.environ, **settings},
         cwd="/",  # where no file stands in for a module
         capture_output=True,
@@ -85,9 +83,16 @@ def _deploy(settings: Mapping[str, str], file: Path) -> None:
     )  # fmt: skip
     if done.returncode:
         raise ServiceFailed(
-            f"Prefect refused {file}: {done.stdout}{done.stderr}",
+            f"Prefect refused {DEPLOYMENTS}: {done.stdout}{done.stderr}",
             "mend the file and run tirgen up again",
         )
+
+
+def _deployable() -> list[str]:
+    """The deployments by name, those of training only where torch is installed."""
+    found = yaml.safe_load(DEPLOYMENTS.read_text())["deployments"]
+    trains = importlib.util.find_spec("torch") is not None
+    return [one["name"] for one in found if trains or one["work_pool"]["name"] != "gpu"]
 
 
 async def _switched(client: PrefectClient) -> dict[_Schedule, bool]:

@@ -15,14 +15,13 @@ from flows.service.home import Home
 from flows.service.stack import worker_command
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-FILES = ["prefect.yaml", "prefect-train.yaml"]
 PER_PLACE = {"PREFECT_HOME", "PREFECT_API_URL", "TIRGEN_STORE", "TIRGEN_SERVICE_PAGES"}
 
 
 def deployments() -> list[dict[str, Any]]:
     """Those of training only where torch is there to import their flows."""
-    names = FILES if find_spec("torch") else FILES[:1]
-    return [d for name in names for d in yaml.safe_load((DEPLOY / name).read_text())["deployments"]]
+    found = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())["deployments"]
+    return [one for one in found if find_spec("torch") or one["work_pool"]["name"] == "cpu"]
 
 
 def manifests() -> dict[str, dict[str, Any]]:

@@ -85,6 +85,12 @@ def look_at_run(browser: Browser, stack: Stack, run_id: str) -> None:
     )
     assert drawn, "the chart in the summary is not drawn"
     browser.screenshot(OUTPUT / "summary-chart.png")
+    link = "return [...document.links].find(a => a.href.includes('/trajectories/t'))?.href"
+    address = browser.run(link)
+    assert address, "no link to a trajectory"
+    browser.open(address)
+    browser.wait_for("verifier")
+    browser.screenshot(OUTPUT / "trajectory.png")
 
 
 def runs_named(stack: Stack, name: str) -> list[dict[str, Any]]:
