@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from flows.training.names import Model
+from tirgen.engine.publication import publish
 from tirgen.rollouts.config import PolicySettings
 
 P = TypeVar("P", bound=PolicySettings)
@@ -13,9 +14,13 @@ P = TypeVar("P", bound=PolicySettings)
 async def serving(settings: P, model: Model) -> P:
     """The settings of rollouts or of an evaluation, for this very policy.
 
-    The embedded engine is started from its folder.
+    The embedded engine is started from its folder; a running server is told to load it, whatever
+    it says it serves. Raises `EngineMisconfigured` for one that takes no policy and
+    `PublicationFailed`.
     """
     update: dict[str, Any] = {"policy_version": model.label}
     if settings.policy.kind == "pocket":
         update["policy"] = settings.policy.model_copy(update={"model": str(model.folder)})
+    else:
+        await publish(settings.policy, model.folder, model.reference)
     return settings.model_copy(update=update)

@@ -1,0 +1,44 @@
+"""A round on a running server: it is given each policy, and its rows are that policy's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from flows.training.names import find_model
+from flows.training.rounds import RoundsConfig, reinforce
+from storage.datasets import Store
+from tirgen.engine.config import EngineConfig
+from tirgen.engine.publication import served_version
+from tirgen.pocket.local import MODEL_DIR, pocket_engine_server
+
+
+async def test_a_running_server_is_given_the_policy_of_every_round(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    async with pocket_engine_server() as base_url:
+        engine = EngineConfig(
+            kind="tokens", base_url=base_url, model="pocket", tokenizer=str(MODEL_DIR)
+        )
+        config = RoundsConfig.model_validate(
+            {
+                "rounds": 2,
+                "rollouts": {
+                    "policy": engine.model_dump(),
+                    "prompts": "pocket",
+                    "problems": {"path": "pocket:train", "limit": 8},
+                    "samples": 6,
+                    "groups": None,
+                    "branches": None,
+                },
+                "update": {"updates": 1, "optimizer": {"learning_rate": 3e-3}},
+            }
+        )
+        rounds = await reinforce(store, "pi", find_model(store, ""), config)
+        assert await served_version(engine) == "pi@v1"
+    # Steps this long change the policy so much that rows of the first would not pass for the
+    # second's: the oracle would have stopped the second update.
+    gaps = [each.policy.manifest["metrics"]["sampler_gap"] for each in rounds]
+    assert max(gaps) < 1e-3
