@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from flows.cli import app
 from tirgen.config import GenerateConfig
+from tirgen.evaluation.config import EvaluationConfig
 
 
 def pages() -> dict[str, str]:
@@ -36,24 +37,47 @@ def _cli() -> str:
 
 
 def _configuration() -> str:
-    head = (
-        "# Configuration of a generation\n\n"
-        "Settings of `tirgen generate --config FILE` (TOML or JSON), of `--set NAME=VALUE`, and "
-        "of `tirgen.config.GenerateConfig`. `--dry-run` prints the resolved form; every run keeps "
-        "it beside its output.\n\n"
-        "| setting | default | meaning |\n|---|---|---|\n"
+    from flows.training.rounds import (
+        RoundsConfig,  # brings torch, which the command line leaves out
     )
-    return head + "\n".join(_rows(GenerateConfig, "")) + "\n"
+    from trainer.sft import SftConfig
+
+    sections = (
+        _section("a generation", "tirgen generate", GenerateConfig),
+        _section("an evaluation", "tirgen eval", EvaluationConfig),
+        _section("a fine-tuning", "tirgen policy sft", SftConfig),
+        _section("rounds of RL", "tirgen policy rl", RoundsConfig),
+    )
+    head = (
+        "# Configuration\n\n"
+        "Settings of `--config FILE` (TOML or JSON) and of `--set NAME=VALUE`, by command. "
+        "`tirgen improve` has all of them, in the tables `generate`, `evaluation`, `sft` and `rl`. "
+        "`--dry-run` prints the resolved form of a generation or of the whole loop; every run "
+        "keeps it beside its output. Models that descend from the packaged one are trained with "
+        "the values of `flows/training/pocket.toml` where the defaults here are the paper's.\n"
+    )
+    return head + "".join(sections)
 
 
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def _section(what: str, command: str, model: type[BaseModel]) -> str:
+    rows = "\n".join(_rows(model, ""))
+    return (
+        f"\n## Configuration of {what}\n\n`{command}`, `{model.__module__}.{model.__name__}`\n\n"
+        f"| setting | default | meaning |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def _rows(model: type[BaseModel], prefix: str, given: BaseModel | None = None) -> Iterator[str]:
+    """`given` is what the model's own place has as its default, where it has one."""
     for name, field in model.model_fields.items():
+        default = getattr(given, name) if given else field.get_default(call_default_factory=True)
         nested = _model_of(field)
         if nested is not None:
-            yield from _rows(nested, f"{prefix}{name}.")
+            own = default if isinstance(default, BaseModel) else None
+            yield from _rows(nested, f"{prefix}{name}.", own)
         else:
             meaning = " ".join((field.description or "").split())
-            yield f"| `{prefix}{name}` | {_default(field)} | {meaning} |"
+            yield f"| `{prefix}{name}` | {_shown(default)} | {meaning} |"
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -65,11 +89,10 @@ def _model_of(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
-def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, Enum):
-        value = value.value
-    return "required" if value is PydanticUndefined else f"`{value!r}`"
+def _shown(default: Any) -> str:
+    if isinstance(default, Enum):
+        default = default.value
+    return "required" if default is PydanticUndefined else f"`{default!r}`"
 
 
 def main(folder: Path) -> None:
