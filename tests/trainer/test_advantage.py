@@ -47,9 +47,11 @@ def test_statistics_are_those_of_the_survivors() -> None:
 
 def test_groups_of_the_two_levels_never_mix() -> None:
     """D12: the same name at two levels is two groups."""
-    rows = [*group(1, 0), *group(1, 1, level=Level.STEP)]
-    found = credit(rows)
+    steps = [Scored(f"step{n}", Level.STEP, "g", 1.0, None) for n in range(2)]
+    found = credit([*group(1, 0), *steps])
     assert found.groups == {Level.TRAJECTORY: 1, Level.STEP: 0}
+    assert found.advantages == credit(group(1, 0)).advantages
+    assert found.dropped[Level.STEP] == {Drop.ALL_ALIKE: 2}
 
 
 def test_groups_are_found_by_name_whatever_their_sizes_and_their_order() -> None:
