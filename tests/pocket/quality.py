@@ -1,18 +1,18 @@
 """Measures a pocket model on held-out problems through the real server, loop and sandbox.
 
-    python tests/pocket/quality.py [MODEL_DIR] [PROBLEMS]
+    python tests/pocket/quality.py [MODEL] [PROBLEMS] [MODE] [CRITIC]
 
-prints the tables of docs/pocket.md. Answers are compared as text: the families box them plainly.
+prints the tables of docs/pocket.md; MODE is non_reasoning or reasoning. Answers are compared as
+text: the families box them plainly.
 """
 
 import asyncio
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -21,9 +21,9 @@ from storage.records import Outcome, Problem, Program, Trajectory
 from tirgen.config import GenerateConfig, load_config
 from tirgen.engine.config import open_engines
 from tirgen.engine.protocol import Sampling
+from tirgen.filters.config import Mode
 from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.pocket.families import FAMILIES, LEVELS, Step
-from tirgen.pocket.local import MODEL_DIR
 from tirgen.pocket.mistakes import wrong_value
 from tirgen.pocket.problems import draw_problem, family_of, problems
 from tirgen.sandbox.contract import Limits
@@ -71,16 +71,22 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(model: Path, temperature: float):
+async def bench(
+    model: str,
+    temperature: float,
+    mode: Mode = Mode.NON_REASONING,
+    critic: str | None = None,
+):
+    limits = {"loop.steps": 12, "loop.tokens": 1200} if mode is Mode.NON_REASONING else {}
     config = load_config(
         None,
         {
-            "actor.model": str(model),
-            "critic.model": str(model),
+            "mode": mode.value,
+            "actor.model": model,
+            "critic.model": critic or model,
             "actor_sampling.temperature": temperature,
             "critic_sampling.temperature": temperature,
-            "loop.steps": 12,
-            "loop.tokens": 1200,
+            **limits,
         },
     )
     async with (
@@ -144,18 +150,20 @@ def _rewriting(voice: Voice, step: str) -> Loop[Refinement | None]:
         return None
 
 
-async def main(model: Path, count: int) -> None:
+async def main(model: str, count: int, mode: Mode, critic: str | None) -> None:
     found = problems("test", count)
     columns: dict[str, Scores] = {}
     for temperature in (1.0, 0.6):
-        async with bench(model, temperature) as measured:
+        async with bench(model, temperature, mode, critic) as measured:
             rows = await measured.answers(found, Program.COT)
             columns[f"CoT T={temperature}"] = score(found, rows)
-            columns[f"critic T={temperature}"] = await score_critic(measured, count)
+            if mode is Mode.NON_REASONING:
+                columns[f"critic T={temperature}"] = await score_critic(measured, count)
             rows = await measured.answers(found, Program.TIRGEN)
             columns[f"TIRGen T={temperature}"] = score(found, rows)
             kept = sum(row.kept for row in rows)
-            Console(stderr=True).print(f"T={temperature}: {kept} of {count} pass every filter")
+            firsts = Counter(next((v.rule for v in r.filters if not v.kept), "kept") for r in rows)
+            Console(stderr=True).print(f"T={temperature}: {kept} of {count} pass: {firsts}")
     table = Table("share right, %", *columns)
     for key in [*FAMILIES, *(f"level {level}" for level in LEVELS), "all"]:
         table.add_row(key, *(f"{100 * scores.share(key):.0f}" for scores in columns.values()))
@@ -163,5 +171,12 @@ async def main(model: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else MODEL_DIR
-    asyncio.run(main(directory, int(sys.argv[2]) if len(sys.argv) > 2 else 324))
+    given = dict(enumerate(sys.argv))
+    asyncio.run(
+        main(
+            given.get(1, "base"),
+            int(given.get(2, 324)),
+            Mode(given.get(3, Mode.NON_REASONING)),
+            given.get(4),
+        )
+    )
