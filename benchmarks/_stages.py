@@ -36,7 +36,10 @@ class AblationConfig(Settings):
     generate: GenerateConfig
     sft: SftConfig
     rl: RoundsConfig
-    """Rounds of T5; those of T4 are the same without branches."""
+    """Rounds of T4, trajectory-level."""
+    step_rl: RoundsConfig
+    """Rounds of T5, which go on from T4 as the official script does (spec §5.3); T4+ is as many
+    rounds from there without branches."""
     cot_rl: RoundsConfig
     evaluation: EvaluationConfig
     best_of: int = 8
@@ -72,17 +75,23 @@ class Seed:
         found["T2"] = await self.evaluate("T2", thinker, reasoning="cot")
         cold = await self.cold_start(base)
         found["T3"] = await self.evaluate("T3", cold)
-        rollouts = self.config.rl.rollouts.model_copy(update={"branches": None})
-        plain = self.config.rl.model_copy(update={"rollouts": rollouts})
-        found["T4"] = await self.evaluate("T4", await self.reinforce("episode", cold, plain))
-        best = await self.reinforce("step", cold, self.config.rl)
+        episode = await self.reinforce("episode", cold, _without_branches(self.config.rl))
+        found["T4"] = await self.evaluate("T4", episode)
+        more = _without_branches(self.config.step_rl)
+        control = await self.reinforce("control", episode, more)
+        found["T4+"] = await self.evaluate("T4+", control)
+        best = await self.reinforce("step", episode, self.config.step_rl)
         found["T5"] = await self.evaluate("T5", best, samples=self.config.best_of)
         found["T6"] = await self.evaluate("T6", best, correction=self.config.correction)
         return found
 
     async def evaluate(self, stage: str, model: Model, **changes: Any) -> str:
         narrate(f"seed {self.number}: {stage}")
-        update = {"dataset": f"{stage}-{self.number}", "seed": self.number, **changes}
+        update = {
+            "dataset": f"{stage.replace('+', '-control')}-{self.number}",
+            "seed": self.number,
+            **changes,
+        }
         config = self.config.evaluation.model_copy(update=update)
         report = await evaluate(await serving(config, model), self.store)
         [result] = report.results
@@ -112,6 +121,11 @@ class Seed:
         rounds = await reinforce(self.store, name, parent, seeded)
         policy: PolicyVersion = rounds[-1].policy
         return published(policy)
+
+
+def _without_branches(config: RoundsConfig) -> RoundsConfig:
+    rollouts = config.rollouts.model_copy(update={"branches": None})
+    return config.model_copy(update={"rollouts": rollouts})
 
 
 def main(number: int, root: Path, changes: dict[str, Any]) -> None:

@@ -39,6 +39,8 @@ QUICK = {
     "best_of": 2,
     "rl.rounds": 1,
     "rl.rollouts.groups": 6,
+    "step_rl.rounds": 1,
+    "step_rl.rollouts.groups": 6,
     "cot_rl.rounds": 1,
     "cot_rl.rollouts.groups": 4,
 }
