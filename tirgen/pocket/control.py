@@ -41,7 +41,7 @@ class CollectiveRpc(RequestModel):
 class NewVersion(RequestModel):
     """POST /update_weight_version."""
 
-    new_version: str = Field(min_length=1, max_length=200)
+    new_version: str = Field(min_length=1, max_length=1000)
 
 
 class Control:
