@@ -179,3 +179,31 @@ async def test_a_mode_without_namespaces_says_that_it_has_no_sessions():
     async with LocalSandbox(mode="bare") as sandbox:
         with pytest.raises(SandboxUnavailable, match="sessions need pid namespaces"):
             await sandbox.session()
+
+
+async def test_descriptors_a_cell_sends_pile_up_nowhere(session):
+    await shown(session, "1")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        await session.run(
+            "import os, socket\n"
+            "reading, _ = os.pipe()\n"
+            "for fd in range(3, 64):\n"
+            "    try:\n"
+            "        kind = socket.SOCK_SEQPACKET\n"
+            "        s = socket.socket(socket.AF_UNIX, kind, 0, fileno=os.dup(fd))\n"
+            "        socket.send_fds(s, [b'D\\0'], [reading])\n"
+            "    except OSError: pass",
+            LIMITS,
+        )
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_chance_goes_on_from_cell_to_cell_the_same_each_time(sandbox):
+    shows = []
+    for _ in range(2):
+        session = await sandbox.session(memory_mb=256)
+        shows.append([await shown(session, "import random; random.random()") for _ in range(3)])
+        await session.close()
+    assert shows[0] == shows[1]
+    assert len(set(shows[0])) == 3

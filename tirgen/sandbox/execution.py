@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits
-from tirgen.sandbox.flight import ABSURD_OUTPUT, Landed
+from tirgen.sandbox.flight import ABSURD_OUTPUT, MOST_THREADS, Landed
 from tirgen.sandbox.jail.wire import READY
 from tirgen.sandbox.outcome import Facts, Stop, judge
 
@@ -36,9 +36,12 @@ def assemble(landed: Landed, baseline: int, limits: Limits, *, jailed: bool) -> 
 
 def _why_killed(landed: Landed) -> str:
     """The one line of ours in a stderr: without it an endless printer looks like a crash."""
-    if landed.stopped is not Stop.OUTPUT:
-        return ""
-    return f"\nKilled: it printed more than {ABSURD_OUTPUT >> 20} MB.\n"
+    match landed.stopped:
+        case Stop.OUTPUT:
+            return f"\nKilled: it printed more than {ABSURD_OUTPUT >> 20} MB.\n"
+        case Stop.THREADS:
+            return f"\nKilled: it had more than {MOST_THREADS} threads at once.\n"
+    return ""
 
 
 def infrastructure_fault(reason: str) -> Execution:

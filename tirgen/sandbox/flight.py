@@ -22,6 +22,8 @@ from tirgen.sandbox.output import HeadAndTail
 
 ABSURD_OUTPUT = 8 << 20
 """Bytes in one stream after which a snippet is killed: it prints without end."""
+MOST_THREADS = 256
+"""Of one snippet: each costs kernel memory that no limit of the process counts."""
 STARVATION = 10
 STARVATION_SECONDS = 60.0
 """Given up as an infrastructure fault when it has waited for a core for both: this many times its
@@ -149,6 +151,8 @@ class Flight:
     def _read_pipes(self) -> None:
         """Now and then, not at every write: most snippets are over before the first time."""
         came = [self._read(fd) for fd in self._streams]
+        if kernel.thread_count(self._pidfd) > MOST_THREADS:
+            self.stop(Stop.THREADS)
         self._read_pause = (
             _READ_SECONDS if any(came) else min(2 * self._read_pause, _IDLE_READ_SECONDS)
         )

@@ -83,6 +83,15 @@ def peak_resident_kb(pid: int) -> int:
     return 0
 
 
+def thread_count(pidfd: int) -> int:
+    """How many threads it has now, 0 once it is gone."""
+    try:
+        pid = pid_of(pidfd)
+        return 0 if pid is None else int(_stat(f"/proc/{pid}")[17])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def _stat(process: str) -> list[str]:
     """The fields from the state on: the name before it is the snippet's to choose."""
     return Path(f"{process}/stat").read_text(errors="replace").rpartition(")")[2].split()

@@ -35,6 +35,7 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the same snippet prints its sets in the same order everywhere
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",  # an arena a thread would use up the address space of ten of them
     "SYMPY_CACHE_SIZE": "None",  # the usual cache reorders itself at each look: pages to copy
     "LANG": "C.UTF-8",
     "PATH": "/nonexistent",

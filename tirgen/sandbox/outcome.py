@@ -22,6 +22,7 @@ class Stop(Enum):
 
     TIMEOUT = "over its time"
     OUTPUT = "printed without end"
+    THREADS = "started threads without end"
     STARVED = "never got a core"
     CANCELLED = "nobody waits for it any more"
 
@@ -77,7 +78,7 @@ def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
     match facts.stopped:
         case Stop.TIMEOUT:
             return Outcome.TIMEOUT
-        case Stop.OUTPUT:
+        case Stop.OUTPUT | Stop.THREADS:
             return Outcome.ERROR
         case Stop.STARVED | Stop.CANCELLED:
             return Outcome.INFRA_ERROR

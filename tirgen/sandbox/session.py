@@ -28,7 +28,13 @@ from tirgen.sandbox.jail import wire
 from tirgen.sandbox.jail.wire import Cell
 from tirgen.sandbox.link import Link
 from tirgen.sandbox.outcome import Stop
-from tirgen.sandbox.state import ANSWER_SECONDS, State, receive, socket_pair
+from tirgen.sandbox.state import (
+    ANSWER_SECONDS,
+    State,
+    receive,
+    receive_with_descriptors,
+    socket_pair,
+)
 
 
 class Home:
@@ -153,7 +159,7 @@ class Session:
         flight.started(os.dup(following.pidfd))
         try:
             following.socket.send(Cell.GO)
-            word, _, _ = await receive(following.socket, following.pidfd)
+            word, _ = await receive(following.socket, following.pidfd)
         except asyncio.CancelledError:
             flight.stop(Stop.CANCELLED)
             flight.lost("nobody waits for it any more")
@@ -219,7 +225,7 @@ async def open_session(
     link.board(home, cpu_budget, memory_mb, session=True)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            word, fds, init = await receive(ours)
+            word, fds, init = await receive_with_descriptors(ours)
     except TimeoutError:
         word, fds, init = b"no answer", [], 0
     if word != Cell.JAILED or not fds:

@@ -32,7 +32,20 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-async def receive(ours: socket.socket, pidfd: int | None = None) -> tuple[bytes, list[int], int]:
+async def receive(ours: socket.socket, pidfd: int | None = None) -> tuple[bytes, int]:
+    """The next message and the sender's pid; descriptors nobody asked for are closed.
+
+    As `receive_with_descriptors`.
+    """
+    data, fds, pid = await receive_with_descriptors(ours, pidfd)
+    for fd in fds:
+        os.close(fd)
+    return data, pid
+
+
+async def receive_with_descriptors(
+    ours: socket.socket, pidfd: int | None = None
+) -> tuple[bytes, list[int], int]:
     """The next message, descriptors that came with it, the sender's pid.
 
     Empty when the other end is closed or, with `pidfd`, when that process is gone: its end of the
@@ -102,9 +115,7 @@ class State:
         """The process that announces itself on this socket; None if none does."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                data, fds, pid = await receive(ours)
-            for fd in fds:
-                os.close(fd)
+                data, pid = await receive(ours)
             if data[:1] != Cell.HERE or len(data) != 1 + Cell.PID.size:
                 return None
             (inner_pid,) = Cell.PID.unpack(data[1:])
@@ -121,7 +132,7 @@ class State:
             try:
                 self.socket.send(Cell.REAP + Cell.PID.pack(inner_pid))
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    data, _, _ = await receive(self.socket)
+                    data, _ = await receive(self.socket)
                 status, cpu, peak = Cell.ENDED.unpack(data)
             except (OSError, TimeoutError, struct.error):
                 return signal.SIGABRT, 0.0, 0

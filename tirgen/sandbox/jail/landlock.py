@@ -70,7 +70,9 @@ def _allow(ruleset: int, path: str, access: int) -> None:
         os.close(fd)
 
 
-def ruleset(readable: Iterable[str], scratch: Iterable[str] = ()) -> int:
+def ruleset(
+    readable: Iterable[str], scratch: Iterable[str] = (), writable: Iterable[str] = ()
+) -> int:
     """A ruleset descriptor for any number of children to bind themselves to.
 
     Raises:
@@ -90,6 +92,8 @@ def ruleset(readable: Iterable[str], scratch: Iterable[str] = ()) -> int:
     for path in readable:
         if os.path.exists(path):
             _allow(fd, path, _READ)
+    for path in writable:
+        _allow(fd, path, (_READ_FILE | _WRITE_FILE | _TRUNCATE) & _handled_files(version))
     for path in scratch:
         _allow(fd, path, _SCRATCH & _handled_files(version))
     return fd

@@ -57,6 +57,7 @@ def fresh_main() -> types.ModuleType:
     sys.modules["__main__"] = main
     sys.argv[:] = [""]
     threading.excepthook = _report_thread
+    sys.unraisablehook = _report_ignored
     warnings.formatwarning = _format_warning
     return main
 
@@ -123,8 +124,11 @@ def _finish(status: int) -> int:
 
 def _report(error: BaseException) -> int:
     out_of_memory = isinstance(error, MemoryError)
-    _hide_frames(error, set())
-    text = "".join(traceback.format_exception(error))
+    try:
+        _hide_frames(error)
+        text = "".join(traceback.format_exception(error))
+    except RecursionError:  # a chain or group of thousands: its last link has to do
+        text = "".join(traceback.format_exception_only(error))
     sys.stderr.write(_without_paths(text))
     return MEMORY_ERROR_STATUS if out_of_memory else 1
 
@@ -137,17 +141,27 @@ def _report_thread(args: threading.ExceptHookArgs) -> None:
     _report(args.exc_value)
 
 
-def _hide_frames(error: BaseException | None, seen: set[int]) -> None:
+def _report_ignored(args: sys.UnraisableHookArgs) -> None:
+    """An error nobody could catch: in an exit handler or a finaliser."""
+    what = args.err_msg or "Exception ignored in"
+    sys.stderr.write(f"{what}: {args.object!r}\n")
+    if args.exc_value is not None:
+        _report(args.exc_value)
+
+
+def _hide_frames(error: BaseException) -> None:
     """Keep only the snippet's frames in this error and in those it came from."""
-    if error is None or id(error) in seen:
-        return
-    seen.add(id(error))
-    error.__traceback__ = _own_frames(error.__traceback__)
-    _hide_frames(error.__cause__, seen)
-    _hide_frames(error.__context__, seen)
-    if isinstance(error, BaseExceptionGroup):
-        for member in error.exceptions:
-            _hide_frames(member, seen)
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = _own_frames(one.__traceback__)
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
 
 
 def _own_frames(tb: types.TracebackType | None) -> types.TracebackType | None:

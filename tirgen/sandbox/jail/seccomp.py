@@ -1,7 +1,8 @@
 """The system calls a snippet may make, as a classic BPF allow-list built once in the zygote.
 
 Everything not listed fails with EPERM: no new process or program, no socket, no signal to others,
-no ptrace, no mount, no key ring, no io_uring, no change of mode or owner. Numbers of a foreign
+no ptrace, no mount, no key ring, no io_uring, no change of mode or owner, no question about another
+process, no truncation by path, which Landlock knows only since Linux 6.2. Numbers of a foreign
 architecture or of x32 kill the process. The number is found by binary search: the kernel tries
 every number when the filter is installed, which a list makes a fifth of a millisecond.
 """
@@ -23,16 +24,15 @@ _FREELY = [
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2", "open", "openat",
     "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "getdents64",
     "getcwd", "chdir", "fchdir", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir",
-    "unlink", "unlinkat", "symlink", "symlinkat", "readlink", "readlinkat", "truncate",
+    "unlink", "unlinkat", "symlink", "symlinkat", "readlink", "readlinkat",
     "statfs", "fstatfs", "umask", "mmap", "mprotect", "munmap", "mremap", "msync", "madvise",
     "brk", "futex", "futex_waitv", "set_robust_list", "set_tid_address", "rseq", "gettid",
-    "arch_prctl", "sched_yield", "sched_getaffinity", "getcpu", "wait4", "exit", "exit_group",
+    "arch_prctl", "sched_yield", "getcpu", "wait4", "exit", "exit_group",
     "restart_syscall", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending",
     "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack", "pause", "alarm", "getitimer",
-    "setitimer", "nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres",
-    "gettimeofday", "time", "times", "getpid", "getppid", "getuid", "geteuid", "getgid",
-    "getegid", "getgroups", "getpgrp", "getpgid", "getsid", "uname", "sysinfo", "getrlimit",
-    "getrusage", "getpriority", "getrandom",
+    "setitimer", "nanosleep", "gettimeofday", "time", "times", "getpid", "getppid", "getuid",
+    "geteuid", "getgid", "getegid", "getgroups", "getpgrp", "uname", "sysinfo", "getrlimit",
+    "getrusage", "getrandom",
 ]  # fmt: skip
 
 _FCNTL = (0, 1, 2, 3, 4, 1030, 1032)
@@ -41,6 +41,9 @@ _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what files and isatty() ask."""
 _PRCTL = (15, 16)
 """Set and get the thread's name."""
+_CLOCKS = tuple(range(12))
+"""Those with a fixed number; the others are the CPU times of any process one names."""
+_CLOCK_CALLS = ("clock_gettime", "clock_getres", "clock_nanosleep")
 _CLONE_THREAD = 0x0001_0000
 _CLONE_NEW_ANYTHING = 0x7E02_0080
 _SIGKILL = 9
@@ -107,6 +110,9 @@ def _threads_or(otherwise: bytes) -> Program:
 
 def _common_rules(freely: list[str], otherwise_than_thread: bytes) -> Rules:
     read_limits_only = [
+        _load_argument(0),
+        _op(_EQUAL, 0, 1, 0),
+        _REFUSE,
         _load_argument(2),
         _op(_EQUAL, 0, 1, 0),
         _REFUSE,
@@ -115,11 +121,22 @@ def _common_rules(freely: list[str], otherwise_than_thread: bytes) -> Rules:
         _REFUSE,
         _PERMIT,
     ]
+    own = (0, _OWN_PID)
     return {
         **{call: [_PERMIT] for call in freely},
         "clone": _threads_or(otherwise_than_thread),
         "clone3": [_deny(errno.ENOSYS)],  # its flags lie in memory; glibc falls back to clone
         "prlimit64": read_limits_only,
+        "getpgid": _one_of(0, own, _REFUSE),
+        "getsid": _one_of(0, own, _REFUSE),
+        "sched_getaffinity": _one_of(0, own, _REFUSE),
+        "getpriority": [
+            _load_argument(0),
+            _op(_EQUAL, 0, 1, 0),  # of a process, not of a user
+            _REFUSE,
+            *_one_of(1, own, _REFUSE),
+        ],
+        **{call: _one_of(0, _CLOCKS, _deny(errno.EINVAL)) for call in _CLOCK_CALLS},
         "fcntl": _one_of(1, _FCNTL, _deny(errno.EINVAL)),
         "ioctl": _one_of(1, _IOCTL, _deny(errno.ENOTTY)),
         "prctl": _one_of(0, _PRCTL, _REFUSE),

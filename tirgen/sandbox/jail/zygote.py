@@ -73,6 +73,7 @@ class Zygote:
         ruleset = landlock.ruleset(
             [*self._readable, *namespaces.DEVICES],
             [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [],
+            [os.devnull],
         )
         machine = syscalls.this_machine()
         filters = Filter(seccomp.for_snippet(machine)), Filter(seccomp.for_session(machine))
@@ -181,6 +182,7 @@ def _open_streams() -> None:
 
 def _forget_ourselves() -> None:
     """A snippet imports what it would in a plain interpreter: none of this package."""
+    sys.orig_argv[:] = ["python"]
     for name in [name for name in sys.modules if name.partition(".")[0] == "tirgen"]:
         del sys.modules[name]
 
