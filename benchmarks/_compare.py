@@ -12,8 +12,8 @@ from storage.records import Trajectory
 from tirgen.evaluation.best_of_n import choose
 from tirgen.evaluation.estimates import Bootstrap, Estimate
 from tirgen.evaluation.results import failed_programs, programs
-from tirgen.opinion import is_right
 from tirgen.evaluation.tool_statistic import ToolTable, tool_table
+from tirgen.opinion import is_right
 
 BEST_OF = "BoN@8"
 CHOSEN_FROM = "T5"
