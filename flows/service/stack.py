@@ -32,8 +32,8 @@ from flows.service.home import AUTH, HOST, Home
 from flows.service.processes import Process, Processes
 
 SERVER, PAGES = "server", "pages"
-START_SECONDS = 240.0
-"""For migrations of a new database on a slow machine; 15 seconds is usual."""
+START_SECONDS = 600.0
+"""For migrations of a new database on a busy machine; 15 seconds is usual."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Browser:
     def text(self) -> str:
         return str(self.run("return document.body.innerText"))
 
-    def wait_for(self, words: str, seconds: float = 60) -> None:
+    def wait_for(self, words: str, seconds: float = 180) -> None:
         """Until the page shows some text; a page that never does fails the test, quoted."""
         deadline = time.monotonic() + seconds
         while words not in self.text():

@@ -17,6 +17,8 @@ from typing import Any
 TIRGEN = [sys.executable, "-m", "flows"]
 FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
 """A crashed run is not at its end: it is resumed."""
+SLOWNESS = 4
+"""How many times slower than a quiet one the machine may be before a wait is given up."""
 
 
 @dataclass
@@ -108,8 +110,11 @@ class Stack:
 def wait_until(
     condition: Callable[[], Any], seconds: float, explain: Callable[[], str] = str
 ) -> None:
-    """Until the condition holds; fails the test with an explanation when it never does."""
-    deadline = time.monotonic() + seconds
+    """Until the condition holds; fails the test with an explanation when it never does.
+
+    `seconds` are those of a quiet machine.
+    """
+    deadline = time.monotonic() + SLOWNESS * seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s\n{explain()}"
         time.sleep(0.5)

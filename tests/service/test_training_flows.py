@@ -59,9 +59,24 @@ def test_a_run_that_asks_first_trains_or_not_as_it_is_told(stack):
         "Refused", "not to train from lesson@v1: too few of level 5",
     )  # fmt: skip
     assert not Policies(stack.store).versions("asked")
+    switch(stack, "tirgen: reinforce a fine-tuned policy", on=True)
     answer(stack, approved, {"train": True})
     assert stack.finish(approved, 240)["state_name"] == "Completed", stack.tails()
     assert [str(v) for v in Policies(stack.store).versions("asked")] == ["asked@v1"]
+    wait_until(lambda: runs_of(stack, "rl"), 60, stack.tails)
+    switch(stack, "tirgen: reinforce a fine-tuned policy", on=False)
+    [started] = runs_of(stack, "rl")
+    assert started["parameters"]["parent"] == "asked@v1"
+    state = {"state": {"type": "CANCELLING"}, "force": False}
+    stack.ask(f"/flow_runs/{started['id']}/set_state", state)
+    assert stack.finish(started["id"], 120)["state_type"] == "CANCELLED"
+
+
+def runs_of(stack: Stack, name: str) -> list[dict[str, Any]]:
+    """Runs of a deployment that an automation started."""
+    chosen = {"deployments": {"name": {"any_": [name]}}}
+    found = stack.ask("/flow_runs/filter", chosen)
+    return [run for run in found if run["created_by"] and run["created_by"]["type"] == "AUTOMATION"]
 
 
 def answer(stack: Stack, run_id: str, form: dict[str, Any], *, accepted: bool = True) -> None:
