@@ -65,11 +65,6 @@ class Policies:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute() / "policies"
 
-    def latest(self) -> list[PolicyVersion]:
-        """The newest version of every policy that has one, by name."""
-        names = sorted(path.name for path in self._root.glob("*") if path.is_dir())
-        return [found[-1] for name in names if (found := self.versions(name))]
-
     def all(self) -> list[PolicyVersion]:
         """Every version of every policy, by name, oldest first."""
         names = sorted(path.name for path in self._root.glob("*") if path.is_dir())

@@ -37,7 +37,7 @@ def test_a_name_finds_the_newest_and_a_version_itself(tmp_path: Path) -> None:
     policies = Policies(tmp_path)
     assert policies.version("pi").version == "v2"
     assert policies.version("pi@v1").version == "v1"
-    assert [str(found) for found in policies.latest()] == ["pi@v2"]
+    assert [str(found) for found in policies.all()] == ["pi@v1", "pi@v2"]
     assert (tmp_path / "policies" / "pi" / "latest").resolve() == policies.version("pi").path
 
 
