@@ -16,6 +16,8 @@ from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
 from tirgen.config import load_config
 from tirgen.doctor import Finding, Level, examine
+from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.promises import PROMISES
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -55,6 +57,7 @@ def doctor_command(
         print_json([_document(finding) for finding in findings])
     else:
         show(_table(findings))
+        show(_promises())
     if any(finding.level is Level.FAIL for finding in findings):
         sys.exit(PREREQUISITE)
 
@@ -75,4 +78,14 @@ def _table(findings: list[Finding]) -> Table:
             Text(f"{finding.seconds:.2f}"),
             Text(finding.fix),
         )
+    return table
+
+
+def _promises() -> Table:
+    """What the sandbox promises in each of its modes; which one is in force stands above."""
+    table = Table(title="what the sandbox promises, by mode", show_lines=False)
+    for name in ("", *Mode):
+        table.add_column(name, overflow="fold")
+    for promise in PROMISES:
+        table.add_row(*map(Text, promise))
     return table
