@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 TIRGEN = [sys.executable, "-m", "flows"]
 FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
 """A crashed run is not at its end: it is resumed."""
+BUSY = 503
 SLOWNESS = 4
 """How many times slower than a quiet one the machine may be before a wait is given up."""
 
@@ -55,9 +57,16 @@ class Stack:
         if self.auth:
             token = base64.b64encode(self.auth.encode()).decode()
             request.add_header("Authorization", f"Basic {token}")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    content = answer.read()
+                return json.loads(content) if content else None
+            except urllib.error.HTTPError as refused:
+                if refused.code != BUSY:
+                    raise
+                with refused:  # SQLite was locked, and nothing is written: clients ask again
+                    time.sleep(1)
 
     def deployment(self, name: str) -> dict[str, Any]:
         [found] = [d for d in self.ask("/deployments/filter", {}) if d["name"] == name]
