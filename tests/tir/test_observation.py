@@ -27,7 +27,8 @@ def test_an_exit_code_stands_in_for_a_silent_failure():
 
 
 def test_limits_are_named():
-    assert "still running" in observed("1\n", Outcome.TIMEOUT)
+    stopped = "1\n[stopped: still running at its limit, 10 s of CPU or 15 s]"
+    assert observed("1\n", Outcome.TIMEOUT) == stopped
     assert "64 MB" in observed("", Outcome.OOM)
 
 

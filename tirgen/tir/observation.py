@@ -26,7 +26,9 @@ def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
         case Outcome.ERROR:
             parts.append(execution.stderr.strip() or f"[exit code {execution.exit_code}]")
         case Outcome.TIMEOUT:
-            parts.append(f"[stopped: still running after {execution.wall_ms / 1000:.0f} s]")
+            # The limits, not what was measured: the same program must be told the same again.
+            cpu, wall = limits.cpu_seconds, limits.wall_seconds
+            parts.append(f"[stopped: still running at its limit, {cpu:g} s of CPU or {wall:g} s]")
         case Outcome.OOM:
             parts.append(f"[stopped: more than {limits.memory_mb} MB of memory]")
         case Outcome.INFRA_ERROR:
