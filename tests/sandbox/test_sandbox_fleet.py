@@ -201,3 +201,12 @@ async def test_the_layers_say_whether_there_is_a_group():
     async with LocalSandbox() as sandbox:
         (layer,) = (x for x in sandbox.layers if x.name.startswith("memory of all"))
     assert layer.active or "not by a cgroup (" in layer.meaning
+
+
+def test_having_stepped_aside_our_part_is_still_the_whole(tmp_path):
+    (tmp_path / "v2/mine").mkdir(parents=True)
+    (tmp_path / "v2/mine/cgroup.controllers").write_text("memory pids\n")
+    (tmp_path / "v2/mine/cgroup.procs").write_text("")
+    cgroup = "0::/mine/tirgen-supervisor\n"
+    there = proc(tmp_path, f"cgroup2 {tmp_path}/v2 cgroup2 rw 0 0\n", cgroup)
+    assert cgroups.own_subtree(there) == tmp_path / "v2/mine"

@@ -19,6 +19,8 @@ NEEDED = ("memory", "pids")
 SHARE = 0.8
 """Of the memory we may use at all."""
 PIDS = 4096
+_ASIDE = "tirgen-supervisor"
+"""Where we ourselves go: a group that hands controllers down may hold no process."""
 _numbers = itertools.count(1)
 
 
@@ -78,7 +80,11 @@ def own_subtree(proc: Path) -> Path:
     mounts = [line.split() for line in (proc / "self/mounts").read_text().splitlines()]
     roots = [fields[1] for fields in mounts if fields[2] == "cgroup2"]
     lines = (proc / "self/cgroup").read_text().splitlines()
-    ours = [line.removeprefix("0::") for line in lines if line.startswith("0::")]
+    ours = [
+        line.removeprefix("0::").removesuffix(f"/{_ASIDE}")
+        for line in lines
+        if line.startswith("0::")
+    ]
     if not roots or not ours:
         raise NotDelegated("no cgroup v2 is mounted")
     subtree = Path(roots[0] + ours[0])
@@ -94,7 +100,7 @@ def own_subtree(proc: Path) -> Path:
 
 
 def _enable(subtree: Path) -> None:
-    """Hand the controllers down. A group that does so holds no processes: we step aside first."""
+    """Hand the controllers down, after stepping aside."""
     control = subtree / "cgroup.subtree_control"
     if set(NEEDED) <= set(control.read_text().split()):
         return
@@ -104,7 +110,7 @@ def _enable(subtree: Path) -> None:
             f"other processes share {subtree}; start this one with "
             "`systemd-run --user --scope -p Delegate=yes`"
         )
-    aside = subtree / "tirgen-supervisor"
+    aside = subtree / _ASIDE
     aside.mkdir(exist_ok=True)
     (aside / "cgroup.procs").write_text(str(os.getpid()))
     control.write_text(" ".join(f"+{name}" for name in NEEDED))

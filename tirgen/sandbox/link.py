@@ -61,14 +61,12 @@ class Passenger(Protocol):
 class Link:
     """One zygote, alive until `close` or until the process behind it ends."""
 
-    def __init__(self, mode: str, patience: float, group: Group | None) -> None:
+    def __init__(self, mode: str, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the link
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = _spawn(theirs.fileno(), self._stderr.fileno())
-        if group is not None:
-            group.adopt(self._process.pid)  # before it forks: it waits for its configuration
         self._control.setblocking(False)
         self._mode = mode
         self._patience = patience
@@ -94,8 +92,10 @@ class Link:
         Raises:
             ZygoteFailed: this machine does not support the mode, or the start took too long.
         """
-        link = cls(mode, patience, group)
+        link = cls(mode, patience)
         try:
+            if group is not None:
+                group.adopt(link._process.pid)  # before it forks: it waits for its configuration
             link.hello = await asyncio.wait_for(link._greet(), START_SECONDS)
         except (OSError, TimeoutError, ZygoteFailed, asyncio.CancelledError) as error:
             await link.close()
