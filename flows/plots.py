@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 3.2, 2.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bars:
+class Marks:
     """One figure for every stage, with its interval."""
 
     title: str
@@ -31,18 +31,18 @@ class Lines:
     """Points by label; a label may be empty."""
 
 
-def bars_plot(path: Path, panels: Sequence[Bars]) -> None:
-    """Panels side by side, a bar a stage with its confidence interval."""
+def marks_plot(path: Path, panels: Sequence[Marks]) -> None:
+    """Panels side by side, a mark a stage with its confidence interval."""
     figure, axes = _figure(1, len(panels), width=1.4 * WIDTH)
     for axis, panel in zip(axes, panels, strict=True):
         found = {name: value for name, value in panel.values.items() if value is not None}
         heights = [estimate.value for estimate in found.values()]
         below = [estimate.value - estimate.low for estimate in found.values()]
         above = [estimate.high - estimate.value for estimate in found.values()]
-        axis.bar(list(found), heights, yerr=[below, above], capsize=3, color="#4c78a8")
+        axis.errorbar(list(found), heights, yerr=[below, above], fmt="o", capsize=4)
         axis.set_title(panel.title, fontsize=10)
-        axis.tick_params(axis="x", rotation=30, labelsize=8)
-        axis.set_ylim(bottom=0)
+        axis.tick_params(axis="x", rotation=20, labelsize=8)
+        axis.grid(axis="y", linewidth=0.4)
     _save(figure, path)
 
 
@@ -55,6 +55,7 @@ def lines_plot(path: Path, xlabel: str, panels: Sequence[Lines]) -> None:
             axis.plot(*zip(*points, strict=True), marker=".", label=label or None)
         axis.set_title(panel.title, fontsize=10)
         axis.set_xlabel(xlabel, fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         if any(panel.lines):
             axis.legend(fontsize=7)
     for axis in axes[len(panels) :]:

@@ -149,11 +149,11 @@ def _document(made: Improvement) -> dict[str, Any]:
 def _write(folder: Path, store: Path, made: Improvement, document: dict[str, Any]) -> None:
     import json
 
-    from flows.plots import bars_plot, lines_plot
+    from flows.plots import lines_plot, marks_plot
     from flows.training.figures import all_rounds, rounds_panels, stage_panels
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "improvement.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    bars_plot(folder / "stages.svg", stage_panels(made.stages))
+    marks_plot(folder / "stages.svg", stage_panels(made.stages))
     rounds = all_rounds(open_store(store), made.rounds[-1].policy)
     lines_plot(folder / "rounds.svg", "round", rounds_panels(rounds))

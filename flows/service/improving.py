@@ -13,7 +13,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.concurrency.asyncio import concurrency
 from prefect.states import Completed
 
-from flows.plots import bars_plot
+from flows.plots import marks_plot
 from flows.service.approval import Approval, approval
 from flows.service.chart import data_uri
 from flows.service.figures import Figure, Figures
@@ -113,5 +113,5 @@ def _figures(store: Store, stage: Stage) -> Figure:
 def _plot(stages: Sequence[Stage]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stages.svg"
-        bars_plot(path, stage_panels(stages))
+        marks_plot(path, stage_panels(stages))
         return data_uri(path.read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flows.plots import Bars, Lines
+from flows.plots import Lines, Marks
 from flows.training.fine_tune import FineTuned
 from flows.training.improve import Stage
 from storage.datasets import Store
@@ -111,14 +111,14 @@ def rounds_panels(rounds: list[dict[str, Any]]) -> list[Lines]:
     ]
 
 
-def stage_panels(stages: Sequence[Stage]) -> list[Bars]:
+def stage_panels(stages: Sequence[Stage]) -> list[Marks]:
     """Accuracy, programs that ran and cost, a bar a stage; of the first benchmark."""
 
-    def panel(title: str, name: str) -> Bars:
+    def panel(title: str, name: str) -> Marks:
         values: dict[str, Estimate | None] = {
             stage.name: getattr(stage.results[0], name) for stage in stages
         }
-        return Bars(title=title, values=values)
+        return Marks(title=title, values=values)
 
     return [
         panel(f"accuracy on {stages[0].results[0].benchmark}", "accuracy"),
