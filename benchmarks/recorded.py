@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import Result, narrate
+from benchmarks._golds import gold_figures, solution_figures
 from benchmarks._gsm8k import (
     MODELS,
     Recording,
@@ -30,7 +31,9 @@ from tirgen.verification import Verifier
 
 CLAIM = (
     "The sandbox prints what at least 99 % of ToRA's recorded programs printed, and TIRGen over "
-    "recorded GSM8K reasoning rights at least 90 % of the answers that one arithmetic slip spoilt"
+    "recorded GSM8K reasoning rights at least 90 % of the answers that one arithmetic slip spoilt; "
+    "verdicts agree with the publisher's on 99.5 % of the recorded solutions, every gold answer is "
+    "right against itself, and no other row's is unless it is the same"
 )
 PROBLEMS, QUICK_PROBLEMS = 300, 20
 SEED = 0
@@ -47,20 +50,30 @@ def run(quick: bool) -> Result:
     if not shared_data().is_dir():
         raise SystemExit(f"the recordings are not in {shared_data()}; set TIRGEN_SHARED")
     tora, replay = asyncio.run(_measure(QUICK_PROBLEMS if quick else None))
+    narrate("recorded verdicts and gold answers")
+    solutions = asyncio.run(solution_figures(shared_data()))
+    gold, curious = asyncio.run(gold_figures(shared_data(), SEED))
     slips = replay[ONE_SLIP]
     spoilt = slips["trajectories"] - slips["right_without_tools"]
-    ours = {f"tora_{name}": figure for name, figure in tora.items()}
+    ours = {f"tora_{name}": figure for name, figure in tora.items()} | solutions
+    ours |= {f"gold_{name}": count for name, count in gold.items()}
+    ours["gold_shuffled_right_but_spelled_otherwise"] = len(curious)
+    judged = solutions["solutions_judged_otherwise"] <= 0.005 * solutions["solutions"]
     for name, counts in replay.items():
         ours |= {f"{name}_{figure}": count for figure, count in counts.items()}
     same = (tora["same_output"] + tora["same_error"]) / tora["programs"]
     return Result(
         ours=ours,
         peers={},
-        reached=same >= 0.99 and slips["wrong_then_right"] >= 0.9 * spoilt,
+        reached=same >= 0.99
+        and slips["wrong_then_right"] >= 0.9 * spoilt
+        and judged
+        and gold["unlike_themselves"] == 0,
         note=(
             "as_recorded: the first problems, four models each. every_slip: all recorded "
             "solutions of the four models that claim a wrong value. one_slip: the right ones "
-            "among as_recorded, each with one claim spoilt by us and carried on."
+            "among as_recorded, each with one claim spoilt by us and carried on. Shuffled gold "
+            f"answers called right that are not spelled alike: {'; '.join(curious) or 'none'}."
         ),
     )
 

@@ -140,6 +140,10 @@ class Step:
     sandbox_seconds: float = 0.0
 
 
+UNVERIFIABLE = "unverifiable"
+"""The method of a verdict on an answer whose gold answer no method can be applied to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Is the final answer right, by which method, and why so."""
@@ -147,6 +151,11 @@ class Verdict:
     correct: bool
     method: str
     reason: str
+
+    @property
+    def is_decided(self) -> bool:
+        """Something was found out; False where the gold answer itself cannot be verified."""
+        return self.method != UNVERIFIABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,12 +290,18 @@ class Trajectory:
         return self.verdict is not None and self.verdict.correct
 
     @property
+    def is_unverifiable(self) -> bool:
+        """Judged, but its problem's gold answer is nothing to judge by: neither right nor wrong."""
+        return self.verdict is not None and not self.verdict.is_decided
+
+    @property
     def reward(self) -> float | None:
         """1 or 0: the answer is right, or at step level the code ran (spec §5.1, §5.2).
 
-        None where the machinery broke, which is nobody's failure.
+        None where the machinery broke or the gold answer cannot be verified, which is nobody's
+        failure.
         """
-        if not self.ending.is_judged:
+        if not self.ending.is_judged or self.is_unverifiable:
             return None
         if self.level is Level.STEP:
             return float(bool(self.calls) and self.calls[-1].outcome is Outcome.OK)

@@ -18,6 +18,7 @@ from storage import files
 from storage.commits import BATCHES, LOG
 from storage.manifest_views import datasets_view, evaluations_view, literal, policies_view
 from storage.policies import Policies
+from storage.records import UNVERIFIABLE
 from storage.schema import trajectory_schema
 from storage.versions import DatasetVersion, versions
 
@@ -43,7 +44,8 @@ _FIRST = """trajectory_id, dataset, version, problem_id, attempt, correct, kept,
 
 _ENRICHED = f"""
 WITH counted AS (
-    SELECT * REPLACE (make_timestamp((created_at * 1e6)::BIGINT) AS created_at),
+    SELECT * REPLACE (make_timestamp((created_at * 1e6)::BIGINT) AS created_at,
+            CASE WHEN method IS DISTINCT FROM '{UNVERIFIABLE}' THEN correct END AS correct),
         coalesce(list_bool_and([f.kept for f in filters]), true) AS kept,
         len(steps) AS n_steps,
         len([s for s in steps if s.action IS NOT NULL]) AS n_calls,

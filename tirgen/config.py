@@ -159,6 +159,11 @@ class GenerateConfig(Settings):
     """Who turns steps into programs; needs instruction following and coding skill only."""
     prompts: str | None = None
     """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor."""
+    judge: EngineConfig | None = None
+    """A language model that looks at answers the rules call wrong (A23); by default none does. What
+    it says is stored beside the verdict, and `filters.judge_counts` decides what it is worth."""
+    judge_tokens: Count = 16
+    """Longest reply of the judge; raise it for a model that thinks first."""
     actor_sampling: SamplingSettings = SamplingSettings()
     critic_sampling: SamplingSettings = SamplingSettings()
     loop: LoopSettings = LoopSettings()
@@ -239,12 +244,15 @@ class GenerateConfig(Settings):
         Settings of the mode that is not on decide nothing.
         """
         unused = {"mode", "thinking"} if self.mode is Mode.NON_REASONING else set()
+        unused |= {"judge", "judge_tokens"} if self.judge is None else set()
         document = self.model_dump(
             mode="json", exclude={"live_trajectories", "dataset", "budget", "problems", *unused}
         )
         for role in ("actor", "critic"):
             engine: EngineConfig = getattr(self, role)
             document[role] = engine.identity()
+        if self.judge:
+            document["judge"] = self.judge.identity()
         document["sandbox"] = self.sandbox.identity()
         text = json.dumps(document, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -22,12 +22,13 @@ from storage.versions import DatasetVersion
 from tirgen.budget import Account, BudgetSettings, Spend, spent_before
 from tirgen.committer import Committer
 from tirgen.config import GenerateConfig
-from tirgen.engine.config import open_engines
+from tirgen.engine.config import open_engine, open_engines
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curate, yield_table
 from tirgen.ledger import Ledger
 from tirgen.maker import Identity, TrajectoryMaker
+from tirgen.opinion import AnswerJudge
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import ProblemSet, load_problems
 from tirgen.sandbox.opening import open_sandbox
@@ -225,11 +226,16 @@ async def _open(config: GenerateConfig, store: Store, stack: AsyncExitStack) -> 
         open_sandbox(config.sandbox.services, config.sandbox.floor)
     )
     verifier = await stack.enter_async_context(Verifier())
+    judge = None
+    if config.judge:
+        engine = await stack.enter_async_context(open_engine(config.judge))
+        judge = AnswerJudge(engine, config.judge_tokens, config.seed)
     run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
     committer = await stack.enter_async_context(Committer(run.append))
     roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
     identity = Identity(run.run_id, config.hash, version("tirgen"), engines[0].server)
-    return _Opened(run, TrajectoryMaker(config, identity, roles, sandbox, verifier), committer)
+    maker = TrajectoryMaker(config, identity, roles, sandbox, verifier, judge)
+    return _Opened(run, maker, committer)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from tirgen.config import GenerateConfig, SamplingSettings
 from tirgen.engine.protocol import Engine, Message, Renderer, Sampling
 from tirgen.filters.config import Mode
 from tirgen.filters.rules import accept
+from tirgen.opinion import AnswerJudge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.core import Loop, Role, Voice, derive_seed
 from tirgen.tir.driver import Driver, Meter
@@ -44,12 +45,14 @@ class TrajectoryMaker:
         engines: Mapping[Role, Engine],
         sandbox: Sandbox,
         verifier: Verifier,
+        judge: AnswerJudge | None = None,
     ) -> None:
         self._config = config
         self._identity = identity
         self._engines = engines
         self._sandbox = sandbox
         self._verifier = verifier
+        self._second_judge = judge
         self._prompts: PromptSet = PROMPT_SETS[config.prompt_set_name]
         limits = config.sandbox.limits()
         self._driver = Driver(engines, sandbox, limits, config.loop.wall_seconds)
@@ -104,6 +107,8 @@ class TrajectoryMaker:
             group_id=problem.problem_id,
             created_at=time.time(),
         )
+        if self._second_judge:
+            trajectory = replace(trajectory, opinion=await self._second_judge.opinion(trajectory))
         if program is Program.COT:
             return trajectory
         return replace(trajectory, filters=accept(trajectory, self._config.filters))

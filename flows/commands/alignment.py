@@ -14,6 +14,7 @@ from storage.policies import Policies
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.renderer import HfRenderer
+from tirgen.evaluation.estimates import Estimate
 from tirgen.tir.markup import render_step
 from tirgen.tir.prompts import PROMPT_SETS
 
@@ -28,6 +29,7 @@ def alignment_command(
     prompts: str = "standard",
     rows: int = 200,
     seed: int = 0,
+    plot: Path | None = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -52,6 +54,8 @@ def alignment_command(
         Trajectories drawn from each dataset.
     seed
         Of the draw.
+    plot
+        Also draw the figure into this file, as SVG, PNG or PDF by its ending.
     store
         Folder of the store.
     json
@@ -64,6 +68,8 @@ def alignment_command(
         folder = Policies(opened.root).version(policy).path
     versions = [opened.version(each) for each in (name, *others)]
     found = [line for version in versions for line in _lines(version, folder, prompts, rows, seed)]
+    if plot:
+        _draw(plot, found)
     if json:
         print_json(found)
     else:
@@ -95,6 +101,22 @@ def _lines(
         }
         for kind, of in found.items()
     ]
+
+
+def _draw(path: Path, found: list[dict[str, Any]]) -> None:
+    """A panel a step kind, a bar a dataset: how surprising a token is."""
+    from flows.plots import Marks, marks_plot
+
+    panels = []
+    for kind in dict.fromkeys(line["kind"] for line in found):
+        surprise = {
+            line["dataset"]: -line["mean_logprob"]
+            for line in found
+            if line["kind"] == kind and line["tokens"]
+        }
+        values = {name: Estimate(value=v, low=v, high=v) for name, v in surprise.items()}
+        panels.append(Marks(title=f"{kind}: -log p of a token (nats)", values=values))
+    marks_plot(path, panels)
 
 
 def _document(row: Trajectory, renderer: HfRenderer, prompts: str) -> Document:

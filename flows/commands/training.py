@@ -45,6 +45,7 @@ def _line(name: str, result: BenchmarkResult) -> dict[str, Any]:
         **{name: percent(value) for name, value in figures.items()},
         "tokens": cost and round(cost.value),
         "lost": result.lost,
+        "unverifiable": result.unverifiable,
     }
 
 

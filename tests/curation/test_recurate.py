@@ -141,3 +141,17 @@ def test_a_file_of_settings_changes_only_what_it_names(tmp_path: Path) -> None:
     file.write_text("[filter]\nminimum_calls = 2\n")
     with pytest.raises(ConfigError, match="filter"):
         curate_config(source, file, {})
+
+
+def test_a_judge_looks_at_stored_rows_that_the_rules_call_wrong(tmp_path: Path) -> None:
+    """The pocket says no to everything, or nothing that is an answer: nothing else changes."""
+    wrong = solved("b", answer="46", attempt=0)
+    wrong = replace(wrong, verdict=Verdict(correct=False, method="exact", reason="45 vs 46"))
+    store, source = a_version(tmp_path, [solved("a"), wrong])
+    curation = again(store, source, judge={}, judge_tokens=4)
+    asked = {row.problem.problem_id: row.opinion for row in curation.rows}
+    assert asked["a"] is None
+    assert asked["b"] is not None
+    assert asked["b"].judge_model == "pocket"
+    assert curation.version is not None
+    assert [row.opinion for row in curation.version.read() if row.opinion] == [asked["b"]]

@@ -7,7 +7,7 @@ from scripted import said
 from storage.records import Ending, Opinion
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
-from tirgen.evaluation.opinion import AnswerJudge, says_yes
+from tirgen.opinion import AnswerJudge, says_yes
 
 
 class SayingEngine:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from answers import BAD, OK, sample
 
-from storage.records import Ending, Opinion
+from storage.records import UNVERIFIABLE, Ending, Opinion
 from tirgen.evaluation.config import Analysis
 from tirgen.evaluation.results import summarise
 
@@ -77,3 +77,12 @@ def test_nothing_at_all_has_no_figures():
     found = figures([])
     assert found.accuracy is None
     assert found.pass_at == {}
+
+
+def test_problems_without_a_verifiable_gold_answer_count_nowhere_else():
+    """Not even the sample that is spelled as the gold answer, which would be a biased one."""
+    unreadable = [sample("p3", 0), sample("p3", 1, right=False, method=UNVERIFIABLE)]
+    found = figures([*ROWS, *unreadable])
+    assert (found.problems, found.samples, found.lost, found.unverifiable) == (2, 4, 0, 2)
+    assert found.accuracy == figures().accuracy
+    assert figures().unverifiable == 0

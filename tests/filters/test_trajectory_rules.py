@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from storage.records import Ending, Outcome, Program, Trajectory
+from storage.records import (
+    UNVERIFIABLE,
+    Ending,
+    Opinion,
+    Outcome,
+    Program,
+    Trajectory,
+    Verdict,
+)
 from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.rules import TRAJECTORY_RULES, accept
 
@@ -117,3 +125,20 @@ def test_a_configuration_that_cannot_mean_anything_is_refused(wrong: dict[str, A
 def test_a_configuration_survives_json() -> None:
     config = FilterConfig(off=(Rule.REPETITION, Rule.BOXED), keep_share_by_calls={1: 0.25, 2: 0.5})
     assert FilterConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_gold_answer_that_cannot_be_verified_is_a_rule_of_its_own(make_trajectory: Any) -> None:
+    undecided = Verdict(correct=False, method=UNVERIFIABLE, reason="gold answer '' is empty")
+    row = make_trajectory(verdict=undecided)
+    first = next(verdict for verdict in accept(row, FilterConfig()) if not verdict.kept)
+    assert (first.rule, first.reason) == ("verifiable", "gold answer '' is empty")
+    assert row.reward is None
+
+
+def test_a_judge_s_opinion_counts_where_it_is_told_to(make_trajectory: Any) -> None:
+    said = Opinion(judge_correct=True, judge_model="j", judge_reason="yes")
+    row = make_trajectory(correct=False, opinion=said)
+    assert all(verdict.kept for verdict in accept(row, FilterConfig()))
+    strict = accept(row, FilterConfig(judge_counts=False))
+    assert [verdict.rule for verdict in strict if not verdict.kept] == ["correct"]
+    assert row.reward == 0

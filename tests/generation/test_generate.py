@@ -236,3 +236,19 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_rows(tmp_path):
     assert len(rows) == len({row.key for row in rows})
     assert {row.key: comparable(row) for row in rows} == expected
     assert json.loads(straight.stdout)["trajectories"] == report["trajectories"]
+
+
+async def test_a_judge_is_asked_of_every_answer_that_the_rules_call_wrong(tmp_path: Path) -> None:
+    """Verdicts stay as they are, and what the judge says stands beside them."""
+    store = Store(tmp_path)
+    plain = await generate(settings(dataset="plain", **{"problems.limit": 12}), store)
+    judged = await generate(
+        settings(dataset="judged", judge={}, judge_tokens=4, **{"problems.limit": 12}), store
+    )
+    before, after = list(plain.version.read()), list(judged.version.read())
+    assert {(r.key, r.verdict) for r in before} == {(r.key, r.verdict) for r in after}
+    assert not any(row.opinion for row in before)
+    asked = [row for row in after if row.verdict and not row.verdict.correct and row.final_answer]
+    assert asked
+    assert {row.opinion and row.opinion.judge_model for row in asked} == {"pocket"}
+    assert not any(row.opinion for row in after if row.correct)

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import row
 
-from storage.records import Ending, Level, Outcome, Program, Step, TokenStream, Verdict
+from storage.records import (
+    UNVERIFIABLE,
+    Ending,
+    Level,
+    Outcome,
+    Program,
+    Step,
+    TokenStream,
+    Verdict,
+)
 from tirgen.rollouts.groups import RULES, count, group_dropped, judge, member
 
 STREAM = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))
@@ -134,3 +143,11 @@ def test_every_rule_says_why():
             assert reason, level
     assert group_dropped(Level.STEP, []) == "alone"
     assert member(sample()).dropped is None
+
+
+def test_a_gold_answer_that_cannot_be_verified_is_no_reward():
+    undecided = Verdict(correct=False, method=UNVERIFIABLE, reason="r")
+    unread = replace(sample(2), verdict=undecided)
+    assert unread.reward is None
+    assert rules(sample(0), sample(1, right=False), unread) == [None, None, "unverifiable"]
+    assert rules(sample(0), unread) == ["alone", "unverifiable"]

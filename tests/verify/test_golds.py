@@ -10,35 +10,21 @@ from typing import Any
 
 import pytest
 
-from tirgen.verification import extract_answer, verify
-
-GOLDS = {
-    "gsm8k_test": lambda row: row["answer"].rpartition("####")[2].strip(),
-    "gsm_hard_test": lambda row: str(row["target"]),
-    "math_test": lambda row: extract_answer(row["solution"]),
-    "aime24": lambda row: row["answer"],
-    "amc23": lambda row: str(row["answer"]),
-    "minerva_math": lambda row: extract_answer(row["solution"]),
-    "olympiadbench": lambda row: ", ".join(row["final_answer"]),
-}
-
-
-def _golds(folder: Path, name: str) -> list[str]:
-    lines = (folder / "problems" / f"{name}.jsonl").read_text().splitlines()
-    return [GOLDS[name](json.loads(line)) for line in lines]
+from benchmarks._golds import GOLDS, golds, judged, shuffled, spelled_alike
+from tirgen.verification import Verifier, verify
 
 
 @pytest.mark.parametrize("name", GOLDS)
 def test_every_gold_answer_verifies_against_itself(benchmark_files: Path, name: str) -> None:
-    golds = _golds(benchmark_files, name)
-    assert all(golds)
-    wrong = [gold for gold in golds if not verify(gold, f"\\boxed{{{gold}}}").correct]
+    answers = golds(benchmark_files, name)
+    assert all(answers)
+    wrong = [gold for gold in answers if not verify(gold, f"\\boxed{{{gold}}}").correct]
     assert wrong == []
 
 
 @pytest.mark.parametrize("name", ["gsm8k_test", "gsm_hard_test", "aime24", "amc23"])
 def test_numbers_are_accepted_however_they_are_written(benchmark_files: Path, name: str) -> None:
-    for gold in _golds(benchmark_files, name)[:300]:
+    for gold in golds(benchmark_files, name)[:300]:
         number = gold.replace(",", "")
         value = re.sub(r"\.0$", "", number)
         assert verify(gold, rf"\boxed{{{value}}}").correct
@@ -48,10 +34,24 @@ def test_numbers_are_accepted_however_they_are_written(benchmark_files: Path, na
 
 @pytest.mark.parametrize("name", ["gsm8k_test", "gsm_hard_test", "aime24", "amc23"])
 def test_another_row_s_answer_is_wrong_unless_equal(benchmark_files: Path, name: str) -> None:
-    golds = _golds(benchmark_files, name)
-    for gold, other in pairwise(golds):
+    answers = golds(benchmark_files, name)
+    for gold, other in pairwise(answers):
         same = float(gold.replace(",", "")) == float(other.replace(",", ""))
         assert verify(gold, rf"\boxed{{{other}}}").correct == same
+
+
+@pytest.mark.parametrize("name", ["math_test", "minerva_math", "olympiadbench"])
+async def test_another_row_s_expression_is_wrong_unless_it_is_the_same(
+    benchmark_files: Path, name: str
+) -> None:
+    """A sample; `python -m benchmarks recorded` shuffles whole files."""
+    pairs = shuffled(golds(benchmark_files, name)[:400], seed=0)
+    async with Verifier() as verifier:
+        verdicts = await judged(verifier, pairs)
+    right = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.correct]
+    assert [pair for pair in right if not spelled_alike(*pair)] == []
+    unread = [verdict.reason for verdict in verdicts if not verdict.is_decided]
+    assert len(unread) <= 0.03 * len(pairs), unread
 
 
 def test_recorded_verdicts_of_the_publisher_are_met(benchmark_files: Path) -> None:

@@ -116,3 +116,23 @@ def test_normalising_twice_changes_nothing(pairs: list[dict[str, Any]]) -> None:
     for pair in pairs:
         once = normalise(pair["gold"])
         assert normalise(once) == once
+
+
+@pytest.mark.parametrize(
+    "gold",
+    ["", "$ $", r"\{n : \exists k \ldots", "9^{9^{9}}", "x" * 2000, "1 & & 2", r"(3, \foo{x)"],
+)
+def test_a_gold_answer_that_cannot_be_read_makes_nothing_wrong(gold: str) -> None:
+    verdict = verify(gold, r"\boxed{5}")
+    assert (verdict.correct, verdict.method, verdict.is_decided) == (False, "unverifiable", False)
+
+
+def test_a_sentence_is_verified_by_its_spelling_only() -> None:
+    gold = r"\text{the line through the midpoint of AB that is perpendicular to AB}"
+    assert verify(gold, rf"\boxed{{{gold}}}").correct
+    assert not verify(gold, r"\boxed{\text{the perpendicular bisector of AB}}").is_decided
+
+
+def test_hardly_a_gold_answer_of_the_labelled_pairs_is_unverifiable(judged: Any) -> None:
+    unread = {pair["gold"] for pair, verdict in judged if not verdict.is_decided}
+    assert len(unread) <= 3, unread

@@ -20,9 +20,11 @@ from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.config import Settings, load_settings
 from tirgen.curation.reverify import Change, Count, changes, reverify
+from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.opinion import with_opinions
 
 
 class CurateConfig(Settings):
@@ -31,6 +33,11 @@ class CurateConfig(Settings):
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
     """Of the draws among siblings and strata."""
+    judge: EngineConfig | None = None
+    """A language model to ask of answers that the rules call wrong (A23): the one thing here that
+    costs inference. By default none is asked, and opinions that are stored stay."""
+    judge_tokens: int = Field(16, ge=1)
+    """Longest reply of the judge."""
 
 
 class Match(NamedTuple):
@@ -101,9 +108,12 @@ async def recurate(
     load_benchmarks(config.filters.against, config.filters.against_similarity)
     old = list(source.read())
     judged = await reverify(old, count) if again else old
+    if config.judge:
+        judged = await with_opinions(judged, config.judge, config.judge_tokens, config.seed)
     rows = curate(judged, config.filters, config.seed)
     described = _described(source, config, again, rows)
-    made = _made_before(store, source, described) if publish and not again else None
+    fresh = again or config.judge is not None
+    made = _made_before(store, source, described) if publish and not fresh else None
     version = store.derive(source, rows, described) if publish and made is None else made
     return Curation(
         source=source,

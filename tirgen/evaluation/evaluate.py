@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from storage.datasets import Store
 from storage.records import Problem, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
-from tirgen.engine.config import open_engine
 from tirgen.evaluation.best_of_n import contenders, response_text
 from tirgen.evaluation.code import CodeMaker, load_code_tasks
 from tirgen.evaluation.config import Analysis, EvaluationConfig
-from tirgen.evaluation.opinion import AnswerJudge
 from tirgen.evaluation.results import (
     BenchmarkResult,
     Scores,
@@ -29,6 +27,7 @@ from tirgen.evaluation.results import (
     summarise,
 )
 from tirgen.evaluation.reward_model import open_reward_model
+from tirgen.opinion import with_opinions
 from tirgen.problems.errors import ProblemsError
 from tirgen.problems.load import load_problems
 from tirgen.rollouts.collect import workshop
@@ -152,7 +151,9 @@ async def _publish(
     config: EvaluationConfig, run: Run, plan: Plan, bench: _Benchmarks
 ) -> DatasetVersion:
     rows = [row for row in run.read() if row.problem.problem_id in plan.asked]
-    rows = await _with_opinions(config, rows)
+    if config.analysis.judge:
+        judge, judge_tokens = config.analysis.judge, config.analysis.judge_tokens
+        rows = await with_opinions(rows, judge, judge_tokens, config.seed)
     scores = await _scores(config.analysis, rows)
     results = []
     for name, problems in (bench.math | bench.code).items():
@@ -166,17 +167,6 @@ async def _publish(
         "results": [result.model_dump(mode="json") for result in results],
     }
     return run.publish(rows, summary)
-
-
-async def _with_opinions(config: EvaluationConfig, rows: list[Trajectory]) -> list[Trajectory]:
-    """The rows with what the judge says of those that the rules call wrong."""
-    analysis = config.analysis
-    if analysis.judge is None:
-        return rows
-    async with open_engine(analysis.judge) as engine:
-        judge = AnswerJudge(engine, analysis.judge_tokens, config.seed)
-        opinions = await asyncio.gather(*map(judge.opinion, rows))
-    return [replace(row, opinion=said) for row, said in zip(rows, opinions, strict=True)]
 
 
 async def _scores(analysis: Analysis, rows: Sequence[Trajectory]) -> Scores:

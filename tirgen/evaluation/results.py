@@ -12,6 +12,7 @@ from storage.records import Outcome, Program, Trajectory
 from tirgen.evaluation.best_of_n import answer_key, choose
 from tirgen.evaluation.config import Analysis
 from tirgen.evaluation.estimates import Bootstrap, Estimate, Vote, majority_at_k, pass_at_k
+from tirgen.opinion import is_right
 
 
 class BenchmarkResult(BaseModel):
@@ -25,6 +26,9 @@ class BenchmarkResult(BaseModel):
     """Rows that say something of the policy."""
     lost: int
     """Rows that the machinery lost; the same command makes them again."""
+    unverifiable: int = 0
+    """Rows of problems whose gold answer cannot be verified, which count nowhere else: not even
+    the answers among them that are spelled as the gold one."""
     accuracy: Estimate | None
     """avg@k over all samples, a judge's opinions included."""
     accuracy_by_rules: Estimate | None
@@ -58,17 +62,13 @@ class BenchmarkResult(BaseModel):
 Scores = Mapping[str, float]
 
 
-def is_right(row: Trajectory) -> bool:
-    """By the rules, or in a judge's opinion (A23)."""
-    return row.correct or (row.opinion is not None and row.opinion.judge_correct)
-
-
 def summarise(
     benchmark: str, rows: Sequence[Trajectory], analysis: Analysis, seed: int, scores: Scores
 ) -> BenchmarkResult:
     """All figures of one benchmark. `scores` are a reward model's, by trajectory id."""
-    sound = [row for row in rows if not row.ending.is_infrastructure]
     problems = by_problem(rows)
+    sound = [row for problem in problems for row in problem]
+    heard = sum(not row.ending.is_infrastructure for row in rows)
     boot = Bootstrap(seed, analysis.resamples, analysis.confidence)
 
     def share(
@@ -100,7 +100,8 @@ def summarise(
         benchmark=benchmark,
         problems=len(problems),
         samples=len(sound),
-        lost=len(rows) - len(sound),
+        lost=len(rows) - heard,
+        unverifiable=heard - len(sound),
         accuracy=mean(lambda group: _average(is_right, group)),
         accuracy_by_rules=mean(lambda group: _average(lambda row: row.correct, group)),
         pass_at={k: value for k, value in pass_at.items() if value},
@@ -120,12 +121,15 @@ def summarise(
 
 
 def by_problem(rows: Sequence[Trajectory]) -> list[list[Trajectory]]:
-    """What each problem's samples say of the policy, both in an order of their own."""
+    """What each problem's samples say of the policy, both in an order of their own.
+
+    Problems whose gold answer cannot be verified say nothing.
+    """
     groups: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.key):
         if not row.ending.is_infrastructure:
             groups[row.problem.problem_id].append(row)
-    return list(groups.values())
+    return [group for group in groups.values() if not any(row.is_unverifiable for row in group)]
 
 
 def candidates(problems: Sequence[Sequence[Trajectory]], n: int) -> list[list[Trajectory]]:

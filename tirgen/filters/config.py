@@ -13,6 +13,7 @@ class Rule(StrEnum):
 
     PROGRAM = "program"
     INFRASTRUCTURE = "infrastructure"
+    VERIFIABLE = "verifiable"
     FORMAT = "format"
     UNTOUCHED = "untouched"
     FINISHED = "finished"
@@ -48,8 +49,10 @@ class FilterConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     off: tuple[Rule, ...] = ()
-    """Rules not to apply. `program` and `infrastructure` cannot be off: what they drop is no
-    sample of the policy's tool use."""
+    """Rules not to apply. `program`, `infrastructure` and `verifiable` cannot be off: what they
+    drop is no sample of the policy's tool use, or says nothing about it."""
+    judge_counts: bool = True
+    """`correct`: an answer that the rules call wrong is right if a judge was asked and says so."""
     trivial_blocks: float = Field(0.4, ge=0, le=1)
     """Largest share of trivial code blocks, rounded up to whole blocks as in the official filter;
     unlike there, one substantial block is always required (spec §3.2, D18)."""
@@ -89,7 +92,7 @@ class FilterConfig(BaseModel):
     @field_validator("off")
     @classmethod
     def _optional_rules(cls, off: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        fixed = {Rule.PROGRAM, Rule.INFRASTRUCTURE} & set(off)
+        fixed = {Rule.PROGRAM, Rule.INFRASTRUCTURE, Rule.VERIFIABLE} & set(off)
         if fixed:
             raise ValueError(f"{', '.join(sorted(fixed))} cannot be off")
         return tuple(sorted(set(off), key=list(Rule).index))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from storage.records import Program, Trajectory
 from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.contamination import load_benchmarks
+from tirgen.filters.rules import counts_as_right
 from tirgen.filters.similarity import SimilarityIndex, read
 
 Findings = Mapping[str, str | None]
@@ -64,7 +65,7 @@ def _near_duplicate(rows: list[Trajectory], config: FilterConfig, seed: int) -> 
 
 def _cot_solvable(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
     """Problems that the same policy solves without tools teach no tool use (A8)."""
-    baselines = _baselines(rows)
+    baselines = _baselines(rows, config)
     return {
         row.trajectory_id: _solved_without_tools(baselines[row.problem.problem_id], config)
         for row in rows
@@ -72,12 +73,12 @@ def _cot_solvable(rows: list[Trajectory], config: FilterConfig, seed: int) -> Fi
     }
 
 
-def _baselines(rows: list[Trajectory]) -> Mapping[str, list[bool]]:
+def _baselines(rows: list[Trajectory], config: FilterConfig) -> Mapping[str, list[bool]]:
     """By problem, which of its judged chain-of-thought samples are right."""
     baselines: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
-        if row.program is Program.COT and row.verdict is not None:
-            baselines[row.problem.problem_id].append(row.correct)
+        if row.program is Program.COT and row.verdict and row.verdict.is_decided:
+            baselines[row.problem.problem_id].append(counts_as_right(row, config))
     return baselines
 
 
@@ -107,7 +108,7 @@ def _thinned_out(row: Trajectory, shares: Mapping[int, float], seed: int) -> str
 
 def _difficulty_balance(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
     """Down-sample by difficulty: the publisher's, else how often chain of thought was right."""
-    baselines = _baselines(rows)
+    baselines = _baselines(rows, config)
     findings: dict[str, str | None] = {}
     for row in rows:
         if row.kept:

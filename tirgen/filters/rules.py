@@ -9,6 +9,7 @@ from tirgen.filters.code_quality import trivial_reason
 from tirgen.filters.config import FilterConfig, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
 from tirgen.filters.untouched import changed_beyond_programs
+from tirgen.opinion import is_right
 from tirgen.tir.markup import strip_blocks
 
 CHARACTERS_A_TOKEN = 4
@@ -48,6 +49,13 @@ def _infrastructure(trajectory: Trajectory, config: FilterConfig) -> str | None:
     if broken or any(step.outcome is Outcome.INFRA_ERROR for step in trajectory.steps):
         return trajectory.error or f"ended by {trajectory.ending}"
     return None
+
+
+def _verifiable(trajectory: Trajectory, config: FilterConfig) -> str | None:
+    """Its gold answer cannot be judged by, so the answer is neither right nor wrong."""
+    if trajectory.verdict is None or not trajectory.is_unverifiable:
+        return None
+    return trajectory.verdict.reason
 
 
 def _format(trajectory: Trajectory, config: FilterConfig) -> str | None:
@@ -98,8 +106,13 @@ def _boxed(trajectory: Trajectory, config: FilterConfig) -> str | None:
     return None if trajectory.final_answer is not None else "no boxed answer"
 
 
+def counts_as_right(trajectory: Trajectory, config: FilterConfig) -> bool:
+    """Right by the rules, or in a judge's opinion where those count (A23)."""
+    return is_right(trajectory) if config.judge_counts else trajectory.correct
+
+
 def _correct(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    if trajectory.correct:
+    if counts_as_right(trajectory, config):
         return None
     return trajectory.verdict.reason if trajectory.verdict else "never judged"
 
@@ -172,6 +185,7 @@ def _written(trajectory: Trajectory) -> str:
 TRAJECTORY_RULES: Mapping[Rule, Judgement] = {
     Rule.PROGRAM: _program,
     Rule.INFRASTRUCTURE: _infrastructure,
+    Rule.VERIFIABLE: _verifiable,
     Rule.FORMAT: _format,
     Rule.UNTOUCHED: _untouched,
     Rule.FINISHED: _finished,

@@ -4,6 +4,7 @@ The verdicts are stored as filter verdicts, so that `Trajectory.kept` says what 
 and SQL says why it may not use the rest:
 
     infrastructure   the machinery broke: neither right nor wrong (D7)
+    unverifiable     trajectory level: the gold answer is nothing to judge by: likewise
     failed_code      trajectory level: some program failed, the environment may be to blame (§5.1)
     no_code          step level: nothing was run, so there is no reward (A17)
     half_lost        step level: fewer than half of the group are left (A17)
@@ -25,6 +26,7 @@ from storage.records import FilterVerdict, Level, Trajectory
 RULES = {
     Level.TRAJECTORY: {
         "infrastructure": "engine or sandbox broke",
+        "unverifiable": "the gold answer cannot be verified",
         "failed_code": "a program failed",
         "alone": "no other of its group is left",
         "all_alike": "all that are left of its group have the same reward",
@@ -52,7 +54,7 @@ class Member(NamedTuple):
 def member(row: Trajectory) -> Member:
     """A row by itself."""
     if row.reward is None:
-        return Member(0.0, "infrastructure")
+        return Member(0.0, "unverifiable" if row.is_unverifiable else "infrastructure")
     if row.level is Level.STEP:
         return Member(row.reward, None if row.calls else "no_code")
     failed = any(step.outcome is not None and step.outcome.is_code_failure for step in row.calls)

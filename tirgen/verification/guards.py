@@ -34,10 +34,9 @@ _NUMBER = re.compile(r"\d+")
 _FACTORIAL = re.compile(r"(\d+)\s*(?:[)}]\s*)*!")
 
 
-def too_long(*answers: str) -> str | None:
-    """Why these are not even normalised, or None."""
-    longest = max(map(len, answers))
-    return f"{longest} characters, more than {MAX_LENGTH}" if longest > MAX_LENGTH else None
+def too_long(raw: str) -> str | None:
+    """Why an answer is not even normalised, or None."""
+    return f"{len(raw)} characters, more than {MAX_LENGTH}" if len(raw) > MAX_LENGTH else None
 
 
 def deceptive(raw: str) -> str | None:

@@ -22,7 +22,15 @@ from tirgen.verification.rationals import parse_rational, same_number
 from tirgen.verification.residues import same_residues
 from tirgen.verification.structure import shape_of
 from tirgen.verification.units import split_unit
-from tirgen.verification.verdicts import Compare, brief, decided, right, spelling, wrong
+from tirgen.verification.verdicts import (
+    Compare,
+    brief,
+    decided,
+    right,
+    spelling,
+    unverifiable,
+    wrong,
+)
 
 _HEDGE = re.compile(
     r"\?|\.\.\.|\\[lcd]?dots|\b(?:maybe|possibly|probably|either|perhaps|could|might"
@@ -47,6 +55,8 @@ _WHOLE_PARAMETER = re.compile(
 )
 _ADDS_NOTHING = (_PREAMBLE, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|equiv|approx|mid|in)(?![a-zA-Z])")
+_LONGEST_PHRASE = 8
+"""Words; a longer answer can be said in too many ways for any spelling to be wrong."""
 _EITHER = re.compile(r"\bor\b")
 _BASE = re.compile(
     r"\(?([0-9A-Fa-f]+)\)?"
@@ -61,19 +71,38 @@ def judge(gold: str, answer: str, symbolic: Compare) -> Verdict:
     """Is `answer` the same as `gold`? Both as extracted, without their boxes."""
     if gold.strip() == answer.strip():
         return Verdict(correct=True, method="equal", reason=f"{brief(answer)} as given")
-    if why := too_long(gold, answer):
+    if not gold.strip(" $."):
+        return unverifiable(gold, "it is empty")
+    if why := too_long(gold):
+        return unverifiable(gold, why)
+    if why := too_long(answer):
         return Verdict(correct=False, method="guard", reason=why)
     asked, given = normalise(gold), normalise(answer)
     if why := deceptive(answer):
         return Verdict(correct=False, method="guard", reason=why)
     if spelling(asked) == spelling(given):
         return Verdict(correct=True, method="equal", reason=f"{brief(answer)} as given")
-    if why := dangerous(given) or dangerous(asked):
+    if why := dangerous(given):
         return Verdict(correct=False, method="guard", reason=why)
+    if why := dangerous(asked):
+        return unverifiable(gold, why)
     hedge = _HEDGE.search(given)
     if hedge and not _HEDGE.search(asked):
         return wrong("hedge", gold, answer, f"the answer says {hedge[0]!r}")
-    return _compare(asked, given, symbolic)
+    return _told_apart(asked, given, symbolic)
+
+
+def _told_apart(gold: str, answer: str, symbolic: Compare) -> Verdict:
+    """A gold answer of which some part cannot be read makes nothing wrong."""
+    unread: list[Verdict] = []
+
+    def noting(part: str, other: str) -> Verdict:
+        verdict = symbolic(part, other)
+        unread.extend(() if verdict.is_decided else (verdict,))
+        return verdict
+
+    verdict = _compare(gold, answer, noting)
+    return unread[0] if unread and not verdict.correct else verdict
 
 
 def _compare(gold: str, answer: str, symbolic: Compare) -> Verdict:
@@ -154,6 +183,8 @@ def _phrases(gold: str, answer: str) -> Verdict | None:
         return None
     if asked is None and split_unit(answer)[1] is not None:
         return None
+    if len((asked or "").split()) > _LONGEST_PHRASE:
+        return unverifiable(gold, "sentences can be compared by spelling only")
     return wrong("text", gold, answer)
 
 

@@ -62,8 +62,8 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:mathbf|mathit|bm|boldsymbol)\s*\{([a-zA-Z])\}", r"\1"),
         (r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|textbf|textit|textrm|textnormal|texttt|mbox"
          r"|textsf|emph|hbox|bf|rm|operatorname)\*?\s*\{", r"\\text{"),
-        (r"\\text\{\s*(arc(?:sin|cos|tan)|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min)\s*\}",
-         r"\\\1 "),
+        (r"\\text\{\s*(arc(?:sin|cos|tan)|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm"
+         r"|(?:max|min)(?=\s*\}\s*[({\\]))\s*\}", r"\\\1 "),
         (r"\\(?:textcolor|color)\{[a-zA-Z]*\}", ""),
         (r"\\text\{([^{}]*[^{}\s]) (and|or) ([^{}\s][^{}]*)\}",
          r"\\text{\1}\\text{ \2 }\\text{\3}"),

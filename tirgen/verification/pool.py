@@ -17,8 +17,11 @@ from pathlib import Path
 
 from storage.records import Verdict
 
+_START_UP_SECONDS = 300.0
+"""For the libraries on a machine with much else to do; two CPU seconds on an idle one."""
 _GRACE_SECONDS = 30.0
-"""Start-up of the libraries on a busy machine, before a silent worker is given up."""
+PATIENCE = 10
+"""How many times its wall time a comparison may take that was given no processor."""
 _FAREWELL_SECONDS = 5.0
 _ROOT = Path(__file__).parents[2]
 
@@ -34,20 +37,22 @@ class WorkerLimits:
     cpu_seconds: float = 5.0
     """Rounded up to whole seconds by the kernel."""
     wall_seconds: float = 20.0
-    """More than its CPU time, so that a busy machine never makes an answer wrong."""
+    """Ten times as much where the machine gave it less than half of its CPU time by then, so that a
+    busy machine never makes an answer wrong."""
     memory_mb: float = 1024
     """Above what the libraries themselves take."""
 
 
 class _Lost(Exception):
-    """The worker process ended or fell silent."""
+    """The worker process ended or fell silent; which of both is the message."""
 
 
 class _Worker:
     def __init__(self, limits: WorkerLimits) -> None:
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         arguments = [str(limit) for limit in astuple(limits)]
-        self._silence = limits.wall_seconds + _GRACE_SECONDS
+        self._silence = PATIENCE * limits.wall_seconds + _GRACE_SECONDS
+        self._ready = False
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tirgen.verification.worker", *arguments],
             stdin=subprocess.PIPE,
@@ -58,18 +63,26 @@ class _Worker:
 
     def ask(self, request: bytes) -> Verdict:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        if not self._ready:
+            self._line(_START_UP_SECONDS)
+            self._ready = True
         try:
             self._process.stdin.write(request)
             self._process.stdin.flush()
         except BrokenPipeError as error:
-            raise _Lost from error
+            raise _Lost("end") from error
+        return Verdict(**json.loads(self._line(self._silence)))
+
+    def _line(self, seconds: float) -> bytes:
+        assert self._process.stdout is not None
         poll = select.poll()
         poll.register(self._process.stdout, select.POLLIN | select.POLLHUP)
-        reply = self._process.stdout.readline() if poll.poll(self._silence * 1000) else b""
-        if not reply.endswith(b"\n"):
-            raise _Lost
-        return Verdict(**json.loads(reply))
+        if not poll.poll(seconds * 1000):
+            raise _Lost(f"say nothing for {seconds:.0f} s")
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise _Lost("end")
+        return line
 
     def interrupt(self) -> None:
         """Kill the worker while another thread waits for it, which then finds it lost."""
@@ -104,12 +117,14 @@ class WorkerPool:
     def compare(self, gold: str, answer: str) -> Verdict:
         """Decide one pair of extracted answers. Raises VerifierUnavailable."""
         line = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
+        how = ""
         with self._slots:
             for _ in range(2):
                 worker = self._take()
                 try:
                     verdict = worker.ask(line)
-                except _Lost:
+                except _Lost as lost:
+                    how = str(lost)
                     self._drop(worker)
                     continue
                 except BaseException:
@@ -118,8 +133,8 @@ class WorkerPool:
                 self._give(worker)
                 return verdict
         raise VerifierUnavailable(
-            "verification workers end as soon as they start; see the message above, "
-            "and check the installation with: tirgen doctor"
+            f"verification workers {how}; see what they said above, and whether the machine is "
+            "overloaded, and check the installation with: tirgen doctor"
         )
 
     def close(self) -> None:

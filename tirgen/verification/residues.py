@@ -32,7 +32,7 @@ class Residues:
 
 
 def same_residues(gold: str, answer: str) -> bool | None:
-    r"""Whether two answers are the same classes; None if they cannot be told apart here.
+    r"""Whether two answers are the same classes; None if neither is a congruence.
 
     ``3`` agrees with ``3 \pmod 7``, where the modulus only says in which ring it was computed.
     """
@@ -42,8 +42,10 @@ def same_residues(gold: str, answer: str) -> bool | None:
         common = lcm(left.modulus, right.modulus)
         return _lifted(left, common) == _lifted(right, common)
     classes, number = left or right, answer if left else gold
-    if classes is None or not _NUMBER.fullmatch(number):
+    if classes is None:
         return None
+    if not _NUMBER.fullmatch(number):
+        return False
     return not classes.named and classes.values == {int(number)}
 
 

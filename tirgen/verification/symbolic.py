@@ -18,6 +18,7 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig
 
 from storage.records import Verdict
 from tirgen.verification.rationals import parse_rational, precise, tolerance
+from tirgen.verification.verdicts import unverifiable
 
 _DIGITS = 50
 _CLOSE = sympy.Rational(1, 10**30)
@@ -45,7 +46,8 @@ _MISREAD = tuple(
         (r"(?<=[a-zA-Z}])'{2}|(?<=[a-zA-Z}]) ?\^ ?\{ ?\\prime ?\\prime ?\}", "_{primes}"),
         (r"(?<=[a-zA-Z}])'|(?<=[a-zA-Z}]) ?\^ ?(?:\{ ?\\prime ?\}|\\prime(?![a-z]))", "_{prime}"),
         (r"\^ ?(?:\{ ?T ?\}|T(?![a-zA-Z]))", r"^{\\tau}"),
-        (r"\\(gcd|lcm)(?= ?\([^()]*[a-zA-Z])", r"h_{\1}"),
+        (r"\\gcd(?= ?\([^()]*[a-zA-Z])", r"h_{1}"),
+        (r"\\lcm(?= ?\([^()]*[a-zA-Z])", r"h_{2}"),
         (r"(?<![a-zA-Z\\])(\w+) ?\\choose ?(\w+)", r"\\binom{\1}{\2}"),
     )
 )
@@ -74,14 +76,16 @@ def equivalent(gold: str, answer: str) -> Verdict:
     """Decide two normalised scalar answers, gold first (math-verify is not symmetric)."""
     first, second = _distinct_case(_prepared(gold), _prepared(answer))
     second = _same_parameter(first, second)
+    left = _parsed(first)
+    if not left:
+        return unverifiable(gold, "it is neither words nor mathematics that can be read")
     if _other_variables(first, second):
         return _verdict(False, "name", gold, answer)
-    left, right = _parsed(first), _parsed(second)
+    right = _parsed(second)
     if _TWO_NUMBERS.search(second):
-        return Verdict(correct=False, method="math-verify", reason=f"two numbers: {answer}")
-    if not left or not right:
-        which = "gold answer" if not left else "answer"
-        return Verdict(correct=False, method="math-verify", reason=f"{which} is not mathematics")
+        return _verdict(False, "math-verify", gold, f"{answer}, which is two numbers")
+    if not right:
+        return _verdict(False, "math-verify", gold, f"{answer}, which is not mathematics")
     agreed = math_verify.verify(left, right, float_rounding=6, timeout_seconds=None)
     if not agreed and _identical(left[0], right[0]):
         return _verdict(True, "identity", gold, answer)

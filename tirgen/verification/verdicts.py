@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from storage.records import Verdict
+from storage.records import UNVERIFIABLE, Verdict
 from tirgen.verification.normalise import plain
 
 Compare = Callable[[str, str], Verdict]
@@ -23,6 +23,12 @@ def wrong(method: str, gold: str, answer: str, why: str = "") -> Verdict:
 
 def decided(correct: bool, method: str, gold: str, answer: str) -> Verdict:
     return (right if correct else wrong)(method, gold, answer)
+
+
+def unverifiable(gold: str, why: str) -> Verdict:
+    """The gold answer is nothing to judge by, which says nothing about the answer."""
+    reason = f"gold answer {brief(gold)!r} cannot be verified: {why}"
+    return Verdict(correct=False, method=UNVERIFIABLE, reason=reason)
 
 
 def spelling(text: str) -> str:

@@ -6,9 +6,13 @@ answer and final answer, never the solution, which could talk it into anything.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from storage.records import Opinion, Trajectory
+from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Engine, Message, Prompt, Sampling
 from tirgen.tir.core import derive_seed
@@ -37,12 +41,12 @@ class AnswerJudge:
     async def opinion(self, row: Trajectory) -> Opinion | None:
         """What the judge says of a row's final answer; None where it has nothing to say.
 
-        That is: the rules found it right, tests decided, there is no answer, or the judge could
-        not be asked. Raises `EngineMisconfigured`.
+        That is: the rules found it right or could not tell, tests decided, there is no answer, or
+        the judge could not be asked. Raises `EngineMisconfigured`.
         """
         verdict = row.verdict
         decided = verdict is None or verdict.correct or verdict.method == "tests"
-        if decided or row.final_answer is None:
+        if decided or row.is_unverifiable or row.final_answer is None:
             return None
         filled = {
             "{question}": row.problem.question,
@@ -66,6 +70,28 @@ class AnswerJudge:
             judge_model=self._engine.model,
             judge_reason=completion.text.strip()[-_SHOWN:],
         )
+
+
+async def with_opinions(
+    rows: Sequence[Trajectory], judge: EngineConfig, max_tokens: int, seed: int
+) -> list[Trajectory]:
+    """The rows with what a judge says of those that the rules call wrong, in their order.
+
+    Where it says nothing an earlier opinion stays.
+
+    Raises `EngineMisconfigured`, and `EngineUnavailable` if the judge does not answer at the start.
+    """
+    async with open_engine(judge) as engine:
+        answers = AnswerJudge(engine, max_tokens, seed)
+        opinions = await asyncio.gather(*map(answers.opinion, rows))
+    return [
+        replace(row, opinion=said or row.opinion) for row, said in zip(rows, opinions, strict=True)
+    ]
+
+
+def is_right(row: Trajectory) -> bool:
+    """By the rules, or in a judge's opinion (A23)."""
+    return row.correct or (row.opinion is not None and row.opinion.judge_correct)
 
 
 def says_yes(reply: str) -> bool:

@@ -1,0 +1,88 @@
+"""What is judged without a model: published gold answers, answers with a published verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from storage.records import Verdict
+from tirgen.verification import Verifier, extract_answer
+from tirgen.verification.normalise import normalise
+from tirgen.verification.verdicts import spelling
+
+GOLDS: Mapping[str, Callable[[Any], str]] = {
+    "gsm8k_test": lambda row: row["answer"].rpartition("####")[2].strip(),
+    "gsm_hard_test": lambda row: str(row["target"]),
+    "math_test": lambda row: extract_answer(row["solution"]) or "",
+    "aime24": lambda row: row["answer"],
+    "amc23": lambda row: str(row["answer"]),
+    "minerva_math": lambda row: extract_answer(row["solution"]) or "",
+    "olympiadbench": lambda row: ", ".join(row["final_answer"]),
+}
+"""By benchmark file, where its publisher left the gold answer."""
+
+
+def golds(data: Path, name: str) -> list[str]:
+    """The gold answers of one benchmark, in the file's order."""
+    return [GOLDS[name](row) for row in _rows(data / "problems" / f"{name}.jsonl")]
+
+
+async def judged(verifier: Verifier, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+    """Verdicts on (gold, final answer)."""
+    boxed = (verifier.verify(gold, rf"\boxed{{{answer}}}") for gold, answer in pairs)
+    return await asyncio.gather(*boxed)
+
+
+def shuffled(answers: Sequence[str], seed: int) -> list[tuple[str, str]]:
+    """Each gold answer beside that of some other row."""
+    others = list(answers)
+    random.Random(seed).shuffle(others)
+    return list(zip(answers, others, strict=True))
+
+
+def spelled_alike(gold: str, answer: str) -> bool:
+    """Equal without any mathematics."""
+    return spelling(normalise(gold)) == spelling(normalise(answer))
+
+
+async def gold_figures(data: Path, seed: int) -> tuple[dict[str, int], list[str]]:
+    """Counts over all benchmark files, and the shuffled pairs that need an explanation."""
+    counts = dict.fromkeys(("answers", "unlike_themselves", "unverifiable", "shuffled_right"), 0)
+    curious: list[str] = []
+    async with Verifier() as verifier:
+        for name in GOLDS:
+            answers = golds(data, name)
+            own = await judged(verifier, [(gold, gold) for gold in answers])
+            pairs = shuffled(answers, seed)
+            verdicts = await judged(verifier, pairs)
+            counts["answers"] += len(answers)
+            counts["unlike_themselves"] += sum(not verdict.correct for verdict in own)
+            counts["unverifiable"] += sum(not verdict.is_decided for verdict in verdicts)
+            right = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.correct]
+            counts["shuffled_right"] += len(right)
+            curious += [f"{name}: {a} | {b}" for a, b in right if not spelled_alike(a, b)]
+    return counts, curious
+
+
+async def solution_figures(data: Path) -> dict[str, int]:
+    """Every recorded GSM8K solution judged, beside its publisher's verdict."""
+    asked = [
+        (row["ground_truth"].rpartition("A:")[2].strip(), told["solution"], told["is_correct"])
+        for row in _rows(data / "recorded" / "gsm8k_model_solutions.jsonl")
+        for told in row.values()
+        if isinstance(told, dict)
+    ]
+    async with Verifier(require_box=False) as verifier:
+        verdicts = await asyncio.gather(*(verifier.verify(gold, text) for gold, text, _ in asked))
+    otherwise = sum(
+        verdict.correct != told for verdict, (_, _, told) in zip(verdicts, asked, strict=True)
+    )
+    return {"solutions": len(asked), "solutions_judged_otherwise": otherwise}
+
+
+def _rows(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
