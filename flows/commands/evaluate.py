@@ -86,6 +86,8 @@ def evaluate_command(
     json
         Print one JSON document on stdout.
     """
+    if limit and not bench and not code_bench and not config:
+        bench = ["pocket:test"]
     overrides: dict[str, Any] = {
         "benchmarks": _benchmarks(bench, limit),
         "code_benchmarks": _benchmarks(code_bench, limit),
