@@ -82,7 +82,7 @@ def test_rounds_killed_in_rollouts_and_in_an_update_end_in_the_same_bits(
 
 def test_a_round_begins_with_the_policy_of_the_one_before(undisturbed: PolicyVersion) -> None:
     assert undisturbed.manifest["parent"] == "pi@v1"
-    store = Store(undisturbed.path.parents[4])
+    store = Store(undisturbed.path.parents[3])
     [first, second] = store.versions("pi-rollouts")
     assert undisturbed.manifest["dataset"] == str(second)
     assert first.manifest["config"]["policy_version"] is None
@@ -90,7 +90,7 @@ def test_a_round_begins_with_the_policy_of_the_one_before(undisturbed: PolicyVer
 
 
 async def test_finished_rounds_are_found_again(undisturbed: PolicyVersion) -> None:
-    store = Store(undisturbed.path.parents[4])
+    store = Store(undisturbed.path.parents[3])
     made = Policies(store.root).version("pi@v1")
     config = RoundsConfig.model_validate(
         {
