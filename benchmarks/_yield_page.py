@@ -1,0 +1,102 @@
+"""The page docs/yields.md from the figures in docs/results, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tirgen.filters.config import Rule
+
+HEAD = """# Yield in both modes, rule by rule
+
+Written by `python -m benchmarks yields` from `docs/results/yield-*.json`; not to be edited. Both
+runs are `tirgen generate --problems pocket:train --limit 2000` with default settings, the second
+with `--set mode=reasoning` (up to four attempts a problem, ended by the first that every rule on a
+single trajectory keeps, then four chain-of-thought samples of each problem solved). The pocket
+proves the machinery, not the science: these shares say nothing about models of useful size.
+"""
+
+DROPPED = """
+## A trajectory that each rule dropped
+
+*run*: a row of the runs that this rule was first to drop. *setting*: likewise, under a rule that is
+off by default, with the setting named. *constructed*: a kept row of the runs with the change named,
+for rules that found nothing in these runs. `tirgen traj show ID --store test-output/yields` shows
+a row of the runs whole.
+
+| rule | evidence | trajectory | reason | excerpt |
+|---|---|---|---|---|
+"""
+
+
+def page(results: Path) -> str:
+    """The whole text."""
+    reports = [_read(results / f"yield-{mode}.json") for mode in ("non-reasoning", "reasoning")]
+    rows = "\n".join(_dropped(row) for row in _read(results / "yield-dropped.json"))
+    return f"{HEAD}\n{_overview(reports)}\n\n{_yields(reports)}\n{DROPPED}{rows}\n"
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def _overview(reports: list[dict[str, Any]]) -> str:
+    figures = {
+        "problems": "problems",
+        "trajectories": "TIRGen attempts",
+        "correct": "of these right",
+        "baselines": "chain-of-thought samples",
+        "baselines_correct": "of these right",
+        "kept": "trajectories kept",
+        "problems_kept": "problems with a trajectory kept",
+        "policy_tokens_of_kept": "policy tokens of a kept trajectory",
+        "calls_of_kept": "kept by number of programs",
+    }
+    lines = [f"| | {' | '.join(report['mode'] for report in reports)} |", "|---|---|---|"]
+    for name, meaning in figures.items():
+        cells = " | ".join(_cell(report[name]) for report in reports)
+        lines.append(f"| {meaning} | {cells} |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{calls}: {count:,}" for calls, count in value.items())
+    return f"{value:,}"
+
+
+def _yields(reports: list[dict[str, Any]]) -> str:
+    """One row a rule: in each mode how many met it, and how many of them it was first to drop."""
+    tables = [{row["rule"]: row for row in report["yield"]} for report in reports]
+    heads = " | ".join(f"{report['mode']}: met | dropped | kept" for report in reports)
+    lines = [f"| rule | {heads} |", "|---|" + "---:|" * 6]
+    for rule in Rule:
+        if any(rule.value in table for table in tables):
+            cells = [cell for table in tables for cell in _counts(table.get(rule.value))]
+            lines.append(f"| `{rule.value}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _counts(row: dict[str, int] | None) -> Iterator[str]:
+    if row is None:
+        yield from ("–", "–", "–")
+    else:
+        yield from (f"{row[name]:,}" for name in ("entered", "dropped", "kept"))
+
+
+def _dropped(row: dict[str, str]) -> str:
+    evidence = row["evidence"] + (f": {row['how']}" if row["how"] else "")
+    cells = (f"`{row['rule']}`", evidence, f"`{row['trajectory_id'][:10]}` {row['dataset']}",
+             row["reason"], _code(row["excerpt"]))  # fmt: skip
+    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+
+
+def _code(text: str) -> str:
+    """Text as it is, on one line; a longer fence than any backticks within."""
+    return f"```` {text.replace(chr(10), ' ⏎ ')} ````"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,22 @@
+"""The page of yields says what the committed figures say, and shows every rule."""
+
+import sys
+from pathlib import Path
+
+from tirgen.filters.config import Rule
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_the_yield_page_is_written_from_its_figures() -> None:
+    sys.path[:0] = [str(ROOT)]  # where `benchmarks` lies
+    from benchmarks._yield_page import page
+
+    assert (DOCS / "yields.md").read_text("utf-8") == page(DOCS / "results")
+
+
+def test_every_rule_is_shown_by_a_trajectory_it_dropped() -> None:
+    lines = (DOCS / "yields.md").read_text("utf-8").splitlines()
+    shown = [line.split("|")[1].strip() for line in lines if "````" in line]
+    assert shown == [f"`{rule.value}`" for rule in Rule]
