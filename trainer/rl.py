@@ -56,9 +56,7 @@ class RlConfig(Training):
     """Folder of the policy that `loss.kl` keeps near."""
 
 
-def train_rl(
-    names: Names, config: RlConfig, world: World, tell: Tell = silent
-) -> PolicyVersion:
+def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) -> PolicyVersion:
     """Update the parent with the dataset's rollouts, and publish it.
 
     Started again with the same arguments, an interrupted round goes on and ends in the same
