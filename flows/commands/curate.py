@@ -65,7 +65,7 @@ def curate_command(
     """
     opened = open_store(store)
     source = opened.version(name)
-    files = against and [str(Path(path).absolute()) for path in against]
+    files = against and [_absolute(path) for path in against]
     settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_ or [])}
     resolved = curate_config(source, config, settings)
     with CountDisplay("verify") as display:
@@ -78,6 +78,11 @@ def curate_command(
         print_json(_document(curation))
     else:
         _show(curation)
+
+
+def _absolute(path: str) -> str:
+    """So that the version names the file wherever it is read; packaged problems have no folder."""
+    return path if path.startswith("pocket:") else str(Path(path).absolute())
 
 
 def _document(curation: Curation) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from flows.cli import run
 from flows.commands.alignment import pieces
 from storage.datasets import Store
 from tirgen.curation.reverify import response_text
+from tirgen.pocket.names import MODEL_DIR
 
 RESPONSE = "We add.\n```python\nprint(sum([2, 2]))\n```\n```output\n4\n```\nIt is $\\boxed{4}$."
 
@@ -67,3 +68,26 @@ def test_the_pieces_of_a_trajectory_are_its_whole_text(
     assert "".join(piece.text for piece in pieces(row)) == response_text(row.steps)
     kinds = [piece.kind and piece.kind.value for piece in pieces(row)]
     assert kinds == ["thought", "action", None, "thought"]
+
+
+def test_packaged_problems_are_benchmarks_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    call(capsys, imported(tmp_path, "--limit", "1"))
+    place = ["--store", str(tmp_path / "store"), "--json", "--dry-run"]
+    code, document = call(capsys, ["dataset", "curate", "f", "--against", "pocket:test", *place])
+    assert (code, document["matches"]) == (0, [])
+
+
+def test_alignment_draws_what_it_tells(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="scoring is the trainer's")
+    settings = 'filters={"off": ["code_quality", "call_balance"]}'
+    call(capsys, imported(tmp_path, "--set", settings))
+    plot = tmp_path / "figure.svg"
+    command = ["dataset", "alignment", "f", "--policy", str(MODEL_DIR), "--prompts", "pocket"]
+    place = ["--store", str(tmp_path / "store"), "--plot", str(plot), "--json"]
+    code, lines = call(capsys, [*command, *place])
+    assert code == 0
+    assert {line["kind"] for line in lines} == {"thought", "action"}
+    assert all(line["mean_logprob"] < -1 for line in lines)
+    assert "f@v1" in plot.read_text("utf-8")

@@ -87,7 +87,7 @@ def judge(gold: str, answer: str, symbolic: Compare) -> Verdict:
     if why := dangerous(asked):
         return unverifiable(gold, why)
     hedge = _HEDGE.search(given)
-    if hedge and not _HEDGE.search(asked):
+    if hedge and not _HEDGE.search(asked) and not words.affirmed(plain(given)):
         return wrong("hedge", gold, answer, f"the answer says {hedge[0]!r}")
     return _told_apart(asked, given, symbolic)
 

@@ -6,12 +6,12 @@ import re
 from fractions import Fraction
 
 from storage.records import Verdict
-from tirgen.verification.normalise import normalise
+from tirgen.verification.normalise import normalise, plain
 from tirgen.verification.rationals import parse_rational
 from tirgen.verification.units import DEGREES, conflict, letter_unit, split_unit, unit_of
 from tirgen.verification.verdicts import Compare, decided, wrong
 
-_QUANTITY = r"(\d+(?:\.\d+)?) ?\\text\{([a-zA-Z ]+?)(?: and)? ?,? ?\} ?,? ?"
+_QUANTITY = r"(\d+(?:\.\d+)?) ?([a-zA-Z]+),? ?(?:and )?"
 _PIECE = re.compile(_QUANTITY)
 _COMPOUND = re.compile(f"(?:{_QUANTITY}){{2,3}}")
 
@@ -40,8 +40,9 @@ def compare_quantities(gold: str, answer: str, compare: Compare) -> Verdict | No
 
 def _added_up(text: str) -> str:
     r"""``1\text{ hour }30\text{ minutes}`` in its smallest unit; any other text as it is."""
-    pieces = _PIECE.findall(text)
-    if len(pieces) < 2 or not _COMPOUND.fullmatch(text):
+    words = plain(text)
+    pieces = _PIECE.findall(words)
+    if "\\text" not in text or len(pieces) < 2 or not _COMPOUND.fullmatch(words):
         return text
     units = [unit for _, name in pieces if (unit := unit_of(name))]
     if len(units) < len(pieces) or len({unit.dimensions for unit in units}) > 1:

@@ -28,6 +28,7 @@ _NAMED_TUPLE = re.compile(rf"^\(({_NAME}(?: ?, ?{_NAME})+)\) ?= ?\(([^()]*)\)$")
 _LABELLED_POINT = re.compile(r"^[A-Z] ?(?=\([^()]*,[^()]*\)$)")
 _MEMBER = re.compile(rf"^(?:{_NAME}(?: ?, ?{_NAME})*|\({_NAME}(?: ?, ?{_NAME})*\)) ?\\in\b ?(.+)$")
 _BUILDER = re.compile(r"^\\\{ ?[a-zA-Z] ?(?:\\in ?\\mathbb\{R\})? ?[:|] ?([^:|]+)\\\}$")
+_FACTOR = re.compile(r"^(-?(?:\d+|\\frac ?\{[^{}]*\} ?\{[^{}]*\})) ?(?:\\cdot ?)?(\(.*\))$")
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
 
 
@@ -46,6 +47,7 @@ def shape_of(text: str) -> Shape:
         or _both_signs(text)
         or _listed(text)
         or _bracketed(_LABELLED_POINT.sub("", text))
+        or _scaled(text)
         or _plus_minus(text)
         or _unit_vectors(text)
         or Shape(Kind.SCALAR, (text,))
@@ -119,6 +121,17 @@ def _bracketed(text: str) -> Shape | None:
     if len(parts) == 2 and ("[" in text[0] or "]" in text[-1] or "\\infty" in text):
         return Shape(Kind.INTERVAL, tuple(parts), (text[0] == "[", text[-1] == "]"))
     return Shape(Kind.TUPLE, tuple(parts))
+
+
+def _scaled(text: str) -> Shape | None:
+    r"""``\frac12(5, -1)`` as the tuple it is; a function of several arguments is none."""
+    match = _FACTOR.match(text)
+    shape = _bracketed(match[2]) if match else None
+    if match is None or shape is None or shape.kind is not Kind.TUPLE:
+        return None
+    return Shape(
+        Kind.TUPLE, tuple(normalise(rf"{match[1]} \cdot ({part})") for part in shape.parts)
+    )
 
 
 def _both_signs(text: str) -> Shape | None:

@@ -57,7 +57,7 @@ _TABLE: dict[str, dict[str, tuple[str, ...]]] = {
     "euro": {"1": ("euro", "eur")},
     "angle": {"1": ("degree", "deg")},
     "radian": {"1": ("radian", "rad")},
-    "force": {"1": ("newton",)},
+    "force": {"1": ("n", "newton")},
     "energy": {"1": ("j", "joule"), "1000": ("kj", "kilojoule"), "1/10000000": ("erg",)},
     "electronvolt": {"1": ("ev",), "1000": ("kev",), "1000000": ("mev",)},
     "power": {"1": ("w", "watt"), "1000": ("kw", "kilowatt")},

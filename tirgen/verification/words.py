@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tirgen.verification.normalise import plain
+from tirgen.verification.numerals import in_digits
 
 _LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])(?=$|\)| ?[.:] ))[).:]? ?(.*)$", re.DOTALL)
 _LETTERS = re.compile(r"\(?[A-H]\)?(?:(?: ?, ?| ?& ?| )?(?:and )?\(?[A-H]\)?)+")
@@ -16,28 +17,6 @@ _CHOSEN = re.compile(
 _MARKERS = re.compile(r"\([A-Z]\)|\b[A-Z] ?[:.)]")
 _WORDS = re.compile(r"^[A-Za-z][A-Za-z \-',.!/&]*$")
 _SHORT = {"yes", "no", "odd", "even", "true", "none", "all", "dne", "red", "blue", "east", "west"}
-_NUMERALS = {
-    word: str(value)
-    for value, word in enumerate(
-        (
-            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
-            *("seventeen", "eighteen", "nineteen", "twenty"),
-        )
-    )
-}
-_DECADES = {
-    name: decade
-    for decade, name in enumerate(
-        ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), 2
-    )
-}
-_PARTS = {
-    "half": 2, "halve": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6,
-    "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10,
-}  # fmt: skip
-_TENS = re.compile(rf"({'|'.join(_DECADES)})(?:[- ]({'|'.join(list(_NUMERALS)[1:10])}))?")
-_FRACTION = re.compile(rf"({'|'.join(_NUMERALS)})[- ]({'|'.join(_PARTS)})s?")
 _SYNONYMS = {
     "none": "\\emptyset",
     "no solution": "\\emptyset",
@@ -62,11 +41,20 @@ _KIND = re.compile(r"(?<=[a-z]) (?:functions?|numbers?|triangles?|curves?|lines?
 """What an answer is a kind of: ``odd function`` says ``odd``."""
 _WEEKDAY = re.compile(r"\b(mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}day\b|\b(?:tues|thurs?)\b")
 _SUBJECT = re.compile(
-    r"^(?:the )?(?:series|integral|sequence|limit|statement|function|graph) (?:is )?(?=[a-z]+$)",
+    r"^(?:(?:it|this) (?:is|was) |they are "
+    r"|(?:the )?(?:series|integral|sequence|limit|statement|function|graph) (?:is )?(?=[a-z]+$))",
     re.IGNORECASE,
 )
 _AFFIRMATION = re.compile(r"(yes|no|true|false)[,.;:] (.*)", re.IGNORECASE | re.DOTALL)
-_AFFIRMED = re.compile(r"\b(?:yes|no|true|false|not)\b|\d", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:if|unless|but|except|only|maybe|perhaps|sometimes|when|however|otherwise|or)\b|[\d?]",
+    re.IGNORECASE,
+)
+_OPPOSITE = {
+    "yes": re.compile(r"\b(?:no|not|false|never)\b", re.IGNORECASE),
+    "no": re.compile(r"\b(?:yes|true)\b", re.IGNORECASE),
+}
+_OPPOSITE |= {"true": _OPPOSITE["yes"], "false": _OPPOSITE["no"]}
 _ARTICLES = re.compile(r"\b(?:the|a|an|on)\b ?")
 
 
@@ -96,15 +84,11 @@ def chosen(text: str) -> str | None:
 
 
 def translated(text: str) -> str:
-    """Phrases with a mathematical meaning, and numerals up to twenty, in symbols."""
+    """Phrases with a mathematical meaning, and numbers in words, in symbols."""
     text = _SUBJECT.sub("", text)
     phrase = re.sub(r"^there (?:is|are) ", "", plain(text).lower())
-    if number := _FRACTION.fullmatch(phrase):
-        return rf"\frac{{{_NUMERALS[number[1]]}}}{{{_PARTS[number[2].removesuffix('s')]}}}"
-    if number := _TENS.fullmatch(phrase):
-        return str(10 * _DECADES[number[1]] + int(_NUMERALS.get(number[2] or "", "0")))
-    if phrase in _NUMERALS:
-        return _NUMERALS[phrase]
+    if number := in_digits(phrase):
+        return number
     return _SYNONYMS.get(phrase, _SYNONYMS.get(text.strip(), text))
 
 
@@ -117,15 +101,17 @@ def phrase(text: str) -> str | None:
     return spoken(text)
 
 
-def _affirmed(words: str) -> str:
-    """``Yes`` of ``Yes, it is continuous``, unless the rest takes it back."""
+def affirmed(words: str) -> str | None:
+    """``Yes`` of ``Yes, it is continuous``, unless the rest takes it back; else None."""
     match = _AFFIRMATION.fullmatch(words)
-    return match[1] if match and not _AFFIRMED.search(match[2]) else words
+    if match is None or _TAKEN_BACK.search(match[2]):
+        return None
+    return None if _OPPOSITE[match[1].lower()].search(match[2]) else match[1]
 
 
 def spoken(text: str) -> str | None:
     """The answer read as words, mathematics or not; None if it is more than letters."""
-    words = _affirmed(plain(text))
+    words = affirmed(plain(text)) or plain(text)
     if not _WORDS.match(words):
         return None
     words = re.sub(r"(?<=[a-z])'s\b", "", words)
