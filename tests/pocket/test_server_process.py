@@ -76,9 +76,10 @@ async def test_a_port_that_is_taken_is_told(tiny_model: Path) -> None:
 
 
 PARENT = """
-import asyncio, os, sys, time
+import asyncio, os, signal, sys, time
 from pathlib import Path
 from tirgen.pocket.local import pocket_engine_server
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 async def main():
     async with pocket_engine_server(Path(sys.argv[1])) as base_url:
         if sys.argv[2] == "forks" and os.fork() == 0:
