@@ -85,6 +85,11 @@ class Stack:
         wait_until(lambda: self.run(run_id)["state_type"] in FINAL, seconds, self.tails)
         return self.run(run_id)
 
+    def cancel(self, run_id: str) -> None:
+        """What the UI's Cancel does."""
+        state = {"state": {"type": "CANCELLING"}, "force": False}
+        self.ask(f"/flow_runs/{run_id}/set_state", state)
+
     def reach(self, run_id: str, state: str, seconds: float) -> None:
         """Wait until the run is in a state on its way."""
         wait_until(lambda: self.run(run_id)["state_name"] == state, seconds, self.tails)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,56 +22,32 @@ pytestmark = pytest.mark.slow
 SMALL = {"problems": {"limit": 60}, "attempts": 1, "cot_samples": 0}
 
 
+CHAIN = [
+    "fine-tune on a published version",
+    "evaluate a fine-tuned policy",
+    "reinforce a fine-tuned policy",
+]
+
+
 def test_a_schedule_leads_to_an_evaluated_policy_with_nobody_touching_it(stack):
-    """Schedule, dataset version, SFT, evaluation."""
-    switch(stack, "tirgen: fine-tune on a published version", on=True)
-    switch(stack, "tirgen: evaluate a fine-tuned policy", on=True)
+    """Schedule, dataset version, SFT, evaluation; and RL begins, where it is asked for."""
     few = {"config": {"benchmarks": [{"path": "pocket:test", "limit": 20}], "samples": 1}}
     evaluation = stack.deployment("evaluate")["id"]
     stack.ask(f"/deployments/{evaluation}", {"parameters": few}, "PATCH")
-    schedule = schedule_soon(stack, {"config": {"dataset": "nightly", **SMALL}})
-    try:
-        wait_until(lambda: Store(stack.store).versions("evaluation"), 400, stack.tails)
-    finally:
-        stack.ask(schedule, method="DELETE")
-        switch(stack, "tirgen: fine-tune on a published version", on=False)
-        switch(stack, "tirgen: evaluate a fine-tuned policy", on=False)
+    schedule = schedule_soon(stack, {"config": {"dataset": "lesson", **SMALL}})
+    with switched_on(stack, CHAIN):
+        wait_until(lambda: runs_of(stack, "rl"), 400, stack.tails)
+        [reinforcing] = runs_of(stack, "rl")
+        stack.cancel(reinforcing["id"])
+        wait_until(lambda: Store(stack.store).versions("evaluation"), 200, stack.tails)
+    stack.ask(schedule, method="DELETE")
     policy = Policies(stack.store).version("policy")
-    assert policy.manifest["dataset"] == str(Store(stack.store).version("nightly", "v1"))
+    assert policy.manifest["dataset"] == str(Store(stack.store).version("lesson", "v1"))
     made = Store(stack.store).version("evaluation").manifest["config"]
     assert made["policy_version"] == str(policy)
     assert made["policy"]["model"] == str(policy.path)
-
-
-def test_a_run_that_asks_first_trains_or_not_as_it_is_told(stack):
-    """Both runs are suspended at once on one worker of one slot: it is free meanwhile."""
-    make_dataset(stack)
-    asked = {"dataset": "lesson", "policy": "asked", "ask_first": True}
-    refused, approved = stack.start("sft", asked), stack.start("sft", asked)
-    for run_id in (refused, approved):
-        stack.reach(run_id, "Suspended", 180)
-        page = stack.ask(f"/flow_runs/{run_id}/input/suspended-approval-description")
-        assert "Train from lesson@v1?" in page
-        assert "| `correct` | 60 |" in page
-    assert not trainers(stack.process("worker-gpu"))
-    answer(stack, refused, {"train": "perhaps"}, accepted=False)
-    answer(stack, refused, {"train": False, "note": "too few of level 5"})
-    run = stack.finish(refused, 120)
-    assert (run["state_name"], run["state"]["message"]) == (
-        "Refused", "not to train from lesson@v1: too few of level 5",
-    )  # fmt: skip
-    assert not Policies(stack.store).versions("asked")
-    switch(stack, "tirgen: reinforce a fine-tuned policy", on=True)
-    answer(stack, approved, {"train": True})
-    assert stack.finish(approved, 240)["state_name"] == "Completed", stack.tails()
-    assert [str(v) for v in Policies(stack.store).versions("asked")] == ["asked@v1"]
-    wait_until(lambda: runs_of(stack, "rl"), 60, stack.tails)
-    switch(stack, "tirgen: reinforce a fine-tuned policy", on=False)
-    [started] = runs_of(stack, "rl")
-    assert started["parameters"]["parent"] == "asked@v1"
-    state = {"state": {"type": "CANCELLING"}, "force": False}
-    stack.ask(f"/flow_runs/{started['id']}/set_state", state)
-    assert stack.finish(started["id"], 120)["state_type"] == "CANCELLED"
+    assert reinforcing["parameters"]["parent"] == str(policy)
+    assert stack.finish(reinforcing["id"], 120)["state_type"] == "CANCELLED"
 
 
 def runs_of(stack: Stack, name: str) -> list[dict[str, Any]]:
@@ -79,13 +57,37 @@ def runs_of(stack: Stack, name: str) -> list[dict[str, Any]]:
     return [run for run in found if run["created_by"] and run["created_by"]["type"] == "AUTOMATION"]
 
 
+def test_a_run_that_is_refused_trains_nothing(stack):
+    """It waits for a word, and neither a worker's slot nor a process waits with it."""
+    make_dataset(stack)
+    run_id = stack.start("sft", {"dataset": "lesson", "policy": "refused", "ask_first": True})
+    assert "Train from lesson@v1?" in question(stack, run_id)
+    answer(stack, run_id, {"train": "perhaps"}, accepted=False)
+    answer(stack, run_id, {"train": False, "note": "too few of level 5"})
+    run = stack.finish(run_id, 120)
+    assert (run["state_name"], run["state"]["message"]) == (
+        "Refused", "not to train from lesson@v1: too few of level 5",
+    )  # fmt: skip
+    assert not Policies(stack.store).versions("refused")
+
+
+def question(stack: Stack, run_id: str) -> str:
+    """What a run that is suspended shows above its form."""
+    stack.reach(run_id, "Suspended", 180)
+    worker = stack.process("worker-gpu")
+    wait_until(lambda: not descendants(worker), 60, stack.tails)
+    page = str(stack.ask(f"/flow_runs/{run_id}/input/suspended-approval-description"))
+    assert "| `correct` | 60 |" in page
+    return page
+
+
 def answer(stack: Stack, run_id: str, form: dict[str, Any], *, accepted: bool = True) -> None:
     """What the form of the UI's Resume button sends."""
     said = stack.ask(f"/flow_runs/{run_id}/resume", {"run_input": form})
     assert (said["status"] == "ACCEPT") is accepted, said
 
 
-def test_the_whole_wheel_is_one_run(stack):
+def test_the_whole_wheel_is_one_run_which_goes_on_when_it_is_told_to(stack):
     few = {"path": "pocket:train", "limit": 60}
     config = {
         "policy": "wheel",
@@ -99,7 +101,9 @@ def test_the_whole_wheel_is_one_run(stack):
         "evaluation": {"benchmarks": [{"path": "pocket:test", "limit": 10}], "samples": 1},
         "correction": None,
     }
-    run_id = stack.start("improve", {"config": config})
+    run_id = stack.start("improve", {"config": config, "ask_first": True})
+    assert "Train from wheel-tir@v1?" in question(stack, run_id)
+    answer(stack, run_id, {"train": True})
     assert stack.finish(run_id, 420)["state_type"] == "COMPLETED", stack.tails()
     assert Policies(stack.store).version("wheel@v2").manifest["parent"] == "wheel@v1"
     shown = stack.artifacts(run_id)
@@ -115,8 +119,7 @@ def test_the_whole_wheel_is_one_run(stack):
 
 def test_a_cancelled_run_of_two_processes_leaves_none(stack):
     run_id, started = training_for_long(stack, processes=2)
-    state = {"state": {"type": "CANCELLING"}, "force": False}
-    stack.ask(f"/flow_runs/{run_id}/set_state", state)
+    stack.cancel(run_id)
     wait_until(lambda: not any(map(lives, started)), 90, stack.tails)
     assert stack.finish(run_id, 60)["state_type"] == "CANCELLED"
 
@@ -165,8 +168,20 @@ def lives(pid: int) -> bool:
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 
 
+@contextmanager
+def switched_on(stack: Stack, automations: list[str]) -> Iterator[None]:
+    for name in automations:
+        switch(stack, name, on=True)
+    try:
+        yield
+    finally:
+        for name in automations:
+            switch(stack, name, on=False)
+
+
 def switch(stack: Stack, name: str, *, on: bool) -> None:
-    [automation] = [a for a in stack.ask("/automations/filter", {}) if a["name"] == name]
+    found = stack.ask("/automations/filter", {})
+    [automation] = [one for one in found if one["name"] == f"tirgen: {name}"]
     stack.ask(f"/automations/{automation['id']}", {"enabled": on}, "PATCH")
 
 
