@@ -67,6 +67,8 @@ class Home:
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
             "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, in which a server may come back
+            # A worker that failed three times to ask for cancellations asks no more.
+            "PREFECT_RUNNER_POLL_FREQUENCY": "45",
             STORE_VARIABLE: str(self.store),
             PAGES_VARIABLE: self.pages_url,
         }
