@@ -186,9 +186,9 @@ def switch(stack: Stack, name: str, *, on: bool) -> None:
 
 
 def schedule_soon(stack: Stack, parameters: dict[str, Any]) -> str:
-    """A schedule of `generate` that fires once, after the scheduler's next round, which comes
-    every minute; returns its address."""
-    soon = (datetime.now(UTC) + timedelta(seconds=75)).isoformat()
+    """A schedule of `generate` that fires once, after the scheduler's next round; returns its
+    address."""
+    soon = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
     schedule = {"interval": 86_400, "anchor_date": soon}
     path = f"/deployments/{stack.deployment('generate')['id']}/schedules"
     body = [{"schedule": schedule, "active": True, "parameters": parameters, "slug": "soon"}]
