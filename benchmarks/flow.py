@@ -26,6 +26,8 @@ PORT = 4291
 TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_SECONDS = 30.0
 """How long the waiting stack is watched for what it uses without any run."""
+START_SECONDS = 30.0
+"""Workers still import for a while after `up` has started them, which is no idling."""
 DIGEST_SECONDS = 10.0
 """The server digests events after a run has ended."""
 
@@ -104,6 +106,7 @@ class _Stack:
         self._service = Service(self._home)
         asyncio.run(self._service.up())
         self._processes = self._service.running()
+        time.sleep(START_SECONDS)
         before = self._cpu()
         time.sleep(IDLE_SECONDS)
         self.idle_cores = (self._cpu() - before) / IDLE_SECONDS
