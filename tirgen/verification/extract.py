@@ -18,8 +18,14 @@ _TAGGED = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
+"""Apart from a brace or alone on its line; elsewhere it is a percent sign."""
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-_BETWEEN_BOXES = re.compile(r"(?:[\s$,;]|\band\b|\bor\b|\\text\s*\{[^{}]*\}|\\quad)*")
+_NAME = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\{?\w\}?)?\s*=)\s*$")
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s$,;]|\\[()\[\]]|\band\b|\bor\b|\\text\s*\{[^{}]*\}|\\quad)*"
+    r"(?:(?<![a-zA-Z\\])[a-zA-Z](?:_\{?\w\}?)?\s*=\s*)?"
+)
 _NEIGHBOURS = 60
 """Characters between boxes beyond which they are answers of their own."""
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -36,8 +42,9 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
     r"""The final answer of a response, as written, or None if it gives none.
 
     The last ``\boxed{}`` or ``\fbox{}`` with balanced braces wins; boxes joined by nothing but
-    "and", "or" or commas are one answer. With ``require_box=False`` an announced answer
-    (``#### 42``, ``A: 42``, ``The answer is 42.``) is taken where there is no box.
+    "and", "or" or commas are one answer, with the names in ``x = \boxed{2}``. With
+    ``require_box=False`` an announced answer (``#### 42``, ``A: 42``, ``The answer is 42.``) is
+    taken where there is no box.
     """
     text = without_tools(response)
     boxes = _boxes(text)
@@ -48,7 +55,7 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
 
 def without_tools(response: str) -> str:
     """The response without code blocks and tool output: text the policy is answerable for."""
-    for pattern in (_FENCED, _TAGGED, _HTML_COMMENT):
+    for pattern in (_FENCED, _TAGGED, _HTML_COMMENT, _LATEX_COMMENT):
         response = pattern.sub("\n", response)
     return response
 
@@ -93,14 +100,19 @@ def _content(argument: str) -> str:
 
 def _last_group(text: str, boxes: list[tuple[int, int, str]]) -> str:
     """The last box, with those before it that are joined to it as one list of answers."""
-    start, _, content = boxes[-1]
-    group = [content]
-    for before_start, before_end, before in reversed(boxes[:-1]):
-        if not _joins(text[before_end:start]):
-            break
-        group.insert(0, before)
-        start = before_start
-    return ", ".join(group)
+    first = len(boxes) - 1
+    while first and _joins(text[boxes[first - 1][1] : boxes[first][0]]):
+        first -= 1
+    group = boxes[first:]
+    if len(group) == 1:
+        return group[0][2]
+    return ", ".join(_named(text, start, content) for start, _, content in group)
+
+
+def _named(text: str, start: int, content: str) -> str:
+    r"""What a box says with the name in front of it: ``x = \boxed{2}``."""
+    name = _NAME.search(text[max(0, start - _NEIGHBOURS) : start])
+    return f"{name[1]} {content}" if name else content
 
 
 def _joins(between: str) -> bool:

@@ -31,6 +31,9 @@ _CODE = re.compile(
 _POWER = re.compile(r"(?:\^|\*\*)\s*(?:\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|\(([^()]*)\)|(-?\d+))")
 _SMALL_POWER = re.compile(r"\{ ?(\d{1,3}) ?\^ ?\{ ?(\d{1,2}) ?\} ?\}")
 _NUMBER = re.compile(r"\d+")
+_FACTORIAL_OF_POWER = re.compile(r"\d\s*\^\s*\{?\s*\d+\s*\}?\s*(?:[)}]\s*)+!")
+_ARGUMENT = r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+_BINOMIAL = re.compile(rf"\\[dt]?binom{_ARGUMENT}{_ARGUMENT}")
 _FACTORIAL = re.compile(r"(\d+)\s*(?:[)}]\s*)*!")
 
 
@@ -83,9 +86,19 @@ def dangerous(text: str) -> str | None:
         return f"a number of more than {MAX_DIGITS} digits"
     if any(int(number) > MAX_FACTORIAL for number in _FACTORIAL.findall(text)):
         return f"factorial of more than {MAX_FACTORIAL}"
+    if _FACTORIAL_OF_POWER.search(text):
+        return "factorial of a power"
+    if any(_is_large(of) and _is_large(out) for of, out in _BINOMIAL.findall(text)):
+        return f"binomial of more than {MAX_EXPONENT}"
     if re.search(r"!\s*(?:[)}]\s*)+!|!\s*!\s*!", text):
         return "factorial of a factorial"
     return _dangerous_power(text)
+
+
+def _is_large(text: str) -> bool:
+    """A power, or a number that is no small one."""
+    numbers = _NUMBER.findall(text)
+    return bool(re.search(r"\d\s*\^", text)) or any(int(n) > MAX_EXPONENT for n in numbers)
 
 
 def _dangerous_power(text: str) -> str | None:

@@ -41,6 +41,15 @@ _HEDGE = re.compile(
 _PREAMBLE = re.compile(
     r"^(?:\\text\{)?\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*\}?\s*", re.IGNORECASE
 )
+_SUBJECT = re.compile(
+    r"^\\text\{\s*(?:the )?"
+    r"(?:(?:final|total|required|expected|maximum|minimum|vertical|horizontal) )?"
+    r"(?:probability|value|area|volume|length|width|height|sum|total|number|perimeter|distance|time"
+    r"|cost|ratio|angle|radius|speed|solutions?|roots?|minimum|maximum|result|product|difference"
+    r"|average|mean|median|remainder|equation|line|circle|plane|interval|set|point)"
+    r"(?: of [a-z]+)?(?: (?:is|are|equals))?\s*:?\s*\}\s*(?=\S)",
+    re.IGNORECASE,
+)
 _APPROXIMATELY = re.compile(
     r"\s*(?:\\text\{)?\s*\(?\b(?:approximately|approx\.?|exactly)\s*\)?\s*\}?\s*$"
 )
@@ -53,14 +62,14 @@ _WHOLE_PARAMETER = re.compile(
     r"\s*[,(]\s*(?:\\text\{\s*(?:where|with|for)\s*\}\s*)?[a-z] ?(?:\\in ?\\mathbb\{[ZNR]\}"
     r"|\\text\{ is (?:an?|any) (?:arbitrary |real )*(?:integer|whole number|number|constant)\})\)?$"
 )
-_ADDS_NOTHING = (_PREAMBLE, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
+_ADDS_NOTHING = (_PREAMBLE, _SUBJECT, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|equiv|approx|mid|in)(?![a-zA-Z])")
 _LONGEST_PHRASE = 8
 """Words; a longer answer can be said in too many ways for any spelling to be wrong."""
 _EITHER = re.compile(r"\bor\b")
 _BASE = re.compile(
-    r"\(?([0-9A-Fa-f]+)\)?"
-    r"(?: ?_ ?\{ ?([a-z0-9]+) ?\}| ?(?:\\text\{)? ?\(?base ?\}? ?(\w+) ?\)?\}?)?"
+    r"(?:\(|\\text\{)?([0-9A-Fa-f]+)[)}]?"
+    r"(?: ?_ ?\{ ?([a-z0-9]+) ?\}| ?(?:\\text\{)? ?\(?(?:in )?base ?\}? ?(\w+) ?\)?\}?)?"
 )
 _BASES = dict(
     two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, twelve=12, sixteen=16
@@ -171,10 +180,17 @@ def _choices(gold: str, answer: str, compare: Compare) -> Verdict | None:
     labelled, chosen = words.labelled(gold), words.chosen(answer)
     if labelled and not chosen:
         return compare(labelled[1], answer) if labelled[1] else None
-    if labelled and chosen:
-        return decided(labelled[0] == chosen, "choice", gold, answer)
     text = words.labelled(answer)
+    if labelled and chosen:
+        same = labelled[0] == chosen and not _other_number(labelled[1], text[1] if text else "")
+        return decided(same, "choice", gold, answer)
     return compare(gold, text[1]) if text and text[1] else None
+
+
+def _other_number(gold: str, answer: str) -> bool:
+    """Whether the texts of two choices are numbers, and not the same one."""
+    asked, given = parse_rational(normalise(gold)), parse_rational(normalise(answer))
+    return asked is not None and given is not None and not same_number(asked, given)
 
 
 def _phrases(gold: str, answer: str) -> Verdict | None:

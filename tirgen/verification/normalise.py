@@ -30,12 +30,16 @@ _SYMBOLS = {
 _VULGAR = {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x00BC, 0x00BF)}
 _VULGAR |= {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x2150, 0x215F)}
 
+_ARGUMENT = r"(\d|[a-zA-Z]|\\(?:pi|alpha|beta|theta|lambda|mu)(?![a-z]))"
+"""Of a command without braces: ``\\frac12``, ``\\frac\\pi4``."""
+
 _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\begin\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
         (r"\\end\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
-        (r"(?<!\\)\\\$", r"\\dollar "),
+        (r"\\\\\[\s*[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]|\\hline(?![a-z])", r"\\\\"),
+        (r"(?<!\\)\\\$|\\textdollar(?![a-zA-Z])", r"\\dollar "),
         (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", ""),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=\s*(?:[()\[\]|{}.]|\\|$))", ""),
         (r"\\(?:display|text|script)style(?![a-zA-Z])", ""),
@@ -81,7 +85,9 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(\\\{[^{}|:]*?) ?: ?(?=[^{}]*)", r"\1|"),
         (r"\\langle(?![a-zA-Z])\s*", "("),
         (r"\s*\\rangle(?![a-zA-Z])", ")"),
-        (r"\^\s*\{\s*\\circ\s*\}", r"^\\circ "),
+        (r"\^\s*\{\s*\\circ\s*\}|(?<=[\d}])\s*\^\s*\{?\s*(?:\\text\{\s*o\s*\}|o(?![a-z]))\s*\}?",
+         r"^\\circ "),
+        (r"(\.\d*?)(\d+?)\2{2,}\s*(?:\\[lc]?dots|\.\.\.)", r"\1\\overline{\2}"),
         (r"\^\s*\\circ", r"\\text{ degrees}"),
         (r"\\?%|(?:\\text\{\s*|\b)percent\b\s*\}?", "\\%"),
         (r"\*\*", "^"),
@@ -93,9 +99,9 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*(\d+|[a-zA-Z]|\\(?:pi|alpha|beta|theta|lambda)(?![a-z]))", r"\\sqrt{\1}"),
         (r"\^\s*\{?(\d+)\}?\s*/\s*_\s*\{?(\d+)\}?", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d|[a-zA-Z])\s*(\d|[a-zA-Z])", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d|[a-zA-Z])\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\s*\{[^{}]*\})\s*(\d|[a-zA-Z])", r"\1{\2}"),
+        (rf"\\frac\s*{_ARGUMENT}\s*{_ARGUMENT}", r"\\frac{\1}{\2}"),
+        (rf"\\frac\s*{_ARGUMENT}\s*\{{", r"\\frac{\1}{"),
+        (rf"(\\frac\s*\{{[^{{}}]*\}})\s*{_ARGUMENT}", r"\1{\2}"),
         (r"\^\s*\(\s*(-?\d+)\s*\)", r"^{\1}"),
         (r"\^\s*(-?\d+)(?![\d.!/*^])", r"^{\1}"),
         (r"_\s*\(\s*(\d+)\s*\)", r"_{\1}"),

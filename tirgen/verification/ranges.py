@@ -15,7 +15,7 @@ from tirgen.verification.rationals import parse_rational
 _RELATION = re.compile(r"(\\le |\\ge |<|>)")
 _FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _VARIABLE = re.compile(r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu)")
-_MODULUS = re.compile(r"^\|([a-zA-Z])\| ?(<|\\le) ?([^<>|]+)$")
+_MODULUS = re.compile(r"^\|([a-zA-Z])\| ?(<|>|\\le|\\ge) ?([^<>|]+)$")
 _UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ([^<>\\a-zA-Z]+)$")
 _POINT = re.compile(r"[a-zA-Z] ?= ?([^<>=]+)")
 _OPEN_OUTWARDS = re.compile(r"^([\[\]])([^\[\]();]+[,;][^\[\]();]+)([\[\]])$")
@@ -23,6 +23,9 @@ _WITHOUT = re.compile(
     r"^(?:\\mathbb\{R\}|\\text\{\s*all real numbers)\s*"
     r"(?:\\setminus|\\backslash|-(?=\s*\\\{)|\\?\b(?:except|but|other than)(?: for)?\b)"
     r"\s*\}?\s*(?:[a-z] ?= ?)?(?:\\\{)?([^{}]*?)(?:\\\})?$"
+)
+_WITHOUT_STRETCH = re.compile(
+    r"^\\mathbb\{R\} ?(?:\\setminus|\\backslash) ?([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]])$"
 )
 _UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])")
 _OR = re.compile(r"\bor\b")
@@ -38,6 +41,8 @@ def joined(text: str, parts: list[str]) -> Shape | None:
     lines = [_inequality(part) for part in parts]
     if not any(lines):
         return None
+    if (holes := [_UNEQUAL.match(part) for part in parts[1:]]) and lines[0] and all(holes):
+        return _punctured(lines[0], [hole[1].strip() for hole in holes if hole])
     if _OR.search(text):
         points = (_POINT.fullmatch(part) for part in parts)
         named = [
@@ -72,16 +77,34 @@ def _union(text: str) -> Shape | None:
 
 def _without_points(text: str) -> Shape | None:
     r"""``\mathbb{R} \setminus \{-1\}`` as the union of what is left."""
+    if stretch := _WITHOUT_STRETCH.match(text):
+        left, right = ("]" if stretch[1] == "(" else ")"), ("[" if stretch[4] == ")" else "(")
+        parts = f"(-\\infty,{stretch[2]}{left}", f"{right}{stretch[3]},\\infty)"
+        return Shape(Kind.UNION, parts)
     match = _WITHOUT.match(text)
-    if match is None:
+    whole = Shape(Kind.INTERVAL, ("-\\infty", "\\infty"))
+    return _punctured(whole, split_top(match[1])) if match else None
+
+
+def _punctured(interval: Shape, points: list[str]) -> Shape | None:
+    """An interval less rational points within it, as the union of what is left."""
+    if interval.kind is not Kind.INTERVAL:
         return None
-    points = split_top(match[1])
     values = {point: number.value for point in points if (number := parse_rational(point))}
-    if len(values) != len(points):
+    ends = [parse_rational(end) for end in interval.parts]
+    inside = all(
+        (ends[0] is None or ends[0].value < value) and (ends[1] is None or value < ends[1].value)
+        for value in values.values()
+    )
+    if len(values) != len(points) or not inside:
         return None
-    ends = ["-\\infty", *sorted(points, key=values.__getitem__), "\\infty"]
-    gaps = pairwise(ends)
-    return Shape(Kind.UNION, tuple(f"({left},{right})" for left, right in gaps))
+    cuts = [interval.parts[0], *sorted(points, key=values.__getitem__), interval.parts[1]]
+    gaps = [[f"({left}", f"{right})"] for left, right in pairwise(cuts)]
+    if interval.closed[0]:
+        gaps[0][0] = f"[{interval.parts[0]}"
+    if interval.closed[1]:
+        gaps[-1][1] = f"{interval.parts[1]}]"
+    return Shape(Kind.UNION, tuple(",".join(gap) for gap in gaps))
 
 
 def _open_outwards(text: str) -> Shape | None:
@@ -103,12 +126,20 @@ def _inequality(text: str) -> Shape | None:
         value = unequal[1].strip()
         return Shape(Kind.UNION, (f"(-\\infty,{value})", f"({value},\\infty)"))
     if bounded := _MODULUS.match(text):
-        bound, closed = bounded[3].strip(), bounded[2] != "<"
-        return Shape(Kind.INTERVAL, (normalise(f"-{bound}"), bound), (closed, closed))
+        return _within(bounded[2], bounded[3].strip())
     parts = [part.strip() for part in _RELATION.split(text)]
     if len(parts) == 3:
         return _half_line(*parts)
     return _between(*parts) if len(parts) == 5 else None
+
+
+def _within(relation: str, bound: str) -> Shape:
+    r"""``|x| < a`` as ``(-a, a)``, ``|x| \ge a`` as ``(-\infty, -a] \cup [a, \infty)``."""
+    low, closed = normalise(f"-{bound}"), relation not in "<>"
+    if relation in ("<", "\\le"):
+        return Shape(Kind.INTERVAL, (low, bound), (closed, closed))
+    left, right = ("]", "[") if closed else (")", "(")
+    return Shape(Kind.UNION, (f"(-\\infty,{low}{left}", f"{right}{bound},\\infty)"))
 
 
 def _between(low: str, first: str, name: str, second: str, high: str) -> Shape | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _MAX_POWER_OF_TEN = 400
-_FLOAT_DIGITS = 15
-"""Decimals this long are printed doubles: right to this many digits, not to their last."""
+_FLOAT_DIGITS, _MOST_FLOAT_DIGITS = 15, 17
+"""Decimals of so many digits are printed doubles: right to the first 15, not to their last."""
 _INTEGER = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+"
 _DECIMAL = rf"(?:(?:{_INTEGER})(?:\.[0-9]*)?|\.[0-9]+)"
 _PLAIN = re.compile(rf"({_DECIMAL})")
@@ -56,11 +56,12 @@ def parse_rational(text: str) -> Rational | None:
 def same_number(gold: Rational, answer: Rational) -> bool:
     """Equal exactly, or as closely as a long decimal expansion can say it.
 
-    A percent sign may be left out (``50%`` for 50) or meant literally (``50%`` for 1/2).
+    A percent sign may be left out (``50%`` for 50) or meant literally (``50%`` for 1/2); of a gold
+    answer below one it was not left out: ``0.4%`` is not 0.4.
     """
-    pairs = {(gold.value, answer.value)}
-    if gold.percent != answer.percent:
-        pairs.add((_literal(gold), _literal(answer)))
+    pairs = {(_literal(gold), _literal(answer))}
+    if gold.percent or abs(gold.value) >= 1:
+        pairs.add((gold.value, answer.value))
     return any(left == right for left, right in pairs) or (
         gold.percent == answer.percent and _rounds_to(gold, answer)
     )
@@ -88,7 +89,8 @@ def tolerance(number: Rational) -> Fraction:
     """Half a unit in the last decimal place, or what a printed double may be off by."""
     half_unit = Fraction(1, 2 * 10 ** (number.places or 0))
     printed_double = abs(number.value) / 10**_FLOAT_DIGITS
-    return max(half_unit, printed_double) if number.digits >= _FLOAT_DIGITS else half_unit
+    is_double = _FLOAT_DIGITS <= number.digits <= _MOST_FLOAT_DIGITS
+    return max(half_unit, printed_double) if is_double else half_unit
 
 
 def _unparenthesised(text: str) -> str:

@@ -11,9 +11,11 @@ import re
 from tirgen.verification.normalise import normalise, plain
 from tirgen.verification.parts import Kind, Shape, spans, split_outside, split_top
 from tirgen.verification.ranges import joined, range_of
+from tirgen.verification.rationals import parse_rational
 
 _MATRIX = re.compile(
-    r"^[(\[]? ?\\begin\{([bp]?(?:small)?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\} ?[)\]]?$",
+    r"^[(\[]? ?\\begin\{([bp]?(?:small)?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\} ?[)\]]?"
+    r"(?: ?\^ ?\{? ?(T|\\top|\\intercal) ?\}?)?$",
     re.DOTALL,
 )
 _ROWS = re.compile(r"^\[ ?(\[[^\[\]]*\](?: ?, ?\[[^\[\]]*\])+) ?\]$")
@@ -28,7 +30,10 @@ _NAMED_TUPLE = re.compile(rf"^\(({_NAME}(?: ?, ?{_NAME})+)\) ?= ?\(([^()]*)\)$")
 _LABELLED_POINT = re.compile(r"^[A-Z] ?(?=\([^()]*,[^()]*\)$)")
 _MEMBER = re.compile(rf"^(?:{_NAME}(?: ?, ?{_NAME})*|\({_NAME}(?: ?, ?{_NAME})*\)) ?\\in\b ?(.+)$")
 _BUILDER = re.compile(r"^\\\{ ?[a-zA-Z] ?(?:\\in ?\\mathbb\{R\})? ?[:|] ?([^:|]+)\\\}$")
-_FACTOR = re.compile(r"^(-?(?:\d+|\\frac ?\{[^{}]*\} ?\{[^{}]*\})) ?(?:\\cdot ?)?(\(.*\))$")
+_FACTOR = re.compile(
+    r"^(-?(?:\d+|\\frac ?\{[^{}]*\} ?\{[^{}]*\})) ?(?:\\cdot ?)?((?:\(|\\begin).*)$", re.DOTALL
+)
+_MOST_SPELLED_OUT = 32
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
 
 
@@ -67,15 +72,18 @@ def _matrix(text: str) -> Shape | None:
     if match := _MATRIX.match(text):
         rows = [row for row in re.split(r"\\\\", match[2]) if row.strip()]
         cells = [[normalise(cell) for cell in row.split("&")] for row in rows]
+        transposed = match[3] is not None
     elif match := _ROWS.match(text):
         cells = [split_top(row[1:-1]) for row in split_top(match[1])]
+        transposed = False
     else:
         return None
     widths = {len(row) for row in cells}
     if len(widths) != 1:
         return None
+    cells = list(map(list, zip(*cells, strict=True))) if transposed else cells
     flat = tuple(cell for row in cells for cell in row)
-    return Shape(Kind.MATRIX, flat, columns=widths.pop())
+    return Shape(Kind.MATRIX, flat, columns=len(cells[0]))
 
 
 def _cases(text: str) -> Shape | None:
@@ -100,10 +108,24 @@ def _listed(text: str) -> Shape | None:
     parts = [part for part in parts if part]
     if len(parts) < 2:
         return None
-    parts = [
-        sign for part in parts for sign in (_plus_minus(part) or Shape(Kind.SCALAR, (part,))).parts
-    ]
+    parts = _spelled_out(parts)
     return joined(text, parts) or Shape(Kind.LIST, tuple(parts))
+
+
+def _spelled_out(parts: list[str]) -> list[str]:
+    r"""Both signs of ``\pm 1``, and every number of ``1, 2, \ldots, 10``."""
+    signed = [sign for part in parts for sign in getattr(_plus_minus(part), "parts", (part,))]
+    if signed.count("\\ldots") != 1:
+        return signed
+    gap = signed.index("\\ldots")
+    around = signed[gap - 2 : gap] + signed[gap + 1 : gap + 2]
+    if gap < 2 or len(around) < 3 or not all(re.fullmatch(r"-?\d{1,6}", n) for n in around):
+        return signed
+    before, start, end = map(int, around)
+    step = start - before
+    if step == 0 or (end - start) % step or not 0 < (end - start) // step <= _MOST_SPELLED_OUT:
+        return signed
+    return [*signed[:gap], *map(str, range(start + step, end, step)), *signed[gap + 1 :]]
 
 
 def _bracketed(text: str) -> Shape | None:
@@ -112,7 +134,7 @@ def _bracketed(text: str) -> Shape | None:
         if "|" in inner or ":" in inner or "\\{" in inner[1:]:
             return None
         parts = [part for part in split_top(inner) if part]
-        return Shape(Kind.SET, tuple(parts)) if parts else None
+        return Shape(Kind.SET, tuple(_spelled_out(parts))) if parts else None
     if not (text[:1] in ("(", "[") and text[-1:] in (")", "]") and spans(text)):
         return None
     parts = split_top(text[1:-1])
@@ -124,14 +146,21 @@ def _bracketed(text: str) -> Shape | None:
 
 
 def _scaled(text: str) -> Shape | None:
-    r"""``\frac12(5, -1)`` as the tuple it is; a function of several arguments is none."""
+    r"""``\frac12(5, -1)`` as the tuple it is, and a matrix with a factor as a matrix."""
     match = _FACTOR.match(text)
-    shape = _bracketed(match[2]) if match else None
-    if match is None or shape is None or shape.kind is not Kind.TUPLE:
+    shape = (_matrix(match[2]) or _bracketed(match[2])) if match else None
+    if match is None or shape is None or shape.kind not in (Kind.TUPLE, Kind.MATRIX):
         return None
-    return Shape(
-        Kind.TUPLE, tuple(normalise(rf"{match[1]} \cdot ({part})") for part in shape.parts)
-    )
+    parts = (_product(match[1], part) for part in shape.parts)
+    return Shape(shape.kind, tuple(parts), columns=shape.columns)
+
+
+def _product(factor: str, part: str) -> str:
+    first, second = parse_rational(factor), parse_rational(part)
+    if first is None or second is None:
+        return normalise(rf"{factor} \cdot ({part})")
+    value = first.value * second.value
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _both_signs(text: str) -> Shape | None:

@@ -41,6 +41,7 @@ _MISREAD = tuple(
     (re.compile(pattern), spelled)
     for pattern, spelled in (
         (r"\\text\{ degrees\}|\\dollar", ""),
+        (r"\\Pi(?![a-zA-Z])", r"X_{pi}"),
         (r"(?<![a-zA-Z\\])[Ee](?=_)", r"\\eta "),
         (r"(?<![a-zA-Z\\])[Ii](?=_)", r"\\iota "),
         (r"(?<=[a-zA-Z}])'{2}|(?<=[a-zA-Z}]) ?\^ ?\{ ?\\prime ?\\prime ?\}", "_{primes}"),
@@ -51,8 +52,8 @@ _MISREAD = tuple(
         (r"(?<![a-zA-Z\\])(\w+) ?\\choose ?(\w+)", r"\\binom{\1}{\2}"),
     )
 )
-"""Constants with an index are variables, a prime is not nothing, ``A^T`` is not A, and gcd(a, b)
-of two variables is not 1."""
+"""Constants with an index are variables, a capital pi is not 3.14, a prime is not nothing, ``A^T``
+is not A, and gcd(a, b) of two variables is not 1."""
 _TWO_NUMBERS = re.compile(r"\d +\d")
 """Which math-verify adds up, as if they were a mixed number."""
 _LETTER = re.compile(r"\\text\{[^{}]*\}|_\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]")

@@ -42,7 +42,8 @@ _KIND = re.compile(r"(?<=[a-z]) (?:functions?|numbers?|triangles?|curves?|lines?
 _WEEKDAY = re.compile(r"\b(mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}day\b|\b(?:tues|thurs?)\b")
 _SUBJECT = re.compile(
     r"^(?:(?:it|this) (?:is|was) |they are "
-    r"|(?:the )?(?:series|integral|sequence|limit|statement|function|graph) (?:is )?(?=[a-z]+$))",
+    r"|(?:the )?(?:series|integral|sequence|limit|statement|function|graph) (?:is )?"
+    r"(?=[a-z]+$|does not exist$))",
     re.IGNORECASE,
 )
 _AFFIRMATION = re.compile(r"(yes|no|true|false)[,.;:] (.*)", re.IGNORECASE | re.DOTALL)
