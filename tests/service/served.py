@@ -1,4 +1,4 @@
-"""An engine of another process, as vLLM would be."""
+"""An engine of another process, as vLLM would be, and a sandbox."""
 
 from __future__ import annotations
 
@@ -16,13 +16,26 @@ from tirgen.pocket.names import MODEL_DIR
 @contextmanager
 def engine(log: Path, port: int) -> Iterator[str]:
     """Its address, while it runs; it takes any key."""
+    with _served(log, "pocket", port):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextmanager
+def sandbox(log: Path, port: int) -> Iterator[None]:
+    """The service of a sandbox, killed in the end."""
+    with _served(log, "sandbox", port):
+        yield
+
+
+@contextmanager
+def _served(log: Path, what: str, port: int) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*TIRGEN, "pocket", "serve", "--port", str(port)], stderr=output, stdout=output
+            [*TIRGEN, what, "serve", "--port", str(port)], stderr=output, stdout=output
         )
     try:
-        wait_until(lambda: b"serving" in log.read_bytes(), 120)
-        yield f"http://127.0.0.1:{port}/v1"
+        wait_until(lambda: b"127.0.0.1" in log.read_bytes(), 120)
+        yield
     finally:
         process.kill()
         process.wait()
