@@ -246,7 +246,7 @@ def _serve(pipe: Connection, grader: Grader) -> None:
 
     logging.disable(logging.CRITICAL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    _one_gigabyte()
+    _limit_memory()
     grader("1", "\\boxed{1}")
     pipe.send("ready")
     while True:
@@ -256,7 +256,7 @@ def _serve(pipe: Connection, grader: Grader) -> None:
         pipe.send(Measured(said, 1000 * (time.process_time() - started)))
 
 
-def _one_gigabyte() -> None:
-    """The same memory that our own workers get: a hostile pair must not take the machine."""
+def _limit_memory() -> None:
+    """About what our own workers get, libraries included: no pair may take the machine."""
     limit = 2 << 30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -20,6 +20,14 @@ _TAGGED = re.compile(
 _HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
 """Apart from a brace or alone on its line; elsewhere it is a percent sign."""
+_SKIPPED = re.compile(
+    r"\\iffalse\b.*?(?:\\fi\b|\Z)"
+    r"|<(\w+)\b[^>]{0,200}\b(?:hidden|display:\s?none)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)",
+    re.DOTALL,
+)
+"""What no reader is shown."""
+_HIDES = re.compile(r"(?:\\[hv]?phantom|\\(?:text)?color\s*\{\s*white\s*\})\s*\{?[\s$]*$")
+"""In front of a box that no reader is shown."""
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _NAME = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\{?\w\}?)?\s*=)\s*$")
 _BETWEEN_BOXES = re.compile(
@@ -55,7 +63,7 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
 
 def without_tools(response: str) -> str:
     """The response without code blocks and tool output: text the policy is answerable for."""
-    for pattern in (_FENCED, _TAGGED, _HTML_COMMENT, _LATEX_COMMENT):
+    for pattern in (_FENCED, _TAGGED, _HTML_COMMENT, _SKIPPED, _LATEX_COMMENT):
         response = pattern.sub("\n", response)
     return response
 
@@ -70,6 +78,8 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
         if end is None and text[start : start + 1].isalnum():
             end = start + 1
         if end is None or (found and match.start() < found[-1][1]):
+            continue
+        if _HIDES.search(text[max(0, match.start() - _NEIGHBOURS) : match.start()]):
             continue
         if content := _content(text[start:end]):
             found.append((match.start(), end, content))

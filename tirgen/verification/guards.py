@@ -78,6 +78,14 @@ def _is_control(char: str) -> bool:
     return unicodedata.category(char) == "Cf" and char not in "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 
 
+def unread(text: str, gold: str) -> str | None:
+    """Symbols of a normalised answer that parsers pass over, unless the gold answer has them."""
+    for char in text:
+        if unicodedata.category(char)[0] == "S" and not char.isascii() and char not in gold:
+            return f"{unicodedata.name(char, char).lower()} (U+{ord(char):04X}) is not understood"
+    return None
+
+
 def dangerous(text: str) -> str | None:
     """Why parsing a normalised answer could burn the machine, or None."""
     if _depth(text) > MAX_DEPTH:

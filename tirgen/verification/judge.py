@@ -14,7 +14,7 @@ from storage.records import Verdict
 from tirgen.verification import words
 from tirgen.verification.composites import compare_shapes
 from tirgen.verification.equations import compare_equations
-from tirgen.verification.guards import dangerous, deceptive, too_long
+from tirgen.verification.guards import dangerous, deceptive, too_long, unread
 from tirgen.verification.moments import same_moment
 from tirgen.verification.normalise import normalise, plain
 from tirgen.verification.quantities import compare_quantities
@@ -91,7 +91,7 @@ def judge(gold: str, answer: str, symbolic: Compare) -> Verdict:
         return Verdict(correct=False, method="guard", reason=why)
     if spelling(asked) == spelling(given):
         return Verdict(correct=True, method="equal", reason=f"{brief(answer)} as given")
-    if why := dangerous(given):
+    if why := dangerous(given) or unread(given, asked):
         return Verdict(correct=False, method="guard", reason=why)
     if why := dangerous(asked):
         return unverifiable(gold, why)

@@ -79,6 +79,7 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\text\{\s*(?:negative|minus)\s*\}\s*|\bnegative\s+(?=\d)", "-"),
         (r"\\text\{([^{}]*?)[ ,]*\bonly\s*\}$", r"\\text{\1}"),
         (r"\\text\{\s*\}", ""),
+        (r"\\text\{\s*\\?&\s*\}|(?<!\\)\\&", r"\\text{ and }"),
         (r"\\(?:underline|mathbf|boldsymbol)\s*\{([^{}]*)\}", r"\1"),
         (r"\\(?:checkmark|blacksquare|square|qed|Box)\s*$", ""),
         (r"\\(?:small|normalsize|[lL]arge|LARGE|[hH]uge|bf|rm|it|sf)(?![a-zA-Z])\s*(?!\{)", ""),
@@ -131,6 +132,10 @@ _LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\s+", " "),
     )
 )  # fmt: skip
+_RELATION = r"(?:[=<>]|\\(?:le|ge|approx)(?![a-z]))"
+_ALIGNED = re.compile(rf"(?<!\\)&\s*(?={_RELATION})")
+_NEXT_ROW = re.compile(r"\\\\")
+_CONTINUED = re.compile(rf"\\\\\s*&\s*(?={_RELATION})")
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _EDGES = re.compile(r"^[\s,;:]+|[\s,;:]+$|(?<!\.)\.\s*$")
 
@@ -141,7 +146,7 @@ def normalise(answer: str) -> str:
     text = _dollars(_unicode(answer))
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
-    text = _EDGES.sub("", _without_outer_braces(text.strip()))
+    text = _EDGES.sub("", _without_outer_braces(_in_one_row(text).strip()))
     return text.strip()
 
 
@@ -165,6 +170,13 @@ def _unicode(text: str) -> str:
     for char, spelled in _SYMBOLS.items():
         text = text.replace(char, spelled)
     return text
+
+
+def _in_one_row(text: str) -> str:
+    r"""Aligned rows as a list; a row that starts with its relation continues the one before."""
+    if "\\begin" in text or not _ALIGNED.search(text):
+        return text
+    return _ALIGNED.sub(" ", _NEXT_ROW.sub(", ", _CONTINUED.sub(" ", text)))
 
 
 def _dollars(text: str) -> str:

@@ -27,6 +27,9 @@ _WITHOUT = re.compile(
 _WITHOUT_STRETCH = re.compile(
     r"^\\mathbb\{R\} ?(?:\\setminus|\\backslash) ?([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]])$"
 )
+_INTERVAL_WITHOUT = re.compile(
+    r"^([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]]) ?(?:\\setminus|\\backslash|-) ?\\\{([^{}]*)\\\}$"
+)
 _UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])")
 _OR = re.compile(r"\bor\b")
 
@@ -81,9 +84,12 @@ def _without_points(text: str) -> Shape | None:
         left, right = ("]" if stretch[1] == "(" else ")"), ("[" if stretch[4] == ")" else "(")
         parts = f"(-\\infty,{stretch[2]}{left}", f"{right}{stretch[3]},\\infty)"
         return Shape(Kind.UNION, parts)
-    match = _WITHOUT.match(text)
-    whole = Shape(Kind.INTERVAL, ("-\\infty", "\\infty"))
-    return _punctured(whole, split_top(match[1])) if match else None
+    if match := _WITHOUT.match(text):
+        return _punctured(Shape(Kind.INTERVAL, ("-\\infty", "\\infty")), split_top(match[1]))
+    if match := _INTERVAL_WITHOUT.match(text):
+        closed = (match[1] == "[", match[4] == "]")
+        return _punctured(Shape(Kind.INTERVAL, (match[2], match[3]), closed), split_top(match[5]))
+    return None
 
 
 def _punctured(interval: Shape, points: list[str]) -> Shape | None:

@@ -87,11 +87,13 @@ def _matrix(text: str) -> Shape | None:
 
 
 def _cases(text: str) -> Shape | None:
-    r"""The rows of ``\begin{cases}``, each as the pair of its value and its condition."""
+    r"""The rows of ``\begin{cases}``: pairs of a value and its condition, or equations."""
     match = _CASES.match(text)
     if match is None:
         return None
     rows = [row.replace("&", ";") for row in re.split(r"\\\\", match[1]) if row.strip()]
+    if all("=" in row and ";" not in row for row in rows):
+        return Shape(Kind.LIST, tuple(normalise(row) for row in rows))
     return Shape(Kind.CASES, tuple(normalise(f"({row})") for row in rows))
 
 
@@ -134,7 +136,7 @@ def _bracketed(text: str) -> Shape | None:
         if "|" in inner or ":" in inner or "\\{" in inner[1:]:
             return None
         parts = [part for part in split_top(inner) if part]
-        return Shape(Kind.SET, tuple(_spelled_out(parts))) if parts else None
+        return Shape(Kind.SET, tuple(dict.fromkeys(_spelled_out(parts)))) if parts else None
     if not (text[:1] in ("(", "[") and text[-1:] in (")", "]") and spans(text)):
         return None
     parts = split_top(text[1:-1])

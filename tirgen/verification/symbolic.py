@@ -56,7 +56,7 @@ _MISREAD = tuple(
 is not A, and gcd(a, b) of two variables is not 1."""
 _TWO_NUMBERS = re.compile(r"\d +\d")
 """Which math-verify adds up, as if they were a mixed number."""
-_LETTER = re.compile(r"\\text\{[^{}]*\}|_\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]")
+_LETTER = re.compile(r"\\(?:text|begin|end)\{[^{}]*\}|_\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]")
 """Commands, words and indices are matched whole, so that their letters are none."""
 _GREEK = re.compile(
     r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|xi|eta|zeta)"
