@@ -104,3 +104,8 @@ def sync(path: Path) -> None:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_intact(path: Path, digest: str) -> bool:
+    """The file is there, and its SHA-256 is the one that was written down."""
+    return path.is_file() and sha256(path) == digest

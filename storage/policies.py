@@ -51,11 +51,11 @@ class PolicyVersion:
         return manifest
 
     def damaged_files(self) -> list[Path]:
-        """The files whose content is not what was published."""
+        """The files that are missing, or whose content is not what was published."""
         return [
             self.path / name
             for name, digest in self.manifest["files"].items()
-            if files.sha256(self.path / name) != digest
+            if not files.is_intact(self.path / name, digest)
         ]
 
 

@@ -40,14 +40,15 @@ class Run:
         self.folder = self._dataset / "runs" / config_hash
         self._config = config
         self._config_hash = config_hash
-        self._commits = Commits(self.folder)
         if not (self.folder / CONFIG).exists():
             self._describe()
+        self._commits = Commits(self.folder)  # its log lets SQL look for batches, so it comes last
 
     def _describe(self) -> None:
         """Write what lies beside the rows: the columns, for SQL over a run with no row yet, and
-        the configuration, last, because it says that the run is set up."""
+        the configuration, last, because it says that all of this is there."""
         empty = self.folder / BATCHES / "empty.parquet"
+        files.make_folder(empty.parent)
         temporary = files.temporary_beside(empty)
         write_empty(temporary)
         files.replace(temporary, empty)

@@ -73,11 +73,11 @@ class DatasetVersion:
         return pa.concat_tables(read_columns(file, names) for file in self.files)
 
     def damaged_files(self) -> list[Path]:
-        """The files whose content is not what was published."""
+        """The files that are missing, or whose content is not what was published."""
         return [
             self.path / file["file"]
             for file in self.manifest["files"]
-            if files.sha256(self.path / file["file"]) != file["sha256"]
+            if not files.is_intact(self.path / file["file"], file["sha256"])
         ]
 
 

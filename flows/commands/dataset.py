@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flows.commands.alignment import alignment_command
+from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.curate import curate_command
 from flows.commands.importing import import_command
@@ -69,6 +70,24 @@ def show_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = Fa
     show(table("versions", [_summary(v) for v in opened.versions(version.dataset)]))
     show(table(f"yield of {version}", version.manifest["summary"].get("yield", [])))
     say(f"files: {version.path}")
+
+
+@app.command(name="check")
+def check_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
+    """Hash every file of a version and compare with what was published; exit 1 when one differs.
+
+    Example: tirgen dataset check demo@v1
+
+    Parameters
+    ----------
+    name
+        The dataset, or one version of it as NAME@vN.
+    store
+        Folder of the store.
+    json
+        Print one JSON document on stdout.
+    """
+    report_files(open_store(store).version(name), as_json=json)
 
 
 @app.command(name="export")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.commands.generate import engine_settings
+from flows.commands.generate import engine_settings, parse_settings
 from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
 from tirgen.config import load_config
@@ -24,19 +26,29 @@ STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 def doctor_command(
     *,
+    config: Path | None = None,
     actor: str | None = None,
     actor_model: str | None = None,
     critic: str | None = None,
     critic_model: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Check Python, store, engine, sandbox, verifier and extras; exit 4 when one fails.
 
-    Example: tirgen doctor --actor http://127.0.0.1:8000/v1 --actor-model my-model
+    Give it what `tirgen generate` will be given: it tries exactly those engines and that sandbox.
+
+    Examples:
+
+        tirgen doctor --actor http://127.0.0.1:8000/v1 --actor-model my-model
+
+        tirgen doctor --config run.toml --set sandbox.floor=userns
 
     Parameters
     ----------
+    config
+        TOML or JSON file with any of the settings; flags win over it.
     actor
         The engine to check: "pocket", or a base URL.
     actor_model
@@ -45,14 +57,19 @@ def doctor_command(
         The critic's engine, where it is another one.
     critic_model
         Model name on that server.
+    set_
+        Any other setting by its dotted name, e.g. sandbox.floor=userns; may be repeated.
     store
         Folder of the store.
     json
         Print one JSON array on stdout.
     """
-    settings = engine_settings("actor", actor, actor_model)
-    config = load_config(None, settings | engine_settings("critic", critic, critic_model))
-    findings = asyncio.run(examine(config, open_store(store)))
+    settings = {
+        **engine_settings("actor", actor, actor_model),
+        **engine_settings("critic", critic, critic_model),
+        **parse_settings(set_ or []),
+    }
+    findings = asyncio.run(examine(load_config(config, settings), open_store(store)))
     if json:
         print_json([_document(finding) for finding in findings])
     else:

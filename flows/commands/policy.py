@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.commands.training import require_training, show_results
@@ -87,6 +88,24 @@ def _summary(version: PolicyVersion) -> dict[str, Any]:
         "learned from": manifest["dataset"],
         "created": manifest["created_at"],
     }
+
+
+@app.command(name="check")
+def check_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
+    """Hash every file of a version and compare with what was published; exit 1 when one differs.
+
+    Example: tirgen policy check improved@v1
+
+    Parameters
+    ----------
+    name
+        The policy, or one version of it as NAME@vN.
+    store
+        Folder of the store.
+    json
+        Print one JSON document on stdout.
+    """
+    report_files(Policies(open_store(store).root).version(name), as_json=json)
 
 
 @app.command(name="sft")

@@ -147,3 +147,13 @@ def test_a_sandbox_open_to_the_network_needs_a_token(capsys, monkeypatch):
     code, _, err = call(capsys, "sandbox", "serve", "--host", "0.0.0.0", "--port", "0")
     assert code == 2
     assert "TIRGEN_SANDBOX_TOKEN" in err
+
+
+def test_doctor_examines_what_a_configuration_asks_for(capsys, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('[sandbox]\nservices = ["http://127.0.0.1:9"]\n')
+    code, out, _ = call(capsys, "doctor", "--config", str(file), "--store", str(tmp_path), "--json")
+    [sandbox] = [finding for finding in json.loads(out) if finding["check"] == "sandbox"]
+    assert code == 4
+    assert sandbox["level"] == "FAIL"
+    assert "127.0.0.1:9" in sandbox["found"] + sandbox["fix"]

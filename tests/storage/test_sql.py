@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from storage import files
 from storage.datasets import Store
 from storage.errors import QueryError
 from storage.records import (
@@ -281,3 +282,21 @@ def test_the_mode_of_a_trajectory_is_a_column(own_store: Store, make_trajectory:
         own_store, "SELECT problem_id, mode FROM trajectories WHERE dataset = 'modes' ORDER BY ALL"
     )
     assert found == [("cut", "reasoning"), ("step", "non_reasoning"), ("whole", "reasoning")]
+
+
+@pytest.mark.parametrize("last", ["replace", "write_atomic"])
+def test_a_run_that_was_only_half_set_up_disturbs_no_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    store = Store(tmp_path)
+    with monkeypatch.context() as dying:
+        dying.setattr(files, last, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.open_run("d", {}, "c0ffee")
+    assert rows(store, "SELECT count(*) FROM running") == [(0,)]
+    store.open_run("d", {}, "c0ffee")
+    assert rows(store, "SELECT count(*) FROM running") == [(0,)]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

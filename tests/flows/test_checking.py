@@ -1,0 +1,48 @@
+"""`tirgen dataset check` and `policy check`: published files against what was published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run
+from storage.datasets import Store
+from storage.policies import Policies, PolicyVersion
+from storage.versions import DatasetVersion
+from tirgen.config import GenerateConfig
+from tirgen.generate import generate
+
+
+async def dataset(root: Path) -> DatasetVersion:
+    settings = {"dataset": "d", "problems": {"limit": 3}, "attempts": 1, "cot_samples": 0}
+    report = await generate(GenerateConfig.model_validate(settings), Store(root))
+    return report.version
+
+
+async def policy(root: Path) -> PolicyVersion:
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"parameters")
+
+    return Policies(root).publish("p", write, {"parent": None, "config_hash": "c0ffee"})
+
+
+def spoil(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+
+
+@pytest.mark.parametrize("harm", [spoil, Path.unlink])
+@pytest.mark.parametrize(("kind", "make"), [("dataset", dataset), ("policy", policy)])
+async def test_a_file_that_is_not_what_was_published_is_named(capsys, tmp_path, kind, make, harm):
+    version = await make(tmp_path)
+    [file] = {*version.path.glob("*.parquet"), *version.path.glob("*.safetensors")}
+    asked = ["check", str(version), "--store", str(tmp_path), "--json"]
+    assert check(capsys, kind, asked) == (0, {"version": str(version), "damaged": []})
+    harm(file)
+    assert check(capsys, kind, asked) == (1, {"version": str(version), "damaged": [str(file)]})
+
+
+def check(capsys, kind: str, arguments: list[str]) -> tuple[int, object]:
+    code = run([kind, *arguments])
+    return code, json.loads(capsys.readouterr().out)
