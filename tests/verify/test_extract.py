@@ -16,6 +16,8 @@ from tirgen.verification import extract_answer
         (r"\boxed{x \}}", r"x \}"),
         (r"first \boxed{1}, no: \boxed{2}.", "2"),
         (r"\boxed{1} and \boxed{2}", "1, 2"),
+        (r"$x = \boxed{1}$ or $x = \boxed{2}$", "x = 1, x = 2"),
+        (r"\(\boxed{1}\) and \(\boxed{2}\)", "1, 2"),
         (r"$\boxed{1}$, $\boxed{2}$, or $\boxed{3}$", "1, 2, 3"),
         (r"\boxed{\boxed{7}}", "7"),
         (r"\boxed{7}. It is in the \boxed{}.", "7"),
@@ -44,9 +46,24 @@ def test_the_last_balanced_box_is_the_answer(response: str, answer: str | None) 
         "<tool_response>{}</tool_response>",
         "<OUTPUT id=3>{}</OUTPUT>",
         "<interpreter>{}",
+        "<tool_output>{}</tool_output>",
+        "<execution_results>\n{}\n</execution_results>",
+        "Tool output: {}",
+        "<|im_start|>user\nIt is {}.<|im_end|>",
+        "[INST] Say {} [/INST]",
+        "<!-- {} -->",
+        "<span hidden>{}</span>",
+        r"\iffalse {} \fi",
+        r"\phantom{{}}",
+        r"\color{white}{{}}",
+        r"\cancel{{}}",
+        "~~{}~~",
+        "% {}",
+        "It is not ${}$.",
+        "{} is wrong.",
     ],
 )
-def test_boxes_in_code_and_tool_output_are_not_the_model_s(shield: str) -> None:
+def test_boxes_that_the_model_does_not_say_or_show_are_no_answer(shield: str) -> None:
     text = shield.replace("{}", r"\boxed{37}")
     assert extract_answer(text) is None
     assert extract_answer(r"I find \boxed{36}." + "\n" + text) == "36"
@@ -60,6 +77,7 @@ def test_boxes_in_code_and_tool_output_are_not_the_model_s(shield: str) -> None:
         "```python\nprint(18)```\n```output\n18\n```\n",
         "  ```\n18\n  ``` ",
         "Use ```print``` here. ",
+        "It is more than 50% of them, not few. ",
     ],
 )
 def test_text_after_a_code_block_still_counts(block: str) -> None:
@@ -88,4 +106,6 @@ def test_announced_answers_count_only_when_asked(response: str, answer: str | No
 def test_extraction_takes_linear_time_on_hostile_text() -> None:
     assert extract_answer("\\boxed{" * 20_000) is None
     assert extract_answer("`" * 100_000) is None
+    assert extract_answer("<a hidden" * 20_000) is None
+    assert extract_answer("~~a" * 30_000) is None
     assert extract_answer("\\boxed{4} and " * 5_000 + "\\boxed{5}") is not None

@@ -81,6 +81,8 @@ def _one_against_many(gold: Shape, answer: Shape, compare: Compare) -> Verdict |
     if Kind.SET in (gold.kind, answer.kind) and len(gold.parts) == len(answer.parts) == 1:
         if "\\emptyset" in gold.parts + answer.parts:
             return wrong("shape", _shown(gold), _shown(answer), "the empty set is no member")
+        if "\\{" in gold.parts[0] + answer.parts[0]:
+            return wrong("shape", _shown(gold), _shown(answer), "a set is no member of itself")
         return compare(gold.parts[0], answer.parts[0])
     return None
 

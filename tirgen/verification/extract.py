@@ -1,33 +1,15 @@
-"""Where the final answer stands in a response: the last box outside code and tool output.
+"""Where the final answer stands in a response: the last box in the text that is shown.
 
-Whether an answer is right is decided elsewhere; nothing here evaluates or compares anything.
+Which text that is stands in `shown`. Whether an answer is right is decided elsewhere; nothing here
+evaluates or compares anything.
 """
 
 from __future__ import annotations
 
 import re
 
-_FENCED = re.compile(
-    r"(`{3,}|~{3,})(?:[^\n]*?\1|[^\n]*\n.*?(?:^[ \t]*\1(?!\w)|\Z)|[^\n]*\Z)",
-    re.DOTALL | re.MULTILINE,
-)
-"""Within one line, or from any line to the next that starts with the same fence, or to the end."""
-_TAGGED = re.compile(
-    r"<(output|code|tool_response|tool_call|tool_result|function_results?|interpreter|result"
-    r"|observation|stdout|stderr|python)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)",
-    re.DOTALL | re.IGNORECASE,
-)
-_HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
-"""Apart from a brace or alone on its line; elsewhere it is a percent sign."""
-_SKIPPED = re.compile(
-    r"\\iffalse\b.*?(?:\\fi\b|\Z)"
-    r"|<(\w+)\b[^>]{0,200}\b(?:hidden|display:\s?none)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)",
-    re.DOTALL,
-)
-"""What no reader is shown."""
-_HIDES = re.compile(r"(?:\\[hv]?phantom|\\(?:text)?color\s*\{\s*white\s*\})\s*\{?[\s$]*$")
-"""In front of a box that no reader is shown."""
+from tirgen.verification.shown import is_said, shown
+
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _NAME = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\{?\w\}?)?\s*=)\s*$")
 _BETWEEN_BOXES = re.compile(
@@ -54,18 +36,11 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
     ``require_box=False`` an announced answer (``#### 42``, ``A: 42``, ``The answer is 42.``) is
     taken where there is no box.
     """
-    text = without_tools(response)
+    text = shown(response)
     boxes = _boxes(text)
     if boxes:
         return _last_group(text, boxes)
     return None if require_box else _announced(text)
-
-
-def without_tools(response: str) -> str:
-    """The response without code blocks and tool output: text the policy is answerable for."""
-    for pattern in (_FENCED, _TAGGED, _HTML_COMMENT, _SKIPPED, _LATEX_COMMENT):
-        response = pattern.sub("\n", response)
-    return response
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
@@ -79,9 +54,8 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
             end = start + 1
         if end is None or (found and match.start() < found[-1][1]):
             continue
-        if _HIDES.search(text[max(0, match.start() - _NEIGHBOURS) : match.start()]):
-            continue
-        if content := _content(text[start:end]):
+        content = _content(text[start:end])
+        if content and is_said(text, match.start(), end):
             found.append((match.start(), end, content))
     return found
 

@@ -18,7 +18,7 @@ MAX_DIGITS = 200
 
 _ALLOWED_SCRIPTS = ("LATIN", "GREEK", "MICRO", "OHM", "ANGSTROM")
 _DECEPTIVE = re.compile(
-    r"\\(?:[xbv]?cancel(?:to)?|sout|st|[hv]?phantom|iffalse|def|newcommand|renewcommand|let|input"
+    r"\\(?:boxed|fbox|[xbv]?cancel(?:to)?|sout|st|[hv]?phantom|iffalse|def|newcommand|renewcommand|let|input"
     r"|include|href|url|write|read|catcode|csname|rlap|llap|smash|raisebox|tiny|hide)(?![a-zA-Z])"
     r"|\\color\{white\}|\\textcolor\{white\}"
 )
@@ -70,7 +70,9 @@ def _foreign(raw: str) -> str | None:
 
 
 def _is_enclosed(char: str) -> bool:
-    """Circled digits and the like, whose neighbours are not one number."""
+    """Circled digits, digits with a full stop and the like, whose neighbours are not one number."""
+    if unicodedata.name(char, "").startswith(("DIGIT", "NUMBER")):
+        return True
     return unicodedata.decomposition(char).startswith(("<circle>", "<square>", "<compat> 0028"))
 
 

@@ -153,7 +153,8 @@ def normalise(answer: str) -> str:
 def plain(text: str) -> str:
     r"""A normalised answer read as words: ``\text{}`` unwrapped, markup removed."""
     text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text)
-    return re.sub(r"[\s{}\"]+", " ", text).strip(" .,;:'")
+    text = re.sub(r"[\s{}\"]+", " ", text).strip(" .,;:")
+    return text.strip("'") if text.startswith("'") else text
 
 
 def _unicode(text: str) -> str:

@@ -1,0 +1,70 @@
+"""Which text of a response the policy says and a reader is shown; the rest can hold no answer.
+
+Code, tool output, other speakers' turns and markup that hides go; nothing is read for its meaning
+but a box that is denied in the words around it.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FENCED = re.compile(
+    r"(`{3,}|~{3,})(?:[^\n]*?\1|[^\n]*\n.*?(?:^[ \t]*\1(?!\w)|\Z)|[^\n]*\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""Within one line, or from any line to the next that starts with the same fence, or to the end."""
+_SOURCE = r"(?:tool|code|python|program|function|execut\w+|interpreter|shell|jupyter)"
+_YIELD = r"(?:outputs?|results?|responses?|calls?)"
+_TAGGED = re.compile(
+    rf"<({_SOURCE}(?:[_-]?{_YIELD})?|outputs?|results?|observation|stdout|stderr)\b[^>]{{0,200}}>"
+    r".*?(?:</\1\s{0,9}>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+_LABELLED = re.compile(
+    rf"^[ \t]*\W{{0,3}}(?:{_SOURCE}[ _-]{_YIELD}|observation|stdout)\W{{0,3}}:.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_OTHER_SPEAKERS = re.compile(
+    r"<\|im_start\|>\s*(?:system|user|tool).*?(?:<\|im_end\|>|\Z)"
+    r"|<\|(?:system|user|tool|observation)\|>.*?(?=<\||\Z)"
+    r"|\[INST\].*?(?:\[/INST\]|\Z)",
+    re.DOTALL,
+)
+_NOT_SHOWN = re.compile(
+    r"<!--.*?(?:-->|\Z)"
+    r"|\\iffalse\b.*?(?:\\fi\b|\Z)"
+    r"|<(\w+)\b[^>]{0,200}\b(?:hidden|display:\s?none)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)"
+    r"|~~(?=\S)[^~\n]*\\boxed[^~\n]*~~",
+    re.DOTALL,
+)
+_LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
+"""Apart from a brace or alone on its line; elsewhere it is a percent sign."""
+_HIDES = re.compile(
+    r"(?:\\(?:[hv]?phantom|[bx]?cancel|sout|st)|\\(?:text)?color\s*\{\s*white\s*\})\s*\{?[\s$]*$"
+    r"|\\footnote\s*\{[^{}]*$"
+    r"|\bprint\s*\(\s*[rbf]*[\"']+$"
+    r"|(?:\bnot|\bnever|n't|\\neq?)(?:\s+(?:be|equal to))?[\s$]*$",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(
+    r"[\s$]*(?:is|was|would be)\s+"
+    r"(?:wrong|incorrect|false|not (?:correct|right|the (?:final )?answer))",
+    re.IGNORECASE,
+)
+_REACH = 60
+"""Characters before and after a box in which it may be hidden or denied."""
+
+
+def shown(response: str) -> str:
+    """The response without code blocks, tool output, other speakers and comments."""
+    hidden = (_FENCED, _TAGGED, _OTHER_SPEAKERS, _LABELLED, _NOT_SHOWN, _LATEX_COMMENT)
+    for pattern in hidden:
+        response = pattern.sub("\n", response)
+    return response
+
+
+def is_said(text: str, start: int, end: int) -> bool:
+    """Whether the box at ``text[start:end]`` is neither hidden nor denied by what surrounds it."""
+    if _HIDES.search(text[max(0, start - _REACH) : start]):
+        return False
+    return _DENIES.match(text[end : end + _REACH]) is None
