@@ -12,6 +12,7 @@ from functools import partial
 
 from storage.records import Verdict
 from tirgen.verification import words
+from tirgen.verification.bases import compare_bases
 from tirgen.verification.composites import compare_shapes
 from tirgen.verification.equations import compare_equations
 from tirgen.verification.guards import dangerous, deceptive, too_long, unread
@@ -31,6 +32,7 @@ from tirgen.verification.verdicts import (
     unverifiable,
     wrong,
 )
+from tirgen.verification.wrapping import bare
 
 _HEDGE = re.compile(
     r"\?|\.\.\.|\\[lcd]?dots|\b(?:maybe|possibly|probably|either|perhaps|could|might"
@@ -38,42 +40,10 @@ _HEDGE = re.compile(
     r"|(?:in)?correct|invalid|impossible|twice|double|dozen|squared|cubed|root|ignore|gold)\b",
     re.IGNORECASE,
 )
-_PREAMBLE = re.compile(
-    r"^(?:\\text\{)?\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*\}?\s*", re.IGNORECASE
-)
-_SUBJECT = re.compile(
-    r"^\\text\{\s*(?:the )?"
-    r"(?:(?:final|total|required|expected|maximum|minimum|vertical|horizontal) )?"
-    r"(?:probability|value|area|volume|length|width|height|sum|total|number|perimeter|distance|time"
-    r"|cost|ratio|angle|radius|speed|solutions?|roots?|minimum|maximum|result|product|difference"
-    r"|average|mean|median|remainder|equation|line|circle|plane|interval|set|point)"
-    r"(?: of [a-z]+)?(?: (?:is|are|equals))?\s*:?\s*\}\s*(?=\S)",
-    re.IGNORECASE,
-)
-_APPROXIMATELY = re.compile(
-    r"\s*(?:\\text\{)?\s*\(?\b(?:approximately|approx\.?|exactly)\s*\)?\s*\}?\s*$"
-)
-_LEADING = re.compile(r"^\s*(?:\\approx|\\sim|=|\+(?=\s*[\d\\]))\s*")
-_FOR_ALL = re.compile(
-    r"\s*,?\s*(?:\\text\{\s*,?\s*)?\bfor (?:all|any|every|each"
-    r"|some (?:real |arbitrary |fixed )*(?:constant|integer|number))\b[^\d<>=]{0,40}$"
-)
-_WHOLE_PARAMETER = re.compile(
-    r"\s*[,(]\s*(?:\\text\{\s*(?:where|with|for)\s*\}\s*)?[a-z] ?(?:\\in ?\\mathbb\{[ZNR]\}"
-    r"|\\text\{ is (?:an?|any) (?:arbitrary |real )*(?:integer|whole number|number|constant)\})\)?$"
-)
-_ADDS_NOTHING = (_PREAMBLE, _SUBJECT, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|equiv|approx|mid|in)(?![a-zA-Z])")
 _LONGEST_PHRASE = 8
 """Words; a longer answer can be said in too many ways for any spelling to be wrong."""
 _EITHER = re.compile(r"\bor\b")
-_BASE = re.compile(
-    r"(?:\(|\\text\{)?([0-9A-Fa-f]+)[)}]?"
-    r"(?: ?_ ?\{ ?([a-z0-9]+) ?\}| ?(?:\\text\{)? ?\(?(?:in )?base ?\}? ?(\w+) ?\)?\}?)?"
-)
-_BASES = dict(
-    two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, twelve=12, sixteen=16
-)
 
 
 def judge(gold: str, answer: str, symbolic: Compare) -> Verdict:
@@ -115,7 +85,7 @@ def _told_apart(gold: str, answer: str, symbolic: Compare) -> Verdict:
 
 
 def _compare(gold: str, answer: str, symbolic: Compare) -> Verdict:
-    gold, answer = words.translated(_bare(gold)), words.translated(_bare(answer))
+    gold, answer = words.translated(bare(gold)), words.translated(bare(answer))
     if spelling(gold) == spelling(answer):
         return right("equal", gold, answer)
     if words.phrase(gold) is not None and words.spoken(gold) == words.spoken(answer):
@@ -129,18 +99,11 @@ def _compare(gold: str, answer: str, symbolic: Compare) -> Verdict:
         or compare_shapes(shape_of(gold), shape_of(answer), compare)
         or compare_equations(gold, answer, compare, symbolic)
         or _phrases(gold, answer)
-        or _bases(gold, answer)
+        or compare_bases(gold, answer)
         or _relations(gold, answer)
         or compare_quantities(gold, answer, compare)
         or symbolic(gold, answer)
     )
-
-
-def _bare(text: str) -> str:
-    """Without what adds nothing: a leading plus, an approximation sign, "for all x"."""
-    for adds_nothing in _ADDS_NOTHING:
-        text = adds_nothing.sub("", text)
-    return normalise(text)
 
 
 def _exact(gold: str, answer: str) -> Verdict | None:
@@ -204,36 +167,8 @@ def _phrases(gold: str, answer: str) -> Verdict | None:
     return wrong("text", gold, answer)
 
 
-def _bases(gold: str, answer: str) -> Verdict | None:
-    asked, given = _BASE.fullmatch(gold), _BASE.fullmatch(answer)
-    if asked is None or given is None:
-        return None
-    gold_base, base = asked[2] or asked[3], given[2] or given[3]
-    if gold_base is None and base is None:
-        return None
-    if base is None:
-        if _in_base(asked[1], gold_base) is None:
-            return None
-        same = asked[1].lower() == given[1].lower()
-    else:
-        first, second = _in_base(asked[1], gold_base or "10"), _in_base(given[1], base)
-        same = first is not None and first == second
-    return decided(same, "base", gold, answer)
-
-
 def _relations(gold: str, answer: str) -> Verdict | None:
     """A relation is never equal to a value: ``x > 2`` says too little where 3 is asked."""
     if bool(_RELATION.search(gold)) == bool(_RELATION.search(answer)):
         return None
     return wrong("relation", gold, answer)
-
-
-def _in_base(digits: str, base: str) -> int | None:
-    """The number, or None if these are no digits of that base; one letter is a variable."""
-    if digits.isalpha() and len(digits) == 1:
-        return None
-    radix = _BASES.get(base) or (int(base) if base.isdigit() else 0)
-    try:
-        return int(digits, radix) if 2 <= radix <= 36 else None
-    except ValueError:
-        return None

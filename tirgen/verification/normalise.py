@@ -10,128 +10,15 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ", "0123456789+-()nix")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ", "0123456789+-()n")
-_INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060-\u2064\ufeff\u00ad]")
-_SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "⋅": r"\cdot ",
-    "·": r"\cdot ", "∙": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "∞": r"\infty ", "≤": r"\le ",
-    "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ",
-    "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "∅": r"\emptyset ",
-    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
-    "∖": r"\setminus ", "≈": r"\approx ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
-    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ",
-    "δ": r"\delta ", "λ": r"\lambda ", "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ",
-    "ω": r"\omega ", "≡": r"\equiv ", "⟨": r"\langle ", "⟩": r"\rangle ", "Å": "angstrom",
-    "¢": r"\text{ cents}",
-    "Ω": r"\Omega ", "ε": r"\epsilon ", "∠": r"\angle ", "√": r"\sqrt ", "ρ": r"\rho ",
-    "τ": r"\tau ", "∧": r"\wedge ", "∨": r"\vee ",
-}  # fmt: skip
-_VULGAR = {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x00BC, 0x00BF)}
-_VULGAR |= {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x2150, 0x215F)}
+from tirgen.verification.spellings import (
+    INVISIBLE,
+    LATEX,
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    SYMBOLS,
+    VULGAR,
+)
 
-_ARGUMENT = r"(\d|[a-zA-Z]|\\(?:pi|alpha|beta|theta|lambda|mu)(?![a-z]))"
-"""Of a command without braces: ``\\frac12``, ``\\frac\\pi4``."""
-
-_LATEX: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\begin\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
-        (r"\\end\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
-        (r"\\\\\[\s*[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]|\\hline(?![a-z])", r"\\\\"),
-        (r"(?<!\\)\\\$|\\textdollar(?![a-zA-Z])", r"\\dollar "),
-        (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", ""),
-        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=\s*(?:[()\[\]|{}.]|\\|$))", ""),
-        (r"\\(?:display|text|script)style(?![a-zA-Z])", ""),
-        (r"(\d)\s*\\[,!;]\s*(?=\d{3}(?!\d))", r"\1,"),
-        (r"(\d)\{,\}(?=\d{3})", r"\1,"),
-        (r"(\d),\\!\s*(?=\d{3})", r"\1,"),
-        (r"(?<!\\)\\[,!;:> ]|\\q?quad(?![a-zA-Z])|~|\\hspace\*?\{[^{}]*\}"
-         r"|\\(?:thin|med|thick)space", " "),
-        (r"\\(?:[dtc]|nice|s)frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\(?:leq|leqslant|le)(?![a-zA-Z])", r"\\le "),
-        (r"\\(?:geq|geqslant|ge)(?![a-zA-Z])", r"\\ge "),
-        (r"\\(?:neq|ne)(?![a-zA-Z])", r"\\ne "),
-        (r"\\lt(?![a-zA-Z])", "<"),
-        (r"\\gt(?![a-zA-Z])", ">"),
-        (r"\\(?:cdot|times|ast)(?![a-zA-Z])", r"\\cdot "),
-        (r"\\(?:varnothing|O|empty)(?![a-zA-Z])", r"\\emptyset "),
-        (r"\\(?:degree|textdegree)(?![a-zA-Z])", r"^\\circ "),
-        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
-        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
-        (r"\\(?:vert|mid)(?![a-zA-Z])", "|"),
-        (r"\\(?:land|wedge)(?![a-zA-Z])", r"\\text{ and }"),
-        (r"\\(?:lor|vee)(?![a-zA-Z])", r"\\text{ or }"),
-        (r"\\(?:mathrm|mathit|mathbf|mathsf|operatorname|bf|rm)\s*\{\s*([ied])\s*\}", r"\1"),
-        (r"\\(?:mathbf|mathit|bm|boldsymbol)\s*\{([a-zA-Z])\}", r"\1"),
-        (r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|textbf|textit|textrm|textnormal|texttt|mbox"
-         r"|textsf|emph|hbox|bf|rm|operatorname)\*?\s*\{", r"\\text{"),
-        (r"\\text\{\s*(arc(?:sin|cos|tan)|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm"
-         r"|(?:max|min)(?=\s*\}\s*[({\\]))\s*\}", r"\\\1 "),
-        (r"\\(?:textcolor|color)\{[a-zA-Z]*\}", ""),
-        (r"\\text\{([^{}]*[^{}\s]) (and|or) ([^{}\s][^{}]*)\}",
-         r"\\text{\1}\\text{ \2 }\\text{\3}"),
-        (r"\\text\{([^{}^]*)\^\s*\{?(-?\d)\}?\s*\}", r"\\text{\1}^{\2}"),
-        *((rf"\\text\{{\s*{name}(?![a-z])\s*", rf"\\cdot 10^{{{power}}}\\text{{")
-          for name, power in (("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12))),
-        (r"\\text\{\s*\\dollar\s*", r"\\dollar \\text{"),
-        (r"\\text\{\s*(-?\d[\d.,/]*)(\s[^{}]*)?\}", r"\1\\text{\2}"),
-        (r"\\text\{\s*(?:negative|minus)\s*\}\s*|\bnegative\s+(?=\d)", "-"),
-        (r"\\text\{([^{}]*?)[ ,]*\bonly\s*\}$", r"\\text{\1}"),
-        (r"\\text\{\s*\}", ""),
-        (r"\\text\{\s*\\?&\s*\}|(?<!\\)\\&", r"\\text{ and }"),
-        (r"\\(?:underline|mathbf|boldsymbol)\s*\{([^{}]*)\}", r"\1"),
-        (r"\\(?:checkmark|blacksquare|square|qed|Box)\s*$", ""),
-        (r"\\(?:small|normalsize|[lL]arge|LARGE|[hH]uge|bf|rm|it|sf)(?![a-zA-Z])\s*(?!\{)", ""),
-        (r"(\\\{[^{}|:]*?) ?: ?(?=[^{}]*)", r"\1|"),
-        (r"\\langle(?![a-zA-Z])\s*", "("),
-        (r"\s*\\rangle(?![a-zA-Z])", ")"),
-        (r"\^\s*\{\s*\\circ\s*\}|(?<=[\d}])\s*\^\s*\{?\s*(?:\\text\{\s*o\s*\}|o(?![a-z]))\s*\}?",
-         r"^\\circ "),
-        (r"(\.\d*?)(\d+?)\2{2,}\s*(?:\\[lc]?dots|\.\.\.)", r"\1\\overline{\2}"),
-        (r"\^\s*\\circ", r"\\text{ degrees}"),
-        (r"\\?%|(?:\\text\{\s*|\b)percent\b\s*\}?", "\\%"),
-        (r"\*\*", "^"),
-        (r"(?<![\\a-zA-Z])(?:np|numpy|math|sympy)\.(?=[a-z])", ""),
-        (r"\\?(?<![a-zA-Z])a(?:rc)?(sin|cos|tan)(?![a-zA-Z])", r"\\arc\1"),
-        (r"(?<![\\a-zA-Z])(sqrt|pi|infty|sin|cos|tan|sec|csc|cot|sinh|cosh|tanh|log|ln|exp"
-         r"|arcsin|arccos|arctan)(?![a-zA-Z])", r"\\\1"),
-        (r"(?<![\\a-zA-Z])(?:infinity|oo|inf)(?![a-zA-Z])|\\text\{\s*infinity\s*\}", r"\\infty "),
-        (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\d+|[a-zA-Z]|\\(?:pi|alpha|beta|theta|lambda)(?![a-z]))", r"\\sqrt{\1}"),
-        (r"\^\s*\{?(\d+)\}?\s*/\s*_\s*\{?(\d+)\}?", r"\\frac{\1}{\2}"),
-        (rf"\\frac\s*{_ARGUMENT}\s*{_ARGUMENT}", r"\\frac{\1}{\2}"),
-        (rf"\\frac\s*{_ARGUMENT}\s*\{{", r"\\frac{\1}{"),
-        (rf"(\\frac\s*\{{[^{{}}]*\}})\s*{_ARGUMENT}", r"\1{\2}"),
-        (r"\^\s*\(\s*(-?\d+)\s*\)", r"^{\1}"),
-        (r"\^\s*(-?\d+)(?![\d.!/*^])", r"^{\1}"),
-        (r"_\s*\(\s*(\d+)\s*\)", r"_{\1}"),
-        (r"_\s*(\d+)", r"_{\1}"),
-        (r"_\s*\{\s*\\text\{\s*([a-zA-Z0-9]+)\s*\}\s*\}", r"_{\1}"),
-        (r"_\s*\{\s*([a-zA-Z0-9]+)\s*\}", r"_{\1}"),
-        (r"_\s*([a-zA-Z])", r"_{\1}"),
-        (r"\^\s*([a-zA-Z])", r"^{\1}"),
-        (r"\\(d?dot|vec|hat|bar|tilde)\s+([a-zA-Z])(?![a-zA-Z])", r"\\\1{\2}"),
-        (r"\\(?:dots|cdots|dotsc)(?![a-z])", r"\\ldots "),
-        (r"\\(max|min|gcd|lcm)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)"),
-        (r"(?<=\d)\s*\^\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?", ""),
-        (r"(\d+)\s*\\text\{\s*out of\s*\}\s*(\d+)", r"\\frac{\1}{\2}"),
-        (r"€\s*([\d.,]+)", r"\1\\text{ euro}"),
-        (r"(?:£|\\pounds)\s*([\d.,]+)", r"\1\\text{ gbp}"),
-        (r"\)\s*\\equiv(?!.*mod)", ")="),
-        (r"_\s*\{?\s*\\odot\s*\}?", "_{sun}"),
-        (r"(?<![\d.}/^])(\d+) ?/ ?(\d+)\s*(?=\\(?:pi|sqrt)(?![a-zA-Z]))", r"\\frac{\1}{\2}"),
-        (r"(?<=\d) ?\\text\{\s*E\s*\} ?\+?(?=-?\d)", "e"),
-        (r"\\frac\s*\{\s*(\\text\{[^{}]*\})\s*\}\s*\{\s*(\\text\{[^{}]*\}(?:\^\{\d\})?)\s*\}",
-         r"\1/\2"),
-        (r"\\text\{\s*\\mu\s*|\\mu\s*\\text\{\s*", r"\\text{micro"),
-        (r"(?<=\d) ?\\mu ?([msgLAVFC])$", r"\\text{micro\1}"),
-        (r"\\(?:AA|mathring\{A\}|text\{\s*\\AA\s*\})(?![a-zA-Z])", r"\\text{angstrom}"),
-        (r",?\s*&\s*(?:\\text\{\s*(?:if|for|when|where)\b([^{}]*)\}|(?:if|for|when)\b)", r"& \1"),
-        (r",?\s*&\s*(?:\\text\{\s*(?:otherwise|else)\s*\.?\}|otherwise)", r"& \\text{else}"),
-        (r"\s+", " "),
-    )
-)  # fmt: skip
 _RELATION = r"(?:[=<>]|\\(?:le|ge|approx)(?![a-z]))"
 _ALIGNED = re.compile(rf"(?<!\\)&\s*(?={_RELATION})")
 _NEXT_ROW = re.compile(r"\\\\")
@@ -144,7 +31,7 @@ _EDGES = re.compile(r"^[\s,;:]+|[\s,;:]+$|(?<!\.)\.\s*$")
 def normalise(answer: str) -> str:
     """The canonical spelling of an answer; equal results are the same answer."""
     text = _dollars(_unicode(answer))
-    for pattern, replacement in _LATEX:
+    for pattern, replacement in LATEX:
         text = pattern.sub(replacement, text)
     text = _EDGES.sub("", _without_outer_braces(_in_one_row(text).strip()))
     return text.strip()
@@ -158,17 +45,15 @@ def plain(text: str) -> str:
 
 
 def _unicode(text: str) -> str:
-    text = _INVISIBLE.sub("", text)
-    for char, spelled in _VULGAR.items():
+    text = INVISIBLE.sub("", text)
+    for char, spelled in VULGAR.items():
         text = text.replace(char, " " + spelled.replace("⁄", "/"))
     text = re.sub(
-        "[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+", lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", text
+        "[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+", lambda run: "^{" + run[0].translate(SUPERSCRIPTS) + "}", text
     )
-    text = re.sub(
-        "[₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ]+", lambda run: "_{" + run[0].translate(_SUBSCRIPTS) + "}", text
-    )
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ]+", lambda run: "_{" + run[0].translate(SUBSCRIPTS) + "}", text)
     text = unicodedata.normalize("NFKC", text)
-    for char, spelled in _SYMBOLS.items():
+    for char, spelled in SYMBOLS.items():
         text = text.replace(char, spelled)
     return text
 

@@ -1,0 +1,40 @@
+"""What stands around an answer and adds nothing: ``The answer is 5``, ``= 5``, ``for all x``."""
+
+from __future__ import annotations
+
+import re
+
+from tirgen.verification.normalise import normalise
+
+_PREAMBLE = re.compile(
+    r"^(?:\\text\{)?\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*\}?\s*", re.IGNORECASE
+)
+_SUBJECT = re.compile(
+    r"^\\text\{\s*(?:the )?"
+    r"(?:(?:final|total|required|expected|maximum|minimum|vertical|horizontal) )?"
+    r"(?:probability|value|area|volume|length|width|height|sum|total|number|perimeter|distance|time"
+    r"|cost|ratio|angle|radius|speed|solutions?|roots?|minimum|maximum|result|product|difference"
+    r"|average|mean|median|remainder|equation|line|circle|plane|interval|set|point)"
+    r"(?: of [a-z]+)?(?: (?:is|are|equals))?\s*:?\s*\}\s*(?=\S)",
+    re.IGNORECASE,
+)
+_APPROXIMATELY = re.compile(
+    r"\s*(?:\\text\{)?\s*\(?\b(?:approximately|approx\.?|exactly)\s*\)?\s*\}?\s*$"
+)
+_LEADING = re.compile(r"^\s*(?:\\approx|\\sim|=|\+(?=\s*[\d\\]))\s*")
+_FOR_ALL = re.compile(
+    r"\s*,?\s*(?:\\text\{\s*,?\s*)?\bfor (?:all|any|every|each"
+    r"|some (?:real |arbitrary |fixed )*(?:constant|integer|number))\b[^\d<>=]{0,40}$"
+)
+_WHOLE_PARAMETER = re.compile(
+    r"\s*[,(]\s*(?:\\text\{\s*(?:where|with|for)\s*\}\s*)?[a-z] ?(?:\\in ?\\mathbb\{[ZNR]\}"
+    r"|\\text\{ is (?:an?|any) (?:arbitrary |real )*(?:integer|whole number|number|constant)\})\)?$"
+)
+_ADDS_NOTHING = (_PREAMBLE, _SUBJECT, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
+
+
+def bare(text: str) -> str:
+    """Without what adds nothing: a leading plus, an approximation sign, "for all x"."""
+    for adds_nothing in _ADDS_NOTHING:
+        text = adds_nothing.sub("", text)
+    return normalise(text)
