@@ -11,7 +11,8 @@ from tirgen.verification.verdicts import Compare, wrong
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)")
 _CONSTANTS = {"\\pi", "\\infty", "e", "i", "\\emptyset"}
 _SYMBOL = (
-    r"(?:\\frac ?\{ ?d ?[a-zA-Z]? ?\} ?\{ ?d ?[a-zA-Z] ?\}|[a-zA-Z]"
+    r"(?:\\frac ?\{ ?d ?[a-zA-Z]? ?\} ?\{ ?d ?[a-zA-Z] ?\}|[A-Z] ?\^ ?\{ ?-1 ?\}|[a-zA-Z]"
+    r"|\\(?:vec|hat|bar|overrightarrow) ?\{ ?[a-zA-Z]+ ?\}"
     r"|\\(?!frac|sqrt|text|begin)[a-zA-Z]+|\\text\{[^{}]*\})"
     r"(?: ?_ ?\{[^{}]*\})?'?(?: ?\([a-zA-Z0-9, ]*\))?"
 )

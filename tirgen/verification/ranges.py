@@ -22,7 +22,7 @@ _OPEN_OUTWARDS = re.compile(r"^([\[\]])([^\[\]();]+[,;][^\[\]();]+)([\[\]])$")
 _WITHOUT = re.compile(
     r"^(?:\\mathbb\{R\}|\\text\{\s*all real numbers)\s*"
     r"(?:\\setminus|\\backslash|-(?=\s*\\\{)|\\?\b(?:except|but|other than)(?: for)?\b)"
-    r"\s*\}?\s*(?:[a-z] ?= ?)?(?:\\\{)?([^{}]*?)(?:\\\})?$"
+    r"\s*\}?\s*(?:[a-z] ?= ?)?(?:\\\{)?((?:[^{}]|\\text\{ ?(?:and|or) ?\})*?)(?:\\\})?$"
 )
 _WITHOUT_STRETCH = re.compile(
     r"^\\mathbb\{R\} ?(?:\\setminus|\\backslash) ?([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]])$"
@@ -31,6 +31,8 @@ _INTERVAL_WITHOUT = re.compile(
     r"^([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]]) ?(?:\\setminus|\\backslash|-) ?\\\{([^{}]*)\\\}$"
 )
 _UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])")
+_AND_OR = re.compile(r"\\text\{ ?(?:and|or) ?\}")
+_LINE = Shape(Kind.INTERVAL, ("-\\infty", "\\infty"))
 _OR = re.compile(r"\bor\b")
 
 
@@ -44,8 +46,8 @@ def joined(text: str, parts: list[str]) -> Shape | None:
     lines = [_inequality(part) for part in parts]
     if not any(lines):
         return None
-    if (holes := [_UNEQUAL.match(part) for part in parts[1:]]) and lines[0] and all(holes):
-        return _punctured(lines[0], [hole[1].strip() for hole in holes if hole])
+    if punctured := _unequal(parts):
+        return punctured
     if _OR.search(text):
         points = (_POINT.fullmatch(part) for part in parts)
         named = [
@@ -54,6 +56,16 @@ def joined(text: str, parts: list[str]) -> Shape | None:
         ]
         return Shape(Kind.UNION, tuple(named))
     return _overlap(lines[0], lines[1]) if len(lines) == 2 else None
+
+
+def _unequal(parts: list[str]) -> Shape | None:
+    r"""``0 < x < 2, x \ne 1`` and ``x \ne 0, 1`` as what is left of the interval or the line."""
+    holes = [_UNEQUAL.match(part) for part in parts]
+    start = _LINE if holes[0] else _inequality(parts[0])
+    points = [hole[1].strip() if hole else part for hole, part in zip(holes, parts, strict=True)]
+    if start is None or not (holes[0] or all(holes[1:])):
+        return None
+    return _punctured(start, points if holes[0] else points[1:])
 
 
 def _overlap(first: Shape | None, second: Shape | None) -> Shape | None:
@@ -85,7 +97,7 @@ def _without_points(text: str) -> Shape | None:
         parts = f"(-\\infty,{stretch[2]}{left}", f"{right}{stretch[3]},\\infty)"
         return Shape(Kind.UNION, parts)
     if match := _WITHOUT.match(text):
-        return _punctured(Shape(Kind.INTERVAL, ("-\\infty", "\\infty")), split_top(match[1]))
+        return _punctured(_LINE, split_top(_AND_OR.sub(",", match[1])))
     if match := _INTERVAL_WITHOUT.match(text):
         closed = (match[1] == "[", match[4] == "]")
         return _punctured(Shape(Kind.INTERVAL, (match[2], match[3]), closed), split_top(match[5]))

@@ -38,7 +38,7 @@ _ARGUMENT = r"(\d|[a-zA-Z]|\\(?:pi|alpha|beta|theta|lambda|mu)(?![a-z]))"
 _LAYOUT: _Rules = (
     (r"\\begin\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
     (r"\\end\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
-    (r"\\\\\[\s*[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]|\\hline(?![a-z])", r"\\\\"),
+    (r"\\\\\[\s*[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]|\\(?:hline|cr)(?![a-z])", r"\\\\"),
     (r"(?<!\\)\\\$|\\textdollar(?![a-zA-Z])", r"\\dollar "),
     (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", ""),
     (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?(?=\s*(?:[()\[\]|{}.]|\\|$))", ""),

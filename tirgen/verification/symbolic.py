@@ -19,6 +19,9 @@ from tirgen.verification.numeric import identical, numerically_equal
 from tirgen.verification.verdicts import unverifiable
 
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\([^()]*\)|\{[^{}]*\})\s*\\text\{ degrees\}")
+_INDEX_I = re.compile(r"\\(?:sum|prod) ?_ ?\{ ?i ?=")
+"""An index that is not the imaginary unit."""
+_LETTER_I = re.compile(r"(?<![a-zA-Z\\])i(?![a-zA-Z])")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _MISREAD = tuple(
     (re.compile(pattern), spelled)
@@ -63,7 +66,7 @@ def equivalent(gold: str, answer: str) -> Verdict:
     left = _parsed(first)
     if not left:
         return unverifiable(gold, "it is neither words nor mathematics that can be read")
-    if _other_variables(first, second):
+    if _has_other_variables(first, second):
         return _verdict(False, "name", gold, answer)
     right = _parsed(second)
     if _TWO_NUMBERS.search(second):
@@ -118,12 +121,12 @@ def _same_parameter(gold: str, answer: str) -> str:
     return _LETTER.sub(lambda match: renamed.get(match[0], match[0]), answer)
 
 
-def _other_variables(gold: str, answer: str) -> bool:
-    """Whether one mentions a variable that the other does not, as ``x/x`` does beside 1."""
+def _has_other_variables(gold: str, answer: str) -> bool:
+    """Whether the answer mentions a variable that was not asked for, as ``x/x`` does beside 1."""
     if _BINDS.search(gold) or _BINDS.search(answer):
         return False
     first, second = ({letter.lower() for letter in _letters(text)} for text in (gold, answer))
-    return bool((first ^ second) - {"e", "i", "d"})
+    return bool((second - first) - {"e", "i", "d"})
 
 
 def _verdict(correct: bool, method: str, gold: str, answer: str) -> Verdict:
@@ -135,6 +138,8 @@ def _prepared(text: str) -> str:
     """Spelled so that math-verify reads what is meant; degrees in trigonometry as radians."""
     if _TRIGONOMETRY.search(text):
         text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
+    if _INDEX_I.search(text):
+        text = _LETTER_I.sub("h", text)
     for misread, spelled in _MISREAD:
         text = misread.sub(spelled, text)
     return text

@@ -176,6 +176,8 @@ def _spelled(text: str) -> str:
 
 def _singular(word: str) -> str:
     word = word.lower()
+    if word not in _UNITS and word.removesuffix("s") in _UNITS and len(word) > 2:
+        return word.removesuffix("s")
     if word in _UNITS or len(word) < 4 or not word.endswith("s") or word.endswith("ss"):
         return word
     return word[:-2] if word.endswith(("ches", "shes", "xes")) else word[:-1]

@@ -6,6 +6,7 @@ import re
 
 from tirgen.verification.normalise import plain
 from tirgen.verification.numerals import in_digits
+from tirgen.verification.units import unit_of
 
 _LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])(?=$|\)| ?[.:] ))[).:]? ?(.*)$", re.DOTALL)
 _LETTERS = re.compile(r"\(?[A-H]\)?(?:(?: ?, ?| ?& ?| )?(?:and )?\(?[A-H]\)?)+")
@@ -95,6 +96,9 @@ def translated(text: str) -> str:
     phrase = re.sub(r"^there (?:is|are) ", "", plain(text).lower())
     if number := in_digits(phrase):
         return number
+    count, _, counted = phrase.rpartition(" ")
+    if count and (unit := unit_of(counted)) and unit.measured and (number := in_digits(count)):
+        return rf"{number}\text{{ {counted}}}"
     return _SYNONYMS.get(phrase, _SYNONYMS.get(text.strip(), text))
 
 
