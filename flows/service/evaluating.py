@@ -6,12 +6,11 @@ from typing import Any
 
 from prefect import State, flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-from prefect.concurrency.asyncio import concurrency
 from prefect.states import Completed
 
 from flows.service.figures import Figures
 from flows.service.hints import hinted
-from flows.service.limits import ENGINE
+from flows.service.limits import ENGINE, slot
 from flows.service.lineage import show_lineage
 from flows.service.live import live_progress
 from flows.service.markdown import inert
@@ -38,7 +37,7 @@ async def evaluate(policy: str = "", config: EvaluationConfig = CONFIG) -> State
     with hinted():
         store = worker_store()
         resolved = await serving(config, find_model(store, policy)) if policy else config
-        async with concurrency(ENGINE, occupy=1), live_progress() as live:
+        async with slot(ENGINE), live_progress() as live:
             report = await run_evaluation(resolved, store, live.update)
         await _show(report, Figures(store, report.version), policy)
         await show_lineage(store, report.version)

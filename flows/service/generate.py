@@ -15,7 +15,6 @@ from prefect import State, Task, flow, task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
-from prefect.concurrency.asyncio import concurrency
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
@@ -24,7 +23,7 @@ from flows.service.events import DRIFTING, announce
 from flows.service.figures import Figures
 from flows.service.health import Alarm, Health, examine
 from flows.service.hints import hinted
-from flows.service.limits import ENGINE
+from flows.service.limits import ENGINE, slot
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.live import live_progress
 from flows.service.markdown import inert
@@ -69,7 +68,7 @@ async def generate(
         store = worker_store()
         resolved = _of_the_day(config) if fresh_seed else config
         async with (
-            concurrency(ENGINE, occupy=1),
+            slot(ENGINE),
             live_progress() as live,
             generation(resolved, store, live.update) as opened,
         ):

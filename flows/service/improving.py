@@ -10,7 +10,6 @@ from typing import Any
 
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-from prefect.concurrency.asyncio import concurrency
 from prefect.states import Completed
 
 from flows.plots import marks_plot
@@ -18,7 +17,7 @@ from flows.service.approval import Approval, approval
 from flows.service.chart import data_uri
 from flows.service.figures import Figure, Figures
 from flows.service.hints import hinted
-from flows.service.limits import ENGINE, GPU
+from flows.service.limits import ENGINE, GPU, slot
 from flows.service.lineage import artifact_key
 from flows.service.live import Counts, Live, live_progress, live_steps
 from flows.service.markdown import inert
@@ -62,8 +61,8 @@ async def improve(
                 steps=steps.update,
                 stage=lambda stage: logger.info("%s", _line(stage)),
                 say=logger.info,
-                engine=partial(concurrency, ENGINE, occupy=1),
-                gpu=partial(concurrency, GPU, occupy=1),
+                engine=partial(slot, ENGINE),
+                gpu=partial(slot, GPU),
             )
             made = await turn(store, config, processes=processes, watchers=watchers)
         await _show(store, config, made)
@@ -72,7 +71,7 @@ async def improve(
 
 async def _ask(store: Store, config: ImproveConfig, counts: Live[Counts]) -> tuple[Approval, str]:
     """Generate first, which the wheel then finds done, and show what came out."""
-    async with concurrency(ENGINE, occupy=1):
+    async with slot(ENGINE):
         report = await generate(config.named().generate, store, counts.update)
     return await approval(store, report.version), str(report.version)
 

@@ -11,14 +11,13 @@ from functools import partial
 from typing import Annotated, Any
 
 from prefect import State, flow, get_run_logger
-from prefect.concurrency.asyncio import concurrency
 from prefect.states import Completed
 from pydantic import Field
 
 from flows.service.approval import approval
 from flows.service.events import announce_policy
 from flows.service.hints import hinted
-from flows.service.limits import ENGINE, GPU
+from flows.service.limits import ENGINE, GPU, slot
 from flows.service.live import live_progress, live_steps
 from flows.service.place import worker_store
 from flows.service.trained import show_policy
@@ -62,14 +61,14 @@ async def sft(
             answer = await approval(store, store.version(names.dataset))
             if not answer.train:
                 return answer.refusal(names.dataset)
-        async with concurrency(GPU, occupy=1), live_steps() as live:
+        async with slot(GPU), live_steps() as live:
             made = await fine_tune(
                 names, config, processes=processes, watch=live.update, say=get_run_logger().info
             )
         return await _finish(store, made.policy)
 
 
-@flow(name="rl", flow_run_name="rl {policy} after {parent}")
+@flow(name="rl", flow_run_name="rl {policy}")
 async def rl(
     parent: str,
     policy: PolicyName = "policy",
@@ -92,8 +91,8 @@ async def rl(
                 steps=lambda _, done: steps.update(done),
                 done=lambda done: logger.info("round %d: %s", done.number, done.policy),
                 say=logger.info,
-                engine=partial(concurrency, ENGINE, occupy=1),
-                gpu=partial(concurrency, GPU, occupy=1),
+                engine=partial(slot, ENGINE),
+                gpu=partial(slot, GPU),
             )
             model = find_model(store, parent)
             rounds = await reinforce(store, policy, model, config, processes=processes, hooks=hooks)
