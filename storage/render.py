@@ -19,7 +19,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from storage.records import Attempt, Cost, Outcome, Step, Trajectory
+from storage.records import Attempt, Cost, Ending, Outcome, Step, Trajectory
 
 _CONTROL_PICTURES: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
@@ -99,8 +99,7 @@ def _answer(trajectory: Trajectory) -> Text:
 
 
 def _ending(trajectory: Trajectory) -> Text:
-    finished = trajectory.error is None and not trajectory.ending.is_truncated
-    text = Text(trajectory.ending.value, style=_good(finished))
+    text = Text(trajectory.ending.value, style=_good(trajectory.ending is Ending.FINISHED))
     if trajectory.error is not None:
         text.append_text(safe_text(f": {trajectory.error}"))
     return text

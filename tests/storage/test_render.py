@@ -99,13 +99,23 @@ def test_markup_in_the_text_is_text(make_trajectory: Make) -> None:
     assert "[bold]1[/bold] [/] [red" in text
 
 
+def coloured(trajectory: Trajectory) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system="standard")
+    console.print(render_trajectory(trajectory))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("ending", Ending)
+def test_only_a_finished_trajectory_ends_in_green(make_trajectory: Make, ending: Ending) -> None:
+    green = f"\x1b[32m{ending.value}" in coloured(make_trajectory(ending=ending))
+    assert green == (ending is Ending.FINISHED)
+
+
 def test_a_failed_execution_is_red_and_a_good_one_is_not(make_trajectory: Make) -> None:
     def colours(outcome: Outcome) -> str:
-        out = io.StringIO()
         step = Step(thought="t", action="a", observation="boom", outcome=outcome)
-        console = Console(file=out, width=80, force_terminal=True, color_system="standard")
-        console.print(render_trajectory(make_trajectory(steps=(step,))))
-        return out.getvalue()
+        return coloured(make_trajectory(steps=(step,)))
 
     assert "\x1b[31mboom" in colours(Outcome.ERROR)
     assert "\x1b[31mboom" not in colours(Outcome.OK)
