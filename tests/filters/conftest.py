@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rows import PROVENANCE
 
 from storage.records import (
     Ending,
     Outcome,
     Problem,
     Program,
-    Provenance,
     Step,
     Trajectory,
     Verdict,
@@ -21,21 +21,6 @@ from storage.records import (
 
 LOOP = "total = 0\nfor n in range(10):\n    total += n\nprint(total)"
 MakeTrajectory = Callable[..., Trajectory]
-
-_PROVENANCE = Provenance(
-    run_id="run",
-    config_hash="hash",
-    actor_model="actor",
-    critic_model="critic",
-    engine="test/0",
-    exact_tokens=False,
-    sampling="{}",
-    actor_prompt_hash="a",
-    critic_prompt_hash="c",
-    seed=0,
-    code_version="0",
-    sandbox="test/0",
-)
 
 
 def _steps(
@@ -76,7 +61,7 @@ def make_trajectory() -> MakeTrajectory:
             "final_answer": "45",
             "ending": Ending.FINISHED,
             "verdict": Verdict(correct=correct, method="exact", reason="exact: 45 vs 44"),
-            "provenance": _PROVENANCE,
+            "provenance": PROVENANCE,
             "created_at": 0.0,
         }
         return Trajectory(**{**defaults, **fields})

@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from rows import PROVENANCE
 
 from storage.records import (
     Cost,
@@ -10,7 +12,6 @@ from storage.records import (
     Outcome,
     Problem,
     Program,
-    Provenance,
     Step,
     Trajectory,
     Verdict,
@@ -47,19 +48,8 @@ def make_trajectory() -> Callable[..., Trajectory]:
             "ending": Ending.FINISHED,
             "verdict": Verdict(correct=True, method="math-verify", reason="42 = 42"),
             "filters": (FilterVerdict(rule="correct", kept=True),),
-            "provenance": Provenance(
-                run_id="demo-c0ffee",
-                config_hash="c0ffee",
-                actor_model="pocket",
-                critic_model="pocket",
-                engine="pocket/0.1.0",
-                exact_tokens=True,
-                sampling="{}",
-                actor_prompt_hash="a",
-                critic_prompt_hash="c",
-                seed=attempt,
-                code_version="0.1.0",
-                sandbox="zygote/1",
+            "provenance": replace(
+                PROVENANCE, actor_model="pocket", exact_tokens=True, seed=attempt
             ),
             "cost": Cost(actor_calls=2, actor_completion_tokens=16),
             "created_at": 1.5,

@@ -1,9 +1,11 @@
 """A model small enough for tests, and store rows whose tokens it really sampled."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rows import PROVENANCE
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from storage.datasets import Store
@@ -14,7 +16,6 @@ from storage.records import (
     Outcome,
     Problem,
     Program,
-    Provenance,
     Step,
     TokenStream,
     Trajectory,
@@ -82,19 +83,10 @@ def trajectory(
         "ending": Ending.FINISHED,
         "verdict": Verdict(correct=correct, method="rule", reason="unit"),
         "filters": (FilterVerdict(rule="correct", kept=correct),),
-        "provenance": Provenance(
-            run_id="rounds-c0ffee",
-            config_hash="c0ffee",
-            actor_model="tiny",
-            critic_model=None,
-            engine="unit/1",
-            exact_tokens=True,
+        "provenance": replace(
+            PROVENANCE,
             sampling='{"temperature": 1.0, "top_k": 0, "top_p": 1.0}',
-            actor_prompt_hash="a",
-            critic_prompt_hash=None,
             seed=number,
-            code_version="0",
-            sandbox="none",
         ),
         "tokens": tokens,
         "level": level,

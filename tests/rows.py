@@ -1,4 +1,4 @@
-"""Rows for tests of what happens around trajectories."""
+"""Rows for tests of what happens around trajectories, and where every test row came from."""
 
 from __future__ import annotations
 
