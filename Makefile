@@ -35,7 +35,7 @@ test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
-	@$(BIN)/pytest tests/service $(ARGS)
+	@$(BIN)/pytest tests/service -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ def all_killed(stack: Stack, doomed: dict[str, int]) -> bool:
 def kill(worker: int) -> None:
     """A worker, its flow process and all that started, at once."""
     for pid in [worker, *descendants(worker)]:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 def steps(store: Path) -> int:
