@@ -1,7 +1,7 @@
 from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
 
 from storage.records import Ending, Outcome
-from tirgen.engine.errors import EngineRefused, EngineUnavailable
+from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.tir.core import Execute, Generate, Role, SandboxFault, TimeLimitReached
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
 from tirgen.tir.prompts import POCKET
@@ -207,7 +207,8 @@ def test_too_many_tokens_is_a_typed_ending():
 
 def test_trouble_thrown_in_keeps_what_was_told():
     endings = {
-        EngineRefused("prompt too long"): Ending.REFUSED,
+        EngineRefused("not so"): Ending.REFUSED,
+        ContextOverflow("prompt too long"): Ending.TOKEN_LIMIT,
         EngineUnavailable("gone"): Ending.ENGINE_ERROR,
         SandboxFault("no zygote"): Ending.SANDBOX_ERROR,
         TimeLimitReached("too slow"): Ending.TIME_LIMIT,
@@ -217,6 +218,12 @@ def test_trouble_thrown_in_keeps_what_was_told():
         assert told.ending is ending
         assert told.error == str(error)
         assert told.steps[0].action == "print(12 * 34)"
+
+
+def test_a_question_too_long_for_the_context_is_never_judged():
+    told = run([ContextOverflow("prompt too long")])
+    assert told.ending is Ending.REFUSED
+    assert not told.ending.is_judged
 
 
 def test_seeds_depend_on_the_voice_and_the_call_alone():

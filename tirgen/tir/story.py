@@ -6,7 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from storage.records import Attempt, Ending, Outcome, Step, TokenStream
-from tirgen.engine.errors import EngineRefused, EngineUnavailable
+from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Completion, Message, Prompt, Renderer
 from tirgen.tir.core import Loop, OffFormat, SandboxFault, TimeLimitReached
 from tirgen.tir.markup import THINK_OPEN
@@ -221,6 +221,10 @@ def tell(story: Story, program: Loop[Ending]) -> Loop[Story]:
     """Run a program to its end, whatever that is: trouble becomes the story's typed ending."""
     try:
         story.ending = yield from program
+    except ContextOverflow as error:
+        # A limit on tokens like any other, unless the question alone was too long for it.
+        story.ending = Ending.TOKEN_LIMIT if story.transcript.text else Ending.REFUSED
+        story.error = str(error)
     except EngineRefused as error:
         story.ending, story.error = Ending.REFUSED, str(error)
     except EngineUnavailable as error:
