@@ -1,6 +1,10 @@
+import platform
+
 import pytest
 
 from storage.records import Outcome
+
+x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw flags of x86-64")
 
 
 @pytest.mark.parametrize(
@@ -16,12 +20,42 @@ from storage.records import Outcome
             "import itertools; list(itertools.permutations(range(12)))", id="permutations"
         ),
         pytest.param("d = {}\nfor i in iter(int, 1): d[len(d)] = bytes(4096)", id="dictionary"),
+        pytest.param("x = None\nwhile True: x = (x,)", id="nested tuples"),
+        pytest.param("d = {}\nwhile True: d[len(d)] = str(len(d))", id="small objects"),
+        pytest.param(
+            "import sys; sys.setrecursionlimit(10**9)\ndef f(n): f(n + 1)\nf(0)", id="frames"
+        ),
     ],
 )
 def test_memory_beyond_the_limit_is_out_of_memory(run, code):
     execution = run(code)
     assert execution.outcome is Outcome.OOM
     assert execution.peak_memory_mb < 300
+
+
+def test_a_source_too_long_for_its_memory_is_out_of_memory(run):
+    execution = run("x = '" + "a" * 60_000_000 + "'", memory_mb=32)
+    assert execution.outcome is Outcome.OOM
+
+
+@x86_64
+def test_page_tables_without_end_are_cut_short(run):
+    """One page in each gigabyte of addresses: three times the memory that the limit counts."""
+    execution = run(
+        "import ctypes\n"
+        "libc = ctypes.CDLL(None); libc.mmap.restype = ctypes.c_void_p\n"
+        "size, private_fixed = ctypes.c_size_t(4096), 0x100022\n"
+        "for n in range(60_000):\n"
+        "    where = ctypes.c_void_p((1 << 44) + (n << 30))\n"
+        "    page = libc.mmap(where, size, 3, private_fixed, -1, 0)\n"
+        "    ctypes.c_char.from_address(page).value = b'x'\n"
+        "print(n)",
+        cpu_seconds=20,
+        wall_seconds=20,
+        memory_mb=1024,
+    )
+    assert (execution.outcome, execution.stdout) == (Outcome.OOM, "")
+    assert "page tables" in execution.stderr
 
 
 def test_shared_anonymous_memory_counts_too(holds):

@@ -46,7 +46,22 @@ def test_a_pickle_on_stdout_is_only_text(run):
     assert execution.outcome is Outcome.OK
 
 
-@pytest.mark.parametrize("status", [1, 2, 99, 124, 125, 126, 127, 137, 139, 247, 255])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class Code(int):\n    def __and__(self, other): return 'x'\nraise SystemExit(Code(3))",
+        "class Exit(SystemExit):\n    code = property(lambda self: 1 / 0)\nraise Exit",
+        "class Code:\n    def __str__(self): raise SystemExit(0)\nraise SystemExit(Code())",
+        "import sys; sys.stderr = None; raise SystemExit('to nobody')",
+    ],
+)
+def test_an_exit_code_built_to_resist_is_still_a_failure(run, code):
+    execution = run(code)
+    assert (execution.outcome, execution.stdout) == (Outcome.ERROR, "")
+    assert "sandbox" not in execution.stderr
+
+
+@pytest.mark.parametrize("status", [1, 2, 99, 124, 125, 126, 127, 137, 139, 246, 247, 255])
 def test_no_exit_status_forges_success_or_a_fault_of_ours(run, status):
     execution = run(f"import os; print('x'); os._exit({status})")
     assert execution.outcome in (Outcome.ERROR, Outcome.OOM)

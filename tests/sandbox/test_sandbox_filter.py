@@ -66,6 +66,7 @@ def test_calls_with_rules_are_decided_by_their_arguments(machine):
     assert decide("clone", 17) == REFUSE
     assert decide("clone", 0x00010000 | 0x10000000) == REFUSE
     assert decide("clone3") == ERRNO | errno.ENOSYS
+    assert decide("sched_yield") == ERRNO
     assert decide("kill", own, 15) == ALLOW
     assert decide("kill", own, 9) == KILL
     assert decide("kill", 1, 15) == REFUSE

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -47,6 +48,33 @@ async def test_the_strongest_mode_is_chosen_and_recorded():
         assert Mode(sandbox.mode.split()[1]).strength >= Mode.BARE.strength
         active = {layer.name for layer in sandbox.layers if layer.active}
     assert {"seccomp", "landlock", "resource limits"} <= active
+
+
+@contextlib.contextmanager
+def no_more_descriptors():
+    """This process may open nothing, as under too many clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_process_out_of_descriptors_still_keeps_time_and_its_word():
+    async with LocalSandbox(slots=2) as sandbox:
+        before = len(os.listdir("/proc/self/fd"))
+        limits = Limits(cpu_seconds=1, wall_seconds=0.5)
+        late = asyncio.create_task(sandbox.run("import time; time.sleep(60)", limits))
+        await asyncio.sleep(0.2)
+        with no_more_descriptors():
+            refused = await sandbox.run("print(1)", LIMITS)
+            await asyncio.sleep(0.5)
+        assert refused.outcome is Outcome.INFRA_ERROR
+        assert "Too many open files" in refused.stderr
+        assert (await late).outcome is Outcome.TIMEOUT
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
 
 
 async def test_a_zygote_that_dies_is_replaced_and_its_snippets_run_again():

@@ -2,6 +2,7 @@ import pytest
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.jail.wire import PERHAPS_MEMORY_STATUS
 from tirgen.sandbox.outcome import Facts, Stop, judge
 from tirgen.sandbox.output import HeadAndTail
 
@@ -68,6 +69,11 @@ def test_a_syntax_error_points_at_its_place(run):
         "class E(Exception):\n    def __str__(self): raise ValueError\nraise E",
         "x = (",
         "exit(3)",
+        "import traceback; traceback.print_stack()",
+        "import faulthandler; faulthandler.dump_traceback()",
+        "import asyncio; asyncio.run(asyncio.sleep(0))",
+        "class D:\n    __repr__ = __call__ = lambda *a: 1 / 0\n"
+        "import weakref\nx = {1}\nr = weakref.ref(x, D())\ndel x",
     ],
 )
 def test_no_path_of_this_machine_is_shown(run, code):
@@ -91,6 +97,12 @@ def test_exit_status_and_message_are_pythons(run):
     assert execution.stderr == "the reason\n"
     assert run("raise SystemExit(7)").exit_code == 7
     assert run("print(1); exit()").outcome is Outcome.OK
+    assert run("raise SystemExit(10**30)").exit_code == 255
+
+
+def test_limits_too_short_for_any_jail_are_not_our_fault(run):
+    execution = run("while True: pass", cpu_seconds=1e-6, wall_seconds=1e-6)
+    assert execution.outcome is Outcome.TIMEOUT
 
 
 def test_threads_and_exit_handlers_finish_before_the_end(run):
@@ -193,6 +205,9 @@ def facts(**changes):
         (facts(stopped=Stop.TIMEOUT), Outcome.TIMEOUT),
         (facts(stopped=Stop.STARVED), Outcome.INFRA_ERROR),
         (facts(stopped=Stop.OUTPUT), Outcome.ERROR),
+        (facts(stopped=Stop.PAGE_TABLES), Outcome.OOM),
+        (facts(wait_status=PERHAPS_MEMORY_STATUS << 8), Outcome.ERROR),
+        (facts(wait_status=PERHAPS_MEMORY_STATUS << 8, peak_memory_bytes=800 << 20), Outcome.OOM),
         (facts(stopped=Stop.TIMEOUT, wait_status=0, printed=True), Outcome.OK),
         (facts(stopped=Stop.TIMEOUT, wait_status=1 << 8), Outcome.ERROR),
     ],

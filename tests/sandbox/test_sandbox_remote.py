@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 
@@ -19,6 +20,9 @@ from tirgen.sandbox.supervisor import LocalSandbox
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMITS = Limits(cpu_seconds=4, wall_seconds=8, memory_mb=256)
+KEEPALIVE = (
+    socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT
+)  # fmt: skip
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
@@ -131,6 +135,17 @@ async def test_a_session_stays_on_its_service_and_branches(address):
         gone = await session.run("x", LIMITS)
     assert gone.outcome is Outcome.INFRA_ERROR
     assert "no session" in gone.stderr
+
+
+async def test_connections_notice_a_machine_that_is_gone(address):
+    """A machine that loses its power says nothing; TCP alone would wait a quarter of an hour."""
+    async with RemoteSandbox([address], "t0ken") as remote:
+        await remote.run("print(1)", LIMITS)
+        pool = remote._http.connector._conns.values()
+        (connection,) = [idle.transport.get_extra_info("socket") for ((idle, _),) in pool]
+        tcp = [connection.getsockopt(socket.IPPROTO_TCP, option) for option in KEEPALIVE]
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert tcp == [15, 5, 3, 30_000]
 
 
 async def test_one_word_of_configuration_chooses_the_sandbox(monkeypatch, tmp_path):

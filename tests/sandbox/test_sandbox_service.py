@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tirgen.sandbox.service import serving
-from tirgen.sandbox.shapes import CAPS, ExactLimits, RunCode
+from tirgen.sandbox.shapes import CAPS, MAX_WAITING, ExactLimits, RunCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -87,8 +87,10 @@ async def test_what_cannot_be_honoured_is_refused_by_name(client, body, reason):
 
 
 async def test_without_the_token_nothing_runs(client):
-    async with client.post("/run_code", json=THOR, headers={"Authorization": "Bearer x"}) as answer:
-        assert answer.status == 401
+    for token in ("x", "\udcff", "é", ""):
+        headers = {"Authorization": f"Bearer {token}"}
+        async with client.post("/run_code", json=THOR, headers=headers) as answer:
+            assert answer.status == 401
 
 
 async def test_health_runs_a_snippet_and_names_the_mode(client):
@@ -176,6 +178,7 @@ async def test_too_many_sessions_are_refused(client):
         ("/sessions/x/run", {"run_timeout": 1}),
         ("/run_code", {"code": "1", "limits": {"cpu_seconds": -1}}),
         ("/run_code", {"code": "1", "limits": {"cpu": 1}}),
+        ("/run_batch", {"items": [{"code": "1"}] * (MAX_WAITING + 1)}),
         ("/run_code", {"code": "1", "run_timeout": float("nan")}),
     ],
 )

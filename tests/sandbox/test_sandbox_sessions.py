@@ -129,7 +129,7 @@ async def test_words_forged_on_the_control_socket_gain_nothing(session):
 
 BREAK = (
     "import sys\n"
-    "for depth in (1, 2, 3):\n"
+    "for depth in range(1, 7):\n"
     "    for name in {names}: sys._getframe(depth).f_globals[name] = None"
 )
 
@@ -145,6 +145,80 @@ async def test_a_session_whose_machinery_was_broken_fails_as_its_own_error(sessi
     execution = await session.run("print(1)", LIMITS)
     assert execution.outcome is Outcome.ERROR
     assert "an earlier cell broke it" in execution.stderr
+
+
+MACHINERY = (
+    "import os, sys\n"
+    "frame = sys._getframe()\n"
+    "while '_State' not in frame.f_globals: frame = frame.f_back\n"
+    "own = frame.f_globals\n"
+)
+"""Finds, in a cell, the globals of the session's own code."""
+
+
+async def test_a_process_smuggled_in_ends_the_session(session):
+    """It would run between the cells, on nobody's account."""
+    await session.run(
+        MACHINERY + "def smuggle(self, echo, fds):\n"
+        "    os.write(fds[4], own['Cell'].HERE + own['Cell'].PID.pack(os.getpid()))\n"
+        "    if own['_fork']() == 0:\n"
+        "        while True: pass\n"
+        "own['_State']._fork_cell = smuggle",
+        LIMITS,
+    )
+    states = session._home.pids
+    execution = await session.run("print(1)", LIMITS)
+    assert execution.outcome is Outcome.ERROR
+    assert "an earlier cell broke it" in execution.stderr
+    assert (await session.run("print(1)", LIMITS)).outcome is Outcome.ERROR
+    for _ in range(100):
+        left = states & {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        if not left:
+            break
+        await asyncio.sleep(0.05)
+    assert not left
+
+
+async def test_an_unused_permission_to_fork_cannot_be_saved(session):
+    await session.run(MACHINERY + "own['_State']._fork_cell = lambda *a: None", LIMITS)
+    await session.run("print(1)", LIMITS)
+    assert not session._home.gate._allowed
+
+
+async def test_a_session_that_ends_itself_is_no_fault_of_ours(session):
+    await session.run(MACHINERY + "own['_State']._fork_cell = lambda *a: os._exit(0)", LIMITS)
+    for _ in range(2):
+        assert (await session.run("print(1)", LIMITS)).outcome is Outcome.ERROR
+
+
+@pytest.mark.parametrize("ended", [(0, 0), (0x7F, 0), (9, 1 << 62), (-1, 0)])
+async def test_an_end_forged_by_an_earlier_cell_changes_no_fact(session, ended):
+    await session.run(
+        "import os, socket, struct\n"
+        "for fd in range(3, 64):\n"
+        f"    try: os.write(fd, b'D\\0'), os.write(fd, struct.pack('<iQ', *{ended}))\n"
+        "    except OSError: pass",
+        LIMITS,
+    )
+    before = session._home.cpu_left
+    execution = await session.run("while True: pass", SHORT)
+    assert execution.outcome is Outcome.TIMEOUT
+    assert execution.cpu_ms > 100
+    assert execution.peak_memory_mb <= 256
+    assert session._home.cpu_left < before - 0.1
+
+
+async def test_a_cell_given_up_at_any_moment_leaves_nothing(session):
+    await session.run("x = 1", LIMITS)
+    before = len(os.listdir("/proc/self/fd"))
+    for delay in (0, 0.0005, 0.001, 0.002, 0.004, 0.02):
+        cell = asyncio.create_task(session.run("while True: pass", LIMITS))
+        await asyncio.sleep(delay)
+        cell.cancel()
+        await asyncio.wait([cell])
+        assert cell.cancelled()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert await shown(session, "x") == "1"
 
 
 async def test_all_cells_together_have_one_budget(sandbox):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits
-from tirgen.sandbox.flight import ABSURD_OUTPUT, MOST_THREADS, Landed
+from tirgen.sandbox.flight import ABSURD_OUTPUT, MOST_PAGE_TABLES, MOST_THREADS, Landed
 from tirgen.sandbox.jail.wire import READY
 from tirgen.sandbox.outcome import Facts, Stop, judge
 
@@ -41,6 +41,8 @@ def _why_killed(landed: Landed) -> str:
             return f"\nKilled: it printed more than {ABSURD_OUTPUT >> 20} MB.\n"
         case Stop.THREADS:
             return f"\nKilled: it had more than {MOST_THREADS} threads at once.\n"
+        case Stop.PAGE_TABLES:
+            return f"\nKilled: its page tables took more than {MOST_PAGE_TABLES >> 20} MB.\n"
     return ""
 
 

@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tirgen.sandbox import kernel
 from tirgen.sandbox.contract import Limits
@@ -24,6 +24,10 @@ ABSURD_OUTPUT = 8 << 20
 """Bytes in one stream after which a snippet is killed: it prints without end."""
 MOST_THREADS = 256
 """Of one snippet: each costs kernel memory that no limit of the process counts."""
+MOST_PAGE_TABLES = 64 << 20
+"""Bytes, likewise: one used page in each gigabyte of addresses costs twice its size again."""
+SHORTEST = 0.1
+"""Seconds; a limit below this would end before the jail is built."""
 STARVATION = 10
 STARVATION_SECONDS = 60.0
 """Given up as an infrastructure fault when it has waited for a core for both: this many times its
@@ -54,8 +58,13 @@ class Flight:
     """Owns every descriptor of one execution until `done` resolves."""
 
     def __init__(self, code: str, limits: Limits) -> None:
+        """Raises ZygoteLost where this process may open nothing more."""
         self._loop = asyncio.get_running_loop()
-        self._limits = limits
+        self._limits = replace(
+            limits,
+            cpu_seconds=max(SHORTEST, limits.cpu_seconds),
+            wall_seconds=max(SHORTEST, limits.wall_seconds),
+        )
         self._stopped: Stop | None = None
         self._pidfd = -1
         self._seen_cpu = math.inf
@@ -67,7 +76,12 @@ class Flight:
         self.done: asyncio.Future[Landed] = self._loop.create_future()
         self._streams: dict[int, HeadAndTail] = {}
         self._theirs: list[int] = []
-        self._open_pipes(code)
+        self._ready = -1
+        try:
+            self._open_pipes(code)
+        except OSError as error:
+            self._close()
+            raise ZygoteLost(f"no pipes for a snippet: {error}") from error
 
     def _open_pipes(self, code: str) -> None:
         source = os.memfd_create("code", os.MFD_CLOEXEC)
@@ -125,7 +139,11 @@ class Flight:
 
     def _look_at_the_clock(self) -> None:
         """Time spent waiting for a core does not count against the limit (docs/sandbox.md)."""
-        used = kernel.usage(self._pidfd)
+        try:
+            used = kernel.usage(self._pidfd)
+        except OSError:  # this process may open nothing more at present
+            self._deadline = self._loop.call_later(_SECOND_LOOK, self._look_at_the_clock)
+            return
         if used is None:
             return  # already gone: its report is under way
         elapsed = self._loop.time() - self._started_at
@@ -151,12 +169,18 @@ class Flight:
     def _read_pipes(self) -> None:
         """Now and then, not at every write: most snippets are over before the first time."""
         came = [self._read(fd) for fd in self._streams]
-        if kernel.thread_count(self._pidfd) > MOST_THREADS:
-            self.stop(Stop.THREADS)
+        with contextlib.suppress(OSError):  # this process may open nothing more at present
+            self._weigh(kernel.burden(self._pidfd))
         self._read_pause = (
             _READ_SECONDS if any(came) else min(2 * self._read_pause, _IDLE_READ_SECONDS)
         )
         self._next_read = self._loop.call_later(self._read_pause, self._read_pipes)
+
+    def _weigh(self, burden: kernel.Burden) -> None:
+        if burden.threads > MOST_THREADS:
+            self.stop(Stop.THREADS)
+        if burden.page_table_bytes > MOST_PAGE_TABLES:
+            self.stop(Stop.PAGE_TABLES)
 
     def _read(self, fd: int) -> bool:
         """Take one chunk; False when there is none now or never again."""

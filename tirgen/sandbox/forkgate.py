@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import struct
-from collections import Counter
 
 _RECEIVE, _SEND = 0xC050_2100, 0xC018_2101
 _NOTIFICATION_BYTES = 80
@@ -26,20 +25,26 @@ class ForkGate:
     def __init__(self, listener: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._allowed: Counter[int] = Counter()
+        self._allowed: set[int] = set()
         self._loop.add_reader(listener, self._decide)
 
     def allow(self, pid: int) -> None:
         """One fork by the process with this pid, as we see it."""
-        self._allowed[pid] += 1
+        self._allowed.add(pid)
+
+    def withdraw(self, pid: int) -> bool:
+        """The permission ends; whether it was used."""
+        unused = pid in self._allowed
+        self._allowed.discard(pid)
+        return not unused
 
     def _decide(self) -> None:
         notification = bytearray(_NOTIFICATION_BYTES)
         with contextlib.suppress(OSError):  # the asker was killed meanwhile
             fcntl.ioctl(self._listener, _RECEIVE, notification)
             number, pid = struct.unpack_from("=QI", notification)
-            if self._allowed[pid] > 0:
-                self._allowed[pid] -= 1
+            if pid in self._allowed:
+                self._allowed.remove(pid)
                 answer = _ANSWER.pack(number, 0, 0, _CONTINUE)
             else:
                 answer = _ANSWER.pack(number, 0, -errno.EPERM, 0)

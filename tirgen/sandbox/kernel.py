@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -74,22 +75,32 @@ def resident_bytes(pid: int) -> int:
 
 def peak_resident_kb(pid: int) -> int:
     """The most memory the process ever held, 0 once it is gone."""
-    try:
+    (kilobytes,) = _status(pid, "VmHWM")
+    return kilobytes
+
+
+class Burden(NamedTuple):
+    """What a process costs the kernel beside the memory that its limits count."""
+
+    threads: int
+    page_table_bytes: int
+
+
+def burden(pidfd: int) -> Burden:
+    """As of now; nothing once the process is gone."""
+    threads, table_kb = _status(pid_of(pidfd), "Threads", "VmPTE")
+    return Burden(threads, table_kb << 10)
+
+
+def _status(pid: int | None, *fields: str) -> list[int]:
+    """Numbers of /proc/PID/status, 0 where the process or the field is gone."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    return 0
-
-
-def thread_count(pidfd: int) -> int:
-    """How many threads it has now, 0 once it is gone."""
-    try:
-        pid = pid_of(pidfd)
-        return 0 if pid is None else int(_stat(f"/proc/{pid}")[17])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
+            name, _, value = line.partition(":")
+            if name in fields:
+                found[name] = int(value.split()[0])
+    return [found.get(field, 0) for field in fields]
 
 
 def _stat(process: str) -> list[str]:

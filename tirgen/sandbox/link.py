@@ -29,7 +29,8 @@ WORN_AFTER_BYTES = 64 << 20
 _WEIGH_EVERY = 500
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = (
-    "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail.zygote import main; main()"
+    "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail import nameless, zygote; "
+    "nameless.forget_our_files(); zygote.main()"
 )
 _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the same snippet prints its sets in the same order everywhere

@@ -61,7 +61,7 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     (
         "seccomp",
         _JAILED,
-        "no processes, programs, sockets, signals to others; about 115 system calls",
+        "no processes, programs, sockets, signals to others; about 120 system calls",
         "snippets may start processes, open the network and signal your other processes",
     ),
     (

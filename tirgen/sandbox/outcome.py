@@ -14,7 +14,7 @@ from enum import Enum
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS
+from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS, PERHAPS_MEMORY_STATUS
 
 
 class Stop(Enum):
@@ -23,6 +23,7 @@ class Stop(Enum):
     TIMEOUT = "over its time"
     OUTPUT = "printed without end"
     THREADS = "started threads without end"
+    PAGE_TABLES = "scattered its memory over all addresses"
     STARVED = "never got a core"
     CANCELLED = "nobody waits for it any more"
 
@@ -54,7 +55,7 @@ class Facts:
         if not self.ready:
             return None
         code = self.raw_exit_code
-        return 1 if code == MEMORY_ERROR_STATUS else code
+        return 1 if code in (MEMORY_ERROR_STATUS, PERHAPS_MEMORY_STATUS) else code
 
 
 def judge(facts: Facts, limits: Limits) -> Outcome:
@@ -68,6 +69,8 @@ def judge(facts: Facts, limits: Limits) -> Outcome:
         return Outcome.TIMEOUT
     if code == MEMORY_ERROR_STATUS:
         return Outcome.OOM
+    if code == PERHAPS_MEMORY_STATUS:
+        return Outcome.OOM if _used_much(facts, limits) else Outcome.ERROR
     if code != 0:
         return Outcome.ERROR
     return Outcome.OK if facts.printed else Outcome.NO_OUTPUT
@@ -80,10 +83,17 @@ def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
             return Outcome.TIMEOUT
         case Stop.OUTPUT | Stop.THREADS:
             return Outcome.ERROR
+        case Stop.PAGE_TABLES:
+            return Outcome.OOM
         case Stop.STARVED | Stop.CANCELLED:
             return Outcome.INFRA_ERROR
     if facts.cpu_seconds >= limits.cpu_seconds:
         return Outcome.TIMEOUT
-    if facts.peak_memory_bytes >= limits.memory_mb << 19:  # half of it: the snippet's own doing
+    if _used_much(facts, limits):
         return Outcome.OOM
     return Outcome.INFRA_ERROR if facts.jailed else Outcome.ERROR
+
+
+def _used_much(facts: Facts, limits: Limits) -> bool:
+    """Half its memory or more: running out of it was the snippet's own doing."""
+    return facts.peak_memory_bytes >= limits.memory_mb << 19

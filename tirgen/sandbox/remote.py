@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from tirgen.sandbox.shapes import execution_of
 TOKEN_VARIABLE = "TIRGEN_SANDBOX_TOKEN"
 TOKEN_FILE_VARIABLE = "TIRGEN_SANDBOX_TOKEN_FILE"
 CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 30
+"""A machine that acknowledges nothing for so long is gone, though no connection was closed. One
+that is only busy acknowledges: its kernel does."""
 QUEUE_SECONDS = 900.0
 """How long a snippet may wait in a service's queue, and clients for room in it."""
 REST_SECONDS = (1.0, 30.0)
@@ -95,7 +99,9 @@ class RemoteSandbox:
         """
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         self._http = aiohttp.ClientSession(
-            headers=headers, connector=aiohttp.TCPConnector(limit=0), raise_for_status=False
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_watchful_socket),
+            raise_for_status=False,
         )
         try:
             refusals = await asyncio.gather(*map(self._try_out, self._services))
@@ -246,6 +252,22 @@ class RemoteSession:
         """Give it up; one that is gone already is closed too."""
         with contextlib.suppress(_Failed):
             await self._sandbox.ask(self._service, "DELETE", self._path, {}, Limits())
+
+
+def _watchful_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """One that notices within `SILENCE_SECONDS` that there is nobody at the other end."""
+    family, kind, protocol, *_ = address
+    connection = socket.socket(family, kind, protocol)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", SILENCE_SECONDS // 2),
+        ("TCP_KEEPINTVL", SILENCE_SECONDS // 6),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 1000 * SILENCE_SECONDS),
+    ):
+        if hasattr(socket, option):  # macOS has not all of them
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return connection
 
 
 def _body(code: str, limits: Limits) -> dict[str, Any]:

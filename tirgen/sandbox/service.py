@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
+import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -27,13 +28,10 @@ from tirgen.sandbox.errors import SandboxError, SandboxUnavailable
 from tirgen.sandbox.fairness import TRAJECTORY
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.remote import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
-from tirgen.sandbox.shapes import Batch, Branch, OpenSession, RunCode, reply
+from tirgen.sandbox.shapes import MAX_WAITING, Batch, Branch, OpenSession, RunCode, reply
 from tirgen.sandbox.supervisor import LocalSandbox
 
 MAX_BODY = 8 << 20
-MAX_WAITING = 4096
-"""Snippets in the queue; beyond it clients are told to come back (503)."""
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -201,7 +199,13 @@ async def serve(
     slots: int | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serve until cancelled; raises what `serving` raises."""
+    """Serve until cancelled; raises what `serving` raises.
+
+    Each client that waits holds a descriptor, so as many are taken as the system lets us have.
+    """
+    with contextlib.suppress(ValueError, OSError):  # macOS promises more than it gives
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     async with serving(host, port, token, floor, slots) as address:
         announce(address)
         await asyncio.Event().wait()
@@ -222,7 +226,9 @@ def _authenticate(token: str | None) -> Middleware:
         given = request.headers.get("Authorization", "")
         expected = f"Bearer {token}"
         open_to_all = token is None or request.path in ("/health", "/v1/ping")
-        if not open_to_all and not hmac.compare_digest(given.encode(), expected.encode()):
+        # what is no UTF-8 in a header arrives as surrogates
+        known = hmac.compare_digest(given.encode(errors="surrogateescape"), expected.encode())
+        if not open_to_all and not known:
             raise web.HTTPUnauthorized(text="send the header 'Authorization: Bearer TOKEN'")
         return await handler(request)
 

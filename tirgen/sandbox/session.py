@@ -24,6 +24,7 @@ from tirgen.sandbox.execution import assemble, infrastructure_fault
 from tirgen.sandbox.fairness import FairSlots, turn
 from tirgen.sandbox.flight import Flight, Landed
 from tirgen.sandbox.forkgate import ForkGate
+from tirgen.sandbox.home import BROKEN, Home
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.jail.wire import Cell
 from tirgen.sandbox.link import Link
@@ -35,54 +36,6 @@ from tirgen.sandbox.state import (
     receive_with_descriptors,
     socket_pair,
 )
-
-
-class Home:
-    """The jail of one session and of its branches; ends with the last of them, or the zygote."""
-
-    def __init__(self, theirs: socket.socket, cpu_budget: float) -> None:
-        self._theirs = theirs
-        self._pidfd = -1
-        self.gate: ForkGate | None = None
-        self.sessions = 0
-        self.ended: str | None = None
-        """Why there is nothing to run cells in any more."""
-        self.cpu_left = cpu_budget
-
-    @property
-    def descriptors(self) -> list[int]:
-        return [self._theirs.fileno()]
-
-    @property
-    def is_gone(self) -> bool:
-        return self._pidfd >= 0 and kernel.is_gone(self._pidfd)
-
-    def handed_over(self) -> None:
-        self._theirs.close()
-
-    def started(self, pidfd: int) -> None:
-        self._pidfd = pidfd
-        if self.ended:
-            self.close()
-
-    def landed(self, report: wire.Report) -> None:
-        self.lost("the session's jail ended")
-
-    def lost(self, reason: str) -> None:
-        self.ended = self.ended or reason
-        self._theirs.close()
-        if self.gate is not None:
-            self.gate.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-    def close(self) -> None:
-        """End every process of the session; the kernel does it, through their pid namespace."""
-        self.ended = self.ended or "the session was closed"
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
 
 class Session:
@@ -103,41 +56,53 @@ class Session:
         """Run one cell on top of the state; keep what it made of it only if it lived on."""
         async with self._one_at_a_time, self._slots.hold(turn()):
             if self._home.ended:
-                return infrastructure_fault(self._home.ended)
+                return self._home.why_ended()
             if self._home.cpu_left <= 0:
                 return _budget_spent()
             cpu = min(limits.cpu_seconds, self._home.cpu_left)
-            execution = await self._run(code, replace(limits, cpu_seconds=cpu))
-        self._home.cpu_left -= execution.cpu_ms / 1e3
-        return execution
+            limits = replace(limits, cpu_seconds=cpu)
+            try:
+                flight = Flight(code, limits)
+            except ZygoteLost as error:
+                return infrastructure_fault(str(error))
+            work = asyncio.create_task(self._run(flight, limits))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                flight.stop(Stop.CANCELLED)
+                await asyncio.wait([work])
+                raise
 
-    async def _run(self, code: str, limits: Limits) -> Execution:
-        flight = Flight(code, limits)
+    async def _run(self, flight: Flight, limits: Limits) -> Execution:
+        began = time.monotonic()
         following = await self._fork(flight)
         if following is None:
-            reason = "the session's interpreter no longer forks: an earlier cell broke it"
-            landed = await _land(flight, (1 << 8, 0.0, 0), 0.0, reason)
-            return self._assemble(landed, limits)
-        try:
-            landed, lives_on = await self._fly(flight, following)
-        except asyncio.CancelledError:
-            following.release()
-            raise
-        execution = self._assemble(landed, limits)
-        if lives_on:
-            self._state, following = following, self._state
-        following.release()
-        return execution
-
-    def _assemble(self, landed: Landed, limits: Limits) -> Execution:
+            # its CPU is unknown: a state that does not answer may be spending it
+            landed = await _land(flight, 1 << 8, time.monotonic() - began, 0, 0.0, BROKEN)
+        else:
+            landed, lives_on = await self._fly(flight, following, limits)
+            if lives_on:
+                self._state, following = following, self._state
+            self._home.release(following)
+        self._home.cpu_left -= landed.report.cpu_seconds
+        if kernel.is_gone(self._state.pidfd):  # and perhaps all the others: why, comes later
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._home.over.wait()
+        if self._home.ended:
+            return self._home.why_ended()
         # earlier cells could tamper with what announces readiness: here it proves nothing
         known = replace(landed, ready=wire.READY)
         return assemble(known, self._baseline, limits, jailed=False)
 
     async def _fork(self, flight: Flight) -> State | None:
-        """Have the state fork; the new process waits for our word."""
+        """Have the state fork; the new process waits for our word.
+
+        None where it did not. Where it did, but another process than the new one answers, the
+        session is at its end: something in it would use time that nobody gave it.
+        """
         ours, theirs = socket_pair()
-        gate = self._home.gate
+        home, gate = self._home, self._home.gate
         assert gate is not None
         async with self._state.awake():
             gate.allow(self._state.pid)
@@ -149,23 +114,26 @@ class Session:
                 following = await State.arrive(ours)
             except OSError:
                 following = None
+            forked = gate.withdraw(self._state.pid)
+        is_new = following is not None and following.pid not in home.pids
+        if forked and not is_new:
+            home.break_up()
         if following is None:
             ours.close()
-        return following
+        elif forked and is_new:
+            home.pids.add(following.pid)
+            return following
+        else:
+            following.release()
+        return None
 
-    async def _fly(self, flight: Flight, following: State) -> tuple[Landed, bool]:
+    async def _fly(self, flight: Flight, following: State, limits: Limits) -> tuple[Landed, bool]:
         """Let the cell run to its end; the facts, and whether its process lives on."""
         began = time.monotonic()
         flight.started(os.dup(following.pidfd))
         try:
             following.socket.send(Cell.GO)
             word, _ = await receive(following.socket, following.pidfd)
-        except asyncio.CancelledError:
-            flight.stop(Stop.CANCELLED)
-            flight.lost("nobody waits for it any more")
-            await asyncio.wait([flight.done])
-            flight.done.exception()
-            raise
         except OSError:
             word = b""
         wall = time.monotonic() - began
@@ -173,13 +141,16 @@ class Session:
         if word[:1] == Cell.DONE and len(word) == 2 and used is not None and not flight.stopped:
             peak = kernel.peak_resident_kb(following.pid)
             following.freeze()
-            landed = await _land(flight, (word[1] << 8, used.cpu, peak), wall)
+            landed = await _land(flight, word[1] << 8, used.cpu, peak, wall)
             # what filled the memory would still be there
             return landed, word[1] != wire.MEMORY_ERROR_STATUS
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(following.pidfd, signal.SIGKILL)
-        ended = await self._state.reap(following.inner_pid)
-        return await _land(flight, ended, wall), False
+        await following.end()
+        used = kernel.usage(following.pidfd)  # before the state forgets it
+        status, peak = await self._state.reap(following.inner_pid)
+        cpu = used.cpu if used is not None else limits.cpu_seconds
+        most = (self._baseline >> 10) + (self._home.memory_mb << 10)
+        ended = signal.SIGKILL if flight.stopped else status
+        return await _land(flight, ended, cpu, min(peak, most), wall), False
 
     async def branch(self) -> Session:
         """Another session that stands where this one does; neither sees what the other runs."""
@@ -190,17 +161,16 @@ class Session:
     async def close(self) -> None:
         """Give up this line of the session; with the last one its jail ends."""
         async with self._one_at_a_time:
-            self._state.release()
+            self._home.release(self._state)
             self._home.sessions -= 1
             if self._home.sessions == 0:
                 self._home.close()
 
 
 async def _land(
-    flight: Flight, ended: tuple[int, float, int], wall: float, reason: str = ""
+    flight: Flight, status: int, cpu: float, peak_kb: int, wall: float, reason: str = ""
 ) -> Landed:
-    status, cpu, peak = ended
-    flight.landed(wire.Report(wire.Kind.EXITED, 0, status, wall, cpu, peak))
+    flight.landed(wire.Report(wire.Kind.EXITED, 0, status, wall, cpu, peak_kb))
     landed = await flight.done
     landed.stderr.feed(reason.encode())
     return landed
@@ -221,7 +191,7 @@ async def open_session(
     """
     ours, theirs = socket_pair()
     theirs.setblocking(True)
-    home = Home(theirs, cpu_budget)
+    home = Home(theirs, cpu_budget, memory_mb)
     link.board(home, cpu_budget, memory_mb, session=True)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -240,5 +210,6 @@ async def open_session(
         ours.close()
         home.close()
         raise ZygoteLost("the session's first interpreter did not come up")
+    home.pids.add(state.pid)
     state.freeze()
     return Session(home, state, slots, link.resident_bytes, echo)

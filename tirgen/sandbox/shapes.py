@@ -16,6 +16,9 @@ from tirgen.sandbox.contract import Execution, Limits
 CAPS = Limits(cpu_seconds=60, wall_seconds=60, memory_mb=4096, output_bytes=1 << 20)
 """The most a request may ask for; what it asks above is cut to this, as SandboxFusion does."""
 
+MAX_WAITING = 4096
+"""Snippets in the queue of a service; beyond it clients are told to come back (503)."""
+
 
 class ExactLimits(BaseModel):
     """Our own limits, where `run_timeout` and `memory_limit_MB` are too coarse."""
@@ -77,7 +80,7 @@ class RunCode(BaseModel):
 class Batch(BaseModel):
     """Many programs in one request; answered in the same order."""
 
-    items: list[RunCode]
+    items: list[RunCode] = Field(max_length=MAX_WAITING)
 
 
 class OpenSession(BaseModel):

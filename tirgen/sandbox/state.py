@@ -58,33 +58,32 @@ async def receive_with_descriptors(
         except BlockingIOError:
             if gone:
                 return b"", [], 0
-            gone = await _readable(ours, pidfd)
+            watched = [ours.fileno()] if pidfd is None else [ours.fileno(), pidfd]
+            gone = pidfd in await _first_readable(*watched)
         except ConnectionError:
             return b"", [], 0
         else:
             return data, *_attached(ancillary)
 
 
-async def _readable(ours: socket.socket, pidfd: int | None) -> bool:
-    """Wait for a message or for the process to end; whether it ended."""
+async def _first_readable(*fds: int) -> set[int]:
+    """Wait for a message or the end of a process; which of these came."""
     loop = asyncio.get_running_loop()
-    message, end, either = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    came: set[int] = set()
+    any_came = asyncio.Event()
 
-    def fire(event: asyncio.Event) -> None:
-        event.set()
-        either.set()
+    def note(fd: int) -> None:
+        came.add(fd)
+        any_came.set()
 
-    watched: list[tuple[int, asyncio.Event]] = [(ours.fileno(), message)]
-    if pidfd is not None:
-        watched.append((pidfd, end))
-    for fd, event in watched:
-        loop.add_reader(fd, fire, event)
+    for fd in fds:
+        loop.add_reader(fd, note, fd)
     try:
-        await either.wait()
+        await any_came.wait()
     finally:
-        for fd, _ in watched:
+        for fd in fds:
             loop.remove_reader(fd)
-    return end.is_set()
+    return came
 
 
 def _attached(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:
@@ -126,17 +125,27 @@ class State:
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
 
-    async def reap(self, inner_pid: int) -> tuple[int, float, int]:
-        """Have it wait for a child of its own: wait status, CPU seconds, peak kilobytes."""
+    async def reap(self, inner_pid: int) -> tuple[int, int]:
+        """Have it wait for a child of its own: wait status, peak kilobytes.
+
+        Earlier cells may have tampered with the answer; it is always one that the kernel could
+        have given.
+        """
         async with self.awake():
             try:
                 self.socket.send(Cell.REAP + Cell.PID.pack(inner_pid))
                 async with asyncio.timeout(ANSWER_SECONDS):
                     data, _ = await receive(self.socket)
-                status, cpu, peak = Cell.ENDED.unpack(data)
+                status, peak = Cell.ENDED.unpack(data)
             except (OSError, TimeoutError, struct.error):
-                return signal.SIGABRT, 0.0, 0
-        return status, cpu, peak
+                return signal.SIGABRT, 0
+        is_an_end = 0 <= status <= 0xFFFF and (os.WIFEXITED(status) or os.WIFSIGNALED(status))
+        return (status if is_an_end else signal.SIGABRT), peak
+
+    async def end(self) -> None:
+        """Kill it, and wait until it is over."""
+        self._signal(signal.SIGKILL)
+        await _first_readable(self.pidfd)
 
     @contextlib.asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:

@@ -13,16 +13,20 @@ import builtins
 import contextlib
 import io
 import linecache
+import mmap
 import os
 import sys
 import threading
 import traceback
 import types
 import warnings
+from collections.abc import Callable
 
-from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS
+from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS, PERHAPS_MEMORY_STATUS
 
 FILENAME = "<code>"
+_reserve = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+"""Given back when there is an error to report: by then a snippet may have filled its memory."""
 _own_files = {FILENAME}
 """The names under which the snippet's own source is known to tracebacks."""
 
@@ -64,23 +68,41 @@ def fresh_main() -> types.ModuleType:
 
 def run(source: str) -> int:
     """Execute `source`; print what Python would print; the status Python would exit with."""
-    return _finish(execute(source, FILENAME, fresh_main()))
+    status = execute(source, FILENAME, fresh_main())
+    return _survive(_wind_up, status)
 
 
 def execute(source: str, filename: str, main: types.ModuleType, echo: bool = False) -> int:
     """Run `source` in `main`, whatever it raises; with `echo`, print a last bare expression."""
     _own_files.add(filename)
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    return _survive(lambda: _execute(source, filename, main, echo), 0)
+
+
+def _survive(action: Callable[[], None], status: int) -> int:
+    """Do it, whatever it raises; the exit status of a program that did it, `status` if all is well.
+
+    Nothing gets past here, whatever the snippet made of the error, the interpreter or the memory.
+    """
     try:
-        if echo:
-            _execute_and_echo(source, filename, main)
-        else:
-            exec(compile(source, filename, "exec", dont_inherit=True), main.__dict__)
-    except SystemExit as exit_:
-        return _exit_status(exit_.code)
-    except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
-        return _report(error)
-    return 0
+        try:
+            action()
+        except SystemExit as exit_:
+            return _exit_status(exit_.code)
+        except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
+            return _report(error)
+    except MemoryError:  # there is not even enough left to say so
+        return MEMORY_ERROR_STATUS
+    except BaseException:  # noqa: BLE001 - an exit code that resists being read, broken builtins
+        return 1
+    return status
+
+
+def _execute(source: str, filename: str, main: types.ModuleType, echo: bool) -> None:
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    if echo:
+        _execute_and_echo(source, filename, main)
+    else:
+        exec(compile(source, filename, "exec", dont_inherit=True), main.__dict__)
 
 
 def _execute_and_echo(source: str, filename: str, main: types.ModuleType) -> None:
@@ -105,46 +127,68 @@ def _exit_status(code: object) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)
+        # by the methods of int: the number's own may be the snippet's
+        return int.__and__(code, 0xFF) if int.bit_length(code) < 64 else 0xFF
+    _complain(f"{code}\n")
     return 1
 
 
-def _finish(status: int) -> int:
+def _wind_up() -> None:
     """Wait for the snippet's threads and exit handlers, as the interpreter would."""
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-    except SystemExit as exit_:
-        return _exit_status(exit_.code)
-    except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
-        return _report(error)
-    return status
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
 
 
 def _report(error: BaseException) -> int:
-    out_of_memory = isinstance(error, MemoryError)
+    """Say on stderr what nobody caught; the exit status."""
+    _reserve.close()
+    status = _failure_status(error)
+    _complain(_without_paths(_description(error)))
+    return status
+
+
+def _failure_status(error: BaseException) -> int:
+    if issubclass(type(error), MemoryError) and _own_frames(error.__traceback__):
+        return MEMORY_ERROR_STATUS
+    ambiguous = issubclass(type(error), MemoryError | SystemError)
+    return PERHAPS_MEMORY_STATUS if ambiguous else 1
+
+
+def _description(error: BaseException) -> str:
+    """As Python shows it; less of a chain of thousands, or of one that prevents its own report."""
+    for show in (_with_its_history, traceback.format_exception_only):
+        with contextlib.suppress(BaseException):
+            return "".join(show(error))
+    return f"{type.__getattribute__(type(error), '__name__')}\n"
+
+
+def _with_its_history(error: BaseException) -> list[str]:
+    _hide_frames(error)
+    return traceback.format_exception(error)
+
+
+def _complain(text: str) -> None:
+    """To the snippet's stderr, or where it has broken that, to the real one."""
     try:
-        _hide_frames(error)
-        text = "".join(traceback.format_exception(error))
-    except RecursionError:  # a chain or group of thousands: its last link has to do
-        text = "".join(traceback.format_exception_only(error))
-    sys.stderr.write(_without_paths(text))
-    return MEMORY_ERROR_STATUS if out_of_memory else 1
+        sys.stderr.write(text)
+    except BaseException:  # noqa: BLE001 - the snippet may have put anything there
+        os.write(2, text.encode(errors="backslashreplace"))
 
 
 def _report_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is None or isinstance(args.exc_value, SystemExit):
         return
     name = args.thread.name if args.thread else "unknown"
-    sys.stderr.write(f"Exception in thread {name}:\n")
+    _complain(f"Exception in thread {name}:\n")
     _report(args.exc_value)
 
 
 def _report_ignored(args: sys.UnraisableHookArgs) -> None:
     """An error nobody could catch: in an exit handler or a finaliser."""
-    what = args.err_msg or "Exception ignored in"
-    sys.stderr.write(f"{what}: {args.object!r}\n")
+    what, culprit = args.err_msg or "Exception ignored in", "<object repr() failed>"
+    with contextlib.suppress(BaseException):
+        culprit = repr(args.object)
+    _complain(f"{what}: {culprit}\n")
     if args.exc_value is not None:
         _report(args.exc_value)
 

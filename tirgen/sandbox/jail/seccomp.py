@@ -27,7 +27,7 @@ _FREELY = [
     "unlink", "unlinkat", "symlink", "symlinkat", "readlink", "readlinkat",
     "statfs", "fstatfs", "umask", "mmap", "mprotect", "munmap", "mremap", "msync", "madvise",
     "brk", "futex", "futex_waitv", "set_robust_list", "set_tid_address", "rseq", "gettid",
-    "arch_prctl", "sched_yield", "getcpu", "wait4", "exit", "exit_group",
+    "arch_prctl", "getcpu", "wait4", "exit", "exit_group",
     "restart_syscall", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending",
     "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack", "pause", "alarm", "getitimer",
     "setitimer", "nanosleep", "gettimeofday", "time", "times", "getpid", "getppid", "getuid",
@@ -126,6 +126,7 @@ def _common_rules(freely: list[str], otherwise_than_thread: bytes) -> Rules:
         **{call: [_PERMIT] for call in freely},
         "clone": _threads_or(otherwise_than_thread),
         "clone3": [_deny(errno.ENOSYS)],  # its flags lie in memory; glibc falls back to clone
+        "sched_yield": [_deny(0)],  # done without effect: who gives its core away is not starved
         "prlimit64": read_limits_only,
         "getpgid": _one_of(0, own, _REFUSE),
         "getsid": _one_of(0, own, _REFUSE),

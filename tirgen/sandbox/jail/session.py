@@ -116,8 +116,7 @@ class _State:
 
     def _reap(self, pid: int) -> None:
         _, status, usage = _wait4(pid, 0)
-        cpu = usage.ru_utime + usage.ru_stime
-        _write(self._control.fileno(), Cell.ENDED.pack(status, cpu, usage.ru_maxrss))
+        _write(self._control.fileno(), Cell.ENDED.pack(status, usage.ru_maxrss))
 
 
 def _join_threads() -> None:

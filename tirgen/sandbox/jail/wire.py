@@ -25,6 +25,11 @@ JAIL_FAILED_STATUS = 125
 MEMORY_ERROR_STATUS = 247
 """Exit status of a snippet that an uncaught MemoryError ended."""
 
+PERHAPS_MEMORY_STATUS = 246
+"""The same of an error that may mean memory or not: a MemoryError before the first line ran, for
+the parser says so of a source nested too deeply, or a SystemError, which is what CPython raises
+where it overlooked a failed allocation. How much memory was in use decides."""
+
 
 class Request(NamedTuple):
     """Fork one child. Travels with its descriptors: for a snippet code, stdout, stderr and ready
@@ -95,7 +100,7 @@ class Cell:
     DONE = b"D"
     """With the exit status a program would have had; from a process that lives on as a state."""
 
-    ENDED = struct.Struct("<idQ")
-    """Answer to REAP: raw wait status, CPU seconds, peak resident kilobytes."""
+    ENDED = struct.Struct("<iQ")
+    """Answer to REAP: raw wait status, peak resident kilobytes."""
     PID = struct.Struct("<I")
     """Follows HERE and REAP."""
