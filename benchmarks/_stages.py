@@ -20,11 +20,12 @@ from flows.training.rounds import RoundsConfig, reinforce
 from flows.training.serving import serving
 from storage.datasets import Store
 from storage.policies import PolicyVersion
-from tirgen.config import GenerateConfig, Settings
+from tirgen.config import GenerateConfig
 from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.evaluate import evaluate
 from tirgen.generate import generate
 from tirgen.rollouts.config import CorrectionSettings
+from tirgen.settings import Settings
 from trainer.sft import SftConfig
 
 RECIPE = Path(__file__).with_name("ablation.toml")

@@ -21,8 +21,21 @@ from storage.render import safe_text
 PIPE_WIDTH = 120
 """Columns when no terminal tells how many it has."""
 
-stdout = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+class _Output(Console):
+    """A console whose reader may leave early, which is no failure: see `flows.cli.run`."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+stdout = _Output(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 stderr = Console(stderr=True)
+
+FOLDED, BORDER = 14, 3
+"""Columns of the terminal that a long text in a table needs at least, and a column's border."""
+MOST_SHOWN = 400
+"""Characters of a value in a row that is shown by itself."""
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 """Print one JSON document instead of text for people."""
@@ -61,6 +74,33 @@ def say(text: str) -> None:
 def show(renderable: RenderableType) -> None:
     """Data for people."""
     stdout.print(renderable, soft_wrap=isinstance(renderable, Text))
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a table, or one below the other where that many columns could not be read."""
+    if rows and _table_width(rows) > stdout.width:
+        for number, row in enumerate(rows, 1):
+            stdout.rule(f"row {number}", align="left")
+            stdout.print(_record(row))
+    else:
+        show(table("", rows))
+
+
+def _table_width(rows: Sequence[Mapping[str, Any]]) -> int:
+    """What the columns need to be readable; a long text may be folded."""
+    cells = ([name, *(_cell(row[name]) for row in rows)] for name in rows[0])
+    return sum(min(max(map(len, column)), FOLDED) + BORDER for column in cells)
+
+
+def _record(row: Mapping[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right", style="dim")
+    grid.add_column(overflow="fold")
+    for name, value in row.items():
+        text = _cell(value)
+        more = f"… {len(text) - MOST_SHOWN:,} more characters" if len(text) > MOST_SHOWN else ""
+        grid.add_row(Text(name), safe_text(text[:MOST_SHOWN] + more))
+    return grid
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> Table:

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from dataclasses import asdict, dataclass
-from errno import EDQUOT, ENOSPC
 
 from rich.text import Text
 
@@ -18,10 +18,10 @@ from flows.console import print_json, stderr
 from flows.service.errors import ServiceFailed
 from flows.training.launch import JobFailed
 from storage.errors import NotFound, StoreError
-from tirgen.config import ConfigError
 from tirgen.engine.errors import EngineError, EngineMisconfigured
 from tirgen.problems.errors import ProblemsError
 from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.settings import ConfigError
 from tirgen.verification import VerifierUnavailable
 
 DONE, WORK_FAILED, USAGE, NOT_FOUND, PREREQUISITE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
@@ -49,7 +49,8 @@ def classify(error: BaseException) -> Failure:
         case StoreError():
             return Failure("usage", error.message, error.hint, USAGE)
         case ConfigError() | ProblemsError():
-            return Failure("usage", str(error), "add --help to the command", USAGE)
+            hint = "add --help to the command; tirgen generate --dry-run prints every setting"
+            return Failure("usage", str(error), hint, USAGE)
         case EngineMisconfigured() | SandboxUnavailable() | VerifierUnavailable():
             return Failure("prerequisite", str(error), "tirgen doctor checks it all", PREREQUISITE)
         case TrainingNotInstalled() | ServiceNotInstalled():
@@ -61,13 +62,22 @@ def classify(error: BaseException) -> Failure:
             return Failure("training", str(error), hint, WORK_FAILED)
         case EngineError() | OSError():
             kind = "engine" if isinstance(error, EngineError) else "system"
-            full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
-            mend = "free some space" if full else "mend it"
-            hint = f"what is committed stays; {mend} and run again"
+            hint = f"what is committed stays; {_remedy(error)} and run again"
             return Failure(kind, str(error), hint, WORK_FAILED)
         case _:
             trace = "".join(traceback.format_exception(error))
             return Failure("bug", trace, "this is a bug of tirgen: please report it", BUG)
+
+
+def _remedy(error: Exception) -> str:
+    match getattr(error, "errno", None):
+        case errno.ENOSPC | errno.EDQUOT:
+            return "free some space"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "choose a place that you may write to (--store)"
+        case errno.EEXIST | errno.ENOTDIR | errno.ENOENT | errno.EISDIR:
+            return "give a path that exists and is a folder where one is needed (--store)"
+    return "mend it"
 
 
 def report(failure: Failure, *, as_json: bool) -> None:

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from storage.records import Program, Trajectory
 from storage.runs import Run
+from tirgen.settings import Settings
 
 COLD_START = 4
 """Attempts begun before anything is known of what one costs."""
@@ -27,19 +28,15 @@ SECONDS_BETWEEN_NOTES = 2.0
 MILLION = 1_000_000
 
 
-class Price(BaseModel):
+class Price(Settings):
     """What a model costs, per million tokens, in whatever currency the budget is in."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
 
 
-class BudgetSettings(BaseModel):
+class BudgetSettings(Settings):
     """When a run stops and publishes what is finished; a higher budget lets it go on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     tokens: int | None = Field(None, ge=1)
     """Prompt and completion tokens of actor and critic."""
@@ -47,7 +44,7 @@ class BudgetSettings(BaseModel):
     """Wall time of all calls of the run together."""
     money: float | None = Field(None, gt=0)
     """In the currency of `prices`."""
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field({})
     """By model name, per million tokens, e.g. ``{pocket = {prompt = 0.1, completion = 0.3}}``."""
 
     @property

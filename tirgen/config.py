@@ -8,35 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from tirgen.budget import BudgetSettings
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Mode
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.modes import Mode as SandboxMode
+from tirgen.settings import Count, Settings, load_settings, merged
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the message names each field and what it may be."""
-
-
-class Settings(BaseModel):
-    """Base of every configuration: unknown fields are errors, docstrings are descriptions."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
-    )
-
-
-S = TypeVar("S", bound=BaseModel)
 
 
 class SamplingSettings(Settings):
@@ -198,7 +181,7 @@ class GenerateConfig(Settings):
                 }
                 if role == "actor":
                     defaults = {"loop": POCKET_LOOP, "thinking": POCKET_THINKING}
-        return _merged(defaults, document)
+        return merged(defaults, document)
 
     @model_validator(mode="after")
     def _thinks_in_tokens(self) -> GenerateConfig:
@@ -261,55 +244,3 @@ class GenerateConfig(Settings):
 def load_config(path: Path | None, overrides: dict[str, Any]) -> GenerateConfig:
     """The configuration of a generation; as `load_settings`."""
     return load_settings(GenerateConfig, path, overrides)
-
-
-def load_settings(
-    model: type[S],
-    path: Path | None,
-    overrides: dict[str, Any],
-    base: dict[str, Any] | None = None,
-) -> S:
-    """A configuration from a TOML or JSON file with overrides on top, all of it over `base`.
-
-    A table of the file replaces that of `base` setting by setting. `overrides` maps dotted names
-    to values; None means not given. Raises `ConfigError`.
-    """
-    document = _merged(base or {}, _read(path) if path else {})
-    for name, value in overrides.items():
-        if value is not None:
-            _set(document, name.split("."), value)
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, item['loc'])) or 'configuration'}: {item['msg']}"
-            for item in error.errors()
-        ]
-        where = f"in {path} or on the command line" if path else "on the command line"
-        raise ConfigError(f"bad configuration {where}:\n" + "\n".join(lines)) from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text("utf-8")
-        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {path} cannot be parsed: {error}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"the configuration {path} is not a table of settings")
-    return document
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    tables = {name for name in base.keys() & over.keys() if isinstance(over[name], dict)}
-    return {**base, **over, **{name: {**base[name], **over[name]} for name in tables}}
-
-
-def _set(document: dict[str, Any], path: list[str], value: Any) -> None:
-    for part in path[:-1]:
-        document = document.setdefault(part, {})
-        if not isinstance(document, dict):
-            raise ConfigError(f"{'.'.join(path)}: {part} is a value in the file, not a table")
-    document[path[-1]] = value

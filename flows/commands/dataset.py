@@ -19,7 +19,7 @@ from tirgen.config import GenerateConfig
 from tirgen.curation.reverify import response_text
 from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
 
-app = App(name="dataset", help="Published dataset versions.")
+app = App(name="dataset", version_flags=(), help="Published dataset versions.")
 app.command(curate_command, name="curate")
 app.command(import_command, name="import")
 app.command(alignment_command, name="alignment")
@@ -44,7 +44,9 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     elif rows:
         show(table("", rows))
     else:
-        say(f"nothing is published in {store}; make a dataset: tirgen demo")
+        place = store.absolute()
+        missing = "" if place.exists() else ", which does not exist"
+        say(f"nothing is published in {place}{missing}; make a dataset: tirgen demo")
 
 
 @app.command(name="show")

@@ -13,9 +13,9 @@ from flows.commands.generate import engine_settings, parse_settings
 from flows.commands.training import show_results
 from flows.console import Json, print_json, say
 from flows.progress import rollout_display
-from tirgen.config import load_settings
 from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.evaluate import evaluate
+from tirgen.settings import load_settings
 
 
 def evaluate_command(

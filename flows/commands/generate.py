@@ -14,9 +14,11 @@ from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.console import Json, print_json, say
 from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
-from tirgen.config import ConfigError, GenerateConfig, load_config
+from storage.datasets import Store
+from tirgen.config import GenerateConfig, load_config
 from tirgen.estimate import estimate as estimate_cost
 from tirgen.generate import Report, generate
+from tirgen.settings import ConfigError
 
 DEMO_PROBLEMS = 240
 
@@ -154,12 +156,24 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
+    _warn_of_other_problems(store, config)
     with generation_display("generate") as display:
         report: Report = asyncio.run(generate(config, store, display.update))
     if as_json:
         print_json(report_document(report))
     else:
         show_report(report, store_path)
+
+
+def _warn_of_other_problems(store: Store, config: GenerateConfig) -> None:
+    """A version holds the rows of its own problems only, which a forgotten --problems changes."""
+    earlier = store.versions(config.dataset)
+    made = earlier[-1].manifest["config"].get("problems", {}) if earlier else {}
+    if made and made["path"] != config.problems.path:
+        say(
+            f"note: {earlier[-1]} was made of {made['path']}; the next version will hold rows of "
+            f"{config.problems.path} only"
+        )
 
 
 def _estimate(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:

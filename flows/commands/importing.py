@@ -13,11 +13,11 @@ from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say, show, table
 from flows.progress import CountDisplay
-from tirgen.config import load_settings
 from tirgen.importing.config import ImportConfig
 from tirgen.importing.foreign import ImportReport, import_trajectories
 from tirgen.importing.intake import find_format
 from tirgen.importing.shapes import Format
+from tirgen.settings import load_settings
 
 
 def import_command(

@@ -14,7 +14,7 @@ from flows.commands.generate import parse_settings
 from flows.commands.training import percent, require_training, show_results
 from flows.console import Json, print_json, say
 from flows.progress import generation_display, rollout_display, steps_display
-from tirgen.config import load_settings
+from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # torch, which the core install leaves out
     from flows.training.improve import Improvement, Stage, Watchers

@@ -10,10 +10,14 @@ from cyclopts import App
 
 from flows.commands.training import require_training
 from flows.console import Json, print_json, say
-from tirgen.config import ConfigError
 from tirgen.pocket.names import MODEL_DIR
+from tirgen.settings import ConfigError
 
-app = App(name="pocket", help="The pocket: the small real model behind the embedded engine.")
+app = App(
+    name="pocket",
+    version_flags=(),
+    help="The pocket: the small real model behind the embedded engine.",
+)
 
 
 @app.command

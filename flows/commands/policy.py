@@ -15,9 +15,13 @@ from flows.commands.training import require_training, show_results
 from flows.console import Json, print_json, say, show, table
 from flows.progress import rollout_display, steps_display
 from storage.policies import Policies, PolicyVersion
-from tirgen.config import load_settings
+from tirgen.settings import load_settings
 
-app = App(name="policy", help="Policies: trained from dataset versions, named, with their lineage.")
+app = App(
+    name="policy",
+    version_flags=(),
+    help="Policies: trained from dataset versions, named, with their lineage.",
+)
 
 
 @app.command(name="list")

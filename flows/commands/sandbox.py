@@ -9,10 +9,10 @@ from typing import Literal
 from cyclopts import App
 
 from flows.console import say
-from tirgen.config import ConfigError
 from tirgen.sandbox.remote import read_token
+from tirgen.settings import ConfigError
 
-app = App(name="sandbox", help="The sandbox that model-written code runs in.")
+app = App(name="sandbox", version_flags=(), help="The sandbox that model-written code runs in.")
 
 
 @app.command

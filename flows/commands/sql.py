@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, print_json, show, table
+from flows.console import Json, print_json, show_rows
 from storage.sql import query
 
 
@@ -32,4 +32,4 @@ def sql_command(statement: str, *, store: StorePath = DEFAULT_STORE, json: Json 
     if json:
         print_json(rows)
     else:
-        show(table("", rows))
+        show_rows(rows)

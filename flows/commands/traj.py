@@ -13,7 +13,7 @@ from flows.console import Json, print_json, say, show, table
 from storage.find import find_trajectory, list_trajectories
 from storage.render import render_trajectory, trajectory_html
 
-app = App(name="traj", help="Single trajectories.")
+app = App(name="traj", version_flags=(), help="Single trajectories.")
 
 SHORT_ID = 10
 """Characters of an id that people are shown: a prefix is enough for `tirgen traj show`."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from storage.records import Ending
 from storage.versions import DatasetVersion
-from tirgen.config import Settings
+from tirgen.settings import Settings
 
 
 class Alarm(Settings):

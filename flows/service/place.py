@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from storage.datasets import Store
-from tirgen.config import ConfigError
+from tirgen.settings import ConfigError
 
 STORE_VARIABLE = "TIRGEN_STORE"
 PAGES_VARIABLE = "TIRGEN_SERVICE_PAGES"

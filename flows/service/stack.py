@@ -59,6 +59,7 @@ class Service:
 
         Raises `ServiceFailed`.
         """
+        self._refuse_a_second_server()
         found = _answers(self._home.api_url)
         if not found:
             self._start_server()
@@ -81,6 +82,14 @@ class Service:
     def running(self) -> list[Process]:
         """What `up` started and lives."""
         return self._processes.all()
+
+    def _refuse_a_second_server(self) -> None:
+        server = self._processes.find(SERVER)
+        if server and server.url != self._home.ui_url:
+            raise ServiceFailed(
+                f"the service of {self._home.store} is up at {server.url}",
+                "use that port, or run tirgen down first",
+            )
 
     def _start_server(self) -> None:
         home = self._home

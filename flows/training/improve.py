@@ -17,13 +17,14 @@ from flows.training.steps import Steps
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig, Settings
+from tirgen.config import GenerateConfig
 from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.evaluate import EvaluationReport, evaluate
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.generate import Progress, generate
 from tirgen.rollouts import crew
 from tirgen.rollouts.config import CorrectionSettings
+from tirgen.settings import Settings
 from trainer.sft import SftConfig
 
 

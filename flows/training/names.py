@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from storage.datasets import Store
+from storage.errors import NotFound
 from storage.policies import Policies, PolicyVersion
 from storage.records import Program
 from storage.versions import DatasetVersion
@@ -13,7 +14,9 @@ from tirgen.config import GenerateConfig
 from tirgen.engine.renderer import HfRenderer
 from tirgen.pocket.names import MODEL_DIR
 from tirgen.tir.prompts import PROMPT_SETS
-from trainer.run import Names
+
+if TYPE_CHECKING:
+    from trainer.run import Names
 
 
 class Model(NamedTuple):
@@ -43,6 +46,8 @@ def find_model(store: Store, name: str) -> Model:
         return Model(MODEL_DIR, None)
     if (Path(name) / "config.json").is_file():
         return Model(Path(name).absolute(), None)
+    if "/" in name:
+        raise NotFound(f"no model lies in the folder {name}", "it has no config.json")
     return published(Policies(store.root).version(name))
 
 
@@ -51,6 +56,8 @@ def training_names(store: Store, policy: str, parent: Model, dataset: str) -> Na
 
     Raises NotFound.
     """
+    from trainer.run import Names  # torch, which naming a model to sample from does not need
+
     version = store.version(dataset)
     return Names(store=store.root, policy=policy, parent=parent.reference, dataset=str(version))
 

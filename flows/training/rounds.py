@@ -20,10 +20,10 @@ from flows.training.steps import Steps
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.config import Count, Settings
 from tirgen.rollouts import crew
 from tirgen.rollouts.collect import RolloutReport, collect
 from tirgen.rollouts.config import BranchSettings, RolloutConfig
+from tirgen.settings import Count, Settings
 from trainer.job import RlJob
 from trainer.rl import RlConfig
 from trainer.run import Lineage

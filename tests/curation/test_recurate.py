@@ -15,9 +15,9 @@ from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Step, Trajectory, Verdict
 from storage.sql import query
 from storage.versions import DatasetVersion
-from tirgen.config import ConfigError
 from tirgen.curation.recurate import Curation, curate_config, recurate
 from tirgen.problems.errors import ProblemsError
+from tirgen.settings import ConfigError
 
 LOOP = "print(sum(n for n in range(10)))"
 CONFIG: dict[str, Any] = {"filters": {"keep_share_by_calls": {}}, "seed": 3}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +48,10 @@ def test_a_configuration_file_is_read_and_flags_win(capsys, tmp_path):
     ("arguments", "says"),
     [
         (["--set", "loop.step_tokens=0"], "loop.step_tokens"),
-        (["--set", "no_such_setting=1"], "no_such_setting"),
+        (["--set", "no_such_setting=1"], "no_such_setting: there is no such setting"),
+        (["--set", "loop.step_token=9"], "did you mean loop.step_tokens?"),
+        (["--set", "filters.judge_count=true"], "did you mean filters.judge_counts?"),
+        (["--dataset", "My Data!"], "'My Data!' holds characters that it may not"),
         (["--set", "nonsense"], "name=value"),
         (["--config", "missing.toml"], "missing.toml"),
         (["--problems", "missing.jsonl"], "missing.jsonl"),
@@ -157,3 +162,30 @@ def test_doctor_examines_what_a_configuration_asks_for(capsys, tmp_path):
     assert code == 4
     assert sandbox["level"] == "FAIL"
     assert "127.0.0.1:9" in sandbox["found"] + sandbox["fix"]
+
+
+def test_a_place_that_cannot_be_a_store_is_told_with_what_to_do(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = call(capsys, "generate", "--limit", "1", "--store", str(tmp_path / "file"))
+    assert code == 1
+    assert "a folder where one is needed (--store)" in err
+
+
+def test_rows_too_wide_for_a_table_are_shown_one_below_the_other(capsys, tmp_path):
+    columns = ", ".join(f"{n} AS column_{n}" for n in range(40))
+    sql = f"SELECT {columns}, repeat('x', 1000) AS long FROM range(2)"
+    code, out, _ = call(capsys, "sql", sql, "--store", str(tmp_path))
+    assert code == 0
+    assert [line.split() for line in out.splitlines()].count(["column_39", "39"]) == 2
+    assert "600 more characters" in " ".join(out.split())
+
+
+def test_a_reader_that_has_enough_is_no_failure(tmp_path):
+    asked = [sys.executable, "-m", "flows", "sql", "FROM range(100000)", "--store", str(tmp_path)]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -49,6 +49,14 @@ def test_generating_needs_no_torch(installed):
     assert done.stdout == "ok\n"
 
 
+def test_evaluating_a_model_needs_no_torch(installed, tmp_path):
+    find = [installed / "python", "-c", "from tirgen.pocket.names import MODEL_DIR as m; print(m)"]
+    found = subprocess.run(find, check=True, capture_output=True, text=True, cwd="/")
+    model = found.stdout.strip()
+    asked = ["eval", model, "--bench", "pocket:test", "--limit", "2", "--store", tmp_path, "--json"]
+    subprocess.run([installed / "tirgen", *asked], check=True, capture_output=True, cwd="/")
+
+
 def test_the_model_ships_with_the_package(installed):
     probe = (
         "from tirgen.pocket.names import MODEL_DIR; "

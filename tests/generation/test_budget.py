@@ -14,9 +14,10 @@ from rows import row
 from storage.datasets import Store
 from storage.records import Cost, Ending, Program, Trajectory
 from tirgen.budget import Account, BudgetSettings, Price, Spend, spent_before
-from tirgen.config import ConfigError, GenerateConfig, load_config
+from tirgen.config import GenerateConfig, load_config
 from tirgen.estimate import estimate, spread
 from tirgen.generate import Report, generate
+from tirgen.settings import ConfigError
 
 PRICES = {"pocket": {"prompt": 1, "completion": 3}}
 

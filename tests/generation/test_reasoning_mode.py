@@ -16,7 +16,7 @@ import pytest
 from storage.datasets import Store
 from storage.records import Ending, Program, Trajectory
 from storage.sql import query
-from tirgen.config import ConfigError, GenerateConfig, load_config
+from tirgen.config import GenerateConfig, load_config
 from tirgen.engine.config import open_engines
 from tirgen.engine.renderer import HfRenderer
 from tirgen.generate import Report, generate
@@ -24,6 +24,7 @@ from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.pocket.names import THINKING_DIR
 from tirgen.problems.load import load_problems
 from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.settings import ConfigError
 from tirgen.tir.core import Role
 from tirgen.tir.prompts import BUDGET_SENTENCE
 from tirgen.verification import Verifier

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, chromium
+from browser import Browser, chromium, free_port
 from stack import Stack, wait_until
 
 from storage.datasets import Store
@@ -41,6 +41,12 @@ def test_bringing_up_twice_starts_nothing_twice(stack):
     stack.ask(path, {"active": False}, "PATCH")
     automations = stack.ask("/automations/filter", {})
     assert len({found["name"] for found in automations}) == len(automations) >= 2
+
+
+def test_a_store_has_one_service(stack):
+    other = Stack(stack.store, free_port())
+    with pytest.raises(AssertionError, match=f"is up at {stack.url}"):
+        other.tirgen("up")
 
 
 def test_a_run_started_by_the_form_shows_what_it_made(stack):

@@ -18,13 +18,13 @@ from pydantic import Field
 from storage.datasets import Store
 from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.config import Settings, load_settings
 from tirgen.curation.reverify import Change, Count, changes, reverify
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curate, yield_table
 from tirgen.opinion import with_opinions
+from tirgen.settings import Settings, load_settings
 
 
 class CurateConfig(Settings):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from storage.policies import MANIFEST
 from tirgen.engine.chat import ChatEngine
@@ -24,14 +24,11 @@ from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
 from tirgen.pocket.names import MODEL_NAME, PACKAGED, THINKING_DIR
+from tirgen.settings import Settings
 
 
-class EngineConfig(BaseModel):
+class EngineConfig(Settings):
     """One language model: where it is, what it is called, how hard it may be asked."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
-    )
 
     kind: Literal["pocket", "tokens", "chat"] = "pocket"
     """``pocket`` starts the embedded model; ``tokens`` is a server with token ids (vLLM); ``chat``

@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tirgen.config import Count, ProblemSettings, SamplingSettings, Settings
+from tirgen.config import ProblemSettings, SamplingSettings
 from tirgen.engine.config import EngineConfig
 from tirgen.evaluation.reward_model import RewardModelConfig
 from tirgen.rollouts.config import PolicySettings, RolloutLoop
+from tirgen.settings import Count, Settings
 
 
 class CodeBenchmark(Settings):

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from tirgen.config import Settings
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
 from tirgen.engine.lane import Lane
 from tirgen.engine.retry import RetryPolicy
+from tirgen.settings import Settings
 
 
 class RewardModel(Protocol):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from tirgen.settings import Settings
 
 
 class Rule(StrEnum):
@@ -43,10 +45,8 @@ class Mode(StrEnum):
     """It has a ``<think>`` section."""
 
 
-class FilterConfig(BaseModel):
+class FilterConfig(Settings):
     """Rules that are off and the thresholds of those that are on; defaults are the paper's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     off: tuple[Rule, ...] = ()
     """Rules not to apply. `program`, `infrastructure` and `verifiable` cannot be off: what they
@@ -63,10 +63,10 @@ class FilterConfig(BaseModel):
     """Characters of the n-gram whose repetition is counted."""
     repetition_count: int = Field(20, ge=1)
     """Most occurrences of one n-gram in what the policy wrote."""
-    shortest: dict[Mode, int] = {}
+    shortest: dict[Mode, int] = Field({})
     """`length`: fewest policy tokens by mode, e.g. ``{reasoning = 3000}`` as in the official
     filter; none where not named."""
-    longest: dict[Mode, int] = {}
+    longest: dict[Mode, int] = Field({})
     """`length`: most policy tokens by mode."""
     minimum_calls: int = Field(1, ge=1)
     """`interaction_density`: fewest code calls of a trajectory. Dense cold starts leave
@@ -83,9 +83,9 @@ class FilterConfig(BaseModel):
     """A problem is dropped if at least this share of its chain-of-thought samples is right (A8)."""
     cot_minimum_samples: int = Field(1, ge=1)
     """Judged chain-of-thought samples needed before a problem may be dropped."""
-    keep_share_by_calls: dict[int, float] = {1: 0.5}
+    keep_share_by_calls: dict[int, float] = Field({1: 0.5})
     """Share of trajectories kept for each number of code calls; 1 where not named (A9)."""
-    keep_share_by_difficulty: dict[str, float] = {}
+    keep_share_by_difficulty: dict[str, float] = Field({})
     """Share kept of each difficulty as published, or ``cot 1/4`` by the chain-of-thought samples
     that are right where none is; 1 where not named."""
 

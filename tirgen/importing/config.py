@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from storage import files
-from tirgen.config import SandboxSettings, Settings
+from tirgen.config import SandboxSettings
 from tirgen.filters.config import FilterConfig
 from tirgen.importing.shapes import SHAPES, Format
+from tirgen.settings import Settings
 
 
 class ImportConfig(Settings):

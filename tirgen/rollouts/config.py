@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from storage.records import Program
-from tirgen.config import Count, ProblemSettings, SamplingSettings, SandboxSettings, Settings
+from tirgen.config import ProblemSettings, SamplingSettings, SandboxSettings
 from tirgen.engine.config import EngineConfig
+from tirgen.settings import Count, Settings
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
 from tirgen.tir.rollout import Correction
 

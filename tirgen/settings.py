@@ -1,0 +1,104 @@
+"""What every configuration is made of, and how one is read: a file, and flags on top."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names each field and what it may be."""
+
+
+class Settings(BaseModel):
+    """Base of every configuration: unknown fields are errors, docstrings are descriptions."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def load_settings(
+    model: type[S],
+    path: Path | None,
+    overrides: dict[str, Any],
+    base: dict[str, Any] | None = None,
+) -> S:
+    """A configuration from a TOML or JSON file with overrides on top, all of it over `base`.
+
+    A table of the file replaces that of `base` setting by setting. `overrides` maps dotted names
+    to values; None means not given. Raises `ConfigError`.
+    """
+    document = merged(base or {}, _read(path) if path else {})
+    for name, value in overrides.items():
+        if value is not None:
+            _set(document, name.split("."), value)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        lines = [f"  {_explained(model, item)}" for item in error.errors()]
+        where = f"in {path} or on the command line" if path else "on the command line"
+        raise ConfigError(f"bad configuration {where}:\n" + "\n".join(lines)) from None
+
+
+def _explained(model: type[BaseModel], item: ErrorDetails) -> str:
+    """One thing that pydantic found wrong, in words of ours where it speaks of its own insides."""
+    names = [str(part) for part in item["loc"]]
+    where, said = ".".join(names) or "configuration", item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        near = get_close_matches(names[-1], _settings_beside(model, names[:-1]), 1)
+        meant = f"; did you mean {'.'.join([*names[:-1], *near])}?" if near else ""
+        return f"{where}: there is no such setting{meant}"
+    if item["type"] == "string_pattern_mismatch":
+        return f"{where}: {item['input']!r} holds characters that it may not: {said}"
+    return f"{where}: {said}"
+
+
+def _settings_beside(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The settings of the table at `path`; none where it is no table."""
+    for name in path:
+        field = model.model_fields.get(name)
+        kinds = get_args(field.annotation) or (field.annotation,) if field else ()
+        tables = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not tables:
+            return []
+        model = tables[0]
+    return list(model.model_fields)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration {path} cannot be parsed: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"the configuration {path} is not a table of settings")
+    return document
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`; a table of both is merged setting by setting."""
+    tables = {name for name in base.keys() & over.keys() if isinstance(over[name], dict)}
+    return {**base, **over, **{name: {**base[name], **over[name]} for name in tables}}
+
+
+def _set(document: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        document = document.setdefault(part, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"{'.'.join(path)}: {part} is a value in the file, not a table")
+    document[path[-1]] = value
