@@ -10,7 +10,7 @@ from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.training import require_training
 from flows.console import Json, print_json, say, show, table
 from flows.progress import CountDisplay
-from storage.policies import Policies
+from flows.training.names import find_model
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.renderer import HfRenderer
@@ -63,9 +63,7 @@ def alignment_command(
     """
     require_training("scoring")
     opened = open_store(store)
-    folder = Path(policy).expanduser()
-    if not folder.is_dir():
-        folder = Policies(opened.root).version(policy).path
+    folder = find_model(opened, str(Path(policy).expanduser())).folder
     versions = [opened.version(each) for each in (name, *others)]
     found = [line for version in versions for line in _lines(version, folder, prompts, rows, seed)]
     if plot:

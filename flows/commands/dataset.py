@@ -38,15 +38,15 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     json
         Print one JSON array on stdout.
     """
-    rows = [_summary(version) for version in open_store(store).datasets()]
+    opened = open_store(store)
+    rows = [_summary(version) for version in opened.datasets()]
     if json:
         print_json(rows)
     elif rows:
         show(table("", rows))
     else:
-        place = store.absolute()
-        missing = "" if place.exists() else ", which does not exist"
-        say(f"nothing is published in {place}{missing}; make a dataset: tirgen demo")
+        missing = "" if opened.root.exists() else ", which does not exist"
+        say(f"nothing is published in {opened.root}{missing}; make a dataset: tirgen demo")
 
 
 @app.command(name="show")
