@@ -42,6 +42,14 @@ def kill(processes: set[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def is_dead(pid: int) -> bool:
+    """Gone, or waiting only for us to ask how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 async def test_the_strongest_mode_is_chosen_and_recorded():
     async with LocalSandbox() as sandbox:
         assert sandbox.mode.split()[0] == "zygote/1"
@@ -84,6 +92,16 @@ async def test_a_zygote_that_dies_is_replaced_and_its_snippets_run_again():
         await asyncio.sleep(0.2)
         kill(family() - others)
         assert (await running).outcome is Outcome.OK
+
+
+async def test_a_zygote_found_dead_before_the_event_loop_heard_of_it_is_replaced():
+    others = family()
+    async with LocalSandbox() as sandbox:
+        members = family() - others
+        kill(members)
+        assert wait_until(lambda: all(map(is_dead, members)))  # the loop stands still meanwhile
+        assert (await sandbox.run("print(1)", LIMITS)).stdout == "1\n"
+        assert sandbox.zygote_restarts == 1
 
 
 @pytest.mark.slow

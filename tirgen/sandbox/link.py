@@ -152,6 +152,8 @@ class Link:
         try:
             socket.send_fds(self._control, [request.pack()], flight.descriptors)
         except OSError as error:
+            if isinstance(error, ConnectionError):
+                self._died()  # before the event loop has told us: the next attempt needs another
             flight.lost(f"the zygote is gone: {error}")
             return
         flight.handed_over()
