@@ -113,8 +113,10 @@ class ProblemSettings(Settings):
 
     path: str = "pocket:test"
     """A JSONL, JSON, CSV or Parquet file, a Hugging Face datasets folder, or ``pocket:test``."""
+    skip: int = Field(0, ge=0)
+    """Leave out the first so many, which another run had."""
     limit: int | None = Field(None, ge=1)
-    """Only the first so many."""
+    """Only so many, the first after those skipped."""
     split: str | None = None
     """Split of a Hugging Face datasets folder."""
     question_field: str | None = None

@@ -140,3 +140,13 @@ def test_packaged_problems_come_by_split(split: str) -> None:
 def test_there_is_no_other_packaged_split() -> None:
     with pytest.raises(ProblemsError, match="pocket:train or pocket:test"):
         load_problems("pocket:dev")
+
+
+def test_the_first_so_many_are_left_out_and_the_limit_counts_from_there(tmp_path: Path) -> None:
+    path = spoilt(tmp_path)
+    [second] = load_problems(path, skip=1, limit=1, skip_bad_rows=True).problems
+    assert second.answer == "9"
+    whole = load_problems("pocket:test", limit=5).problems
+    assert load_problems("pocket:test", skip=2, limit=3).problems == whole[2:]
+    with pytest.raises(ProblemsError, match="holds 2 problems, none after the first 2"):
+        load_problems(path, skip=2, skip_bad_rows=True)

@@ -48,17 +48,19 @@ def load_problems(
     answer_field: str | None = None,
     id_field: str | None = None,
     split: str | None = None,
+    skip: int = 0,
     limit: int | None = None,
     skip_bad_rows: bool = False,
 ) -> ProblemSet:
     """The problems of a JSONL, JSON, CSV, Parquet or Arrow file, a Hugging Face datasets folder,
     or `pocket:train` and `pocket:test`.
 
-    `limit` keeps the first so many good rows and reads no further. Raises `ProblemsError` when
-    there is nothing to load, the layout is unclear, or a row is bad and `skip_bad_rows` is off.
+    `skip` leaves out the first so many good rows; `limit` keeps so many after them and reads no
+    further. Raises `ProblemsError` when there is nothing to load, the layout is unclear, or a row
+    is bad and `skip_bad_rows` is off.
     """
     if path.startswith(POCKET):
-        return _packaged(path, limit)
+        return _packaged(path, skip, limit)
     where = Path(path).expanduser()
     source = _source(where, split)
     rows = chain.from_iterable(map(read_rows, _files(where, split)))
@@ -69,14 +71,19 @@ def load_problems(
         raise ProblemsError(f"{path} holds no rows" if not bad else describe(bad), bad)
     layout = detect(path, sample, question_field, answer_field)
     intake = Intake(source, layout, id_field)
-    intake.take(chain(head, rows), limit)
+    intake.take(chain(head, rows), None if limit is None else skip + limit)
     if intake.bad and not (skip_bad_rows and intake.problems):
         hint = "mend them, or go on without them with --skip-bad-rows"
         if skip_bad_rows:
             hint = "no row is left; name the fields with --question-field and --answer-field"
         raise ProblemsError(f"{describe(tuple(intake.bad))}; {hint}", tuple(intake.bad))
+    kept = tuple(intake.problems.values())[skip:]
+    if not kept:
+        raise ProblemsError(
+            f"{path} holds {len(intake.problems)} problems, none after the first {skip}; skip fewer"
+        )
     return ProblemSet(
-        problems=tuple(intake.problems.values()),
+        problems=kept,
         skipped=tuple(intake.bad),
         repeated=intake.repeated,
         layout=layout.name,
@@ -169,9 +176,10 @@ def _source(where: Path, split: str | None) -> str:
     return f"{name}:{split}" if split else name
 
 
-def _packaged(path: str, limit: int | None) -> ProblemSet:
+def _packaged(path: str, skip: int, limit: int | None) -> ProblemSet:
     split = path.removeprefix(POCKET)
     if split not in ("train", "test"):
         raise ProblemsError(f"there is no {path!r}; choose pocket:train or pocket:test")
-    found = packaged.problems(cast(packaged.Split, split), limit or POCKET_PROBLEMS)
+    count = skip + (limit or POCKET_PROBLEMS)
+    found = packaged.problems(cast(packaged.Split, split), count)[skip:]
     return ProblemSet(problems=tuple(found), skipped=(), repeated=0, layout="pocket")

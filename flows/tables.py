@@ -1,0 +1,130 @@
+"""Rows of plain values for people: a table where it can be read, else one row below the other.
+
+Names and ids are never broken, so that what is shown can be copied into the next command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from flows.console import say, show, stdout
+from storage.render import safe_text
+
+FOLDED, BORDER = 14, 3
+"""Columns of the terminal that a text of several words needs at least, and a column's border."""
+LONGEST_WORD = 40
+"""Words up to this length are not broken."""
+MOST_SHOWN = 400
+"""Characters of a value in a row that is shown by itself."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def show_rows(rows: Rows, title: str = "", expendable: Sequence[str] = ()) -> None:
+    """Print the rows; where they are too wide, without the `expendable` columns, the first first.
+
+    Every row has the columns of the first one.
+    """
+    columns = [_column(name, [row[name] for row in rows]) for name in (rows[0] if rows else ())]
+    left_out = []
+    for name in expendable:
+        if _fits(columns):
+            break
+        columns = [column for column in columns if column.name != name]
+        left_out.append(name)
+    if _fits(columns):
+        show(_table(title, columns))
+    else:
+        _show_records(title, columns)
+    if left_out:
+        say(f"left out, since the terminal is narrow: {', '.join(left_out)} (--json has them)")
+
+
+class _Column(NamedTuple):
+    name: str
+    cells: list[str]
+    is_number: bool
+
+    @property
+    def natural(self) -> int:
+        """Its width where nothing is folded."""
+        texts = (self.name, *self.cells)
+        return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+    @property
+    def least(self) -> int:
+        """Its width where everything is folded that may be."""
+        words = (word for text in (self.name, *self.cells) for word in text.split())
+        longest = max((min(cell_len(word), LONGEST_WORD) for word in words), default=0)
+        return max(longest, min(FOLDED, max(map(cell_len, self.cells), default=0)))
+
+
+def _column(name: str, values: Sequence[Any]) -> _Column:
+    return _Column(name, [_cell(value) for value in values], all(map(_is_number, values)))
+
+
+def _fits(columns: Sequence[_Column]) -> bool:
+    return sum(column.least + BORDER for column in columns) + 1 <= stdout.width
+
+
+def _widths(columns: Sequence[_Column]) -> list[int]:
+    """Whole columns where they fit; else the widest are folded first, none below its least."""
+    room = stdout.width - 1 - BORDER * len(columns)
+    measured = [(column.natural, column.least) for column in columns]
+    level = room
+    while True:
+        widths = [min(natural, max(least, level)) for natural, least in measured]
+        if sum(widths) <= room:
+            return widths
+        level -= 1
+
+
+def _table(title: str, columns: Sequence[_Column]) -> Table:
+    """Numbers stand to the right; text is never markup."""
+    grid = Table(title=title or None, title_justify="left")
+    for column, width in zip(columns, _widths(columns), strict=True):
+        justify = "right" if column.is_number else "left"
+        grid.add_column(Text(column.name), justify=justify, overflow="fold", width=width)
+    for row in zip(*(column.cells for column in columns), strict=True):
+        grid.add_row(*map(safe_text, row))
+    return grid
+
+
+def _show_records(title: str, columns: Sequence[_Column]) -> None:
+    if title:
+        show(Text(title, style="italic"))
+    for number, row in enumerate(zip(*(column.cells for column in columns), strict=True), 1):
+        stdout.rule(f"row {number}", align="left")
+        stdout.print(_record([column.name for column in columns], row))
+
+
+def _record(names: Sequence[str], row: Sequence[str]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right", style="dim")
+    grid.add_column(overflow="fold")
+    for name, text in zip(names, row, strict=True):
+        more = f"… {len(text) - MOST_SHOWN:,} more characters" if len(text) > MOST_SHOWN else ""
+        grid.add_row(Text(name), safe_text(text[:MOST_SHOWN] + more))
+    return grid
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
