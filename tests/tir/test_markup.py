@@ -128,9 +128,10 @@ def test_an_empty_program_is_still_a_program() -> None:
     assert closed_code("```python\n```\n") == ""
 
 
-def test_an_indented_closing_fence_is_stopped_at_the_output() -> None:
-    text = stopped("1. First\n   ```python\n   print(1)\n   ```\n   ```output\n   7\n   ```\n")
-    assert text.endswith("```output")
+@pytest.mark.parametrize("next_line", ["   ```output\n   7\n   ```\n", "which prints 7\n"])
+def test_the_model_is_stopped_at_an_indented_closing_fence(next_line: str) -> None:
+    text = stopped(f"1. First\n   ```python\n   print(1)\n   ```\n{next_line}")
+    assert text.endswith("\n   ```\n")
     assert closed_code(text) == "print(1)"
     told = parse_trajectory(text + render_output("1", after=text))
     assert told == [ParsedStep("1. First", "print(1)", "1")]
@@ -170,15 +171,16 @@ def test_an_untagged_block_is_prose_and_closes_again() -> None:
         "```python\nf()\n```output",
         "```python\nf()\n```\n```output\n3",
         "```output\n3\n```\n",
+        render_step("", "f()", "3"),
     ],
 )
-def test_an_output_without_a_program_is_an_invention(text: str) -> None:
+def test_an_output_in_a_models_own_words_is_an_invention(text: str) -> None:
     assert invents_output(text)
     assert closed_code(text) is None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "words", "```python\nf()\n```\n", render_step("", "f()", "3") + "ok"]
+    "text", ["", "words", "```python\nf()\n```\n", "```python\nf()\n```\n```output"]
 )
 def test_honest_text_invents_nothing(text: str) -> None:
     assert not invents_output(text)

@@ -168,6 +168,13 @@ def test_an_invented_output_is_off_format():
     assert "critic" in (told.error or "")
 
 
+def test_a_program_of_the_critic_that_was_passed_over_is_off_format():
+    """It never ran, and its words would stand in the trajectory as if it had."""
+    passed_over = "First:\n```python\nprint(1)\n``` \nThen:\n```python\nprint(2)\n```\n"
+    told = run([said(STEP, stop="\n\n"), said(passed_over, stop="\n```\n")])
+    assert told.ending is Ending.OFF_FORMAT
+
+
 def test_an_open_block_is_off_format():
     told = run([said(STEP, stop="\n\n"), said("Do.\n```python\nprint(1)", ended=True)])
     assert told.ending is Ending.OFF_FORMAT

@@ -1,7 +1,7 @@
 from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
 
 from storage.records import Ending, Outcome
-from tirgen.engine.errors import EngineUnavailable
+from tirgen.engine.errors import ContextOverflow, EngineUnavailable
 from tirgen.tir.core import Generate, Role
 from tirgen.tir.markup import render_output
 from tirgen.tir.refine import ToolPolicy
@@ -171,3 +171,32 @@ def test_every_policy_token_has_the_log_probability_it_was_sampled_with():
     stream = told.transcript.stream()
     for logprob, own in zip(stream.logprobs, stream.loss_mask, strict=True):
         assert (logprob is not None) == own
+
+
+def test_an_empty_program_is_run_so_that_nobody_invents_its_output():
+    empty = said("Let me see.\n```python\n```\n", stop="\n```\n")
+    told = run([empty, ran("", Outcome.NO_OUTPUT), said(LAST, ended=True)])
+    assert [step.outcome for step in told.steps] == [Outcome.NO_OUTPUT, None]
+    assert "printed nothing" in told.transcript.text
+
+
+def test_a_policy_that_answers_its_own_refused_program_is_off_format():
+    """The refusal is the executor's word; a second output after it would be the policy's."""
+    told = run(
+        [
+            said(THOUGHT + GOOD, stop="\n```\n"),
+            said("```output\n", stop="```output"),
+            said("408\n```\n", stop="\n```\n"),
+        ],
+        tool_rounds=0,
+    )
+    assert NO_MORE_PROGRAMS in told.transcript.text
+    assert told.ending is Ending.OFF_FORMAT
+
+
+def test_what_was_said_before_the_context_was_full_is_a_step():
+    told = run([said(THOUGHT), ContextOverflow("the context is full")])
+    assert told.ending is Ending.TOKEN_LIMIT
+    [step] = told.steps
+    assert step.thought == THOUGHT.strip()
+    assert step.policy_tokens == sum(told.transcript.stream().loss_mask)

@@ -105,7 +105,7 @@ def branch(
     suffix = said.text[len(prefix.kept) : max(said.thought_length, len(prefix.kept))]
     tokens = story.transcript.policy_tokens(len(prefix.token_ids))
     story.think(suffix, tokens=tokens, seconds=said.seconds)
-    if not said.code:
+    if said.code is None:
         return closed(said)
     execution = yield from run_code(said.code)
     observation = observe(execution, tools.limits, tools.observation_characters)

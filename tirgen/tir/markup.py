@@ -18,13 +18,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-CODE_STOP = ("\n```\n", "```output")
+CODE_STOP = ("\n```\n", " ```\n", "```output")
 """Stop strings under which one call writes thought and program and ends at the closing fence.
 
-The first matches closing fences but no opening ```` ```python ````; the second stops a model that
-goes on to write its own output, and one that indented its closing fence. After a stop,
-`closed_code` has the program; where it is None, `invents_output` tells an invention from an
-untagged block that merely opened, after which the model should just go on.
+The first two match closing fences, indented ones too, but no opening ```` ```python ````; the
+third stops a model that goes on to write its own output. After a stop, `closed_code` has the
+program; where it is None, `invents_output` tells an invention from an untagged block that merely
+opened, after which the model should just go on.
 """
 
 THINK_OPEN = "<think>\n"
@@ -97,15 +97,15 @@ def action_start(text: str) -> int:
 
 
 def invents_output(text: str) -> bool:
-    """A model played the executor: some output in `text` follows no program.
+    """A model played the executor: `text`, all of which is its own, holds an output.
 
-    An unfilled one right after a program is none, since the executor's words complete it; one
-    that opens inside a program that never closed is. A complete one right after a program looks
-    like the executor's own: only `CODE_STOP` keeps models from writing those.
+    One that it only opened, right after a program, is none, since the executor's words complete it;
+    one that opens inside a program that never closed is.
     """
     blocks = list(_blocks(text))
     for before, block in zip([None, *blocks], blocks, strict=False):
-        if block.is_output and not (before and _follows(text, before, block)):
+        opened = block.is_unfilled_output and before and _follows(text, before, block)
+        if block.is_output and not opened:
             return True
     if not blocks or blocks[-1].closed:
         return False

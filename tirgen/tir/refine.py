@@ -14,9 +14,9 @@ from tirgen.sandbox.contract import Limits
 from tirgen.tir.core import Loop, OffFormat, Voice, run_code
 from tirgen.tir.markup import (
     CODE_STOP,
+    action_start,
     closed_code,
     invents_output,
-    parse_trajectory,
     render_output,
     strip_blocks,
 )
@@ -79,7 +79,7 @@ def refine(
     while True:
         room = critic.sampling.max_tokens - reply.reply_tokens
         if room <= 0:
-            refinement.tail, refinement.tail_seconds = _tail(said), seconds
+            refinement.tail, refinement.tail_seconds = _words(said), seconds
             return refinement
         spent = len(refinement.actions) == rounds
         stop = (CODE_FENCE, OUTPUT_FENCE) if spent else CODE_STOP
@@ -98,16 +98,17 @@ def refine(
             reply.inject(render_output(action.observation, after=said))
             said, seconds = "", 0.0
         elif spent or completion.stop_reason is None or invents_output(said):
-            refinement.tail, refinement.tail_seconds = _tail(said), seconds
+            refinement.tail, refinement.tail_seconds = _words(said), seconds
             return refinement
 
 
 def _act(said: str, code: str, seconds: float, tools: ToolPolicy) -> Loop[Action]:
+    thought = _words(said[: action_start(said)])
     execution = yield from run_code(code)
     written = said.removesuffix(OUTPUT_FENCE)
     return Action(
         written=written if written.endswith("\n") else written + "\n",
-        thought=parse_trajectory(said)[0].thought,
+        thought=thought.strip(),
         code=code,
         observation=observe(execution, tools.limits, tools.observation_characters),
         outcome=execution.outcome,
@@ -116,7 +117,7 @@ def _act(said: str, code: str, seconds: float, tools: ToolPolicy) -> Loop[Action
     )
 
 
-def _tail(said: str) -> str:
+def _words(said: str) -> str:
     if strip_blocks(said) != said:
         raise OffFormat("the critic left a block open or wrote an output block itself")
     return said

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from storage.records import Attempt, Ending
+from tirgen.engine.errors import ContextOverflow
 from tirgen.sandbox.contract import Execution
 from tirgen.tir.core import Loop, OffFormat, Voice, run_code
 from tirgen.tir.markup import CODE_STOP, action_start, closed_code, invents_output, render_output
@@ -43,15 +44,15 @@ class Said:
     """A step as far as the policy said it: up to a program, or to an ending without one."""
 
     text: str
-    code: str
-    """Empty where the step has no program to run."""
+    code: str | None
+    """The program to run, be it empty; None where the step has none."""
     seconds: float
     ending: Ending = Ending.FINISHED
 
     @property
     def thought_length(self) -> int:
         """Characters of `text` before the program."""
-        return action_start(self.text) if self.code else len(self.text)
+        return len(self.text) if self.code is None else action_start(self.text)
 
 
 def rollout(
@@ -71,7 +72,7 @@ def rollout(
             tokens=transcript.policy_tokens(start),
             seconds=said.seconds,
         )
-        if execution is None:
+        if said.code is None or execution is None:
             return closed(said)
         observation = observe(execution, tools.limits, tools.observation_characters)
         story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000)
@@ -91,26 +92,38 @@ def closed(said: Said) -> Ending:
 
 
 def speak(story: Story, policy: Voice, bounds: Bounds, said: str) -> Loop[Said]:
-    """Let the policy go on from `said` until a program closes or nothing more comes."""
+    """Let the policy go on from `said` until a program closes or nothing more comes.
+
+    Raises `ContextOverflow` where it can say nothing at all.
+    """
     transcript, seconds = story.transcript, 0.0
+    heard = 0  # where its words begin since it was last told something
     while True:
         room = bounds.tokens - transcript.reply_tokens
         if room <= 0:
-            return Said(said, "", seconds, Ending.TOKEN_LIMIT)
-        completion = yield from policy.speak(transcript.prompt(), stop=CODE_STOP, max_tokens=room)
+            return Said(said, None, seconds, Ending.TOKEN_LIMIT)
+        try:
+            completion = yield from policy.speak(
+                transcript.prompt(), stop=CODE_STOP, max_tokens=room
+            )
+        except ContextOverflow:
+            if not said:
+                raise
+            return Said(said, None, seconds, Ending.TOKEN_LIMIT)
         transcript.add_sampled(completion)
         said, seconds = said + completion.text, seconds + completion.seconds
         code = closed_code(said)
-        if code and story.calls < bounds.tool_rounds:
+        if invents_output(said[heard:]):
+            return Said(said, None, seconds, Ending.OFF_FORMAT)
+        if code is not None and story.calls < bounds.tool_rounds:
             return Said(said, code, seconds)
-        if invents_output(said):
-            return Said(said, "", seconds, Ending.OFF_FORMAT)
         if completion.ended_turn:
-            return Said(said, "", seconds)
-        if code:
+            return Said(said, None, seconds)
+        if code is not None:
             refusal = render_output(NO_MORE_PROGRAMS, after=said)
             transcript.inject(refusal)
             said += refusal
+            heard = len(said)
 
 
 def _step(
@@ -123,23 +136,23 @@ def _step(
     retries = correction.attempts if correction else 0
     anchor: int | None = None
     while True:
-        if not said.code:
+        if said.code is None:
             return said, None
         execution = yield from run_code(said.code)
         if execution.outcome.passed or correction is None or not retries:
             return said, execution
         retries -= 1
-        story.retry(_attempt(said, execution, tools))
+        story.retry(_attempt(said, said.code, execution, tools))
         if anchor is None:
             anchor = transcript.anchor(start, said.thought_length, correction.suffix_tokens)
         transcript.cut(anchor, start, before)
         said = yield from speak(story, policy, bounds, transcript.text[len(before) :])
 
 
-def _attempt(said: Said, execution: Execution, tools: ToolPolicy) -> Attempt:
+def _attempt(said: Said, code: str, execution: Execution, tools: ToolPolicy) -> Attempt:
     return Attempt(
         thought=said.text[: said.thought_length].strip(),
-        action=said.code,
+        action=code,
         observation=observe(execution, tools.limits, tools.observation_characters),
         outcome=execution.outcome,
     )
