@@ -29,6 +29,8 @@ class Drop(StrEnum):
 
     INFRASTRUCTURE = "infrastructure"
     """The machinery broke; the row has no reward."""
+    UNVERIFIABLE = "unverifiable"
+    """The gold answer is nothing to judge by; the row has no reward."""
     NOTHING_SAMPLED = "nothing_sampled"
     """No token of it came from the policy."""
     FAILED_CODE = "failed_code"
@@ -80,8 +82,8 @@ def scored(row: Trajectory) -> Scored:
 
 
 def _own_drop(row: Trajectory) -> Drop | None:
-    if row.ending.is_infrastructure:
-        return Drop.INFRASTRUCTURE
+    if row.reward is None:
+        return Drop.UNVERIFIABLE if row.is_unverifiable else Drop.INFRASTRUCTURE
     if not any(row.tokens.loss_mask):
         return Drop.NOTHING_SAMPLED
     if row.level is Level.STEP:

@@ -27,13 +27,14 @@ def sample(
     level: Level = Level.TRAJECTORY,
     ending: Ending = Ending.FINISHED,
     group: str = "p1",
+    method: str = "m",
 ):
     made = row("p1", number, program=Program.ROLLOUT, ending=ending)
     return replace(
         made,
         trajectory_id=f"{level}-{group}-{number}",
         steps=tuple(Step(thought="", action="x", outcome=outcome) for outcome in outcomes),
-        verdict=Verdict(correct=right, method="m", reason="r"),
+        verdict=None if level is Level.STEP else Verdict(correct=right, method=method, reason="r"),
         level=level,
         group_id=group,
         tokens=STREAM,
@@ -117,8 +118,11 @@ members = st.builds(
     right=st.booleans(),
     outcomes=st.lists(st.sampled_from([Outcome.OK, Outcome.ERROR]), max_size=2).map(tuple),
     level=st.sampled_from(Level),
-    ending=st.sampled_from([Ending.FINISHED, Ending.ENGINE_ERROR, Ending.TOKEN_LIMIT]),
+    ending=st.sampled_from(
+        [Ending.FINISHED, Ending.ENGINE_ERROR, Ending.TOKEN_LIMIT, Ending.REFUSED]
+    ),
     group=st.sampled_from(["p1", "p2"]),
+    method=st.sampled_from(["m", UNVERIFIABLE]),
 )
 
 
@@ -146,8 +150,7 @@ def test_every_rule_says_why():
 
 
 def test_a_gold_answer_that_cannot_be_verified_is_no_reward():
-    undecided = Verdict(correct=False, method=UNVERIFIABLE, reason="r")
-    unread = replace(sample(2), verdict=undecided)
+    unread = sample(2, right=False, method=UNVERIFIABLE)
     assert unread.reward is None
     assert rules(sample(0), sample(1, right=False), unread) == [None, None, "unverifiable"]
     assert rules(sample(0), unread) == ["alone", "unverifiable"]

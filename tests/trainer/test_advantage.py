@@ -5,7 +5,7 @@ import random
 import pytest
 from tiny_policy import trajectory
 
-from storage.records import Ending, Level, Outcome, TokenStream
+from storage.records import UNVERIFIABLE, Ending, Level, Outcome, TokenStream, Verdict
 from trainer.advantage import Drop, Scored, credit, group_advantages, scored
 
 TOKENS = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))
@@ -105,6 +105,20 @@ def test_a_broken_sandbox_changes_no_advantage() -> None:
     assert scored(broken).drop is Drop.INFRASTRUCTURE
     without = credit(map(scored, rows)).advantages
     assert credit(map(scored, [*rows, broken])).advantages == without
+
+
+def test_a_problem_whose_gold_answer_cannot_be_verified_changes_no_advantage() -> None:
+    """Neither right nor wrong: as a wrong answer it would teach against whatever it said."""
+    undecided = Verdict(correct=False, method=UNVERIFIABLE, reason="unit")
+    unread = [trajectory(i, "g", TOKENS, verdict=undecided) for i in (1, 2)]
+    found = credit(map(scored, [trajectory(0, "g", TOKENS, correct=True), *unread]))
+    assert found.advantages == {}
+    assert found.dropped[Level.TRAJECTORY] == {Drop.UNVERIFIABLE: 2, Drop.ALONE: 1}
+
+
+def test_a_refused_request_is_no_wrong_answer() -> None:
+    refused = trajectory(0, "g", TOKENS, ending=Ending.REFUSED, verdict=None)
+    assert scored(refused).drop is Drop.INFRASTRUCTURE
 
 
 def test_a_row_of_which_nothing_was_sampled_drops_out() -> None:
