@@ -1,5 +1,6 @@
 import asyncio
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
@@ -11,19 +12,31 @@ from tirgen.engine.retry import RetryPolicy, Transient, failure
 POLICY = RetryPolicy(first_delay=1.0, longest_delay=8.0)
 
 
+@pytest.fixture
+def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 def test_waits_double_to_a_limit_and_differ() -> None:
     for tries, longest in [(1, 1.0), (2, 2.0), (4, 8.0), (9, 8.0), (5000, 8.0)]:
         drawn = [POLICY.delay(tries, None) for _ in range(50)]
         assert longest / 2 <= min(drawn) < max(drawn) <= longest
 
 
-def test_retry_after_may_be_a_date() -> None:
-    transient = failure(503, "", formatdate(time.time() + 20, usegmt=True))
+@pytest.mark.parametrize("zone", ["GMT", "-0000", ""])
+@pytest.mark.usefixtures("tokyo")
+def test_retry_after_may_be_a_date_which_is_in_utc(zone: str) -> None:
+    date = formatdate(time.time() + 20).replace("-0000", zone)
+    transient = failure(503, "", date)
     assert isinstance(transient, Transient)
     assert transient.retry_after == pytest.approx(20, abs=2)
 
 
-@pytest.mark.parametrize("header", ["soon", "", "-3", "nan"])
+@pytest.mark.parametrize("header", ["soon", "", "-3", "nan", f"Mon, 01 Jan {10**11} 00:00:00 GMT"])
 def test_a_senseless_retry_after_is_no_wait(header: str) -> None:
     transient = failure(429, "", header)
     assert isinstance(transient, Transient)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from tirgen.engine.errors import (
@@ -68,7 +69,7 @@ def _is_overflow(message: str) -> bool:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """A `Retry-After` header, which is seconds or an HTTP date."""
+    """A `Retry-After` header, which is seconds or an HTTP date; None where it is neither."""
     if retry_after is None:
         return None
     try:
@@ -76,9 +77,12 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+        date = parsedate_to_datetime(retry_after)
+    except (ValueError, OverflowError):
         return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, date.timestamp() - time.time())
 
 
 PROBE_PATIENCE = RetryPolicy(max_tries=4, try_seconds=120, total_seconds=180, first_delay=0.2)
