@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from flows.commands.common import DEFAULT_STORE
-from flows.console import command, say, show, table
+from flows.console import command, say, show
+from flows.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
 from tirgen.config import GenerateConfig
@@ -62,7 +62,7 @@ def show_report(report: Report, store: Path) -> None:
         say(f"skipped {row}")
     if report.repeated:
         say(f"left out {report.repeated} rows that repeat an earlier question")
-    show(_yield_table(report))
+    show_rows(_yield_rows(report), f"Yield of {report.version}")
     example = _example(report)
     if example is not None:
         show(render_trajectory(example))
@@ -101,24 +101,27 @@ def show_estimate(found: Estimate, config: GenerateConfig) -> None:
         "minutes to come": "",
         "money": f"{found.spent_money:,.4g}" if config.budget.prices else "",
     }
-    show(table(f"Estimate for {found.problems} problems", [row, spent]))
+    show_rows([row, spent], f"Estimate for {found.problems} problems")
     say(
         f"told from {found.sampled} problems, run for this; their rows are committed, and the same "
         "command without --estimate goes on from them"
     )
 
 
-def _yield_table(report: Report) -> Table:
-    grid = Table(title=f"Yield of {report.version}", title_justify="left")
-    grid.add_column("filter")
-    for name in ("entered", "dropped", "kept"):
-        grid.add_column(name, justify="right")
-    if report.yields:
-        grid.add_row("raw", "", "", str(report.yields[0].entered))
-    for row in report.yields:
-        label = LABELS.get(row.rule, row.rule)
-        grid.add_row(Text(label), str(row.entered), str(row.dropped), str(row.kept))
-    return grid
+def _yield_rows(report: Report) -> list[dict[str, Any]]:
+    """One row a rule, in the order in which they ask; above them what came in."""
+    came_in = report.yields[0].entered if report.yields else 0
+    raw = {"filter": "raw", "entered": None, "dropped": None, "kept": came_in}
+    rows = [
+        {
+            "filter": LABELS.get(row.rule, row.rule),
+            "entered": row.entered,
+            "dropped": row.dropped,
+            "kept": row.kept,
+        }
+        for row in report.yields
+    ]
+    return [raw, *rows]
 
 
 def _example(report: Report) -> Trajectory | None:

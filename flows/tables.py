@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -27,37 +29,49 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def show_rows(rows: Rows, title: str = "", expendable: Sequence[str] = ()) -> None:
-    """Print the rows; where they are too wide, without the `expendable` columns, the first first.
+    """Print the rows as a table, in which a narrow terminal misses some `expendable` columns.
 
+    The first of them goes first. Where even that is too wide, rows stand one below the other.
     Every row has the columns of the first one.
     """
-    columns = [_column(name, [row[name] for row in rows]) for name in (rows[0] if rows else ())]
-    left_out = []
-    for name in expendable:
-        if _fits(columns):
-            break
-        columns = [column for column in columns if column.name != name]
-        left_out.append(name)
-    if _fits(columns):
-        show(_table(title, columns))
-    else:
-        _show_records(title, columns)
-    if left_out:
-        say(f"left out, since the terminal is narrow: {', '.join(left_out)} (--json has them)")
+    if not rows:
+        say(f"{title}: no rows" if title else "no rows")
+        return
+    columns = [_column(name, [row[name] for row in rows]) for name in rows[0]]
+    for missing in range(len(expendable) + 1):
+        left_out = expendable[:missing]
+        shown = [column for column in columns if column.name not in left_out]
+        if _fits(shown):
+            show(_table(title, shown))
+            if left_out:
+                say(f"left out for want of width: {', '.join(left_out)} (--json has them)")
+            return
+    _show_records(title, columns)
 
 
-class _Column(NamedTuple):
+def shortened(text: str, most: int) -> str:
+    """At most so many characters, the last of them an ellipsis where something is cut."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def minute(moment: str) -> str:
+    """An ISO moment to the minute, which is what people tell versions apart by."""
+    return moment[:16].replace("T", " ")
+
+
+@dataclass(frozen=True)
+class _Column:
     name: str
     cells: list[str]
     is_number: bool
 
-    @property
+    @cached_property
     def natural(self) -> int:
         """Its width where nothing is folded."""
         texts = (self.name, *self.cells)
         return max(cell_len(line) for text in texts for line in text.split("\n"))
 
-    @property
+    @cached_property
     def least(self) -> int:
         """Its width where everything is folded that may be."""
         words = (word for text in (self.name, *self.cells) for word in text.split())
@@ -66,7 +80,8 @@ class _Column(NamedTuple):
 
 
 def _column(name: str, values: Sequence[Any]) -> _Column:
-    return _Column(name, [_cell(value) for value in values], all(map(_is_number, values)))
+    cells = [safe_text(_cell(value)).plain for value in values]
+    return _Column(name, cells, all(map(_is_number, values)))
 
 
 def _fits(columns: Sequence[_Column]) -> bool:
@@ -89,10 +104,14 @@ def _table(title: str, columns: Sequence[_Column]) -> Table:
     """Numbers stand to the right; text is never markup."""
     grid = Table(title=title or None, title_justify="left")
     for column, width in zip(columns, _widths(columns), strict=True):
-        justify = "right" if column.is_number else "left"
-        grid.add_column(Text(column.name), justify=justify, overflow="fold", width=width)
+        grid.add_column(
+            Text(column.name),
+            justify="right" if column.is_number else "left",
+            overflow="fold",
+            width=width,
+        )
     for row in zip(*(column.cells for column in columns), strict=True):
-        grid.add_row(*map(safe_text, row))
+        grid.add_row(*map(Text, row))
     return grid
 
 
@@ -110,7 +129,7 @@ def _record(names: Sequence[str], row: Sequence[str]) -> Table:
     grid.add_column(overflow="fold")
     for name, text in zip(names, row, strict=True):
         more = f"… {len(text) - MOST_SHOWN:,} more characters" if len(text) > MOST_SHOWN else ""
-        grid.add_row(Text(name), safe_text(text[:MOST_SHOWN] + more))
+        grid.add_row(Text(name), Text(text[:MOST_SHOWN] + more))
     return grid
 
 

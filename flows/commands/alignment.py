@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.training import require_training
-from flows.console import Json, print_json, say, show, table
+from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
+from flows.tables import show_rows
 from flows.training.names import find_model
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
@@ -71,7 +72,7 @@ def alignment_command(
     if json:
         print_json(found)
     else:
-        show(table(f"Log-probability under {policy}", found))
+        show_rows(found, f"Log-probability under {policy}")
 
 
 def _lines(

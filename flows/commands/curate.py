@@ -12,8 +12,9 @@ from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
-from flows.console import Json, print_json, say, show, table
+from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
+from flows.tables import show_rows
 from tirgen.curation.recurate import Curation, Match, curate_config, recurate
 from tirgen.filters.curate import YieldRow
 
@@ -102,7 +103,8 @@ def _document(curation: Curation) -> dict[str, Any]:
 def _show(curation: Curation) -> None:
     target = str(curation.version or "dry run")
     rows = side_by_side(curation.before, curation.after, str(curation.source), target)
-    show(table(f"Yield of {curation.source} and {target}", rows))
+    spared = (f"{curation.source} kept", f"{curation.source} dropped")
+    show_rows(rows, f"Yield of {curation.source} and {target}", spared)
     _show_some("What matched what", [_match(row) for row in curation.matches])
     changed = [
         {"trajectory": c.trajectory_id, "before": c.before.reason, "now": c.after.reason}
@@ -151,7 +153,7 @@ def _show_some(title: str, rows: list[dict[str, Any]]) -> None:
     if rows:
         more = f", the first {SHOWN} of {len(rows)}" if len(rows) > SHOWN else ""
         short = [{k: str(v)[:100] for k, v in row.items()} for row in rows[:SHOWN]]
-        show(table(f"{title}{more}", short))
+        show_rows(short, f"{title}{more}")
 
 
 def _last_line(curation: Curation) -> str:

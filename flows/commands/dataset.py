@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.curate import curate_command
 from flows.commands.importing import import_command
-from flows.console import Json, print_json, say, show, table
+from flows.console import Json, print_json, say
+from flows.tables import minute, show_rows
 from storage.export import SftFormat, export_sft
 from storage.versions import DatasetVersion
 from tirgen.config import GenerateConfig
@@ -39,11 +41,11 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
         Print one JSON array on stdout.
     """
     opened = open_store(store)
-    rows = [_summary(version) for version in opened.datasets()]
+    found = opened.datasets()
     if json:
-        print_json(rows)
-    elif rows:
-        show(table("", rows))
+        print_json([_summary(version) for version in found])
+    elif found:
+        _show_versions("", found)
     else:
         missing = "" if opened.root.exists() else ", which does not exist"
         say(f"nothing is published in {opened.root}{missing}; make a dataset: tirgen demo")
@@ -69,8 +71,9 @@ def show_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = Fa
     if json:
         print_json(version.manifest)
         return
-    show(table("versions", [_summary(v) for v in opened.versions(version.dataset)]))
-    show(table(f"yield of {version}", version.manifest["summary"].get("yield", [])))
+    _show_versions("versions", opened.versions(version.dataset))
+    if found := version.manifest["summary"].get("yield"):
+        show_rows(found, f"yield of {version}")
     say(f"files: {version.path}")
 
 
@@ -138,6 +141,24 @@ def prompt_set(version: DatasetVersion) -> PromptSet:
     if "actor" not in config:
         return STANDARD
     return PROMPT_SETS[GenerateConfig.model_validate(config).prompt_set_name]
+
+
+def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
+    """Named as other commands take them; the narrower the terminal, the fewer columns."""
+    rows = [
+        {
+            "version": str(version),
+            "rows": summary["rows"],
+            "kept": summary["kept"],
+            "problems": summary["problems"],
+            "made from": summary["made_from"],
+            "created": minute(str(summary["created"])),
+            "config": summary["config"],
+        }
+        for version in versions
+        for summary in [_summary(version)]
+    ]
+    show_rows(rows, title, ("config", "created", "problems", "made from"))
 
 
 def _summary(version: DatasetVersion) -> dict[str, object]:

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
-from flows.console import Json, print_json, say, show, table
+from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
+from flows.tables import show_rows
 from tirgen.importing.config import ImportConfig
 from tirgen.importing.foreign import ImportReport, import_trajectories
 from tirgen.importing.intake import find_format
@@ -98,7 +99,7 @@ def _document(report: ImportReport) -> dict[str, Any]:
 def _show(report: ImportReport) -> None:
     for row in report.skipped:
         say(f"skipped {row}")
-    show(table(f"Yield of {report.version}", [asdict(row) for row in report.yields]))
+    show_rows([asdict(row) for row in report.yields], f"Yield of {report.version}")
     say(
         f"{report.version}: {report.made} responses run now, {report.reused} before; "
         f"files: {report.version.path}"

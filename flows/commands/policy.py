@@ -12,8 +12,9 @@ from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.commands.training import require_training, show_results
-from flows.console import Json, print_json, say, show, table
+from flows.console import Json, print_json, say
 from flows.progress import rollout_display, steps_display
+from flows.tables import show_rows
 from storage.policies import Policies, PolicyVersion
 from tirgen.settings import load_settings
 
@@ -41,7 +42,7 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     if json:
         print_json(rows)
     elif rows:
-        show(table("", rows))
+        show_rows(rows, expendable=("created", "made by"))
     else:
         say(f"no policy is published in {store}; make one: tirgen policy sft DATASET")
 
@@ -77,9 +78,9 @@ def show_command(
     if json:
         print_json({**version.manifest, "path": str(version.path), "rounds": rounds})
         return
-    show(table("", [_summary(version)]))
+    show_rows([_summary(version)])
     if rounds:
-        show(table("rounds", rounds))
+        show_rows(rounds, "rounds")
     say(f"files: {version.path}")
 
 
@@ -302,7 +303,7 @@ def rl_command(
     if json:
         print_json({"policy": str(made[-1].policy), "rounds": figures})
         return
-    show(table("rounds", figures))
+    show_rows(figures, "rounds")
     _say_published(made[-1].policy)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, command, print_json, say, show, table
+from flows.console import Json, command, print_json, say
 from flows.service.home import Home
+from flows.tables import show_rows
 
 if TYPE_CHECKING:
     from flows.service.stack import Service
@@ -102,7 +103,7 @@ def status_command(
     if json:
         print_json(rows)
     elif rows:
-        show(table("", rows))
+        show_rows(rows)
     else:
         say(f"nothing is up; start it: {command()} up --store {store}")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, print_json, show_rows
+from flows.console import Json, print_json
+from flows.tables import show_rows
 from storage.sql import query
 
 

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-from flows.console import show, table
+from flows.tables import show_rows
 from tirgen.evaluation.estimates import Estimate
 from tirgen.evaluation.results import BenchmarkResult
 
@@ -25,7 +25,8 @@ def require_training(what: str) -> None:
 
 def show_results(title: str, results: Sequence[tuple[str, BenchmarkResult]]) -> None:
     """One line for each name and benchmark."""
-    show(table(title, [_line(name, result) for name, result in results]))
+    spared = ("unverifiable", "lost", "tokens", "problems")
+    show_rows([_line(name, result) for name, result in results], title, spared)
 
 
 def _line(name: str, result: BenchmarkResult) -> dict[str, Any]:

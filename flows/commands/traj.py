@@ -9,14 +9,17 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, print_json, say, show, table
+from flows.console import Json, print_json, say, show
+from flows.tables import shortened, show_rows
 from storage.find import find_trajectory, list_trajectories
 from storage.render import render_trajectory, trajectory_html
 
 app = App(name="traj", version_flags=(), help="Single trajectories.")
 
-SHORT_ID = 10
-"""Characters of an id that people are shown: a prefix is enough for `tirgen traj show`."""
+SPARED = ("attempt", "problem", "calls", "failed", "answer")
+"""Columns of a list that a narrow terminal does without, the first of them first."""
+LONGEST_ANSWER = 24
+"""Characters of an answer in a list."""
 
 
 @app.command(name="list")
@@ -49,7 +52,7 @@ def list_command(
     if json:
         print_json(rows)
     elif rows:
-        show(table("", [_for_people(row) for row in rows]))
+        show_rows([_for_people(row) for row in rows], expendable=SPARED)
     else:
         say("no trajectory meets the condition; see what there is: tirgen dataset list")
 
@@ -88,9 +91,10 @@ def show_command(
 
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:
-    """The columns that fit on a line."""
+    """What people choose by, under short names."""
+    answer = row["final_answer"]
     return {
-        "trajectory": row["trajectory_id"][:SHORT_ID],
+        "trajectory": row["trajectory_id"],
         "problem": row["problem_id"],
         "attempt": row["attempt"],
         "correct": row["correct"],
@@ -98,5 +102,5 @@ def _for_people(row: dict[str, Any]) -> dict[str, Any]:
         "ending": row["ending"],
         "calls": row["n_calls"],
         "failed": row["n_failed_calls"],
-        "answer": row["final_answer"],
+        "answer": answer and shortened(answer, LONGEST_ANSWER),
     }
