@@ -96,9 +96,7 @@ async def _tirgen(base_url: str) -> AsyncIterator[Call]:
     tokenizer = Tokenizer(models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
     tokenizer.decoder = decoders.ByteLevel()
     renderer = HfRenderer(tokenizer.to_str(), ChatTemplate("", {}))
-    found = Capabilities(
-        server="", max_model_len=None, reproducible=True, refuses_unknown_fields=False
-    )
+    found = Capabilities(server="", max_model_len=None)
     async with JsonClient(base_url, api_key=None, connections=SLOTS) as client:
         engine = TokenEngine(client, Lane(SLOTS, RetryPolicy()), "m", renderer, found)
         yield lambda: engine.complete(Prompt(messages=(), token_ids=PROMPT), SAMPLING)

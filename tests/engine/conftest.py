@@ -80,7 +80,6 @@ class Peer:
         """By the chat endpoint."""
         self.pieces_sent = 0
         self.honours_stop = True
-        self.ignores_seed = False
         self.key: str | None = None
         self.in_flight = self.most_in_flight = 0
         self.delay = 0.0
@@ -190,8 +189,7 @@ class Peer:
     def _said(self, body: dict[str, object]) -> tuple[str, str | None]:
         words = list(NUMBERS)
         if body["temperature"]:
-            seed = None if self.ignores_seed else body.get("seed")
-            random.Random(seed).shuffle(words)
+            random.Random(body.get("seed")).shuffle(words)
         text = " ".join(words)
         for stop in body.get("stop", ()) if self.honours_stop else ():
             if stop in text:

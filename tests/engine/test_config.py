@@ -36,27 +36,29 @@ async def test_an_engine_opens_and_answers(config, prompt) -> None:
 async def test_the_probe_finds_what_the_server_does(config) -> None:
     async with open_engine(config) as engine:
         found = engine.capabilities
-    assert found.reproducible
     assert found.max_model_len == 512
-    assert not found.refuses_unknown_fields
     assert found.neutral_fields == {"repetition_penalty": 1.0, "min_p": 0.0}
 
 
+NEEDED_FIELDS = {
+    *("model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop"),
+    *("include_stop_str_in_output", "logprobs", "return_token_ids"),
+}
+
+
 async def test_fields_the_server_refuses_are_not_sent(config, peer, prompt) -> None:
-    peer.known_fields = {
-        *("model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop"),
-        *("include_stop_str_in_output", "logprobs", "return_token_ids", "min_p"),
-    }
+    peer.known_fields = {*NEEDED_FIELDS, "min_p"}
     async with open_engine(config) as engine:
         assert (await engine.complete(prompt, COUNT)).ended_turn
-        assert engine.capabilities.refuses_unknown_fields
     assert "repetition_penalty" not in peer.requests[-1]
 
 
-async def test_a_sampler_that_ignores_the_seed_is_noticed(config, peer) -> None:
-    peer.ignores_seed = True
-    async with open_engine(config) as engine:
-        assert not engine.capabilities.reproducible
+@pytest.mark.parametrize("field", ["seed", "top_k", "return_token_ids"])
+async def test_a_server_that_refuses_what_is_needed_is_refused(config, peer, field) -> None:
+    peer.known_fields = NEEDED_FIELDS - {field}
+    said = await sentence(config)
+    assert "cannot serve token ids" in said
+    assert field in said
 
 
 async def test_a_wrong_address_is_one_sentence(config) -> None:
