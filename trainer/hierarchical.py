@@ -41,7 +41,7 @@ class Aggregation(StrEnum):
 
 
 class LossConfig(BaseModel):
-    """The constants of the objective (spec §5.3)."""
+    """The constants of the objective."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -24,7 +24,7 @@ class Share(NamedTuple):
 
 
 class OptimizerConfig(BaseModel):
-    """AdamW with a learning rate that rises once and then stays (spec §4, §5.3)."""
+    """AdamW with a learning rate that rises once and then stays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

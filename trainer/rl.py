@@ -33,7 +33,7 @@ from trainer.hierarchical import (
 from trainer.model import ModelConfig, Scorer, Scores, load_policy, score
 from trainer.optimisation import OptimizerConfig, Share
 from trainer.oracle import Gap, require_agreement
-from trainer.packing import Batch, Packing, deal, pack
+from trainer.packing import Batch, deal, pack
 from trainer.run import Lineage, Names, Run, Tell, Training, silent
 from trainer.samples import Rollout, in_order, rollouts
 
@@ -42,12 +42,12 @@ Scored = list[tuple[Batch[Rollout], Scores]]
 
 
 class RlConfig(Training):
-    """One round; learning rate, clips and alpha as in the paper (spec §5.3)."""
+    """One round; learning rate, clips and alpha as in the paper."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
     loss: LossConfig = LossConfig()
     updates: int = 4
-    """Optimiser steps of the round; all but the first are off-policy (A19)."""
+    """Optimiser steps of the round; all but the first are off-policy."""
     carry_moments: bool = True
     """AdamW goes on with the moments of the parent's own round, where the parent came from one."""
     oracle_bound: float = 0.05
@@ -199,17 +199,6 @@ def _oracle(scored_batches: Scored, policy: str, bound: float, world: World) -> 
     samples = [sample for batch, _ in scored_batches for sample in batch.samples]
     logprobs = torch.cat([scores.logprobs.cpu() for _, scores in scored_batches])
     return require_agreement(samples, logprobs, policy, bound, world)
-
-
-def check_sampler(policy: Path, samples: Sequence[Rollout], bound: float, world: World) -> Gap:
-    """The oracle on rows alone: were they sampled from the policy of this folder?
-
-    Raises SamplerMismatch.
-    """
-    scorer = Scorer(load_policy(policy, ModelConfig(), seed=0)).to(world.device)
-    batches = deal(pack(samples, Packing()), world.rank, world.size)
-    old = [(batch, _scores(scorer, batch, world)) for batch in batches]
-    return _oracle(old, str(policy), bound, world)
 
 
 def _has_moments(lineage: Lineage, config: RlConfig) -> bool:

@@ -24,14 +24,14 @@ from trainer.samples import Prompts, Sample, in_order, sft_samples
 
 
 class SftConfig(Training):
-    """The paper's schedule by default (A15)."""
+    """The paper's schedule by default."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-6)
     epochs: int = 1
     batch_samples: int = 256
     """Samples per optimiser step, over all processes and micro-batches."""
     learn_observations: bool = False
-    """Train on what the executor wrote too: the paper's equation to the letter (A14)."""
+    """Train on what the executor wrote too: the paper's equation to the letter."""
     checkpoint_every: int = 50
     """Steps; the last one is always kept."""
     snapshot_every: int = Field(0, ge=0)

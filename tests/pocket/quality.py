@@ -25,7 +25,7 @@ from tirgen.filters.config import Mode
 from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.pocket.families import FAMILIES, LEVELS, Step
 from tirgen.pocket.mistakes import wrong_value
-from tirgen.pocket.problems import draw_problem, family_of, problems
+from tirgen.pocket.problems import draw_problem, problems
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.core import Loop, OffFormat, Role, Voice
@@ -104,7 +104,8 @@ def score(found: list[Problem], rows: list[Trajectory]) -> Scores:
     scores = Scores()
     for problem, row in zip(found, rows, strict=True):
         right = row.final_answer == problem.answer
-        scores.add(family_of(problem.problem_id), str(problem.difficulty), right)
+        _, family, *_ = problem.problem_id.split("-")  # pocket-modpow-3-1a2b3c4d
+        scores.add(family, str(problem.difficulty), right)
     return scores
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_policy import publish, trajectory
+from tiny_policy import check_sampler, publish, trajectory
 from transformers import AutoTokenizer
 
 from storage.datasets import Store
@@ -20,7 +20,7 @@ from tirgen.pocket.names import MODEL_DIR, MODEL_NAME
 from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig
 from trainer.oracle import SamplerMismatch
-from trainer.rl import RlConfig, check_sampler, train_rl
+from trainer.rl import RlConfig, train_rl
 from trainer.run import Names
 from trainer.samples import Rollout, rollouts
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import logprobs, publish, round_rows, weights_of
+from tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
@@ -24,7 +24,7 @@ from trainer.model import ModelConfig, Scorer, load_policy
 from trainer.optimisation import OptimizerConfig
 from trainer.oracle import SamplerMismatch
 from trainer.packing import Packing
-from trainer.rl import RlConfig, check_sampler, split, train_rl
+from trainer.rl import RlConfig, split, train_rl
 from trainer.run import Names
 from trainer.samples import Rollout, rollouts
 

@@ -1,5 +1,6 @@
 """A model small enough for tests, and store rows whose tokens it really sampled."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from storage.records import (
     trajectory_id,
 )
 from storage.versions import DatasetVersion
+from trainer.distributed import World
+from trainer.model import ModelConfig, Scorer, load_policy, score
+from trainer.oracle import Gap, require_agreement
+from trainer.packing import Packing, deal, pack
+from trainer.samples import Rollout
 
 VOCABULARY = 48
 PROMPT = 5
@@ -55,6 +61,19 @@ def logprobs(model: Any, token_ids: list[int]) -> torch.Tensor:
         logits = model(torch.tensor([token_ids])).logits[0, :-1].float()
     targets = torch.tensor(token_ids[1:])[:, None]
     return logits.log_softmax(-1).gather(-1, targets).squeeze(-1)
+
+
+def check_sampler(policy: Path, samples: Sequence[Rollout], bound: float, world: World) -> Gap:
+    """The oracle without a round: were these sampled from the policy of this folder?
+
+    Raises SamplerMismatch.
+    """
+    scorer = Scorer(load_policy(policy, ModelConfig(), seed=0)).to(world.device)
+    batches = deal(pack(samples, Packing()), world.rank, world.size)
+    with torch.no_grad():
+        found = torch.cat([score(scorer, batch, world.device).logprobs for batch in batches])
+    ordered = [sample for batch in batches for sample in batch.samples]
+    return require_agreement(ordered, found, str(policy), bound, world)
 
 
 def trajectory(

@@ -49,11 +49,6 @@ def split_of(question: str) -> Split:
     return "test" if digest[0] % TEST_SHARE == 0 else "train"
 
 
-def family_of(problem_id: str) -> str:
-    """The family named in the id of a packaged problem: ``pocket-modpow-3-1a2b3c4d``."""
-    return problem_id.split("-")[1]
-
-
 def _new_draw(rng: random.Random, family: str, level: int, split: Split, seen: set[str]) -> Draw:
     for tries in counting():
         draw = draw_problem(rng, family, level, split)
