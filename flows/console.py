@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,20 @@ def print_json(document: Any) -> None:
     """Exactly one JSON document on stdout."""
     json.dump(_finite(document), sys.stdout, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
+
+
+def show_settings(settings: Mapping[str, Any]) -> None:
+    """Every setting under its dotted name, as `--set` takes it; the value is JSON."""
+    for name, value in _flat(settings):
+        show(Text(f"{name} = {json.dumps(value, ensure_ascii=False)}"))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _finite(value: Any) -> Any:

@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class ProgressDisplay(Generic[T]):
-    """Shows done of total, figures, and the time left; silent until there is something to show."""
+    """Shows done of total, figures, and the time left, from the first update on."""
 
     def __init__(
         self, title: str, describe: Callable[[T], Line], opening: Callable[[T], str] | None = None
@@ -50,11 +50,9 @@ class ProgressDisplay(Generic[T]):
             TimeRemainingColumn(compact=True),
             console=stderr,
         )
-        self._task = self._bar.add_task(title, total=None, figures="starting")
+        self._task = self._bar.add_task(title, total=None, figures="")
 
     def __enter__(self) -> Self:
-        if stderr.is_terminal:
-            self._bar.start()
         return self
 
     def __exit__(
@@ -73,7 +71,9 @@ class ProgressDisplay(Generic[T]):
             self._opening = None
         done, total, figures = self._describe(state)
         self._bar.update(self._task, total=total, completed=done, figures=figures)
-        if not stderr.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+        if stderr.is_terminal:
+            self._bar.start()
+        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             say(f"{self._title}: {done}/{total or '?'}  {figures}".rstrip())
 

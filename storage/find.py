@@ -60,7 +60,8 @@ def list_trajectories(
             condition += f" AND version = '{store.version(dataset).version}'"
     rows: list[dict[str, Any]] = query(
         store,
-        f"SELECT {_LISTED} FROM {source} WHERE {condition} AND ({where}\n) "
+        # The condition stands on a line of its own, which is the line that an error quotes.
+        f"SELECT {_LISTED} FROM {source} WHERE {condition} AND (\n{where}\n) "
         "ORDER BY correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id "
         f"LIMIT {limit}",
     ).to_pylist()

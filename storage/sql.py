@@ -8,6 +8,7 @@ view, which no statement that writes can be, not even one hidden in a WITH claus
 from __future__ import annotations
 
 import glob
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from storage.datasets import Store
 from storage.errors import QueryError
 from storage.views import VIEWS, define, definitions, list_literal
 
-_HINT = f"views: {', '.join(VIEWS)}; their columns: DESCRIBE trajectories"
+_HINT = f"views: {', '.join(VIEWS)}; columns of one: tirgen sql 'describe trajectories'"
+_CHECK = "CREATE TEMP VIEW checked AS"
 
 
 def query(store: Store, sql: str) -> pa.Table:
@@ -67,5 +69,17 @@ def _check_reads_only(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     statements = connection.extract_statements(sql)
     if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
         raise QueryError("only a single SELECT can be run here", _HINT)
-    connection.execute(f"CREATE TEMP VIEW checked AS {sql}")
+    try:
+        connection.execute(f"{_CHECK}\n{sql}")
+    except duckdb.Error as error:
+        raise QueryError(_without_first_line(str(error)), _HINT) from error
     connection.execute("DROP VIEW checked")
+
+
+def _without_first_line(message: str) -> str:
+    """DuckDB's message with the lines counted as the user wrote them, its mark kept in place."""
+
+    def counted(match: re.Match[str]) -> str:
+        return f"LINE {int(match[1]) - 1}:".ljust(len(match[0]))
+
+    return re.sub(r"^LINE (\d+):", counted, message, flags=re.MULTILINE)

@@ -26,7 +26,7 @@ class SamplingSettings(Settings):
     """How one role samples."""
 
     temperature: float = Field(0.6, ge=0, le=5)
-    """0 is greedy; the paper samples at 0.6 (spec §2.1)."""
+    """0 is greedy; the paper samples at 0.6."""
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(50, ge=0)
     """0 is off."""
@@ -36,7 +36,7 @@ class LoopSettings(Settings):
     """The bounds of one trajectory; reaching one is a typed ending, not an error."""
 
     step_tokens: Count = 512
-    """L_step, the longest actor step without thinking (spec §2.1)."""
+    """L_step, the longest actor step without thinking."""
     step_delimiter: str = "\n\n"
     """What ends an actor step before that; empty for the paper's bare length rule."""
     critic_tokens: Count = 1024
@@ -45,7 +45,7 @@ class LoopSettings(Settings):
     steps: Count = 32
     """Actor steps, or windows of thinking, per trajectory."""
     tokens: Count = 4096
-    """Tokens of the whole reply, observations included (spec §5.3); in reasoning mode 20000, or
+    """Tokens of the whole reply, observations included; in reasoning mode 20000, or
     1800 for the pocket."""
     tool_rounds: Count = 16
     """Programs per trajectory; afterwards the actor goes on alone."""
@@ -62,7 +62,7 @@ class ThinkingSettings(Settings):
     """Reasoning mode: how the chain of thought is cut for the critic, and when it has to end."""
 
     window_tokens: Count = 4096
-    """Longest window, in the actor's tokens, cut where a line ends (spec §2.1); 64 for the
+    """Longest window, in the actor's tokens, cut where a line ends; 64 for the
     pocket. A window without the end of a line grows until it has one."""
     least_window_tokens: Count = 2048
     """Shortest window but for the last one; 24 for the pocket."""
@@ -145,7 +145,7 @@ class GenerateConfig(Settings):
     prompts: str | None = None
     """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor."""
     judge: EngineConfig | None = None
-    """A language model that looks at answers the rules call wrong (A23); by default none does. What
+    """A language model that looks at answers the rules call wrong; by default none does. What
     it says is stored beside the verdict, and `filters.judge_counts` decides what it is worth."""
     judge_tokens: Count = 16
     """Longest reply of the judge; raise it for a model that thinks first."""
@@ -156,9 +156,9 @@ class GenerateConfig(Settings):
     """For `mode` ``reasoning`` only."""
     sandbox: SandboxSettings = SandboxSettings()
     attempts: int = Field(4, ge=1, le=64)
-    """Up to so many attempts a problem, stopping at the first that every filter keeps (A13)."""
+    """Up to so many attempts a problem, stopping at the first that every filter keeps."""
     cot_samples: int = Field(4, ge=0, le=64)
-    """Plain chain-of-thought answers per solved problem, to drop what needs no tool (A8)."""
+    """Plain chain-of-thought answers per solved problem, to drop what needs no tool."""
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
     live_trajectories: Count = 96

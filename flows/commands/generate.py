@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, print_json, say
+from flows.console import Json, print_json, say, show_settings
 from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
@@ -129,7 +129,7 @@ def generate_command(
     }
     resolved = load_config(config, overrides)
     if dry_run:
-        print_json({"config": resolved.model_dump(mode="json"), "config_hash": resolved.hash})
+        _show_resolved(resolved, as_json=json)
         return
     if estimate:
         _estimate(resolved, store, as_json=json)
@@ -151,6 +151,15 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     """
     settings = {"dataset": "demo", "problems.path": "pocket:test", "problems.limit": DEMO_PROBLEMS}
     _run(load_config(None, settings), store, as_json=json)
+
+
+def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
+    settings = config.model_dump(mode="json")
+    if as_json:
+        print_json({"config": settings, "config_hash": config.hash})
+        return
+    show_settings(settings)
+    say(f"configuration {config.hash}; nothing was run")
 
 
 def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.commands.training import percent, require_training, show_results
-from flows.console import Json, print_json, say
+from flows.console import Json, print_json, say, show_settings
 from flows.progress import generation_display, rollout_display, steps_display
 from tirgen.settings import load_settings
 
@@ -87,7 +87,8 @@ def improve_command(
     }
     resolved = load_settings(ImproveConfig, config, overrides, None if config else recipe())
     if dry_run:
-        print_json(resolved.named().model_dump(mode="json"))
+        settings = resolved.named().model_dump(mode="json")
+        print_json(settings) if json else show_settings(settings)
         return
     opened = open_store(store)
     folder = out or opened.root / "reports" / resolved.policy

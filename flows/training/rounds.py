@@ -33,7 +33,7 @@ Room = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 class RoundsConfig(Settings):
-    """Hierarchical RL: so many rounds of rollouts and updates (spec §5.4)."""
+    """Hierarchical RL: so many rounds of rollouts and updates."""
 
     rounds: Count = 4
     rollouts: RolloutConfig = RolloutConfig(groups=64, branches=BranchSettings())

@@ -12,6 +12,7 @@ import pytest
 from cyclopts import App
 
 from flows.cli import app, run
+from storage.views import VIEWS
 
 MODEL = Path(__file__).parents[2] / "tirgen" / "pocket" / "model"
 
@@ -25,7 +26,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 def test_dry_run_prints_the_resolved_configuration_and_writes_nothing(capsys, tmp_path):
     code, out, _ = call(
         capsys, "generate", "--limit", "7", "--set", "loop.step_tokens=99", "--dry-run",
-        "--store", str(tmp_path / "s"),
+        "--json", "--store", str(tmp_path / "s"),
     )  # fmt: skip
     assert code == 0
     config = json.loads(out)["config"]
@@ -37,11 +38,22 @@ def test_dry_run_prints_the_resolved_configuration_and_writes_nothing(capsys, tm
 def test_a_configuration_file_is_read_and_flags_win(capsys, tmp_path):
     file = tmp_path / "run.toml"
     file.write_text('attempts = 3\nseed = 5\n[problems]\npath = "pocket:train"\n')
-    code, out, _ = call(capsys, "generate", "--config", str(file), "--seed", "6", "--dry-run")
+    code, out, _ = call(
+        capsys, "generate", "--config", str(file), "--seed", "6", "--dry-run", "--json"
+    )
     config = json.loads(out)["config"]
     assert code == 0
     assert (config["attempts"], config["seed"]) == (3, 6)
     assert config["problems"]["path"] == "pocket:train"
+
+
+def test_a_dry_run_shows_people_each_setting_as_set_takes_it(capsys):
+    code, out, err = call(capsys, "generate", "--set", "loop.step_tokens=99", "--dry-run")
+    assert code == 0
+    assert "loop.step_tokens = 99\n" in out
+    assert "nothing was run" in err
+    again = [part for line in out.splitlines() for part in ("--set", line.replace(" = ", "=", 1))]
+    assert call(capsys, "generate", *again, "--dry-run")[1] == out
 
 
 @pytest.mark.parametrize(
@@ -97,6 +109,14 @@ def test_a_missing_key_exits_with_4_before_anything_is_asked(capsys, tmp_path):
     assert "TIRGEN_TEST_NO_SUCH_KEY" in err
 
 
+def test_a_file_to_import_that_is_not_there_is_named(capsys, tmp_path):
+    missing = tmp_path / "tora.jsonl"
+    asked = ["dataset", "import", str(missing), "--dataset", "d", "--store", str(tmp_path / "s")]
+    code, _, err = call(capsys, *asked)
+    assert code == 2
+    assert f"{missing}: no such file" in err
+
+
 def test_bad_rows_are_refused_before_anything_runs(capsys, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"question": "1+1?", "answer": "2"}\n{"question": "", "answer": "2"}\n')
@@ -119,6 +139,13 @@ def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
     code, _, err = call(capsys, "sql", "select nothing from nowhere", "--store", str(tmp_path))
     assert code == 2
     assert "trajectories" in err
+
+
+def test_sql_without_a_statement_names_every_view_and_an_example(capsys, tmp_path):
+    code, out, err = call(capsys, "sql", "--store", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert 'tirgen sql "select' in err
+    assert all(f"  {name} " in err for name in VIEWS)
 
 
 def commands(of: App, *path: str) -> Iterator[tuple[str, ...]]:

@@ -300,3 +300,31 @@ def test_a_run_that_was_only_half_set_up_disturbs_no_query(
 
 def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("sql", "quoted"),
+    [
+        (
+            "select nope from trajectories",
+            "LINE 1: select nope from trajectories\n" + " " * 15 + "^",
+        ),
+        (
+            "select 1,\n  nope from trajectories",
+            "LINE 2:   nope from trajectories\n" + " " * 10 + "^",
+        ),
+        ("from trajectorie", "LINE 1: from trajectorie\n"),
+        ("\n" * 9 + "select nope", "LINE 10: select nope\n" + " " * 16 + "^"),
+        ("selec 1", "LINE 1: selec 1\n"),
+    ],
+)
+def test_an_error_quotes_the_users_own_lines(store: Store, sql: str, quoted: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        query(store, sql)
+    assert quoted in caught.value.message
+    assert "checked" not in caught.value.message
+
+
+def test_what_was_meant_is_offered(store: Store) -> None:
+    with pytest.raises(QueryError, match='Candidate bindings: "attempt"'):
+        query(store, "select attmpt from trajectories")

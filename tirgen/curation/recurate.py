@@ -34,7 +34,7 @@ class CurateConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     """Of the draws among siblings and strata."""
     judge: EngineConfig | None = None
-    """A language model to ask of answers that the rules call wrong (A23): the one thing here that
+    """A language model to ask of answers that the rules call wrong: the one thing here that
     costs inference. By default none is asked, and opinions that are stored stay."""
     judge_tokens: int = Field(16, ge=1)
     """Longest reply of the judge."""

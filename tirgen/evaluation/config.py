@@ -27,11 +27,11 @@ class Analysis(Settings):
     pass_at: tuple[Count, ...] = (1,)
     """k of each pass@k (unbiased estimator) and maj@k; at most `samples`."""
     best_of: int | None = Field(None, ge=2)
-    """Also choose the best of the first so many samples by execution pass rate (A22)."""
+    """Also choose the best of the first so many samples by execution pass rate."""
     reward_model: RewardModelConfig | None = None
     """Breaks ties of best-of-N; without it the majority answer does."""
     judge: EngineConfig | None = None
-    """A language model that looks at answers the rules call wrong (A23); by default none does."""
+    """A language model that looks at answers the rules call wrong; by default none does."""
     judge_tokens: Count = 16
     """Longest reply of the judge; raise it for a model that thinks first."""
     resamples: Count = 2000
@@ -49,11 +49,11 @@ class EvaluationConfig(PolicySettings):
     code_benchmarks: tuple[CodeBenchmark, ...] = ()
     """Functions to complete, judged by their tests; always without tools."""
     samples: int = Field(4, ge=1, le=1024)
-    """Answers to each problem: avg@k averages over all of them (spec §6.3: 4)."""
+    """Answers to each problem: avg@k averages over all of them (the paper takes 4)."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.6, top_p=1.0, top_k=0)
-    """The launcher of the paper: temperature 0.6, top_p 1, top_k off (spec §6.3)."""
+    """The launcher of the paper: temperature 0.6, top_p 1, top_k off."""
     loop: RolloutLoop = RolloutLoop(tool_rounds=10, stop_at_failure=False)
-    """At inference 10 programs, and a failed one ends nothing (A24)."""
+    """At inference 10 programs, and a failed one ends nothing."""
     analysis: Analysis = Analysis()
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class EvaluationConfig(PolicySettings):
             raise ValueError(f"best_of {self.analysis.best_of} is more than samples {self.samples}")
         if self.analysis.best_of and self.correction:
             raise ValueError(
-                "best_of chooses by the failures that correction repairs (spec §6.2); leave "
+                "best_of chooses by the failures that correction repairs; leave "
                 "correction out, or evaluate twice"
             )
         return self

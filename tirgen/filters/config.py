@@ -55,10 +55,10 @@ class FilterConfig(Settings):
     """`correct`: an answer that the rules call wrong is right if a judge was asked and says so."""
     trivial_blocks: float = Field(0.4, ge=0, le=1)
     """Largest share of trivial code blocks, rounded up to whole blocks as in the official filter;
-    unlike there, one substantial block is always required (spec §3.2, D18)."""
+    unlike there, one substantial block is always required."""
     minimum_code_lines: int = Field(0, ge=0)
     """Blocks with fewer lines of code are trivial whatever they do; 0 judges by content alone
-    (A10; the official filter asks for 6)."""
+    (the official filter asks for 6)."""
     repetition_length: int = Field(20, ge=1)
     """Characters of the n-gram whose repetition is counted."""
     repetition_count: int = Field(20, ge=1)
@@ -80,11 +80,11 @@ class FilterConfig(Settings):
     near_duplicate: float | None = Field(None, gt=0.1, le=1)
     """From which resemblance two problems are one, if the numbers agree; by default not judged."""
     cot_solved_share: float = Field(1.0, gt=0, le=1)
-    """A problem is dropped if at least this share of its chain-of-thought samples is right (A8)."""
+    """A problem is dropped if at least this share of its chain-of-thought samples is right."""
     cot_minimum_samples: int = Field(1, ge=1)
     """Judged chain-of-thought samples needed before a problem may be dropped."""
     keep_share_by_calls: dict[int, float] = Field({1: 0.5})
-    """Share of trajectories kept for each number of code calls; 1 where not named (A9)."""
+    """Share of trajectories kept for each number of code calls; 1 where not named."""
     keep_share_by_difficulty: dict[str, float] = Field({})
     """Share kept of each difficulty as published, or ``cot 1/4`` by the chain-of-thought samples
     that are right where none is; 1 where not named."""

@@ -87,6 +87,8 @@ def _golds(paths: Iterable[str]) -> dict[tuple[str, ...], str]:
 
 
 def file_rows(path: Path) -> Rows:
+    if not path.exists():
+        raise ProblemsError(f"{path}: no such file")
     if not path.is_file() or path.suffix.lower() not in READERS:
         known = ", ".join(sorted(READERS))
         raise ProblemsError(f"{path} is no file that can be read here ({known})")

@@ -20,12 +20,12 @@ class RolloutLoop(Settings):
     """The bounds of one rollout; reaching one is a typed ending, not an error."""
 
     tokens: Count = 4096
-    """Tokens of the whole reply, observations and retries included (spec §5.3)."""
+    """Tokens of the whole reply, observations and retries included."""
     tool_rounds: int = Field(5, ge=0)
-    """Programs per rollout, of its own and nobody else's (D6); afterwards the policy is told that
-    no more are run (A24). 5 in training, 10 at inference."""
+    """Programs per rollout, of its own and nobody else's; afterwards the policy is told that
+    no more are run. 5 in training, 10 at inference."""
     stop_at_failure: bool = True
-    """End at the first failed program, as in training (A6); off, the policy goes on from it."""
+    """End at the first failed program, as in training; off, the policy goes on from it."""
     wall_seconds: float = Field(1800, gt=0)
     """Longest a rollout may take, waiting for engine and sandbox included."""
     observation_characters: int = Field(1024, ge=64)
@@ -33,7 +33,7 @@ class RolloutLoop(Settings):
 
 
 class CorrectionSettings(Settings):
-    """Self-correction from tool feedback (spec §6.1); leave it out of training and best-of-N."""
+    """Self-correction from tool feedback; leave it out of training and best-of-N."""
 
     suffix_tokens: int = Field(100, ge=0)
     """L_suf, the end of the thought that is said anew: 100 without thinking, 500 with."""
@@ -42,12 +42,12 @@ class CorrectionSettings(Settings):
 
 
 class BranchSettings(Settings):
-    """Step-level branches from the failed steps of a round (spec §5.2)."""
+    """Step-level branches from the failed steps of a round."""
 
     samples: int = Field(16, ge=2)
     """G, branches of one prefix."""
     suffix_tokens: int = Field(100, ge=0)
-    """L_suf: 100 without thinking, 500 with (spec §5.3)."""
+    """L_suf: 100 without thinking, 500 with."""
     tokens: Count = 1024
     """Longest suffix and action together."""
 
@@ -133,7 +133,7 @@ class RolloutConfig(PolicySettings):
     """With `groups`: give up after so many problems; by default when each was asked once."""
     branches: BranchSettings | None = None
     """Branches of failed steps, from at most as many prefixes as there are trajectory groups to
-    learn from (A18): the mixed ones, or without `groups` all that were asked."""
+    learn from: the mixed ones, or without `groups` all that were asked."""
 
     @model_validator(mode="after")
     def _branches_possible(self) -> RolloutConfig:
