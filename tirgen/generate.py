@@ -23,21 +23,18 @@ from tirgen.budget import Account, BudgetSettings, Spend, spent_before
 from tirgen.committer import Committer
 from tirgen.config import GenerateConfig
 from tirgen.engine.config import open_engine, open_engines
-from tirgen.engine.errors import EngineUnavailable
 from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curate, yield_table
 from tirgen.ledger import Ledger
 from tirgen.maker import Identity, TrajectoryMaker
 from tirgen.opinion import AnswerJudge
+from tirgen.outage import OutageWatch
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import ProblemSet, load_problems
 from tirgen.sandbox.opening import open_sandbox
 from tirgen.tasks import for_each
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
-
-OUTAGE_ROWS = 20
-"""After so many lost rows in a row something is down, and going on would waste attempts."""
 
 
 @dataclass(slots=True)
@@ -249,10 +246,7 @@ class _Shop:
     live: int
     slots: asyncio.Semaphore
     """Of `live` problems worked on at once, over all parts together; first come, first served."""
-    faults: int = 0
-    """Rows lost to infrastructure since the last that was not."""
-    fault: str | None = None
-    """What the last of them said."""
+    outage: OutageWatch = field(default_factory=OutageWatch)
 
     async def work(self, todo: Sequence[Problem]) -> None:
         self.progress.settled -= self.ledger.forgive_lost(p.problem_id for p in todo)
@@ -287,17 +281,5 @@ class _Shop:
         self.progress.count(trajectory)
         await account.charge(trajectory)
         self.watch(self.progress)
-        self._look_for_outage(trajectory)
+        self.outage.look_at(trajectory)
         return True
-
-    def _look_for_outage(self, trajectory: Trajectory) -> None:
-        if not trajectory.ending.is_infrastructure:
-            self.faults = 0
-            return
-        self.faults, self.fault = self.faults + 1, trajectory.error
-        if self.faults >= OUTAGE_ROWS:
-            self.faults = 0
-            raise EngineUnavailable(
-                f"{OUTAGE_ROWS} trajectories in a row were lost to infrastructure ({self.fault}); "
-                "what was finished is committed: mend it and run the same command to continue"
-            )

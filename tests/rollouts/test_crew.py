@@ -9,7 +9,8 @@ from rows import row
 from storage.records import Ending, Problem, Program, Trajectory
 from tirgen.committer import Committer
 from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
-from tirgen.rollouts.crew import OUTAGE_ROWS, Crew, Progress
+from tirgen.outage import OUTAGE_ROWS
+from tirgen.rollouts.crew import Crew, Progress
 from tirgen.rollouts.plan import Plan
 
 PROBLEMS = [Problem(problem_id=f"p{n}", source="s", question="q", answer="1") for n in range(30)]
@@ -75,12 +76,13 @@ async def test_a_slow_rollout_keeps_nobody_waiting():
     assert len(last) == 60
 
 
-async def test_an_engine_that_is_down_ends_the_round_and_leaves_no_task_behind():
+@pytest.mark.parametrize("down", [Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT])
+async def test_what_is_down_ends_the_round_and_leaves_no_task_behind(down):
     async def make(problem, attempt):
         await asyncio.sleep(0.001 * attempt)
-        return made(problem, attempt, Ending.ENGINE_ERROR)
+        return made(problem, attempt, down)
 
-    with pytest.raises(EngineUnavailable, match=f"failed {OUTAGE_ROWS} rollouts in a row .*502"):
+    with pytest.raises(EngineUnavailable, match=f"{OUTAGE_ROWS} trajectories in a row .*502"):
         await work(make)
 
 

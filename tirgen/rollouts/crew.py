@@ -7,14 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from storage.records import Ending, Level, Problem, Trajectory
+from storage.records import Level, Problem, Trajectory
 from tirgen.committer import Committer
-from tirgen.engine.errors import EngineUnavailable
+from tirgen.outage import OutageWatch
 from tirgen.rollouts.plan import Plan
 from tirgen.tasks import first_error
-
-OUTAGE_ROWS = 20
-"""After so many engine failures in a row the engine is down, and going on would waste attempts."""
 
 Make = Callable[[], Awaitable[Trajectory]]
 
@@ -68,19 +65,19 @@ class Crew:
         self._watch = watch
         self._live = live
         self._slots = asyncio.Semaphore(live)
-        self._engine_failures = 0
+        self._outage = OutageWatch()
 
     async def row(self, make: Make) -> Trajectory:
         """One row, made when there is room and durable on return.
 
-        Raises `EngineUnavailable` when the engine has failed every one of the last rows.
+        Raises `EngineUnavailable` when every one of the last rows was lost to infrastructure.
         """
         async with self._slots:
             row = await make()
         await self._committer.add(row)
         self._progress.count(row)
         self._watch(self._progress)
-        self._look_for_outage(row)
+        self._outage.look_at(row)
         return row
 
     async def rows(self, makes: Iterable[Make]) -> None:
@@ -127,14 +124,3 @@ class Crew:
         self._progress.settled += settled
         self._progress.begun, self._progress.mixed = len(plan.asked), plan.mixed
         self._watch(self._progress)
-
-    def _look_for_outage(self, row: Trajectory) -> None:
-        if row.ending is not Ending.ENGINE_ERROR:
-            self._engine_failures = 0
-            return
-        self._engine_failures += 1
-        if self._engine_failures >= OUTAGE_ROWS:
-            raise EngineUnavailable(
-                f"the engine failed {OUTAGE_ROWS} rollouts in a row ({row.error}); what was "
-                "finished is committed: bring it back and run the same command to continue"
-            )
