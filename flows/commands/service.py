@@ -44,7 +44,8 @@ def up_command(
     store
         Folder of the store that the flows work in; the service keeps its state in it.
     port
-        Port of the server and its UI; one that answers there already is used.
+        Port of the server and its UI; its pages of trajectories take the next one. A Prefect server
+        that answers there already is used, any other program there is an error.
     workers
         Start workers on this machine.
     json

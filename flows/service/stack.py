@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import os
+import socket
 import sys
 import time
-import urllib.error
 import urllib.request
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -61,6 +63,7 @@ class Service:
         """
         self._refuse_a_second_server()
         found = _answers(self._home.api_url)
+        self._refuse_taken_ports(found)
         if not found:
             self._start_server()
         self._start_pages()
@@ -91,6 +94,17 @@ class Service:
                 "use that port, or run tirgen down first",
             )
 
+    def _refuse_taken_ports(self, found_server: bool) -> None:
+        """Asked before anything is started, so that nothing is left half up."""
+        home = self._home
+        servers = {} if found_server else {SERVER: home.port}
+        for name, port in {**servers, PAGES: home.pages_port}.items():
+            if not self._running(name) and _is_taken(port):
+                raise ServiceFailed(
+                    f"port {port}, where the {name} would listen, is taken by another program",
+                    "end that, or choose other ports: tirgen up --port N takes N and N + 1",
+                )
+
     def _start_server(self) -> None:
         home = self._home
         command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(home.port)]
@@ -98,16 +112,14 @@ class Service:
 
     def _start_pages(self) -> None:
         home = self._home
-        if self._running(PAGES):
-            return
         command = ["-m", "flows.service.pages", str(home.pages_port)]
         self._bring_up(PAGES, command, home.client_environment(), home.pages_url)
 
     def _bring_up(
         self, name: str, command: list[str], environment: dict[str, str], address: str
     ) -> None:
-        """Start a server, and wait until it answers."""
-        process = self._processes.start(
+        """Start a server unless it runs, and wait until it answers."""
+        process = self._running(name) or self._processes.start(
             name, [sys.executable, *command], environment, self._home.ui_url
         )
         deadline = time.monotonic() + START_SECONDS
@@ -117,7 +129,7 @@ class Service:
                 log = self._processes.log(name)
                 raise ServiceFailed(
                     f"no {name} came up at {address}: {_last_line(log.read_text())}",
-                    f"read {log}; another --port may be free",
+                    f"read {log}",
                 )
             time.sleep(0.5)
 
@@ -177,8 +189,21 @@ def _answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
             return bool(answer.read() == b"true")
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
+    except (OSError, http.client.HTTPException):
         return False
+
+
+def _is_taken(port: int) -> bool:
+    """Somebody listens there; what only lingers after its end does not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return True
+    return False
 
 
 def _last_line(text: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+
+import pytest
 
 from flows.cli import run
 
@@ -30,3 +33,19 @@ def test_nothing_is_up_in_a_new_store(capsys, tmp_path):
 def test_taking_down_nothing_is_no_failure(capsys, tmp_path):
     assert run(["down", "--store", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"stopped": []}
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_port_that_somebody_else_has_is_named_and_nothing_is_started(capsys, tmp_path, which):
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        second.bind(("127.0.0.1", port + 1))
+        (first, second)[which].listen()
+        (second, first)[which].close()
+        code = run(["up", "--store", str(tmp_path), "--port", str(port), "--json"])
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (code, error["kind"]) == (1, "service")
+    assert f"port {port + which}, where" in error["message"]
+    assert "tirgen up --port" in error["hint"]
+    assert not list(tmp_path.iterdir())
