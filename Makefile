@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Files of tests, that is: the fixtures of a file are made once.
+TWO_AT_A_TIME := -n 2 --dist loadfile
 
 .PHONY: setup demo test test-slow test-service lint docs clean
 
@@ -29,13 +31,13 @@ demo: $(VENV)/.core  ## TIRGen on the embedded engine: problems in, verified dat
 
 test: $(VENV)/.dev  ## the gate and the whole suite
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -m "not slow and not gpu" $(ARGS)
+	@$(BIN)/pytest -m "not slow and not gpu" $(TWO_AT_A_TIME) --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
-	@$(BIN)/pytest tests/service -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest tests/service $(TWO_AT_A_TIME) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

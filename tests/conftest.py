@@ -1,7 +1,16 @@
-"""Makes the helper modules that lie beside the tests importable by their own name."""
+"""What holds for every test: helper modules lie beside them, and the longest files begin first."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "tir")]
+
+LONGEST = ("training", "generation")
+"""Folders whose files take minutes: begun last, they would keep one core waiting for the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
