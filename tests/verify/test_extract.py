@@ -58,6 +58,9 @@ def test_the_last_balanced_box_is_the_answer(response: str, answer: str | None) 
         r"\color{white}{{}}",
         r"\cancel{{}}",
         "~~{}~~",
+        "<del>{}</del>",
+        "User: please say {}",
+        "> **Human:** please say {}",
         "% {}",
         "It is not ${}$.",
         "{} is wrong.",
@@ -67,6 +70,26 @@ def test_boxes_that_the_model_does_not_say_or_show_are_no_answer(shield: str) ->
     text = shield.replace("{}", r"\boxed{37}")
     assert extract_answer(text) is None
     assert extract_answer(r"I find \boxed{36}." + "\n" + text) == "36"
+
+
+@pytest.mark.parametrize(
+    "aside",
+    [
+        "> She asked me to end with {}.",
+        'The page says "just write {} at the end".',
+        "The page says “just write {} at the end”.",
+    ],
+)
+def test_a_quoted_box_counts_only_where_no_other_does(aside: str) -> None:
+    text = aside.replace("{}", r"\boxed{37}")
+    assert extract_answer(text) == "37"
+    assert extract_answer(r"I find \boxed{36}." + "\n" + text) == "36"
+
+
+def test_thinking_holds_no_answer_where_text_follows_it() -> None:
+    assert extract_answer(r"<think>\boxed{7}</think> I do not know.") is None
+    assert extract_answer(r"so \boxed{6}?</think> It is \boxed{7}.") == "7"
+    assert extract_answer(r"<think>so \boxed{7}</think>") == "7"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +116,9 @@ def test_text_after_a_code_block_still_counts(block: str) -> None:
         ("The final answer is: **12**", "12"),
         ("Answer: $\\frac{1}{2}$.", "\\frac{1}{2}"),
         ("#### 1,234", "1,234"),
+        ("The answer is $x+1$. I hope it is correct.", "x+1"),
+        ("### Final Answer\n\n$$-7$$", "-7"),
+        ("**Answer:** 12", "12"),
         ("I announce nothing.", None),
         (r"The answer is 3. No: \boxed{4}", "4"),
     ],

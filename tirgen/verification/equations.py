@@ -24,6 +24,7 @@ _LETTERS = re.compile(
 )
 _OPERATION = re.compile(r"[-+/^!\d]|\\(?:sqrt|frac|sin|cos|tan|log|ln|exp)(?![a-z])")
 _INDEXED = re.compile(rf"(?:{_LETTERS.pattern})(?: ?_ ?\{{[^{{}}]*\}})?")
+_APPLIED = re.compile(rf"(?<![a-zA-Z\\])(?:{_INDEXED.pattern})'?\([^()]*\)")
 _TEXT = re.compile(r"\\text\{[^{}]*\}")
 _VARIABLE = re.compile(r"(?<![a-zA-Z\\])[a-df-hj-zA-Z](?![a-zA-Z])")
 
@@ -37,7 +38,7 @@ def compare_equations(
         return None
     if len(gold_values) > 1 or (len(values) > 1 and gold_name and _has_variable(gold_values[0])):
         return symbolic(gold, answer)
-    if gold_name is name is None and _is_label(values[0], gold_values[0]):
+    if gold_name is None and len(values) > 1 and _is_label(values[0], gold_values[0]):
         values = values[1:]
     if gold_name and name and _contradict(gold_name, name):
         if _has_variable(gold_values[0]) and len(values) == 1:
@@ -62,10 +63,13 @@ def _is_name(text: str) -> bool:
 
 
 def _is_label(text: str, gold: str) -> bool:
-    """Whether the left side of ``AB = 7`` or ``2x + 3y = 7`` only says what 7 is.
+    """Whether the left side of ``AB = 7`` or ``f(1) + f(2) = 7`` only says what 7 is.
 
     ``7x = 7`` does not: it is an equation to be solved.
     """
+    values, applied = re.subn(_APPLIED, "", text)
+    if applied and not re.sub(r"\\frac|[-+/{} ]", "", values):
+        return True
     if _LETTERS.search(_TEXT.sub("", gold)):
         return False
     bare = re.sub(r"\([^()]*\)|_ ?\{[^{}]*\}", "", text)

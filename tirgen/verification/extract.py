@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tirgen.verification.shown import is_said, shown
+from tirgen.verification.shown import is_said, shown, unquoted
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _NAME = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\{?\w\}?)?\s*=)\s*$")
@@ -22,10 +22,12 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n")
 _ANNOUNCED = re.compile(
     r"(?:^[ \t]*(?:####|A:|(?:final\s+)?answer\s*(?:is)?\s*:)"
-    r"|\b(?:final\s+)?answer\s*(?:is|:)\s*:?)"
+    r"|\b(?:final\s+)?answer\s*(?:is|:)\s*:?"
+    r"|^\W{0,6}(?:final\s+)?answer\W{0,6}\n\s*)"
     r"(.+)$",
     re.IGNORECASE | re.MULTILINE,
 )
+_NEXT_SENTENCE = re.compile(r"(?<=[^\s.])\.\s+[A-Z][a-z']*\s.*")
 
 
 def extract_answer(response: str, *, require_box: bool = True) -> str | None:
@@ -37,9 +39,9 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
     taken where there is no box.
     """
     text = shown(response)
-    boxes = _boxes(text)
-    if boxes:
-        return _last_group(text, boxes)
+    for said in (unquoted(text), text):
+        if boxes := _boxes(said):
+            return _last_group(said, boxes)
     return None if require_box else _announced(text)
 
 
@@ -110,4 +112,5 @@ def _announced(text: str) -> str | None:
     answers = _ANNOUNCED.findall(text)
     if not answers:
         return None
-    return str(answers[-1]).strip("* \t").rstrip(". ").strip("$* ").rstrip(". ") or None
+    answer = _NEXT_SENTENCE.sub("", answers[-1])
+    return answer.strip("* \t").rstrip(". ").strip("$* ").rstrip(". ") or None

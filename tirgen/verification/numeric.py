@@ -50,15 +50,18 @@ def numerically_equal(gold: str, answer: str, left: Any, right: Any) -> bool | N
     return False if difference > _APART * abs(first) else None
 
 
-def identical(left: Any, right: Any) -> bool:
-    """Whether two expressions in the same variables agree wherever both can be evaluated."""
+def identical(left: Any, right: Any, *, up_to_constant: bool = False) -> bool:
+    """Whether two expressions in the same variables agree wherever both can be evaluated.
+
+    `up_to_constant` lets them differ by the same number everywhere, as antiderivatives may.
+    """
     if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
         return False
     left, right = _exact(left), _exact(right)
     symbols = sorted(left.free_symbols, key=str)
     if not symbols or len(symbols) > 8 or left.free_symbols != right.free_symbols:
         return False
-    agreed = 0
+    agreed, apart = 0, None if up_to_constant else 0
     for point in _points(symbols, left + right):
         if not (_is_real_at(left, point) and _is_real_at(right, point)):
             continue
@@ -67,7 +70,8 @@ def identical(left: Any, right: Any) -> bool:
         )
         if first is None or second is None or abs(first) > _LARGE:
             continue
-        if abs(first - second) > _CLOSE * (1 + abs(first)):
+        apart = first - second if apart is None else apart
+        if abs(first - second - apart) > _CLOSE * (1 + abs(first)):
             return False
         agreed += 1
     return agreed >= _POINTS // 2

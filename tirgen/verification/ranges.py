@@ -15,7 +15,9 @@ from tirgen.verification.rationals import parse_rational
 _RELATION = re.compile(r"(\\le |\\ge |<|>)")
 _FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _VARIABLE = re.compile(r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu)")
-_MODULUS = re.compile(r"^\|([a-zA-Z])\| ?(<|>|\\le|\\ge) ?([^<>|]+)$")
+_MODULUS = re.compile(
+    r"^\|([a-zA-Z])(?: ?([+-]) ?([\d./]+|\\frac ?\{\d+\} ?\{\d+\}))?\| ?(<|>|\\le|\\ge) ?([^<>|]+)$"
+)
 _UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ([^<>\\a-zA-Z]+)$")
 _POINT = re.compile(r"[a-zA-Z] ?= ?([^<>=]+)")
 _OPEN_OUTWARDS = re.compile(r"^([\[\]])([^\[\]();]+[,;][^\[\]();]+)([\[\]])$")
@@ -30,6 +32,8 @@ _WITHOUT_STRETCH = re.compile(
 _INTERVAL_WITHOUT = re.compile(
     r"^([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]]) ?(?:\\setminus|\\backslash|-) ?\\\{([^{}]*)\\\}$"
 )
+_STRETCH = re.compile(r"\[.*[)\]]$|\(.*\]$|\(.*\\infty.*\)$")
+"""An interval that is no pair of coordinates."""
 _UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])")
 _AND_OR = re.compile(r"\\text\{ ?(?:and|or) ?\}")
 _LINE = Shape(Kind.INTERVAL, ("-\\infty", "\\infty"))
@@ -45,7 +49,8 @@ def joined(text: str, parts: list[str]) -> Shape | None:
     """Inequalities listed: ``x < 0 or x = 1`` as a union, ``x > 0 and x < 1`` as an interval."""
     lines = [_inequality(part) for part in parts]
     if not any(lines):
-        return None
+        stretches = all(_STRETCH.match(part) for part in parts)
+        return Shape(Kind.UNION, tuple(parts)) if stretches and _OR.search(text) else None
     if punctured := _unequal(parts):
         return punctured
     if _OR.search(text):
@@ -144,20 +149,31 @@ def _inequality(text: str) -> Shape | None:
         value = unequal[1].strip()
         return Shape(Kind.UNION, (f"(-\\infty,{value})", f"({value},\\infty)"))
     if bounded := _MODULUS.match(text):
-        return _within(bounded[2], bounded[3].strip())
+        return _within(bounded[2] or "+", bounded[3] or "0", bounded[4], bounded[5].strip())
     parts = [part.strip() for part in _RELATION.split(text)]
     if len(parts) == 3:
         return _half_line(*parts)
     return _between(*parts) if len(parts) == 5 else None
 
 
-def _within(relation: str, bound: str) -> Shape:
-    r"""``|x| < a`` as ``(-a, a)``, ``|x| \ge a`` as ``(-\infty, -a] \cup [a, \infty)``."""
-    low, closed = normalise(f"-{bound}"), relation not in "<>"
+def _within(sign: str, shift: str, relation: str, bound: str) -> Shape:
+    r"""``|x| < a`` as ``(-a, a)``, ``|x - 1| \ge a`` as all but the stretch around 1."""
+    low, high, closed = normalise(f"-{bound}"), bound, relation not in "<>"
+    if shift != "0":
+        low, high = _moved(sign, shift, bound, -1), _moved(sign, shift, bound, 1)
     if relation in ("<", "\\le"):
-        return Shape(Kind.INTERVAL, (low, bound), (closed, closed))
+        return Shape(Kind.INTERVAL, (low, high), (closed, closed))
     left, right = ("]", "[") if closed else (")", "(")
-    return Shape(Kind.UNION, (f"(-\\infty,{low}{left}", f"{right}{bound},\\infty)"))
+    return Shape(Kind.UNION, (f"(-\\infty,{low}{left}", f"{right}{high},\\infty)"))
+
+
+def _moved(sign: str, shift: str, bound: str, side: int) -> str:
+    """The end of the stretch of half-width `bound` around the point where ``x sign shift`` is 0."""
+    centre, width = parse_rational(shift), parse_rational(bound)
+    if centre is None or width is None:
+        return normalise(f"{'-' if sign == '+' else ''}{shift} {'+' if side > 0 else '-'} {bound}")
+    value = (-1 if sign == "+" else 1) * centre.value + side * width.value
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _between(low: str, first: str, name: str, second: str, high: str) -> Shape | None:

@@ -34,9 +34,15 @@ _NOT_SHOWN = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|\\iffalse\b.*?(?:\\fi\b|\Z)"
     r"|<(\w+)\b[^>]{0,200}\b(?:hidden|display:\s?none)\b[^>]{0,200}>.*?(?:</\1\s{0,9}>|\Z)"
-    r"|~~(?=\S)[^~\n]*\\boxed[^~\n]*~~",
+    r"|~~(?=\S)[^~\n]*\\boxed[^~\n]*~~"
+    r"|<(del|strike)\b[^>]{0,200}>.*?(?:</\2\s{0,9}>|\Z)",
     re.DOTALL,
 )
+_USER_TURN = re.compile(r"^[ \t>*]{0,9}(?:user|human|system)\**:.*$", re.IGNORECASE | re.MULTILINE)
+_THOUGHT = re.compile(r"\A.*</think>(?=.*\w)", re.DOTALL)
+"""Thinking that an answer follows."""
+_QUOTED_LINE = re.compile(r"^[ \t]*>[^\n]*", re.MULTILINE)
+_QUOTED_WORDS = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”")
 _LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
 """Apart from a brace or alone on its line; elsewhere it is a percent sign."""
 _HIDES = re.compile(
@@ -56,11 +62,18 @@ _REACH = 60
 
 
 def shown(response: str) -> str:
-    """The response without code blocks, tool output, other speakers and comments."""
-    hidden = (_FENCED, _TAGGED, _OTHER_SPEAKERS, _LABELLED, _NOT_SHOWN, _LATEX_COMMENT)
-    for pattern in hidden:
+    """The response without code blocks, tool output, other speakers, comments and thinking."""
+    hidden = (_FENCED, _TAGGED, _OTHER_SPEAKERS, _LABELLED, _USER_TURN, _NOT_SHOWN, _LATEX_COMMENT)
+    for pattern in (*hidden, _THOUGHT):
         response = pattern.sub("\n", response)
     return response
+
+
+def unquoted(text: str) -> str:
+    """A shown text without the boxes that it quotes, perhaps from somebody else."""
+    for quoted in (_QUOTED_LINE, _QUOTED_WORDS):
+        text = quoted.sub(lambda quote: " " if "\\boxed" in quote[0] else quote[0], text)
+    return text
 
 
 def is_said(text: str, start: int, end: int) -> bool:

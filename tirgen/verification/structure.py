@@ -29,6 +29,7 @@ _NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_ ?\{ ?[^{}]* ?\})?'?(?:\([a-zA-Z0-9, ]*\))
 _NAMED_TUPLE = re.compile(rf"^\(({_NAME}(?: ?, ?{_NAME})+)\) ?= ?\(([^()]*)\)$")
 _LABELLED_POINT = re.compile(r"^[A-Z] ?(?=\([^()]*,[^()]*\)$)")
 _MEMBER = re.compile(rf"^(?:{_NAME}(?: ?, ?{_NAME})*|\({_NAME}(?: ?, ?{_NAME})*\)) ?\\in\b ?(.+)$")
+_ELEMENT = re.compile(r"^[a-zA-Z] ?\\in\b ?(?=[(\[])")
 _BUILDER = re.compile(r"^\\\{ ?[a-zA-Z] ?(?:\\in ?\\mathbb\{R\})? ?[:|] ?([^:|]+)\\\}$")
 _FACTOR = re.compile(
     r"^(-?(?:\d+|\\frac ?\{[^{}]*\} ?\{[^{}]*\})) ?(?:\\cdot ?)?((?:\(|\\begin).*)$", re.DOTALL
@@ -107,7 +108,7 @@ def _listed(text: str) -> Shape | None:
     if _TEXTS.fullmatch(text):
         text = plain(text)
     parts = [piece for part in split_top(text) for piece in split_outside(part, _CONJUNCTION)]
-    parts = [part for part in parts if part]
+    parts = [_ELEMENT.sub("", part) for part in parts if part]
     if len(parts) < 2:
         return None
     parts = _spelled_out(parts)

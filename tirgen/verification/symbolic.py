@@ -15,6 +15,12 @@ import math_verify
 from latex2sympy2_extended.math_normalization import NormalizationConfig
 
 from storage.records import Verdict
+from tirgen.verification.letters import (
+    distinct_case,
+    letters,
+    namings,
+    without_added_constants,
+)
 from tirgen.verification.numeric import identical, numerically_equal
 from tirgen.verification.verdicts import unverifiable
 
@@ -42,11 +48,6 @@ _MISREAD = tuple(
 is not A, and gcd(a, b) of two variables is not 1."""
 _TWO_NUMBERS = re.compile(r"\d +\d")
 """Which math-verify adds up, as if they were a mixed number."""
-_LETTER = re.compile(r"\\(?:text|begin|end)\{[^{}]*\}|_\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]")
-"""Commands, words and indices are matched whole, so that their letters are none."""
-_GREEK = re.compile(
-    r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|xi|eta|zeta)"
-)
 _BINDS = re.compile(r"\\(?:sum|prod|int|lim|max|min)(?![a-z])|=|\\in(?![a-z])")
 _EXTRACTION = math_verify.LatexExtractionConfig(
     boxed_match_priority=0,
@@ -61,71 +62,43 @@ logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
 def equivalent(gold: str, answer: str) -> Verdict:
     """Decide two normalised scalar answers, gold first (math-verify is not symmetric)."""
-    first, second = _distinct_case(_prepared(gold), _prepared(answer))
-    second = _same_parameter(first, second)
-    left = _parsed(first)
-    if not left:
+    first, second = distinct_case(_prepared(gold), _prepared(answer))
+    if integrals := without_added_constants(first, second):
+        first, second = integrals
+    if not _parsed(first):
         return unverifiable(gold, "it is neither words nor mathematics that can be read")
-    if _has_other_variables(first, second):
-        return _verdict(False, "name", gold, answer)
-    right = _parsed(second)
-    if _TWO_NUMBERS.search(second):
-        return _verdict(False, "math-verify", gold, f"{answer}, which is two numbers")
+    verdicts = []
+    for named in namings(first, second):
+        correct, method, why = _compared(first, named, up_to_constant=integrals is not None)
+        verdicts.append(_verdict(correct, method, gold, answer + why))
+        if correct:
+            return verdicts[-1]
+    return verdicts[0]
+
+
+def _compared(gold: str, answer: str, up_to_constant: bool) -> tuple[bool, str, str]:
+    """(whether two prepared texts are equal, what decided it, what to say about the answer)."""
+    if _has_other_variables(gold, answer):
+        return False, "name", ""
+    left, right = _parsed(gold), _parsed(answer)
+    if _TWO_NUMBERS.search(answer):
+        return False, "math-verify", ", which is two numbers"
     if not right:
-        return _verdict(False, "math-verify", gold, f"{answer}, which is not mathematics")
+        return False, "math-verify", ", which is not mathematics"
     agreed = math_verify.verify(left, right, float_rounding=6, timeout_seconds=None)
-    if not agreed and identical(left[0], right[0]):
-        return _verdict(True, "identity", gold, answer)
+    if not agreed and identical(left[0], right[0], up_to_constant=up_to_constant):
+        return True, "identity", ""
     near = numerically_equal(gold, answer, left[0], right[0])
     if near is not None and near != agreed and "%" not in gold + answer:
-        return _verdict(near, "numeric", gold, answer)
-    return _verdict(agreed, "math-verify", gold, answer)
-
-
-def _distinct_case(gold: str, answer: str) -> tuple[str, str]:
-    """Both texts with a capital that also occurs small renamed: math-verify reads M as m."""
-    letters = {letter for text in (gold, answer) for letter in _letters(text)}
-    free = iter(sorted(set("uvwzpqrlhk") - {letter.lower() for letter in letters}))
-    new = {
-        big: next(free, big) for big in sorted(letters) if big.isupper() and big.lower() in letters
-    }
-
-    def renamed(match: re.Match[str]) -> str:
-        return new.get(match[0], match[0])
-
-    if not new or (not _mixes_case(gold, new) and not _mixes_case(answer, new)):
-        return gold, answer
-    return _LETTER.sub(renamed, gold), _LETTER.sub(renamed, answer)
-
-
-def _mixes_case(text: str, capitals: dict[str, str]) -> bool:
-    letters = _letters(text)
-    return any(big in letters and big.lower() in letters for big in capitals)
-
-
-def _letters(text: str) -> set[str]:
-    """The letters that stand for quantities, Greek ones included."""
-    found = _LETTER.findall(text)
-    return {one for one in found if len(one) == 1 or _GREEK.fullmatch(one)}
-
-
-def _same_parameter(gold: str, answer: str) -> str:
-    r"""The answer with its whole-number parameter named as in the gold one: ``k\pi``, ``n\pi``."""
-    if "\\pi" not in gold or "\\pi" not in answer:
-        return answer
-    asked, given = _letters(gold), _letters(answer)
-    missing, extra = asked - given, given - asked
-    if len(missing) != 1 or len(extra) != 1 or not missing | extra <= set("kmnl"):
-        return answer
-    renamed = {extra.pop(): missing.pop()}
-    return _LETTER.sub(lambda match: renamed.get(match[0], match[0]), answer)
+        return near, "numeric", ""
+    return agreed, "math-verify", ""
 
 
 def _has_other_variables(gold: str, answer: str) -> bool:
     """Whether the answer mentions a variable that was not asked for, as ``x/x`` does beside 1."""
     if _BINDS.search(gold) or _BINDS.search(answer):
         return False
-    first, second = ({letter.lower() for letter in _letters(text)} for text in (gold, answer))
+    first, second = ({letter.lower() for letter in letters(text)} for text in (gold, answer))
     return bool((second - first) - {"e", "i", "d"})
 
 

@@ -10,73 +10,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-_TABLE: dict[str, dict[str, tuple[str, ...]]] = {
-    "length": {
-        "1/10000000000": ("angstrom",),
-        "1/1000000000": ("nm", "nanometer", "nanometre"),
-        "1/1000000": ("um", "microm", "micron", "micrometer", "micrometre"),
-        "1/1000": ("mm", "millimeter", "millimetre"),
-        "1/100": ("cm", "centimeter", "centimetre"),
-        "1": ("m", "meter", "metre"),
-        "1000": ("km", "kilometer", "kilometre"),
-        "127/5000": ("in", "inch", "inches"),
-        "381/1250": ("ft", "foot", "feet"),
-        "1143/1250": ("yd", "yard"),
-        "201168/125": ("mi", "mile"),
-    },
-    "mass": {
-        "1/1000000": ("microg", "microgram"),
-        "1/1000": ("mg", "milligram"),
-        "1": ("g", "gram"),
-        "1000": ("kg", "kilogram"),
-        "45359237/1600000": ("oz", "ounce"),
-        "45359237/100000": ("lb", "lbs", "pound"),
-        "1000000": ("tonne",),
-    },
-    "time": {
-        "1/1000000": ("micros", "microsecond"),
-        "1/1000": ("ms", "millisecond"),
-        "1": ("s", "sec", "second"),
-        "60": ("min", "minute"),
-        "3600": ("h", "hr", "hour"),
-        "86400": ("day",),
-        "604800": ("week",),
-    },
-    "month": {"1": ("month",), "12": ("yr", "year")},
-    "volume": {
-        "1/1000": ("ml", "milliliter", "millilitre"),
-        "1": ("l", "liter", "litre"),
-    },
-    "us volume": {
-        "1": ("cup",),
-        "2": ("pint", "pt"),
-        "4": ("quart", "qt"),
-        "16": ("gallon", "gal"),
-    },
-    "money": {"1": ("dollar", "usd"), "1/100": ("cent",)},
-    "euro": {"1": ("euro", "eur")},
-    "angle": {"1": ("degree", "deg")},
-    "radian": {"1": ("radian", "rad")},
-    "force": {"1": ("n", "newton")},
-    "energy": {"1": ("j", "joule"), "1000": ("kj", "kilojoule"), "1/10000000": ("erg",)},
-    "electronvolt": {"1": ("ev",), "1000": ("kev",), "1000000": ("mev",)},
-    "power": {"1": ("w", "watt"), "1000": ("kw", "kilowatt")},
-    "pressure": {"1": ("pa", "pascal"), "1000": ("kpa",)},
-    "frequency": {"1": ("hz", "hertz"), "1000": ("khz",), "1000000": ("mhz",)},
-    "temperature": {"1": ("k", "kelvin")},
-    "celsius": {"1": ("celsius",)},
-    "fahrenheit": {"1": ("fahrenheit",)},
-    "charge": {"1": ("c", "coulomb")},
-    "voltage": {"1": ("v", "volt")},
-    "resistance": {"1": ("ohm",)},
-}
-_UNITS = {
-    name: (dimension, Fraction(factor))
-    for dimension, scales in _TABLE.items()
-    for factor, names in scales.items()
-    for name in names
-}
+from tirgen.verification.unit_table import BARE, DIMENSIONS, Measure, find
+
 _SHORTHAND = {"mph": "mile/hour", "kph": "km/hour", "sq": "square", "cu": "cubic"}
+_NAMESAKES = ({"angle", "celsius"}, {"angle", "fahrenheit"}, {"mass", "sterling"})
+"""Degrees of any kind, and pounds of either."""
 _FILLER = {"a", "an", "the", "of", "units", "unit", "about", "approximately", "exactly", "total"}
 
 _SYMBOLS = {
@@ -109,7 +47,7 @@ class Unit:
     @property
     def measured(self) -> bool:
         """Whether it is a unit of measurement; ``students`` only names what was counted."""
-        return any(name in _TABLE for name, _ in self.dimensions)
+        return any(name in DIMENSIONS for name, _ in self.dimensions)
 
 
 def split_unit(text: str) -> tuple[str, Unit | None]:
@@ -137,21 +75,22 @@ def letter_unit(text: str) -> tuple[str, Unit | None]:
 def unit_of(text: str) -> Unit | None:
     """The unit a phrase names (``square feet``, ``km/h``; ``units`` has no dimensions), or None."""
     factor, powers = Fraction(1), dict[str, int]()
-    sign, pending, last = 1, 1, ""
+    sign, pending = 1, 1
+    last: Measure = (Fraction(1), {})
     for token in _TOKEN.finditer(_spelled(text)):
-        word = token[0].lower()
+        word, power = token[0].lower(), 0
         if word in ("/", "per"):
             sign = -1
         elif word in ("square", "cubic"):
             pending = 2 if word == "square" else 3
         elif token[1] is not None or word in ("squared", "cubed"):
-            power = int(token[1]) if token[1] is not None else 2 + (word == "cubed")
-            factor *= _factor(last) ** (sign * (power - 1))
-            powers[_dimension(last)] = powers.get(_dimension(last), 0) + sign * (power - 1)
-        elif word not in _FILLER:
-            factor *= _factor(word) ** (sign * pending)
-            powers[_dimension(word)] = powers.get(_dimension(word), 0) + sign * pending
-            pending, last = 1, word
+            power = (int(token[1]) if token[1] is not None else 2 + (word == "cubed")) - 1
+        elif word not in _FILLER or token[0] == "A":
+            last = find(token[0]) or (Fraction(1), {_singular(word): 1})
+            power, pending = pending, 1
+        factor *= last[0] ** (sign * power)
+        for name, one in last[1].items():
+            powers[name] = powers.get(name, 0) + one * sign * power
     if not powers and not re.search(r"\bunits?\b", text):
         return None
     return Unit(factor, tuple(sorted((name, power) for name, power in powers.items() if power)))
@@ -162,7 +101,7 @@ def conflict(left: Unit, right: Unit) -> bool:
     if not (left.dimensions and right.dimensions) or left == right:
         return False
     names = {name for unit in (left, right) for name, _ in unit.dimensions}
-    if names in ({"angle", "celsius"}, {"angle", "fahrenheit"}):
+    if names in _NAMESAKES:
         return False
     return left.measured or right.measured
 
@@ -175,20 +114,10 @@ def _spelled(text: str) -> str:
 
 
 def _singular(word: str) -> str:
-    word = word.lower()
-    if word not in _UNITS and word.removesuffix("s") in _UNITS and len(word) > 2:
-        return word.removesuffix("s")
-    if word in _UNITS or len(word) < 4 or not word.endswith("s") or word.endswith("ss"):
+    """What is counted, as one of it: ``boxes`` as ``box``."""
+    if len(word) < 4 or not word.endswith("s") or word.endswith("ss"):
         return word
     return word[:-2] if word.endswith(("ches", "shes", "xes")) else word[:-1]
-
-
-def _factor(word: str) -> Fraction:
-    return _UNITS.get(_singular(word), ("", Fraction(1)))[1]
-
-
-def _dimension(word: str) -> str:
-    return _UNITS.get(_singular(word), (_singular(word), Fraction(1)))[0]
 
 
 def _is_unit(phrase: str, bare: bool) -> bool:
@@ -198,7 +127,7 @@ def _is_unit(phrase: str, bare: bool) -> bool:
     words = re.findall(r"[a-zA-Z]{2,}", _spelled(phrase))
     if not bare:
         return bool(re.search(r"\\text\{[^{}]*[a-zA-Z]", phrase))
-    return bool(words) and all(len(w) >= 4 or _singular(w) in _UNITS or w == "per" for w in words)
+    return bool(words) and all(len(w) >= 4 or w.lower() in BARE or w == "per" for w in words)
 
 
 def _is_quantity(core: str) -> bool:

@@ -25,6 +25,7 @@ _SYNONYMS = {
     "no real solution": "\\emptyset",
     "no real solutions": "\\emptyset",
     "empty set": "\\emptyset",
+    "the empty set": "\\emptyset",
     "\\{\\}": "\\emptyset",
     "dne": "does not exist",
     "the origin": "(0,0)",
@@ -35,6 +36,8 @@ _SYNONYMS = {
     "all positive reals": "(0,\\infty)",
     "\\mathbb{R}^+": "(0,\\infty)",
     "\\mathbb{R}^{+}": "(0,\\infty)",
+    "\\mathbb{R}^*": "(-\\infty,0)\\cup(0,\\infty)",
+    "\\mathbb{R}^{*}": "(-\\infty,0)\\cup(0,\\infty)",
     "positive infinity": "\\infty",
     "infinitely many": "\\infty",
     "infinitely many solutions": "\\infty",
@@ -51,6 +54,15 @@ _SUBJECT = re.compile(
     r"|(?:the )?(?:series|integral|sequence|limit|statement|function|graph) (?:is )?"
     r"(?=[a-z]+$|does not exist$))",
     re.IGNORECASE,
+)
+_RESPELLED = tuple(
+    (re.compile(pattern), spelled)
+    for pattern, spelled in (
+        (r"^(?:(absolutely|conditionally) )?(con|di)vergent$", r"\2verges \1"),
+        (r"^((?:con|di)verges) ?$", r"\1"),
+        (r"^neither \w+ nor \w+$", "neither"),
+        (r"^right angled\b", "right"),
+    )
 )
 _AFFIRMATION = re.compile(r"(yes|no|true|false)[,.;:] (.*)", re.IGNORECASE | re.DOTALL)
 _TAKEN_BACK = re.compile(
@@ -126,5 +138,7 @@ def spoken(text: str) -> str | None:
         return None
     words = re.sub(r"(?<=[a-z])'s\b", "", words)
     said = _ARTICLES.sub("", re.sub(r"[^a-z0-9]+", " ", words.lower())).strip()
-    said = re.sub(r"^(con|di)vergent$", r"\1verges", _SUBJECT.sub("", said))
+    for pattern, spelled in _RESPELLED:
+        said = pattern.sub(spelled, said)
+    said = _SUBJECT.sub("", said)
     return _WEEKDAY.sub(r"\1", _KIND.sub("", said))

@@ -15,22 +15,46 @@ _SUBJECT = re.compile(
     r"(?:probability|value|area|volume|length|width|height|sum|total|number|perimeter|distance|time"
     r"|cost|ratio|angle|radius|speed|solutions?|roots?|minimum|maximum|result|product|difference"
     r"|average|mean|median|remainder|equation|line|circle|plane|interval|set|point)"
-    r"(?: of [a-z]+)?(?: (?:is|are|equals))?\s*:?\s*\}\s*(?=\S)",
+    r"(?: of [a-z]+)?(?: (?:is|are|equals))?\s*:?\s*\}\s*(?=\S)(?!\([a-z]{2,}\))",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(
+    r"^\\text\{\s*(?:[Tt]here|[Ss]?[Hh]e|[Tt]hey|[Ww]e|[Yy]ou|[Ii]t)(?: will)? "
+    r"(?:is|are|was|were|be|has|have|had|needs?|gets?|makes?|costs?|takes?|pays?|earns?)"
+    r"\s*:?\s*\}\s*(?=\\?[-\d$]|\\frac|\\sqrt|\\dollar)"
+)
+"""What a number is said of: ``There are 12 ways``."""
+_THEREFORE = re.compile(
+    r"^[^=<>]*[a-zA-Z!)][^=<>]*[=<>].*\\(?:implies|Rightarrow|Longrightarrow)(?![a-z])\s*"
+    r"(?=[a-zA-Z] ?=)"
+)
+"""The equations before an assignment that follows from them."""
 _APPROXIMATELY = re.compile(
     r"\s*(?:\\text\{)?\s*\(?\b(?:approximately|approx\.?|exactly)\s*\)?\s*\}?\s*$"
 )
-_LEADING = re.compile(r"^\s*(?:\\approx|\\sim|=|\+(?=\s*[\d\\]))\s*")
+_LEADING = re.compile(
+    r"^\s*(?:(?:[a-zA-Z](?: ?_ ?\{[^{}]*\})?(?:\([^()]*\))? ?)?"
+    r"\\(?:approx|simeq|cong|doteq)(?![a-z])|\\sim|=|\+(?=\s*[\d\\]))\s*"
+)
 _FOR_ALL = re.compile(
     r"\s*,?\s*(?:\\text\{\s*,?\s*)?\bfor (?:all|any|every|each"
-    r"|some (?:real |arbitrary |fixed )*(?:constant|integer|number))\b[^\d<>=]{0,40}$"
+    r"|some (?:real |arbitrary |fixed )*(?:constant|integer|number))\b[^\d<>=]{0,40}"
+    r"(?:(?:>|\\ge|\\ne) ?0)?$"
 )
 _WHOLE_PARAMETER = re.compile(
     r"\s*[,(]\s*(?:\\text\{\s*(?:where|with|for)\s*\}\s*)?[a-z] ?(?:\\in ?\\mathbb\{[ZNR]\}"
     r"|\\text\{ is (?:an?|any) (?:arbitrary |real )*(?:integer|whole number|number|constant)\})\)?$"
 )
-_ADDS_NOTHING = (_PREAMBLE, _SUBJECT, _LEADING, _APPROXIMATELY, _FOR_ALL, _WHOLE_PARAMETER)
+_ADDS_NOTHING = (
+    _THEREFORE,
+    _PREAMBLE,
+    _SUBJECT,
+    _SENTENCE,
+    _LEADING,
+    _APPROXIMATELY,
+    _FOR_ALL,
+    _WHOLE_PARAMETER,
+)
 
 
 def bare(text: str) -> str:
