@@ -20,6 +20,7 @@ from storage.records import Problem, Program, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.budget import Account, BudgetSettings, Spend, spent_before
+from tirgen.committed import rows_of, version_of
 from tirgen.committer import Committer
 from tirgen.config import GenerateConfig
 from tirgen.engine.config import open_engine, open_engines
@@ -121,8 +122,7 @@ async def generation(
     run = store.find_run(config.dataset, config.hash)
     ledger = Ledger(attempts=config.attempts, baselines=config.cot_samples)
     asked = {problem.problem_id: problem for problem in found.problems}
-    committed = run.read() if run else ()
-    ledger.load(row for row in committed if asked.get(row.problem.problem_id) == row.problem)
+    ledger.load(rows_of(run, asked))
     todo = [p for p in found.problems if not ledger.is_settled(p.problem_id)]
     account = Account(config.budget, spent_before(run, config.budget), run)
     progress = Progress(
@@ -179,28 +179,28 @@ class Generation:
 
     def _published(self) -> DatasetVersion | None:
         """The newest version, if it has every row there is for the problems asked for."""
-        found = self.run.published
-        if found is None or self.progress.trajectories:
+        found = None if self.progress.trajectories else version_of(self.run, self._asked)
+        if found is None:
             return None
         same_problems = found.manifest["summary"].get("problems_hash") == self._problems_hash()
-        complete = found.manifest["rows"] == self.progress.reused_rows
-        return found if same_problems and complete else None
+        return found if same_problems else None
 
     def _publish(self) -> DatasetVersion:
         """A new version of all rows there are for the problems asked for, as they read now."""
-        asked = {problem.problem_id: problem for problem in self.problems.problems}
-        answers = (
-            row for row in self.run.read() if asked.get(row.problem.problem_id) == row.problem
-        )
+        answers = rows_of(self.run, self._asked)
         rows = curate(answers, self.config.filters, self.config.seed)
         summary = {
-            "problems": len(asked),
+            "problems": len(self.problems.problems),
             "problems_hash": self._problems_hash(),
             "trajectories": len(rows),
             "yield": [asdict(row) for row in yield_table(rows)],
             "stopped": self.progress.account.stopped,
         }
         return self.run.publish(rows, summary)
+
+    @property
+    def _asked(self) -> dict[str, Problem]:
+        return {problem.problem_id: problem for problem in self.problems.problems}
 
     def _problems_hash(self) -> str:
         """Names the problems asked for, whatever their order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,27 @@ def test_an_import_goes_on_where_it_stopped_and_is_reused(tmp_path: Path) -> Non
     first, rest, again = imported(path, limit=2), imported(path), imported(path)
     assert [(r.made, r.reused) for r in (first, rest, again)] == [(2, 0), (4, 2), (0, 6)]
     assert str(again.version) == str(rest.version) == "f@v2"
+
+
+def test_responses_that_were_run_but_never_published_are_published_by_the_next_import(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, *({**TORA, "idx": n} for n in range(2)))
+    first, whole = imported(path, limit=1), imported(path)
+    shutil.rmtree(whole.version.path)  # as if killed while publishing
+    again = imported(path)
+    assert again.made == 0
+    assert len(rows(again)) == len(rows(whole)) > len(rows(first))
+
+
+def test_a_corrected_gold_answer_is_judged_anew(tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    said = []
+    for answer in ("5", "4"):
+        gold.write_text(json.dumps({"question": NUMINA["problem"], "answer": answer}) + "\n")
+        (row,) = rows(imported(written(tmp_path, NUMINA), gold=(str(gold),)))
+        said.append((row.problem.answer, row.correct))
+    assert said == [("5", False), ("4", True)]
 
 
 def test_rows_of_another_shape_are_skipped_by_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -308,6 +309,27 @@ def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(base_url, tm
     assert done.next_start == done.progress.begun == done.progress.settled
     for group in {row.group_id for row in kept}:
         assert {row.reward for row in kept if row.group_id == group} == {0.0, 1.0}
+
+
+def test_a_round_holds_the_problems_as_they_are_asked_now(base_url, tmp_path):
+    """Fewer of them, and later one with its gold answer corrected."""
+    file, store = write_steps(tmp_path / "steps.jsonl", 2), Store(tmp_path / "store")
+
+    def asked(limit: int) -> RolloutReport:
+        every = settings(file, policy=served(base_url), branches=None)
+        problems = every.problems.model_copy(update={"limit": limit})
+        config = every.model_copy(update={"problems": problems})
+        return asyncio.run(collect(config, store))
+
+    both, first = asked(2), asked(1)
+    assert [report.version.manifest["rows"] for report in (both, first)] == [8, 4]
+    assert first.progress.rollouts == 0
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({**row, "answer": "-1"}) + "\n" for row in lines))
+    corrected = asked(1)
+    assert {row.problem.answer for row in corrected.version.read()} == {"-1"}
+    assert corrected.progress.rollouts == 4
+    assert asked(1).reused_version
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from storage.datasets import Store
 from storage.records import Problem, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
+from tirgen.committed import rows_of, version_of
 from tirgen.evaluation.best_of_n import contenders, response_text
 from tirgen.evaluation.code import CodeMaker, load_code_tasks
 from tirgen.evaluation.config import Analysis, EvaluationConfig
@@ -69,11 +70,11 @@ async def evaluate(
     plan = Plan(bench.problems, config.samples, None, len(bench.problems))
     progress = Progress(wanted_groups=None, problems=len(bench.problems))
     run = store.find_run(config.dataset, config.hash)
-    progress.reused_rows = plan.load(run.read()) if run else 0
+    progress.reused_rows = plan.load(rows_of(run, {p.problem_id: p for p in bench.problems}))
     first = plan.next()
     if run is None or first is not None:
         run = await _sample(config, store, plan, first, bench, progress, watch)
-    made = run.published if first is None else None
+    made = version_of(run, plan.asked) if first is None else None
     reused = made is not None and made.manifest["summary"]["asked"] == bench.document(config)
     if made is None or not reused:
         made = await _publish(config, run, plan, bench)
@@ -150,7 +151,7 @@ async def _sample(
 async def _publish(
     config: EvaluationConfig, run: Run, plan: Plan, bench: _Benchmarks
 ) -> DatasetVersion:
-    rows = [row for row in run.read() if row.problem.problem_id in plan.asked]
+    rows = list(rows_of(run, plan.asked))
     if config.analysis.judge:
         judge, judge_tokens = config.analysis.judge, config.analysis.judge_tokens
         rows = await with_opinions(rows, judge, judge_tokens, config.seed)

@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 from storage.datasets import Store
+from storage.records import Problem
 from storage.runs import Run
 from storage.versions import DatasetVersion
+from tirgen.committed import version_of
 from tirgen.committer import Committer
 from tirgen.curation.reverify import Count
 from tirgen.filters.curate import YieldRow, curate, yield_table
@@ -56,14 +58,13 @@ async def import_trajectories(
         raise ProblemsError(f"{config.path} holds no response: {why}", tuple(intake.bad))
     run = store.find_run(config.dataset, config.hash)
     done = _committed(run)
-    todo = [response for response in responses if response.identity not in done]
+    todo = [response for response in responses if done.get(response.identity) != response.problem]
     reused = len(responses) - len(todo)
     count(reused, len(responses))
     if todo or run is None:
         numbers = iter(range(reused + 1, len(responses) + 1))
         run = await _work(config, store, todo, lambda: count(next(numbers), len(responses)))
-    version = None if todo else run.published
-    version = version or _publish(run, config)
+    version = version_of(run) or _publish(run, config)
     return ImportReport(
         version=version,
         made=len(todo),
@@ -73,10 +74,13 @@ async def import_trajectories(
     )
 
 
-def _committed(run: Run | None) -> set[str]:
-    """What need not be run again; rows lost to the machinery are."""
+def _committed(run: Run | None) -> dict[str, Problem]:
+    """What need not be run again, by id, and the problem it was judged by.
+
+    Rows lost to the machinery are run again, as are those whose gold answer has changed.
+    """
     rows = run.read() if run else ()
-    return {row.trajectory_id for row in rows if not row.ending.is_infrastructure}
+    return {row.trajectory_id: row.problem for row in rows if not row.ending.is_infrastructure}
 
 
 async def _work(

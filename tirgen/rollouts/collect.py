@@ -19,6 +19,7 @@ from storage.datasets import Store
 from storage.records import Level, Problem, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
+from tirgen.committed import rows_of, version_of
 from tirgen.committer import Committer
 from tirgen.engine.config import open_engine
 from tirgen.maker import Identity
@@ -68,11 +69,11 @@ async def collect(
     plan = _plan(config, found.problems)
     progress = Progress(wanted_groups=config.groups, problems=len(found.problems))
     run = store.find_run(config.dataset, config.hash)
-    progress.reused_rows = plan.load(run.read()) if run else 0
+    progress.reused_rows = plan.load(rows_of(run, {p.problem_id: p for p in found.problems}))
     first = plan.next()
     progress.begun, progress.mixed = len(plan.asked), plan.mixed
     progress.settled = progress.begun - (first is not None)
-    made = run.published if run and first is None else None
+    made = version_of(run, plan.asked) if run and first is None else None
     reused = made is not None
     if made is None:
         made = await _round(config, store, plan, first, progress, watch)
@@ -167,10 +168,10 @@ def _committed(
     """The round's rollouts that have a failed step, and the branches made of each group."""
     sources: dict[str, Trajectory] = {}
     made: defaultdict[str | None, set[int]] = defaultdict(set)
-    for row in run.read():
+    for row in rows_of(run, plan.asked):
         if row.level is Level.STEP and not row.ending.is_infrastructure:
             made[row.group_id].add(row.attempt)
-        elif row.problem.problem_id in plan.asked and any(failed_steps(row)):
+        elif any(failed_steps(row)):
             sources[row.trajectory_id] = row
     return sources, made
 
@@ -179,8 +180,8 @@ def _publish(config: RolloutConfig, run: Run, plan: Plan, branched: set[str]) ->
     """All rows the round asked for, each with its verdicts."""
     rows = judge(
         row
-        for row in run.read()
-        if (row.group_id in branched if row.level is Level.STEP else row.group_id in plan.asked)
+        for row in rows_of(run, plan.asked)
+        if row.level is Level.TRAJECTORY or row.group_id in branched
     )
     summary = {
         "problems": len(plan.asked),
