@@ -166,6 +166,7 @@ def test_an_untagged_block_is_prose_and_closes_again() -> None:
     "text",
     [
         "The result is\n```output",
+        "It prints ```output\n3\n```\n",
         "```python\nf()\n```\nwhich prints\n```output\n3\n```\n",
         "```python\nf()\n```\n```output\n3\n```\n```output",
         "```python\nf()\n```output",

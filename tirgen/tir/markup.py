@@ -4,8 +4,8 @@
     r^t, the policy's words     a^t, the policy's code   o^t, the executor's words     (eq. 1)
 
 A block opens with three or more backticks and a tag, and closes with a line of nothing but
-backticks; both may be indented. An opening fence tagged as Python may also stand at the end of a
-line of prose, where models like to put it. A line inside a block opens nothing (spec D16), and
+backticks; both may be indented. An opening fence tagged as Python or output may also stand at the
+end of a line of prose, where models like to put it. A line inside a block opens nothing (spec D16), and
 backticks within a line of code close nothing. Untagged and other blocks are prose.
 
 Not covered: tildes as fences, programs written inline (`` ```print(1)``` ``), and programs whose
@@ -34,6 +34,7 @@ THINK_CLOSE = "</think>"
 
 PYTHON_TAGS = frozenset({"python", "python3", "py"})
 OUTPUT_TAG = "output"
+OUR_TAGS = PYTHON_TAGS | {OUTPUT_TAG}
 
 _OPENING = re.compile(r"(?P<before>[^`]*)`{3,}[ \t]*(?P<info>[^`]*)")
 _CLOSING = re.compile(r"[ \t]*`{3,}\s*")
@@ -185,7 +186,7 @@ def _blocks(text: str) -> Iterator[_Block]:
         end = min(position + len(line) + 1, len(text))
         if start < 0:
             opening = _OPENING.fullmatch(line)
-            if opening and (_tag(line) in PYTHON_TAGS or not opening["before"].strip()):
+            if opening and (_tag(line) in OUR_TAGS or not opening["before"].strip()):
                 before = opening["before"]
                 tag, start, body = _tag(line), position + len(before), []
                 indent = 0 if before.strip() else len(before)
