@@ -60,7 +60,10 @@ def run(quick: bool) -> Result:
 def _run(root: Path, seeds: Sequence[int], changes: Mapping[str, Any], *, keep: bool) -> Result:
     resumed = root.exists() and any(root.iterdir())
     started, used = time.monotonic(), _cpu_seconds()
-    found = asyncio.run(_all_seeds(root, seeds, changes))
+    try:
+        found = asyncio.run(_all_seeds(root, seeds, changes))
+    except SeedFailed as error:
+        raise SystemExit(str(error)) from None
     minutes = (time.monotonic() - started) / 60
     store = Store(root)
     samples = Samples(store, found)
@@ -94,6 +97,10 @@ def _run(root: Path, seeds: Sequence[int], changes: Mapping[str, Any], *, keep: 
     )
 
 
+class SeedFailed(Exception):
+    """The process of one seed ended without its result."""
+
+
 async def _all_seeds(
     root: Path, seeds: Sequence[int], changes: Mapping[str, Any]
 ) -> dict[int, dict[str, str]]:
@@ -107,7 +114,10 @@ async def _seed(root: Path, seed: int, changes: Mapping[str, Any]) -> dict[str, 
     process = await asyncio.create_subprocess_exec(*command, json.dumps(changes), stdout=PIPE)
     out, _ = await process.communicate()
     if process.returncode:
-        raise SystemExit(f"seed {seed} ended with status {process.returncode}; run it again")
+        raise SeedFailed(
+            f"seed {seed} ended with status {process.returncode}, for the reason above; once it is "
+            "mended, the same command goes on where every seed was"
+        )
     versions: dict[str, str] = json.loads(out.splitlines()[-1])
     return versions
 

@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-import pytest
-
 from tirgen.pocket.families import FAMILIES, LEVELS
 from tirgen.pocket.problems import problems, split_of
 
@@ -43,6 +41,9 @@ def test_a_problem_names_its_split_and_level() -> None:
     assert split_of(problem.question) == "test"
 
 
-def test_asking_for_more_than_there_is_says_so() -> None:
-    with pytest.raises(ValueError, match=r"no further .* problem of level 1"):
-        problems("test", 4000, levels=(1,))
+def test_a_family_with_no_more_questions_leaves_the_others_to_go_on() -> None:
+    found = problems("test", 1200, levels=(1,))
+    assert len({problem.question for problem in found}) == 1200
+    families = Counter(problem.problem_id.split("-")[1] for problem in found)
+    assert families["powersum"] < families["purchase"]
+    assert found[:300] == problems("test", 300, levels=(1,))

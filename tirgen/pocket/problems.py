@@ -14,25 +14,37 @@ Split = Literal["train", "test"]
 
 TEST_SHARE = 8
 """One question in so many belongs to the test split."""
+MOST_DRAWS = 1000
+"""Of one family and level without a new question: then it has no more."""
 
 
 def problems(
     split: Split, count: int, *, seed: int = 0, levels: tuple[int, ...] = LEVELS
 ) -> list[Problem]:
-    """`count` different problems, spread evenly over families and levels.
+    """`count` different problems, spread evenly over families and levels while these have more.
 
     A longer list starts with the shorter one of the same seed. No question is in both splits.
+    Raises ValueError where not even all of them together have so many.
     """
     cells = [(family, level) for level in levels for family in FAMILIES]
+    exhausted: set[tuple[str, int]] = set()
     seen: set[str] = set()
     found: list[Problem] = []
-    for place in range(count):
-        family, level = cells[place % len(cells)]
-        rng = random.Random(f"{seed}/{split}/{place}")
-        draw = _new_draw(rng, family, level, split, seen)
+    for place in counting():
+        if len(found) == count:
+            return found
+        family, level = cell = cells[place % len(cells)]
+        if len(exhausted) == len(cells):
+            raise ValueError(f"the {split} split has {len(found)} problems, not {count}")
+        if cell in exhausted:
+            continue
+        draw = _new_draw(random.Random(f"{seed}/{split}/{place}"), family, level, split, seen)
+        if draw is None:
+            exhausted.add(cell)
+            continue
         seen.add(draw.question)
         found.append(_problem(draw, family, level, split))
-    return found
+    raise AssertionError("unreachable")
 
 
 def draw_problem(rng: random.Random, family: str, level: int, split: Split) -> Draw:
@@ -49,17 +61,12 @@ def split_of(question: str) -> Split:
     return "test" if digest[0] % TEST_SHARE == 0 else "train"
 
 
-def _new_draw(rng: random.Random, family: str, level: int, split: Split, seen: set[str]) -> Draw:
-    for tries in counting():
-        draw = draw_problem(rng, family, level, split)
-        if draw.question not in seen:
-            return draw
-        if tries > 1000:
-            raise ValueError(
-                f"the {split} split has no further {family} problem of level {level}; "
-                "ask for fewer problems or for higher levels only"
-            )
-    raise AssertionError("unreachable")
+def _new_draw(
+    rng: random.Random, family: str, level: int, split: Split, seen: set[str]
+) -> Draw | None:
+    """A problem that is not there yet; None where so many draws bring none."""
+    draws = (draw_problem(rng, family, level, split) for _ in range(MOST_DRAWS))
+    return next((draw for draw in draws if draw.question not in seen), None)
 
 
 def _problem(draw: Draw, family: str, level: int, split: Split) -> Problem:
