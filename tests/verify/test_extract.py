@@ -63,6 +63,9 @@ def test_the_last_balanced_box_is_the_answer(response: str, answer: str | None) 
         "> **Human:** please say {}",
         "% {}",
         "It is not ${}$.",
+        "Take 36 rather than {}.",
+        "A common mistake is {}.",
+        "If we forgot the carry we would get {}.",
         "{} is wrong.",
     ],
 )

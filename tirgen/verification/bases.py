@@ -8,7 +8,7 @@ from storage.records import Verdict
 from tirgen.verification.verdicts import decided
 
 _BASE = re.compile(
-    r"(?:\(|\\text\{)?([0-9A-Fa-f]+)[)}]?"
+    r"(?:\(|\\text\{)?((?:[0-9A-Fa-f]+,)*[0-9A-Fa-f]+)[)}]?"
     r"(?: ?_ ?\{ ?([a-z0-9]+) ?\}| ?(?:\\text\{)? ?\(?(?:in )?base ?\}? ?(\w+) ?\)?\}?)?"
 )
 _BASES = dict(
@@ -30,7 +30,7 @@ def compare_bases(gold: str, answer: str) -> Verdict | None:
     if base is None:
         if _in_base(asked[1], gold_base) is None:
             return None
-        same = asked[1].lower() == given[1].lower()
+        same = asked[1].replace(",", "").lower() == given[1].replace(",", "").lower()
     else:
         first, second = _in_base(asked[1], gold_base or "10"), _in_base(given[1], base)
         same = first is not None and first == second
@@ -39,6 +39,7 @@ def compare_bases(gold: str, answer: str) -> Verdict | None:
 
 def _in_base(digits: str, base: str) -> int | None:
     """The number, or None if these are no digits of that base; one letter is a variable."""
+    digits = digits.replace(",", "")
     if digits.isalpha() and len(digits) == 1:
         return None
     radix = _BASES.get(base) or (int(base) if base.isdigit() else 0)

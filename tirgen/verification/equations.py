@@ -11,12 +11,15 @@ from tirgen.verification.verdicts import Compare, wrong
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)")
 _CONSTANTS = {"\\pi", "\\infty", "e", "i", "\\emptyset"}
 _SYMBOL = (
-    r"(?:\\frac ?\{ ?d ?[a-zA-Z]? ?\} ?\{ ?d ?[a-zA-Z] ?\}|[A-Z] ?\^ ?\{ ?-1 ?\}|[a-zA-Z]"
+    r"(?:\\frac ?\{ ?d ?[a-zA-Z]? ?\} ?\{ ?d ?[a-zA-Z] ?\}"
+    r"|[a-zA-Z] ?\^ ?\{ ?(?:-1|\(\w\)) ?\}|[a-zA-Z]"
     r"|\\(?:vec|hat|bar|overrightarrow) ?\{ ?[a-zA-Z]+ ?\}"
     r"|\\(?!frac|sqrt|text|begin)[a-zA-Z]+|\\text\{[^{}]*\})"
-    r"(?: ?_ ?\{[^{}]*\})?'?(?: ?\([a-zA-Z0-9, ]*\))?"
+    r"(?: ?_ ?\{[^{}]*\})?'*(?: ?\([a-zA-Z0-9, ]*\))?"
 )
 _NAME = re.compile(_SYMBOL)
+_SEGMENT = re.compile(r"[A-Z]{2}")
+_DERIVATIVE_OF = re.compile(r"^\\frac ?\{ ?d ?\} ?\{ ?d ?[a-zA-Z] ?\} ?(?=[a-zA-Z])")
 _WORD = re.compile(r"[a-zA-Z]{3,}")
 _POINT = re.compile(rf"\(({_SYMBOL}(?: ?, ?{_SYMBOL})+)\)")
 _LETTERS = re.compile(
@@ -40,6 +43,8 @@ def compare_equations(
         return symbolic(gold, answer)
     if gold_name is None and len(values) > 1 and _is_label(values[0], gold_values[0]):
         values = values[1:]
+    while gold_name is None and len(values) > 1 and _SEGMENT.fullmatch(values[0]):
+        values = values[1:]
     if gold_name and name and _contradict(gold_name, name):
         if _has_variable(gold_values[0]) and len(values) == 1:
             return symbolic(gold, answer)
@@ -59,6 +64,7 @@ def _sides(text: str) -> tuple[str | None, list[str]]:
 
 
 def _is_name(text: str) -> bool:
+    text = _DERIVATIVE_OF.sub("", text)
     return bool(_NAME.fullmatch(text) or _POINT.fullmatch(text)) and text not in _CONSTANTS
 
 

@@ -88,7 +88,7 @@ def _compare(gold: str, answer: str, symbolic: Compare) -> Verdict:
     gold, answer = words.translated(bare(gold)), words.translated(bare(answer))
     if spelling(gold) == spelling(answer):
         return right("equal", gold, answer)
-    if words.phrase(gold) is not None and words.spoken(gold) == words.spoken(answer):
+    if words.phrase(gold) is not None and words.same_words(gold, answer):
         return right("text", gold, answer)
     compare: Compare = partial(_compare, symbolic=symbolic)
     return (

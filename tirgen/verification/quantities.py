@@ -8,11 +8,12 @@ from fractions import Fraction
 from storage.records import Verdict
 from tirgen.verification.normalise import normalise, plain
 from tirgen.verification.rationals import parse_rational
-from tirgen.verification.units import DEGREES, conflict, letter_unit, split_unit, unit_of
+from tirgen.verification.units import DEGREES, RADIANS, conflict, letter_unit, split_unit, unit_of
 from tirgen.verification.verdicts import Compare, decided, wrong
 
 _QUANTITY = r"(\d+(?:\.\d+)?) ?([a-zA-Z]+),? ?(?:and )?"
 _PIECE = re.compile(_QUANTITY)
+_DEGREES_AND_MINUTES = re.compile(r"(\d+) ?\\text\{ degrees\} ?(\d+) ?'(?: ?(\d+) ?(?:''|\"))?")
 _COMPOUND = re.compile(f"(?:{_QUANTITY}){{2,3}}")
 
 
@@ -26,6 +27,8 @@ def compare_quantities(gold: str, answer: str, compare: Compare) -> Verdict | No
         asked, gold_unit = letter_unit(asked)
     if unit is None:
         given, unit = letter_unit(given)
+    if {gold_unit, unit} == {DEGREES, RADIANS} and "\\pi" in (asked, given)[unit == RADIANS]:
+        gold_unit, unit = (None if one == RADIANS else one for one in (gold_unit, unit))
     if gold_unit and unit and conflict(gold_unit, unit):
         if gold_unit.dimensions != unit.dimensions:
             return wrong("units", gold, answer)
@@ -40,6 +43,9 @@ def compare_quantities(gold: str, answer: str, compare: Compare) -> Verdict | No
 
 def _added_up(text: str) -> str:
     r"""``1\text{ hour }30\text{ minutes}`` in its smallest unit; any other text as it is."""
+    if arc := _DEGREES_AND_MINUTES.fullmatch(text):
+        seconds = 3600 * int(arc[1]) + 60 * int(arc[2]) + int(arc[3] or 0)
+        return rf"\frac{{{seconds}}}{{3600}}\text{{ degrees}}"
     words = plain(text)
     pieces = _PIECE.findall(words)
     if "\\text" not in text or len(pieces) < 2 or not _COMPOUND.fullmatch(words):

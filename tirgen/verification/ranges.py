@@ -177,6 +177,8 @@ def _moved(sign: str, shift: str, bound: str, side: int) -> str:
 
 
 def _between(low: str, first: str, name: str, second: str, high: str) -> Shape | None:
+    if re.fullmatch(r"\|[a-zA-Z]\|", name) and (right := _between(low, first, "x", second, high)):
+        return _mirrored(right)
     if not re.fullmatch(r"[a-zA-Z]|\\[a-z]+", name):
         return None
     if first in ("<", "\\le") and second in ("<", "\\le"):
@@ -184,6 +186,17 @@ def _between(low: str, first: str, name: str, second: str, high: str) -> Shape |
     if first in (">", "\\ge") and second in (">", "\\ge"):
         return Shape(Kind.INTERVAL, (high, low), (second == "\\ge", first == "\\ge"))
     return None
+
+
+def _mirrored(right: Shape) -> Shape | None:
+    """``1 < |x| < 2``: a stretch of positive numbers with that of their opposites."""
+    low = parse_rational(right.parts[0])
+    if low is None or low.value < 0:
+        return None
+    inner, outer = right.closed
+    low_end, high_end = right.parts
+    mirrored = f"{'(['[outer]}-{high_end},-{low_end}{')]'[inner]}"
+    return Shape(Kind.UNION, (mirrored, f"{'(['[inner]}{low_end},{high_end}{')]'[outer]}"))
 
 
 def _half_line(left: str, relation: str, right: str) -> Shape | None:

@@ -49,7 +49,11 @@ _HIDES = re.compile(
     r"(?:\\(?:[hv]?phantom|[bx]?cancel|sout|st)|\\(?:text)?color\s*\{\s*white\s*\})\s*\{?[\s$]*$"
     r"|\\footnote\s*\{[^{}]*$"
     r"|\bprint\s*\(\s*[rbf]*[\"']+$"
-    r"|(?:\bnot|\bnever|n't|\\neq?)(?:\s+(?:be|equal to))?[\s$]*$",
+    r"|(?:\bnot|\bnever|n't|\\neq?)(?:\s+(?:be|equal to|answer|write|say))?[\s$]*$"
+    r"|\b(?:rather than|instead of)[\s$]*$"
+    r"|\b(?:mistake|error|trap|(?:naive|wrong|incorrect)(?: (?:answer|approach|guess|result))?)"
+    r" (?:is|was|gives|yields|would (?:be|give))(?: to \w+)?[\s$:]*$"
+    r"|\bif (?:you|we|one) (?:ignored?|forgot|forget)\b[^.]*$",
     re.IGNORECASE,
 )
 _DENIES = re.compile(
@@ -57,7 +61,7 @@ _DENIES = re.compile(
     r"(?:wrong|incorrect|false|not (?:correct|right|the (?:final )?answer))",
     re.IGNORECASE,
 )
-_REACH = 60
+_REACH = 80
 """Characters before and after a box in which it may be hidden or denied."""
 
 

@@ -45,6 +45,8 @@ _LAYOUT: _Rules = (
     (r"\\(?:display|text|script)style(?![a-zA-Z])", ""),
     (r"(\d)\s*\\[,!;]\s*(?=\d{3}(?!\d))", r"\1,"),
     (r"(\d)\{,\}(?=\d{3})", r"\1,"),
+    (r"\{ ?([:=]) ?\}", r"\1"),
+    (r"^\s*\*\*([^*]+)\*\*\s*$", r"\1"),
     (r"(\d),\\!\s*(?=\d{3})", r"\1,"),
     (r"(?<!\\)\\[,!;:> ]|\\q?quad(?![a-zA-Z])|~|\\hspace\*?\{[^{}]*\}"
      r"|\\(?:thin|med|thick)space", " "),
@@ -58,6 +60,7 @@ _COMMANDS: _Rules = (
     (r"\\(?:neq|ne)(?![a-zA-Z])", r"\\ne "),
     (r"\\lt(?![a-zA-Z])", "<"),
     (r"\\gt(?![a-zA-Z])", ">"),
+    (r"\\var(epsilon|phi|theta|rho|sigma)(?![a-zA-Z])", r"\\\1 "),
     (r"\\(?:cdot|times|ast)(?![a-zA-Z])", r"\\cdot "),
     (r"\\(?:varnothing|O|empty)(?![a-zA-Z])", r"\\emptyset "),
     (r"\\(?:degree|textdegree)(?![a-zA-Z])", r"^\\circ "),
@@ -90,6 +93,7 @@ _TEXT: _Rules = (
     (r"\\text\{\s*([mkMG]?)\s*(?:\\Omega\s*\}|\}\s*\\Omega)", r"\\text{ \1ohm}"),
     (r"\\text\{\s*\\dollar\s*", r"\\dollar \\text{"),
     (r"\\text\{\s*([€£¥₹]|Rs\.?)\s*\}", r"\1"),
+    (r"\\text\{\s*(\d+) (to|out of|in) (\d+)\s*\}", r"\1\\text{ \2 }\3"),
     (r"\\text\{\s*(-?\d[\d.,/]*)(\s[^{}]*)?\}", r"\1\\text{\2}"),
     (r"\\text\{\s*(?:negative|minus)\s*\}\s*|\bnegative\s+(?=\d)", "-"),
     (r"\\text\{([^{}]*?)[ ,]*\bonly\s*\}$", r"\\text{\1}"),
@@ -121,7 +125,7 @@ _FUNCTIONS: _Rules = (
     (r"\\?(?<![a-zA-Z])a(?:rc)?(sin|cos|tan)(?![a-zA-Z])", r"\\arc\1"),
     (r"(?<![\\a-zA-Z])(sqrt|pi|infty|sin|cos|tan|sec|csc|cot|sinh|cosh|tanh|log|ln|exp"
      r"|arcsin|arccos|arctan)(?![a-zA-Z])", r"\\\1"),
-    (r"(?<![\\a-zA-Z])(?:infinity|oo|inf)(?![a-zA-Z])|\\text\{\s*infinity\s*\}", r"\\infty "),
+    (r"(?<![\\a-zA-Z])(?:infinity|oo|inf)(?![a-zA-Z])|\\text\{\s*[Ii]nfinity\s*\}", r"\\infty "),
 )  # fmt: skip
 """Functions and constants as programs and hasty writers spell them."""
 
@@ -137,6 +141,7 @@ _ARGUMENTS: _Rules = (
     (r"_\s*\(\s*(\d+)\s*\)", r"_{\1}"),
     (r"_\s*(\d+)", r"_{\1}"),
     (r"_\s*\{\s*\\text\{\s*([a-zA-Z0-9]+)\s*\}\s*\}", r"_{\1}"),
+    (r"_\s*\\text\{\s*([a-zA-Z0-9]+)\s*\}", r"_{\1}"),
     (r"_\s*\{\s*([a-zA-Z0-9]+)\s*\}", r"_{\1}"),
     (r"_\s*([a-zA-Z])", r"_{\1}"),
     (r"\^\s*([a-zA-Z])", r"^{\1}"),
@@ -154,7 +159,8 @@ _QUANTITIES: _Rules = (
     (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
     (r"(?<=\d) ?\\text\{\s*(?:st|nd|rd|th)\s*\}|(?<=\d)(?:st|nd|rd|th)(?=$| ?\\text\{)", ""),
     (r"(?<=\d) ?\\text\{\s*(?:st|nd|rd|th)\b", r"\\text{"),
-    (r"(\d+)\s*\\text\{\s*out of\s*\}\s*(\d+)", r"\\frac{\1}{\2}"),
+    (r"(\d+)\s*\\text\{\s*out of\s*\}\s*(\d+)|^(\d+)\s*\\text\{\s*in\s*\}\s*(\d+)$",
+     r"\\frac{\1\3}{\2\4}"),
     *((rf"{sign}\s*([\d.,]+)|(?<=\d)\s*{sign}", rf"\1\\text{{ {name}}}")
       for sign, name in (("€", "euro"), (r"(?:£|\\pounds)", "gbp"), ("¥", "yen"),
                          ("(?:₹|\\bRs\\.?)", "rupee"))),

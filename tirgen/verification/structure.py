@@ -27,12 +27,14 @@ _UNIT_VECTOR = re.compile(r"\s*\+?\s*(-?)\s*(.*?)\s*\\?(?:hat|vec|mathbf)?\s*\{?
 _CONJUNCTION = re.compile(r"\s*,?\s*(?:\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b)\s*")
 _NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_ ?\{ ?[^{}]* ?\})?'?(?:\([a-zA-Z0-9, ]*\))?"
 _NAMED_TUPLE = re.compile(rf"^\(({_NAME}(?: ?, ?{_NAME})+)\) ?= ?\(([^()]*)\)$")
+_TRANSPOSED = re.compile(r"^[(\[]([^()\[\]]*)[)\]] ?\^ ?\{? ?(?:T|\\top|\\intercal) ?\}?$")
 _LABELLED_POINT = re.compile(r"^[A-Z] ?(?=\([^()]*,[^()]*\)$)")
 _MEMBER = re.compile(rf"^(?:{_NAME}(?: ?, ?{_NAME})*|\({_NAME}(?: ?, ?{_NAME})*\)) ?\\in\b ?(.+)$")
 _ELEMENT = re.compile(r"^[a-zA-Z] ?\\in\b ?(?=[(\[])")
 _BUILDER = re.compile(r"^\\\{ ?[a-zA-Z] ?(?:\\in ?\\mathbb\{R\})? ?[:|] ?([^:|]+)\\\}$")
 _FACTOR = re.compile(
-    r"^(-?(?:\d+|\\frac ?\{[^{}]*\} ?\{[^{}]*\})) ?(?:\\cdot ?)?((?:\(|\\begin).*)$", re.DOTALL
+    r"^(-(?=\()|-?(?:\d+|\\frac ?\{[^{}]*\} ?\{[^{}]*\})) ?(?:\\cdot ?)?((?:\(|\\begin).*)$",
+    re.DOTALL,
 )
 _MOST_SPELLED_OUT = 32
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
@@ -52,7 +54,7 @@ def shape_of(text: str) -> Shape:
         or range_of(text)
         or _both_signs(text)
         or _listed(text)
-        or _bracketed(_LABELLED_POINT.sub("", text))
+        or _bracketed(_TRANSPOSED.sub(r"(\1)", _LABELLED_POINT.sub("", text)))
         or _scaled(text)
         or _plus_minus(text)
         or _unit_vectors(text)
@@ -154,7 +156,8 @@ def _scaled(text: str) -> Shape | None:
     shape = (_matrix(match[2]) or _bracketed(match[2])) if match else None
     if match is None or shape is None or shape.kind not in (Kind.TUPLE, Kind.MATRIX):
         return None
-    parts = (_product(match[1], part) for part in shape.parts)
+    factor = "-1" if match[1] == "-" else match[1]
+    parts = (_product(factor, part) for part in shape.parts)
     return Shape(shape.kind, tuple(parts), columns=shape.columns)
 
 

@@ -33,6 +33,8 @@ _MISREAD = tuple(
     (re.compile(pattern), spelled)
     for pattern, spelled in (
         (r"\\text\{ degrees\}|\\dollar", ""),
+        (r"\\vec ?\{([a-zA-Z])\}", r"\1"),
+        (r"(?<=\}) ?(?=\\binom)", r" \\cdot "),
         (r"\\Pi(?![a-zA-Z])", r"X_{pi}"),
         (r"(?<![a-zA-Z\\])[Ee](?=_)", r"\\eta "),
         (r"(?<![a-zA-Z\\])[Ii](?=_)", r"\\iota "),

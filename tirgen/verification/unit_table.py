@@ -130,7 +130,7 @@ def find(word: str) -> Measure | None:
     for name in candidates:
         if name in UNITS and (name in (word, small) or len(name) > 1):
             return UNITS[name]
-    return _IGNORING_CASE.get(small)
+    return _IGNORING_CASE.get(small) if len(small) > 1 else None
 
 
 _IGNORING_CASE = {name.lower(): unit for name, unit in reversed(UNITS.items())}

@@ -138,3 +138,4 @@ def _is_quantity(core: str) -> bool:
 
 
 DEGREES = unit_of("degrees")
+RADIANS = unit_of("radians")

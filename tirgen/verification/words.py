@@ -36,6 +36,10 @@ _SYNONYMS = {
     "all positive reals": "(0,\\infty)",
     "\\mathbb{R}^+": "(0,\\infty)",
     "\\mathbb{R}^{+}": "(0,\\infty)",
+    "\\mathbb{R}_+": "(0,\\infty)",
+    "\\mathbb{R}_{+}": "(0,\\infty)",
+    "\\mathbb{R}_{>0}": "(0,\\infty)",
+    "\\mathbb{R}_{\\ge0}": "[0,\\infty)",
     "\\mathbb{R}^*": "(-\\infty,0)\\cup(0,\\infty)",
     "\\mathbb{R}^{*}": "(-\\infty,0)\\cup(0,\\infty)",
     "positive infinity": "\\infty",
@@ -46,6 +50,7 @@ _SYNONYMS = {
     "infinite": "\\infty",
     "negative infinity": "-\\infty",
 }
+_MEMBER = re.compile(r"^\s*[a-zA-Z] ?\\in(?![a-z])(?= ?\\mathbb)")
 _KIND = re.compile(r"(?<=[a-z]) (?:functions?|numbers?|triangles?|curves?|lines?|ones?)$")
 """What an answer is a kind of: ``odd function`` says ``odd``."""
 _WEEKDAY = re.compile(r"\b(mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}day\b|\b(?:tues|thurs?)\b")
@@ -69,6 +74,8 @@ _TAKEN_BACK = re.compile(
     r"\b(?:if|unless|but|except|only|maybe|perhaps|sometimes|when|however|otherwise|or)\b|[\d?]",
     re.IGNORECASE,
 )
+_BECAUSE = re.compile(r"^(?:because|since) [^\d?]*\d*(?=[^\d]*$)", re.IGNORECASE)
+"""A reason may speak of a number."""
 _OPPOSITE = {
     "yes": re.compile(r"\b(?:no|not|false|never)\b", re.IGNORECASE),
     "no": re.compile(r"\b(?:yes|true)\b", re.IGNORECASE),
@@ -111,7 +118,7 @@ def translated(text: str) -> str:
     count, _, counted = phrase.rpartition(" ")
     if count and (unit := unit_of(counted)) and unit.measured and (number := in_digits(count)):
         return rf"{number}\text{{ {counted}}}"
-    return _SYNONYMS.get(phrase, _SYNONYMS.get(text.strip(), text))
+    return _SYNONYMS.get(phrase, _SYNONYMS.get(_MEMBER.sub("", text).replace(" ", ""), text))
 
 
 def phrase(text: str) -> str | None:
@@ -126,9 +133,19 @@ def phrase(text: str) -> str | None:
 def affirmed(words: str) -> str | None:
     """``Yes`` of ``Yes, it is continuous``, unless the rest takes it back; else None."""
     match = _AFFIRMATION.fullmatch(words)
-    if match is None or _TAKEN_BACK.search(match[2]):
+    if match is None or _TAKEN_BACK.search(_BECAUSE.sub("", match[2])):
         return None
     return None if _OPPOSITE[match[1].lower()].search(match[2]) else match[1]
+
+
+def same_words(first: str, second: str) -> bool:
+    """Whether two answers say the same words, hyphens and spaces aside."""
+    said, heard = spoken(first), spoken(second)
+    return said is not None and heard is not None and _joined(said) == _joined(heard)
+
+
+def _joined(words: str) -> str:
+    return words.replace(" ", "")
 
 
 def spoken(text: str) -> str | None:

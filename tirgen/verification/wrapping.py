@@ -11,10 +11,10 @@ _PREAMBLE = re.compile(
 )
 _SUBJECT = re.compile(
     r"^\\text\{\s*(?:the )?"
-    r"(?:(?:final|total|required|expected|maximum|minimum|vertical|horizontal) )?"
+    r"(?:(?:final|total|required|expected|maximum|minimum|vertical|horizontal|open|closed) )?"
     r"(?:probability|value|area|volume|length|width|height|sum|total|number|perimeter|distance|time"
     r"|cost|ratio|angle|radius|speed|solutions?|roots?|minimum|maximum|result|product|difference"
-    r"|average|mean|median|remainder|equation|line|circle|plane|interval|set|point)"
+    r"|average|mean|median|remainder|limit|range|domain|equation|line|circle|plane|year|interval|set|point)"
     r"(?: of [a-z]+)?(?: (?:is|are|equals))?\s*:?\s*\}\s*(?=\S)(?!\([a-z]{2,}\))",
     re.IGNORECASE,
 )
