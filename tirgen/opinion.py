@@ -16,6 +16,7 @@ from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Engine, Message, Prompt, Sampling
 from tirgen.tir.core import derive_seed
+from tirgen.verdicts import compares_answers
 
 JUDGE = (
     "Below are a mathematics problem, its reference answer and a student's final answer. Decide "
@@ -41,11 +42,11 @@ class AnswerJudge:
     async def opinion(self, row: Trajectory) -> Opinion | None:
         """What the judge says of a row's final answer; None where it has nothing to say.
 
-        That is: the rules found it right or could not tell, tests decided, there is no answer, or
-        the judge could not be asked. Raises `EngineMisconfigured`.
+        That is: the rules found it right or could not tell, something else than the answer decided,
+        there is no answer, or the judge could not be asked. Raises `EngineMisconfigured`.
         """
         verdict = row.verdict
-        decided = verdict is None or verdict.correct or verdict.method == "tests"
+        decided = verdict is None or verdict.correct or not compares_answers(verdict)
         if decided or row.is_unverifiable or row.final_answer is None:
             return None
         filled = {

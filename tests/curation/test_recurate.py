@@ -16,8 +16,10 @@ from storage.records import Ending, Outcome, Program, Step, Trajectory, Verdict
 from storage.sql import query
 from storage.versions import DatasetVersion
 from tirgen.curation.recurate import Curation, curate_config, recurate
+from tirgen.curation.reverify import response_text
 from tirgen.problems.errors import ProblemsError
 from tirgen.settings import ConfigError
+from tirgen.verdicts import OFF_FORMAT, TESTS
 
 LOOP = "print(sum(n for n in range(10)))"
 CONFIG: dict[str, Any] = {"filters": {"keep_share_by_calls": {}}, "seed": 3}
@@ -93,6 +95,22 @@ def test_verifying_again_mends_verdicts_and_leaves_lost_rows_unjudged(tmp_path: 
     }
     assert [r.problem.problem_id for r in curation.rows if r.kept] == ["b"]
     assert next(r for r in curation.rows if r.problem.problem_id == "c").verdict is None
+
+
+@pytest.mark.parametrize("method", [TESTS, OFF_FORMAT])
+def test_what_something_else_than_the_answer_decided_is_not_verified_again(
+    tmp_path: Path, method: str
+) -> None:
+    decided = Verdict(correct=False, method=method, reason="as it was")
+    store, source = a_version(tmp_path, [replace(solved("a"), verdict=decided)])
+    (row,) = again(store, source, verify=True).rows
+    assert row.verdict == decided
+
+
+def test_the_text_of_a_response_has_its_programs_and_outputs() -> None:
+    assert response_text(solved("a", 1).steps) == (
+        f"We sum.\n```python\n{LOOP}\n```\n```output\n45\n```\nSo it is $\\boxed{{45}}$."
+    )
 
 
 def test_an_imported_answer_may_be_announced_without_a_box(tmp_path: Path) -> None:

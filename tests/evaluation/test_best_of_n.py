@@ -4,7 +4,7 @@ import pytest
 from answers import BAD, OK, sample
 
 from storage.records import Outcome
-from tirgen.evaluation.best_of_n import choose, contenders, pass_rate, response_text
+from tirgen.evaluation.best_of_n import choose, contenders, pass_rate
 
 
 def test_the_pass_rate_is_a_fraction():
@@ -75,7 +75,3 @@ def test_the_lot_depends_on_the_seed_alone():
 def test_nobody_to_choose_from_is_refused():
     with pytest.raises(ValueError, match="at least one candidate"):
         choose([], 0)
-
-
-def test_a_reward_model_reads_programs_and_outputs_too():
-    assert response_text(sample()) == "t\n```python\nx\n```\n```output\n1\n```\nso"

@@ -18,6 +18,7 @@ from storage.sql import query
 from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.evaluate import EvaluationReport, evaluate
 from tirgen.problems.errors import ProblemsError
+from tirgen.verdicts import compares_answers
 
 SAMPLES, STEPS, TASKS = 3, 6, 2
 JUDGED = {"pass_at": [1, 3], "best_of": 3, "judge": {}, "judge_tokens": 4, "resamples": 200}
@@ -89,7 +90,7 @@ def test_both_verdicts_are_stored(report, store):
     found = query(store, sql).to_pylist()
     judged = sum(row["n"] for row in found if row["judge_model"] == "pocket")
     wrong = [row for row in report.version.read() if row.final_answer and not row.correct]
-    assert judged == sum(row.verdict.method != "tests" for row in wrong)
+    assert judged == sum(compares_answers(row.verdict) for row in wrong)
     assert all(row["judge_model"] is None for row in found if row["correct"])
 
 

@@ -8,6 +8,7 @@ from storage.records import Ending, Opinion
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
 from tirgen.opinion import AnswerJudge, says_yes
+from tirgen.verdicts import OFF_FORMAT, TESTS
 
 
 class SayingEngine:
@@ -49,7 +50,8 @@ async def test_the_judge_sees_question_and_both_answers_and_no_solution():
     [
         sample(),
         sample(right=False, answer=None),
-        sample(right=False, method="tests"),
+        sample(right=False, method=TESTS),
+        sample(right=False, method=OFF_FORMAT),
         sample(ending=Ending.ENGINE_ERROR),
         replace(WRONG, verdict=None),
     ],

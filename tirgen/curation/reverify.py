@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from storage.records import Program, Step, Trajectory, Verdict
 from tirgen.tir.markup import render_step
+from tirgen.verdicts import compares_answers
 from tirgen.verification import Verifier, extract_answer
 
 AT_ONCE = 64
@@ -29,8 +30,8 @@ class Change(NamedTuple):
 async def reverify(rows: Sequence[Trajectory], count: Count) -> list[Trajectory]:
     """The rows with new final answers and verdicts, in their order.
 
-    Rows that were never judged, because the machinery broke, stay so. Raises
-    `VerifierUnavailable`.
+    Rows that were never judged, because the machinery broke, stay so, and so do those that were
+    judged by something else than their answer. Raises `VerifierUnavailable`.
     """
     gate = asyncio.Semaphore(AT_ONCE)
     done = iter(range(1, len(rows) + 1))
@@ -63,7 +64,7 @@ def response_text(steps: Sequence[Step]) -> str:
 
 
 async def _judged(row: Trajectory, verifier: Verifier) -> Trajectory:
-    if row.verdict is None:
+    if row.verdict is None or not compares_answers(row.verdict):
         return row
     text = response_text(row.steps)
     answer = extract_answer(text, require_box=not is_lenient(row.program))

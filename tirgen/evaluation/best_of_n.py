@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from storage.records import Outcome, Trajectory
-from tirgen.tir.markup import render_step
 from tirgen.verification.normalise import normalise
 
 
@@ -61,11 +60,6 @@ def choose(
 def answer_key(row: Trajectory) -> str | None:
     """What the final answer is compared by in a vote; None where there is none."""
     return None if row.final_answer is None else normalise(row.final_answer)
-
-
-def response_text(row: Trajectory) -> str:
-    """The whole response, programs and outputs included, as a reward model reads it."""
-    return "".join(render_step(s.thought, s.action, s.observation) for s in row.steps)
 
 
 def _rank(row: Trajectory) -> tuple[bool, float, bool]:

@@ -22,6 +22,7 @@ from tirgen.tir.core import derive_seed
 from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.story import Story
+from tirgen.verdicts import TESTS
 
 INSTRUCTION = (
     "Complete the following Python function. Reply with the whole function in one fenced Python "
@@ -96,7 +97,7 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
     passed = execution.outcome is Outcome.OK and execution.stdout.rstrip().endswith(nonce)
     last = execution.stderr.strip().rpartition("\n")[2] or str(execution.outcome)
     reason = "passed" if passed else last
-    return Tested(Verdict(correct=passed, method="tests", reason=reason), seconds)
+    return Tested(Verdict(correct=passed, method=TESTS, reason=reason), seconds)
 
 
 class CodeMaker(RolloutMaker):

@@ -17,7 +17,8 @@ from storage.records import Problem, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.committed import rows_of, version_of
-from tirgen.evaluation.best_of_n import contenders, response_text
+from tirgen.curation.reverify import response_text
+from tirgen.evaluation.best_of_n import contenders
 from tirgen.evaluation.code import CodeMaker, load_code_tasks
 from tirgen.evaluation.config import Analysis, EvaluationConfig
 from tirgen.evaluation.results import (
@@ -179,7 +180,7 @@ async def _scores(analysis: Analysis, rows: Sequence[Trajectory]) -> Scores:
     async with open_reward_model(analysis.reward_model) as model:
 
         async def score(row: Trajectory) -> float:
-            return await model.score(row.problem.question, response_text(row))
+            return await model.score(row.problem.question, response_text(row.steps))
 
         scores = await asyncio.gather(*map(score, tied))
     return {row.trajectory_id: score for row, score in zip(tied, scores, strict=True)}

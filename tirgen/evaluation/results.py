@@ -13,6 +13,7 @@ from tirgen.evaluation.best_of_n import answer_key, choose
 from tirgen.evaluation.config import Analysis
 from tirgen.evaluation.estimates import Bootstrap, Estimate, Vote, majority_at_k, pass_at_k
 from tirgen.opinion import is_right
+from tirgen.verdicts import TESTS
 
 
 class BenchmarkResult(BaseModel):
@@ -140,7 +141,7 @@ def candidates(problems: Sequence[Sequence[Trajectory]], n: int) -> list[list[Tr
 
 def is_code(row: Trajectory) -> bool:
     """A code task, judged by its tests."""
-    return row.verdict is not None and row.verdict.method == "tests"
+    return row.verdict is not None and row.verdict.method == TESTS
 
 
 def _average(value: Callable[[Trajectory], float], rows: Sequence[Trajectory]) -> float:

@@ -20,6 +20,7 @@ from tirgen.tir.prompts import prompt_hash
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import rollout
 from tirgen.tir.story import Story, Transcript, tell
+from tirgen.verdicts import OFF_FORMAT
 from tirgen.verification import Verifier, extract_answer
 
 M = TypeVar("M", bound="RolloutMaker")
@@ -143,7 +144,7 @@ class RolloutMaker:
         if not story.ending.is_judged:
             return None
         if story.ending is Ending.OFF_FORMAT:
-            return Verdict(correct=False, method="format", reason=story.error or "off format")
+            return Verdict(correct=False, method=OFF_FORMAT, reason=story.error or "off format")
         return await self._verifier.verify(problem.answer, story.transcript.text)
 
     def _voice(self, seed: int, max_tokens: int) -> Voice:

@@ -5,8 +5,8 @@
 
 A block opens with three or more backticks and a tag, and closes with a line of nothing but
 backticks; both may be indented. An opening fence tagged as Python or output may also stand at the
-end of a line of prose, where models like to put it. A line inside a block opens nothing (spec D16), and
-backticks within a line of code close nothing. Untagged and other blocks are prose.
+end of a line of prose, where models like to put it. A line inside a block opens nothing (spec
+D16), and backticks within a line of code close nothing. Untagged and other blocks are prose.
 
 Not covered: tildes as fences, programs written inline (`` ```print(1)``` ``), and programs whose
 own text has a line of bare backticks, which no fence of this format could hold.
