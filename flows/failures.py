@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 
 from rich.text import Text
 
-from flows.commands.service import ServiceNotInstalled
-from flows.commands.training import TrainingNotInstalled
 from flows.console import print_json, stderr
+from flows.extras import ExtraMissing
 from flows.service.errors import ServiceFailed
 from flows.training.launch import JobFailed
 from storage.errors import NotFound, StoreError
@@ -42,7 +41,10 @@ def classify(error: BaseException) -> Failure:
     match error:
         case KeyboardInterrupt():
             return Failure(
-                "interrupted", "interrupted", "run the same command again to go on", INTERRUPTED
+                "interrupted",
+                "interrupted",
+                "what is committed stays; run the same command again to go on",
+                INTERRUPTED,
             )
         case NotFound():
             return Failure("not_found", error.message, error.hint, NOT_FOUND)
@@ -53,7 +55,7 @@ def classify(error: BaseException) -> Failure:
             return Failure("usage", str(error), hint, USAGE)
         case EngineMisconfigured() | SandboxUnavailable() | VerifierUnavailable():
             return Failure("prerequisite", str(error), "tirgen doctor checks it all", PREREQUISITE)
-        case TrainingNotInstalled() | ServiceNotInstalled():
+        case ExtraMissing():
             return Failure("prerequisite", str(error), error.fix, PREREQUISITE)
         case ServiceFailed():
             return Failure("service", error.message, error.hint, WORK_FAILED)
@@ -63,10 +65,17 @@ def classify(error: BaseException) -> Failure:
         case EngineError() | OSError():
             kind = "engine" if isinstance(error, EngineError) else "system"
             hint = f"what is committed stays; {_remedy(error)} and run again"
-            return Failure(kind, str(error), hint, WORK_FAILED)
+            return Failure(kind, _message(error), hint, WORK_FAILED)
         case _:
             trace = "".join(traceback.format_exception(error))
             return Failure("bug", trace, "this is a bug of tirgen: please report it", BUG)
+
+
+def _message(error: Exception) -> str:
+    """What the system refused, the file first and without the number of the error."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _remedy(error: Exception) -> str:
@@ -76,7 +85,7 @@ def _remedy(error: Exception) -> str:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return "choose a place that you may write to (--store)"
         case errno.EEXIST | errno.ENOTDIR | errno.ENOENT | errno.EISDIR:
-            return "give a path that exists and is a folder where one is needed (--store)"
+            return "give a path that exists, and a folder where one is needed (as for --store),"
     return "mend it"
 
 

@@ -61,7 +61,7 @@ def list_trajectories(
     rows: list[dict[str, Any]] = query(
         store,
         # The condition stands on a line of its own, which is the line that an error quotes.
-        f"SELECT {_LISTED} FROM {source} WHERE {condition} AND (\n{where}\n) "
+        f"SELECT {_LISTED} FROM {source} WHERE {condition} AND (\n{where or 'true'}\n) "
         "ORDER BY correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id "
         f"LIMIT {limit}",
     ).to_pylist()

@@ -85,7 +85,7 @@ class Policies:
         name, _, wanted = reference.partition("@")
         published = self.versions(name)
         if not published:
-            hint = "publish one first, or give a model's folder"
+            hint = "list what is published: tirgen policy list; or give a model's folder"
             raise NotFound(f"no policy {name!r} is published in {self._root}", hint)
         if not wanted:
             return published[-1]

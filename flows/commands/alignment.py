@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.commands.training import require_training
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
 from flows.console import Json, print_json, say
+from flows.extras import require_training
 from flows.progress import CountDisplay
 from flows.tables import show_rows
 from flows.training.names import find_model
@@ -28,7 +28,7 @@ def alignment_command(
     *others: str,
     policy: str,
     prompts: str = "standard",
-    rows: int = 200,
+    rows: AtLeastOne = 200,
     seed: int = 0,
     plot: Path | None = None,
     store: StorePath = DEFAULT_STORE,
@@ -63,7 +63,7 @@ def alignment_command(
         Print one JSON array on stdout.
     """
     require_training("scoring")
-    opened = open_store(store)
+    opened = read_store(store)
     folder = find_model(opened, str(Path(policy).expanduser())).folder
     versions = [opened.version(each) for each in (name, *others)]
     found = [line for version in versions for line in _lines(version, folder, prompts, rows, seed)]

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from flows.commands.alignment import alignment_command
 from flows.commands.checking import report_files
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, StorePath, read_store
 from flows.commands.curate import curate_command
 from flows.commands.importing import import_command
 from flows.console import Json, print_json, say
@@ -40,15 +40,14 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     json
         Print one JSON array on stdout.
     """
-    opened = open_store(store)
+    opened = read_store(store)
     found = opened.datasets()
     if json:
         print_json([_summary(version) for version in found])
     elif found:
         _show_versions("", found)
     else:
-        missing = "" if opened.root.exists() else ", which does not exist"
-        say(f"nothing is published in {opened.root}{missing}; make a dataset: tirgen demo")
+        say(f"nothing is published in {opened.root}; make a dataset: tirgen demo")
 
 
 @app.command(name="show")
@@ -66,7 +65,7 @@ def show_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = Fa
     json
         Print the manifest as one JSON document on stdout.
     """
-    opened = open_store(store)
+    opened = read_store(store)
     version = opened.version(name)
     if json:
         print_json(version.manifest)
@@ -92,7 +91,7 @@ def check_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = F
     json
         Print one JSON document on stdout.
     """
-    report_files(open_store(store).version(name), as_json=json)
+    report_files(read_store(store).version(name), as_json=json)
 
 
 @app.command(name="export")
@@ -121,7 +120,7 @@ def export_command(
     json
         Print a JSON document on stdout.
     """
-    version = open_store(store).version(name)
+    version = read_store(store).version(name)
     prompts = prompt_set(version)
     rows = export_sft(
         version,

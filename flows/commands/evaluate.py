@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.commands.generate import engine_settings, parse_settings
-from flows.commands.training import show_results
+from flows.commands.results import show_results
 from flows.console import Json, print_json, say
 from flows.progress import rollout_display
 from tirgen.evaluation.config import EvaluationConfig

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, open_store
 from flows.commands.generate import parse_settings
-from flows.commands.training import percent, require_training, show_results
+from flows.commands.results import percent, show_results
 from flows.console import Json, print_json, say, show_settings
+from flows.extras import require_training
 from flows.progress import generation_display, rollout_display, steps_display
 from tirgen.settings import load_settings
 
@@ -28,7 +29,7 @@ def improve_command(
     limit: int | None = None,
     rounds: int | None = None,
     out: Path | None = None,
-    processes: int = 1,
+    processes: AtLeastOne = 1,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     store: StorePath = DEFAULT_STORE,
     dry_run: Annotated[bool, Parameter(negative="")] = False,

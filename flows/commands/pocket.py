@@ -8,8 +8,9 @@ from typing import Literal
 
 from cyclopts import App
 
-from flows.commands.training import require_training
+from flows.commands.common import AtLeastOne, Port
 from flows.console import Json, print_json, say
+from flows.extras import require_training
 from tirgen.pocket.names import MODEL_DIR
 from tirgen.settings import ConfigError
 
@@ -22,7 +23,11 @@ app = App(
 
 @app.command
 def serve(
-    model_dir: Path | None = None, *, host: str = "127.0.0.1", port: int = 8000, threads: int = 1
+    model_dir: Path | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: Port = 8000,
+    threads: AtLeastOne = 1,
 ) -> None:
     """Serve a pocket model with vLLM's OpenAI-compatible API until interrupted.
 

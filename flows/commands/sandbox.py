@@ -8,6 +8,7 @@ from typing import Literal
 
 from cyclopts import App
 
+from flows.commands.common import AtLeastOne, Port
 from flows.console import say
 from tirgen.sandbox.remote import read_token
 from tirgen.settings import ConfigError
@@ -19,9 +20,9 @@ app = App(name="sandbox", version_flags=(), help="The sandbox that model-written
 def serve(
     *,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: Port = 8080,
     floor: Literal["root", "userns", "bare", "posix"] = "bare",
-    slots: int | None = None,
+    slots: AtLeastOne | None = None,
 ) -> None:
     """Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter, validators
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.console import Json, command, print_json, say
+from flows.extras import require_service
 from flows.service.home import Home
 from flows.tables import show_rows
 
@@ -17,18 +19,14 @@ if TYPE_CHECKING:
     from flows.service.stack import Service
 
 PORT = 4200
-
-
-class ServiceNotInstalled(Exception):
-    """The service extra is not there (exit code 4)."""
-
-    fix = "pip install 'tirgen[service]'"
+ServicePort = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65534))]
+"""Leaves room for the port after it."""
 
 
 def up_command(
     *,
     store: StorePath = DEFAULT_STORE,
-    port: int = PORT,
+    port: ServicePort = PORT,
     workers: bool = True,
     json: Json = False,
 ) -> None:
@@ -63,7 +61,9 @@ def up_command(
         print(stack.url)
 
 
-def down_command(*, store: StorePath = DEFAULT_STORE, port: int = PORT, json: Json = False) -> None:
+def down_command(
+    *, store: StorePath = DEFAULT_STORE, port: ServicePort = PORT, json: Json = False
+) -> None:
     """Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.
 
     Example: tirgen down --store store
@@ -84,7 +84,7 @@ def down_command(*, store: StorePath = DEFAULT_STORE, port: int = PORT, json: Js
 
 
 def status_command(
-    *, store: StorePath = DEFAULT_STORE, port: int = PORT, json: Json = False
+    *, store: StorePath = DEFAULT_STORE, port: ServicePort = PORT, json: Json = False
 ) -> None:
     """List the processes that `tirgen up` started and that live.
 
@@ -110,8 +110,7 @@ def status_command(
 
 
 def _service(store: Path, port: int) -> Service:
-    if importlib.util.find_spec("prefect") is None:
-        raise ServiceNotInstalled("the service needs Prefect, which the core install leaves out")
+    require_service()
     from flows.service.stack import Service  # two seconds of imports
 
     return Service(Home(open_store(store).root, port))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, StorePath, read_store
 from flows.console import Json, print_json
 from flows.tables import show_rows
 from storage.errors import QueryError
@@ -35,7 +35,7 @@ def sql_command(
     """
     if not statement.strip():
         raise QueryError("there is no statement to run", _views())
-    rows = query(open_store(store), statement).to_pylist()
+    rows = query(read_store(store), statement).to_pylist()
     if json:
         print_json(rows)
     else:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
 from flows.console import Json, print_json, say, show
 from flows.tables import shortened, show_rows
 from storage.find import find_trajectory, list_trajectories
@@ -27,7 +27,7 @@ def list_command(
     dataset: str | None = None,
     *,
     where: str = "true",
-    limit: Annotated[int, Parameter(name=["--limit", "-n"])] = 20,
+    limit: Annotated[AtLeastOne, Parameter(name=["--limit", "-n"])] = 20,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -48,7 +48,7 @@ def list_command(
     json
         Print one JSON array on stdout.
     """
-    rows = list_trajectories(open_store(store), dataset, where, limit)
+    rows = list_trajectories(read_store(store), dataset, where, limit)
     if json:
         print_json(rows)
     elif rows:
@@ -80,7 +80,7 @@ def show_command(
     json
         Print the whole record as one JSON document on stdout.
     """
-    trajectory = find_trajectory(open_store(store), trajectory_id)
+    trajectory = find_trajectory(read_store(store), trajectory_id)
     if html is not None:
         html.write_text(trajectory_html(trajectory), "utf-8")
         say(f"wrote {html}")

@@ -141,6 +141,29 @@ def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
     assert "trajectories" in err
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["traj", "list", "--limit", "0"],
+        ["sandbox", "serve", "--port", "65536"],
+        ["pocket", "serve", "--port", "-1"],
+        ["up", "--port", "65535"],
+        ["improve", "--processes", "0"],
+    ],
+)
+def test_a_number_out_of_bounds_is_a_mistake_of_usage(capsys, asked):
+    code, out, err = call(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert asked[-2] in err
+
+
+def test_reading_where_no_store_is_says_so_beside_the_data(capsys, tmp_path):
+    missing = tmp_path / "none"
+    code, out, err = call(capsys, "sql", "from trajectories", "--store", str(missing), "--json")
+    assert (code, json.loads(out)) == (0, [])
+    assert f"no folder {missing}" in err
+
+
 def test_sql_without_a_statement_names_every_view_and_an_example(capsys, tmp_path):
     code, out, err = call(capsys, "sql", "--store", str(tmp_path))
     assert (code, out) == (2, "")
@@ -195,7 +218,8 @@ def test_a_place_that_cannot_be_a_store_is_told_with_what_to_do(capsys, tmp_path
     (tmp_path / "file").touch()
     code, _, err = call(capsys, "generate", "--limit", "1", "--store", str(tmp_path / "file"))
     assert code == 1
-    assert "a folder where one is needed (--store)" in err
+    assert f"{tmp_path / 'file'}" in err
+    assert "a folder where one is needed (as for --store)" in err
 
 
 def test_rows_too_wide_for_a_table_are_shown_one_below_the_other(capsys, tmp_path):

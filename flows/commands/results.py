@@ -1,26 +1,15 @@
-"""What the commands that train and evaluate share."""
+"""What the commands that train and evaluate say of results."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+from flows.console import say
 from flows.tables import show_rows
+from storage.policies import PolicyVersion
 from tirgen.evaluation.estimates import Estimate
 from tirgen.evaluation.results import BenchmarkResult
-
-
-class TrainingNotInstalled(Exception):
-    """The train extra is not there (exit code 4)."""
-
-    fix = "pip install torch==2.13.0, then pip install 'tirgen[train]'"
-
-
-def require_training(what: str) -> None:
-    """Raises `TrainingNotInstalled`."""
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("matplotlib") is None:
-        raise TrainingNotInstalled(f"{what} needs torch, which the core install leaves out")
 
 
 def show_results(title: str, results: Sequence[tuple[str, BenchmarkResult]]) -> None:
@@ -56,3 +45,8 @@ def percent(estimate: Estimate | None) -> str:
         return ""
     low, high = 100 * estimate.low, 100 * estimate.high
     return f"{100 * estimate.value:.1f} [{low:.0f}-{high:.0f}]"
+
+
+def say_published(policy: PolicyVersion) -> None:
+    """Where the policy lies, and the next step."""
+    say(f"published {policy} in {policy.path}; evaluate it: tirgen eval {policy}")
