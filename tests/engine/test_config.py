@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from pydantic import ValidationError
 
@@ -111,6 +113,16 @@ async def test_the_key_comes_from_the_environment(config, peer, prompt, monkeypa
 async def test_a_server_without_exact_tokens_is_refused(config, peer, alter) -> None:
     peer.alter = alter
     assert "cannot serve token ids" in await sentence(config)
+
+
+async def test_a_template_that_renders_no_plain_question_is_refused(
+    config, model_dir, tmp_path
+) -> None:
+    strange = shutil.copytree(model_dir, tmp_path / "strange")
+    template = "{{ raise_exception('a system message is needed') }}"
+    (strange / "chat_template.jinja").write_text(template)
+    said = await sentence(changed(config, tokenizer=str(strange)))
+    assert "a system message is needed" in said
 
 
 async def test_a_server_that_ignores_stop_strings_is_refused(config, peer) -> None:

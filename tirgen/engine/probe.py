@@ -41,8 +41,8 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
     Raises `EngineMisconfigured` with what is missing and what to do.
     """
     card = await find_model(client, model)
-    asker = _Asker(client, model, renderer)
     try:
+        asker = _Asker(client, model, renderer)
         first = await asker.ask(temperature=0.0, seed=7)
         _check_tokenizer(asker, first)
         neutral = {
