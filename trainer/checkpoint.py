@@ -2,7 +2,7 @@
 
 FOLDER/step-00000003/    written by all processes under another name, then renamed
 
-A checkpoint is complete when it has its name. The newest replaces the one before. Written by one
+A checkpoint is complete when it has its name. The newest replaces all before. Written by one
 number of processes, it can be read by another. No random state is kept, because a run draws all
 its randomness from its seed before the first step.
 """
@@ -28,14 +28,18 @@ _NAME = re.compile(r"step-(\d{8})")
 
 def newest(folder: Path) -> tuple[int, Path] | None:
     """The number of steps after which the newest checkpoint was taken, and where it lies."""
+    return next(iter(_newest_first(folder)), None)
+
+
+def _newest_first(folder: Path) -> list[tuple[int, Path]]:
     found = [(int(match[1]), path) for path in folder.glob("step-*")
              if (match := _NAME.fullmatch(path.name))]  # fmt: skip
-    return max(found, default=None)
+    return sorted(found, reverse=True)
 
 
 def save(folder: Path, steps: int, optimizer: Optimizer) -> None:
     """Keep the state after `steps` steps; called by every process at once."""
-    world, before = optimizer.world, newest(folder)
+    world = optimizer.world
     temporary = folder / ".writing"
     if world.leads:
         files.make_folder(folder)
@@ -46,8 +50,8 @@ def save(folder: Path, steps: int, optimizer: Optimizer) -> None:
     world.wait()
     if world.leads:
         files.place_new_folder(temporary, folder / f"step-{steps:08d}")
-        if before is not None:
-            shutil.rmtree(before[1])
+        for _, older in _newest_first(folder)[1:]:
+            shutil.rmtree(older)
     world.wait()
 
 

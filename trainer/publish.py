@@ -16,7 +16,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from storage.policies import MANIFEST
+from storage.numbered import MANIFEST
 from trainer.lora import LoraConfig, merged
 
 _NOT_COPIED = (

@@ -57,7 +57,8 @@ def train_sft(
     samples = in_order(sft_samples(dataset.read(), prompts, config.learn_observations))
     if not samples:
         raise ValueError(f"{dataset} has no kept trajectory to train on")
-    lineage = Lineage(names, config, _digest(samples))
+    pinned = names.model_copy(update={"dataset": str(dataset)})  # the latest may be another by now
+    lineage = Lineage(pinned, config, _digest(samples))
     if lineage.published:
         return lineage.published
     plan = list(_plan(samples, config))

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: what it learns, and that nothing on the way changes it."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,20 @@ def test_an_interrupted_run_ends_in_the_same_bits(
     first, second = (v.path / "model.safetensors" for v in (straight, resumed))
     assert first.read_bytes() == second.read_bytes()
     assert len(losses(names, resumed.manifest["config_hash"])) == 8
+
+
+def test_what_a_kill_left_of_older_checkpoints_goes_with_the_next(
+    names: Names, world: World
+) -> None:
+    before = train_sft(names, CONFIG, world)
+    work = Policies(names.store).work("pi", before.manifest["config_hash"])
+    assert [path.name for path in (work / "checkpoints").iterdir()] == ["step-00000008"]
+    again = names.model_copy(update={"policy": "rho"})
+    left = Policies(names.store).work("rho", before.manifest["config_hash"]) / "checkpoints"
+    shutil.copytree(work / "checkpoints" / "step-00000008", left / "step-00000004")
+    (left / "step-00000002").mkdir()
+    train_sft(again, CONFIG, world)
+    assert [path.name for path in left.iterdir()] == ["step-00000008"]
 
 
 def test_the_learning_rate_rises_and_then_stays() -> None:
