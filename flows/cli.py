@@ -16,6 +16,7 @@ from flows.commands.generate import demo_command, generate_command
 from flows.commands.improve import improve_command
 from flows.commands.service import down_command, status_command, up_command
 from flows.commands.sql import sql_command
+from flows.commands.view import view_command
 from flows.failures import DONE, USAGE, Failure, classify, report
 
 app = App(
@@ -33,6 +34,7 @@ app.command(generate_command, name="generate")
 app.command(dataset.app)
 app.command(traj.app)
 app.command(sql_command, name="sql")
+app.command(view_command, name="view")
 app.command(policy.app)
 app.command(evaluate_command, name="eval")
 app.command(improve_command, name="improve")

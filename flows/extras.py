@@ -32,5 +32,14 @@ def require_service() -> None:
         )
 
 
+def require_viewer() -> None:
+    """Raises `ExtraMissing`."""
+    if not _is_there("inspect_ai"):
+        raise ExtraMissing(
+            "the viewer is Inspect's, which the core install leaves out",
+            "pip install 'tirgen[view]'; without it: tirgen traj show ID --html page.html",
+        )
+
+
 def _is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None

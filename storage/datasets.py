@@ -9,18 +9,16 @@ ROOT/datasets/NAME/latest                       link to the newest version
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from storage.errors import InvalidName, NotFound
+from storage import names, numbered
+from storage.errors import NotFound
 from storage.records import Trajectory
 from storage.runs import CONFIG, Run
 from storage.versions import DatasetVersion, publish, versions
 from storage.views import refresh
-
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Store:
@@ -60,23 +58,19 @@ class Store:
         """All versions of a dataset, oldest first; empty where none is published."""
         return versions(self._folder(name))
 
-    def version(self, name: str, version: str | None = None) -> DatasetVersion:
-        """One version, given as ``version``, within the name as ``name@v3``, or else the latest.
+    def version(self, reference: str) -> DatasetVersion:
+        """One version, as ``name@v3``, or the latest as ``name``.
 
         Raises:
             NotFound: no such dataset, or no such version of it.
         """
-        name, _, suffix = name.partition("@")
-        wanted = version or suffix or None
+        name, _, wanted = reference.partition("@")
         published = self.versions(name)
         if not published:
             hint = "list what is published: tirgen dataset list"
             raise NotFound(f"no dataset {name!r} is published in {self.root}", hint)
-        if wanted is None:
-            return published[-1]
-        for candidate in published:
-            if candidate.version == wanted:
-                return candidate
+        if found := numbered.chosen(published, wanted):
+            return found
         hint = f"list its versions: tirgen dataset show {name}"
         raise NotFound(f"dataset {name!r} has no version {wanted!r}", hint)
 
@@ -93,14 +87,7 @@ class Store:
         return version
 
     def _run_folder(self, dataset: str, config_hash: str) -> Path:
-        return self._folder(dataset) / "runs" / _safe(config_hash, "configuration hash")
+        return self._folder(dataset) / "runs" / names.safe(config_hash, "configuration hash")
 
     def _folder(self, dataset: str) -> Path:
-        return self.root / "datasets" / _safe(dataset, "dataset name")
-
-
-def _safe(name: str, what: str) -> str:
-    if not _SAFE_NAME.fullmatch(name):
-        hint = "use letters, digits, dot, dash and underscore, beginning with a letter or digit"
-        raise InvalidName(f"{name!r} cannot be a {what}", hint)
-    return name
+        return self.root / "datasets" / names.safe(dataset, "dataset name")

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage.datasets import Store
 from storage.errors import NotFound
+from storage.literals import literal
 from storage.records import Trajectory
 from storage.schema import from_batch, trajectory_schema
 from storage.sql import query
 
 _LISTED = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_calls,
     n_failed_calls, final_answer, gold_answer"""
+_ORDER = "correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id"
+"""Those that went wrong first."""
 _HINT = "list them: tirgen traj list --limit 5"
+
+
+class Found(NamedTuple):
+    """A trajectory and where it stands."""
+
+    trajectory: Trajectory
+    version: str | None
+    """``v3``; None where its run is not published yet."""
 
 
 def find_trajectory(store: Store, prefix: str) -> Trajectory:
@@ -22,10 +33,9 @@ def find_trajectory(store: Store, prefix: str) -> Trajectory:
         NotFound: no id begins so, or several do.
     """
     columns = ", ".join(trajectory_schema().names)
-    literal = "'" + prefix.replace("'", "''") + "'"
     table = query(
         store,
-        f"SELECT {columns} FROM records WHERE starts_with(trajectory_id, {literal}) "
+        f"SELECT {columns} FROM records WHERE starts_with(trajectory_id, {literal(prefix)}) "
         "QUALIFY row_number() OVER (PARTITION BY trajectory_id "
         "ORDER BY version[2:]::INTEGER DESC NULLS LAST) = 1 LIMIT 2",
     )
@@ -50,6 +60,52 @@ def list_trajectories(
         NotFound: the dataset or version does not exist.
         QueryError: the condition is no SQL over the columns of `trajectories`.
     """
+    source, condition = _condition(store, dataset, where)
+    rows: list[dict[str, Any]] = query(
+        store,
+        f"SELECT {_LISTED} FROM {source} WHERE {condition} ORDER BY {_ORDER} LIMIT {limit}",
+    ).to_pylist()
+    return rows
+
+
+def pick_trajectories(
+    store: Store, dataset: str | None, where: str, limit: int, *, extremes: bool
+) -> list[Found]:
+    """Whole trajectories that meet a SQL condition, as `list_trajectories` chooses and orders them.
+
+    With `extremes` only the worst and the best of each group, which is one problem's attempts or
+    the branches of one prefix; where there are too many, of groups drawn evenly.
+
+    Raises:
+        NotFound: the dataset or version does not exist.
+        QueryError: the condition is no SQL over the columns of `trajectories`.
+    """
+    source, condition = _condition(store, dataset, where)
+    group = "coalesce(group_id, problem_id)"
+    choice, order = "", _ORDER
+    if extremes:
+        compared = f"PARTITION BY dataset, version, program, policy_version, {group}"
+        ranked = f"row_number() OVER ({compared} ORDER BY {_ORDER}"
+        choice, order = f"QUALIFY {ranked}) = 1 OR {ranked} DESC) = 1", f"hash({group}), {_ORDER}"
+    columns = ", ".join(f"records.{name}" for name in trajectory_schema().names)
+    table = query(
+        store,
+        "WITH chosen AS (SELECT trajectory_id, dataset, version, "
+        f"row_number() OVER (ORDER BY {order}) AS place "
+        f"FROM (FROM {source} WHERE {condition} {choice}) ORDER BY place LIMIT {limit}) "
+        f"SELECT {columns}, records.version FROM records JOIN chosen "
+        "ON records.trajectory_id = chosen.trajectory_id AND records.dataset = chosen.dataset "
+        "AND records.version IS NOT DISTINCT FROM chosen.version ORDER BY place",
+    )
+    versions = table.column("version").to_pylist()
+    records = table.drop_columns("version").cast(trajectory_schema())
+    found = [trajectory for batch in records.to_batches() for trajectory in from_batch(batch)]
+    return [Found(*each) for each in zip(found, versions, strict=True)]
+
+
+def _condition(store: Store, dataset: str | None, where: str) -> tuple[str, str]:
+    """What to select from, and which rows. The user's words stand on lines of their own, which are
+    the lines that an error quotes."""
     source = "(FROM trajectories UNION ALL BY NAME FROM running)"
     condition = "true"
     if dataset is not None:
@@ -58,11 +114,4 @@ def list_trajectories(
         if version or not store.has_runs(name):
             source = "all_trajectories"
             condition += f" AND version = '{store.version(dataset).version}'"
-    rows: list[dict[str, Any]] = query(
-        store,
-        # The condition stands on a line of its own, which is the line that an error quotes.
-        f"SELECT {_LISTED} FROM {source} WHERE {condition} AND (\n{where or 'true'}\n) "
-        "ORDER BY correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id "
-        f"LIMIT {limit}",
-    ).to_pylist()
-    return rows
+    return source, f"{condition} AND (\n{where or 'true'}\n)"

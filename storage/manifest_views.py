@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from storage.literals import literal
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 
@@ -95,10 +96,3 @@ def _rows(columns: Columns, rows: Iterable[Iterable[Any]]) -> str:
         f"SELECT {typed} FROM (VALUES {values}) AS row_({', '.join(columns)}) "
         f"WHERE {first} IS NOT NULL"
     )
-
-
-def literal(value: Any) -> str:
-    """A plain value in SQL."""
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return "NULL" if value is None else str(value)

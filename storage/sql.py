@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from storage.datasets import Store
 from storage.errors import QueryError
-from storage.views import VIEWS, define, definitions, list_literal
+from storage.literals import list_literal
+from storage.views import VIEWS, define, definitions
 
 _HINT = f"views: {', '.join(VIEWS)}; columns of one: tirgen sql 'describe trajectories'"
 _CHECK = "CREATE TEMP VIEW checked AS"

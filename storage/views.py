@@ -16,7 +16,8 @@ import duckdb
 
 from storage import files
 from storage.commits import BATCHES, LOG
-from storage.manifest_views import datasets_view, evaluations_view, literal, policies_view
+from storage.literals import list_literal
+from storage.manifest_views import datasets_view, evaluations_view, policies_view
 from storage.policies import Policies
 from storage.records import UNVERIFIABLE
 from storage.schema import trajectory_schema
@@ -190,8 +191,3 @@ def _unpublished_runs(dataset: Path) -> list[Path]:
         for run in sorted((dataset / "runs").glob("*"))
         if run.name not in published and (run / LOG).exists()
     ]
-
-
-def list_literal(paths: Iterable[str]) -> str:
-    """Texts as a list in SQL."""
-    return f"[{', '.join(map(literal, paths))}]"

@@ -6,11 +6,10 @@ import sys
 
 from flows.console import print_json, say
 from flows.failures import WORK_FAILED
-from storage.policies import PolicyVersion
-from storage.versions import DatasetVersion
+from storage.numbered import Version
 
 
-def report_files(version: DatasetVersion | PolicyVersion, *, as_json: bool) -> None:
+def report_files(version: Version, *, as_json: bool) -> None:
     """Say which files differ from what was published; exit 1 where one does."""
     damaged = [str(path) for path in version.damaged_files()]
     if as_json:

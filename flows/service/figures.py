@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.datasets import Store
-from storage.manifest_views import literal
+from storage.literals import literal
 from storage.sql import query
 from storage.versions import DatasetVersion
 from tirgen.budget import MILLION, Price

@@ -15,9 +15,9 @@ from flows.service.chart import data_uri
 from flows.service.figures import Figure
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, table
-from flows.training.figures import ROLLOUTS, all_rounds, rounds_panels
+from flows.training.figures import all_rounds, rollouts_sql, rounds_panels
 from storage.datasets import Store
-from storage.manifest_views import literal
+from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
 from trainer.history import read_history
 from trainer.run import HISTORY
@@ -68,7 +68,7 @@ def _rounds(store: Store, published: PolicyVersion) -> Iterator[str]:
     if rounds := all_rounds(store, published):
         yield f"## Rounds\n\n{table(rounds)}\n\n{_plot('round', rounds_panels(rounds))}"
         dataset, _, version = published.manifest["dataset"].partition("@")
-        sql = ROLLOUTS.format(dataset=literal(dataset), version=literal(version))
+        sql = rollouts_sql(dataset, version)
         yield fenced(Figure("Rollouts", sql, rounds, store.root).command, "sh")
 
 
@@ -85,8 +85,7 @@ def _history(store: Store, published: PolicyVersion) -> Path:
 
 
 def _sql(history: Path) -> str:
-    path = str(history).replace("'", "''")
-    return f"SELECT * FROM read_json('{path}', format = 'newline_delimited')"
+    return f"SELECT * FROM read_json({literal(str(history))}, format = 'newline_delimited')"
 
 
 def _flat(step: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from flows.plots import Lines, Marks
 from flows.training.fine_tune import FineTuned
 from flows.training.improve import Stage
 from storage.datasets import Store
+from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
 from storage.records import Level
 from storage.sql import query
 from storage.versions import DatasetVersion
-from storage.views import list_literal
 from tirgen.evaluation.estimates import Estimate
 from trainer.history import read_history
 from trainer.run import HISTORY
@@ -28,16 +28,19 @@ SELECT avg(correct::INT) FILTER (WHERE level = 'trajectory') AS reward,
     count(*) FILTER (WHERE level = 'step') AS branches,
     avg((n_failed_calls = 0 AND n_calls > 0)::INT) FILTER (WHERE level = 'step') AS mended
 FROM all_trajectories
-WHERE dataset = {dataset} AND version = {version} AND correct IS NOT NULL OR level = 'step'
-    AND dataset = {dataset} AND version = {version}"""
+WHERE dataset = {dataset} AND version = {version} AND (correct IS NOT NULL OR level = 'step')"""
 """One round's rollouts and branches in one row; what the machinery lost counts nowhere."""
 
 
 def rollout_figures(store: Store, version: DatasetVersion) -> dict[str, Any]:
     """Reward, execution pass rate, code ratio and length of one round's rollouts."""
-    dataset, number = (list_literal([text])[1:-1] for text in (version.dataset, version.version))
-    [row] = query(store, ROLLOUTS.format(dataset=dataset, version=number)).to_pylist()
+    [row] = query(store, rollouts_sql(version.dataset, version.version)).to_pylist()
     return dict(row)
+
+
+def rollouts_sql(dataset: str, version: str) -> str:
+    """The statement behind `rollout_figures`."""
+    return ROLLOUTS.format(dataset=literal(dataset), version=literal(version))
 
 
 def round_figures(store: Store, policy: PolicyVersion) -> dict[str, Any]:

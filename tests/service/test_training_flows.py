@@ -42,7 +42,7 @@ def test_a_schedule_leads_to_an_evaluated_policy_with_nobody_touching_it(stack):
         wait_until(lambda: Store(stack.store).versions("evaluation"), 200, stack.tails)
     stack.ask(schedule, method="DELETE")
     policy = Policies(stack.store).version("policy")
-    assert policy.manifest["dataset"] == str(Store(stack.store).version("lesson", "v1"))
+    assert policy.manifest["dataset"] == str(Store(stack.store).version("lesson@v1"))
     made = Store(stack.store).version("evaluation").manifest["config"]
     assert made["policy_version"] == str(policy)
     assert made["policy"]["model"] == str(policy.path)

@@ -158,7 +158,7 @@ def test_a_version_is_named_in_three_ways(tmp_path: Path, make_trajectory: Make)
     run = store.open_run("demo", {}, "c0ffee")
     first, second = (run.publish([make_trajectory()], {}) for _ in range(2))
     assert store.version("demo") == second
-    assert store.version("demo", "v1") == first
+    assert store.version("demo@v1") == first
     assert store.version("demo@v1") == first
 
 

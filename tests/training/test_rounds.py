@@ -95,7 +95,7 @@ async def test_finished_rounds_are_found_again(undisturbed: PolicyVersion) -> No
     config = RoundsConfig.model_validate(
         {
             "rounds": 1,
-            "rollouts": store.version("pi-rollouts", "v1").manifest["config"],
+            "rollouts": store.version("pi-rollouts@v1").manifest["config"],
             "update": made.manifest["config"],
         }
     )

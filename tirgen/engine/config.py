@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from storage.policies import MANIFEST
+from storage.numbered import MANIFEST
 from tirgen.engine.chat import ChatEngine
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient

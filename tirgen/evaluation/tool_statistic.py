@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import erfc, sqrt
 
 from storage.datasets import Store
+from storage.literals import literal
 from storage.sql import query
 from storage.versions import DatasetVersion
-from storage.views import list_literal
 
 TOOL_STATISTIC = """
 SELECT
@@ -69,6 +69,6 @@ class ToolTable:
 
 def tool_table(store: Store, version: DatasetVersion) -> ToolTable:
     """The table of one published version, counted by SQL."""
-    (dataset, name) = (list_literal([text])[1:-1] for text in (version.dataset, version.version))
+    dataset, name = literal(version.dataset), literal(version.version)
     (row,) = query(store, TOOL_STATISTIC.format(dataset=dataset, version=name)).to_pylist()
     return ToolTable(**row)

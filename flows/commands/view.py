@@ -1,0 +1,165 @@
+"""``tirgen view``: trajectories in Inspect's viewer, on this machine or as a folder to share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+from rich.text import Text
+
+from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.console import Json, print_json, say, show
+from flows.extras import require_viewer
+from flows.service.errors import ServiceFailed
+from storage.errors import NotFound
+from storage.find import pick_trajectories
+
+MOST = 2000
+"""Trajectories in one view: building the logs takes some ten milliseconds each."""
+HOST = "127.0.0.1"
+_VIEWER = (
+    "from tirgen.pocket.lifeline import die_with_parent; die_with_parent(); "
+    "from inspect_ai._cli.main import main; main()"
+)
+
+
+def view_command(
+    dataset: str | None = None,
+    *,
+    where: str = "",
+    limit: Annotated[
+        int, Parameter(name=["--limit", "-n"], validator=validators.Number(gte=1, lte=MOST))
+    ] = 500,
+    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
+    open_browser: Annotated[bool, Parameter(name="--open", negative="")] = False,
+    bundle: Path | None = None,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Read trajectories in a browser: thought, code and output, sorted and searched by score.
+
+    Without a condition, the best and the worst attempt at each problem. Serves on loopback until
+    interrupted, asks nothing of any other host, and changes nothing in the store.
+
+    Examples:
+
+        tirgen view demo
+
+        tirgen view demo@v1 --where "n_failed_calls > 0 and correct" --limit 100
+
+        tirgen view demo --bundle site
+
+    Parameters
+    ----------
+    dataset
+        Only of this dataset (latest version) or version (NAME@vN).
+    where
+        A SQL condition over the columns of the view `trajectories`: all that meet it.
+    limit
+        How many at most, those that went wrong first.
+    port
+        Port of the viewer; 0 takes a free one.
+    open_browser
+        Open the page in the browser as well.
+    bundle
+        Write a folder of static pages there instead, which any web server can show.
+    store
+        Folder of the store.
+    json
+        Print one JSON document on stdout.
+    """
+    require_viewer()
+    from storage.inspect_log import write_logs
+
+    found = pick_trajectories(open_store(store), dataset, where, limit, extremes=not where)
+    if not found:
+        raise NotFound("no trajectory meets the condition", "see what there is: tirgen traj list")
+    with tempfile.TemporaryDirectory(prefix="tirgen-view-") as folder:
+        logs = Path(folder, "logs")
+        logs.mkdir()
+        say(f"writing {len(found)} trajectories for the viewer")
+        told = {"trajectories": len(found), "logs": len(write_logs(logs, found))}
+        if bundle is not None:
+            _bundle(logs, bundle)
+            _tell(told | {"bundle": str(bundle)}, str(bundle), json)
+            say(f"look at it: python -m http.server --directory {bundle}")
+            return
+        port = port or _free_port()
+        url = f"http://{HOST}:{port}"
+        viewer = _serve(Path(folder), logs, port)
+        _tell(told | {"url": url}, url, json)
+        if open_browser:
+            webbrowser.open(url)
+        _wait(viewer)
+
+
+def _tell(document: dict[str, object], line: str, json: bool) -> None:
+    if json:
+        print_json(document)
+        sys.stdout.flush()
+    else:
+        show(Text(line))
+
+
+def _wait(viewer: subprocess.Popen[bytes]) -> None:
+    say("ctrl-C ends the viewer")
+    try:
+        viewer.wait()
+    except KeyboardInterrupt:  # which is how people are done with it
+        viewer.terminate()
+        viewer.wait()
+
+
+def _bundle(logs: Path, site: Path) -> None:
+    from inspect_ai.log import bundle_log_dir
+
+    with contextlib.redirect_stdout(sys.stderr):  # it narrates
+        bundle_log_dir(log_dir=str(logs), output_dir=str(site))
+
+
+def _serve(folder: Path, logs: Path, port: int) -> subprocess.Popen[bytes]:
+    """The viewer's process, once it answers. It ends with this one, however that ends.
+
+    Raises:
+        ServiceFailed: it ended instead, as where the port is taken.
+    """
+    lines = (folder / "viewer.log").open("w+b")
+    options = ("--log-dir", logs.name, "--host", HOST, "--port", str(port))
+    viewer = subprocess.Popen(
+        [sys.executable, "-c", _VIEWER, "view", "start", *options],
+        stdin=subprocess.PIPE,  # its lifeline
+        cwd=folder,  # where no .env of the user's lies
+        env={**os.environ, "XDG_DATA_HOME": str(folder)},  # it ends who else is noted there
+        stdout=lines,
+        stderr=lines,
+    )
+    while not _answers(port):
+        if viewer.poll() is not None:
+            lines.seek(0)
+            last = lines.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise ServiceFailed(
+                f"the viewer did not start on port {port}: {''.join(last) or 'it said nothing'}",
+                "choose another port, or none for a free one",
+            )
+        time.sleep(0.1)
+    return viewer
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as free:
+        return int(free.getsockname()[1])

@@ -1,0 +1,21 @@
+"""Names that may become folders of the store."""
+
+from __future__ import annotations
+
+import re
+
+from storage.errors import InvalidName
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def safe(name: str, what: str) -> str:
+    """The name itself.
+
+    Raises:
+        InvalidName: it could lead out of its folder, or some file system could not hold it.
+    """
+    if not _SAFE.fullmatch(name):
+        hint = "use letters, digits, dot, dash and underscore, beginning with a letter or digit"
+        raise InvalidName(f"{name!r} cannot be a {what}", hint)
+    return name
