@@ -21,7 +21,8 @@ from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
 from tirgen.tir.prompts import PROMPT_SETS, PromptSet, prompt_hash
 from tirgen.tir.reasoning import Windows, reasoning
 from tirgen.tir.refine import ToolPolicy, refine
-from tirgen.tir.story import Story, Transcript, tell
+from tirgen.tir.story import Story, tell
+from tirgen.tir.transcript import Transcript
 from tirgen.verification import Verifier, extract_answer
 
 

@@ -10,7 +10,8 @@ from tirgen.sandbox.contract import Execution, Limits
 from tirgen.tir.core import Execute, Generate, Loop, Result, Role, Voice
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.story import Story, Transcript, tell
+from tirgen.tir.story import Story, tell
+from tirgen.tir.transcript import Transcript
 
 END = 0
 """The end-of-turn token; every other token is a character's code point."""

@@ -14,7 +14,8 @@ from tirgen.tir.branch import Prefix, branch, failed_steps, split, step_span
 from tirgen.tir.core import Generate, Role
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import Correction, rollout
-from tirgen.tir.story import Story, Transcript, split_thought
+from tirgen.tir.story import Story
+from tirgen.tir.transcript import Transcript, split_thought
 
 RENDERER = CharacterRenderer()
 GO_ON = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)

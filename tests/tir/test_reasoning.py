@@ -11,7 +11,8 @@ from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.reasoning import Windows, reasoning
 from tirgen.tir.refine import refine
-from tirgen.tir.story import Story, Transcript
+from tirgen.tir.story import Story
+from tirgen.tir.transcript import Transcript
 
 TALK = "Let me see.\n"
 CLAIM = "12 * 34 is 400.\n"

@@ -17,7 +17,8 @@ from tirgen.tir.programs import chain_of_thought, tirgen
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import Correction, rollout
-from tirgen.tir.story import Story, Transcript
+from tirgen.tir.story import Story
+from tirgen.tir.transcript import Transcript
 
 PRINT = 0x10FFFF
 GO_ON = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)

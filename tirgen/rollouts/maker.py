@@ -19,7 +19,8 @@ from tirgen.tir.programs import Bounds, chain_of_thought
 from tirgen.tir.prompts import prompt_hash
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import rollout
-from tirgen.tir.story import Story, Transcript, tell
+from tirgen.tir.story import Story, tell
+from tirgen.tir.transcript import Transcript
 from tirgen.verdicts import OFF_FORMAT
 from tirgen.verification import Verifier, extract_answer
 

@@ -25,7 +25,8 @@ from tirgen.tir.observation import observe
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import closed, speak
-from tirgen.tir.story import Story, split_thought
+from tirgen.tir.story import Story
+from tirgen.tir.transcript import split_thought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

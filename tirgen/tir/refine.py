@@ -22,7 +22,7 @@ from tirgen.tir.markup import (
 )
 from tirgen.tir.observation import observe
 from tirgen.tir.prompts import PromptSet
-from tirgen.tir.story import Transcript
+from tirgen.tir.transcript import Transcript
 
 OUTPUT_FENCE = "```output"
 """What a critic may already have opened when it was stopped."""
