@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from storage.records import Outcome, Program, Trajectory
 from tirgen.evaluation.best_of_n import answer_key, choose
 from tirgen.evaluation.config import Analysis
-from tirgen.evaluation.estimates import Bootstrap, Estimate, Vote, majority_at_k, pass_at_k
+from tirgen.evaluation.estimates import Bootstrap, Estimate, majority_at_k, pass_at_k
 from tirgen.opinion import is_right
 from tirgen.verdicts import TESTS
 
@@ -70,55 +71,70 @@ def summarise(
     problems = by_problem(rows)
     sound = [row for problem in problems for row in problem]
     heard = sum(not row.ending.is_infrastructure for row in rows)
-    boot = Bootstrap(seed, analysis.resamples, analysis.confidence)
-
-    def share(
-        part: Callable[[Trajectory], float], whole: Callable[[Trajectory], float]
-    ) -> Estimate | None:
-        """The sum of one over the sum of the other, over all samples."""
-        return boot.ratio(
-            [sum(map(part, group)) for group in problems],
-            [sum(map(whole, group)) for group in problems],
-        )
-
-    def mean(value: Callable[[Sequence[Trajectory]], float], least: int = 1) -> Estimate | None:
-        """Of one value a problem, over the problems that have enough samples."""
-        return boot.mean([value(group) for group in problems if len(group) >= least])
-
-    def best(group: Sequence[Trajectory]) -> float:
-        return is_right(choose(group, seed, scores if analysis.reward_model else None))
-
-    def passing(k: int, group: Sequence[Trajectory]) -> float:
-        return pass_at_k(len(group), sum(map(is_right, group)), k)
-
-    def agreed(k: int, group: Sequence[Trajectory]) -> float:
-        return majority_at_k(_votes(group), k, seed)
-
+    over = _Over(problems, Bootstrap(seed, analysis.resamples, analysis.confidence))
+    ranked = scores if analysis.reward_model else None
+    chosen = [choose(c, seed, ranked) for c in candidates(problems, analysis.best_of or 0)]
     votes_at = () if all(map(is_code, sound)) else analysis.pass_at
-    pass_at = {k: mean(partial(passing, k), k) for k in analysis.pass_at}
-    majority_at = {k: mean(partial(agreed, k), k) for k in votes_at}
     return BenchmarkResult(
         benchmark=benchmark,
         problems=len(problems),
         samples=len(sound),
         lost=len(rows) - heard,
         unverifiable=heard - len(sound),
-        accuracy=mean(lambda group: _average(is_right, group)),
-        accuracy_by_rules=mean(lambda group: _average(lambda row: row.correct, group)),
-        pass_at={k: value for k, value in pass_at.items() if value},
-        majority_at={k: value for k, value in majority_at.items() if value},
-        best_of=boot.mean(list(map(best, candidates(problems, analysis.best_of or 0)))),
-        code_ratio=share(lambda row: bool(programs(row)), lambda row: 1),
-        execution_pass=share(_passed, programs),
-        execution_pass_all=share(_passed, lambda row: programs(row) + _corrections(row)),
+        accuracy=over.mean(partial(_average, is_right)),
+        accuracy_by_rules=over.mean(partial(_average, lambda row: row.correct)),
+        pass_at=over.mean_at(analysis.pass_at, _passing),
+        majority_at=over.mean_at(votes_at, partial(_agreed, seed)),
+        best_of=over.boot.mean(list(map(is_right, chosen))),
+        code_ratio=over.share(lambda row: bool(programs(row)), lambda row: 1),
+        execution_pass=over.share(_passed, programs),
+        execution_pass_all=over.share(_passed, lambda row: programs(row) + _corrections(row)),
         programs=sum(map(programs, sound)),
         programs_failed=sum(map(failed_programs, sound)),
         corrections=sum(map(_corrections, sound)),
         truncated=_average(lambda row: row.ending.is_truncated, sound),
-        tokens_per_sample=share(lambda row: row.cost.actor_completion_tokens, lambda row: 1),
+        tokens_per_sample=over.share(lambda row: row.cost.actor_completion_tokens, lambda row: 1),
         correction_tokens=_average(_correction_tokens, sound),
-        seconds_per_sample=share(lambda row: row.cost.wall_seconds, lambda row: 1),
+        seconds_per_sample=over.share(lambda row: row.cost.wall_seconds, lambda row: 1),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """Estimates over the samples of every problem."""
+
+    problems: Sequence[Sequence[Trajectory]]
+    boot: Bootstrap
+
+    def share(
+        self, part: Callable[[Trajectory], float], whole: Callable[[Trajectory], float]
+    ) -> Estimate | None:
+        """The sum of one over the sum of the other, over all samples."""
+        return self.boot.ratio(
+            [sum(map(part, samples)) for samples in self.problems],
+            [sum(map(whole, samples)) for samples in self.problems],
+        )
+
+    def mean(
+        self, value: Callable[[Sequence[Trajectory]], float], least: int = 1
+    ) -> Estimate | None:
+        """Of one value a problem, over the problems that have enough samples."""
+        return self.boot.mean([value(each) for each in self.problems if len(each) >= least])
+
+    def mean_at(
+        self, counts: Sequence[int], value: Callable[[int, Sequence[Trajectory]], float]
+    ) -> dict[int, Estimate]:
+        """The mean of a value that takes `k` samples, for each `k` that some problem has."""
+        means = {k: self.mean(partial(value, k), least=k) for k in counts}
+        return {k: mean for k, mean in means.items() if mean}
+
+
+def _passing(k: int, samples: Sequence[Trajectory]) -> float:
+    return pass_at_k(len(samples), sum(map(is_right, samples)), k)
+
+
+def _agreed(seed: int, k: int, samples: Sequence[Trajectory]) -> float:
+    return majority_at_k([(answer_key(row), is_right(row)) for row in samples], k, seed)
 
 
 def by_problem(rows: Sequence[Trajectory]) -> list[list[Trajectory]]:
@@ -146,10 +162,6 @@ def is_code(row: Trajectory) -> bool:
 
 def _average(value: Callable[[Trajectory], float], rows: Sequence[Trajectory]) -> float:
     return sum(map(value, rows)) / len(rows) if rows else 0.0
-
-
-def _votes(rows: Sequence[Trajectory]) -> list[Vote]:
-    return [(answer_key(row), is_right(row)) for row in rows]
 
 
 def programs(row: Trajectory) -> int:
