@@ -41,13 +41,11 @@ def export_sft(
 ) -> int:
     """Write one line per kept trajectory to `path`, atomically; returns how many there are."""
     rows = 0
-    temporary = files.temporary_beside(path)
-    with temporary.open("w", encoding="utf-8") as file:
+    with files.writing(path) as file:
         for trajectory in version.read():
             if trajectory.kept:
                 sample = shape.row(prompt(trajectory.problem), response(trajectory.steps))
                 sample["trajectory_id"] = trajectory.trajectory_id
                 file.write(json.dumps(sample, ensure_ascii=False) + "\n")
                 rows += 1
-    files.replace(temporary, path)
     return rows

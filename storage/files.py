@@ -6,10 +6,14 @@ place of the local one here. What a crash leaves behind is at worst a file nobod
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 
 def temporary_beside(path: Path) -> Path:
@@ -22,6 +26,27 @@ def write_atomic(path: Path, content: bytes) -> None:
     temporary = temporary_beside(path)
     temporary.write_bytes(content)
     replace(temporary, path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """A text file for the time of a `with`, at whose end it appears as a whole; on failure not.
+
+    A pipe or a device is written as one goes. Raises FileNotFoundError where the folder is not.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
+        return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
+    temporary = temporary_beside(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            yield stream
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def replace(temporary: Path, path: Path) -> None:

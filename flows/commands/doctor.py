@@ -84,8 +84,10 @@ def _document(finding: Finding) -> dict[str, Any]:
 
 
 def _table(findings: list[Finding]) -> Table:
+    """What to do has a column only where there is something to do."""
     table = Table(show_lines=False)
-    for name in ("", "check", "found", "seconds", "what to do"):
+    ailing = any(finding.fix for finding in findings)
+    for name in ("", "check", "found", "seconds", *(["what to do"] if ailing else [])):
         table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(
@@ -93,7 +95,7 @@ def _table(findings: list[Finding]) -> Table:
             Text(finding.check),
             Text(finding.found),
             Text(f"{finding.seconds:.2f}"),
-            Text(finding.fix),
+            *([Text(finding.fix)] if ailing else []),
         )
     return table
 

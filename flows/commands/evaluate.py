@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,12 @@ from flows.commands.generate import engine_settings, parse_settings
 from flows.commands.results import show_results
 from flows.console import Json, print_json, say
 from flows.progress import rollout_display
+from flows.training.names import find_model
+from flows.training.serving import serving
+from storage.datasets import Store
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.evaluation.evaluate import evaluate
+from tirgen.evaluation.evaluate import EvaluationReport, evaluate
+from tirgen.rollouts.crew import Progress
 from tirgen.settings import load_settings
 
 
@@ -105,7 +110,7 @@ def evaluate_command(
     resolved = load_settings(EvaluationConfig, config, overrides)
     opened = open_store(store)
     with rollout_display("eval") as display:
-        report = asyncio.run(_run(policy, resolved, store, display.update))
+        report = asyncio.run(_evaluate(policy, resolved, opened, display.update))
     if json:
         results = [result.model_dump(mode="json") for result in report.results]
         print_json({"version": str(report.version), "policy": policy or None, "results": results})
@@ -118,14 +123,12 @@ def evaluate_command(
     )
 
 
-async def _run(policy: str, config: EvaluationConfig, store: Path, watch: Any) -> Any:
-    opened = open_store(store)
-    if not policy:
-        return await evaluate(config, opened, watch)
-    from flows.training.names import find_model
-    from flows.training.serving import serving
-
-    return await evaluate(await serving(config, find_model(opened, policy)), opened, watch)
+async def _evaluate(
+    policy: str, config: EvaluationConfig, store: Store, watch: Callable[[Progress], None]
+) -> EvaluationReport:
+    """Of the policy, which the engine then loads, or else of what the engine serves."""
+    served = await serving(config, find_model(store, policy)) if policy else config
+    return await evaluate(served, store, watch)
 
 
 def _benchmarks(paths: list[str] | None, limit: int | None) -> list[dict[str, Any]] | None:

@@ -15,6 +15,7 @@ from flows.commands.results import percent, show_results
 from flows.console import Json, print_json, say, show_settings
 from flows.extras import require_training
 from flows.progress import generation_display, rollout_display, steps_display
+from storage import files
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # torch, which the core install leaves out
@@ -155,7 +156,7 @@ def _write(folder: Path, store: Path, made: Improvement, document: dict[str, Any
     from flows.training.figures import all_rounds, rounds_panels, stage_panels
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "improvement.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    files.write_atomic(folder / "improvement.json", json.dumps(document, indent=2).encode())
     marks_plot(folder / "stages.svg", stage_panels(made.stages))
     rounds = all_rounds(open_store(store), made.rounds[-1].policy)
     lines_plot(folder / "rounds.svg", "round", rounds_panels(rounds))

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
 from flows.console import Json, print_json, say, show
 from flows.tables import shortened, show_rows
+from storage import files
 from storage.find import find_trajectory, list_trajectories
 from storage.render import render_trajectory, trajectory_html
 
@@ -82,7 +83,8 @@ def show_command(
     """
     trajectory = find_trajectory(read_store(store), trajectory_id)
     if html is not None:
-        html.write_text(trajectory_html(trajectory), "utf-8")
+        with files.writing(html) as page:
+            page.write(trajectory_html(trajectory))
         say(f"wrote {html}")
     elif json:
         print_json(asdict(trajectory))
