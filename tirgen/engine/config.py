@@ -162,7 +162,8 @@ async def _start_pocket(config: EngineConfig, directory: Path, stack: AsyncExitS
 
 
 async def _connect(config: EngineConfig, served: _Served, stack: AsyncExitStack) -> TokenEngine:
-    client = JsonClient(served.base_url, api_key=api_key(config), connections=config.concurrency)
+    key = api_key(config.api_key_env, served.base_url)
+    client = JsonClient(served.base_url, api_key=key, connections=config.concurrency)
     await stack.enter_async_context(client)
     await find_model(client, served.model)  # a wrong address is told before a missing tokenizer
     renderer = await asyncio.to_thread(HfRenderer.load, served.tokenizer, config.template_variables)
@@ -179,7 +180,7 @@ async def _connect_chat(config: EngineConfig, stack: AsyncExitStack) -> ChatEngi
 
     client = AsyncOpenAI(
         base_url=config.base_url,
-        api_key=api_key(config) or "no-key-configured",
+        api_key=api_key(config.api_key_env, config.base_url) or "no-key-configured",
         max_retries=0,
         timeout=config.timeout_seconds,
     )
@@ -187,14 +188,16 @@ async def _connect_chat(config: EngineConfig, stack: AsyncExitStack) -> ChatEngi
     return await ChatEngine.connect(client, _lane(config), str(config.model))
 
 
-def api_key(config: EngineConfig) -> str | None:
-    """The key itself. Raises `EngineMisconfigured` when its variable is not set."""
-    if config.api_key_env is None:
+def api_key(variable: str | None, base_url: str | None) -> str | None:
+    """The key of a server, from the environment variable that holds it; None where none does.
+
+    Raises `EngineMisconfigured` when the variable is not set.
+    """
+    if variable is None:
         return None
-    key = os.environ.get(config.api_key_env, "").strip()
+    key = os.environ.get(variable, "").strip()
     if not key:
         raise EngineMisconfigured(
-            f"The environment variable {config.api_key_env} is not set; put the key of "
-            f"{config.base_url} into it."
+            f"The environment variable {variable} is not set; put the key of {base_url} into it."
         )
     return key

@@ -57,7 +57,8 @@ def _client(config: EngineConfig) -> JsonClient:
             f"kind = {config.kind} has no server that takes a policy: a pocket is started from the "
             "folder of a version (`model`), and a hosted model is not ours to change."
         )
-    return JsonClient(config.base_url, api_key=api_key(config), connections=1)
+    key = api_key(config.api_key_env, config.base_url)
+    return JsonClient(config.base_url, api_key=key, connections=1)
 
 
 class _Server:

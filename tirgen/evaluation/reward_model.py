@@ -8,13 +8,13 @@ the reward of the whole response.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from pydantic import Field
 
+from tirgen.engine.config import api_key
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
 from tirgen.engine.lane import Lane
@@ -68,12 +68,7 @@ class PoolingRewardModel:
 @asynccontextmanager
 async def open_reward_model(config: RewardModelConfig) -> AsyncIterator[RewardModel]:
     """The reward model of a configuration. Raises `EngineMisconfigured` where its key is unset."""
-    key = os.environ.get(config.api_key_env, "").strip() if config.api_key_env else None
-    if key == "":
-        raise EngineMisconfigured(
-            f"The environment variable {config.api_key_env} is not set; put the key of "
-            f"{config.base_url} into it."
-        )
+    key = api_key(config.api_key_env, config.base_url)
     policy = RetryPolicy(max_tries=config.max_tries, try_seconds=config.timeout_seconds)
     async with JsonClient(config.base_url, api_key=key, connections=config.concurrency) as client:
         yield PoolingRewardModel(client, Lane(config.concurrency, policy), config.model)
