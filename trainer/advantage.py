@@ -28,7 +28,7 @@ class Drop(StrEnum):
     """Why a row teaches nothing."""
 
     INFRASTRUCTURE = "infrastructure"
-    """The machinery broke; the row has no reward."""
+    """The machinery broke, or refused the request; the row has no reward."""
     UNVERIFIABLE = "unverifiable"
     """The gold answer is nothing to judge by; the row has no reward."""
     NOTHING_SAMPLED = "nothing_sampled"

@@ -3,7 +3,7 @@
 The verdicts are stored as filter verdicts, so that `Trajectory.kept` says what an update may use
 and SQL says why it may not use the rest:
 
-    infrastructure   the machinery broke: neither right nor wrong (D7)
+    infrastructure   the machinery broke, or refused the request: neither right nor wrong (D7)
     unverifiable     trajectory level: the gold answer is nothing to judge by: likewise
     failed_code      trajectory level: some program failed, the environment may be to blame (§5.1)
     no_code          step level: nothing was run, so there is no reward (A17)
@@ -25,14 +25,14 @@ from storage.records import FilterVerdict, Level, Trajectory
 
 RULES = {
     Level.TRAJECTORY: {
-        "infrastructure": "engine or sandbox broke",
+        "infrastructure": "engine or sandbox broke, or the engine refused the request",
         "unverifiable": "the gold answer cannot be verified",
         "failed_code": "a program failed",
         "alone": "no other of its group is left",
         "all_alike": "all that are left of its group have the same reward",
     },
     Level.STEP: {
-        "infrastructure": "engine or sandbox broke",
+        "infrastructure": "engine or sandbox broke, or the engine refused the request",
         "no_code": "no program was run",
         "half_lost": "fewer than half of its group ran a program",
         "alone": "no other of its group is left",
