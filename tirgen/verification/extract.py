@@ -13,7 +13,8 @@ from tirgen.verification.shown import is_said, shown, unquoted
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _NAME = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\{?\w\}?)?\s*=)\s*$")
 _BETWEEN_BOXES = re.compile(
-    r"(?:[\s$,;]|\\[()\[\]]|\band\b|\bor\b|\\text\s*\{[^{}]*\}|\\quad)*"
+    r"(?:[\s$,;&*:.]|\\[()\[\]]|\b(?:and|or|also|part)\b|\([a-hivx]{1,3}\)"
+    r"|\\text\s*\{[^{}]*\}|\\quad)*"
     r"(?:(?<![a-zA-Z\\])[a-zA-Z](?:_\{?\w\}?)?\s*=\s*)?"
 )
 _NEIGHBOURS = 60
@@ -105,7 +106,7 @@ def _joins(between: str) -> bool:
     """Nothing but a conjunction or a comma stands between two boxes."""
     if len(between) > _NEIGHBOURS or not _BETWEEN_BOXES.fullmatch(between):
         return False
-    return bool(re.search(r",|;|\b(?:and|or)\b", between))
+    return bool(re.search(r",|;|&|\b(?:and|or)\b|\([b-hivx]{1,3}\)", between))
 
 
 def _announced(text: str) -> str | None:

@@ -37,10 +37,12 @@ from tirgen.verification.wrapping import bare
 _HEDGE = re.compile(
     r"\?|\.\.\.|\\[lcd]?dots|\b(?:maybe|possibly|probably|either|perhaps|could|might"
     r"|not(?! exist)|unless|if|otherwise|guess|unknown|around|roughly|instead|but|wrong"
-    r"|(?:in)?correct|invalid|impossible|twice|double|dozen|squared|cubed|root|ignore|gold)\b",
+    r"|(?:in)?correct|invalid|impossible|twice|double|dozen|(?<![a-z] )(?:squared|cubed)|root"
+    r"|ignore|gold)\b",
     re.IGNORECASE,
 )
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|equiv|approx|mid|in)(?![a-zA-Z])")
+_TWICE = re.compile(r"(\S.*?) ?\(([^()]+)\)")
 _LONGEST_PHRASE = 8
 """Words; a longer answer can be said in too many ways for any spelling to be wrong."""
 _EITHER = re.compile(r"\bor\b")
@@ -94,6 +96,7 @@ def _compare(gold: str, answer: str, symbolic: Compare) -> Verdict:
     return (
         _exact(gold, answer)
         or _approximated(gold, answer, compare)
+        or _restated(gold, answer, compare)
         or _whole(gold, answer)
         or _choices(gold, answer, compare)
         or compare_shapes(shape_of(gold), shape_of(answer), compare)
@@ -116,13 +119,23 @@ def _exact(gold: str, answer: str) -> Verdict | None:
 def _approximated(gold: str, answer: str, compare: Compare) -> Verdict | None:
     r"""An exact value followed by its decimals, ``\sqrt{2} \approx 1.414``, is that value."""
     exact, sign, decimals = answer.partition("\\approx")
-    rounded, value = parse_rational(normalise(decimals)), parse_rational(normalise(exact))
+    decimals, exact = (split_unit(normalise(side))[0] for side in (decimals, exact))
+    rounded, value = parse_rational(decimals), parse_rational(exact)
     if not sign or rounded is None or not rounded.places:
         return None
     shown = rounded.value / 100 if rounded.percent else rounded.value
     if value is not None and abs(value.value - shown) * 50 > abs(value.value):
         return wrong("relation", gold, answer)
     return compare(gold, exact)
+
+
+def _restated(gold: str, answer: str, compare: Compare) -> Verdict | None:
+    r"""The same number twice, ``\frac{1}{2} (0.5)``, is that number."""
+    match = _TWICE.fullmatch(answer)
+    first, second = (parse_rational(match[1]), parse_rational(match[2])) if match else (None, None)
+    if match is None or first is None or second is None or not same_number(first, second):
+        return None
+    return compare(gold, match[1])
 
 
 def _whole(gold: str, answer: str) -> Verdict | None:

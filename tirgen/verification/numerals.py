@@ -21,12 +21,15 @@ _PARTS = {
 
 def in_digits(phrase: str) -> str | None:
     """A lower-case phrase as a number in digits, or None if it is no number."""
+    sign = re.match(r"\s*(?:negative|minus) ", phrase)
+    phrase = phrase[sign.end() :] if sign else phrase
     words = [word for word in re.split(r"[- ]+", phrase.strip()) if word != "and"]
     part = _PARTS.get(words[-1].removesuffix("s").replace("halve", "half")) if words else None
     number = _whole(words[:-1] if part else words)
     if number is None:
         return None
-    return rf"\frac{{{number}}}{{{part}}}" if part else str(number)
+    value = rf"\frac{{{number}}}{{{part}}}" if part else str(number)
+    return f"-{value}" if sign else value
 
 
 def _whole(words: list[str]) -> int | None:

@@ -45,7 +45,7 @@ def numerically_equal(gold: str, answer: str, left: Any, right: Any) -> bool | N
         coarse = min(decimals, key=lambda number: number.places or 0)
         allowed = tolerance(coarse)
         return precise(coarse) and bool(
-            difference <= sympy.Rational(allowed.numerator, allowed.denominator)
+            difference < sympy.Rational(allowed.numerator, allowed.denominator)
         )
     return False if difference > _APART * abs(first) else None
 

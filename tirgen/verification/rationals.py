@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _MAX_POWER_OF_TEN = 400
+_CUT_OFF_DIGITS = 9
+"""Decimals from which on the last digit may not have been rounded."""
 _FLOAT_DIGITS, _MOST_FLOAT_DIGITS = 15, 17
 """Decimals of so many digits are printed doubles: right to the first 15, not to their last."""
 _INTEGER = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+"
@@ -72,12 +74,12 @@ def _literal(number: Rational) -> Fraction:
 
 
 def _rounds_to(gold: Rational, answer: Rational) -> bool:
-    """One is the other correctly rounded, at a precision no coincidence reaches."""
+    """One is the other rounded or cut off, at a precision no coincidence reaches."""
     rounded = [n for n in (gold, answer) if n.places is not None]
     if not rounded:
         return False
     coarse = min(rounded, key=lambda number: number.places or 0)
-    return precise(coarse) and abs(gold.value - answer.value) <= tolerance(coarse)
+    return precise(coarse) and abs(gold.value - answer.value) < tolerance(coarse)
 
 
 def precise(number: Rational) -> bool:
@@ -86,11 +88,14 @@ def precise(number: Rational) -> bool:
 
 
 def tolerance(number: Rational) -> Fraction:
-    """Half a unit in the last decimal place, or what a printed double may be off by."""
-    half_unit = Fraction(1, 2 * 10 ** (number.places or 0))
+    """What a decimal may be off by: half a unit in its last place, or what cut off or printed
+    doubles are off by, if it is that long.
+    """
+    unit = Fraction(1, 10 ** (number.places or 0))
+    unit = unit if number.digits >= _CUT_OFF_DIGITS else unit / 2
     printed_double = abs(number.value) / 10**_FLOAT_DIGITS
     is_double = _FLOAT_DIGITS <= number.digits <= _MOST_FLOAT_DIGITS
-    return max(half_unit, printed_double) if is_double else half_unit
+    return max(unit, printed_double) if is_double else unit
 
 
 def _unparenthesised(text: str) -> str:

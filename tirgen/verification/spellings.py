@@ -35,6 +35,10 @@ VULGAR |= {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range
 _ARGUMENT = r"(\d|[a-zA-Z]|\\(?:pi|alpha|beta|theta|lambda|mu)(?![a-z]))"
 """Of a command without braces: ``\\frac12``, ``\\frac\\pi4``."""
 
+_LENGTH = r"(mm|cm|km|m|ft|mi|in)"
+_TIME = r"(s|min|h|hr)(\^ ?\{?2\}?)?"
+"""Of speeds, which are written without ``\\text`` more often than other units."""
+
 _LAYOUT: _Rules = (
     (r"\\begin\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
     (r"\\end\{(equation|align|aligned|gathered|displaymath|math)\*?\}", ""),
@@ -46,6 +50,8 @@ _LAYOUT: _Rules = (
     (r"(\d)\s*\\[,!;]\s*(?=\d{3}(?!\d))", r"\1,"),
     (r"(\d)\{,\}(?=\d{3})", r"\1,"),
     (r"\{ ?([:=]) ?\}", r"\1"),
+    (r"\\(?:tag|label)\*?\{[^{}]*\}|\\(?:notag|nonumber)(?![a-z])", ""),
+    (r":=|\\coloneqq(?![a-z])", "="),
     (r"^\s*\*\*([^*]+)\*\*\s*$", r"\1"),
     (r"(\d),\\!\s*(?=\d{3})", r"\1,"),
     (r"(?<!\\)\\[,!;:> ]|\\q?quad(?![a-zA-Z])|~|\\hspace\*?\{[^{}]*\}"
@@ -95,6 +101,8 @@ _TEXT: _Rules = (
     (r"\\text\{\s*([€£¥₹]|Rs\.?)\s*\}", r"\1"),
     (r"\\text\{\s*(\d+) (to|out of|in) (\d+)\s*\}", r"\1\\text{ \2 }\3"),
     (r"\\text\{\s*(-?\d[\d.,/]*)(\s[^{}]*)?\}", r"\1\\text{\2}"),
+    (r"^\\text\{\s*([A-Za-z][A-Za-z ,:']*?)\s+(-?\d[\d,/]*(?:\.\d+)?)\.?((?<=\d) [^{}\d]*)?\}$",
+     r"\\text{\1 }\2\\text{\3}"),
     (r"\\text\{\s*(?:negative|minus)\s*\}\s*|\bnegative\s+(?=\d)", "-"),
     (r"\\text\{([^{}]*?)[ ,]*\bonly\s*\}$", r"\\text{\1}"),
     (r"\\text\{([\s.,;:]*)\}", r"\1"),
@@ -118,6 +126,14 @@ _MARKS: _Rules = (
     (r"\\?%|(?:\\text\{\s*|\b)percent\b\s*\}?", "\\%"),
 )  # fmt: skip
 """Decoration, sets, degrees, repeating decimals and percent signs."""
+
+_PROGRAM: _Rules = (
+    (r"^(?:sp\.|sympy\.|np\.)?(?:Matrix|array)\((\[\[.*\]\])\)$", r"\1"),
+    (r"(?<![a-zA-Z\\])E(?=\*\*)", "e"),
+    (r"(?<![\\a-zA-Z])(alpha|beta|gamma|delta|epsilon|theta|lambda|mu|rho|sigma|tau|phi|omega)"
+     r"(?![a-zA-Z(])", r"\\\1 "),
+)  # fmt: skip
+"""How sympy prints what LaTeX has commands for."""
 
 _FUNCTIONS: _Rules = (
     (r"\*\*", "^"),
@@ -171,6 +187,9 @@ _QUANTITIES: _Rules = (
     (r"(?<![a-zA-Z])(?:US|\\text\{\s*US\s*\}) ?(?=\\dollar)", ""),
     (r"\\frac\s*\{\s*(\\text\{[^{}]*\})\s*\}\s*\{\s*(\\text\{[^{}]*\}(?:\^\{\d\})?)\s*\}",
      r"\1/\2"),
+    (rf"(?<=\d) ?(?:\\frac ?\{{ ?{_LENGTH} ?\}} ?\{{ ?{_TIME} ?\}}|{_LENGTH} ?/ ?{_TIME})$",
+     r"\\text{ \1\4/\2\5}\3\6"),
+    (r"\( ?(\\approx[^()]*)\)$", r"\1"),
     (r"\\text\{\s*\\mu\s*|\\mu\s*\\text\{\s*", r"\\text{micro"),
     (r"(?<=\d) ?\\mu ?([msgLAVFC])$", r"\\text{micro\1}"),
     (r"\\(?:AA|mathring\{A\}|text\{\s*\\AA\s*\})(?![a-zA-Z])", r"\\text{angstrom}"),
@@ -184,9 +203,8 @@ _CASES: _Rules = (
 )  # fmt: skip
 """Conditions in rows of cases, and space at last."""
 
-LATEX = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in chain(
-        _LAYOUT, _COMMANDS, _FONTS, _TEXT, _MARKS, _FUNCTIONS, _ARGUMENTS, _QUANTITIES, _CASES
-    )
+_STAGES = (
+    *(_LAYOUT, _COMMANDS, _FONTS, _TEXT, _MARKS, _PROGRAM, _FUNCTIONS, _ARGUMENTS, _QUANTITIES),
+    _CASES,
 )
+LATEX = tuple((re.compile(pattern), spelled) for pattern, spelled in chain.from_iterable(_STAGES))

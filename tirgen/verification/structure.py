@@ -81,6 +81,8 @@ def _matrix(text: str) -> Shape | None:
         transposed = False
     else:
         return None
+    if all(len(row) == 1 and "=" in row[0] for row in cells):
+        return Shape(Kind.LIST, tuple(row[0] for row in cells))
     widths = {len(row) for row in cells}
     if len(widths) != 1:
         return None
@@ -145,6 +147,8 @@ def _bracketed(text: str) -> Shape | None:
     parts = split_top(text[1:-1])
     if len(parts) < 2:
         return None
+    if text[0] == "[" and all(part.startswith("(") and spans(part) for part in parts):
+        return Shape(Kind.LIST, tuple(parts))
     if len(parts) == 2 and ("[" in text[0] or "]" in text[-1] or "\\infty" in text):
         return Shape(Kind.INTERVAL, tuple(parts), (text[0] == "[", text[-1] == "]"))
     return Shape(Kind.TUPLE, tuple(parts))

@@ -30,8 +30,8 @@ _TEXT_TAIL = re.compile(
 )
 _WORD_TAIL = re.compile(r"((?<=[\d.})% ])[a-zA-Z]{2,}(?:\^ ?\{ ?-?\d ?\}|[ /]+[a-zA-Z]{1,})*)\s*$")
 _NO_UNIT = re.compile(
-    r"\b(?:or|and|if|base|not|mod|where|for|maybe|but|to|than|is|are|hundred|times|plus|minus|half"
-    r"|point|th)\b"
+    r"\b(?:or|and|if|base|not|mod|where|for|maybe|but|than|is|are|hundred|plus|minus|half"
+    r"|point|th|to(?=\s*(?:the\b|\W*$))|times(?=\s*\w|\s*\}\s*\S))\b|[\s,(]\d"
 )
 """Words that say more of a number than what it counts."""
 _TOKEN = re.compile(r"[a-zA-Z]+|/|\^ ?\{ ?(-?\d+) ?\}")
@@ -91,7 +91,7 @@ def unit_of(text: str) -> Unit | None:
         factor *= last[0] ** (sign * power)
         for name, one in last[1].items():
             powers[name] = powers.get(name, 0) + one * sign * power
-    if not powers and not re.search(r"\bunits?\b", text):
+    if not powers and not re.search(r"\b(?:units?|of|total)\b", text):
         return None
     return Unit(factor, tuple(sorted((name, power) for name, power in powers.items() if power)))
 

@@ -7,7 +7,7 @@ import re
 from tirgen.verification.normalise import normalise
 
 _PREAMBLE = re.compile(
-    r"^(?:\\text\{)?\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*\}?\s*", re.IGNORECASE
+    r"(?:^|(?<=^\\text\{))\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*", re.IGNORECASE
 )
 _SUBJECT = re.compile(
     r"^\\text\{\s*(?:the )?"
@@ -29,12 +29,25 @@ _THEREFORE = re.compile(
     r"(?=[a-zA-Z] ?=)"
 )
 """The equations before an assignment that follows from them."""
+_CONJUNCTION = re.compile(
+    r"^\\text\{\s*(?:thus|hence|so|therefore|exactly|precisely|a total of|in total|only|just)\b"
+    r"\s*[,:]?\s*\}\s*(?=\S)",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    r"(?<=\S)[\s,]*\(?\s*\\text\{\s*,?\s*(?:since|because|given that)\b[^{}]*\}.*$"
+    r"|(?<=\S) ?\( ?[a-zA-Z] ?(?:<|>|\\le|\\ge) ?0 ?\)$"
+)
+"""Why, and the condition in parentheses that chose a root."""
+_DOMAIN = re.compile(r"^([a-zA-Z]\(([a-zA-Z])\) ?=[^,]*?) ?, ?\2 ?(?:<|>|\\le|\\ge|\\ne) ?0$")
+"""Where a function is defined."""
 _APPROXIMATELY = re.compile(
     r"\s*(?:\\text\{)?\s*\(?\b(?:approximately|approx\.?|exactly)\s*\)?\s*\}?\s*$"
 )
 _LEADING = re.compile(
     r"^\s*(?:(?:[a-zA-Z](?: ?_ ?\{[^{}]*\})?(?:\([^()]*\))? ?)?"
-    r"\\(?:approx|simeq|cong|doteq)(?![a-z])|\\sim|=|\+(?=\s*[\d\\]))\s*"
+    r"\\(?:approx|simeq|cong|doteq)(?![a-z])|\\sim|[a-zA-Z] ?\\mapsto"
+    r"|\\(?:to|rightarrow|Rightarrow|implies|therefore)(?![a-z])|=|\+(?=\s*[\d\\]))\s*"
 )
 _FOR_ALL = re.compile(
     r"\s*,?\s*(?:\\text\{\s*,?\s*)?\bfor (?:all|any|every|each"
@@ -50,6 +63,8 @@ _ADDS_NOTHING = (
     _PREAMBLE,
     _SUBJECT,
     _SENTENCE,
+    _CONJUNCTION,
+    _REASON,
     _LEADING,
     _APPROXIMATELY,
     _FOR_ALL,
@@ -61,4 +76,4 @@ def bare(text: str) -> str:
     """Without what adds nothing: a leading plus, an approximation sign, "for all x"."""
     for adds_nothing in _ADDS_NOTHING:
         text = adds_nothing.sub("", text)
-    return normalise(text)
+    return normalise(_DOMAIN.sub(r"\1", text))
