@@ -14,8 +14,9 @@ from tirgen.evaluation.results import BenchmarkResult
 
 def show_results(title: str, results: Sequence[tuple[str, BenchmarkResult]]) -> None:
     """One line for each name and benchmark."""
-    spared = ("unverifiable", "lost", "tokens", "problems")
-    show_rows([_line(name, result) for name, result in results], title, spared)
+    lines = [_line(name, result) for name, result in results]
+    empty = [name for name in lines[0] if not any(line[name] != "" for line in lines)]
+    show_rows(lines, title, (*empty, "unverifiable", "lost", "tokens", "problems"))
 
 
 def _line(name: str, result: BenchmarkResult) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def view_command(
     ] = 500,
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
     open_browser: Annotated[bool, Parameter(name="--open", negative="")] = False,
-    bundle: Path | None = None,
+    bundle: Annotated[
+        Path | None, Parameter(validator=validators.Path(file_okay=False, dir_okay=False))
+    ] = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -71,7 +73,7 @@ def view_command(
     open_browser
         Open the page in the browser as well.
     bundle
-        Write a folder of static pages there instead, which any web server can show.
+        Write a new folder of static pages there instead, which any web server can show.
     store
         Folder of the store.
     json
@@ -130,8 +132,10 @@ def _serve(folder: Path, logs: Path, port: int) -> subprocess.Popen[bytes]:
     """The viewer's process, once it answers. It ends with this one, however that ends.
 
     Raises:
-        ServiceFailed: it ended instead, as where the port is taken.
+        ServiceFailed: the port is taken, or the viewer ended instead.
     """
+    if _answers(port):
+        raise ServiceFailed(f"port {port} is taken", "choose another, or none for a free one")
     lines = (folder / "viewer.log").open("w+b")
     options = ("--log-dir", logs.name, "--host", HOST, "--port", str(port))
     viewer = subprocess.Popen(
@@ -148,7 +152,7 @@ def _serve(folder: Path, logs: Path, port: int) -> subprocess.Popen[bytes]:
             last = lines.read().decode(errors="replace").strip().splitlines()[-1:]
             raise ServiceFailed(
                 f"the viewer did not start on port {port}: {''.join(last) or 'it said nothing'}",
-                "choose another port, or none for a free one",
+                "tirgen traj show ID --html page.html needs no viewer",
             )
         time.sleep(0.1)
     return viewer
