@@ -15,6 +15,8 @@ _LISTED = """trajectory_id, dataset, version, problem_id, attempt, correct, kept
     n_failed_calls, final_answer, gold_answer"""
 _ORDER = "correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id"
 """Those that went wrong first."""
+_BEST = "correct DESC NULLS LAST, kept DESC, n_failed_calls, trajectory_id DESC"
+"""The other way round."""
 _HINT = "list them: tirgen traj list --limit 5"
 
 
@@ -84,9 +86,12 @@ def pick_trajectories(
     group = "coalesce(group_id, problem_id)"
     choice, order = "", _ORDER
     if extremes:
-        compared = f"PARTITION BY dataset, version, program, policy_version, {group}"
-        ranked = f"row_number() OVER ({compared} ORDER BY {_ORDER}"
-        choice, order = f"QUALIFY {ranked}) = 1 OR {ranked} DESC) = 1", f"hash({group}), {_ORDER}"
+        among = f"PARTITION BY dataset, version, program, policy_version, {group} ORDER BY"
+        choice = (
+            f"QUALIFY row_number() OVER ({among} {_ORDER}) = 1 "
+            f"OR row_number() OVER ({among} {_BEST}) = 1"
+        )
+        order = f"hash({group}), {_ORDER}"
     columns = ", ".join(f"records.{name}" for name in trajectory_schema().names)
     table = query(
         store,

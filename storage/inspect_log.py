@@ -81,7 +81,7 @@ def _log_of(found: Found) -> _Log:
 def _write(folder: Path, log: _Log, group: Sequence[Found]) -> Path:
     version, program, level, policy = log
     trajectories = [found.trajectory for found in group]
-    samples = [_sample(trajectory) for trajectory in trajectories]
+    samples = _told_apart([_sample(trajectory) for trajectory in trajectories])
     document = EvalLog(
         status="success",
         eval=EvalSpec(
@@ -122,6 +122,16 @@ def _sample(trajectory: Trajectory) -> EvalSample:
         total_time=trajectory.cost.wall_seconds,
         working_time=trajectory.cost.llm_seconds + trajectory.cost.sandbox_seconds,
     )
+
+
+def _told_apart(samples: list[EvalSample]) -> list[EvalSample]:
+    """Attempts of several runs, as a mixed version has them, get the next free epochs."""
+    taken: set[tuple[int | str, int]] = set()
+    for sample in samples:
+        while (sample.id, sample.epoch) in taken:
+            sample.epoch += 1
+        taken.add((sample.id, sample.epoch))
+    return samples
 
 
 def _messages(trajectory: Trajectory) -> Iterator[ChatMessage]:

@@ -6,7 +6,7 @@ import pytest
 
 from storage.datasets import Store
 from storage.errors import NotFound, QueryError
-from storage.find import find_trajectory, list_trajectories
+from storage.find import find_trajectory, list_trajectories, pick_trajectories
 from storage.records import Attempt, Outcome, TokenStream, Trajectory
 
 Make = Callable[..., Trajectory]
@@ -96,3 +96,41 @@ def test_a_condition_that_is_no_sql_is_refused(store: Store) -> None:
 def test_a_list_of_an_unknown_dataset_is_refused(store: Store, dataset: str) -> None:
     with pytest.raises(NotFound, match="tirgen dataset"):
         list_trajectories(store, dataset)
+
+
+def test_whole_trajectories_are_picked_with_their_version_as_they_are_listed(store: Store) -> None:
+    found = pick_trajectories(store, None, "", 10, extremes=False)
+    listed = list_trajectories(store)
+    assert [(one.trajectory.trajectory_id, one.version) for one in found] == [
+        (row["trajectory_id"], row["version"]) for row in listed
+    ]
+    assert {one.version for one in found} == {"v1", None}
+    first = found[0].trajectory
+    assert first == find_trajectory(store, first.trajectory_id)
+    [right] = pick_trajectories(store, "demo", "correct and version = 'v1'", 10, extremes=False)
+    assert right.trajectory.problem.problem_id == "right"
+
+
+def test_the_extremes_are_the_worst_and_the_best_of_each_group(
+    store: Store, make_trajectory: Make
+) -> None:
+    def attempts(problem: str, right: set[int]) -> list[Trajectory]:
+        rows = [make_trajectory(problem, attempt, dataset="groups") for attempt in range(4)]
+        wrong = dataclasses.replace(rows[0].verdict, correct=False)  # type: ignore[type-var]
+        return [
+            row if row.attempt in right else dataclasses.replace(row, verdict=wrong) for row in rows
+        ]
+
+    rows = [*attempts("mixed", {2}), *attempts("never", set()), *attempts("alone", {0})[:1]]
+    store.open_run("groups", {}, "c0ffee").publish(rows, {})
+    found = pick_trajectories(store, "groups", "", 10, extremes=True)
+    picked = {problem: set[int]() for problem in ("mixed", "never", "alone")}
+    for one in found:
+        picked[one.trajectory.problem.problem_id].add(one.trajectory.attempt)
+    assert 2 in picked["mixed"]
+    assert {problem: len(kept) for problem, kept in picked.items()} == {
+        "mixed": 2,
+        "never": 2,
+        "alone": 1,
+    }
+    assert len(pick_trajectories(store, "groups", "", 3, extremes=True)) == 3

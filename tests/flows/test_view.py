@@ -1,0 +1,107 @@
+"""`tirgen view`: the viewer itself, started by the command and asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from rows import row
+
+from flows.cli import run
+from storage.datasets import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    rows = [row(f"p{number}", attempt) for number in range(3) for attempt in range(4)]
+    Store(tmp_path / "store").open_run("d", {}, "h").publish(rows, {})
+    return tmp_path / "store"
+
+
+def view(store: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "flows", "view", "d", "--store", str(store), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def viewers(folder: str) -> list[int]:
+    """Processes that serve logs of this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "cwd") == folder:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store: Path) -> None:
+    with view(store, "--json") as process:
+        assert process.stdout
+        assert process.stderr
+        told = json.loads(process.stdout.readline())
+        assert (told["trajectories"], told["logs"]) == (6, 1)
+        assert "<title>Inspect View</title>" in get(told["url"])
+        logs = json.loads(get(f"{told['url']}/api/logs"))
+        [log] = logs["files"]
+        folder = re.sub(r"^file://", "", log["name"]).removesuffix("/logs/01-d-v1-tirgen.eval")
+        assert viewers(folder)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, process.stderr.read()
+    assert not viewers(folder)
+    assert not Path(folder).exists()
+
+
+def test_the_viewer_ends_with_a_command_that_is_killed(store: Path) -> None:
+    with view(store, "--json") as process:
+        assert process.stdout
+        url = json.loads(process.stdout.readline())["url"]
+        process.kill()
+    for _ in range(100):
+        try:
+            get(url)
+        except OSError:
+            return
+        time.sleep(0.1)
+    pytest.fail("it still answers")
+
+
+def test_a_taken_port_is_told(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with view(store, "--json") as process:
+        assert process.stdout
+        port = json.loads(process.stdout.readline())["url"].rpartition(":")[2]
+        assert run(["view", "d", "--store", str(store), "--port", port]) == 1
+        assert f"port {port} is taken" in capsys.readouterr().err
+        process.send_signal(signal.SIGINT)
+
+
+def test_a_bundle_is_a_folder_of_pages(store: Path, tmp_path: Path, capsys) -> None:
+    asked = ["view", "d", "--store", str(store), "--where", "attempt = 0", "--json"]
+    assert run([*asked, "--bundle", str(tmp_path / "site")]) == 0
+    site = tmp_path / "site"
+    assert json.loads(capsys.readouterr().out) == {
+        "trajectories": 3,
+        "logs": 1,
+        "bundle": str(site),
+    }
+    assert (site / "index.html").is_file()
+    assert (site / "logs" / "01-d-v1-tirgen.eval").is_file()
+    assert run([*asked, "--bundle", str(site)]) == 2
+
+
+def test_nothing_to_see_is_not_found(store: Path, capsys) -> None:
+    assert run(["view", "d", "--where", "attempt > 9", "--store", str(store)]) == 3
+    assert "no trajectory meets the condition" in capsys.readouterr().err
