@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # torch, which the core install leaves out
 
 def alignment_command(
     name: str,
+    /,
     *others: str,
     policy: str,
     prompts: str = "standard",

@@ -24,6 +24,7 @@ SHOWN = 20
 
 def curate_command(
     name: str,
+    /,
     *,
     config: Path | None = None,
     against: Annotated[list[str] | None, Parameter(negative="")] = None,

@@ -51,7 +51,7 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 
 
 @app.command(name="show")
-def show_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
+def show_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """Show one dataset: its versions, and the manifest and yield of the one named.
 
     Example: tirgen dataset show demo@v1
@@ -77,7 +77,7 @@ def show_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = Fa
 
 
 @app.command(name="check")
-def check_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
+def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """Hash every file of a version and compare with what was published; exit 1 when one differs.
 
     Example: tirgen dataset check demo@v1
@@ -98,6 +98,7 @@ def check_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = F
 def export_command(
     name: str,
     out: Path,
+    /,
     *,
     shape: Annotated[SftFormat, Parameter(name="--format")] = SftFormat.MESSAGES,
     store: StorePath = DEFAULT_STORE,

@@ -23,6 +23,7 @@ from tirgen.settings import load_settings
 
 def import_command(
     path: Path,
+    /,
     *,
     dataset: str,
     format_: Annotated[Format | None, Parameter(name="--format")] = None,

@@ -24,6 +24,7 @@ app = App(
 @app.command
 def serve(
     model_dir: Path | None = None,
+    /,
     *,
     host: str = "127.0.0.1",
     port: Port = 8000,
@@ -62,6 +63,7 @@ def _announce(base_url: str) -> None:
 @app.command
 def train(
     out: Path,
+    /,
     *,
     variant: Literal["base", "thinking"] = "base",
     seed: int = 0,

@@ -49,7 +49,7 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 
 @app.command(name="show")
 def show_command(
-    name: str, *, plot: Path | None = None, store: StorePath = DEFAULT_STORE, json: Json = False
+    name: str, /, *, plot: Path | None = None, store: StorePath = DEFAULT_STORE, json: Json = False
 ) -> None:
     """Show one policy version and the rounds of RL that led to it.
 
@@ -96,7 +96,7 @@ def _summary(version: PolicyVersion) -> dict[str, Any]:
 
 
 @app.command(name="check")
-def check_command(name: str, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
+def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """Hash every file of a version and compare with what was published; exit 1 when one differs.
 
     Example: tirgen policy check improved@v1

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch, which the core install leaves out
 
 def rl_command(
     parent: str,
+    /,
     *,
     policy: str | None = None,
     rounds: int | None = None,

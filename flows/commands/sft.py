@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch, which the core install leaves out
 
 def sft_command(
     dataset: str,
+    /,
     *,
     policy: str = "policy",
     parent: str = "",

@@ -11,7 +11,7 @@ from storage.views import VIEWS
 
 
 def sql_command(
-    statement: str = "", *, store: StorePath = DEFAULT_STORE, json: Json = False
+    statement: str = "", /, *, store: StorePath = DEFAULT_STORE, json: Json = False
 ) -> None:
     """Ask the store in DuckDB's SQL, read-only.
 

@@ -61,6 +61,7 @@ def list_command(
 @app.command(name="show")
 def show_command(
     trajectory_id: str,
+    /,
     *,
     html: Path | None = None,
     store: StorePath = DEFAULT_STORE,

@@ -82,6 +82,12 @@ def test_an_unknown_command_exits_with_2(capsys):
     assert code == 2
 
 
+def test_an_argument_that_is_missing_is_named_as_the_help_names_it(capsys):
+    code, _, err = call(capsys, "traj", "show")
+    assert code == 2
+    assert "TRAJECTORY_ID requires an argument" in err
+
+
 def test_what_is_not_there_exits_with_3_and_names_the_next_command(capsys, tmp_path):
     code, out, _ = call(capsys, "dataset", "show", "nothing", "--store", str(tmp_path), "--json")
     error = json.loads(out)["error"]
