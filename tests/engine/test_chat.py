@@ -78,11 +78,9 @@ async def test_an_answer_is_text_without_ids(chat) -> None:
     assert completion.ended_turn
 
 
-async def test_the_servers_own_token_counts_are_accounted(chat) -> None:
+async def test_the_servers_own_token_counts_are_taken(chat) -> None:
     completion = await chat.complete(ASK, COUNT)
     assert (completion.prompt_tokens, completion.completion_tokens) == (30, 16)
-    assert (chat.usage.calls, chat.usage.prompt_tokens) == (1, 30)
-    assert chat.usage.completion_tokens == 16
 
 
 async def test_a_stop_string_stays_in_the_text_and_is_named(chat) -> None:
@@ -142,8 +140,9 @@ async def test_top_k_where_it_is_refused_is_a_sentence(client, peer) -> None:
 )
 async def test_a_passing_fault_is_tried_again(chat, peer, fault) -> None:
     peer.faults.append(fault)
+    asked = len(peer.requests)
     assert (await chat.complete(ASK, COUNT)).ended_turn
-    assert chat.usage.retries == 1
+    assert len(peer.requests) == asked + 2
 
 
 async def test_retry_after_is_honoured(chat, peer) -> None:

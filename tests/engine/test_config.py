@@ -3,7 +3,7 @@ import shutil
 import pytest
 from pydantic import ValidationError
 
-from tirgen.engine.config import EngineConfig, open_engine, open_engines
+from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Prompt, Sampling
 
@@ -137,12 +137,6 @@ async def test_a_server_that_cuts_the_stop_string_off_is_refused(config, peer) -
 
     peer.alter = cut
     assert "does not honour `stop`" in await sentence(config)
-
-
-async def test_two_roles_are_accounted_apart(config, prompt) -> None:
-    async with open_engines(config, config) as (actor, critic):
-        await actor.complete(prompt, COUNT)
-    assert (actor.usage.calls, critic.usage.calls) == (1, 0)
 
 
 async def test_a_chat_endpoint_opens_and_answers(config, prompt) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tirgen.engine.chat_probe import CONTINUE_FIELDS, ChatDialect, faults_named, probe_chat
 from tirgen.engine.errors import EngineMisconfigured, EngineRefused
-from tirgen.engine.lane import Lane, Usage
+from tirgen.engine.lane import Lane
 from tirgen.engine.protocol import Completion, Finish, Prompt, Sampling
 from tirgen.engine.retry import Transient
 
@@ -68,19 +68,11 @@ class ChatEngine:
         """The host, for provenance: hosted endpoints tell no version."""
         return f"chat/{self._client.base_url.host}"
 
-    @property
-    def usage(self) -> Usage:
-        return self._lane.usage
-
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """Continue `prompt.reply`, or begin the turn. Raises as `Engine.complete` says."""
         request = self._request(prompt, sampling)
         heard, seconds = await self._lane.run(lambda: self._once(request, sampling.stop))
         said = sum(len(m["content"]) for m in request["messages"])
-        prompt_tokens = heard.prompt_tokens or said // _CHARACTERS_PER_TOKEN
-        completion_tokens = heard.completion_tokens or heard.chunks
-        self.usage.prompt_tokens += prompt_tokens
-        self.usage.completion_tokens += completion_tokens
         assert heard.finish is not None
         return Completion(
             text=heard.text,
@@ -88,8 +80,8 @@ class ChatEngine:
             logprobs=(),
             finish=heard.finish,
             stop_reason=heard.stop_reason,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
+            prompt_tokens=heard.prompt_tokens or said // _CHARACTERS_PER_TOKEN,
+            completion_tokens=heard.completion_tokens or heard.chunks,
             seconds=seconds,
         )
 

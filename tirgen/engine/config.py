@@ -115,7 +115,7 @@ async def open_engine(config: EngineConfig) -> AsyncIterator[Engine]:
 async def open_engines(*configs: EngineConfig) -> AsyncIterator[tuple[Engine, ...]]:
     """One engine per configuration, in order; roles on the same pocket model share one server.
 
-    Each has its own bound, retries and usage. Raises `EngineMisconfigured`.
+    Each has its own bound and retries. Raises `EngineMisconfigured`.
     """
     async with AsyncExitStack() as stack:
         pockets: dict[Path, _Served] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from tirgen.engine.errors import EngineUnavailable
@@ -14,42 +13,24 @@ from tirgen.engine.retry import RetryPolicy, Transient
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Usage:
-    """What one engine was asked for so far. Tokens are those of answered calls."""
-
-    calls: int = 0
-    """Calls begun, each counted once however often it was tried."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-    """Summed over calls: tries and the waits between them, not the wait for a free slot."""
-
-
 class Lane:
-    """Bounds and accounts the calls to one engine."""
+    """Bounds the calls to one engine, in number and in time."""
 
     def __init__(self, concurrency: int, policy: RetryPolicy) -> None:
-        self.usage = Usage()
         self._policy = policy
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> tuple[T, float]:
         """Await `attempt()` until it does not raise `Transient`; its result and the seconds taken.
 
-        The slot is kept while waiting to try again: a server that asks for patience gets less at
-        once. Raises `EngineUnavailable` when tries or time run out.
+        Those are of all tries and the waits between them, not of the wait for a free slot. The slot
+        is kept while waiting to try again: a server that asks for patience gets less at once.
+        Raises `EngineUnavailable` when tries or time run out.
         """
         async with self._slots:
-            self.usage.calls += 1
             started = time.monotonic()
-            try:
-                result = await self._tried(attempt, started)
-            finally:
-                seconds = time.monotonic() - started
-                self.usage.seconds += seconds
-        return result, seconds
+            result = await self._tried(attempt, started)
+            return result, time.monotonic() - started
 
     async def _tried(self, attempt: Callable[[], Awaitable[T]], started: float) -> T:
         tries = 0
@@ -65,7 +46,6 @@ class Lane:
                         f"Gave up after {tries} tries and {waited:.0f} s: {failure} Check that the "
                         "engine is up and not overloaded, then run the same command again."
                     ) from failure
-            self.usage.retries += 1
             await asyncio.sleep(delay)
 
     async def _timed(self, attempt: Callable[[], Awaitable[T]]) -> T:

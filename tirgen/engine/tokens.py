@@ -8,7 +8,7 @@ from typing import Self
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
 from tirgen.engine.errors import ContextOverflow
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane, Usage
+from tirgen.engine.lane import Lane
 from tirgen.engine.probe import Capabilities, probe
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
 
@@ -44,11 +44,6 @@ class TokenEngine:
         return self._renderer
 
     @property
-    def usage(self) -> Usage:
-        """What this engine was asked for so far, the probe left out."""
-        return self._lane.usage
-
-    @property
     def server(self) -> str:
         """Engine and version as probed, for provenance."""
         return self.capabilities.server
@@ -71,8 +66,6 @@ class TokenEngine:
             return read_answer(answer, prompt.token_ids, limit)
 
         sampled, seconds = await self._lane.run(attempt)
-        self.usage.prompt_tokens += len(prompt.token_ids)
-        self.usage.completion_tokens += len(sampled.token_ids)
         return Completion(
             text=self._renderer.decode(sampled.token_ids),
             token_ids=sampled.token_ids,
