@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 from aiohttp import web
