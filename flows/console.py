@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +47,7 @@ def command() -> str:
 
 def print_json(document: Any) -> None:
     """Exactly one JSON document on stdout."""
-    json.dump(_finite(document), sys.stdout, ensure_ascii=False, default=str)
+    json.dump(_plain(document), sys.stdout, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
 
 
@@ -64,13 +65,19 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no word for NaN or infinity: null stands in."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+def _plain(value: Any) -> Any:
+    """JSON has no word for NaN or infinity, for which null stands in, and one kind of number: SQL's
+    decimals, such as the sum of whole numbers, are numbers too."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    return value
 
 
 def say(text: str) -> None:

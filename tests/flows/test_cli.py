@@ -141,6 +141,12 @@ def test_sql_on_an_empty_store_is_an_empty_array(capsys, tmp_path):
     assert json.loads(out) == []
 
 
+def test_numbers_of_sql_are_numbers_of_json(capsys, tmp_path):
+    sql = "select sum(n) as s, 1.5 as d, 1 / 0 as f, [2.0::decimal(4, 1)] as l from range(4) t(n)"
+    _, out, _ = call(capsys, "sql", sql, "--store", str(tmp_path), "--json")
+    assert out == '[{"s": 6, "d": 1.5, "f": null, "l": [2]}]\n'
+
+
 def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
     code, _, err = call(capsys, "sql", "select nothing from nowhere", "--store", str(tmp_path))
     assert code == 2
