@@ -144,6 +144,13 @@ async def test_wall_time_is_that_of_the_whole_loop() -> None:
     assert 0 < await slow.drive(program(), Meter()) <= 4
 
 
+async def test_a_call_that_failed_was_a_call() -> None:
+    meter = Meter()
+    with pytest.raises(EngineRefused):
+        await driver(actor=Speaker(EngineRefused("no"))).drive(speaking(), meter)
+    assert meter.cost().actor_calls == 1
+
+
 async def test_costs_are_kept_by_role() -> None:
     def program() -> Loop[None]:
         yield from speaking()

@@ -43,7 +43,7 @@ class Meter:
     sandbox_seconds: float = 0.0
 
     def add(self, role: Role, completion: Completion) -> None:
-        self.calls[role] += 1
+        """Count what an answered call took; that it was made is counted when it begins."""
         self.prompt_tokens[role] += completion.prompt_tokens
         self.completion_tokens[role] += completion.completion_tokens
         self.llm_seconds += completion.seconds
@@ -97,6 +97,7 @@ class Driver:
             async with asyncio.timeout_at(deadline):
                 match request:
                     case Generate(role, prompt, sampling):
+                        meter.calls[role] += 1
                         completion = await self.engines[role].complete(prompt, sampling)
                         meter.add(role, completion)
                         return completion
