@@ -24,7 +24,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from storage.records import Level
@@ -45,18 +45,18 @@ class LossConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    dual_clip: float = 3.0
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_high: float = Field(0.28, gt=0)
+    dual_clip: float = Field(3.0, gt=1)
     """Largest loss of a token with a negative advantage, in units of that advantage."""
-    nll: float = 0.01
+    nll: float = Field(0.01, ge=0)
     """alpha, the weight of the negative log-likelihood of what did better than its group."""
-    importance_cap: float = 2.0
+    importance_cap: float = Field(2.0, gt=0)
     """Largest correction between sampler and trainer probabilities."""
-    importance_tolerance: float = 1e-3
+    importance_tolerance: float = Field(1e-3, ge=0)
     """Nats by which their logarithms may differ and still count as equal: an engine's rounding
     depends on what it batches together, and a round that was killed and continued must not."""
-    kl: float = 0.0
+    kl: float = Field(0.0, ge=0)
     """Weight of the divergence from the reference policy; 0 loads no reference."""
     aggregation: Aggregation = Aggregation.TOKEN_MEAN
 

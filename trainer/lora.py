@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 _DOWN, _UP, _BASE = "lora_down", "lora_up", "base.weight"
@@ -20,8 +20,8 @@ class LoraConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    rank: int = 16
-    alpha: float = 32.0
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
     layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
                                "down_proj")  # fmt: skip
     """Names of the linear layers within each block."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from trainer.distributed import World, without_reduction
@@ -28,12 +28,12 @@ class OptimizerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    learning_rate: float
-    warmup: int = 0
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(0, ge=0)
     """Steps over which the learning rate rises."""
-    weight_decay: float = 0.01
+    weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = 1.0
+    clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
 
     def rate(self, step: int) -> float:

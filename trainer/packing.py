@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from trainer.samples import Sample
@@ -25,10 +25,10 @@ class Packing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    row_tokens: int = 512
+    row_tokens: int = Field(512, ge=1)
     """Documents are packed into rows of so many tokens; a longer one has a row of its own.
     Attention costs the square of it unless the kernel skips masked blocks."""
-    batch_tokens: int = 8192
+    batch_tokens: int = Field(8192, ge=1)
     """Largest micro-batch, padding included; a longer document is a micro-batch of its own.
     Kernels that read boundaries from positions need one row per batch: set both alike."""
 

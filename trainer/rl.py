@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from storage.policies import PolicyVersion
@@ -46,14 +47,20 @@ class RlConfig(Training):
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
     loss: LossConfig = LossConfig()
-    updates: int = 4
+    updates: int = Field(4, ge=1)
     """Optimiser steps of the round; all but the first are off-policy."""
     carry_moments: bool = True
     """AdamW goes on with the moments of the parent's own round, where the parent came from one."""
-    oracle_bound: float = 0.05
+    oracle_bound: float = Field(0.05, gt=0)
     """Largest mean difference between the log-probabilities of engine and trainer, in nats."""
     reference: Path | None = None
     """Folder of the policy that `loss.kl` keeps near."""
+
+    @model_validator(mode="after")
+    def _something_to_stay_near(self) -> RlConfig:
+        if self.loss.kl > 0 and self.reference is None:
+            raise ValueError("loss.kl is above 0: name the policy to stay near as `reference`")
+        return self
 
 
 def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) -> PolicyVersion:
@@ -186,10 +193,8 @@ def _references(
     dealt: list[list[Batch[Rollout]]], config: RlConfig, world: World
 ) -> list[list[Tensor | None]]:
     """log pi_ref of every batch, where a divergence from it is asked for."""
-    if config.loss.kl == 0:
+    if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
-    if config.reference is None:
-        raise ValueError("loss.kl is above 0: name the policy to stay near as `reference`")
     policy = load_policy(config.reference, ModelConfig(), config.seed)
     scorer = distribute(Scorer(policy), world, config.sharding)
     return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]

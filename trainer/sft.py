@@ -27,12 +27,12 @@ class SftConfig(Training):
     """The paper's schedule by default."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-6)
-    epochs: int = 1
-    batch_samples: int = 256
+    epochs: int = Field(1, ge=1)
+    batch_samples: int = Field(256, ge=1)
     """Samples per optimiser step, over all processes and micro-batches."""
     learn_observations: bool = False
     """Train on what the executor wrote too: the paper's equation to the letter."""
-    checkpoint_every: int = 50
+    checkpoint_every: int = Field(50, ge=1)
     """Steps; the last one is always kept."""
     snapshot_every: int = Field(0, ge=0)
     """Steps between snapshots of the weights, for curves on held-out problems; 0 takes none."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of
 from transformers import Qwen3ForCausalLM
 
@@ -256,10 +257,23 @@ def test_there_are_no_updates_without_samples(rows: list[Trajectory]) -> None:
     assert [len(part) for part in split(samples, updates=8, seed=0)] == [1, 1]
 
 
-def test_a_divergence_needs_a_reference(names: Names, world: World) -> None:
-    config = CONFIG.model_copy(update={"loss": LossConfig(kl=0.1)})
-    with pytest.raises(ValueError, match="reference"):
-        train_rl(names, config, world)
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"loss": {"kl": 0.1}}, "reference"),
+        ({"updates": 0}, "updates"),
+        ({"optimizer": {"learning_rate": 0}}, "learning_rate"),
+        ({"loss": {"clip_low": 1.5}}, "clip_low"),
+        ({"loss": {"dual_clip": 1}}, "dual_clip"),
+        ({"packing": {"batch_tokens": 0}}, "batch_tokens"),
+        ({"model": {"lora": {"rank": 0}}}, "rank"),
+    ],
+)
+def test_what_can_teach_nothing_is_refused_before_a_round_begins(
+    settings: dict[str, object], where: str
+) -> None:
+    with pytest.raises(ValidationError, match=where):
+        RlConfig.model_validate(settings)
 
 
 def test_a_divergence_keeps_the_policy_near_its_reference(
