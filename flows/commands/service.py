@@ -61,9 +61,7 @@ def up_command(
         print(stack.url)
 
 
-def down_command(
-    *, store: StorePath = DEFAULT_STORE, port: ServicePort = PORT, json: Json = False
-) -> None:
+def down_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.
 
     Example: tirgen down --store store
@@ -72,20 +70,16 @@ def down_command(
     ----------
     store
         Folder of the store whose service it is.
-    port
-        Port of the server.
     json
         Print one JSON document on stdout.
     """
-    stopped = asyncio.run(_service(store, port).down())
+    stopped = asyncio.run(_service(store).down())
     if json:
         print_json({"stopped": stopped})
     say(f"stopped {', '.join(stopped)}" if stopped else "nothing of this store was running")
 
 
-def status_command(
-    *, store: StorePath = DEFAULT_STORE, port: ServicePort = PORT, json: Json = False
-) -> None:
+def status_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """List the processes that `tirgen up` started and that live.
 
     Example: tirgen status --json
@@ -94,12 +88,10 @@ def status_command(
     ----------
     store
         Folder of the store whose service it is.
-    port
-        Port of the server.
     json
         Print one JSON array on stdout.
     """
-    running = _service(store, port).running()
+    running = _service(store).running()
     rows = [{"process": one.name, "pid": one.pid, "server": one.url} for one in running]
     if json:
         print_json(rows)
@@ -109,7 +101,7 @@ def status_command(
         say(f"nothing is up; start it: {command()} up --store {store}")
 
 
-def _service(store: Path, port: int) -> Service:
+def _service(store: Path, port: int = PORT) -> Service:
     require_service()
     from flows.service.stack import Service  # two seconds of imports
 

@@ -14,8 +14,9 @@ TIRGEN_SERVICE_NOTIFY     address that is sent a JSON message of every failed or
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.service.place import PAGES_VARIABLE, STORE_VARIABLE
 
@@ -36,6 +37,10 @@ class Home:
 
     store: Path
     port: int
+
+    def at(self, url: str) -> Home:
+        """The same store, its server at another address."""
+        return replace(self, port=urlsplit(url).port or self.port)
 
     @property
     def folder(self) -> Path:

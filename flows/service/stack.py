@@ -73,7 +73,13 @@ class Service:
         return Stack(self._home.ui_url, found, deployments, started)
 
     async def down(self) -> list[str]:
-        """Stop what `up` started, workers first; their runs go on when the stack is up again."""
+        """Stop what `up` started, workers first; their runs go on when the stack is up again.
+
+        It is found by its record, at whatever port it listens.
+        """
+        server = self._processes.find(SERVER)
+        if server and server.url != self._home.ui_url:
+            return await Service(self._home.at(server.url)).down()
         processes = sorted(self._processes.all(), key=lambda process: process.name == SERVER)
         for process in processes:
             if process.name == SERVER:

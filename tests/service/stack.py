@@ -38,8 +38,9 @@ class Stack:
 
     def tirgen(self, *arguments: str) -> Any:
         """The JSON document that a command prints."""
+        port = ["--port", str(self.port)] if arguments[0] == "up" else []
         done = subprocess.run(
-            [*TIRGEN, *arguments, "--store", str(self.store), "--port", str(self.port), "--json"],
+            [*TIRGEN, *arguments, *port, "--store", str(self.store), "--json"],
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
