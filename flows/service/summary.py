@@ -38,6 +38,8 @@ def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]
     yield f"![Rows kept by each rule]({_yield_chart(figures)})"
     for figure in (figures.worst, figures.interesting):
         yield section(figure) + "\n\n" + _to_read(figure)
+    yield "The best and the worst attempt at each problem, in a browser (`tirgen[view]`):"
+    yield fenced(f"tirgen view {report.version} {_store(figures.worst)}", "sh")
     yield "## Made from\n\n" + table(_origin(report))
 
 
@@ -96,6 +98,9 @@ def section(figure: Figure) -> str:
 
 
 def _to_read(figure: Figure) -> str:
-    option = f"--store {shlex.quote(str(figure.store))}"
-    commands = [f"tirgen traj show {row['trajectory_id']} {option}" for row in figure.rows]
+    commands = [f"tirgen traj show {row['trajectory_id']} {_store(figure)}" for row in figure.rows]
     return "Read them:\n\n" + fenced("\n".join(commands) or "# none", "sh")
+
+
+def _store(figure: Figure) -> str:
+    return f"--store {shlex.quote(str(figure.store))}"
