@@ -29,6 +29,8 @@ def compare_shapes(gold: Shape, answer: Shape, compare: Compare) -> Verdict | No
         return wrong("shape", left, right, f"{gold.kind} {left} vs {answer.kind} {right}")
     if len(gold.parts) > _MAX_PARTS:
         return wrong("guard", left, right, f"more than {_MAX_PARTS} parts")
+    if pairs := _same_names(gold.parts, answer.parts):
+        return decided(_match_each(*pairs, compare), gold.kind.value, left, right)
     unordered = gold.kind in _UNORDERED and answer.kind is not Kind.TUPLE
     matched = (_match_any if unordered else _match_each)(gold.parts, answer.parts, compare)
     return decided(matched, gold.kind.value, left, right)
@@ -99,6 +101,23 @@ def _comparable(gold: Shape, answer: Shape) -> bool:
         matrix = gold if gold.kind is Kind.MATRIX else answer
         return matrix.columns in (1, len(matrix.parts))
     return len(kinds) == 1 or kinds in _SYNONYMS
+
+
+def _same_names(
+    gold: tuple[str, ...], answer: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Equations for the same different names, such as ``f(n) = n, g(n) = 1``, in one order."""
+    asked, given = _by_name(gold), _by_name(answer)
+    if asked.keys() != given.keys() or len(asked) < len(gold):
+        return None
+    return tuple(asked.values()), tuple(given[name] for name in asked)
+
+
+def _by_name(parts: tuple[str, ...]) -> dict[str, str]:
+    named = [part.partition("=") for part in parts]
+    return {
+        spelling(name): part for part, (name, sign, _) in zip(parts, named, strict=True) if sign
+    }
 
 
 def _match_each(gold: tuple[str, ...], answer: tuple[str, ...], compare: Compare) -> bool:

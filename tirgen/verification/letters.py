@@ -14,6 +14,8 @@ _LETTER = re.compile(r"\\(?:text|begin|end)\{[^{}]*\}|_\{[^{}]*\}|\\[a-zA-Z]+|[a
 _GREEK = re.compile(
     r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|xi|eta|zeta)"
 )
+_QUOTIENT = re.compile(r"\\frac ?\{ ?d ?([a-zA-Z]|\\[a-z]+) ?\} ?\{ ?d ?[a-zA-Z] ?\}")
+_DOT = re.compile(r"\\dot ?\{ ?([a-zA-Z]|\\[a-z]+) ?\}(?! ?_)")
 _CONSTANT = re.compile(r"(?<![a-zA-Z\\])[CcKkAB](?:_\{\d\})?(?![a-zA-Z_])")
 _OF_A_SOLUTION = re.compile(r"(?<![a-zA-Z\\])(?:[Cc]|[Cc]_\{\d\})(?![a-zA-Z_])")
 _MOST_CONSTANTS = 3
@@ -40,6 +42,14 @@ def distinct_case(gold: str, answer: str) -> tuple[str, str]:
     if not new or (not _mixes_case(gold, new) and not _mixes_case(answer, new)):
         return gold, answer
     return _renamed(gold, new), _renamed(answer, new)
+
+
+def one_notation(gold: str, answer: str) -> tuple[str, str]:
+    r"""Both texts with derivatives as primes, where only one has them as ``\dot{x}`` or ``x'``."""
+    for pattern in (_QUOTIENT, _DOT):
+        if bool(pattern.search(gold)) != bool(pattern.search(answer)):
+            gold, answer = (pattern.sub(r"\1_{prime}", text) for text in (gold, answer))
+    return gold, answer
 
 
 def without_added_constants(gold: str, answer: str) -> tuple[str, str] | None:

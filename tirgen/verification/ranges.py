@@ -18,7 +18,7 @@ _VARIABLE = re.compile(r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu)")
 _MODULUS = re.compile(
     r"^\|([a-zA-Z])(?: ?([+-]) ?([\d./]+|\\frac ?\{\d+\} ?\{\d+\}))?\| ?(<|>|\\le|\\ge) ?([^<>|]+)$"
 )
-_UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ([^<>\\a-zA-Z]+)$")
+_UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ((?:[^<>\\a-zA-Z]|\\(?:frac|sqrt|pi)(?![a-z]))+)$")
 _POINT = re.compile(r"[a-zA-Z] ?= ?([^<>=]+)")
 _OPEN_OUTWARDS = re.compile(r"^([\[\]])([^\[\]();]+[,;][^\[\]();]+)([\[\]])$")
 _WITHOUT = re.compile(

@@ -17,6 +17,7 @@ _PROGRESSION = re.compile(
 )
 _PLUS_MINUS = re.compile(r"\\pm ?(\d+)")
 _EITHER = re.compile(r" ?,? ?\\text\{ ?(?:or|and) ?\} ?")
+_NEXT = re.compile(r" ?, ?(?=[a-zA-Z] ?\\equiv)")
 _NUMBER = re.compile(r"-?\d+")
 _MAX_MODULUS = 100_000
 
@@ -51,11 +52,23 @@ def same_residues(gold: str, answer: str) -> bool | None:
 
 def _congruence(text: str) -> Residues | None:
     text = _EITHER.sub(",", _PLUS_MINUS.sub(r"\1,-\1", text))
+    if len(parts := _NEXT.split(text)) > 1:
+        return _together([_congruence(part) for part in parts])
     match = _CONGRUENCE.fullmatch(text)
     if match is None:
         return None
     values = [int(value) for value in _NUMBER.findall(match["residues"])]
     return _residues(values, int(match["modulus"]), named=match["name"] is not None)
+
+
+def _together(parts: list[Residues | None]) -> Residues | None:
+    """Classes that were written one by one."""
+    classes = [part for part in parts if part]
+    if len(classes) < len(parts):
+        return None
+    modulus = lcm(*(part.modulus for part in classes))
+    values = frozenset().union(*(_lifted(part, modulus) for part in classes))
+    return Residues(values, modulus, named=True)
 
 
 def _progression(text: str) -> Residues | None:

@@ -30,6 +30,9 @@ _NAMED_TUPLE = re.compile(rf"^\(({_NAME}(?: ?, ?{_NAME})+)\) ?= ?\(([^()]*)\)$")
 _TRANSPOSED = re.compile(r"^[(\[]([^()\[\]]*)[)\]] ?\^ ?\{? ?(?:T|\\top|\\intercal) ?\}?$")
 _LABELLED_POINT = re.compile(r"^[A-Z] ?(?=\([^()]*,[^()]*\)$)")
 _MEMBER = re.compile(rf"^(?:{_NAME}(?: ?, ?{_NAME})*|\({_NAME}(?: ?, ?{_NAME})*\)) ?\\in\b ?(.+)$")
+_REAL = re.compile(
+    r"^([a-zA-Z]) ?\\in ?\\mathbb\{R\} ?(?:,|\\text\{ ?and ?\}) ?(?=\1 ?(?:<|>|\\le|\\ge|\\ne))"
+)
 _ELEMENT = re.compile(r"^[a-zA-Z] ?\\in\b ?(?=[(\[])")
 _BUILDER = re.compile(r"^\\\{ ?[a-zA-Z] ?(?:\\in ?\\mathbb\{R\})? ?[:|] ?([^:|]+)\\\}$")
 _FACTOR = re.compile(
@@ -44,6 +47,7 @@ def shape_of(text: str) -> Shape:
     """Take a normalised answer apart one level."""
     if match := _NAMED_TUPLE.match(text):
         return _named_tuple(match[1], match[2])
+    text = _REAL.sub("", text)
     for described in (_MEMBER, _BUILDER):
         if match := described.match(text):
             text = match[1].strip()

@@ -19,6 +19,7 @@ from tirgen.verification.letters import (
     distinct_case,
     letters,
     namings,
+    one_notation,
     without_added_constants,
 )
 from tirgen.verification.numeric import identical, numerically_equal
@@ -51,6 +52,7 @@ is not A, and gcd(a, b) of two variables is not 1."""
 _TWO_NUMBERS = re.compile(r"\d +\d")
 """Which math-verify adds up, as if they were a mixed number."""
 _BINDS = re.compile(r"\\(?:sum|prod|int|lim|max|min)(?![a-z])|=|\\in(?![a-z])")
+_TENDS = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
 _EXTRACTION = math_verify.LatexExtractionConfig(
     boxed_match_priority=0,
     normalization_config=NormalizationConfig(
@@ -64,7 +66,8 @@ logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
 def equivalent(gold: str, answer: str) -> Verdict:
     """Decide two normalised scalar answers, gold first (math-verify is not symmetric)."""
-    first, second = distinct_case(_prepared(gold), _prepared(answer))
+    first, second = one_notation(_prepared(gold), _prepared(answer))
+    first, second = distinct_case(first, second)
     if integrals := without_added_constants(first, second):
         first, second = integrals
     if not _parsed(first):
@@ -82,6 +85,8 @@ def _compared(gold: str, answer: str, up_to_constant: bool) -> tuple[bool, str, 
     """(whether two prepared texts are equal, what decided it, what to say about the answer)."""
     if _has_other_variables(gold, answer):
         return False, "name", ""
+    if "\\infty" in answer and "\\infty" not in gold and not _TENDS.search(answer):
+        return False, "math-verify", ", which reckons with infinity"
     left, right = _parsed(gold), _parsed(answer)
     if _TWO_NUMBERS.search(answer):
         return False, "math-verify", ", which is two numbers"

@@ -1,4 +1,4 @@
-"""Answers in words: choice letters, names, yes and no, phrases that stand for mathematics."""
+"""Answers in words: choice letters, names, yes and no; what phrases mean stands in `phrases`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 from tirgen.verification.normalise import plain
 from tirgen.verification.numerals import in_digits
+from tirgen.verification.phrases import SYMBOLS
 from tirgen.verification.units import unit_of
 
 _LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])(?=$|\)| ?[.:] ))[).:]? ?(.*)$", re.DOTALL)
@@ -18,44 +19,13 @@ _CHOSEN = re.compile(
 _MARKERS = re.compile(r"\([A-Z]\)|\b[A-Z] ?[:.)]")
 _WORDS = re.compile(r"^[A-Za-z][A-Za-z \-',.!/&]*$")
 _SHORT = {"yes", "no", "odd", "even", "true", "none", "all", "dne", "red", "blue", "east", "west"}
-_SYNONYMS = {
-    "none": "\\emptyset",
-    "no solution": "\\emptyset",
-    "no solutions": "\\emptyset",
-    "no real solution": "\\emptyset",
-    "no real solutions": "\\emptyset",
-    "empty set": "\\emptyset",
-    "the empty set": "\\emptyset",
-    "\\{\\}": "\\emptyset",
-    "dne": "does not exist",
-    "the origin": "(0,0)",
-    "all real numbers": "(-\\infty,\\infty)",
-    "all reals": "(-\\infty,\\infty)",
-    "\\mathbb{R}": "(-\\infty,\\infty)",
-    "all positive real numbers": "(0,\\infty)",
-    "all positive reals": "(0,\\infty)",
-    "\\mathbb{R}^+": "(0,\\infty)",
-    "\\mathbb{R}^{+}": "(0,\\infty)",
-    "\\mathbb{R}_+": "(0,\\infty)",
-    "\\mathbb{R}_{+}": "(0,\\infty)",
-    "\\mathbb{R}_{>0}": "(0,\\infty)",
-    "\\mathbb{R}_{\\ge0}": "[0,\\infty)",
-    "\\mathbb{R}^*": "(-\\infty,0)\\cup(0,\\infty)",
-    "\\mathbb{R}^{*}": "(-\\infty,0)\\cup(0,\\infty)",
-    "positive infinity": "\\infty",
-    "infinitely many": "\\infty",
-    "infinitely many solutions": "\\infty",
-    "diverges to \\infty": "\\infty",
-    "tends to \\infty": "\\infty",
-    "infinite": "\\infty",
-    "negative infinity": "-\\infty",
-}
 _MEMBER = re.compile(r"^\s*[a-zA-Z] ?\\in(?![a-z])(?= ?\\mathbb)")
 _KIND = re.compile(r"(?<=[a-z]) (?:functions?|numbers?|triangles?|curves?|lines?|ones?)$")
 """What an answer is a kind of: ``odd function`` says ``odd``."""
 _WEEKDAY = re.compile(r"\b(mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}day\b|\b(?:tues|thurs?)\b")
 _SUBJECT = re.compile(
-    r"^(?:(?:it|this) (?:is|was) |they are "
+    r"^(?:(?:it|this) (?:is|was|will be) |they are "
+    r"|(?:the )?(?:two )?(?:lines|planes|vectors|triangles|circles|events|sets) are (?=[a-z]+$)"
     r"|(?:the )?(?:series|integral|sequence|limit|statement|function|graph) (?:is )?"
     r"(?=[a-z]+$|does not exist$))",
     re.IGNORECASE,
@@ -118,7 +88,7 @@ def translated(text: str) -> str:
     count, _, counted = phrase.rpartition(" ")
     if count and (unit := unit_of(counted)) and unit.measured and (number := in_digits(count)):
         return rf"{number}\text{{ {counted}}}"
-    return _SYNONYMS.get(phrase, _SYNONYMS.get(_MEMBER.sub("", text).replace(" ", ""), text))
+    return SYMBOLS.get(phrase, SYMBOLS.get(_MEMBER.sub("", text).replace(" ", ""), text))
 
 
 def phrase(text: str) -> str | None:

@@ -19,6 +19,8 @@ import sys
 from dataclasses import asdict, dataclass
 from io import FileIO
 
+from sympy.core.cache import clear_cache
+
 from storage.records import Verdict
 from tirgen.verification.judge import judge
 from tirgen.verification.pool import PATIENCE, WorkerLimits
@@ -153,6 +155,7 @@ def _serve(requests: int, replies: int, limits: WorkerLimits) -> None:
 
 
 def _decide(request: dict[str, str]) -> Verdict:
+    """The verdict, which owes nothing to what sympy remembers of earlier comparisons."""
     try:
         return judge(request["gold"], request["answer"], equivalent)
     except MemoryError:
@@ -161,6 +164,8 @@ def _decide(request: dict[str, str]) -> Verdict:
         return Verdict(correct=False, method="crash", reason="comparison nested too deep")
     except Exception as error:  # noqa: BLE001  the boundary around two parsers of hostile text
         return Verdict(correct=False, method="crash", reason=f"{type(error).__name__}: {error}")
+    finally:
+        clear_cache()
 
 
 def _limit_cpu(seconds: float) -> None:

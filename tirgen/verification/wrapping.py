@@ -54,6 +54,12 @@ _FOR_ALL = re.compile(
     r"|some (?:real |arbitrary |fixed )*(?:constant|integer|number))\b[^\d<>=]{0,40}"
     r"(?:(?:>|\\ge|\\ne) ?0)?$"
 )
+_ALL = re.compile(
+    r"^\\text\{\s*(?:for )?all (?:real )?(?:numbers|values(?: of)?)?\s*\}\s*"
+    r"(?=[a-zA-Z] ?(?:<|>|\\le|\\ge|\\ne))"
+)
+_FAMILY = re.compile(r"^\\\{(.+)\| ?([a-z] ?\\in ?\\mathbb\{[ZN]\}) ?\\\}$")
+_NAMED_PARAMETER = re.compile(r"^(?P<of>[^,]*) ?, ?(?P<name>[nmlt]) ?\\in ?\\mathbb\{Z\}$")
 _WHOLE_PARAMETER = re.compile(
     r"\s*[,(]\s*(?:\\text\{\s*(?:where|with|for)\s*\}\s*)?[a-z] ?(?:\\in ?\\mathbb\{[ZNR]\}"
     r"|\\text\{ is (?:an?|any) (?:arbitrary |real )*(?:integer|whole number|number|constant)\})\)?$"
@@ -64,6 +70,7 @@ _ADDS_NOTHING = (
     _SUBJECT,
     _SENTENCE,
     _CONJUNCTION,
+    _ALL,
     _REASON,
     _LEADING,
     _APPROXIMATELY,
@@ -74,6 +81,15 @@ _ADDS_NOTHING = (
 
 def bare(text: str) -> str:
     """Without what adds nothing: a leading plus, an approximation sign, "for all x"."""
+    text = _with_k(_FAMILY.sub(r"\1, \2", text))
     for adds_nothing in _ADDS_NOTHING:
         text = adds_nothing.sub("", text)
     return normalise(_DOMAIN.sub(r"\1", text))
+
+
+def _with_k(text: str) -> str:
+    r"""``2n + 1, n \in \mathbb{Z}`` with its parameter called k, as everywhere."""
+    match = _NAMED_PARAMETER.match(text)
+    if match is None or re.search(r"(?<![a-zA-Z\\])k(?![a-zA-Z])", text):
+        return text
+    return re.sub(rf"(?<![a-zA-Z\\]){match['name']}(?![a-zA-Z])", "k", match["of"])
