@@ -8,7 +8,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "tir")]
 
-LONGEST = ("training", "generation")
+LONGEST = ("training", "generation", "verify")
 """Folders whose files take minutes: begun last, they would keep one core waiting for the other."""
 
 
