@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # Files of tests, that is: the fixtures of a file are made once.
-TWO_AT_A_TIME := -n 2 --dist loadfile
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-slow test-service lint docs clean
 
@@ -31,7 +31,7 @@ demo: $(VENV)/.core  ## TIRGen on the embedded engine: problems in, verified dat
 
 test: $(VENV)/.dev  ## the gate and the whole suite
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -m "not slow and not gpu" $(TWO_AT_A_TIME) --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -m "not slow and not gpu" $(TWO_AT_A_TIME) $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)

@@ -8,9 +8,9 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "tir")]
 
-LONGEST = ("training", "generation", "verify")
-"""Folders whose files take minutes: begun last, they would keep one core waiting for the other."""
+LONGEST = {"training", "generation", "verify", "test_killed_workers", "test_failures"}
+"""Folders and files that take minutes: begun last, they would keep one core waiting for another."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+    items.sort(key=lambda item: LONGEST.isdisjoint({item.path.parent.name, item.path.stem}))
