@@ -6,11 +6,15 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rows import row
@@ -26,9 +30,22 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def view(store: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "flows", "view", "d", "--store", str(store), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def view(store: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """The command and what it told; killed at the end, if it still runs."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows", "view", "d", "--store", str(store), "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a job of a shell has none
+    ) as process:
+        assert process.stdout
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def get(url: str) -> str:
@@ -49,30 +66,24 @@ def viewers(folder: str) -> list[int]:
 
 
 def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store: Path) -> None:
-    with view(store, "--json") as process:
-        assert process.stdout
-        assert process.stderr
-        told = json.loads(process.stdout.readline())
+    with view(store) as (process, told):
         assert (told["trajectories"], told["logs"]) == (6, 1)
         assert "<title>Inspect View</title>" in get(told["url"])
-        logs = json.loads(get(f"{told['url']}/api/logs"))
-        [log] = logs["files"]
+        [log] = json.loads(get(f"{told['url']}/api/logs"))["files"]
         folder = re.sub(r"^file://", "", log["name"]).removesuffix("/logs/01-d-v1-tirgen.eval")
         assert viewers(folder)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0, process.stderr.read()
+        assert process.wait(60) == 0
     assert not viewers(folder)
     assert not Path(folder).exists()
 
 
 def test_the_viewer_ends_with_a_command_that_is_killed(store: Path) -> None:
-    with view(store, "--json") as process:
-        assert process.stdout
-        url = json.loads(process.stdout.readline())["url"]
+    with view(store) as (process, told):
         process.kill()
     for _ in range(100):
         try:
-            get(url)
+            get(told["url"])
         except OSError:
             return
         time.sleep(0.1)
@@ -80,12 +91,10 @@ def test_the_viewer_ends_with_a_command_that_is_killed(store: Path) -> None:
 
 
 def test_a_taken_port_is_told(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with view(store, "--json") as process:
-        assert process.stdout
-        port = json.loads(process.stdout.readline())["url"].rpartition(":")[2]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
         assert run(["view", "d", "--store", str(store), "--port", port]) == 1
         assert f"port {port} is taken" in capsys.readouterr().err
-        process.send_signal(signal.SIGINT)
 
 
 def test_a_bundle_is_a_folder_of_pages(store: Path, tmp_path: Path, capsys) -> None:
