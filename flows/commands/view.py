@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -97,11 +98,24 @@ def view_command(
             return
         port = port or _free_port()
         url = f"http://{HOST}:{port}"
-        viewer = _serve(Path(folder), logs, port)
-        _tell(told | {"url": url}, url, json)
-        if open_browser:
-            webbrowser.open(url)
-        _wait(viewer)
+        with _until_interrupted(_serve(Path(folder), logs, port)) as viewer:
+            _tell(told | {"url": url}, url, json)
+            say("ctrl-C ends the viewer")
+            if open_browser:
+                webbrowser.open(url)
+            viewer.wait()
+
+
+@contextlib.contextmanager
+def _until_interrupted(viewer: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """An interrupt is how people are done with it, so none leaves here."""
+    try:
+        yield viewer
+    except KeyboardInterrupt:
+        return
+    finally:
+        viewer.terminate()
+        viewer.wait()
 
 
 def _tell(document: dict[str, object], line: str, json: bool) -> None:
@@ -110,15 +124,6 @@ def _tell(document: dict[str, object], line: str, json: bool) -> None:
         sys.stdout.flush()
     else:
         show(Text(line))
-
-
-def _wait(viewer: subprocess.Popen[bytes]) -> None:
-    say("ctrl-C ends the viewer")
-    try:
-        viewer.wait()
-    except KeyboardInterrupt:  # which is how people are done with it
-        viewer.terminate()
-        viewer.wait()
 
 
 def _bundle(logs: Path, site: Path) -> None:

@@ -37,15 +37,18 @@ def view(store: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
         [sys.executable, "-m", "flows", "view", "d", "--store", str(store), "--json"],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # a job of a shell has none
+        preexec_fn=_interruptible,
     ) as process:
         assert process.stdout
         try:
             yield process, json.loads(process.stdout.readline())
         finally:
             process.kill()
+
+
+def _interruptible() -> None:
+    """Where the tests run as a background job of a shell, it would ignore interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def get(url: str) -> str:
