@@ -217,7 +217,7 @@ async def test_a_cell_given_up_at_any_moment_leaves_nothing(session):
         cell.cancel()
         await asyncio.wait([cell])
         assert cell.cancelled()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     assert await shown(session, "x") == "1"
 
 
@@ -243,10 +243,10 @@ async def test_sessions_leave_no_descriptor_behind(sandbox):
         await session.close()
         await branch.close()
     for _ in range(100):
-        if len(os.listdir("/proc/self/fd")) == before:
+        if len(os.listdir("/proc/self/fd")) <= before:
             break
         await asyncio.sleep(0.05)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 async def test_a_mode_without_namespaces_says_that_it_has_no_sessions():
@@ -270,7 +270,7 @@ async def test_descriptors_a_cell_sends_pile_up_nowhere(session):
             "    except OSError: pass",
             LIMITS,
         )
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 async def test_chance_goes_on_from_cell_to_cell_the_same_each_time(sandbox):
