@@ -63,7 +63,8 @@ _COLUMNS = ("sampleId", "epoch", "input", "target", "answer", "tokens")
 def write_logs(folder: Path, found: Iterable[Found]) -> list[Path]:
     """Write the trajectories to `folder`; the files, one for each log."""
     ordered = sorted(found, key=_log_of)
-    return [_write(folder, log, list(group)) for log, group in groupby(ordered, key=_log_of)]
+    groups = enumerate(groupby(ordered, key=_log_of), start=1)
+    return [_write(folder, number, log, list(group)) for number, (log, group) in groups]
 
 
 _Log = tuple[str, str, str, str]
@@ -78,7 +79,7 @@ def _log_of(found: Found) -> _Log:
     return (version, trajectory.program.value, trajectory.level.value, policy)
 
 
-def _write(folder: Path, log: _Log, group: Sequence[Found]) -> Path:
+def _write(folder: Path, number: int, log: _Log, group: Sequence[Found]) -> Path:
     version, program, level, policy = log
     trajectories = [found.trajectory for found in group]
     samples = _told_apart([_sample(trajectory) for trajectory in trajectories])
@@ -99,7 +100,6 @@ def _write(folder: Path, log: _Log, group: Sequence[Found]) -> Path:
         results=_results(samples),
         stats=_stats(trajectories),
     )
-    number = len(list(folder.glob("*.eval"))) + 1
     path = folder / f"{number:02}-{version.replace('@', '-')}-{program}.eval"
     write_eval_log(document, str(path))
     return path
