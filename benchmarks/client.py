@@ -21,7 +21,7 @@ from benchmarks import Figures, Result, narrate
 from benchmarks._completions_server import TOKENS
 from tirgen.engine.completions import request_body
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import Capabilities
 from tirgen.engine.protocol import Prompt, Sampling
 from tirgen.engine.renderer import HfRenderer
@@ -98,7 +98,7 @@ async def _tirgen(base_url: str) -> AsyncIterator[Call]:
     renderer = HfRenderer(tokenizer.to_str(), ChatTemplate("", {}))
     found = Capabilities(server="", max_model_len=None)
     async with JsonClient(base_url, api_key=None, connections=SLOTS) as client:
-        engine = TokenEngine(client, Lane(SLOTS, RetryPolicy()), "m", renderer, found)
+        engine = TokenEngine(client, Limiter(SLOTS, RetryPolicy()), "m", renderer, found)
         yield lambda: engine.complete(Prompt(messages=(), token_ids=PROMPT), SAMPLING)
 
 

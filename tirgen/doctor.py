@@ -100,14 +100,17 @@ async def _sql() -> list[Finding]:
 
 
 async def _engines(config: GenerateConfig) -> list[Finding]:
+    """Each role is asked with the sampling of the run: a field that is refused shows here."""
     findings = []
+    samplings = {"actor": config.actor_sampling, "critic": config.critic_sampling}
     try:
         async with open_engines(config.actor, config.critic) as engines:
-            for role, engine in zip(("actor", "critic"), engines, strict=True):
+            for (role, settings), engine in zip(samplings.items(), engines, strict=True):
                 messages = (Message("user", "1 + 1 ="),)
                 ids = engine.renderer.prompt_ids(messages) if engine.renderer else ()
                 prompt = Prompt(messages=messages, token_ids=ids)
-                done = await engine.complete(prompt, Sampling(max_tokens=1))
+                sampling = Sampling(max_tokens=16, seed=0, **settings.model_dump())
+                done = await engine.complete(prompt, sampling)
                 exact = "exact token ids" if done.token_ids else "text only, no token ids"
                 found = f"{engine.model} on {engine.server}: {exact}"
                 findings.append(Finding(f"engine ({role})", Level.OK, found))

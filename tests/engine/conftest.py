@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Message, Prompt
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
@@ -210,7 +210,7 @@ async def engine(peer: Peer, renderer: HfRenderer) -> AsyncIterator[TokenEngine]
     """Connected to the peer, with short waits and eight slots."""
     client = JsonClient(peer.url, api_key=None, connections=8)
     async with client:
-        engine = await TokenEngine.connect(client, Lane(8, QUICK), "tiny", renderer)
+        engine = await TokenEngine.connect(client, Limiter(8, QUICK), "tiny", renderer)
         peer.requests.clear()
         yield engine
 

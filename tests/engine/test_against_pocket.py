@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 from tiny_model import CONTEXT, write_tiny_model
 
 from tirgen.engine.config import EngineConfig, open_engine, open_engines
+from tirgen.engine.dialect import Continuation
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
 from tirgen.engine.tokens import TokenEngine
@@ -101,11 +102,11 @@ async def test_our_rendering_is_the_servers(pocket, base_url: str) -> None:
     assert tuple(answer.prompt_token_ids) == asked(pocket).token_ids
 
 
-async def test_the_chat_engine_speaks_to_it_through_the_openai_client(base_url: str) -> None:
+async def test_the_chat_engine_speaks_to_it(base_url: str) -> None:
     config = EngineConfig(kind="chat", base_url=base_url, model="pocket")
     async with open_engine(config) as engine:
         completion = await engine.complete(Prompt(messages=MESSAGES, reply="It is "), DRAW)
-        assert engine.dialect.continues_reply
+        assert engine.dialect.continuation is Continuation.FINAL_MESSAGE
     assert completion.completion_tokens == 24
     assert completion.token_ids == ()
 

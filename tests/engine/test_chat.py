@@ -1,18 +1,20 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from openai import AsyncOpenAI
 
-from tirgen.engine.chat import CONTINUE, ChatEngine, first_stop
+from tirgen.engine.chat import CONTINUE, ChatEngine, ChatOptions
+from tirgen.engine.chat_answer import first_stop
 from tirgen.engine.errors import (
     ContextOverflow,
     EngineMisconfigured,
     EngineRefused,
     EngineUnavailable,
 )
-from tirgen.engine.lane import Lane
+from tirgen.engine.http import JsonClient
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
 from tirgen.engine.retry import RetryPolicy
 
@@ -23,14 +25,18 @@ BEGUN = Prompt(messages=ASK.messages, reply="zero one")
 
 
 @pytest.fixture
-async def client(peer) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=peer.url, api_key="k", max_retries=0) as client:
+async def client(peer) -> AsyncIterator[JsonClient]:
+    async with JsonClient(peer.url, api_key="k", connections=8) as client:
         yield client
+
+
+async def connected(client: JsonClient, options: ChatOptions | None = None) -> ChatEngine:
+    return await ChatEngine.connect(client, Limiter(8, QUICK), "tiny", options or ChatOptions())
 
 
 @pytest.fixture
 async def chat(peer, client) -> ChatEngine:
-    engine = await ChatEngine.connect(client, Lane(8, QUICK), "tiny")
+    engine = await connected(client)
     peer.requests.clear()
     peer.pieces_sent = 0
     return engine
@@ -62,6 +68,11 @@ async def a_web_page(request: web.Request) -> web.Response:
 async def hang(request: web.Request) -> web.Response:
     await asyncio.sleep(2)
     return web.Response()
+
+
+async def fault_in_the_stream(request: web.Request) -> web.Response:
+    error = {"error": {"code": 502, "message": "provider went away"}}
+    return web.Response(text=f"data: {json.dumps(error)}\n\n", content_type="text/event-stream")
 
 
 async def broken_stream(request: web.Request) -> web.StreamResponse:
@@ -108,7 +119,7 @@ async def test_a_reply_is_gone_on_with_where_the_server_can(chat, peer) -> None:
 
 async def test_a_reply_is_asked_to_go_on_elsewhere(client, peer) -> None:
     peer.refused_fields = {"continue_final_message"}
-    engine = await ChatEngine.connect(client, Lane(8, QUICK), "tiny")
+    engine = await connected(client)
     await engine.complete(BEGUN, COUNT)
     assert peer.requests[-1]["messages"][-2:] == [
         {"role": "assistant", "content": "zero one"},
@@ -118,7 +129,7 @@ async def test_a_reply_is_asked_to_go_on_elsewhere(client, peer) -> None:
 
 async def test_an_endpoint_may_want_max_completion_tokens(client, peer) -> None:
     peer.refused_fields = {"max_tokens"}
-    engine = await ChatEngine.connect(client, Lane(8, QUICK), "tiny")
+    engine = await connected(client)
     assert (await engine.complete(ASK, Sampling(max_tokens=2))).finish is Finish.LENGTH
 
 
@@ -127,16 +138,23 @@ async def test_top_k_reaches_an_endpoint_that_takes_it(chat, peer) -> None:
     assert (peer.requests[0]["top_k"], peer.requests[0]["seed"]) == (20, 3)
 
 
-async def test_top_k_where_it_is_refused_is_a_sentence(client, peer) -> None:
-    peer.refused_fields = {"top_k"}
-    engine = await ChatEngine.connect(client, Lane(8, QUICK), "tiny")
-    with pytest.raises(EngineMisconfigured, match="set top_k = 0"):
-        await engine.complete(ASK, Sampling(max_tokens=4, top_k=20))
+async def test_a_field_the_endpoint_refuses_is_left_out_and_named(client, peer) -> None:
+    peer.refused_fields = {"top_k", "seed"}
+    engine = await connected(client)
+    completion = await engine.complete(ASK, Sampling(max_tokens=400, top_k=20, seed=3))
+    assert completion.ended_turn
+    assert engine.server == "chat/127.0.0.1 without seed, top_k"
+    asked = len(peer.requests)
+    await engine.complete(ASK, Sampling(max_tokens=400, top_k=20, seed=4))
+    assert len(peer.requests) == asked + 1
 
 
 @pytest.mark.parametrize(
     "fault",
-    [status(429), status(503), broken_stream, lost_stream, garbled_stream, a_web_page, hang],
+    [
+        *(status(429), status(503), broken_stream, lost_stream, garbled_stream, a_web_page, hang),
+        fault_in_the_stream,
+    ],
 )
 async def test_a_passing_fault_is_tried_again(chat, peer, fault) -> None:
     peer.faults.append(fault)
@@ -156,11 +174,90 @@ async def test_lasting_faults_end_in_unavailable(chat, peer) -> None:
         await chat.complete(ASK, COUNT)
 
 
-async def test_other_client_errors_are_refused_at_once(chat, peer) -> None:
-    peer.faults.append(status(400, "bad top_p"))
-    with pytest.raises(EngineRefused, match="bad top_p"):
+async def test_a_prompt_that_is_refused_is_not_asked_again(client, peer) -> None:
+    """A plain question with the same fields shows that it is about the prompt."""
+    engine = await connected(client)
+    peer.requests.clear()
+    peer.faults.extend([status(400, "unsafe prompt: mentions temperature")])
+    with pytest.raises(EngineRefused, match="unsafe prompt"):
+        await engine.complete(ASK, COUNT)
+    said = [request["messages"][-1]["content"] for request in peer.requests]
+    assert said == ["Count.", "Count from one to ten."]
+    assert engine.dialect.left_out == frozenset()
+
+
+async def test_an_endpoint_that_refuses_every_question_stops_the_run(chat, peer) -> None:
+    peer.faults.extend([status(422, "no such project")] * 30)
+    with pytest.raises(EngineMisconfigured, match=r"refuses a plain question.*no such project"):
         await chat.complete(ASK, COUNT)
-    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"), [(401, "valid key"), (402, "paid first"), (403, "forbids this")]
+)
+async def test_what_is_about_the_account_stops_the_run(chat, peer, code, meaning) -> None:
+    peer.faults.append(status(code, "sorry"))
+    with pytest.raises(EngineMisconfigured, match=f"{meaning}.*sorry"):
+        await chat.complete(ASK, COUNT)
+
+
+async def test_a_server_that_asks_to_wait_is_asked_until_time_runs_out(chat, peer) -> None:
+    """As at a rate limit, or while a large model loads: the number of tries does not count."""
+    peer.faults.extend([status(429)] * 5)
+    assert (await chat.complete(ASK, COUNT)).ended_turn
+
+
+async def thinks_only(request: web.Request) -> web.Response:
+    delta = {"content": None, "reasoning_content": "Let me see. "}
+    event = {"choices": [{"index": 0, "delta": delta, "finish_reason": "length"}]}
+    return web.Response(text=f"data: {json.dumps(event)}\n\n", content_type="text/event-stream")
+
+
+async def test_a_model_that_only_thinks_stops_the_run_with_a_hint(chat, peer) -> None:
+    peer.faults.extend([thinks_only] * 4)
+    for _ in range(3):
+        assert (await chat.complete(ASK, COUNT)).text == ""
+    with pytest.raises(EngineMisconfigured, match=r"4 of 4 answers.*`thinking_tokens`"):
+        await chat.complete(ASK, COUNT)
+
+
+async def test_room_to_think_is_added_to_the_limit(client, peer) -> None:
+    engine = await connected(client, ChatOptions(thinking_tokens=4096))
+    await engine.complete(ASK, COUNT)
+    assert peer.requests[-1]["max_tokens"] == 4096 + 400
+
+
+async def test_what_a_user_omits_is_never_sent_and_what_is_extra_always_is(client, peer) -> None:
+    options = ChatOptions(
+        omit=frozenset({"temperature", "stream_options"}), extra={"reasoning_effort": "low"}
+    )
+    await (await connected(client, options)).complete(ASK, COUNT)
+    assert not any({"temperature", "stream_options"} & set(body) for body in peer.requests)
+    assert all(body["reasoning_effort"] == "low" for body in peer.requests)
+
+
+async def half_a_character_a_chunk(request: web.Request) -> web.Response:
+    halves = ["\ud83d", "\ude00", " \ud800!"]
+    events = [{"choices": [{"delta": {"content": half}, "finish_reason": None}]} for half in halves]
+    events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    text = "".join(f": waiting\r\n\r\ndata: {json.dumps(event)}\r\n\r\n" for event in events)
+    return web.Response(text=text, content_type="text/event-stream")
+
+
+async def test_text_that_comes_back_can_always_be_encoded(chat, peer) -> None:
+    peer.faults.append(half_a_character_a_chunk)
+    assert (await chat.complete(ASK, COUNT)).text == "\U0001f600 \ufffd!"
+
+
+async def one_object(request: web.Request) -> web.Response:
+    choice = {"message": {"content": [{"type": "text", "text": "ten"}]}, "finish_reason": "eos"}
+    return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 7}})
+
+
+async def test_an_answer_that_is_not_streamed_is_read_too(chat, peer) -> None:
+    peer.faults.append(one_object)
+    completion = await chat.complete(ASK, COUNT)
+    assert (completion.text, completion.prompt_tokens, completion.ended_turn) == ("ten", 7, True)
 
 
 async def test_a_context_overflow_is_told_apart(chat, peer) -> None:

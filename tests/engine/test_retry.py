@@ -6,7 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.engine.lane import Lane
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.retry import RetryPolicy, Transient, failure
 
 POLICY = RetryPolicy(first_delay=1.0, longest_delay=8.0)
@@ -44,26 +44,26 @@ def test_a_senseless_retry_after_is_no_wait(header: str) -> None:
 
 
 async def test_time_runs_out_before_tries_do() -> None:
-    lane = Lane(1, RetryPolicy(max_tries=1000, total_seconds=0.2, first_delay=0.05))
+    limiter = Limiter(1, RetryPolicy(max_tries=1000, total_seconds=0.2, first_delay=0.05))
 
     async def attempt() -> None:
         raise Transient("busy.")
 
     started = time.monotonic()
     with pytest.raises(EngineUnavailable, match="busy"):
-        await lane.run(attempt)
+        await limiter.run(attempt)
     assert time.monotonic() - started < 2
 
 
 async def test_a_timeout_of_somebody_elses_is_not_ours() -> None:
     async def attempt() -> None:
-        raise TimeoutError("not the lane's")
+        raise TimeoutError("not the limiter's")
 
-    with pytest.raises(TimeoutError, match="not the lane's"):
-        await Lane(1, RetryPolicy()).run(attempt)
+    with pytest.raises(TimeoutError, match="not the limiter's"):
+        await Limiter(1, RetryPolicy()).run(attempt)
 
 
 async def test_the_wait_for_a_slot_is_not_counted_as_the_engines() -> None:
-    lane = Lane(1, RetryPolicy())
-    results = await asyncio.gather(*(lane.run(lambda: asyncio.sleep(0.1)) for _ in range(3)))
+    limiter = Limiter(1, RetryPolicy())
+    results = await asyncio.gather(*(limiter.run(lambda: asyncio.sleep(0.1)) for _ in range(3)))
     assert all(seconds < 0.25 for _, seconds in results)

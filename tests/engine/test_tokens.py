@@ -127,11 +127,18 @@ async def test_a_lasting_fault_ends_in_unavailable(engine, peer, prompt) -> None
 
 
 @pytest.mark.parametrize("code", [400, 409, 413, 422])
-async def test_other_client_errors_are_refused_at_once(engine, peer, prompt, code) -> None:
-    peer.faults.append(status(code, message="bad top_p"))
-    with pytest.raises(EngineRefused, match="bad top_p"):
+async def test_a_refused_prompt_is_not_asked_again(engine, peer, prompt, code) -> None:
+    """A plain question with the same settings shows that the refusal is about the prompt."""
+    peer.faults.append(status(code, message="bad prompt"))
+    with pytest.raises(EngineRefused, match="bad prompt"):
         await engine.complete(prompt, COUNT)
-    assert len(peer.requests) == 1
+    assert [request["max_tokens"] for request in peer.requests] == [400, 1]
+
+
+async def test_an_engine_that_refuses_every_question_stops_the_run(engine, peer, prompt) -> None:
+    peer.faults.extend([status(400, message="top_p is not supported")] * 2)
+    with pytest.raises(EngineMisconfigured, match=r"plain question.*top_p is not supported"):
+        await engine.complete(prompt, COUNT)
 
 
 async def test_a_context_overflow_is_told_apart(engine, peer, prompt) -> None:

@@ -4,60 +4,85 @@ Hosted APIs cut the stop string off and do not say which one it was, or whether 
 ended. So none is sent: the answer is streamed, and the stream closed at the first stop string.
 What such a call cost is then an estimate (`Completion.prompt_tokens`: four characters a token;
 `completion_tokens`: one a chunk); calls that run to their end carry the server's own count.
+
+Over aiohttp, not the `openai` package, which costs several CPU-milliseconds a call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-from tirgen.engine.chat_probe import CONTINUE_FIELDS, ChatDialect, faults_named, probe_chat
-from tirgen.engine.errors import EngineMisconfigured, EngineRefused
-from tirgen.engine.lane import Lane
-from tirgen.engine.protocol import Completion, Finish, Prompt, Sampling
-from tirgen.engine.retry import Transient
+from tirgen.engine.chat_answer import Answer, EmptyAnswers, read, whole_characters
+from tirgen.engine.dialect import Body, Continuation, Dialect, learn
+from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
+from tirgen.engine.http import JsonClient
+from tirgen.engine.limiter import Limiter
+from tirgen.engine.probe import unreachable
+from tirgen.engine.protocol import Completion, Prompt, Sampling
+from tirgen.engine.retry import PROBE_PATIENCE, Transient
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI, AsyncStream
-    from openai.types.chat import ChatCompletionChunk
-
+PATH = "/chat/completions"
 CONTINUE = (
     "Continue your reply exactly where it stopped. Your words are appended to it as they are: "
     "repeat nothing and add no remark."
 )
 """What the user says after an unfinished reply, where the server cannot continue one itself."""
 
+_QUESTION = {"role": "user", "content": "Count from one to ten."}
+_REPLY = "One, two,"
+_PROBE_TOKENS = 64
+"""Some models refuse an output of a single token."""
 _CHARACTERS_PER_TOKEN = 4
 
 
-@dataclass(slots=True)
-class _Heard:
-    """A streamed answer so far."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """What a user says of an endpoint."""
 
-    text: str = ""
-    finish: Finish | None = None
-    stop_reason: str | None = None
-    chunks: int = 0
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    omit: frozenset[str] = frozenset()
+    """Fields never sent."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Fields sent with every request."""
+    thinking_tokens: int = 0
+    """Added to the token limit of every request."""
 
 
 class ChatEngine:
-    """Implements `Engine` over the official `openai` client."""
+    """Implements `Engine` over `POST /v1/chat/completions`."""
 
     renderer = None
 
-    def __init__(self, client: AsyncOpenAI, lane: Lane, model: str, dialect: ChatDialect) -> None:
+    def __init__(
+        self, client: JsonClient, limiter: Limiter, model: str, options: ChatOptions
+    ) -> None:
         self._client = client
-        self._lane = lane
+        self._limiter = limiter
         self._model = model
-        self.dialect = dialect
+        self._options = options
+        self.dialect = Dialect(left_out=options.omit)
+        self._learning = asyncio.Lock()
+        self._taken: set[tuple[Dialect, frozenset[str]]] = set()
+        """Dialects and fields of which the endpoint took the last request."""
+        self._empty = EmptyAnswers(model)
 
     @classmethod
-    async def connect(cls, client: AsyncOpenAI, lane: Lane, model: str) -> Self:
-        """Probe the endpoint first. Raises `EngineMisconfigured` when it cannot serve."""
-        return cls(client, lane, model, await probe_chat(client, model))
+    async def connect(
+        cls, client: JsonClient, limiter: Limiter, model: str, options: ChatOptions
+    ) -> Self:
+        """Ask a plain question first. Raises `EngineMisconfigured` when the endpoint cannot serve.
+
+        What it takes beyond that is learned from the first request with each field.
+        """
+        engine = cls(client, limiter, model, options)
+        fields = engine._fields(Sampling(max_tokens=_PROBE_TOKENS, temperature=0.6, seed=0))
+        await engine._learn(engine.dialect, fields, _PROBE_TOKENS)
+        engine.dialect = replace(engine.dialect, continuation=await engine._continuation())
+        return engine
 
     @property
     def model(self) -> str:
@@ -65,93 +90,146 @@ class ChatEngine:
 
     @property
     def server(self) -> str:
-        """The host, for provenance: hosted endpoints tell no version."""
-        return f"chat/{self._client.base_url.host}"
+        """The host, for provenance, since hosted endpoints tell no version; and what it refuses."""
+        left_out = f" without {', '.join(sorted(left))}" if (left := self.dialect.left_out) else ""
+        return f"chat/{urlsplit(self._client.base_url).hostname}{left_out}"
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """Continue `prompt.reply`, or begin the turn. Raises as `Engine.complete` says."""
-        request = self._request(prompt, sampling)
-        heard, seconds = await self._lane.run(lambda: self._once(request, sampling.stop))
-        said = sum(len(m["content"]) for m in request["messages"])
-        assert heard.finish is not None
+        body, answer, seconds = await self._answered(prompt, sampling)
+        if sampling.max_tokens >= _PROBE_TOKENS:
+            self._empty.look_at(answer)
+        said = sum(len(message["content"]) for message in body["messages"])
+        assert answer.finish is not None
         return Completion(
-            text=heard.text,
+            text=whole_characters(answer.text),
             token_ids=(),
             logprobs=(),
-            finish=heard.finish,
-            stop_reason=heard.stop_reason,
-            prompt_tokens=heard.prompt_tokens or said // _CHARACTERS_PER_TOKEN,
-            completion_tokens=heard.completion_tokens or heard.chunks,
+            finish=answer.finish,
+            stop_reason=answer.stop_reason,
+            prompt_tokens=answer.prompt_tokens or said // _CHARACTERS_PER_TOKEN,
+            completion_tokens=answer.completion_tokens or answer.chunks,
             seconds=seconds,
         )
 
-    def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
-        if sampling.top_k and not self.dialect.takes_top_k:
-            raise EngineMisconfigured(
-                f"{self.server} takes no top_k; set top_k = 0 in the sampling of this role."
-            )
-        extra: dict[str, Any] = {"top_k": sampling.top_k} if self.dialect.takes_top_k else {}
+    async def _answered(self, prompt: Prompt, sampling: Sampling) -> tuple[Body, Answer, float]:
+        """The request as it was taken, its answer and the seconds that took."""
+        fields = self._fields(sampling)
+        limit = sampling.max_tokens + self._options.thinking_tokens
         messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-        if prompt.reply:
-            messages.append({"role": "assistant", "content": prompt.reply})
-            if self.dialect.continues_reply:
-                extra |= CONTINUE_FIELDS
+        while True:
+            dialect = self.dialect
+            going_on = begun(messages, prompt.reply, dialect.continuation)
+            body = {**dialect.shape(fields, limit), **going_on}
+            try:
+                answer, seconds = await self._ask(body, sampling.stop)
+            except ContextOverflow:
+                raise
+            except EngineRefused:
+                if not await self._learn(dialect, fields, limit):
+                    raise
             else:
-                messages.append({"role": "user", "content": CONTINUE})
-        request: dict[str, Any] = {
+                self._taken.add((dialect, frozenset(fields)))
+                return body, answer, seconds
+
+    def _fields(self, sampling: Sampling) -> Body:
+        """All fields but messages and limit; values that change nothing are not sent."""
+        fields: Body = {
             "model": self._model,
-            "messages": messages,
-            self.dialect.limit_field: sampling.max_tokens,
             "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "extra_body": extra,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self._options.extra,
         }
-        return request if sampling.seed is None else {**request, "seed": sampling.seed}
+        if sampling.top_p != 1.0:
+            fields["top_p"] = sampling.top_p
+        if sampling.top_k:
+            fields["top_k"] = sampling.top_k
+        if sampling.seed is not None:
+            fields["seed"] = sampling.seed
+        return fields
 
-    async def _once(self, request: dict[str, Any], stops: Sequence[str]) -> _Heard:
-        async with faults_named(self._client.api_key):
-            stream = await self._client.chat.completions.create(
-                **request, stream=True, stream_options={"include_usage": True}
-            )
-            async with stream:
-                heard = await _listen(stream, stops)
-        if heard.finish is None:
+    async def _ask(self, body: Body, stops: Sequence[str]) -> tuple[Answer, float]:
+        data = json.dumps(body, separators=(",", ":")).encode()
+        return await self._limiter.run(lambda: self._once(data, stops))
+
+    async def _once(self, data: bytes, stops: Sequence[str]) -> Answer:
+        async with self._client.events(PATH, data) as events:
+            answer = await read(events, stops)
+        if answer.finish is None:
             raise Transient("The stream ended before the answer did.")
-        return heard
+        return answer
 
+    async def _learn(self, used: Dialect, fields: Body, limit: int) -> bool:
+        """Whether a request that was refused in the dialect `used` should be sent again.
 
-async def _listen(stream: AsyncStream[ChatCompletionChunk], stops: Sequence[str]) -> _Heard:
-    """Read to the end, or to the first stop string, which stays in the text."""
-    heard = _Heard()
-    async for chunk in stream:
-        if chunk.usage is not None:
-            heard.prompt_tokens = chunk.usage.prompt_tokens
-            heard.completion_tokens = chunk.usage.completion_tokens
-        for choice in chunk.choices:
-            if choice.delta.content:
-                heard.text += choice.delta.content
-                heard.chunks += 1
-            if choice.finish_reason is not None:
-                heard.finish = _finish(choice.finish_reason)
-        if (stopped := first_stop(heard.text, stops)) is not None:
-            heard.text, heard.stop_reason = stopped
-            heard.finish = Finish.STOP
-            break
-    return heard
+        It should where the dialect has changed: by another request meanwhile, or now. Where the
+        endpoint took the request before this one, or takes a plain question with the same fields,
+        the refusal is about the prompt. Raises `EngineMisconfigured` where it refuses all.
+        """
+        async with self._learning:
+            if self.dialect != used:
+                return True
+            shape = (used, frozenset(fields))
+            if shape in self._taken:
+                self._taken.remove(shape)
+                return False
+            self.dialect = await learn(used, fields, limit, self._refusal)
+            self._taken.add((self.dialect, frozenset(fields)))
+            return self.dialect != used
 
-
-def first_stop(text: str, stops: Sequence[str]) -> tuple[str, str] | None:
-    """The text up to and with the stop string that is complete first, and that string."""
-    ends = [(at + len(stop), stop) for stop in stops if (at := text.find(stop)) >= 0]
-    if not ends:
+    async def _refusal(self, body: Body) -> str | None:
+        """The endpoint's words if it refuses the plain question in this shape."""
+        try:
+            await self._plain({"messages": [_QUESTION], **body})
+        except EngineRefused as error:
+            return str(error)
         return None
-    end, stop = min(ends, key=lambda found: found[0])
-    return text[:end], stop
+
+    async def _plain(self, body: Body) -> int:
+        """Ask at the endpoint's start; the prompt's tokens as it counts them, 0 where it does not.
+
+        Raises `EngineRefused`, and `EngineMisconfigured` where it is out of reach.
+        """
+        data = json.dumps(body).encode()
+        try:
+            answer, _ = await Limiter(1, PROBE_PATIENCE).run(lambda: self._once(data, ()))
+        except EngineUnavailable as error:
+            raise unreachable(self._client.base_url, error) from error
+        return answer.prompt_tokens or 0
+
+    async def _continuation(self) -> Continuation:
+        """How the endpoint goes on with a reply.
+
+        The prompt of one that is gone on with lacks the tokens that close it and open the next.
+        """
+        fields = self._fields(Sampling(max_tokens=_PROBE_TOKENS))
+        shape = self.dialect.shape(fields, _PROBE_TOKENS)
+        said = {"role": "assistant", "content": _REPLY}
+        closed = await self._prompt_tokens({**shape, "messages": [_QUESTION, said]})
+        for way in (Continuation.FINAL_MESSAGE, Continuation.PREFIX):
+            tokens = await self._prompt_tokens({**shape, **begun([_QUESTION], _REPLY, way)})
+            if tokens and closed and tokens < closed:
+                return way
+        return Continuation.ASKED
+
+    async def _prompt_tokens(self, body: Body) -> int | None:
+        try:
+            return await self._plain(body)
+        except EngineRefused:
+            return None
 
 
-def _finish(reason: str) -> Finish:
-    if reason == "content_filter":
-        raise EngineRefused("The provider's content filter cut the answer off.")
-    if reason not in (Finish.STOP, Finish.LENGTH):
-        raise Transient(f"The server broke the answer off (finish_reason {reason!r}).")
-    return Finish(reason)
+def begun(messages: list[Body], reply: str, way: Continuation) -> Body:
+    """The fields that ask for more of a reply."""
+    if not reply:
+        return {"messages": messages}
+    last: Body = {"role": "assistant", "content": reply}
+    match way:
+        case Continuation.FINAL_MESSAGE:
+            going_on = {"continue_final_message": True, "add_generation_prompt": False}
+            return {"messages": [*messages, last], **going_on}
+        case Continuation.PREFIX:
+            return {"messages": [*messages, {**last, "prefix": True}]}
+        case Continuation.ASKED:
+            return {"messages": [*messages, last, {"role": "user", "content": CONTINUE}]}

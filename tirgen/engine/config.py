@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,10 +15,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from storage.numbered import MANIFEST
-from tirgen.engine.chat import ChatEngine
+from tirgen.engine.chat import ChatEngine, ChatOptions
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import find_model
 from tirgen.engine.protocol import Engine
 from tirgen.engine.renderer import HfRenderer
@@ -25,6 +26,9 @@ from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
 from tirgen.pocket.names import MODEL_NAME, PACKAGED, THINKING_DIR
 from tirgen.settings import Settings
+
+_SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+"""Names of headers that carry credentials."""
 
 
 class EngineConfig(Settings):
@@ -45,12 +49,32 @@ class EngineConfig(Settings):
     """Handed to the chat template, for ``tokens``, e.g. ``{enable_thinking = false}``."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key, never the key itself."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Further headers of every request, e.g. ``{HTTP-Referer = "https://example.com"}``; nothing
+    secret."""
+    header_env: dict[str, str] = Field(default_factory=dict)
+    """Headers whose values are secret: the name of each and that of the environment variable that
+    holds it, e.g. ``{api-key = "AZURE_OPENAI_KEY"}``."""
+    query: dict[str, str] = Field(default_factory=dict)
+    """Query of every request, e.g. ``{api-version = "2026-01-01"}``; nothing secret."""
+    omit: tuple[Literal["top_k", "seed", "stream_options", "top_p", "temperature"], ...] = ()
+    """Fields that are never sent, for ``chat``. Those that the endpoint refuses are left out
+    without being named here; every row's `engine` says which."""
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further fields of every request, for ``chat``, e.g. ``{reasoning_effort = "low"}``."""
+    thinking_tokens: int = Field(0, ge=0)
+    """Room to think, for ``chat`` models that think before they answer: added to the token limit
+    of every request."""
     concurrency: int = Field(64, ge=1, le=4096)
     """Requests in flight at once."""
     timeout_seconds: float = Field(600, gt=0)
     """For one try of one request."""
     max_tries: int = Field(10, ge=1)
-    """How often a request that failed in passing (429, 5xx, lost connection) is tried."""
+    """How often a request is tried that the server took and failed at (HTTP 500, an answer that
+    broke off)."""
+    patience_minutes: float = Field(20, gt=0)
+    """How long a request waits for a server that is out of reach, loads its model or is at its
+    rate limit, before its trajectory is given up."""
 
     @field_validator("base_url")
     @classmethod
@@ -63,6 +87,17 @@ class EngineConfig(Settings):
         if parts.username or parts.password:
             raise ValueError("credentials do not belong in a URL; use api_key_env")
         return url.rstrip("/")
+
+    @field_validator("headers")
+    @classmethod
+    def _nothing_secret(cls, headers: dict[str, str]) -> dict[str, str]:
+        secret = [name for name in headers if _SECRET_HEADER.search(name)]
+        if secret:
+            raise ValueError(
+                f"{', '.join(secret)} is a secret, and settings are stored with the data: name "
+                "the environment variable that holds it in header_env"
+            )
+        return headers
 
     @model_validator(mode="after")
     def _address_given(self) -> EngineConfig:
@@ -82,6 +117,8 @@ class EngineConfig(Settings):
         if self.kind == "pocket":
             return {"kind": self.kind, "weights": _digest(_pocket_directory(self.model))}
         fields = {"kind", "model", "tokenizer", "template_variables"}
+        if self.kind == "chat":
+            fields |= {"omit", "extra", "thinking_tokens"}
         return self.model_dump(mode="json", include=fields)
 
 
@@ -162,30 +199,43 @@ async def _start_pocket(config: EngineConfig, directory: Path, stack: AsyncExitS
 
 
 async def _connect(config: EngineConfig, served: _Served, stack: AsyncExitStack) -> TokenEngine:
-    key = api_key(config.api_key_env, served.base_url)
-    client = JsonClient(served.base_url, api_key=key, connections=config.concurrency)
-    await stack.enter_async_context(client)
+    client = await _client(config, served.base_url, stack)
     await find_model(client, served.model)  # a wrong address is told before a missing tokenizer
     renderer = await asyncio.to_thread(HfRenderer.load, served.tokenizer, config.template_variables)
-    return await TokenEngine.connect(client, _lane(config), served.model, renderer)
-
-
-def _lane(config: EngineConfig) -> Lane:
-    policy = RetryPolicy(max_tries=config.max_tries, try_seconds=config.timeout_seconds)
-    return Lane(config.concurrency, policy)
+    return await TokenEngine.connect(client, _limiter(config), served.model, renderer)
 
 
 async def _connect_chat(config: EngineConfig, stack: AsyncExitStack) -> ChatEngine:
-    from openai import AsyncOpenAI  # a second of imports that only hosted endpoints need
-
-    client = AsyncOpenAI(
-        base_url=config.base_url,
-        api_key=api_key(config.api_key_env, config.base_url) or "no-key-configured",
-        max_retries=0,
-        timeout=config.timeout_seconds,
+    client = await _client(config, str(config.base_url), stack)
+    options = ChatOptions(
+        omit=frozenset(config.omit),
+        extra=config.extra,
+        thinking_tokens=config.thinking_tokens,
     )
-    await stack.enter_async_context(client)
-    return await ChatEngine.connect(client, _lane(config), str(config.model))
+    return await ChatEngine.connect(client, _limiter(config), str(config.model), options)
+
+
+async def _client(config: EngineConfig, base_url: str, stack: AsyncExitStack) -> JsonClient:
+    client = JsonClient(
+        base_url,
+        api_key=api_key(config.api_key_env, base_url),
+        connections=config.concurrency,
+        headers=config.headers,
+        secret_headers={
+            name: str(api_key(variable, base_url)) for name, variable in config.header_env.items()
+        },
+        query=config.query,
+    )
+    return await stack.enter_async_context(client)
+
+
+def _limiter(config: EngineConfig) -> Limiter:
+    policy = RetryPolicy(
+        max_tries=config.max_tries,
+        try_seconds=config.timeout_seconds,
+        total_seconds=60 * config.patience_minutes,
+    )
+    return Limiter(config.concurrency, policy)
 
 
 def api_key(variable: str | None, base_url: str | None) -> str | None:

@@ -1,4 +1,6 @@
-"""One JSON request over a kept-alive connection; `Lane` bounds its time and tries it again.
+"""One request over a kept-alive connection, answered by JSON or by a stream of events.
+
+`Limiter` bounds its time and tries it again.
 
 aiohttp, because the client is what saturates first on few cores: 0.3 CPU-ms a call against 7-10
 for httpx and the openai SDK.
@@ -7,33 +9,51 @@ for httpx and the openai SDK.
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 from tirgen.engine.errors import EngineMisconfigured
-from tirgen.engine.retry import Transient, failure
+from tirgen.engine.retry import Transient, Trouble, failure
 
 CONNECT_SECONDS = 15.0
 _KEEPALIVE_SECONDS = 4.0
 """Below uvicorn's 5 s, so that no request is sent into a connection the server is closing."""
 _ANSWER_SHOWN = 300
 """Characters of an answer that is not JSON to quote in an error."""
+_LONGEST_LINE = 1 << 24
+"""Bytes of one line of a stream; a server that never ends one is not read any further."""
 
 
 class JsonClient:
     """An async context manager around one server."""
 
-    def __init__(self, base_url: str, *, api_key: str | None, connections: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None,
+        connections: int,
+        headers: Mapping[str, str] | None = None,
+        secret_headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> None:
+        """`headers` and `query` go with every request; the values of `secret_headers`, and the
+        key, are taken out of every message."""
         self.base_url = base_url.rstrip("/")
-        self._key = api_key
+        self._query = dict(query or {})
+        secret = dict(secret_headers or {})
+        self._secrets = [value for value in (api_key, *secret.values()) if value]
+        authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=connections, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=60
             ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            headers={**authorization, **(headers or {}), **secret},
         )
 
     async def __aenter__(self) -> Self:
@@ -67,33 +87,103 @@ class JsonClient:
         """The same for what servers keep beside `/v1`; the body may be left out."""
         return await self._once("POST", self.base_url.removesuffix("/v1") + path, body)
 
+    @asynccontextmanager
+    async def events(self, path: str, body: bytes) -> AsyncIterator[AsyncIterator[Any]]:
+        """The JSON objects of a stream of server-sent events; leaving the context ends the stream.
+
+        A server that answers with one JSON object instead gives a stream of one. Raises like
+        `post`, at the start and while reading.
+        """
+        async with self._request("POST", self.base_url + path, body) as answer:
+            yield _objects(answer, self._without_secrets)
+
     async def _once(self, method: str, url: str, data: bytes | None) -> Any:
+        async with self._request(method, url, data) as answer:
+            body = await answer.read()
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            shown = self._without_secrets(body[:_ANSWER_SHOWN].decode(errors="replace"))
+            raise Transient(f"{url} answered 200 with something not JSON: {shown!r}.") from error
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, url: str, data: bytes | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer of status 200, its body still to be read."""
         headers = {"Content-Type": "application/json"} if data is not None else None
         try:
             async with self._session.request(
-                method, url, data=data, headers=headers, allow_redirects=False
+                method, url, data=data, headers=headers, params=self._query, allow_redirects=False
             ) as answer:
-                body = await answer.read()
+                if answer.status != 200:
+                    message = self._without_secrets(server_message(await answer.read()))
+                    raise failure(answer.status, message, answer.headers.get("Retry-After"))
+                yield answer
         except aiohttp.InvalidURL as error:
             raise EngineMisconfigured(
                 f"{url} is not a URL; write `base_url` like http://localhost:8000/v1."
             ) from error
         except TimeoutError as error:
-            raise Transient(f"{url} took no connection in {CONNECT_SECONDS:g} s.") from error
+            raise Transient(
+                f"{url} took no connection in {CONNECT_SECONDS:g} s.",
+                trouble=Trouble.UNREACHABLE,
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Transient(f"The connection to {url} failed ({error}).") from error
-        if answer.status != 200:
-            message = self._without_key(server_message(body))
-            raise failure(answer.status, message, answer.headers.get("Retry-After"))
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            shown = self._without_key(body[:_ANSWER_SHOWN].decode(errors="replace"))
-            raise Transient(f"{url} answered 200 with something not JSON: {shown!r}.") from error
+            raise Transient(
+                f"The connection to {url} failed ({error}).", trouble=Trouble.UNREACHABLE
+            ) from error
 
-    def _without_key(self, text: str) -> str:
+    def _without_secrets(self, text: str) -> str:
         """Some servers quote the key they refuse."""
-        return text.replace(self._key, "***") if self._key else text
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+async def _objects(
+    answer: aiohttp.ClientResponse, clean: Callable[[str], str]
+) -> AsyncIterator[Any]:
+    """The data of each event, parsed, up to the end of the stream or its ``[DONE]``."""
+    if answer.content_type == "application/json":
+        yield _parsed(await answer.read(), clean)
+        return
+    async for event in _events(answer):
+        if event == b"[DONE]":
+            return
+        yield _parsed(event, clean)
+
+
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The ``data:`` of each event; comments, which servers send to keep a connection, are skipped.
+
+    A field may be spread over several lines, and a line may end in CR LF (the WHATWG rule).
+    """
+    rest, data = b"", list[bytes]()
+    async for piece in answer.content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise Transient("The server's stream holds a line without an end.")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                yield b"\n".join(data)
+                data = []
+
+
+def _parsed(data: bytes, clean: Callable[[str], str]) -> Any:
+    try:
+        event = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        shown = clean(data[:_ANSWER_SHOWN].decode(errors="replace"))
+        raise Transient(f"The answer could not be read: {shown!r}.") from error
+    if isinstance(event, dict) and isinstance(event.get("error"), dict):
+        code = event["error"].get("code")  # a fault after the stream began
+        message = clean(server_message(data))
+        raise failure(code if isinstance(code, int) and code >= 400 else 500, message)
+    return event
 
 
 def server_message(body: bytes) -> str:

@@ -12,14 +12,14 @@ from typing import Any
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
 from tirgen.engine.errors import EngineError, EngineMisconfigured, EngineRefused, EngineUnavailable
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Message, Renderer, Sampling
-from tirgen.engine.retry import PROBE_PATIENCE, Transient
+from tirgen.engine.retry import PROBE_PATIENCE, Transient, Trouble
 
 NEUTRAL_FIELDS: dict[str, Any] = {"repetition_penalty": 1.0, "min_p": 0.0}
 """vLLM takes these from the model's generation_config.json unless told; here they stay off."""
 
-_QUESTION = (Message("user", "Count from one to ten."),)
+QUESTION = (Message("user", "Count from one to ten."),)
 _TOKENS = 12
 
 
@@ -41,6 +41,7 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
     Raises `EngineMisconfigured` with what is missing and what to do.
     """
     card = await find_model(client, model)
+    await _check_running(client)
     try:
         asker = _Asker(client, model, renderer)
         first = await asker.ask(temperature=0.0, seed=7)
@@ -52,7 +53,10 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
         }
         await _check_stop(asker, first)
     except (EngineRefused, EngineUnavailable) as error:
-        raise EngineMisconfigured(f"{client.base_url} cannot serve token ids: {error}") from error
+        raise EngineMisconfigured(
+            f"{client.base_url} cannot serve token ids: {error} Servers without them (transformers "
+            "serve, llama.cpp, Ollama, hosted APIs) make data with kind = chat."
+        ) from error
     return Capabilities(
         server=await _server(client, card),
         max_model_len=card.get("max_model_len"),
@@ -63,12 +67,9 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
 async def find_model(client: JsonClient, model: str) -> dict[str, Any]:
     """The server's entry for the model. Raises `EngineMisconfigured` naming those it has."""
     try:
-        answer, _ = await Lane(1, PROBE_PATIENCE).run(lambda: client.get("/models"))
+        answer, _ = await Limiter(1, PROBE_PATIENCE).run(lambda: client.get("/models"))
     except EngineUnavailable as error:
-        raise EngineMisconfigured(
-            f"No engine at {client.base_url}: {error.__cause__} Start the server or correct "
-            "`base_url`."
-        ) from error
+        raise unreachable(client.base_url, error) from error
     try:
         cards: dict[str, dict[str, Any]] = {card["id"]: card for card in answer["data"]}
     except (KeyError, TypeError) as error:
@@ -84,14 +85,27 @@ async def find_model(client: JsonClient, model: str) -> dict[str, Any]:
     return cards[model]
 
 
+def unreachable(base_url: str, error: EngineUnavailable) -> EngineMisconfigured:
+    """What a first question that stayed without an answer means."""
+    last = error.__cause__
+    if isinstance(last, Transient) and last.trouble is not Trouble.UNREACHABLE:
+        return EngineMisconfigured(
+            f"The engine at {base_url} does not answer a plain question: {last} Try again when it "
+            "is up and has room."
+        )
+    return EngineMisconfigured(
+        f"No engine at {base_url}: {last} Start the server or correct `base_url`."
+    )
+
+
 class _Asker:
     """Short completions of one fixed question."""
 
     def __init__(self, client: JsonClient, model: str, renderer: Renderer) -> None:
         self._client = client
         self._model = model
-        self._prompt_ids = renderer.prompt_ids(_QUESTION)
-        self._lane = Lane(1, PROBE_PATIENCE)
+        self._prompt_ids = renderer.prompt_ids(QUESTION)
+        self._limiter = Limiter(1, PROBE_PATIENCE)
         self.decode = renderer.decode
 
     async def ask(self, extra: dict[str, Any] | None = None, **changes: Any) -> Sampled:
@@ -102,7 +116,7 @@ class _Asker:
             answer = await self._client.post(PATH, body)
             return read_answer(answer, self._prompt_ids, _TOKENS)
 
-        sampled, _ = await self._lane.run(attempt)
+        sampled, _ = await self._limiter.run(attempt)
         return sampled
 
     async def accepts(self, extra: dict[str, Any]) -> bool:
@@ -133,6 +147,21 @@ async def _check_stop(asker: _Asker, greedy: Sampled) -> None:
         raise EngineMisconfigured(
             "The server does not honour `stop` with `include_stop_str_in_output` and report it in "
             "`stop_reason`; use a current vLLM, or kind = chat."
+        )
+
+
+async def _check_running(client: JsonClient) -> None:
+    """A paused vLLM answers `/health` and lets every request hang."""
+    try:
+        answer = await client.get_root("/is_paused")
+    except (EngineError, Transient):
+        return  # a server that cannot be paused
+    if isinstance(answer, dict) and answer.get("is_paused") is True:
+        root = client.base_url.removesuffix("/v1")
+        raise EngineMisconfigured(
+            f"The engine at {root} is paused, as a publication that broke off leaves it; its "
+            "weights may be mixed. Publish the policy again, or resume it as it is: "
+            f"curl -X POST {root}/resume"
         )
 
 

@@ -19,9 +19,11 @@ from tirgen.engine.errors import (
     PublicationFailed,
 )
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.retry import RetryPolicy
 
+_UNREACHABLE = 30.0
+"""Seconds to wait for a server that cannot be reached: it was there a moment ago."""
 _TRIES = 3
 _RESETS = 40
 _RESET_SECONDS = 0.25
@@ -65,9 +67,11 @@ class _Server:
     """The routes, each tried a few times: all of them may be repeated."""
 
     def __init__(self, client: JsonClient, config: EngineConfig) -> None:
-        policy = RetryPolicy(max_tries=_TRIES, try_seconds=config.timeout_seconds)
+        policy = RetryPolicy(
+            max_tries=_TRIES, try_seconds=config.timeout_seconds, unreachable_seconds=_UNREACHABLE
+        )
         self._client = client
-        self._lane = Lane(1, policy)
+        self._limiter = Limiter(1, policy)
         self.root = client.base_url.removesuffix("/v1")
 
     async def version(self) -> str:
@@ -99,12 +103,12 @@ class _Server:
         await self._post("/update_weight_version", {"new_version": label})
 
     async def _get(self, path: str) -> Any:
-        answer, _ = await self._lane.run(lambda: self._client.get_root(path))
+        answer, _ = await self._limiter.run(lambda: self._client.get_root(path))
         return answer
 
     async def _post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        answer, _ = await self._lane.run(lambda: self._client.post_root(path, data))
+        answer, _ = await self._limiter.run(lambda: self._client.post_root(path, data))
         return answer
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 
 from tirgen.engine.errors import (
     ContextOverflow,
@@ -16,26 +17,52 @@ from tirgen.engine.errors import (
 )
 
 
+class Trouble(StrEnum):
+    """How one try failed."""
+
+    FAILED = "failed"
+    """The server took the request and failed at it."""
+    BUSY = "busy"
+    """It asked to wait: a rate limit, or a model that is still loading."""
+    UNREACHABLE = "unreachable"
+    """There was no connection, or it broke."""
+
+
 class Transient(Exception):
     """One try failed in a way that another may not."""
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float | None = None,
+        trouble: Trouble = Trouble.FAILED,
+    ) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
         """Seconds the server asked to be left alone."""
+        self.trouble = trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Exponential back-off with jitter, bounded in tries and in time."""
+    """Exponential back-off with jitter, bounded in failed tries and in time."""
 
     max_tries: int = 10
+    """Of requests that the server took and failed at."""
     try_seconds: float = 600.0
     """The longest one try may take."""
     total_seconds: float = 1800.0
     """No new try is begun after that."""
+    unreachable_seconds: float | None = None
+    """The same while there is no connection; by default `total_seconds`."""
     first_delay: float = 0.5
     longest_delay: float = 30.0
+
+    def seconds(self, failure: Transient) -> float:
+        """How long after the first try another may begin, given how the last one failed."""
+        if failure.trouble is Trouble.UNREACHABLE and self.unreachable_seconds is not None:
+            return self.unreachable_seconds
+        return self.total_seconds
 
     def delay(self, tries: int, retry_after: float | None) -> float:
         """Seconds to wait after `tries` failures: half fixed, half random, or as long as asked."""
@@ -47,19 +74,32 @@ def failure(status: int, message: str, retry_after: str | None = None) -> Transi
     """What an HTTP status other than 200 means, with the server's own words."""
     said = f"HTTP {status}: {message or 'no message'}"
     if status in (408, 425, 429) or status >= 500:
-        return Transient(f"The server answered {said}.", _seconds(retry_after))
-    if status in (401, 403):
-        return EngineMisconfigured(
-            f"The server wants a valid key ({said}); put it into an environment variable and name "
-            "that variable in `api_key_env`."
-        )
-    if status == 404 or status < 400:
-        return EngineMisconfigured(
-            f"The server does not offer this address or model ({said}); check `base_url` (it ends "
-            "in /v1 for most servers) and `model`."
-        )
+        trouble = Trouble.BUSY if status in (429, 502, 503, 504) else Trouble.FAILED
+        return Transient(f"The server answered {said}.", _seconds(retry_after), trouble)
+    if status in _ABOUT_THE_ACCOUNT or status == 404 or status < 400:
+        what, next_step = _ABOUT_THE_ACCOUNT.get(status, _WRONG_ADDRESS)
+        return EngineMisconfigured(f"{what} ({said}); {next_step}.")
     kind = ContextOverflow if _is_overflow(message) else EngineRefused
     return kind(f"The server refused the request ({said}).")
+
+
+_ABOUT_THE_ACCOUNT = {
+    401: (
+        "The server wants a valid key",
+        "put it into an environment variable and name that variable in `api_key_env`",
+    ),
+    402: ("The provider wants to be paid first", "check the account's credit"),
+    403: (
+        "The server forbids this to the key",
+        "check what the key (`api_key_env`), its project and its region may use",
+    ),
+}
+"""What these statuses mean for every request alike, and what to do."""
+
+_WRONG_ADDRESS = (
+    "The server does not offer this address or model",
+    "check `base_url` (it ends in /v1 for most servers) and `model`",
+)
 
 
 def _is_overflow(message: str) -> bool:
@@ -85,5 +125,7 @@ def _seconds(retry_after: str | None) -> float | None:
     return max(0.0, date.timestamp() - time.time())
 
 
-PROBE_PATIENCE = RetryPolicy(max_tries=4, try_seconds=120, total_seconds=180, first_delay=0.2)
+PROBE_PATIENCE = RetryPolicy(
+    max_tries=4, try_seconds=120, total_seconds=180, unreachable_seconds=3, first_delay=0.2
+)
 """At the start a person is waiting to learn whether the address is right."""

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Self
 
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
-from tirgen.engine.errors import ContextOverflow
+from tirgen.engine.errors import ContextOverflow, EngineMisconfigured, EngineRefused
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane
-from tirgen.engine.probe import Capabilities, probe
+from tirgen.engine.limiter import Limiter
+from tirgen.engine.probe import QUESTION, Capabilities, probe
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
 
 
@@ -19,21 +19,23 @@ class TokenEngine:
     def __init__(
         self,
         client: JsonClient,
-        lane: Lane,
+        limiter: Limiter,
         model: str,
         renderer: Renderer,
         capabilities: Capabilities,
     ) -> None:
         self._client = client
-        self._lane = lane
+        self._limiter = limiter
         self._model = model
         self._renderer = renderer
         self.capabilities = capabilities
 
     @classmethod
-    async def connect(cls, client: JsonClient, lane: Lane, model: str, renderer: Renderer) -> Self:
+    async def connect(
+        cls, client: JsonClient, limiter: Limiter, model: str, renderer: Renderer
+    ) -> Self:
         """Probe the server first. Raises `EngineMisconfigured` when it cannot serve."""
-        return cls(client, lane, model, renderer, await probe(client, model, renderer))
+        return cls(client, limiter, model, renderer, await probe(client, model, renderer))
 
     @property
     def model(self) -> str:
@@ -65,7 +67,13 @@ class TokenEngine:
             answer = await self._client.post(PATH, body)
             return read_answer(answer, prompt.token_ids, limit)
 
-        sampled, seconds = await self._lane.run(attempt)
+        try:
+            sampled, seconds = await self._limiter.run(attempt)
+        except ContextOverflow:
+            raise
+        except EngineRefused:
+            await self._check_taken(sampling)
+            raise
         return Completion(
             text=self._renderer.decode(sampled.token_ids),
             token_ids=sampled.token_ids,
@@ -76,6 +84,19 @@ class TokenEngine:
             completion_tokens=len(sampled.token_ids),
             seconds=seconds,
         )
+
+    async def _check_taken(self, sampling: Sampling) -> None:
+        """Raises `EngineMisconfigured` where a plain question with these settings is refused too:
+        then the refusal is about the settings, not about one prompt."""
+        ids = self._renderer.prompt_ids(QUESTION)
+        plain = replace(sampling, max_tokens=1)
+        body = request_body(self._model, ids, plain, self.capabilities.neutral_fields)
+        try:
+            await self._limiter.run(lambda: self._client.post(PATH, body))
+        except EngineRefused as error:
+            raise EngineMisconfigured(
+                f"The engine refuses a plain question with the settings of this run: {error}"
+            ) from error
 
     def _limit(self, prompt: Prompt, sampling: Sampling) -> int:
         """Servers differ at the edge of the context (refuse, cut the prompt, clamp): ours clamps.

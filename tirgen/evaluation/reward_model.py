@@ -17,7 +17,7 @@ from pydantic import Field
 from tirgen.engine.config import api_key
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
-from tirgen.engine.lane import Lane
+from tirgen.engine.limiter import Limiter
 from tirgen.engine.retry import RetryPolicy
 from tirgen.settings import Settings
 
@@ -48,9 +48,9 @@ class RewardModelConfig(Settings):
 class PoolingRewardModel:
     """A reward model of a vLLM server."""
 
-    def __init__(self, client: JsonClient, lane: Lane, model: str) -> None:
+    def __init__(self, client: JsonClient, limiter: Limiter, model: str) -> None:
         self._client = client
-        self._lane = lane
+        self._limiter = limiter
         self._model = model
 
     async def score(self, question: str, response: str) -> float:
@@ -59,7 +59,7 @@ class PoolingRewardModel:
             "model": self._model,
             "messages": [{"role": role, "content": content} for role, content in turns],
         }
-        answer, _ = await self._lane.run(
+        answer, _ = await self._limiter.run(
             lambda: self._client.post("/pooling", json.dumps(body).encode())
         )
         return _last_number(answer)
@@ -71,7 +71,7 @@ async def open_reward_model(config: RewardModelConfig) -> AsyncIterator[RewardMo
     key = api_key(config.api_key_env, config.base_url)
     policy = RetryPolicy(max_tries=config.max_tries, try_seconds=config.timeout_seconds)
     async with JsonClient(config.base_url, api_key=key, connections=config.concurrency) as client:
-        yield PoolingRewardModel(client, Lane(config.concurrency, policy), config.model)
+        yield PoolingRewardModel(client, Limiter(config.concurrency, policy), config.model)
 
 
 def _last_number(answer: Any) -> float:

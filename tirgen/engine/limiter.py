@@ -1,4 +1,4 @@
-"""The road to one engine: so many calls at once, each tried until it is answered or given up."""
+"""Bounds the requests to one engine, in number and in time, and tries failed ones again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.engine.retry import RetryPolicy, Transient
+from tirgen.engine.retry import RetryPolicy, Transient, Trouble
 
 T = TypeVar("T")
 
 
-class Lane:
-    """Bounds the calls to one engine, in number and in time."""
+class Limiter:
+    """At most `concurrency` requests at once, each tried as `RetryPolicy` says."""
 
     def __init__(self, concurrency: int, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -33,15 +33,17 @@ class Lane:
             return result, time.monotonic() - started
 
     async def _tried(self, attempt: Callable[[], Awaitable[T]], started: float) -> T:
-        tries = 0
+        tries = failed = 0
         while True:
             try:
                 return await self._timed(attempt)
             except Transient as failure:
                 tries += 1
+                failed += failure.trouble is Trouble.FAILED
                 waited = time.monotonic() - started
                 delay = self._policy.delay(tries, failure.retry_after)
-                if tries >= self._policy.max_tries or waited + delay > self._policy.total_seconds:
+                late = waited + delay > self._policy.seconds(failure)
+                if failed >= self._policy.max_tries or late:
                     raise EngineUnavailable(
                         f"Gave up after {tries} tries and {waited:.0f} s: {failure} Check that the "
                         "engine is up and not overloaded, then run the same command again."

@@ -1,0 +1,119 @@
+"""A streamed chat answer: read up to the first stop string, whatever shape the endpoint uses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tirgen.engine.errors import EngineMisconfigured, EngineRefused
+from tirgen.engine.protocol import Finish
+from tirgen.engine.retry import Transient
+
+_FIRST_ANSWERS = 4
+"""Once this many answers are there, most of them must not be empty."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come so far."""
+
+    text: str = ""
+    reasoning: str = ""
+    """What the model thought, where the endpoint tells."""
+    finish: Finish | None = None
+    stop_reason: str | None = None
+    chunks: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+async def read(events: AsyncIterator[Any], stops: Sequence[str]) -> Answer:
+    """Read to the end, or to the first stop string, which stays in the text."""
+    answer = Answer()
+    async for event in events:
+        try:
+            _take(answer, event)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise Transient(f"The answer could not be read ({error!r}).") from error
+        if (stopped := first_stop(answer.text, stops)) is not None:
+            answer.text, answer.stop_reason = stopped
+            answer.finish = Finish.STOP
+            break
+    return answer
+
+
+def _take(answer: Answer, event: Any) -> None:
+    if usage := event.get("usage"):
+        answer.prompt_tokens = usage.get("prompt_tokens")
+        answer.completion_tokens = usage.get("completion_tokens")
+    for choice in event.get("choices") or ():
+        said = choice.get("delta") or choice.get("message") or {}
+        text, thought = _words(said.get("content"))
+        answer.text += text
+        thought = thought or said.get("reasoning_content") or said.get("reasoning") or ""
+        answer.reasoning += thought
+        answer.chunks += bool(said)
+        if (reason := choice.get("finish_reason")) is not None:
+            answer.finish = _finish(reason)
+
+
+def _words(content: Any) -> tuple[str, str]:
+    """What is said and what is thought, of a string or of a list of typed parts."""
+    if isinstance(content, list):
+        text = "".join(str(part.get("text") or "") for part in content)
+        return text, "".join(str(part["thinking"]) for part in content if part.get("thinking"))
+    return content or "", ""
+
+
+def first_stop(text: str, stops: Sequence[str]) -> tuple[str, str] | None:
+    """The text up to and with the stop string that is complete first, and that string."""
+    ends = [(at + len(stop), stop) for stop in stops if (at := text.find(stop)) >= 0]
+    if not ends:
+        return None
+    end, stop = min(ends, key=lambda found: found[0])
+    return text[:end], stop
+
+
+_FINISHES = {
+    "stop": Finish.STOP,
+    "eos": Finish.STOP,
+    "length": Finish.LENGTH,
+    "model_length": Finish.LENGTH,
+}
+"""OpenAI's words, and those of Together (eos) and Mistral (model_length)."""
+
+
+def _finish(reason: str) -> Finish:
+    if reason == "content_filter":
+        raise EngineRefused("The provider's content filter cut the answer off.")
+    if reason not in _FINISHES:
+        raise Transient(f"The server broke the answer off (finish_reason {reason!r}).")
+    return _FINISHES[reason]
+
+
+def whole_characters(text: str) -> str:
+    """Text that can be encoded: halves of a character that two chunks carried are joined, others
+    become the replacement character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class EmptyAnswers:
+    """Notices a model that spends its whole token limit on thinking and says nothing."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._answers = self._empty = 0
+
+    def look_at(self, answer: Answer) -> None:
+        """Raises `EngineMisconfigured` once most answers were empty: going on buys nothing."""
+        self._answers += 1
+        self._empty += answer.finish is Finish.LENGTH and not answer.text.strip()
+        if self._answers < _FIRST_ANSWERS or 2 * self._empty <= self._answers:
+            return
+        thought = " after thoughts that are not part of an answer" if answer.reasoning else ""
+        raise EngineMisconfigured(
+            f"{self._empty} of {self._answers} answers of {self._model} reached their token limit "
+            f"with nothing said{thought}: such a model needs room to think. Set `thinking_tokens` "
+            "of this engine (4096, say), or turn its thinking off with `extra`."
+        )
