@@ -1,4 +1,4 @@
-"""A server that answers `/v1/completions` with fixed tokens at once, so that clients are measured.
+"""A server that answers completions and chats with fixed tokens at once: it measures clients.
 
 Run as `python -m benchmarks._completions_server`; prints its port, serves until its stdin closes.
 """
@@ -48,9 +48,34 @@ async def completions(request: web.Request) -> web.Response:
     return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
 
 
+_CHUNKS: list[dict[str, object]] = [
+    {"index": 0, "delta": {"content": "word "}, "logprobs": None, "finish_reason": None}
+    for _ in TOKENS
+]
+
+
+def _event(choices: list[dict[str, object]], usage: dict[str, int] | None = None) -> bytes:
+    event = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+    return f"data: {json.dumps({**event, 'choices': choices, 'usage': usage})}\n\n".encode()
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """A chunk a token, as hosted endpoints and vLLM stream."""
+    await request.read()
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    for chunk in _CHUNKS:
+        await answer.write(_event([chunk]))
+    end: dict[str, object] = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 300, "completion_tokens": len(TOKENS), "total_tokens": 500}
+    await answer.write(_event([end]) + _event([], usage) + b"data: [DONE]\n\n")
+    return answer
+
+
 async def serve() -> None:
     app = web.Application()
     app.router.add_post("/v1/completions", completions)
+    app.router.add_post("/v1/chat/completions", chat)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

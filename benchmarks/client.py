@@ -15,15 +15,17 @@ from importlib.metadata import version
 import aiohttp
 import httpx2
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from benchmarks import Figures, Result, narrate
 from benchmarks._completions_server import TOKENS
+from tirgen.engine.chat import ChatEngine, ChatOptions
 from tirgen.engine.completions import request_body
 from tirgen.engine.http import JsonClient
 from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import Capabilities
-from tirgen.engine.protocol import Prompt, Sampling
+from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.template import ChatTemplate
@@ -141,8 +143,36 @@ async def _openai(base_url: str) -> AsyncIterator[Call]:
         )
 
 
+MESSAGES = (Message("user", "word " * 300),)
+
+
+@asynccontextmanager
+async def _tirgen_chat(base_url: str) -> AsyncIterator[Call]:
+    async with JsonClient(base_url, api_key=None, connections=SLOTS) as client:
+        engine = ChatEngine(client, Limiter(SLOTS, RetryPolicy()), "m", ChatOptions())
+        yield lambda: engine.complete(Prompt(messages=MESSAGES), SAMPLING)
+
+
+@asynccontextmanager
+async def _openai_chat(base_url: str) -> AsyncIterator[Call]:
+    async with AsyncOpenAI(base_url=base_url, api_key="none") as client:
+
+        async def call() -> object:
+            messages: list[ChatCompletionMessageParam] = [
+                {"role": "user", "content": MESSAGES[0].content}
+            ]
+            stream = await client.chat.completions.create(
+                model="m", messages=messages, max_tokens=SAMPLING.max_tokens, stream=True
+            )
+            return [chunk async for chunk in stream]
+
+        yield call
+
+
 _CLIENTS: dict[str, Opener] = {
     "tirgen": _tirgen,
+    "tirgen, chat streamed": _tirgen_chat,
+    f"openai {version('openai')}, chat streamed": _openai_chat,
     f"openai {version('openai')}": _openai,
     f"httpx2 {version('httpx2')}": _httpx,
     f"aiohttp {version('aiohttp')}": _aiohttp,

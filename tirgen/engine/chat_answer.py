@@ -31,13 +31,16 @@ class Answer:
 async def read(events: AsyncIterator[Any], stops: Sequence[str]) -> Answer:
     """Read to the end, or to the first stop string, which stays in the text."""
     answer = Answer()
+    longest = max(map(len, stops), default=0)
     async for event in events:
+        searched = max(0, len(answer.text) - longest)  # no stop string ends before that
         try:
             _take(answer, event)
         except (AttributeError, KeyError, TypeError) as error:
             raise Transient(f"The answer could not be read ({error!r}).") from error
-        if (stopped := first_stop(answer.text, stops)) is not None:
-            answer.text, answer.stop_reason = stopped
+        if (stopped := first_stop(answer.text[searched:], stops)) is not None:
+            said, answer.stop_reason = stopped
+            answer.text = answer.text[:searched] + said
             answer.finish = Finish.STOP
             break
     return answer
