@@ -4,7 +4,8 @@ StoreError
  ├── InvalidName      a dataset name or configuration hash that is no safe path component
  ├── NotFound         no such dataset, version or trajectory
  ├── SchemaTooNew     written by a newer tirgen than this one
- └── QueryError       DuckDB refused the SQL
+ ├── QueryError       DuckDB refused the SQL
+ └── ExportRefused    the rows or the file cannot take the format that was asked for
 """
 
 
@@ -31,3 +32,7 @@ class SchemaTooNew(StoreError):
 
 class QueryError(StoreError):
     """The SQL does not parse, does not bind, fails, or is not a read."""
+
+
+class ExportRefused(StoreError):
+    """A format needs what the rows do not have, or a kind of file cannot hold it."""

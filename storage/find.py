@@ -70,6 +70,18 @@ def list_trajectories(
     return rows
 
 
+def matching_ids(store: Store, dataset: str, where: str) -> set[str]:
+    """The ids of the trajectories of a version (``name@v3``) that meet a SQL condition.
+
+    Raises:
+        NotFound: the dataset or version does not exist.
+        QueryError: the condition is no SQL over the columns of `trajectories`.
+    """
+    source, condition = _condition(store, dataset, where)
+    table = query(store, f"SELECT trajectory_id FROM {source} WHERE {condition}")
+    return {str(found) for found in table.column(0).to_pylist()}
+
+
 def pick_trajectories(
     store: Store, dataset: str | None, where: str, limit: int, *, extremes: bool
 ) -> list[Found]:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from flows.commands.alignment import alignment_command
 from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, read_store
 from flows.commands.curate import curate_command
+from flows.commands.export import export_command
 from flows.commands.importing import import_command
 from flows.console import Json, print_json, say
 from flows.tables import minute, show_rows
-from storage.export import SftFormat, export_sft
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
-from tirgen.curation.reverify import response_text
-from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
 
 app = App(name="dataset", version_flags=(), help="Published dataset versions.")
 app.command(curate_command, name="curate")
+app.command(export_command, name="export")
 app.command(import_command, name="import")
 app.command(alignment_command, name="alignment")
 
@@ -92,55 +88,6 @@ def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json 
         Print one JSON document on stdout.
     """
     report_files(read_store(store).version(name), as_json=json)
-
-
-@app.command(name="export")
-def export_command(
-    name: str,
-    out: Path,
-    /,
-    *,
-    shape: Annotated[SftFormat, Parameter(name="--format")] = SftFormat.MESSAGES,
-    store: StorePath = DEFAULT_STORE,
-    json: Json = False,
-) -> None:
-    """Export the kept trajectories for fine-tuning, each under the prompt that asks for programs.
-
-    Example: tirgen dataset export demo sft.jsonl --format prompt_completion
-
-    Parameters
-    ----------
-    name
-        The dataset, or one version of it as NAME@vN.
-    out
-        JSON Lines file to write.
-    shape
-        Shape of a row.
-    store
-        Folder of the store.
-    json
-        Print a JSON document on stdout.
-    """
-    version = read_store(store).version(name)
-    prompts = prompt_set(version)
-    rows = export_sft(
-        version,
-        out,
-        lambda problem: prompts.for_tir(problem.question)[0].content,
-        response_text,
-        shape,
-    )
-    if json:
-        print_json({"rows": rows, "path": str(out), "version": str(version)})
-    say(f"{rows} rows of {version} in {out}")
-
-
-def prompt_set(version: DatasetVersion) -> PromptSet:
-    """The prompts that go with its trajectories; those of imported ones are the standard ones."""
-    config = version.manifest["config"]
-    if "actor" not in config:
-        return STANDARD
-    return PROMPT_SETS[GenerateConfig.model_validate(config).prompt_set_name]
 
 
 def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:

@@ -1,0 +1,63 @@
+"""The formats by name: which rows each takes, how it says them, and its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from storage.exports import atif, conversations, pairs, tables, tokens, verl
+from storage.exports.common import Rows
+
+
+class Format(StrEnum):
+    """What can be exported."""
+
+    TOOLS = "tools"
+    """Messages with tool calls, role tool and a tools column: TRL, prime-rl, slime, ms-swift."""
+    MESSAGES = "messages"
+    """One user and one assistant message; programs and outputs are text in the second."""
+    PROMPT_COMPLETION = "prompt_completion"
+    """The same as two texts."""
+    TOKENS = "tokens"
+    """input_ids and labels exactly as recorded."""
+    VERL = "verl"
+    """One row a problem for RL: prompt, data_source, reward_model, extra_info."""
+    PAIRS = "pairs"
+    """Preference pairs from problems with right and wrong answers: DPO, reward models."""
+    STEP_PAIRS = "step_pairs"
+    """Preference pairs from step-level branches, as token ids."""
+    ATIF = "atif"
+    """Harbor's Agent Trajectory Interchange Format, one JSON object a line."""
+    TRAJECTORIES = "trajectories"
+    """A flat table, one row a trajectory."""
+    STEPS = "steps"
+    """A flat table, one row a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One format."""
+
+    rows: Rows
+    schema: pa.Schema | None
+    """None where rows have no fixed columns: JSON Lines only."""
+    kept_only: bool
+    """It is for training on: rows that a filter dropped are left out."""
+
+
+SPECS: dict[Format, Spec] = {
+    Format.TOOLS: Spec(conversations.tool_calls, conversations.TOOLS, True),
+    Format.MESSAGES: Spec(conversations.messages, conversations.MESSAGES, True),
+    Format.PROMPT_COMPLETION: Spec(
+        conversations.prompt_completion, conversations.PROMPT_COMPLETION, True
+    ),
+    Format.TOKENS: Spec(tokens.tokens, tokens.TOKENS, True),
+    Format.VERL: Spec(verl.verl, verl.VERL, False),
+    Format.PAIRS: Spec(pairs.pairs, pairs.PAIRS, False),
+    Format.STEP_PAIRS: Spec(pairs.step_pairs, pairs.STEP_PAIRS, False),
+    Format.ATIF: Spec(atif.atif, None, False),
+    Format.TRAJECTORIES: Spec(tables.trajectories, tables.TRAJECTORIES, False),
+    Format.STEPS: Spec(tables.steps, tables.STEPS, False),
+}
