@@ -17,6 +17,7 @@ from storage.render import render_trajectory
 from tirgen.config import GenerateConfig
 from tirgen.estimate import Estimate
 from tirgen.generate import Report
+from tirgen.problems.errors import skipped_by_reason
 
 NEXT_QUERY = (
     "select difficulty, program, count(*) as n, avg(correct::int) as accuracy, "
@@ -58,8 +59,8 @@ def report_document(report: Report) -> dict[str, Any]:
 
 def show_report(report: Report, store: Path) -> None:
     """The report for people: data on stdout, narration on stderr."""
-    for row in report.skipped:
-        say(f"skipped {row}")
+    for sentence in skipped_by_reason(report.skipped):
+        say(sentence)
     if report.repeated:
         say(f"left out {report.repeated} rows that repeat an earlier question")
     show_rows(_yield_rows(report), f"Yield of {report.version}")

@@ -112,7 +112,8 @@ class ProblemSettings(Settings):
     """Where the problems come from."""
 
     path: str = "pocket:test"
-    """A JSONL, JSON, CSV or Parquet file, a Hugging Face datasets folder, or ``pocket:test``."""
+    """A JSONL, JSON, CSV, TSV or Parquet file (text also as .gz or .zst), a Hugging Face datasets
+    folder, or ``pocket:test``."""
     skip: int = Field(0, ge=0)
     """Leave out the first so many, which another run had."""
     limit: int | None = Field(None, ge=1)
@@ -125,8 +126,10 @@ class ProblemSettings(Settings):
     """Field with the gold answer, likewise."""
     id_field: str | None = None
     """Field with the publisher's id, likewise."""
+    difficulty_field: str | None = None
+    """Field with the publisher's difficulty, likewise."""
     skip_bad_rows: bool = False
-    """Go on without the rows that have no question or no answer, naming them."""
+    """Go on without bad rows however many there are; by default up to one in twenty."""
 
 
 class GenerateConfig(Settings):

@@ -12,12 +12,14 @@ from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, StorePath, open_store
 from flows.console import Json, print_json, say, show_settings
+from flows.problems import problems_document, say_problems, say_unread
 from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.config import GenerateConfig, load_config
 from tirgen.estimate import estimate as estimate_cost
 from tirgen.generate import Report, generate
+from tirgen.problems.load import load_problems, unread_columns
 from tirgen.settings import ConfigError
 
 DEMO_PROBLEMS = 240
@@ -32,6 +34,8 @@ def generate_command(
     split: str | None = None,
     question_field: str | None = None,
     answer_field: str | None = None,
+    id_field: str | None = None,
+    difficulty_field: str | None = None,
     skip_bad_rows: Annotated[bool | None, Parameter(negative="")] = None,
     actor: str | None = None,
     actor_model: str | None = None,
@@ -69,7 +73,8 @@ def generate_command(
     dataset
         Name of the dataset to publish.
     problems
-        JSONL, JSON, CSV, Parquet, a Hugging Face datasets folder, or pocket:train, pocket:test.
+        JSONL, JSON, CSV, TSV (also .gz, .zst), Parquet, a Hugging Face datasets folder, or
+        pocket:train, pocket:test.
     limit
         Only the first so many problems.
     split
@@ -78,8 +83,12 @@ def generate_command(
         Field that holds the question, where the layout is not recognised.
     answer_field
         Field that holds the gold answer, where the layout is not recognised.
+    id_field
+        Field that holds the publisher's id.
+    difficulty_field
+        Field that holds the difficulty.
     skip_bad_rows
-        Go on without rows that have no question or no answer, naming them.
+        Go on without bad rows however many there are; by default up to one in twenty.
     actor
         Who reasons: "pocket", or the base URL of an OpenAI-compatible server such as vLLM.
     actor_model
@@ -106,7 +115,7 @@ def generate_command(
     estimate
         Run a few of the problems, tell what all will cost, and stop; the rows are kept and reused.
     dry_run
-        Print the resolved configuration and stop.
+        Print the resolved configuration, read the problems, and stop.
     json
         Print one JSON document on stdout.
     """
@@ -117,6 +126,8 @@ def generate_command(
         "problems.split": split,
         "problems.question_field": question_field,
         "problems.answer_field": answer_field,
+        "problems.id_field": id_field,
+        "problems.difficulty_field": difficulty_field,
         "problems.skip_bad_rows": skip_bad_rows,
         "attempts": attempts,
         "seed": seed,
@@ -155,10 +166,13 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 
 def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
     settings = config.model_dump(mode="json")
+    found = load_problems(**config.problems.model_dump())
     if as_json:
-        print_json({"config": settings, "config_hash": config.hash})
+        problems = problems_document(found)
+        print_json({"config": settings, "config_hash": config.hash, "problems": problems})
         return
     show_settings(settings)
+    say_problems(found)
     say(f"configuration {config.hash}; nothing was run")
 
 
@@ -166,6 +180,8 @@ def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
     _warn_of_other_problems(store, config)
+    fields = {"path", "question_field", "answer_field", "split"}
+    say_unread(unread_columns(**config.problems.model_dump(include=fields)))
     with generation_display("generate") as display:
         report: Report = asyncio.run(generate(config, store, display.update))
     if as_json:

@@ -18,6 +18,7 @@ from tirgen.importing.config import ImportConfig
 from tirgen.importing.foreign import ImportReport, import_trajectories
 from tirgen.importing.intake import find_format
 from tirgen.importing.shapes import Format
+from tirgen.problems.errors import skipped_by_reason
 from tirgen.settings import load_settings
 
 
@@ -98,8 +99,8 @@ def _document(report: ImportReport) -> dict[str, Any]:
 
 
 def _show(report: ImportReport) -> None:
-    for row in report.skipped:
-        say(f"skipped {row}")
+    for sentence in skipped_by_reason(report.skipped):
+        say(sentence)
     show_rows([asdict(row) for row in report.yields], f"Yield of {report.version}")
     say(
         f"{report.version}: {report.made} responses run now, {report.reused} before; "

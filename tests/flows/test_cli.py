@@ -56,6 +56,23 @@ def test_a_dry_run_shows_people_each_setting_as_set_takes_it(capsys):
     assert call(capsys, "generate", *again, "--dry-run")[1] == out
 
 
+def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by(capsys, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    lines = ["1", "proof", "it increases on every interval where the first derivative is positive"]
+    rows.write_text(
+        "".join(f'{{"problem": "q{n}", "answer": "{a}"}}\n' for n, a in enumerate(lines))
+    )
+    asked = ["generate", "--problems", str(rows), "--dry-run", "--store", str(tmp_path / "s")]
+    code, _, err = call(capsys, *asked)
+    assert code == 0
+    assert "2 problems, read by the layout 'plain'" in err
+    assert "left out 1 row: has 'proof' for an answer" in err
+    assert "1 gold answers cannot be verified" in err
+    problems = json.loads(call(capsys, *asked, "--json")[1])["problems"]
+    assert [each["problem_id"][:5] for each in problems["undecidable"]] == ["rows-"]
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

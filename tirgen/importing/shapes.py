@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from tirgen.problems.columns import Fields
 from tirgen.problems.errors import ProblemsError
-from tirgen.problems.layouts import Fields
 
 
 class Format(StrEnum):
