@@ -6,13 +6,12 @@ import asyncio
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import engine_settings, parse_settings
 from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
@@ -31,7 +30,7 @@ def doctor_command(
     actor_model: str | None = None,
     critic: str | None = None,
     critic_model: str | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -57,12 +56,6 @@ def doctor_command(
         The critic's engine, where it is another one.
     critic_model
         Model name on that server.
-    set_
-        Any other setting by its dotted name, e.g. sandbox.floor=userns; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON array on stdout.
     """
     settings = {
         **engine_settings("actor", actor, actor_model),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import engine_settings, parse_settings
 from flows.commands.results import show_results
 from flows.console import Json, print_json, say
@@ -38,7 +38,7 @@ def evaluate_command(
     engine_model: str | None = None,
     seed: int | None = None,
     config: Path | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -84,12 +84,6 @@ def evaluate_command(
         Same seed, same engine, same samples.
     config
         TOML or JSON file with any of the settings; flags win over it.
-    set_
-        Any other setting by its dotted name, e.g. sampling.temperature=0.8; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     if limit and not bench and not code_bench and not config:
         bench = ["pocket:test"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.console import Json, print_json, say, show_settings
 from flows.problems import problems_document, say_problems, say_unread
 from flows.progress import generation_display
@@ -46,7 +46,7 @@ def generate_command(
     budget_tokens: int | None = None,
     budget_minutes: float | None = None,
     budget_money: float | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     estimate: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
@@ -108,16 +108,10 @@ def generate_command(
         Stop after so much wall time.
     budget_money
         Stop at so much money; needs the models' budget.prices in the configuration.
-    set_
-        Any other setting by its dotted name, e.g. loop.step_tokens=256; may be repeated.
-    store
-        Folder of the store.
     estimate
         Run a few of the problems, tell what all will cost, and stop; the rows are kept and reused.
     dry_run
         Print the resolved configuration, read the problems, and stop.
-    json
-        Print one JSON document on stdout.
     """
     overrides: dict[str, Any] = {
         "dataset": dataset,
@@ -152,13 +146,6 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     """Run the main job on the embedded engine: no network, no key, no accelerator.
 
     TIRGen over 240 packaged problems into a published dataset version; a second run reuses it.
-
-    Parameters
-    ----------
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     settings = {"dataset": "demo", "problems.path": "pocket:test", "problems.limit": DEMO_PROBLEMS}
     _run(load_config(None, settings), store, as_json=json)

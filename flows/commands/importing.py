@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
@@ -31,7 +31,7 @@ def import_command(
     gold: Annotated[list[str] | None, Parameter(negative="")] = None,
     limit: int | None = None,
     stateful: bool | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -59,12 +59,6 @@ def import_command(
         Only the first so many responses.
     stateful
         Run the programs of a response in one interpreter; by default as its publisher did.
-    set_
-        Any other setting by its dotted name, e.g. sandbox.cpu_seconds=20; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     settings: dict[str, Any] = {
         "dataset": dataset,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.commands.results import say_published
 from flows.console import Json, print_json, say
@@ -32,7 +30,7 @@ def rl_command(
     config: Path | None = None,
     plot: Path | None = None,
     processes: AtLeastOne = 1,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -63,12 +61,6 @@ def rl_command(
         Draw reward, pass rate, length, entropy, KL estimate and clip fraction per round as SVG.
     processes
         Training processes on this machine, one for each GPU.
-    set_
-        Any other setting by its dotted name, e.g. update.loss.nll=0; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     require_training("RL")
     from flows.plots import lines_plot

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.commands.results import say_published, show_results
 from flows.console import Json, print_json, say
@@ -34,7 +34,7 @@ def sft_command(
     pass_at: Annotated[list[int] | None, Parameter(negative="")] = None,
     plot: Path | None = None,
     processes: AtLeastOne = 1,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -72,12 +72,6 @@ def sft_command(
         Draw loss and curves as SVG.
     processes
         Training processes on this machine, one for each GPU.
-    set_
-        Any other setting by its dotted name, e.g. optimizer.learning_rate=1e-5; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     require_training("fine-tuning")
     from flows.plots import lines_plot
