@@ -11,6 +11,7 @@ from rich.text import Text
 
 from flows.commands.common import DEFAULT_STORE
 from flows.console import command, say, show
+from flows.nothing_kept import explained
 from flows.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
@@ -50,11 +51,19 @@ def report_document(report: Report) -> dict[str, Any]:
         },
         "settled": progress.settled,
         "stopped": report.stopped,
+        "advice": advice(report),
         "seconds": round(report.seconds, 3),
         "skipped_rows": [row._asdict() for row in report.skipped],
         "repeated_rows": report.repeated,
         "yield": [asdict(row) for row in report.yields],
     }
+
+
+def advice(report: Report) -> list[str]:
+    """Why nothing was kept and what to do; nothing where something was."""
+    if report.version.manifest["kept_rows"]:
+        return []
+    return explained(list(report.version.read()), str(report.version))
 
 
 def show_report(report: Report, store: Path) -> None:
@@ -73,11 +82,9 @@ def show_report(report: Report, store: Path) -> None:
         show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))
     show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
-    if not report.version.manifest["kept_rows"]:
-        say(
-            "no trajectory was kept: the table above says at which filter; read some with traj list"
-        )
     say(_last_line(report))
+    for sentence in advice(report):
+        say(sentence)
     if report.stopped:
         progress = report.progress
         say(

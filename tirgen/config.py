@@ -146,7 +146,8 @@ class GenerateConfig(Settings):
     critic: EngineConfig = EngineConfig()
     """Who turns steps into programs; needs instruction following and coding skill only."""
     prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor."""
+    """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor, told by its
+    tokenizer."""
     judge: EngineConfig | None = None
     """A language model that looks at answers the rules call wrong; by default none does. What
     it says is stored beside the verdict, and `filters.judge_counts` decides what it is worth."""
@@ -220,7 +221,7 @@ class GenerateConfig(Settings):
     @property
     def prompt_set_name(self) -> str:
         """The prompt set in force."""
-        default = POCKET if self.actor.kind == "pocket" else STANDARD
+        default = POCKET if self.actor.is_pocket else STANDARD
         return self.prompts or default.name
 
     @property

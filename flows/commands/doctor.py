@@ -28,8 +28,10 @@ def doctor_command(
     config: Path | None = None,
     actor: str | None = None,
     actor_model: str | None = None,
+    actor_tokenizer: str | None = None,
     critic: str | None = None,
     critic_model: str | None = None,
+    critic_tokenizer: str | None = None,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
@@ -52,14 +54,18 @@ def doctor_command(
         The engine to check: "pocket", or a base URL.
     actor_model
         Model name on that server.
+    actor_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     critic
         The critic's engine, where it is another one.
     critic_model
         Model name on that server.
+    critic_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     """
     settings = {
-        **engine_settings("actor", actor, actor_model),
-        **engine_settings("critic", critic, critic_model),
+        **engine_settings("actor", actor, actor_model, actor_tokenizer),
+        **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
     findings = asyncio.run(examine(load_config(config, settings), open_store(store)))

@@ -36,6 +36,7 @@ def evaluate_command(
     cot: Annotated[bool, Parameter(negative="")] = False,
     engine: str | None = None,
     engine_model: str | None = None,
+    engine_tokenizer: str | None = None,
     seed: int | None = None,
     config: Path | None = None,
     set_: SetOption = None,
@@ -80,6 +81,8 @@ def evaluate_command(
         Base URL of an OpenAI-compatible server such as vLLM; by default the embedded engine.
     engine_model
         Model name on that server.
+    engine_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     seed
         Same seed, same engine, same samples.
     config
@@ -96,7 +99,7 @@ def evaluate_command(
         "correction": {} if self_correct else None,
         "reasoning": "cot" if cot else None,
         "seed": seed,
-        **engine_settings("policy", engine, engine_model),
+        **engine_settings("policy", engine, engine_model, engine_tokenizer),
         **parse_settings(set_ or []),
     }
     if code_bench and not bench:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.console import Json, print_json, say, show_settings
+from flows.failures import WORK_FAILED
 from flows.problems import problems_document, say_problems, say_unread
 from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
@@ -39,8 +41,10 @@ def generate_command(
     skip_bad_rows: Annotated[bool | None, Parameter(negative="")] = None,
     actor: str | None = None,
     actor_model: str | None = None,
+    actor_tokenizer: str | None = None,
     critic: str | None = None,
     critic_model: str | None = None,
+    critic_tokenizer: str | None = None,
     attempts: int | None = None,
     seed: int | None = None,
     budget_tokens: int | None = None,
@@ -54,7 +58,8 @@ def generate_command(
 ) -> None:
     """Generate verified TIR trajectories and publish them as the dataset's next version.
 
-    Running the same command again continues where it stopped; a finished one is reused.
+    Running the same command again continues where it stopped; a finished one is reused. A run that
+    keeps no trajectory publishes its rows, says why, and exits with 1.
 
     Examples:
 
@@ -93,10 +98,14 @@ def generate_command(
         Who reasons: "pocket", or the base URL of an OpenAI-compatible server such as vLLM.
     actor_model
         Model name on that server.
+    actor_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     critic
         Who writes programs: "pocket", or a base URL.
     critic_model
         Model name on that server.
+    critic_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     attempts
         Up to so many attempts a problem, stopping at the first that is kept.
     seed
@@ -128,8 +137,8 @@ def generate_command(
         "budget.tokens": budget_tokens,
         "budget.minutes": budget_minutes,
         "budget.money": budget_money,
-        **engine_settings("actor", actor, actor_model),
-        **engine_settings("critic", critic, critic_model),
+        **engine_settings("actor", actor, actor_model, actor_tokenizer),
+        **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
     resolved = load_config(config, overrides)
@@ -175,6 +184,8 @@ def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
         print_json(report_document(report))
     else:
         show_report(report, store_path)
+    if not report.version.manifest["kept_rows"] and not report.stopped:
+        sys.exit(WORK_FAILED)
 
 
 def _warn_of_other_problems(store: Store, config: GenerateConfig) -> None:
@@ -197,9 +208,11 @@ def _estimate(config: GenerateConfig, store_path: Path, *, as_json: bool) -> Non
         show_estimate(found, config)
 
 
-def engine_settings(role: str, where: str | None, model: str | None) -> dict[str, Any]:
-    """The settings that ``--actor`` and ``--actor-model`` (or critic's) stand for."""
-    settings: dict[str, Any] = {f"{role}.model": model}
+def engine_settings(
+    role: str, where: str | None, model: str | None, tokenizer: str | None
+) -> dict[str, Any]:
+    """The settings that ``--actor``, ``--actor-model`` and ``--actor-tokenizer`` stand for."""
+    settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
     if where is not None and where != "pocket":
         settings |= {f"{role}.kind": "tokens", f"{role}.base_url": where}
     return settings
