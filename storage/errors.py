@@ -4,7 +4,8 @@ StoreError
  ├── InvalidName      a dataset name or configuration hash that is no safe path component
  ├── NotFound         no such dataset, version or trajectory
  ├── SchemaTooNew     written by a newer tirgen than this one
- └── QueryError       DuckDB refused the SQL
+ ├── QueryError       DuckDB refused the SQL
+ └── ExportError      an export to a file of no format that is written here
 """
 
 
@@ -31,3 +32,7 @@ class SchemaTooNew(StoreError):
 
 class QueryError(StoreError):
     """The SQL does not parse, does not bind, fails, or is not a read."""
+
+
+class ExportError(StoreError):
+    """The rows cannot be written into such a file."""

@@ -38,7 +38,7 @@ def curate_command(
 
     No inference. Rejected rows stay, with their reasons; the new version names its parent.
 
-    Examples:
+    Examples of use:
 
         tirgen dataset curate demo --set filters.minimum_calls=2
 

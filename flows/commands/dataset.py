@@ -86,7 +86,7 @@ def export_command(
     name
         The dataset, or one version of it as NAME@vN.
     out
-        JSON Lines file to write.
+        File to write: Parquet if its name ends in .parquet, JSON Lines if in .jsonl or nothing.
     shape
         Shape of a row.
     """

@@ -40,7 +40,7 @@ def doctor_command(
 
     Give it what `tirgen generate` will be given: it tries exactly those engines and that sandbox.
 
-    Examples:
+    Examples of use:
 
         tirgen doctor --actor http://127.0.0.1:8000/v1 --actor-model my-model
 

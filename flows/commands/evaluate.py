@@ -47,7 +47,7 @@ def evaluate_command(
 
     Samples land in the store and are not asked for again; the figures are in the view evaluations.
 
-    Examples:
+    Examples of use:
 
         tirgen eval pupil --bench pocket:test --limit 200
 

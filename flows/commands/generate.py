@@ -61,7 +61,7 @@ def generate_command(
     Running the same command again continues where it stopped; a finished one is reused. A run that
     keeps no trajectory publishes its rows, says why, and exits with 1.
 
-    Examples:
+    Examples of use:
 
         tirgen generate --dataset pocket --limit 200
 

@@ -39,7 +39,7 @@ def import_command(
 
     Running the same command again continues where it stopped; a finished import is reused.
 
-    Examples:
+    Examples of use:
 
         tirgen dataset import tora_code_34b_gsm8k.jsonl --dataset tora
 

@@ -41,7 +41,7 @@ def improve_command(
     By default on the embedded model. Every part is in the store, so the same command goes on where
     it was stopped, by kill -9 too. Leaves a table and plots.
 
-    Examples:
+    Examples of use:
 
         tirgen improve
 

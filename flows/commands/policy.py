@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, read_store
+from flows.commands.results import show_rounds
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.tables import show_rows
@@ -55,7 +56,7 @@ def show_command(
         return
     show_rows([_summary(version)])
     if rounds:
-        show_rows(rounds, "rounds")
+        show_rounds(rounds)
     say(f"files: {version.path}")
 
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
-from flows.commands.results import say_published
+from flows.commands.results import show_published, show_rounds
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.progress import rollout_display, steps_display
-from flows.tables import show_rows
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # torch, which the core install leaves out
@@ -39,7 +38,7 @@ def rl_command(
     A round is rollouts into the store, an update from the store, and a published policy. Running
     the same command again goes on where it was, inside a round too.
 
-    Examples:
+    Examples of use:
 
         tirgen policy rl pupil --rounds 4
 
@@ -93,8 +92,8 @@ def rl_command(
     if json:
         print_json({"policy": str(made[-1].policy), "rounds": figures})
     else:
-        show_rows(figures, "rounds")
-        say_published(made[-1].policy)
+        show_rounds(figures)
+        show_published(made[-1].policy)
 
 
 def _resolved(

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
-from flows.commands.results import say_published, show_results
+from flows.commands.results import show_published, show_results
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.progress import steps_display
@@ -42,7 +42,7 @@ def sft_command(
 
     Running the same command again goes on from the last checkpoint; a finished one is reused.
 
-    Examples:
+    Examples of use:
 
         tirgen policy sft demo --policy pupil
 
@@ -127,4 +127,4 @@ def _show(made: FineTuned) -> None:
     if made.curve:
         lines = [(f"step {point.step}", result) for point in made.curve for result in point.results]
         show_results("held-out problems", lines)
-    say_published(made.policy)
+    show_published(made.policy)

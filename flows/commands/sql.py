@@ -18,7 +18,7 @@ def sql_command(
 
     Without a statement, lists the views there are.
 
-    Examples:
+    Examples of use:
 
         tirgen sql "select outcome, count(*) from steps group by all"
 

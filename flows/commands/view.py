@@ -53,7 +53,7 @@ def view_command(
     Without a condition, the best and the worst attempt at each problem. Serves on loopback until
     interrupted, asks nothing of any other host, and changes nothing in the store.
 
-    Examples:
+    Examples of use:
 
         tirgen view demo
 
