@@ -31,8 +31,12 @@ _told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
 stdout = _Output(width=None if _told else PIPE_WIDTH)
 stderr = Console(stderr=True)
 
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-"""Print one JSON document instead of text for people."""
+Json = Annotated[
+    bool,
+    Parameter(
+        name="--json", negative="", help="Print one JSON document on stdout, not text for people."
+    ),
+]
 
 
 def command() -> str:

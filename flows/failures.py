@@ -13,15 +13,6 @@ from dataclasses import asdict, dataclass
 from rich.text import Text
 
 from flows.console import print_json, stderr
-from flows.extras import ExtraMissing
-from flows.service.errors import ServiceFailed
-from flows.training.launch import JobFailed
-from storage.errors import NotFound, StoreError
-from tirgen.engine.errors import EngineError, EngineMisconfigured
-from tirgen.problems.errors import ProblemsError
-from tirgen.sandbox.errors import SandboxUnavailable
-from tirgen.settings import ConfigError
-from tirgen.verification import VerifierUnavailable
 
 DONE, WORK_FAILED, USAGE, NOT_FOUND, PREREQUISITE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
@@ -38,20 +29,34 @@ class Failure:
 
 def classify(error: BaseException) -> Failure:
     """The one named boundary: every exception that leaves a command becomes a failure."""
+    if isinstance(error, KeyboardInterrupt):
+        hint = "what is committed stays; run the same command again to go on"
+        return Failure("interrupted", "interrupted", hint, INTERRUPTED)
+    return _classified(error)
+
+
+def _classified(error: BaseException) -> Failure:
+    """Imports every kind of error there is, which a command that ends well does not need."""
+    from flows.extras import ExtraMissing
+    from flows.service.errors import ServiceFailed
+    from flows.training.launch import JobFailed
+    from storage.errors import NotFound, StoreError
+    from tirgen.engine.errors import EngineError, EngineMisconfigured
+    from tirgen.problems.errors import ProblemsError
+    from tirgen.sandbox.errors import SandboxUnavailable
+    from tirgen.settings import ConfigError
+    from tirgen.verification import VerifierUnavailable
+
     match error:
-        case KeyboardInterrupt():
-            return Failure(
-                "interrupted",
-                "interrupted",
-                "what is committed stays; run the same command again to go on",
-                INTERRUPTED,
-            )
         case NotFound():
             return Failure("not_found", error.message, error.hint, NOT_FOUND)
         case StoreError():
             return Failure("usage", error.message, error.hint, USAGE)
-        case ConfigError() | ProblemsError():
-            hint = "add --help to the command; tirgen generate --dry-run prints every setting"
+        case ConfigError():
+            hint = "docs/configuration.md lists every setting; --dry-run prints those of a run"
+            return Failure("usage", str(error), hint, USAGE)
+        case ProblemsError():
+            hint = "docs/problems.md has the layouts; --dry-run shows what is read of a file"
             return Failure("usage", str(error), hint, USAGE)
         case EngineMisconfigured() | SandboxUnavailable() | VerifierUnavailable():
             return Failure("prerequisite", str(error), "tirgen doctor checks it all", PREREQUISITE)
@@ -97,4 +102,9 @@ def report(failure: Failure, *, as_json: bool) -> None:
         print_json({"error": envelope})
         return
     stderr.print(Text(f"error: {failure.message}", style="bold red"), soft_wrap=True)
-    stderr.print(Text(f"next: {failure.hint}"), soft_wrap=True)
+    say_next(failure.hint)
+
+
+def say_next(hint: str) -> None:
+    """What to do after a failure."""
+    stderr.print(Text(f"next: {hint}"), soft_wrap=True)

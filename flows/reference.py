@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from flows.cli import app
+from flows.tree import tree
 from tirgen.config import GenerateConfig
 from tirgen.evaluation.config import EvaluationConfig
 
@@ -29,7 +29,7 @@ def pages() -> dict[str, str]:
 def _cli() -> str:
     arguments, sys.argv = sys.argv, ["tirgen"]  # cyclopts puts the program's own into its usage
     try:
-        text = app.generate_docs(output_format="markdown", recursive=True, include_hidden=False)
+        text = tree().generate_docs(output_format="markdown", recursive=True, include_hidden=False)
     finally:
         sys.argv = arguments
     lines = (line.rstrip() for line in text.splitlines())

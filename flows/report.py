@@ -11,12 +11,14 @@ from rich.text import Text
 
 from flows.commands.common import DEFAULT_STORE
 from flows.console import command, say, show
+from flows.nothing_kept import explained
 from flows.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
 from tirgen.config import GenerateConfig
 from tirgen.estimate import Estimate
 from tirgen.generate import Report
+from tirgen.problems.errors import skipped_by_reason
 
 NEXT_QUERY = (
     "select difficulty, program, count(*) as n, avg(correct::int) as accuracy, "
@@ -49,6 +51,7 @@ def report_document(report: Report) -> dict[str, Any]:
         },
         "settled": progress.settled,
         "stopped": report.stopped,
+        "advice": advice(report),
         "seconds": round(report.seconds, 3),
         "skipped_rows": [row._asdict() for row in report.skipped],
         "repeated_rows": report.repeated,
@@ -56,10 +59,17 @@ def report_document(report: Report) -> dict[str, Any]:
     }
 
 
+def advice(report: Report) -> list[str]:
+    """Why nothing was kept and what to do; nothing where something was."""
+    if report.version.manifest["kept_rows"]:
+        return []
+    return explained(list(report.version.read()), str(report.version))
+
+
 def show_report(report: Report, store: Path) -> None:
     """The report for people: data on stdout, narration on stderr."""
-    for row in report.skipped:
-        say(f"skipped {row}")
+    for sentence in skipped_by_reason(report.skipped):
+        say(sentence)
     if report.repeated:
         say(f"left out {report.repeated} rows that repeat an earlier question")
     show_rows(_yield_rows(report), f"Yield of {report.version}")
@@ -72,11 +82,9 @@ def show_report(report: Report, store: Path) -> None:
         show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))
     show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
-    if not report.version.manifest["kept_rows"]:
-        say(
-            "no trajectory was kept: the table above says at which filter; read some with traj list"
-        )
     say(_last_line(report))
+    for sentence in advice(report):
+        say(sentence)
     if report.stopped:
         progress = report.progress
         say(

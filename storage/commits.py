@@ -31,9 +31,9 @@ class Commits:
     def commit(self, name: str, rows: int, write: Callable[[Path], None]) -> None:
         """Have `write` produce the file `name`; when this returns, no crash can lose it."""
         path = self._batches / name
-        temporary = files.temporary_beside(path)
-        write(temporary)
-        files.place_new(temporary, path)
+        with files.removed_on_failure(files.temporary_beside(path)) as temporary:
+            write(temporary)
+            files.place_new(temporary, path)
         files.append_line(self._log, json.dumps({"file": name, "rows": rows}))
 
     def committed(self) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +24,22 @@ def temporary_beside(path: Path) -> Path:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Put `content` at `path`: readers see the old file or the whole new one."""
-    temporary = temporary_beside(path)
-    temporary.write_bytes(content)
-    replace(temporary, path)
+    with removed_on_failure(temporary_beside(path)) as temporary:
+        temporary.write_bytes(content)
+        replace(temporary, path)
+
+
+@contextmanager
+def removed_on_failure(temporary: Path) -> Iterator[Path]:
+    """A temporary file or folder that does not outlive a failure: a full disk stays no fuller."""
+    try:
+        yield temporary
+    except BaseException:
+        if temporary.is_dir() and not temporary.is_symlink():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -40,13 +54,10 @@ def writing(path: Path) -> Iterator[TextIO]:
         return
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
-    temporary = temporary_beside(path)
-    try:
+    with removed_on_failure(temporary_beside(path)) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:
             yield stream
         replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def replace(temporary: Path, path: Path) -> None:
@@ -86,9 +97,9 @@ def place_new_folder(temporary: Path, path: Path) -> bool:
 
 def point_to(link: Path, target: str) -> None:
     """Make the symbolic link `link` point to its sibling `target`, atomically."""
-    temporary = temporary_beside(link)
-    temporary.symlink_to(target)
-    os.replace(temporary, link)
+    with removed_on_failure(temporary_beside(link)) as temporary:
+        temporary.symlink_to(target)
+        os.replace(temporary, link)
     sync(link.parent)
 
 

@@ -49,9 +49,9 @@ class Run:
         the configuration, last, because it says that all of this is there."""
         empty = self.folder / BATCHES / "empty.parquet"
         files.make_folder(empty.parent)
-        temporary = files.temporary_beside(empty)
-        write_empty(temporary)
-        files.replace(temporary, empty)
+        with files.removed_on_failure(files.temporary_beside(empty)) as temporary:
+            write_empty(temporary)
+            files.replace(temporary, empty)
         text = json.dumps(self._config, indent=2, sort_keys=True) + "\n"
         files.write_atomic(self.folder / CONFIG, text.encode())
 

@@ -112,7 +112,8 @@ class ProblemSettings(Settings):
     """Where the problems come from."""
 
     path: str = "pocket:test"
-    """A JSONL, JSON, CSV or Parquet file, a Hugging Face datasets folder, or ``pocket:test``."""
+    """A JSONL, JSON, CSV, TSV or Parquet file (text also as .gz or .zst), a Hugging Face datasets
+    folder, or ``pocket:test``."""
     skip: int = Field(0, ge=0)
     """Leave out the first so many, which another run had."""
     limit: int | None = Field(None, ge=1)
@@ -125,8 +126,10 @@ class ProblemSettings(Settings):
     """Field with the gold answer, likewise."""
     id_field: str | None = None
     """Field with the publisher's id, likewise."""
+    difficulty_field: str | None = None
+    """Field with the publisher's difficulty, likewise."""
     skip_bad_rows: bool = False
-    """Go on without the rows that have no question or no answer, naming them."""
+    """Go on without bad rows however many there are; by default up to one in twenty."""
 
 
 class GenerateConfig(Settings):
@@ -143,7 +146,8 @@ class GenerateConfig(Settings):
     critic: EngineConfig = EngineConfig()
     """Who turns steps into programs; needs instruction following and coding skill only."""
     prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor."""
+    """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor, told by its
+    tokenizer."""
     judge: EngineConfig | None = None
     """A language model that looks at answers the rules call wrong; by default none does. What
     it says is stored beside the verdict, and `filters.judge_counts` decides what it is worth."""
@@ -217,7 +221,7 @@ class GenerateConfig(Settings):
     @property
     def prompt_set_name(self) -> str:
         """The prompt set in force."""
-        default = POCKET if self.actor.kind == "pocket" else STANDARD
+        default = POCKET if self.actor.is_pocket else STANDARD
         return self.prompts or default.name
 
     @property

@@ -18,7 +18,7 @@ import duckdb
 from storage.datasets import Store
 from storage.records import SCHEMA_VERSION, Outcome
 from tirgen.config import GenerateConfig, SandboxSettings
-from tirgen.engine.config import open_engines
+from tirgen.engine.config import EngineConfig, open_engines
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.sandbox.contract import Limits, Sandbox
@@ -26,6 +26,7 @@ from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.modes import Layer
 from tirgen.sandbox.opening import open_sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.tir.prompts import POCKET
 from tirgen.verification import Verifier
 
 GIB = 1 << 30
@@ -114,10 +115,26 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
                 exact = "exact token ids" if done.token_ids else "text only, no token ids"
                 found = f"{engine.model} on {engine.server}: {exact}"
                 findings.append(Finding(f"engine ({role})", Level.OK, found))
+                findings.append(_tokenizer(role, getattr(config, role)))
     except EngineError as error:
         fix = "check the address, the model name and the key; without a server: --actor pocket"
         findings.append(Finding("engine", Level.FAIL, str(error), fix))
-    return findings
+    return [*findings, _prompts(config)]
+
+
+def _tokenizer(role: str, engine: EngineConfig) -> Finding:
+    source = engine.tokenizer_source or "the endpoint's own"
+    whose = " (the pocket's)" if engine.is_pocket else ""
+    return Finding(f"tokenizer ({role})", Level.OK, f"{source}{whose}")
+
+
+def _prompts(config: GenerateConfig) -> Finding:
+    """A set that was made for another model is the usual reason why nothing is kept."""
+    name = config.prompt_set_name
+    if (name == POCKET.name) == config.actor.is_pocket:
+        return Finding("prompts", Level.OK, f"the set {name!r}")
+    found = f"the set {name!r} was not made for the actor"
+    return Finding("prompts", Level.WARN, found, "leave the setting prompts out")
 
 
 async def _sandbox(settings: SandboxSettings) -> list[Finding]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from storage import files, views
 from storage.datasets import Store
+from storage.model_names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
@@ -78,10 +79,12 @@ class Lineage:
     def parent_folder(self) -> Path:
         return self.parent.path if self.parent else Path(self.names.parent).absolute()
 
-    @property
+    @cached_property
     def parent_name(self) -> str:
-        """The parent, for people and for lineage."""
-        return str(self.parent or self.parent_folder)
+        """The parent, for people and for lineage: the same on every machine."""
+        if self.parent:
+            return str(self.parent)
+        return portable_name(self.parent_folder, self.names.store)
 
     @cached_property
     def dataset(self) -> DatasetVersion:
@@ -194,10 +197,10 @@ class Run:
             return
         if not folder.exists():
             files.make_folder(folder.parent)
-            temporary = files.temporary_beside(folder)
-            temporary.mkdir()
-            write_model(temporary, state, self._shape, self._lineage.parent_folder)
-            files.place_new_folder(temporary, folder)
+            with files.removed_on_failure(files.temporary_beside(folder)) as temporary:
+                temporary.mkdir()
+                write_model(temporary, state, self._shape, self._lineage.parent_folder)
+                files.place_new_folder(temporary, folder)
         self._tell({"event": "snapshot", "step": self.steps, "folder": str(folder)})
 
     def publish(self, kind: str, metrics: dict[str, Any]) -> PolicyVersion:

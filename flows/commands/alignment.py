@@ -58,10 +58,6 @@ def alignment_command(
         Of the draw.
     plot
         Also draw the figure into this file, as SVG, PNG or PDF by its ending.
-    store
-        Folder of the store.
-    json
-        Print one JSON array on stdout.
     """
     require_training("scoring")
     opened = read_store(store)

@@ -1,17 +1,30 @@
-"""What several commands share: where the store is, and bounds of arguments."""
+"""What several commands share: their common options, and where the store is."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
 from flows.console import say
-from storage.datasets import Store
 
-StorePath = Annotated[Path, Parameter(name="--store", env_var="TIRGEN_STORE")]
-"""Folder of the store."""
+if TYPE_CHECKING:
+    from storage.datasets import Store
+
+StorePath = Annotated[
+    Path, Parameter(name="--store", env_var="TIRGEN_STORE", help="Folder of the store.")
+]
+
+SetOption = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set",
+        negative="",
+        help="Any other setting as NAME=VALUE with its dotted name, e.g. sandbox.cpu_seconds=20; "
+        "may be repeated. docs/configuration.md has them all.",
+    ),
+]
 
 DEFAULT_STORE = Path("store")
 
@@ -24,6 +37,8 @@ AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 def open_store(path: Path) -> Store:
     """To write into, too: nothing is created yet."""
+    from storage.datasets import Store
+
     return Store(path.expanduser())
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
@@ -29,7 +29,7 @@ def curate_command(
     config: Path | None = None,
     against: Annotated[list[str] | None, Parameter(negative="")] = None,
     reverify: Annotated[bool, Parameter(negative="")] = False,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
@@ -38,7 +38,7 @@ def curate_command(
 
     No inference. Rejected rows stay, with their reasons; the new version names its parent.
 
-    Examples:
+    Examples of use:
 
         tirgen dataset curate demo --set filters.minimum_calls=2
 
@@ -56,14 +56,8 @@ def curate_command(
         Benchmark whose problems must not be in the data, as a problem file; may be repeated.
     reverify
         First judge every answer again with the verifier as it is now.
-    set_
-        A setting by its dotted name, e.g. filters.near_duplicate=0.6; may be repeated.
     dry_run
         Show what would be kept and why, and publish nothing.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     opened = open_store(store)
     source = opened.version(name)

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cyclopts import App
-
-from flows.commands.alignment import alignment_command
 from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, read_store
-from flows.commands.curate import curate_command
-from flows.commands.export import export_command
-from flows.commands.importing import import_command
 from flows.console import Json, print_json, say
 from flows.tables import minute, show_rows
 from storage.versions import DatasetVersion
 
-app = App(name="dataset", version_flags=(), help="Published dataset versions.")
-app.command(curate_command, name="curate")
-app.command(export_command, name="export")
-app.command(import_command, name="import")
-app.command(alignment_command, name="alignment")
 
-
-@app.command(name="list")
 def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """List the latest version of every dataset.
 
     Example: tirgen dataset list --json
-
-    Parameters
-    ----------
-    store
-        Folder of the store.
-    json
-        Print one JSON array on stdout.
     """
     opened = read_store(store)
     found = opened.datasets()
@@ -46,7 +26,6 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
         say(f"nothing is published in {opened.root}; make a dataset: tirgen demo")
 
 
-@app.command(name="show")
 def show_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """Show one dataset: its versions, and the manifest and yield of the one named.
 
@@ -56,10 +35,6 @@ def show_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json =
     ----------
     name
         The dataset, or one version of it as NAME@vN.
-    store
-        Folder of the store.
-    json
-        Print the manifest as one JSON document on stdout.
     """
     opened = read_store(store)
     version = opened.version(name)
@@ -72,7 +47,6 @@ def show_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json =
     say(f"files: {version.path}")
 
 
-@app.command(name="check")
 def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """Hash every file of a version and compare with what was published; exit 1 when one differs.
 
@@ -82,10 +56,6 @@ def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json 
     ----------
     name
         The dataset, or one version of it as NAME@vN.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     report_files(read_store(store).version(name), as_json=json)
 

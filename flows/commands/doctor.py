@@ -6,13 +6,12 @@ import asyncio
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import engine_settings, parse_settings
 from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
@@ -29,9 +28,11 @@ def doctor_command(
     config: Path | None = None,
     actor: str | None = None,
     actor_model: str | None = None,
+    actor_tokenizer: str | None = None,
     critic: str | None = None,
     critic_model: str | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    critic_tokenizer: str | None = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -39,7 +40,7 @@ def doctor_command(
 
     Give it what `tirgen generate` will be given: it tries exactly those engines and that sandbox.
 
-    Examples:
+    Examples of use:
 
         tirgen doctor --actor http://127.0.0.1:8000/v1 --actor-model my-model
 
@@ -53,20 +54,18 @@ def doctor_command(
         The engine to check: "pocket", or a base URL.
     actor_model
         Model name on that server.
+    actor_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     critic
         The critic's engine, where it is another one.
     critic_model
         Model name on that server.
-    set_
-        Any other setting by its dotted name, e.g. sandbox.floor=userns; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON array on stdout.
+    critic_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     """
     settings = {
-        **engine_settings("actor", actor, actor_model),
-        **engine_settings("critic", critic, critic_model),
+        **engine_settings("actor", actor, actor_model, actor_tokenizer),
+        **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
     findings = asyncio.run(examine(load_config(config, settings), open_store(store)))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import engine_settings, parse_settings
 from flows.commands.results import show_results
 from flows.console import Json, print_json, say
@@ -36,9 +36,10 @@ def evaluate_command(
     cot: Annotated[bool, Parameter(negative="")] = False,
     engine: str | None = None,
     engine_model: str | None = None,
+    engine_tokenizer: str | None = None,
     seed: int | None = None,
     config: Path | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def evaluate_command(
 
     Samples land in the store and are not asked for again; the figures are in the view evaluations.
 
-    Examples:
+    Examples of use:
 
         tirgen eval pupil --bench pocket:test --limit 200
 
@@ -80,16 +81,12 @@ def evaluate_command(
         Base URL of an OpenAI-compatible server such as vLLM; by default the embedded engine.
     engine_model
         Model name on that server.
+    engine_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     seed
         Same seed, same engine, same samples.
     config
         TOML or JSON file with any of the settings; flags win over it.
-    set_
-        Any other setting by its dotted name, e.g. sampling.temperature=0.8; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     if limit and not bench and not code_bench and not config:
         bench = ["pocket:test"]
@@ -102,7 +99,7 @@ def evaluate_command(
         "correction": {} if self_correct else None,
         "reasoning": "cot" if cot else None,
         "seed": seed,
-        **engine_settings("policy", engine, engine_model),
+        **engine_settings("policy", engine, engine_model, engine_tokenizer),
         **parse_settings(set_ or []),
     }
     if code_bench and not bench:

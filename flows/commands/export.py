@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,7 @@ def export_command(
         The dataset, or one version of it as NAME@vN.
     out
         A file ending in .jsonl, .jsonl.gz, .parquet or .csv; a folder for a Hugging Face dataset
-        with a card; - for JSON Lines on stdout.
+        with a card; - or a pipe for JSON Lines.
     format
         Shape of a row; docs/exports.md says what each keeps.
     where
@@ -73,10 +74,6 @@ def export_command(
         Rows in a file; further rows go into numbered files beside it.
     license
         Licence to name on the card of a folder.
-    store
-        Folder of the store.
-    json
-        Print a JSON document on stdout.
     """
     opened = read_store(store)
     version = opened.version(name)
@@ -86,14 +83,15 @@ def export_command(
     read = chosen(version, ids, kept_only=spec.kept_only and not all_rows)
     texts = texts_of(version)
     path = Path(out)
-    if out != "-" and (out.endswith("/") or not path.suffix):
+    if out.endswith("/") or path.is_dir() or not (path.suffix or path.exists() or out == "-"):
         written = write_folder(path, read, spec.rows, texts, shape, validation)
         (path / "README.md").write_text(card(version, format, written, license))
         files = {file: rows for each in written.values() for file, rows in each.items()}
     else:
         rows = spec.rows(in_split(read(), split, validation) if split else read(), texts)
-        if out == "-":
-            say(f"{write_lines(rows, sys.stdout, shape)} rows of {version}")
+        if out == "-" or (path.exists() and not path.is_file()):
+            with nullcontext(sys.stdout) if out == "-" else path.open("w") as stream:
+                say(f"{write_lines(rows, stream, shape)} rows of {version}")
             return
         files = write_rows(rows, path, shape, shard_size)
     total = sum(files.values())

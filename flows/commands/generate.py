@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.console import Json, print_json, say, show_settings
+from flows.failures import WORK_FAILED
+from flows.problems import problems_document, say_problems, say_unread
 from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.config import GenerateConfig, load_config
 from tirgen.estimate import estimate as estimate_cost
 from tirgen.generate import Report, generate
+from tirgen.problems.load import load_problems, unread_columns
 from tirgen.settings import ConfigError
 
 DEMO_PROBLEMS = 240
@@ -32,17 +36,21 @@ def generate_command(
     split: str | None = None,
     question_field: str | None = None,
     answer_field: str | None = None,
+    id_field: str | None = None,
+    difficulty_field: str | None = None,
     skip_bad_rows: Annotated[bool | None, Parameter(negative="")] = None,
     actor: str | None = None,
     actor_model: str | None = None,
+    actor_tokenizer: str | None = None,
     critic: str | None = None,
     critic_model: str | None = None,
+    critic_tokenizer: str | None = None,
     attempts: int | None = None,
     seed: int | None = None,
     budget_tokens: int | None = None,
     budget_minutes: float | None = None,
     budget_money: float | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     estimate: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
@@ -50,9 +58,10 @@ def generate_command(
 ) -> None:
     """Generate verified TIR trajectories and publish them as the dataset's next version.
 
-    Running the same command again continues where it stopped; a finished one is reused.
+    Running the same command again continues where it stopped; a finished one is reused. A run that
+    keeps no trajectory publishes its rows, says why, and exits with 1.
 
-    Examples:
+    Examples of use:
 
         tirgen generate --dataset pocket --limit 200
 
@@ -69,7 +78,8 @@ def generate_command(
     dataset
         Name of the dataset to publish.
     problems
-        JSONL, JSON, CSV, Parquet, a Hugging Face datasets folder, or pocket:train, pocket:test.
+        JSONL, JSON, CSV, TSV (also .gz, .zst), Parquet, a Hugging Face datasets folder, or
+        pocket:train, pocket:test.
     limit
         Only the first so many problems.
     split
@@ -78,16 +88,24 @@ def generate_command(
         Field that holds the question, where the layout is not recognised.
     answer_field
         Field that holds the gold answer, where the layout is not recognised.
+    id_field
+        Field that holds the publisher's id.
+    difficulty_field
+        Field that holds the difficulty.
     skip_bad_rows
-        Go on without rows that have no question or no answer, naming them.
+        Go on without bad rows however many there are; by default up to one in twenty.
     actor
         Who reasons: "pocket", or the base URL of an OpenAI-compatible server such as vLLM.
     actor_model
         Model name on that server.
+    actor_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     critic
         Who writes programs: "pocket", or a base URL.
     critic_model
         Model name on that server.
+    critic_tokenizer
+        Directory or Hugging Face id of its tokenizer, where the model name is not one.
     attempts
         Up to so many attempts a problem, stopping at the first that is kept.
     seed
@@ -99,16 +117,10 @@ def generate_command(
         Stop after so much wall time.
     budget_money
         Stop at so much money; needs the models' budget.prices in the configuration.
-    set_
-        Any other setting by its dotted name, e.g. loop.step_tokens=256; may be repeated.
-    store
-        Folder of the store.
     estimate
         Run a few of the problems, tell what all will cost, and stop; the rows are kept and reused.
     dry_run
-        Print the resolved configuration and stop.
-    json
-        Print one JSON document on stdout.
+        Print the resolved configuration, read the problems, and stop.
     """
     overrides: dict[str, Any] = {
         "dataset": dataset,
@@ -117,14 +129,16 @@ def generate_command(
         "problems.split": split,
         "problems.question_field": question_field,
         "problems.answer_field": answer_field,
+        "problems.id_field": id_field,
+        "problems.difficulty_field": difficulty_field,
         "problems.skip_bad_rows": skip_bad_rows,
         "attempts": attempts,
         "seed": seed,
         "budget.tokens": budget_tokens,
         "budget.minutes": budget_minutes,
         "budget.money": budget_money,
-        **engine_settings("actor", actor, actor_model),
-        **engine_settings("critic", critic, critic_model),
+        **engine_settings("actor", actor, actor_model, actor_tokenizer),
+        **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
     resolved = load_config(config, overrides)
@@ -141,13 +155,6 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     """Run the main job on the embedded engine: no network, no key, no accelerator.
 
     TIRGen over 240 packaged problems into a published dataset version; a second run reuses it.
-
-    Parameters
-    ----------
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     settings = {"dataset": "demo", "problems.path": "pocket:test", "problems.limit": DEMO_PROBLEMS}
     _run(load_config(None, settings), store, as_json=json)
@@ -155,10 +162,13 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 
 def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
     settings = config.model_dump(mode="json")
+    found = load_problems(**config.problems.model_dump())
     if as_json:
-        print_json({"config": settings, "config_hash": config.hash})
+        problems = problems_document(found)
+        print_json({"config": settings, "config_hash": config.hash, "problems": problems})
         return
     show_settings(settings)
+    say_problems(found)
     say(f"configuration {config.hash}; nothing was run")
 
 
@@ -166,12 +176,16 @@ def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
     _warn_of_other_problems(store, config)
+    fields = {"path", "question_field", "answer_field", "split"}
+    say_unread(unread_columns(**config.problems.model_dump(include=fields)))
     with generation_display("generate") as display:
         report: Report = asyncio.run(generate(config, store, display.update))
     if as_json:
         print_json(report_document(report))
     else:
         show_report(report, store_path)
+    if not report.version.manifest["kept_rows"] and not report.stopped:
+        sys.exit(WORK_FAILED)
 
 
 def _warn_of_other_problems(store: Store, config: GenerateConfig) -> None:
@@ -194,9 +208,11 @@ def _estimate(config: GenerateConfig, store_path: Path, *, as_json: bool) -> Non
         show_estimate(found, config)
 
 
-def engine_settings(role: str, where: str | None, model: str | None) -> dict[str, Any]:
-    """The settings that ``--actor`` and ``--actor-model`` (or critic's) stand for."""
-    settings: dict[str, Any] = {f"{role}.model": model}
+def engine_settings(
+    role: str, where: str | None, model: str | None, tokenizer: str | None
+) -> dict[str, Any]:
+    """The settings that ``--actor``, ``--actor-model`` and ``--actor-tokenizer`` stand for."""
+    settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
     if where is not None and where != "pocket":
         settings |= {f"{role}.kind": "tokens", f"{role}.base_url": where}
     return settings

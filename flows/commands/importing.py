@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
@@ -18,6 +18,7 @@ from tirgen.importing.config import ImportConfig
 from tirgen.importing.foreign import ImportReport, import_trajectories
 from tirgen.importing.intake import find_format
 from tirgen.importing.shapes import Format
+from tirgen.problems.errors import skipped_by_reason
 from tirgen.settings import load_settings
 
 
@@ -30,7 +31,7 @@ def import_command(
     gold: Annotated[list[str] | None, Parameter(negative="")] = None,
     limit: int | None = None,
     stateful: bool | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -38,7 +39,7 @@ def import_command(
 
     Running the same command again continues where it stopped; a finished import is reused.
 
-    Examples:
+    Examples of use:
 
         tirgen dataset import tora_code_34b_gsm8k.jsonl --dataset tora
 
@@ -58,12 +59,6 @@ def import_command(
         Only the first so many responses.
     stateful
         Run the programs of a response in one interpreter; by default as its publisher did.
-    set_
-        Any other setting by its dotted name, e.g. sandbox.cpu_seconds=20; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     settings: dict[str, Any] = {
         "dataset": dataset,
@@ -98,8 +93,8 @@ def _document(report: ImportReport) -> dict[str, Any]:
 
 
 def _show(report: ImportReport) -> None:
-    for row in report.skipped:
-        say(f"skipped {row}")
+    for sentence in skipped_by_reason(report.skipped):
+        say(sentence)
     show_rows([asdict(row) for row in report.yields], f"Yield of {report.version}")
     say(
         f"{report.version}: {report.made} responses run now, {report.reused} before; "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.commands.results import percent, show_results
 from flows.console import Json, print_json, say, show_settings
@@ -31,7 +31,7 @@ def improve_command(
     rounds: int | None = None,
     out: Path | None = None,
     processes: AtLeastOne = 1,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
@@ -41,7 +41,7 @@ def improve_command(
     By default on the embedded model. Every part is in the store, so the same command goes on where
     it was stopped, by kill -9 too. Leaves a table and plots.
 
-    Examples:
+    Examples of use:
 
         tirgen improve
 
@@ -66,14 +66,8 @@ def improve_command(
         Folder for improvement.json, stages.svg and rounds.svg; by default in the store.
     processes
         Training processes on this machine, one for each GPU.
-    set_
-        Any other setting by its dotted name, e.g. sft.epochs=2; may be repeated.
-    store
-        Folder of the store.
     dry_run
         Print the resolved configuration and stop.
-    json
-        Print one JSON document on stdout.
     """
     require_training("the loop")
     from flows.training.improve import ImproveConfig, improve

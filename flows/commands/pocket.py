@@ -6,22 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from cyclopts import App
-
 from flows.commands.common import AtLeastOne, Port
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from tirgen.pocket.names import MODEL_DIR
 from tirgen.settings import ConfigError
 
-app = App(
-    name="pocket",
-    version_flags=(),
-    help="The pocket: the small real model behind the embedded engine.",
-)
 
-
-@app.command
 def serve(
     model_dir: Path | None = None,
     /,
@@ -60,7 +51,6 @@ def _announce(base_url: str) -> None:
     say(f"serving on {base_url} (model name: pocket); stop with Ctrl-C")
 
 
-@app.command
 def train(
     out: Path,
     /,
@@ -86,8 +76,6 @@ def train(
         Same seed, same weights.
     tokens
         Size of the corpus; by default what the shipped variant was trained on.
-    json
-        Print the summary as one JSON document on stdout.
     """
     require_training("training")
     from tirgen.pocket.corpus import VARIANTS, write_corpus

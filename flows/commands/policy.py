@@ -5,38 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App
-
 from flows.commands.checking import report_files
 from flows.commands.common import DEFAULT_STORE, StorePath, read_store
-from flows.commands.rl import rl_command
-from flows.commands.sft import sft_command
+from flows.commands.results import show_rounds
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.tables import show_rows
 from storage.policies import Policies, PolicyVersion
 
-app = App(
-    name="policy",
-    version_flags=(),
-    help="Policies: trained from dataset versions, named, with their lineage.",
-)
-app.command(sft_command, name="sft")
-app.command(rl_command, name="rl")
 
-
-@app.command(name="list")
 def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """List every policy version, with its parent and the dataset version it learned from.
 
     Example: tirgen policy list --json
-
-    Parameters
-    ----------
-    store
-        Folder of the store.
-    json
-        Print one JSON array on stdout.
     """
     rows = [_summary(version) for version in Policies(read_store(store).root).all()]
     if json:
@@ -47,7 +28,6 @@ def list_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
         say(f"no policy is published in {store}; make one: tirgen policy sft DATASET")
 
 
-@app.command(name="show")
 def show_command(
     name: str, /, *, plot: Path | None = None, store: StorePath = DEFAULT_STORE, json: Json = False
 ) -> None:
@@ -61,10 +41,6 @@ def show_command(
         The policy, or one version of it as NAME@vN.
     plot
         Draw reward, pass rate, length, entropy, KL estimate and clip fraction per round as SVG.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     require_training("the history of a policy")
     from flows.plots import lines_plot
@@ -80,7 +56,7 @@ def show_command(
         return
     show_rows([_summary(version)])
     if rounds:
-        show_rows(rounds, "rounds")
+        show_rounds(rounds)
     say(f"files: {version.path}")
 
 
@@ -95,7 +71,6 @@ def _summary(version: PolicyVersion) -> dict[str, Any]:
     }
 
 
-@app.command(name="check")
 def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
     """Hash every file of a version and compare with what was published; exit 1 when one differs.
 
@@ -105,9 +80,5 @@ def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json 
     ----------
     name
         The policy, or one version of it as NAME@vN.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     report_files(Policies(read_store(store).root).version(name), as_json=json)

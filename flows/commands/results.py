@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.console import say
+from rich.text import Text
+
+from flows.console import command, say, show
 from flows.tables import show_rows
 from storage.policies import PolicyVersion
 from tirgen.evaluation.estimates import Estimate
@@ -48,6 +50,27 @@ def percent(estimate: Estimate | None) -> str:
     return f"{100 * estimate.value:.1f} [{low:.0f}-{high:.0f}]"
 
 
-def say_published(policy: PolicyVersion) -> None:
-    """Where the policy lies, and the next step."""
-    say(f"published {policy} in {policy.path}; evaluate it: tirgen eval {policy}")
+def show_published(policy: PolicyVersion) -> None:
+    """What was made and where it lies, on stdout; and the next step."""
+    show(Text(f"{policy} in {policy.path}"))
+    say(f"evaluate it: {command()} eval {policy}")
+
+
+ROUND_COLUMNS = (
+    "rollouts_in",
+    "sampler_gap",
+    "clip_low_fraction",
+    "clip_high_fraction",
+    "kl",
+    "branches",
+    "mended",
+    "entropy",
+    "tokens",
+    "code_ratio",
+)
+"""Figures of a round that a narrow terminal does without, the first of them first."""
+
+
+def show_rounds(figures: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each round of RL."""
+    show_rows(figures, "rounds", ROUND_COLUMNS)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
-from flows.commands.results import say_published
+from flows.commands.results import show_published, show_rounds
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.progress import rollout_display, steps_display
-from flows.tables import show_rows
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # torch, which the core install leaves out
@@ -32,7 +29,7 @@ def rl_command(
     config: Path | None = None,
     plot: Path | None = None,
     processes: AtLeastOne = 1,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -41,7 +38,7 @@ def rl_command(
     A round is rollouts into the store, an update from the store, and a published policy. Running
     the same command again goes on where it was, inside a round too.
 
-    Examples:
+    Examples of use:
 
         tirgen policy rl pupil --rounds 4
 
@@ -63,12 +60,6 @@ def rl_command(
         Draw reward, pass rate, length, entropy, KL estimate and clip fraction per round as SVG.
     processes
         Training processes on this machine, one for each GPU.
-    set_
-        Any other setting by its dotted name, e.g. update.loss.nll=0; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     require_training("RL")
     from flows.plots import lines_plot
@@ -101,8 +92,8 @@ def rl_command(
     if json:
         print_json({"policy": str(made[-1].policy), "rounds": figures})
     else:
-        show_rows(figures, "rounds")
-        say_published(made[-1].policy)
+        show_rounds(figures)
+        show_published(made[-1].policy)
 
 
 def _resolved(

@@ -6,17 +6,12 @@ import asyncio
 import contextlib
 from typing import Literal
 
-from cyclopts import App
-
 from flows.commands.common import AtLeastOne, Port
 from flows.console import say
 from tirgen.sandbox.remote import read_token
 from tirgen.settings import ConfigError
 
-app = App(name="sandbox", version_flags=(), help="The sandbox that model-written code runs in.")
 
-
-@app.command
 def serve(
     *,
     host: str = "127.0.0.1",

@@ -39,15 +39,11 @@ def up_command(
 
     Parameters
     ----------
-    store
-        Folder of the store that the flows work in; the service keeps its state in it.
     port
         Port of the server and its UI; its pages of trajectories take the next one. A Prefect server
         that answers there already is used, any other program there is an error.
     workers
         Start workers on this machine.
-    json
-        Print one JSON document on stdout.
     """
     say(f"bringing up the service of {store} (a first start takes half a minute)")
     stack = asyncio.run(_service(store, port).up(workers))
@@ -65,13 +61,6 @@ def down_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     """Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.
 
     Example: tirgen down --store store
-
-    Parameters
-    ----------
-    store
-        Folder of the store whose service it is.
-    json
-        Print one JSON document on stdout.
     """
     stopped = asyncio.run(_service(store).down())
     if json:
@@ -83,13 +72,6 @@ def status_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> N
     """List the processes that `tirgen up` started and that live.
 
     Example: tirgen status --json
-
-    Parameters
-    ----------
-    store
-        Folder of the store whose service it is.
-    json
-        Print one JSON array on stdout.
     """
     running = _service(store).running()
     rows = [{"process": one.name, "pid": one.pid, "server": one.url} for one in running]

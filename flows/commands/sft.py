@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, open_store
+from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
-from flows.commands.results import say_published, show_results
+from flows.commands.results import show_published, show_results
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.progress import steps_display
@@ -34,7 +34,7 @@ def sft_command(
     pass_at: Annotated[list[int] | None, Parameter(negative="")] = None,
     plot: Path | None = None,
     processes: AtLeastOne = 1,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -42,7 +42,7 @@ def sft_command(
 
     Running the same command again goes on from the last checkpoint; a finished one is reused.
 
-    Examples:
+    Examples of use:
 
         tirgen policy sft demo --policy pupil
 
@@ -72,12 +72,6 @@ def sft_command(
         Draw loss and curves as SVG.
     processes
         Training processes on this machine, one for each GPU.
-    set_
-        Any other setting by its dotted name, e.g. optimizer.learning_rate=1e-5; may be repeated.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     require_training("fine-tuning")
     from flows.plots import lines_plot
@@ -133,4 +127,4 @@ def _show(made: FineTuned) -> None:
     if made.curve:
         lines = [(f"step {point.step}", result) for point in made.curve for result in point.results]
         show_results("held-out problems", lines)
-    say_published(made.policy)
+    show_published(made.policy)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
 from flows.console import Json, print_json, say, show
@@ -15,15 +15,12 @@ from storage import files
 from storage.find import find_trajectory, list_trajectories
 from storage.render import render_trajectory, trajectory_html
 
-app = App(name="traj", version_flags=(), help="Single trajectories.")
-
 SPARED = ("attempt", "problem", "calls", "failed", "answer")
 """Columns of a list that a narrow terminal does without, the first of them first."""
 LONGEST_ANSWER = 24
 """Characters of an answer in a list."""
 
 
-@app.command(name="list")
 def list_command(
     dataset: str | None = None,
     *,
@@ -44,10 +41,6 @@ def list_command(
         A SQL condition over the columns of the view `trajectories`.
     limit
         How many at most.
-    store
-        Folder of the store.
-    json
-        Print one JSON array on stdout.
     """
     rows = list_trajectories(read_store(store), dataset, where, limit)
     if json:
@@ -58,7 +51,6 @@ def list_command(
         say("no trajectory meets the condition; see what there is: tirgen dataset list")
 
 
-@app.command(name="show")
 def show_command(
     trajectory_id: str,
     /,
@@ -77,10 +69,6 @@ def show_command(
         Its id, or a prefix that no other has.
     html
         Write a self-contained page there instead.
-    store
-        Folder of the store.
-    json
-        Print the whole record as one JSON document on stdout.
     """
     trajectory = find_trajectory(read_store(store), trajectory_id)
     if html is not None:

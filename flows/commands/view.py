@@ -53,7 +53,7 @@ def view_command(
     Without a condition, the best and the worst attempt at each problem. Serves on loopback until
     interrupted, asks nothing of any other host, and changes nothing in the store.
 
-    Examples:
+    Examples of use:
 
         tirgen view demo
 
@@ -75,10 +75,6 @@ def view_command(
         Open the page in the browser as well.
     bundle
         Write a new folder of static pages there instead, which any web server can show.
-    store
-        Folder of the store.
-    json
-        Print one JSON document on stdout.
     """
     require_viewer()
     from storage.inspect_log import write_logs

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
-from flows.cli import app, run
+from flows.cli import run
+from flows.tree import tree
 from storage.views import VIEWS
 
 MODEL = Path(__file__).parents[2] / "tirgen" / "pocket" / "model"
@@ -54,6 +55,23 @@ def test_a_dry_run_shows_people_each_setting_as_set_takes_it(capsys):
     assert "nothing was run" in err
     again = [part for line in out.splitlines() for part in ("--set", line.replace(" = ", "=", 1))]
     assert call(capsys, "generate", *again, "--dry-run")[1] == out
+
+
+def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by(capsys, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    lines = ["1", "proof", "it increases on every interval where the first derivative is positive"]
+    rows.write_text(
+        "".join(f'{{"problem": "q{n}", "answer": "{a}"}}\n' for n, a in enumerate(lines))
+    )
+    asked = ["generate", "--problems", str(rows), "--dry-run", "--store", str(tmp_path / "s")]
+    code, _, err = call(capsys, *asked)
+    assert code == 0
+    assert "2 problems, read by the layout 'plain'" in err
+    assert "left out 1 row: has 'proof' for an answer" in err
+    assert "1 gold answers cannot be verified" in err
+    problems = json.loads(call(capsys, *asked, "--json")[1])["problems"]
+    assert [each["problem_id"][:5] for each in problems["undecidable"]] == ["rows-"]
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,11 +194,28 @@ def test_reading_where_no_store_is_says_so_beside_the_data(capsys, tmp_path):
     assert f"no folder {missing}" in err
 
 
-def test_sql_without_a_statement_names_every_view_and_an_example(capsys, tmp_path):
-    code, out, err = call(capsys, "sql", "--store", str(tmp_path))
-    assert (code, out) == (2, "")
+def test_sql_without_a_statement_lists_every_view_and_an_example(capsys, tmp_path):
+    code, out, err = call(capsys, "sql", "--store", str(tmp_path), "--json")
+    assert code == 0
+    assert [row["view"] for row in json.loads(out)] == list(VIEWS)
     assert 'tirgen sql "select' in err
-    assert all(f"  {name} " in err for name in VIEWS)
+    assert "error" not in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "help_of"),
+    [
+        (["traj", "show"], "tirgen traj show --help"),
+        (["traj", "shwo"], "tirgen traj --help"),
+        (["generat"], "tirgen --help"),
+        (["sql", "select 1", "--nothing"], "tirgen sql --help"),
+    ],
+)
+def test_a_mistake_of_usage_names_the_help_that_helps(capsys, asked, help_of):
+    code, _, err = call(capsys, *asked)
+    assert (code, err.splitlines()[-1]) == (2, f"next: {help_of}")
+    assert call(capsys, *help_of.split()[1:])[0] == 0
+    assert json.loads(call(capsys, *asked, "--json")[1])["error"]["hint"] == help_of
 
 
 def commands(of: App, *path: str) -> Iterator[tuple[str, ...]]:
@@ -194,7 +229,7 @@ def commands(of: App, *path: str) -> Iterator[tuple[str, ...]]:
 
 
 def test_every_command_has_help_with_an_example(capsys):
-    found = list(commands(app))
+    found = list(commands(tree()))
     assert ("dataset", "export") in found
     for command in found:
         code, out, _ = call(capsys, *command, "--help")

@@ -1,6 +1,8 @@
 """``tirgen dataset export`` as it is typed."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 from rows import PROVENANCE
 
-from flows.cli import app
+from flows.cli import run
 from storage.datasets import Store
 from storage.records import (
     Ending,
@@ -55,11 +57,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def export(store: Path, *arguments: str) -> None:
-    app(
-        ["dataset", "export", "demo", *arguments, "--store", str(store)],
-        exit_on_error=False,
-        result_action="return_value",
-    )
+    assert run(["dataset", "export", "demo", *arguments, "--store", str(store)]) == 0
 
 
 def test_kept_rows_go_to_a_file(store: Path, tmp_path: Path) -> None:
@@ -91,3 +89,12 @@ def test_what_was_written_is_told_as_json(
     export(store, str(tmp_path / "a.parquet"), "--shard-size", "4", "--json")
     said = json.loads(capsys.readouterr().out)
     assert (said["rows"], [file["rows"] for file in said["files"]]) == (9, [4, 4, 1])
+
+
+def test_a_pipe_gets_json_lines(store: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    export(store, str(pipe))
+    said, _ = reader.communicate()
+    assert len(said.splitlines()) == 9

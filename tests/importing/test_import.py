@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_rows import NUMINA, OPENMATH, RETOOL, TORA
+from foreign_rows import (
+    NUMINA,
+    OPENMATH,
+    OPENMATHINSTRUCT,
+    QWEN3,
+    RETOOL,
+    SHAREGPT,
+    TORA,
+    VERL_RETOOL,
+)
 
 from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Trajectory
@@ -49,6 +58,16 @@ def test_a_response_becomes_a_trajectory_that_was_run_and_judged_here(tmp_path: 
     assert first.provenance.engine == "imported tora: foreign.jsonl"
     assert first.provenance.sandbox.endswith("stateless")
     assert not second.correct
+
+
+@pytest.mark.parametrize("row", [VERL_RETOOL, QWEN3, SHAREGPT, OPENMATHINSTRUCT])
+def test_conversations_with_tools_are_run_and_judged_here(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    (made,) = rows(imported(written(tmp_path, {"answer": "4"} | row)))
+    assert made.ending is Ending.FINISHED
+    assert [step.outcome for step in made.steps] == [Outcome.OK, None]
+    assert made.correct
 
 
 def test_an_output_that_its_program_does_not_print_is_dropped_by_name(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from writing import write_jsonl
 
-from tirgen.problems.errors import ProblemsError
-from tirgen.problems.load import load_problems
+from tirgen.problems.errors import ProblemsError, skipped_by_reason
+from tirgen.problems.load import load_problems, unread_columns
 
 GOOD = {"question": "q", "answer": "1"}
 
@@ -76,7 +76,7 @@ def test_a_file_of_bad_rows_only_is_refused_even_when_skipping(tmp_path: Path) -
 
 def test_bytes_that_are_not_utf8_spoil_their_line_only(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"question": "q", "answer": "1"}\n{"question": "\xff", "answer": "1"}\n')
+    path.write_bytes(b'{"question": "q", "answer": "1"}\n{"question": "\x81", "answer": "1"}\n')
     found = load_problems(str(path), skip_bad_rows=True)
     assert [(row.line, row.why) for row in found.skipped] == [(2, "is not UTF-8")]
 
@@ -150,3 +150,50 @@ def test_the_first_so_many_are_left_out_and_the_limit_counts_from_there(tmp_path
     assert load_problems("pocket:test", skip=2, limit=3).problems == whole[2:]
     with pytest.raises(ProblemsError, match="holds 2 problems, none after the first 2"):
         load_problems(path, skip=2, skip_bad_rows=True)
+
+
+def test_one_bad_row_does_not_end_the_load_of_a_real_file(tmp_path: Path) -> None:
+    good = [f'{{"question": "q{n}", "answer": "{n}"}}' for n in range(40)]
+    found = load_problems(lines(tmp_path, *good[:7], '{"question": "torn', *good[7:]))
+    assert len(found.problems) == 40
+    assert [(row.line, row.why) for row in found.skipped] == [(8, "is not JSON")]
+
+
+def test_more_bad_rows_than_published_data_has_refuse_the_file(tmp_path: Path) -> None:
+    good = [f'{{"question": "q{n}", "answer": "{n}"}}' for n in range(37)]
+    with pytest.raises(ProblemsError, match=r"3 rows of rows\.jsonl .*more than 5% of the rows"):
+        load_problems(lines(tmp_path, *good, "torn", "torn", "torn"))
+
+
+@pytest.mark.parametrize("spelling", ["84.0", "$84$", "\\boxed{84}", "84 ", "\\frac{168}{2}"])
+def test_the_same_answer_spelled_otherwise_is_no_contradiction(
+    tmp_path: Path, spelling: str
+) -> None:
+    rows = [{"question": "q", "answer": "84"}, {"question": "q", "answer": spelling}]
+    found = load_problems(write_jsonl(tmp_path / "s.jsonl", rows))
+    assert (len(found.problems), found.repeated, found.skipped) == (1, 1, ())
+
+
+def test_id_and_difficulty_may_lie_in_any_field(tmp_path: Path) -> None:
+    rows = [{"question": "q", "answer": "1", "meta": {"key": "k7", "stars": 4}}]
+    path = write_jsonl(tmp_path / "s.jsonl", rows)
+    [problem] = load_problems(path, id_field="meta.key", difficulty_field="meta.stars").problems
+    assert (problem.problem_id, problem.difficulty) == ("s-k7", "4")
+    with pytest.raises(ProblemsError, match="no field 'stars'"):
+        load_problems(path, difficulty_field="stars")
+
+
+def test_a_column_of_long_text_that_is_not_read_is_named(tmp_path: Path) -> None:
+    story = "Anna has seven apples and gives two of them to each of her three friends. "
+    rows = [{"story": story, "question": "q", "answer": "1", "solution": story * 3, "src": "x"}]
+    path = write_jsonl(tmp_path / "s.jsonl", rows)
+    assert load_problems(path).unread == ("story",)
+    assert unread_columns(path) == ["story"]
+
+
+def test_reasons_are_summed_up_and_not_listed_a_line_each(tmp_path: Path) -> None:
+    rows = [{"problem": f"p{n}", "answer": "proof" if n % 2 else "1"} for n in range(400)]
+    found = load_problems(write_jsonl(tmp_path / "s.jsonl", rows))
+    [sentence] = skipped_by_reason(found.skipped)
+    assert sentence.startswith("left out 200 rows: has 'proof' for an answer")
+    assert sentence.endswith("(line 2, 4, 6, 8, 10, …)")

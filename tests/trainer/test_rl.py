@@ -16,6 +16,7 @@ from tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
+from storage.model_names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.records import Level, Outcome, Step, Trajectory
 from trainer.distributed import World
@@ -87,7 +88,7 @@ def test_a_round_reports_every_update(names: Names, world: World) -> None:
 def test_lineage_is_in_the_manifest(names: Names, world: World) -> None:
     version = train_rl(names, CONFIG, world)
     assert str(version) == "pi@v1"
-    assert version.manifest["parent"] == names.parent
+    assert version.manifest["parent"] == portable_name(Path(names.parent), names.store)
     assert version.manifest["dataset"] == names.dataset
     assert RlConfig(**version.manifest["config"]) == CONFIG
 

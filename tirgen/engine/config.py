@@ -24,7 +24,14 @@ from tirgen.engine.protocol import Engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
-from tirgen.pocket.names import MODEL_NAME, PACKAGED, THINKING_DIR
+from tirgen.pocket.names import (
+    MODEL_NAME,
+    PACKAGED,
+    SERVED,
+    THINKING_DIR,
+    THINKING_NAME,
+    is_pocket,
+)
 from tirgen.settings import Settings
 
 _SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
@@ -44,7 +51,7 @@ class EngineConfig(Settings):
     and ``thinking``: by default the one made for the mode."""
     tokenizer: str | None = None
     """Directory or Hugging Face id of tokenizer and chat template, for ``tokens``; by default
-    `model`."""
+    `model`, or the packaged one for a model that is called ``pocket``."""
     template_variables: dict[str, JsonValue] = Field(default_factory=dict)
     """Handed to the chat template, for ``tokens``, e.g. ``{enable_thinking = false}``."""
     api_key_env: str | None = None
@@ -112,6 +119,27 @@ class EngineConfig(Settings):
         """The model's name in rows and price lists."""
         return _pocket_name(self.model) if self.kind == "pocket" else str(self.model)
 
+    @property
+    def tokenizer_source(self) -> str | None:
+        """Where tokenizer and chat template come from: a directory or a hub id; None for ``chat``.
+
+        A server's model that bears the name of a packaged one has its tokenizer (`tirgen pocket
+        serve`); the probe refuses the server if it writes otherwise.
+        """
+        if self.kind == "chat":
+            return None
+        if self.kind == "pocket":
+            return str(_pocket_directory(self.model))
+        model = str(self.model)
+        return self.tokenizer or str(SERVED.get(model, model))
+
+    @property
+    def is_pocket(self) -> bool:
+        """The model is the packaged one or descends from it, wherever it is served."""
+        return self.tokenizer_source is not None and is_pocket(
+            Path(self.tokenizer_source).expanduser()
+        )
+
     def identity(self) -> dict[str, Any]:
         """What decides the text that comes back; neither the address nor the pace does."""
         if self.kind == "pocket":
@@ -127,7 +155,7 @@ def _pocket_directory(model: str | None) -> Path:
 
 
 def _pocket_name(model: str | None) -> str:
-    return f"{MODEL_NAME}-thinking" if _pocket_directory(model) == THINKING_DIR else MODEL_NAME
+    return THINKING_NAME if _pocket_directory(model) == THINKING_DIR else MODEL_NAME
 
 
 def _digest(directory: Path) -> str:
@@ -181,8 +209,7 @@ class _Served(NamedTuple):
 
 
 def _served(config: EngineConfig) -> _Served:
-    model = str(config.model)
-    return _Served(str(config.base_url), model, config.tokenizer or model)
+    return _Served(str(config.base_url), str(config.model), str(config.tokenizer_source))
 
 
 async def _start_pocket(config: EngineConfig, directory: Path, stack: AsyncExitStack) -> _Served:

@@ -14,7 +14,7 @@ from tirgen.filters.similarity import read as normalise
 from tirgen.importing.config import ImportConfig
 from tirgen.importing.shapes import SHAPES, Foreign, Format, Unreadable, detect
 from tirgen.problems.errors import BadRow, ProblemsError
-from tirgen.problems.files import READERS, Row, Rows, read_rows
+from tirgen.problems.files import Row, Rows, is_readable, known_endings, read_rows
 from tirgen.problems.load import load_problems
 
 SAMPLE_ROWS = 100
@@ -89,7 +89,6 @@ def _golds(paths: Iterable[str]) -> dict[tuple[str, ...], str]:
 def file_rows(path: Path) -> Rows:
     if not path.exists():
         raise ProblemsError(f"{path}: no such file")
-    if not path.is_file() or path.suffix.lower() not in READERS:
-        known = ", ".join(sorted(READERS))
-        raise ProblemsError(f"{path} is no file that can be read here ({known})")
+    if not path.is_file() or not is_readable(path):
+        raise ProblemsError(f"{path} is no file that can be read here ({known_endings()})")
     return read_rows(path)

@@ -2,12 +2,15 @@
 
 tora               question, gt, code: a list of whole responses       (microsoft/ToRA outputs)
 openmathreasoning  problem, expected_answer, generated_solution        (nvidia/OpenMathReasoning)
+openmathinstruct   question, expected_answer, generated_solution       (nvidia/OpenMathInstruct-1)
 numinamath-tir     problem, solution, messages                         (AI-MO/NuminaMath-TIR)
-retool             messages alone                                      (ReTool's cold-start data)
+retool             messages: ReTool's cold-start data, verl's multi-turn form of it with `tool`
+                   turns, Qwen3's `<tool_call>` with JSON
+sharegpt           conversations: the same in ShareGPT's turns, with observations
 
 Each is a function from a row to responses in our own markup; `tirgen.tir.markup` parses those.
-NuminaMath-TIR and ReTool name no answer beside the solution: what a solution says of itself proves
-nothing, so their rows need answers from elsewhere to be judged.
+NuminaMath-TIR and conversations without an answer column name no answer beside the solution: what a
+solution says of itself proves nothing, so their rows need answers from elsewhere to be judged.
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from tirgen.problems.errors import ProblemsError
-from tirgen.problems.layouts import Fields
+from tirgen.importing.marks import in_our_blocks, response_of, turn_role, turn_text
+from tirgen.problems.answers import any_of
+from tirgen.problems.columns import ANSWER, Fields, find, lookup, structured
+from tirgen.problems.errors import NoQuestion, ProblemsError, Unusable
+from tirgen.problems.questions import unwrapped
 
 
 class Format(StrEnum):
@@ -27,8 +33,10 @@ class Format(StrEnum):
 
     TORA = "tora"
     OPENMATHREASONING = "openmathreasoning"
+    OPENMATHINSTRUCT = "openmathinstruct"
     NUMINAMATH_TIR = "numinamath-tir"
     RETOOL = "retool"
+    SHAREGPT = "sharegpt"
 
 
 class Foreign(NamedTuple):
@@ -82,26 +90,25 @@ def _tora(row: Fields) -> Iterator[Foreign]:
         )
 
 
-_TOOL_CALL = re.compile(r"<tool_call>\n?(.*?)\n?</tool_call>", re.DOTALL)
+def _generated(question: str) -> Callable[[Fields], Iterator[Foreign]]:
+    """NVIDIA's sets, which differ in the name of the question and in the marks of programs."""
 
+    def read(row: Fields) -> Iterator[Foreign]:
+        model = row.get("generation_model")
+        yield Foreign(
+            _text(row, question),
+            _text(row, "expected_answer"),
+            in_our_blocks(_text(row, "generated_solution")),
+            model=str(model) if model else None,
+        )
 
-def _openmathreasoning(row: Fields) -> Iterator[Foreign]:
-    response = _TOOL_CALL.sub(_as_program, _text(row, "generated_solution"))
-    model = row.get("generation_model")
-    yield Foreign(
-        _text(row, "problem"),
-        _text(row, "expected_answer"),
-        response,
-        model=str(model) if model else None,
-    )
+    return read
 
 
 def _numinamath(row: Fields) -> Iterator[Foreign]:
     yield Foreign(_text(row, "problem"), None, _text(row, "solution"))
 
 
-_CODE = re.compile(r"<code>\s*(?:```(?:python|py)?\s*\n)?(.*?)\n?(?:```\s*)?</code>", re.DOTALL)
-_INTERPRETER = re.compile(r"<interpreter>\n?(.*?)\n?</interpreter>", re.DOTALL)
 _ASKED = re.compile(
     r".*\*user question:\*\s*(?:Answer the following Math Problem and put the answer in the format "
     r"of \\boxed\{answer\}\s*)?(.*?)\s*(?:Remember to place the final answer in the last part.*)?",
@@ -109,27 +116,46 @@ _ASKED = re.compile(
 )
 
 
-def _retool(row: Fields) -> Iterator[Foreign]:
-    said = {str(turn["role"]): turn.get("content") for turn in _turns(row)}
-    asked = _text(said, "user")
-    question = _ASKED.fullmatch(asked)
-    response = _CODE.sub(_as_program, _text(said, "assistant"))
-    response = _INTERPRETER.sub(lambda found: f"```output\n{found[1]}\n```", response)
-    yield Foreign(question[1] if question else asked, None, response)
+def _conversation(column: str) -> Callable[[Fields], Iterator[Foreign]]:
+    """One question, then turns of the assistant and its tools; the answer beside, if anywhere."""
+
+    def read(row: Fields) -> Iterator[Foreign]:
+        asked, *turns = _turns(row, column)
+        text = turn_text(asked)
+        retool = _ASKED.fullmatch(text)
+        question = unwrapped(retool[1] if retool else text.strip())
+        yield Foreign(question, _gold(row), response_of(turns))
+
+    return read
 
 
-def _as_program(found: re.Match[str]) -> str:
-    return f"```python\n{found[1]}\n```"
-
-
-def _turns(row: Fields) -> list[Mapping[str, Any]]:
-    turns = row.get("messages")
+def _turns(row: Fields, column: str) -> list[Mapping[str, Any]]:
+    """The turns from the question on."""
+    turns = structured(row.get(column))
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise Unreadable("has no messages")
-    roles = [turn.get("role") for turn in turns]
-    if [role for role in roles if role != "system"] != ["user", "assistant"]:
-        raise Unreadable("is not one question and one response")
-    return turns
+        raise Unreadable(f"has no {column}")
+    try:
+        roles = [turn_role(turn) for turn in turns]
+    except NoQuestion as error:
+        raise Unreadable(str(error)) from None
+    first = next((i for i, role in enumerate(roles) if role != "system"), len(roles))
+    if roles[first : first + 1] != ["user"] or not turn_text(turns[first]).strip():
+        raise Unreadable("has no question")
+    if "assistant" not in roles[first:]:
+        raise Unreadable("has no response")
+    if others := set(roles[first + 1 :]) - {"assistant", "tool"}:
+        raise Unreadable(f"is not one question and one response (a turn of {min(others)!r})")
+    return turns[first:]
+
+
+def _gold(row: Fields) -> str | None:
+    """The answer column of a row of conversations, where there is one."""
+    for name in (*find(row, ANSWER), "reward_model.ground_truth"):
+        try:
+            return any_of(lookup(row, name))
+        except Unusable:
+            continue
+    return None
 
 
 def _text(row: Fields, field: str) -> str:
@@ -148,9 +174,15 @@ SHAPES: Mapping[Format, Shape] = {
     Format.TORA: Shape(frozenset({"question", "gt", "code"}), _tora),
     Format.OPENMATHREASONING: Shape(
         frozenset({"problem", "expected_answer", "generated_solution"}),
-        _openmathreasoning,
+        _generated("problem"),
+        stateful=True,
+    ),
+    Format.OPENMATHINSTRUCT: Shape(
+        frozenset({"question", "expected_answer", "generated_solution"}),
+        _generated("question"),
         stateful=True,
     ),
     Format.NUMINAMATH_TIR: Shape(frozenset({"problem", "solution", "messages"}), _numinamath),
-    Format.RETOOL: Shape(frozenset({"messages"}), _retool),
+    Format.RETOOL: Shape(frozenset({"messages"}), _conversation("messages")),
+    Format.SHAREGPT: Shape(frozenset({"conversations"}), _conversation("conversations")),
 }

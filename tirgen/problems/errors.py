@@ -1,7 +1,9 @@
-"""Why problems could not be loaded: one exception, raised before anything runs."""
+"""Why problems could not be loaded, and the rows that were left out on the way."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 NAMED_ROWS = 5
@@ -15,9 +17,32 @@ class BadRow(NamedTuple):
     line: int
     """Line of a text file, else the row's number; both count from 1."""
     why: str
+    by_rule: bool = False
+    """It is sound, but no question with one answer (a proof, a task of programming): such rows are
+    expected in published data and never a reason to refuse the file."""
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.why}"
+
+
+class Unusable(ValueError):
+    """A row cannot become a problem; the message completes "this row ..."."""
+
+    by_rule = False
+
+
+class NoQuestion(Unusable):
+    """The row has no question."""
+
+
+class NoAnswer(Unusable):
+    """The row has no gold answer."""
+
+
+class LeftOut(Unusable):
+    """The row is as its publisher meant it, but is no question with one answer to verify."""
+
+    by_rule = True
 
 
 class ProblemsError(ValueError):
@@ -29,13 +54,32 @@ class ProblemsError(ValueError):
         """Every bad row, where rows were the reason."""
 
 
-def describe(bad_rows: tuple[BadRow, ...]) -> str:
+def describe(bad_rows: Sequence[BadRow]) -> str:
     """The bad rows in one sentence: how many, the first few by name."""
     files = {row.file for row in bad_rows}
     named = "; ".join(
         str(row) if len(files) == 1 else f"{row.file} {row}" for row in bad_rows[:NAMED_ROWS]
     )
     more = len(bad_rows) - NAMED_ROWS
-    count = "1 row" if len(bad_rows) == 1 else f"{len(bad_rows)} rows"
     where = f" of {min(files)}" if len(files) == 1 else ""
-    return f"{count}{where} cannot be used ({named}{f'; and {more} more' if more > 0 else ''})"
+    return (
+        f"{_rows(len(bad_rows))}{where} cannot be used "
+        f"({named}{f'; and {more} more' if more > 0 else ''})"
+    )
+
+
+def skipped_by_reason(bad_rows: Sequence[BadRow]) -> list[str]:
+    """One sentence for each reason: how many rows it left out, and which came first."""
+    groups: dict[str, list[BadRow]] = defaultdict(list)
+    for row in bad_rows:
+        groups[row.why].append(row)
+    sentences = []
+    for why, rows in sorted(groups.items(), key=lambda group: -len(group[1])):
+        lines = ", ".join(str(row.line) for row in rows[:NAMED_ROWS])
+        more = ", …" if len(rows) > NAMED_ROWS else ""
+        sentences.append(f"left out {_rows(len(rows))}: {why} (line {lines}{more})")
+    return sentences
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

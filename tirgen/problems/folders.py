@@ -13,7 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from tirgen.problems.errors import ProblemsError
-from tirgen.problems.files import READERS
+from tirgen.problems.files import is_readable, known_endings
+from tirgen.problems.text_files import format_of, stem_of
 
 METADATA = frozenset(
     {"dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json", "metadata.json"}
@@ -41,8 +42,9 @@ def split_files(folder: Path, split: str | None) -> list[Path]:
     """
     splits = _by_split(folder)
     if not splits:
-        formats = ", ".join(sorted(READERS))
-        raise ProblemsError(f"{folder} holds no data files ({formats}); name a file or its folder")
+        raise ProblemsError(
+            f"{folder} holds no data files ({known_endings()}); name a file or its folder"
+        )
     names = ", ".join(sorted(splits))
     if split is None and len(splits) > 1:
         raise ProblemsError(f"{folder} holds several splits; choose one with --split: {names}")
@@ -56,15 +58,15 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
     splits: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in READERS and path.name not in METADATA and not hidden:
+        if is_readable(path) and path.name not in METADATA and not hidden:
             splits[_split_of(path.relative_to(folder))].append(path)
     return dict(splits)
 
 
 def _split_of(path: Path) -> str:
     """From the file's own name, else from the nearest folder that names a split."""
-    shard = _SHARD.fullmatch(path.stem)
-    for name in (shard["name"] if shard else path.stem, *reversed(path.parent.parts)):
+    shard = _SHARD.fullmatch(stem_of(path))
+    for name in (shard["name"] if shard else stem_of(path), *reversed(path.parent.parts)):
         for word in re.split(r"[^a-z]+", name.lower()):
             if word in SPLIT_WORDS:
                 return SPLIT_WORDS[word]
@@ -75,7 +77,7 @@ def _split_of(path: Path) -> str:
 def _of_one_kind(folder: Path, split: str, paths: list[Path]) -> list[Path]:
     """The same rows in two formats or of two configurations must not be read as one split."""
     for kind, values in (
-        ("formats", {path.suffix for path in paths}),
+        ("formats", {format_of(path) for path in paths}),
         ("configurations", {_configuration(path.relative_to(folder)) for path in paths}),
     ):
         if len(values) > 1:

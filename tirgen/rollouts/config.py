@@ -97,7 +97,7 @@ class PolicySettings(Settings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        default = POCKET if self.policy.kind == "pocket" else STANDARD
+        default = POCKET if self.policy.is_pocket else STANDARD
         return PROMPT_SETS[self.prompts or default.name]
 
     @property

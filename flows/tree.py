@@ -1,0 +1,182 @@
+"""The commands of ``tirgen`` by name: where each lives, and what it does in one line.
+
+A command's module is imported when the command is called, and no other: what `tirgen --help` and an
+answer to a mistyped command need lies here. A test holds that every line here is the first line of
+the command's own help.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import NamedTuple
+
+from cyclopts import App
+
+
+class Command(NamedTuple):
+    """A command that does something."""
+
+    place: str
+    """Its function, as `module:name` below `flows.commands`."""
+    summary: str
+
+
+GROUPS = {
+    "dataset": "Published dataset versions.",
+    "traj": "Single trajectories.",
+    "policy": "Policies: trained from dataset versions, named, with their lineage.",
+    "pocket": "The pocket: the small real model behind the embedded engine.",
+    "sandbox": "The sandbox that model-written code runs in.",
+}
+"""What takes a verb after it."""
+
+COMMANDS = {
+    "demo": Command(
+        "generate:demo_command",
+        "Run the main job on the embedded engine: no network, no key, no accelerator.",
+    ),
+    "generate": Command(
+        "generate:generate_command",
+        "Generate verified TIR trajectories and publish them as the dataset's next version.",
+    ),
+    "dataset list": Command("dataset:list_command", "List the latest version of every dataset."),
+    "dataset show": Command(
+        "dataset:show_command",
+        "Show one dataset: its versions, and the manifest and yield of the one named.",
+    ),
+    "dataset check": Command(
+        "dataset:check_command",
+        "Hash every file of a version and compare with what was published; exit 1 when one "
+        "differs.",
+    ),
+    "dataset export": Command(
+        "export:export_command", "Export a version for other trainers, graders and tools."
+    ),
+    "dataset curate": Command(
+        "curate:curate_command",
+        "Filter a version again with other settings and publish the result as the next version.",
+    ),
+    "dataset import": Command(
+        "importing:import_command",
+        "Import trajectories that others published: programs run again, answers judged again.",
+    ),
+    "dataset alignment": Command(
+        "alignment:alignment_command",
+        "Show how likely a policy finds the kept trajectories of one or more datasets.",
+    ),
+    "traj list": Command("traj:list_command", "List trajectories, those that went wrong first."),
+    "traj show": Command(
+        "traj:show_command",
+        "Show one trajectory: thought, code and output told apart, every verdict with its reason.",
+    ),
+    "sql": Command("sql:sql_command", "Ask the store in DuckDB's SQL, read-only."),
+    "view": Command(
+        "view:view_command",
+        "Read trajectories in a browser: thought, code and output, sorted and searched by score.",
+    ),
+    "policy sft": Command(
+        "sft:sft_command",
+        "Fine-tune a policy on the kept rows of a dataset version, and publish it.",
+    ),
+    "policy rl": Command(
+        "rl:rl_command",
+        "Take a policy through rounds of hierarchical RL; each publishes its next version.",
+    ),
+    "policy list": Command(
+        "policy:list_command",
+        "List every policy version, with its parent and the dataset version it learned from.",
+    ),
+    "policy show": Command(
+        "policy:show_command", "Show one policy version and the rounds of RL that led to it."
+    ),
+    "policy check": Command(
+        "policy:check_command",
+        "Hash every file of a version and compare with what was published; exit 1 when one "
+        "differs.",
+    ),
+    "eval": Command(
+        "evaluate:evaluate_command",
+        "Evaluate a policy: avg@k, pass@k, maj@k with intervals, code ratio, pass rate, cost.",
+    ),
+    "improve": Command(
+        "improve:improve_command",
+        "Generate, fine-tune, take through rounds of RL, and evaluate every stage.",
+    ),
+    "pocket serve": Command(
+        "pocket:serve",
+        "Serve a pocket model with vLLM's OpenAI-compatible API until interrupted.",
+    ),
+    "pocket train": Command(
+        "pocket:train",
+        "Pretrain a pocket model from scratch on the packaged problem families.",
+    ),
+    "sandbox serve": Command(
+        "sandbox:serve",
+        "Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.",
+    ),
+    "doctor": Command(
+        "doctor:doctor_command",
+        "Check Python, store, engine, sandbox, verifier and extras; exit 4 when one fails.",
+    ),
+    "up": Command(
+        "service:up_command",
+        "Start the service: Prefect's server and UI, a worker for each pool, all deployments.",
+    ),
+    "down": Command(
+        "service:down_command",
+        "Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.",
+    ),
+    "status": Command(
+        "service:status_command", "List the processes that `tirgen up` started and that live."
+    ),
+}
+
+
+def called(arguments: Sequence[str]) -> str:
+    """The words of a command line that name its command or group; empty where none does."""
+    words: list[str] = []
+    for argument in arguments:
+        name = " ".join([*words, argument])
+        if name in GROUPS or name in COMMANDS:
+            words.append(argument)
+        elif not argument.startswith("-"):
+            break
+    return " ".join(words)
+
+
+def tree(loaded: Sequence[str] = tuple(COMMANDS)) -> App:
+    """The command line, of which the `loaded` commands can be run and the others named only."""
+    app = App(
+        name="tirgen",
+        suppress_keyboard_interrupt=False,
+        version=lambda: version("tirgen"),
+        help=(
+            "Verified tool-integrated reasoning data: an actor reasons, a critic writes Python, "
+            "a sandbox runs it, a verifier checks, filters keep the good, SQL sees it all.\n\n"
+            "Start with: tirgen demo"
+        ),
+    )
+    groups = {name: App(name=name, version_flags=(), help=what) for name, what in GROUPS.items()}
+    for words, command in COMMANDS.items():
+        group, _, verb = words.rpartition(" ")
+        if (
+            group
+            and verb == next(name for name in COMMANDS if name.startswith(f"{group} ")).split()[1]
+        ):
+            app.command(groups[group])
+        parent = groups[group] if group else app
+        if words in loaded:
+            parent.command(_function(command), name=verb)
+        else:
+            parent.command(App(name=verb, help=command.summary))
+    return app
+
+
+def _function(command: Command) -> Callable[..., None]:
+    module, _, name = command.place.partition(":")
+    function: Callable[..., None] = getattr(
+        importlib.import_module(f"flows.commands.{module}"), name
+    )
+    return function
