@@ -22,7 +22,7 @@ from tirgen.problems.errors import skipped_by_reason
 
 NEXT_QUERY = (
     "select difficulty, program, count(*) as n, avg(correct::int) as accuracy, "
-    "avg(n_calls) as calls from trajectories group by all order by all"
+    "avg(n_calls) as calls from trajectories where dataset = '{dataset}' group by all order by all"
 )
 
 LABELS = {"program": "program (baseline samples set aside)"}
@@ -77,7 +77,8 @@ def show_report(report: Report, store: Path) -> None:
     if example is not None:
         show(render_trajectory(example))
     option = "" if store == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
-    show(Text(f'\nGo on:     {command()} sql "{NEXT_QUERY}"{option}'))
+    query = NEXT_QUERY.format(dataset=report.version.dataset)
+    show(Text(f'\nGo on:     {command()} sql "{query}"{option}'))
     if example is not None:
         show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))

@@ -46,9 +46,12 @@ def export_command(
 ) -> None:
     """Export a version for other trainers, graders and tools.
 
-    Examples:
+    Examples of use:
+
         tirgen dataset export demo sft.jsonl
+
         tirgen dataset export demo data/ --validation 0.05 --license mit
+
         tirgen dataset export demo - --format pairs --where "difficulty = '3'"
 
     Parameters

@@ -19,7 +19,7 @@ from uuid import UUID
 import yaml
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
@@ -51,6 +51,7 @@ async def apply(settings: Mapping[str, str]) -> list[str]:
             await client.upsert_global_concurrency_limit_by_name(limit, slots)
         switched = await _switched(client)
         _deploy(settings)
+        await _close_schemas(client)
         await _restore(client, switched)
         deployments = {found.name: found.id for found in await client.read_deployments()}
     await apply_automations(deployments)
@@ -86,6 +87,17 @@ def _deploy(settings: Mapping[str, str]) -> None:
             f"Prefect refused {DEPLOYMENTS}: {done.stdout}{done.stderr}",
             "mend the file and run tirgen up again",
         )
+
+
+async def _close_schemas(client: PrefectClient) -> None:
+    """Have the server refuse a parameter that no flow has, which by default only fails the run."""
+    for deployment in await client.read_deployments():
+        if deployment.name in _deployable():
+            schema = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
+            change = DeploymentUpdate(
+                parameter_openapi_schema=schema, enforce_parameter_schema=True
+            )
+            await client.update_deployment(deployment.id, change)
 
 
 def _deployable() -> list[str]:
