@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 LONGEST_CELL = 120
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+_PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
+"""What CommonMark lets a backslash make plain. A code span has no such way to hold a backtick, or
+a backslash before the pipe of a table."""
 
 
 class Link(NamedTuple):
@@ -18,7 +24,7 @@ class Link(NamedTuple):
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of plain values; every text is a code span, so that none is ever a link or markup."""
+    """Rows of plain values, whose texts are never a link, markup or another cell."""
     if not rows:
         return "*none*"
     names = list(rows[0])
@@ -60,5 +66,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{value:,}"
-    text = plain(str(value)).replace("`", "'").replace("|", "\\|")
-    return f"`{text}`" if text else ""
+    text = plain(str(value))
+    if "`" in text or "\\|" in text:
+        return _PUNCTUATION.sub(r"\\\g<0>", text)
+    return f"`{text}`".replace("|", "\\|") if text else ""
