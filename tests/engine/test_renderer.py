@@ -102,6 +102,35 @@ def test_a_template_may_reject_a_conversation(model_dir: Path, tmp_path: Path) -
         renderer.prompt_ids((Message("system", "x"),))
 
 
+FAILING = {
+    "too deep": "{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}",
+    "too large": "{% set x = 'x' * (2 ** 62) %}{{ x }}",
+    "memory": "{{ 'x'.center(2 ** 60) }}",
+    "division": "{{ 1 // 0 }}",
+    "attribute": "{{ (1).bit_length(2, 3) }}",
+    "unhashable": "{{ {messages: 1} }}",
+    "range": "{% for i in range(10 ** 9) %}{% endfor %}",
+    "unicode": "{{ '%c' % 99999999999 }}",
+}
+
+
+@pytest.mark.parametrize("source", FAILING.values(), ids=FAILING)
+def test_whatever_a_template_raises_refuses_the_conversation(
+    model_dir: Path, tmp_path: Path, source: str
+) -> None:
+    renderer = with_template(model_dir, tmp_path, source)
+    with pytest.raises(EngineRefused, match="cannot render this conversation"):
+        renderer.prompt_ids((Message("user", "x"),))
+
+
+@pytest.mark.parametrize("source", ["{{ " + "(" * 5000, "{{ " + "not " * 100_000 + "1 }}"])
+def test_a_template_that_is_too_deep_to_compile_is_refused(
+    model_dir: Path, tmp_path: Path, source: str
+) -> None:
+    with pytest.raises(EngineMisconfigured, match="does not compile"):
+        with_template(model_dir, tmp_path, source)
+
+
 def test_a_template_cannot_reach_python(model_dir: Path, tmp_path: Path) -> None:
     source = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
     renderer = with_template(model_dir, tmp_path, source)

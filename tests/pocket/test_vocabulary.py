@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from tirgen.engine.template import ChatTemplate
 from tirgen.pocket.vocabulary import TemplateRefused, Vocabulary
 
 TALK = [
@@ -56,6 +57,6 @@ def test_an_empty_final_message_can_be_continued(tiny_model: Path) -> None:
 def test_what_the_template_raises_is_told(tiny_model: Path) -> None:
     vocabulary = Vocabulary(tiny_model)
     template = "{{ raise_exception('roles must alternate') }}"
-    vocabulary._template = vocabulary._template.environment.from_string(template)
+    vocabulary._template = ChatTemplate(template, {})
     with pytest.raises(TemplateRefused, match="roles must alternate"):
         vocabulary.render(TALK, add_generation_prompt=True, continue_final_message=False)

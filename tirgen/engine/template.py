@@ -32,26 +32,33 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _strftime_now
         try:
             self._template = environment.from_string(source)
-        except TemplateError as error:
+        except Exception as error:
             raise EngineMisconfigured(
-                f"The model's chat template does not compile ({error}); correct "
+                f"The model's chat template does not compile ({_said(error)}); correct "
                 "chat_template.jinja beside the tokenizer."
             ) from error
         self._variables = dict(variables)
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The conversation as text up to the opening of the assistant's turn.
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+    ) -> str:
+        """The conversation as text, by default up to the opening of the assistant's turn.
 
-        Raises `EngineRefused` when the template rejects this conversation.
+        Raises `EngineRefused` when the template rejects this conversation, or fails at it: whatever
+        a template raises, out of memory and too deep recursion included, is its own.
         """
+        named = {**self._variables, "add_generation_prompt": add_generation_prompt}
         try:
-            return self._template.render(
-                messages=messages, add_generation_prompt=True, **self._variables
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            return self._template.render({**named, "messages": messages})
+        except Exception as error:
             raise EngineRefused(
-                f"The model's chat template cannot render this conversation: {error}"
+                f"The model's chat template cannot render this conversation: {_said(error)}"
             ) from error
+
+
+def _said(error: Exception) -> str:
+    """The template's own words; what Python raises has a name that says more."""
+    return str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
 
 
 class _Generation(Extension):

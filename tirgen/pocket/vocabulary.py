@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from tirgen.engine.errors import EngineMisconfigured, EngineRefused
+from tirgen.engine.template import ChatTemplate
 from tirgen.pocket.qwen3 import ModelUnsupported
 
 _CUT = "\ue000cut\ue000"
@@ -29,7 +28,7 @@ class Vocabulary:
     """Text to token ids and back, and conversations to prompts."""
 
     def __init__(self, model_dir: Path) -> None:
-        """Raises `ModelUnsupported` when the tokenizer does not work on bytes."""
+        """Raises `ModelUnsupported` for a tokenizer not on bytes, or a template that is none."""
         for name in ("tokenizer.json", "chat_template.jinja"):
             if not (model_dir / name).is_file():
                 raise ModelUnsupported(f"{model_dir} holds no {name}")
@@ -46,7 +45,10 @@ class Vocabulary:
         for piece, id_ in pieces.items():
             self.bytes_of[id_] = piece.encode() if id_ in added else _piece_bytes(piece)
         template = model_dir / "chat_template.jinja"
-        self._template = _environment().from_string(template.read_text("utf-8"))
+        try:
+            self._template = ChatTemplate(template.read_text("utf-8"), {})
+        except EngineMisconfigured as error:
+            raise ModelUnsupported(f"{model_dir}: {error}") from error
 
     def same_tokens(self, other: Vocabulary) -> bool:
         """Every token id stands for the same bytes in both."""
@@ -87,28 +89,15 @@ class Vocabulary:
         if continue_final_message:
             turns[-1]["content"] += _CUT
         try:
-            text = self._template.render(
-                messages=turns, add_generation_prompt=add_generation_prompt
-            )
-        except TemplateError as error:
-            raise TemplateRefused(f"the chat template refused the messages: {error}") from error
+            text = self._template.render(turns, add_generation_prompt=add_generation_prompt)
+        except EngineRefused as error:
+            raise TemplateRefused(str(error)) from error
         if not continue_final_message:
             return text
         before, cut, _ = text.rpartition(_CUT)
         if not cut:
             raise TemplateRefused("the chat template leaves the final message out")
         return before
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja as transformers sets it up for chat templates."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = _raise_exception
-    return environment
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
 
 
 def _byte_alphabet() -> dict[str, int]:
