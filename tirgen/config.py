@@ -18,7 +18,7 @@ from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Mode
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.modes import Mode as SandboxMode
-from tirgen.settings import Count, Settings, load_settings, merged
+from tirgen.settings import Count, ServerUrl, Settings, load_settings, merged
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 
 
@@ -93,9 +93,10 @@ class SandboxSettings(Settings):
     """Not counting time spent waiting for a core."""
     memory_mb: int = Field(1024, ge=64)
     """Above the interpreter's own."""
-    services: tuple[str, ...] = ()
+    services: tuple[ServerUrl, ...] = ()
     """Addresses of `tirgen sandbox serve`, used in turn; without any, programs run here. Their
-    token is read from TIRGEN_SANDBOX_TOKEN, or the file that TIRGEN_SANDBOX_TOKEN_FILE names."""
+    token is read from TIRGEN_SANDBOX_TOKEN, or the file that TIRGEN_SANDBOX_TOKEN_FILE names, or
+    is the one that a service of this user on this machine made for itself."""
     floor: SandboxMode = SandboxMode.BARE
     """Weakest isolation accepted, here and of the services."""
 

@@ -3,15 +3,74 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 Count = Annotated[int, Field(ge=1)]
+
+
+_PLAIN_URL = r"^https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?$"
+"""Without the parts in which keys are handed over: forms and Prefect's server check it, too."""
+
+
+_VARIABLE = r"^[A-Z_][A-Z0-9_]*$"
+
+
+def _server_url(url: str) -> str:
+    """Raises ValueError, which quotes nothing: there may be a key in it."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, named = urlsplit(""), False
+    if "@" in url or "?" in url or "#" in url:
+        raise ValueError(
+            "a URL is written into configurations and logs, so it holds no user, password, query "
+            "or fragment: put a key into an environment variable and name that in api_key_env (or "
+            "query_env, where a server wants it in the query; what is not secret goes into query); "
+            "a sandbox's token belongs into TIRGEN_SANDBOX_TOKEN"
+        )
+    if parts.scheme not in ("http", "https") or not named or not re.match(_PLAIN_URL, url):
+        raise ValueError("this is not a URL like http://localhost:8000/v1")
+    return url.rstrip("/")
+
+
+ServerUrl = Annotated[
+    str, AfterValidator(_server_url), Field(json_schema_extra={"pattern": _PLAIN_URL})
+]
+"""Address of a server, which holds no secret."""
+
+
+def _variable(name: str) -> str:
+    """Raises ValueError, which quotes nothing: it may be a key."""
+    if not re.match(_VARIABLE, name):
+        raise ValueError(
+            "this is the name of an environment variable, in capitals; the secret itself belongs "
+            "into that variable"
+        )
+    return name
+
+
+Variable = Annotated[
+    str, AfterValidator(_variable), Field(json_schema_extra={"pattern": _VARIABLE})
+]
+"""Name of an environment variable that holds a secret."""
+
+
+def _not_a_url(name: str) -> str:
+    if "://" in name:
+        raise ValueError("this is a name or a folder, not a URL; addresses go into base_url")
+    return name
+
+
+NameOrFolder = Annotated[str, AfterValidator(_not_a_url)]
 
 
 class ConfigError(Exception):
@@ -22,7 +81,11 @@ class Settings(BaseModel):
     """Base of every configuration: unknown fields are errors, docstrings are descriptions."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        hide_input_in_errors=True,  # a key that was put into the wrong place is quoted nowhere
     )
 
 

@@ -72,6 +72,7 @@ class Peer:
         self.faults: deque[Fault] = deque()
         self.requests: list[dict[str, object]] = []
         self.headers: list[dict[str, str]] = []
+        self.queries: list[dict[str, str]] = []
         self.alter: Callable[[dict[str, object]], None] = lambda choice: None
         """Called with every choice before it is sent, to spoil it."""
         self.known_fields: set[str] | None = None
@@ -97,8 +98,10 @@ class Peer:
         return web.json_response({"version": "9.9"})
 
     async def models(self, request: web.Request) -> web.Response:
+        self.queries.append(dict(request.query))
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
-            said = {"error": {"message": f"bad key {request.headers.get('Authorization')}"}}
+            given = f"{request.headers.get('Authorization')} {request.path_qs} {request.query}"
+            said = {"error": {"message": f"bad key {given}"}}
             return web.json_response(said, status=401)
         card = {"id": "tiny", "owned_by": "peer", "max_model_len": 512}
         return web.json_response({"object": "list", "data": [card]})
@@ -126,6 +129,7 @@ class Peer:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """A hosted endpoint: stop strings are cut off and never named."""
+        self.queries.append(dict(request.query))
         body = await request.json()
         self.requests.append(body)
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":

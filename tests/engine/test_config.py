@@ -161,7 +161,7 @@ async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config) -> Non
         ({"kind": "tokens"}, "needs base_url and model"),
         ({"kind": "pocket", "base_url": "http://x/v1"}, "the pocket is started here"),
         ({"kind": "chat", "base_url": "localhost:8000", "model": "m"}, "is not a URL"),
-        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "use api_key_env"),
+        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "name that in api_key_env"),
         ({"api_key": "sk-secret"}, "Extra inputs are not permitted"),
     ],
 )
@@ -174,3 +174,24 @@ def test_identity_leaves_address_and_pace_out(config) -> None:
     elsewhere = changed(config, base_url="http://other/v1", concurrency=3, timeout_seconds=9)
     assert elsewhere.identity() == config.identity()
     assert changed(config, model="other").identity() != config.identity()
+
+
+@pytest.mark.parametrize("kind", ["tokens", "chat"])
+async def test_a_key_in_the_query_comes_from_the_environment(kind, config, peer, monkeypatch):
+    monkeypatch.setenv("PEER_QUERY", "planted/key")
+    asked = config.model_copy(
+        update={"kind": kind, "query": {"v": "1"}, "query_env": {"api-key": "PEER_QUERY"}}
+    )
+    async with open_engine(asked):
+        pass
+    assert peer.queries
+    assert all(query == {"v": "1", "api-key": "planted/key"} for query in peer.queries)
+    assert "planted" not in asked.model_dump_json()
+
+
+async def test_a_server_that_quotes_the_query_tells_nobody(config, peer, monkeypatch):
+    monkeypatch.setenv("PEER_QUERY", "planted/key")
+    peer.key = "another"
+    said = await sentence(changed(config, query_env={"api-key": "PEER_QUERY"}))
+    assert "bad key" in said
+    assert "planted" not in said

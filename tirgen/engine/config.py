@@ -6,11 +6,10 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -32,10 +31,10 @@ from tirgen.pocket.names import (
     THINKING_NAME,
     is_pocket,
 )
-from tirgen.settings import Settings
+from tirgen.settings import NameOrFolder, ServerUrl, Settings, Variable
 
-_SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
-"""Names of headers that carry credentials."""
+_SECRET_NAME = re.compile("auth|key|token|secret|cookie|passw|sig", re.IGNORECASE)
+"""Names of headers and parts of a query that carry credentials."""
 
 
 class EngineConfig(Settings):
@@ -44,26 +43,28 @@ class EngineConfig(Settings):
     kind: Literal["pocket", "tokens", "chat"] = "pocket"
     """``pocket`` starts the embedded model; ``tokens`` is a server with token ids (vLLM); ``chat``
     is a hosted chat endpoint: data generation only, no token ids."""
-    base_url: str | None = None
+    base_url: ServerUrl | None = None
     """Up to and with ``/v1``, e.g. ``http://localhost:8000/v1``; not for ``pocket``."""
-    model: str | None = None
+    model: NameOrFolder | None = None
     """The name the server lists; for ``pocket`` a directory, or one of the packaged models ``base``
     and ``thinking``: by default the one made for the mode."""
-    tokenizer: str | None = None
+    tokenizer: NameOrFolder | None = None
     """Directory or Hugging Face id of tokenizer and chat template, for ``tokens``; by default
     `model`, or the packaged one for a model that is called ``pocket``."""
     template_variables: dict[str, JsonValue] = Field(default_factory=dict)
     """Handed to the chat template, for ``tokens``, e.g. ``{enable_thinking = false}``."""
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     """Name of the environment variable that holds the key, never the key itself."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Further headers of every request, e.g. ``{HTTP-Referer = "https://example.com"}``; nothing
     secret."""
-    header_env: dict[str, str] = Field(default_factory=dict)
+    header_env: dict[str, Variable] = Field(default_factory=dict)
     """Headers whose values are secret: the name of each and that of the environment variable that
     holds it, e.g. ``{api-key = "AZURE_OPENAI_KEY"}``."""
     query: dict[str, str] = Field(default_factory=dict)
     """Query of every request, e.g. ``{api-version = "2026-01-01"}``; nothing secret."""
+    query_env: dict[str, Variable] = Field(default_factory=dict)
+    """Parts of the query that are secret, as in `header_env`, e.g. ``{api-key = "MY_KEY"}``."""
     omit: tuple[Literal["top_k", "seed", "stream_options", "top_p", "temperature"], ...] = ()
     """Fields that are never sent, for ``chat``. Those that the endpoint refuses are left out
     without being named here; every row's `engine` says which."""
@@ -83,28 +84,16 @@ class EngineConfig(Settings):
     """How long a request waits for a server that is out of reach, loads its model or is at its
     rate limit, before its trajectory is given up."""
 
-    @field_validator("base_url")
+    @field_validator("headers", "query")
     @classmethod
-    def _plain_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not a URL like http://localhost:8000/v1")
-        if parts.username or parts.password:
-            raise ValueError("credentials do not belong in a URL; use api_key_env")
-        return url.rstrip("/")
-
-    @field_validator("headers")
-    @classmethod
-    def _nothing_secret(cls, headers: dict[str, str]) -> dict[str, str]:
-        secret = [name for name in headers if _SECRET_HEADER.search(name)]
+    def _nothing_secret(cls, given: dict[str, str]) -> dict[str, str]:
+        secret = [name for name in given if _SECRET_NAME.search(name)]
         if secret:
             raise ValueError(
                 f"{', '.join(secret)} is a secret, and settings are stored with the data: name "
-                "the environment variable that holds it in header_env"
+                "the environment variable that holds it in header_env or query_env"
             )
-        return headers
+        return given
 
     @model_validator(mode="after")
     def _address_given(self) -> EngineConfig:
@@ -248,12 +237,15 @@ async def _client(config: EngineConfig, base_url: str, stack: AsyncExitStack) ->
         api_key=api_key(config.api_key_env, base_url),
         connections=config.concurrency,
         headers=config.headers,
-        secret_headers={
-            name: str(api_key(variable, base_url)) for name, variable in config.header_env.items()
-        },
+        secret_headers=_values(config.header_env, base_url),
         query=config.query,
+        secret_query=_values(config.query_env, base_url),
     )
     return await stack.enter_async_context(client)
+
+
+def _values(variables: Mapping[str, str], base_url: str) -> dict[str, str]:
+    return {name: str(api_key(variable, base_url)) for name, variable in variables.items()}
 
 
 def _limiter(config: EngineConfig) -> Limiter:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -40,13 +41,15 @@ class JsonClient:
         headers: Mapping[str, str] | None = None,
         secret_headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        secret_query: Mapping[str, str] | None = None,
     ) -> None:
-        """`headers` and `query` go with every request; the values of `secret_headers`, and the
-        key, are taken out of every message."""
+        """`headers` and `query` go with every request; the key, and the values of `secret_headers`
+        and `secret_query`, are taken out of every message."""
         self.base_url = base_url.rstrip("/")
-        self._query = dict(query or {})
-        secret = dict(secret_headers or {})
-        self._secrets = [value for value in (api_key, *secret.values()) if value]
+        secret, asked = dict(secret_headers or {}), dict(secret_query or {})
+        self._query = {**(query or {}), **asked}
+        values = [value for value in (api_key, *secret.values(), *asked.values()) if value]
+        self._secrets = [*values, *(quote(value, safe="") for value in values)]
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -130,8 +133,9 @@ class JsonClient:
                 trouble=Trouble.UNREACHABLE,
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            failed = self._without_secrets(str(error))
             raise Transient(
-                f"The connection to {url} failed ({error}).", trouble=Trouble.UNREACHABLE
+                f"The connection to {url} failed ({failed}).", trouble=Trouble.UNREACHABLE
             ) from error
 
     def _without_secrets(self, text: str) -> str:

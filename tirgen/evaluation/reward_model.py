@@ -19,7 +19,7 @@ from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
 from tirgen.engine.limiter import Limiter
 from tirgen.engine.retry import RetryPolicy
-from tirgen.settings import Settings
+from tirgen.settings import NameOrFolder, ServerUrl, Settings, Variable
 
 
 class RewardModel(Protocol):
@@ -33,11 +33,11 @@ class RewardModel(Protocol):
 class RewardModelConfig(Settings):
     """Where a reward model is served."""
 
-    base_url: str = Field(pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")
+    base_url: ServerUrl
     """The server's root, e.g. ``http://localhost:8002``; `/pooling` is asked below it."""
-    model: str
+    model: NameOrFolder
     """The name the server lists."""
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     """Name of the environment variable that holds the key, never the key itself."""
     concurrency: int = Field(32, ge=1)
     """Requests in flight at once."""
