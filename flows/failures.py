@@ -45,6 +45,7 @@ def _classified(error: BaseException) -> Failure:
     from tirgen.problems.errors import ProblemsError
     from tirgen.sandbox.errors import SandboxUnavailable
     from tirgen.settings import ConfigError
+    from tirgen.sockets.secret import SecretExposed
     from tirgen.verification import VerifierUnavailable
 
     match error:
@@ -58,7 +59,7 @@ def _classified(error: BaseException) -> Failure:
         case ProblemsError():
             hint = "docs/problems.md has the layouts; --dry-run shows what is read of a file"
             return Failure("usage", str(error), hint, USAGE)
-        case EngineMisconfigured() | SandboxUnavailable() | VerifierUnavailable():
+        case EngineMisconfigured() | SandboxUnavailable() | VerifierUnavailable() | SecretExposed():
             return Failure("prerequisite", str(error), "tirgen doctor checks it all", PREREQUISITE)
         case ExtraMissing():
             return Failure("prerequisite", str(error), error.fix, PREREQUISITE)

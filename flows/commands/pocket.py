@@ -30,7 +30,7 @@ def serve(
     model_dir
         A model in the Hugging Face layout; by default the one that ships with tirgen.
     host
-        Address to bind; anything but loopback is open to the network.
+        Address to bind; any but loopback needs a key in TIRGEN_POCKET_API_KEY.
     port
         Port to bind; 0 takes any free one.
     threads

@@ -8,8 +8,9 @@ from typing import Literal
 
 from flows.commands.common import AtLeastOne, Port
 from flows.console import say
-from tirgen.sandbox.remote import read_token
+from tirgen.sandbox.token import TOKEN_VARIABLE, read_token, served_token, token_file
 from tirgen.settings import ConfigError
+from tirgen.sockets.rule import is_loopback
 
 
 def serve(
@@ -18,11 +19,13 @@ def serve(
     port: Port = 8080,
     floor: Literal["root", "userns", "bare", "posix"] = "bare",
     slots: AtLeastOne | None = None,
+    token: bool = True,
 ) -> None:
     """Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.
 
-    The token that clients must bear is read from TIRGEN_SANDBOX_TOKEN, or from the file that
-    TIRGEN_SANDBOX_TOKEN_FILE names; any address but loopback needs one.
+    Clients must show a token: that of TIRGEN_SANDBOX_TOKEN, or of the file that
+    TIRGEN_SANDBOX_TOKEN_FILE names. Without either, a token is made and kept for your user, and
+    tirgen on this machine finds it; any address but loopback needs a given one.
 
     Example: tirgen sandbox serve --port 8080
 
@@ -36,14 +39,27 @@ def serve(
         Weakest isolation accepted.
     slots
         Programs run at once, 1 or more; by default one a core.
+    token
+        Ask for the token. Without it (on loopback only) every local program may run code here;
+        for clients that cannot send one. Web pages are refused either way.
     """
     from tirgen.sandbox.service import serve as serve_forever
 
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(serve_forever(host, port, read_token(), floor, slots, _announce))
+            asyncio.run(serve_forever(host, port, _token(host, token), floor, slots, _announce))
         except ValueError as error:
             raise ConfigError(str(error)) from None
+
+
+def _token(host: str, wanted: bool) -> str | None:
+    if not wanted:
+        return None
+    given = read_token()
+    if given or not is_loopback(host):
+        return given
+    say(f"clients show the token in {token_file()}; to give another, set {TOKEN_VARIABLE}")
+    return served_token()
 
 
 def _announce(address: str) -> None:

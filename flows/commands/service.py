@@ -33,7 +33,9 @@ def up_command(
     """Start the service: Prefect's server and UI, a worker for each pool, all deployments.
 
     What runs already is found, not started twice. Schedules and training by event stay off until
-    you switch them on in the UI. Everything listens on loopback only.
+    you switch them on in the UI. Everything listens on loopback only and asks for a secret, which
+    is kept in the store; the link that is printed opens the UI once, in the next hour. Run it again
+    for another link.
 
     Example: tirgen up --store store
 
@@ -41,7 +43,8 @@ def up_command(
     ----------
     port
         Port of the server and its UI; its pages of trajectories take the next one. A Prefect server
-        that answers there already is used, any other program there is an error.
+        that answers there already is used if it asks for the same secret; any other program there
+        is an error.
     workers
         Start workers on this machine.
     """
@@ -54,7 +57,7 @@ def up_command(
         say(f"workers: {', '.join(stack.workers) or 'none'}")
         say(f"deployments: {', '.join(stack.deployments)}")
         say(f"stop it: {command()} down --store {store}")
-        print(stack.url)
+        print(stack.link)
 
 
 def down_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -23,14 +25,14 @@ from flows.extras import require_viewer
 from flows.service.errors import ServiceFailed
 from storage.errors import NotFound
 from storage.find import pick_trajectories
+from tirgen.sockets.entrance import link
+from tirgen.sockets.secret import new_secret
 
 MOST = 2000
 """Trajectories in one view: building the logs takes some ten milliseconds each."""
 HOST = "127.0.0.1"
-_VIEWER = (
-    "from tirgen.pocket.lifeline import die_with_parent; die_with_parent(); "
-    "from inspect_ai._cli.main import main; main()"
-)
+LINK_SECONDS = 30 * 86_400.0
+"""How long the link works, unless the viewer ends first."""
 
 
 def view_command(
@@ -51,7 +53,8 @@ def view_command(
     """Read trajectories in a browser: thought, code and output, sorted and searched by score.
 
     Without a condition, the best and the worst attempt at each problem. Serves on loopback until
-    interrupted, asks nothing of any other host, and changes nothing in the store.
+    interrupted, to whoever has the link that is printed, asks nothing of any other host, and
+    changes nothing in the store.
 
     Examples of use:
 
@@ -94,11 +97,13 @@ def view_command(
             return
         port = port or _free_port()
         url = f"http://{HOST}:{port}"
-        with _until_interrupted(_serve(Path(folder), logs, port)) as viewer:
-            _tell(told | {"url": url}, url, json)
+        secret = new_secret()
+        address = link(url, secret, LINK_SECONDS)
+        with _until_interrupted(_serve(Path(folder), logs, port, secret)) as viewer:
+            _tell(told | {"url": url, "link": address}, address, json)
             say("ctrl-C ends the viewer")
             if open_browser:
-                webbrowser.open(url)
+                webbrowser.open(address)
             viewer.wait()
 
 
@@ -129,7 +134,7 @@ def _bundle(logs: Path, site: Path) -> None:
         bundle_log_dir(log_dir=str(logs), output_dir=str(site))
 
 
-def _serve(folder: Path, logs: Path, port: int) -> subprocess.Popen[bytes]:
+def _serve(folder: Path, logs: Path, port: int, secret: str) -> subprocess.Popen[bytes]:
     """The viewer's process, once it answers. It ends with this one, however that ends.
 
     Raises:
@@ -140,13 +145,16 @@ def _serve(folder: Path, logs: Path, port: int) -> subprocess.Popen[bytes]:
     lines = (folder / "viewer.log").open("w+b")
     options = ("--log-dir", logs.name, "--host", HOST, "--port", str(port))
     viewer = subprocess.Popen(
-        [sys.executable, "-c", _VIEWER, "view", "start", *options],
+        [sys.executable, "-m", "flows.viewer", "view", "start", *options],
         stdin=subprocess.PIPE,  # its lifeline
         cwd=folder,  # where no .env of the user's lies
         env={**os.environ, "XDG_DATA_HOME": str(folder)},  # it ends who else is noted there
         stdout=lines,
         stderr=lines,
     )
+    assert viewer.stdin is not None
+    viewer.stdin.write(f"{secret}\n".encode())
+    viewer.stdin.flush()
     while not _answers(port):
         if viewer.poll() is not None:
             lines.seek(0)
@@ -156,6 +164,13 @@ def _serve(folder: Path, logs: Path, port: int) -> subprocess.Popen[bytes]:
                 "tirgen traj show ID --html page.html needs no viewer",
             )
         time.sleep(0.1)
+    if _status(port) != HTTPStatus.UNAUTHORIZED:
+        viewer.kill()
+        viewer.wait()
+        raise ServiceFailed(
+            "the viewer of this version of inspect_ai would be open to everybody on this machine",
+            "pip install 'tirgen[view]' installs one that is not",
+        )
     return viewer
 
 
@@ -163,6 +178,14 @@ def _answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False
+
+
+def _status(port: int) -> int:
+    """What the viewer answers to somebody who knows no secret."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+        return connection.getresponse().status
 
 
 def _free_port() -> int:

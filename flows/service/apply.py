@@ -25,7 +25,9 @@ from prefect.workers.process import ProcessWorker
 
 from flows.service.automations import apply_automations
 from flows.service.errors import ServiceFailed
+from flows.service.home import CLIENT_AUTH
 from flows.service.limits import LIMITS
+from tirgen.settings import ConfigError
 
 DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
 POOLS = {"cpu": "Generation, curation, evaluation.", "gpu": "Training, one job at a time."}
@@ -124,5 +126,15 @@ async def _restore(client: PrefectClient, switched: dict[_Schedule, bool]) -> No
                 await client.update_deployment_schedule(deployment.id, schedule.id, active=active)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Raises `ConfigError`: without an address, Prefect would start a server of its own."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ConfigError(
+            "PREFECT_API_URL is not set: export the server's, e.g. http://127.0.0.1:4200/api, and "
+            f"its secret as {CLIENT_AUTH}"
+        )
     print("\n".join(asyncio.run(apply({}))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,14 @@
 """Where the service keeps its state, and the settings its processes run under.
 
+STORE/service/                   its user's alone (0700)
+STORE/service/secret             user:password that the API asks for, made by `tirgen up` (0600)
 STORE/service/prefect/           Prefect's home: the SQLite database, leases
 STORE/service/logs/NAME.log      what each process prints
 STORE/service/processes/NAME.json  the processes that `tirgen up` started
 
-What is secret comes from the environment and is never written down here:
+Other secrets come from the environment and are never written down here:
 
-TIRGEN_SERVICE_AUTH       user:password that the API then asks for
+TIRGEN_SERVICE_AUTH       user:password that the API asks for in place of the one in the file
 TIRGEN_SERVICE_DATABASE   postgresql+asyncpg://user:password@host/name instead of SQLite
 TIRGEN_SERVICE_NOTIFY     address that is sent a JSON message of every failed or drifting run
 """
@@ -19,10 +21,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.service.place import PAGES_VARIABLE, STORE_VARIABLE
+from tirgen.sockets.entrance import link
+from tirgen.sockets.rule import address_of
+from tirgen.sockets.secret import derived, keep_secret, make_private, new_secret, read_secret
 
 AUTH, DATABASE = "TIRGEN_SERVICE_AUTH", "TIRGEN_SERVICE_DATABASE"
 NOTIFY = "TIRGEN_SERVICE_NOTIFY"
 HEARTBEAT = "TIRGEN_SERVICE_HEARTBEAT"
+CLIENT_AUTH, SERVER_AUTH = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
+"""Prefect's own variables of the same."""
 HOST = "127.0.0.1"
 
 
@@ -48,7 +55,7 @@ class Home:
 
     @property
     def ui_url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return address_of(HOST, self.port)
 
     @property
     def api_url(self) -> str:
@@ -61,7 +68,25 @@ class Home:
     @property
     def pages_url(self) -> str:
         """Where trajectories can be read (`flows.service.pages`)."""
-        return f"http://{HOST}:{self.pages_port}"
+        return address_of(HOST, self.pages_port)
+
+    @property
+    def secret_file(self) -> Path:
+        return self.folder / "secret"
+
+    @property
+    def login(self) -> str | None:
+        """``user:password`` of the API; None before `make_login`. Raises `SecretExposed`."""
+        return os.environ.get(AUTH) or read_secret(self.secret_file)
+
+    def make_login(self) -> str:
+        """The same, made where there is none. Raises `SecretExposed`."""
+        make_private(self.folder)
+        return os.environ.get(AUTH) or keep_secret(self.secret_file, f"tirgen:{new_secret()}")
+
+    def link(self) -> str:
+        """An address that opens the UI and the pages in a browser, once and for an hour."""
+        return link(self.ui_url, self.make_login())
 
     def client_environment(self) -> dict[str, str]:
         """For workers, and for whoever speaks to the API."""
@@ -77,8 +102,8 @@ class Home:
             STORE_VARIABLE: str(self.store),
             PAGES_VARIABLE: self.pages_url,
         }
-        if secret := os.environ.get(AUTH):
-            environment["PREFECT_API_AUTH_STRING"] = secret
+        if login := self.login:
+            environment[CLIENT_AUTH] = login
         return environment
 
     def server_environment(self) -> dict[str, str]:
@@ -94,8 +119,16 @@ class Home:
             ),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         }
-        if secret := os.environ.get(AUTH):
-            environment["PREFECT_SERVER_API_AUTH_STRING"] = secret
+        if login := self.login:
+            environment[SERVER_AUTH] = login
         if database := os.environ.get(DATABASE):
             environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
         return environment
+
+
+def pages_cookie(login: str, port: int) -> tuple[str, str]:
+    """Name and value of the cookie that opens the trajectory pages at a port, and only these.
+
+    Browsers send a cookie to every port of its host, so it tells nothing of the login.
+    """
+    return f"tirgen-pages-{port}", derived(login, "trajectory pages")

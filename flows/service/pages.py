@@ -1,40 +1,46 @@
 """``python -m flows.service.pages PORT``: the store's trajectories as pages, to link to.
 
 GET /trajectories/ID answers with `trajectory_html` of the id, which may be a prefix. Reads only, on
-loopback only, for pages of no other site, and behind the user and password of the API where these
-are set. Not covered: lists and search, which are `tirgen traj list` and `tirgen sql`.
+loopback only, behind the rule of our sockets: opened by the cookie of the link that `tirgen up`
+prints, or by the user and password of the API. Not covered: lists and search, which are
+`tirgen traj list` and `tirgen sql`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import os
 import sys
 
-from aiohttp import encode_basic_auth, hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-from flows.service.home import AUTH, HOST
+from flows.service.home import CLIENT_AUTH, HOST, pages_cookie
 from flows.service.place import worker_store
 from storage.datasets import Store
 from storage.errors import NotFound
 from storage.find import find_trajectory
 from storage.render import trajectory_html
+from tirgen.sockets.aiohttp_guard import guarded, runner
+from tirgen.sockets.rule import Rule, basic, names_of
 
 STORE = web.AppKey("store", Store)
 HEALTH = "/health"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_LOCAL = {HOST, "localhost"}
 
 
-def application(store: Store, login: str | None) -> web.Application:
+def application(store: Store, login: str, port: int) -> web.Application:
     """The pages of a store; `login` is ``user:password``."""
-    app = web.Application(middlewares=[_only_local, _only_known(login)])
+    rule = Rule(
+        names_of(HOST),
+        (basic(login),),
+        cookie=pages_cookie(login, port),
+        guards=lambda asked: asked.path != HEALTH,
+    )
+    app = web.Application(middlewares=[_asking_for_password, guarded(rule)])
     app[STORE] = store
     app.add_routes([web.get("/trajectories/{id}", _trajectory), web.get(HEALTH, _health)])
     return app
@@ -55,28 +61,21 @@ async def _trajectory(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def _only_local(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A name that a stranger's site points at loopback is not ours."""
-    if request.host.rpartition(":")[0] not in _LOCAL:
-        raise web.HTTPForbidden(text="ask for 127.0.0.1 or localhost")
-    return await handler(request)
-
-
-def _only_known(login: str | None) -> Middleware:
-    wanted = encode_basic_auth(*login.split(":", 1)) if login else None
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get(hdrs.AUTHORIZATION, "")
-        known = wanted is None or hmac.compare_digest(given.encode(), wanted.encode())
-        if not known and request.path != HEALTH:
-            asked = {hdrs.WWW_AUTHENTICATE: 'Basic realm="tirgen"'}
-            raise web.HTTPUnauthorized(headers=asked)
+async def _asking_for_password(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """So that a browser without the cookie asks its user, who finds both in the secret's file."""
+    try:
         return await handler(request)
+    except web.HTTPUnauthorized as refused:
+        refused.headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="tirgen"'
+        raise
 
-    return check
+
+async def _serve(port: int) -> None:
+    served = runner(application(worker_store(), os.environ[CLIENT_AUTH], port))
+    await served.setup()
+    await web.TCPSite(served, HOST, port).start()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    app = application(worker_store(), os.environ.get(AUTH))
-    web.run_app(app, host=HOST, port=int(sys.argv[1]), print=None)
+    asyncio.run(_serve(int(sys.argv[1])))

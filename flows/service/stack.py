@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import http.client
-import os
 import socket
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -30,8 +30,9 @@ from prefect.states import AwaitingRetry
 
 from flows.service.apply import POOLS, apply
 from flows.service.errors import ServiceFailed
-from flows.service.home import AUTH, HOST, Home
+from flows.service.home import AUTH, HOST, SERVER_AUTH, Home
 from flows.service.processes import Process, Processes
+from tirgen.sockets.rule import basic
 
 SERVER, PAGES = "server", "pages"
 START_SECONDS = 600.0
@@ -43,6 +44,8 @@ class Stack:
     """What is up."""
 
     url: str
+    link: str
+    """Opens the UI in a browser, once."""
     found_server: bool
     """The server was there before, so it is not ours to stop, or was started by an earlier call."""
     deployments: list[str]
@@ -64,13 +67,17 @@ class Service:
         self._refuse_a_second_server()
         found = _answers(self._home.api_url)
         self._refuse_taken_ports(found)
-        if not found:
+        self._home.make_login()
+        if found:
+            self._check_found_server()
+        else:
             self._start_server()
         self._start_pages()
         with self.settings():
             deployments = await apply(self._home.client_environment())
         started = [self._worker(pool).name for pool in POOLS] if workers else []
-        return Stack(self._home.ui_url, found, deployments, started)
+        home = self._home
+        return Stack(home.ui_url, home.link(), found, deployments, started)
 
     async def down(self) -> list[str]:
         """Stop what `up` started, workers first; their runs go on when the stack is up again.
@@ -111,9 +118,28 @@ class Service:
                     "end that, or choose other ports: tirgen up --port N takes N and N + 1",
                 )
 
+    def _check_found_server(self) -> None:
+        """It knows our secret and asks for it."""
+        if _status(f"{self._home.api_url}/admin/version") != 401:
+            raise ServiceFailed(
+                f"the Prefect server that answers at {self._home.ui_url} asks for no secret, so "
+                "any page in a browser may run commands through it",
+                f"end it and run tirgen up again, or start it with {SERVER_AUTH} set and set the "
+                f"same in {AUTH}",
+            )
+        self._check_secret()
+
+    def _check_secret(self) -> None:
+        if _status(f"{self._home.api_url}/admin/version", self._home.login) == 401:
+            raise ServiceFailed(
+                f"the server at {self._home.ui_url} wants another secret than that of {AUTH} or "
+                f"{self._home.secret_file}",
+                f"set {AUTH} as it was when the server was started",
+            )
+
     def _start_server(self) -> None:
         home = self._home
-        command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(home.port)]
+        command = ["-m", "flows.service.server", "--host", HOST, "--port", str(home.port)]
         self._bring_up(SERVER, command, home.server_environment(), home.api_url)
 
     def _start_pages(self) -> None:
@@ -162,6 +188,7 @@ class Service:
         """Runs whose worker was stopped would stay `Running` for ever (Prefect#22528)."""
         if not _answers(self._home.api_url):
             return
+        self._check_secret()
         ours = FlowRunFilter(
             state=FlowRunFilterState(
                 type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
@@ -179,7 +206,7 @@ class Service:
             {
                 PREFECT_HOME: self._home.folder / "prefect",
                 PREFECT_API_URL: self._home.api_url,
-                PREFECT_API_AUTH_STRING: os.environ.get(AUTH),
+                PREFECT_API_AUTH_STRING: self._home.login,
             }
         )
 
@@ -197,6 +224,19 @@ def _answers(address: str) -> bool:
             return bool(answer.read() == b"true")
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _status(address: str, login: str | None = None) -> int:
+    """What a server answers to a client with this login, as an HTTP status; 0: nothing."""
+    headers = {"Authorization": basic(login)} if login else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+    except (OSError, http.client.HTTPException):
+        return 0
 
 
 def _is_taken(port: int) -> bool:

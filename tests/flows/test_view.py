@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,9 +52,19 @@ def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=60) as answer:
+def get(url: str, cookie: str = "") -> str:
+    request = urllib.request.Request(url, headers={"Cookie": cookie})
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
+
+
+def enter(link: str) -> str:
+    """What a browser does with the link: the cookie it then has."""
+    address, _, code = link.partition("#")
+    body = json.dumps({"code": code}).encode()
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(answer.headers["Set-Cookie"]).partition(";")[0]
 
 
 def viewers(folder: str) -> list[int]:
@@ -71,8 +82,12 @@ def viewers(folder: str) -> list[int]:
 def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store: Path) -> None:
     with view(store) as (process, told):
         assert (told["trajectories"], told["logs"]) == (6, 1)
-        assert "<title>Inspect View</title>" in get(told["url"])
-        [log] = json.loads(get(f"{told['url']}/api/logs"))["files"]
+        for stranger in ("", "tirgen-viewer=guess"):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                get(f"{told['url']}/api/logs", stranger)
+        cookie = enter(told["link"])
+        assert "<title>Inspect View</title>" in get(told["url"], cookie)
+        [log] = json.loads(get(f"{told['url']}/api/logs", cookie))["files"]
         folder = re.sub(r"^file://", "", log["name"]).removesuffix("/logs/01-d-v1-tirgen.eval")
         assert viewers(folder)
         process.send_signal(signal.SIGINT)
@@ -87,6 +102,8 @@ def test_the_viewer_ends_with_a_command_that_is_killed(store: Path) -> None:
     for _ in range(100):
         try:
             get(told["url"])
+        except urllib.error.HTTPError:
+            time.sleep(0.1)
         except OSError:
             return
         time.sleep(0.1)

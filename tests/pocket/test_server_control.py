@@ -205,18 +205,14 @@ async def engine(tiny_model: Path) -> AsyncIterator[ContinuousBatchingEngine]:
 
 
 @pytest.mark.parametrize(("method", "path"), CONTROL)
-async def test_a_key_guards_the_routes_and_others_than_loopback_need_one(
-    engine, http, method, path
-) -> None:
+async def test_a_key_guards_the_routes(engine, http, method, path) -> None:
     async def status(routes: PocketRoutes, key: str | None) -> int:
         async with TestServer(routes.application()) as served:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             async with http.request(method, served.make_url(path), headers=headers) as answer:
                 return answer.status
 
-    exposed = PocketRoutes(engine, model="pocket", private=False)
-    guarded = PocketRoutes(engine, model="pocket", api_key="secret", private=False)
-    assert await status(exposed, None) == 403
+    guarded = PocketRoutes(engine, model="pocket", api_key="secret")
     assert await status(guarded, None) == 401
     assert await status(guarded, "guess") == 401
     assert await status(guarded, "secret") in (200, 400)

@@ -15,6 +15,7 @@ import pytest
 
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.pocket.local import pocket_engine_server
+from tirgen.pocket.server import main
 
 LONG = {"prompt": "1", "max_tokens": 400, "ignore_eos": True}
 
@@ -184,6 +185,12 @@ async def test_an_api_key_guards_everything_under_v1(
         async with http.get(base_url.removesuffix("/v1") + "/health") as answer:
             statuses.append(answer.status)
     assert statuses == [401, 401, 200, 200]
+
+
+async def test_another_address_than_loopback_needs_a_key(tiny_model: Path, monkeypatch, capsys):
+    monkeypatch.delenv("TIRGEN_POCKET_API_KEY", raising=False)
+    assert main([str(tiny_model), "--host", "0.0.0.0", "--port", "0"]) == 1
+    assert "set TIRGEN_POCKET_API_KEY" in capsys.readouterr().err
 
 
 async def test_it_listens_on_loopback_only(tiny_server: str) -> None:

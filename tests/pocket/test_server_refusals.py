@@ -107,7 +107,8 @@ async def test_chat_values_are_checked(
 async def test_what_is_no_json_object_is_refused(
     tiny_server: str, http: aiohttp.ClientSession, body: bytes
 ) -> None:
-    async with http.post(tiny_server + "/completions", data=body) as answer:
+    json = {"Content-Type": "application/json"}
+    async with http.post(tiny_server + "/completions", data=body, headers=json) as answer:
         assert answer.status == 400
         assert (await answer.json())["error"]["message"]
 

@@ -13,9 +13,10 @@ from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.opening import open_sandbox
-from tirgen.sandbox.remote import RemoteSandbox, read_token
+from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
 from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.token import read_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -57,7 +58,7 @@ async def test_exact_limits_arrive(address):
 
 
 async def test_a_wrong_token_is_said_at_the_start(address):
-    with pytest.raises(SandboxUnavailable, match="401 send the header"):
+    with pytest.raises(SandboxUnavailable, match="put it into TIRGEN_SANDBOX_TOKEN"):
         async with RemoteSandbox([address], "wrong"):
             pass
 

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from tirgen.sandbox.service import serving
 from tirgen.sandbox.shapes import CAPS, MAX_WAITING, ExactLimits, RunCode
+from tirgen.settings import ConfigError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -118,7 +119,7 @@ async def test_a_client_that_goes_away_frees_its_slot(client):
 
 
 async def test_an_open_address_needs_a_token():
-    with pytest.raises(ValueError, match="reachable from outside"):
+    with pytest.raises(ConfigError, match="reachable from other machines"):
         async with serving("0.0.0.0", 0):
             pass
 

@@ -21,7 +21,8 @@ import pytest
 ARGUMENTS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
     "--window-size=1500,1400", "--disable-background-networking",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1 , MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , "
+    "EXCLUDE 127.0.0.2",
 ]  # fmt: skip
 SELECT_ALL = "\ue009a\ue000"
 """Control and A, released, in the keys of WebDriver."""
@@ -42,6 +43,14 @@ class Browser:
         """The value of a JavaScript function body."""
         body = {"script": script, "args": list(arguments)}
         return _call("POST", f"{self._url}/execute/sync", body)
+
+    def wait_until(self, script: str, seconds: float = 180) -> Any:
+        """The value of an expression, once it has one."""
+        deadline = time.monotonic() + seconds
+        while not (value := self.run(f"return {script}")):
+            assert time.monotonic() < deadline, f"never: {script}\n{self.text()}"
+            time.sleep(0.2)
+        return value
 
     def text(self) -> str:
         return str(self.run("return document.body.innerText"))
@@ -82,7 +91,10 @@ class Browser:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser that resolves no host but loopback; skips the test where none is installed."""
+    """A browser that resolves no host but loopback, to which evil.example points, too.
+
+    Skips the test where none is installed.
+    """
     driver, binary = shutil.which("chromedriver"), shutil.which("chromium")
     if driver is None or binary is None:
         pytest.skip("needs Chromium: apt-get install -y chromium chromium-driver")

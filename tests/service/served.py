@@ -21,17 +21,17 @@ def engine(log: Path, port: int) -> Iterator[str]:
 
 
 @contextmanager
-def sandbox(log: Path, port: int) -> Iterator[None]:
+def sandbox(log: Path, port: int, *options: str) -> Iterator[None]:
     """The service of a sandbox, killed in the end."""
-    with _served(log, "sandbox", port):
+    with _served(log, "sandbox", port, *options):
         yield
 
 
 @contextmanager
-def _served(log: Path, what: str, port: int) -> Iterator[None]:
+def _served(log: Path, what: str, port: int, *options: str) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*TIRGEN, what, "serve", "--port", str(port)], stderr=output, stdout=output
+            [*TIRGEN, what, "serve", "--port", str(port), *options], stderr=output, stdout=output
         )
     try:
         wait_until(lambda: b"127.0.0.1" in log.read_bytes(), 120)

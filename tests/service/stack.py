@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -14,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tirgen.sockets.rule import basic
+from tirgen.sockets.secret import read_secret
 
 TIRGEN = [sys.executable, "-m", "flows"]
 FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
@@ -55,9 +57,8 @@ class Stack:
         request = urllib.request.Request(
             f"{self.url}/api{path}", data, {"Content-Type": "application/json"}, method=method
         )
-        if self.auth:
-            token = base64.b64encode(self.auth.encode()).decode()
-            request.add_header("Authorization", f"Basic {token}")
+        if login := self.auth or self.secret():
+            request.add_header("Authorization", basic(login))
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
@@ -68,6 +69,10 @@ class Stack:
                     raise
                 with refused:  # SQLite was locked, and nothing is written: clients ask again
                     time.sleep(1)
+
+    def secret(self) -> str | None:
+        """The ``user:password`` that `tirgen up` made."""
+        return read_secret(self.store / "service" / "secret")
 
     def deployment(self, name: str) -> dict[str, Any]:
         [found] = [d for d in self.ask("/deployments/filter", {}) if d["name"] == name]

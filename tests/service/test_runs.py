@@ -10,6 +10,7 @@ import pytest
 from browser import Browser, chromium, free_port
 from stack import Stack, wait_until
 
+from flows.service.markdown import table
 from storage.datasets import Store
 
 pytestmark = pytest.mark.slow
@@ -62,6 +63,8 @@ def test_a_run_started_by_the_form_shows_what_it_made(stack):
 
 
 def fill_in_and_submit(browser: Browser, stack: Stack) -> None:
+    browser.open(stack.tirgen("up")["link"])
+    browser.wait_for("Flow Runs")
     browser.open(f"{stack.url}/deployments/deployment/{stack.deployment('generate')['id']}/run")
     browser.wait_for("What to generate, with which models, under which bounds.")
     for described in ("Leave out the first so many", "Requests in flight at once."):
@@ -101,3 +104,20 @@ def look_at_run(browser: Browser, stack: Stack, run_id: str) -> None:
 
 def runs_named(stack: Stack, name: str) -> list[dict[str, Any]]:
     return [run for run in stack.ask("/flow_runs/filter", {}) if run["name"] == name]
+
+
+def test_a_cell_shows_its_text_and_the_page_loads_nothing_for_it(stack):
+    texts = [r"\|v\|", r"\|![b](http://127.0.0.1:1/x.png)", "`a` | b", r"a\\|b <b>x</b> &amp; `"]
+    page = {"type": "markdown", "key": "cells", "data": table([{"t": t, "n": 1} for t in texts])}
+    made = stack.ask("/artifacts/", page)
+    with chromium() as browser:
+        browser.open(stack.tirgen("up")["link"])
+        browser.wait_for("Flow Runs")
+        browser.open(f"{stack.url}/artifacts/artifact/{made['id']}")
+        rows = browser.wait_until(
+            "(found => found.length && found)([...document.querySelectorAll('table tbody tr')]"
+            ".map(row => [...row.cells].map(cell => cell.textContent.trim())))"
+        )
+        images = browser.run("return [...document.images].map(image => image.src)")
+    assert rows == [[text, "1"] for text in texts]
+    assert not [source for source in images if source.startswith("http://127.0.0.1:1/")]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from aiohttp import encode_basic_auth
 from aiohttp.test_utils import TestClient, TestServer
 from rows import row
 
+from flows.service.home import pages_cookie
 from flows.service.pages import application
 from storage.datasets import Store
+from tirgen.sockets.rule import basic
 
-LOGIN = "tirgen:secret"
+LOGIN, PORT = "tirgen:secret", 4201
+KNOWN = {"Authorization": basic(LOGIN)}
 
 
 @pytest.fixture
@@ -22,11 +24,9 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-async def ask(
-    store: Store, path: str, login: str | None = None, **headers: str
-) -> tuple[int, str, str]:
+async def ask(store: Store, path: str, headers: dict[str, str] = KNOWN) -> tuple[int, str, str]:
     async with (
-        TestClient(TestServer(application(store, login))) as client,
+        TestClient(TestServer(application(store, LOGIN, PORT))) as client,
         client.get(path, headers=headers) as answer,
     ):
         policy = answer.headers.get("Content-Security-Policy", "")
@@ -48,14 +48,15 @@ async def test_an_unknown_trajectory_is_not_found_with_a_way_on(store):
 
 async def test_a_name_that_a_stranger_points_here_is_refused(store):
     path = f"/trajectories/{row().trajectory_id}"
-    status, _, _ = await ask(store, path, Host="evil.example:4201")
+    status, _, _ = await ask(store, path, KNOWN | {"Host": "evil.example:4201"})
     assert status == 403
 
 
-async def test_with_a_password_set_the_pages_ask_for_it(store):
+async def test_the_password_or_the_cookie_opens_the_pages(store):
     path = f"/trajectories/{row().trajectory_id}"
-    assert (await ask(store, path, LOGIN))[0] == 401
-    wrong, right = (encode_basic_auth("tirgen", word) for word in ("guess", "secret"))
-    assert (await ask(store, path, LOGIN, Authorization=wrong))[0] == 401
-    assert (await ask(store, path, LOGIN, Authorization=right))[0] == 200
-    assert (await ask(store, "/health", LOGIN))[:2] == (200, "true")
+    name, value = pages_cookie(LOGIN, PORT)
+    for headers in ({}, {"Authorization": basic("tirgen:guess")}, {"Cookie": f"{name}=guess"}):
+        assert (await ask(store, path, headers))[0] == 401
+    for headers in (KNOWN, {"Cookie": f"a=b; {name}={value}"}):
+        assert (await ask(store, path, headers))[0] == 200
+    assert (await ask(store, "/health", {}))[:2] == (200, "true")

@@ -20,11 +20,6 @@ from tirgen.pocket.qwen3 import ModelUnsupported
 from tirgen.pocket.requests import RequestModel
 from tirgen.pocket.wire import answer, parse
 
-CLOSED_TO_ALL = (
-    "these routes exchange the served weights; on another address than loopback they need a key: "
-    "start the server with TIRGEN_POCKET_API_KEY set"
-)
-
 
 class ReloadArguments(RequestModel):
     weights_path: str = Field(min_length=1)

@@ -6,7 +6,6 @@ No TLS, no rate limits, one model: it stands on the loopback address beside its 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from pydantic import TypeAdapter
 
 from tirgen.pocket.asking import chat_jobs, chat_prompt, completion_jobs
 from tirgen.pocket.batching import ContinuousBatchingEngine
-from tirgen.pocket.control import CLOSED_TO_ALL, Control
+from tirgen.pocket.control import Control
 from tirgen.pocket.errors import Refusal
 from tirgen.pocket.gate import Gate
 from tirgen.pocket.generation import GenerationRequest
@@ -29,7 +28,11 @@ from tirgen.pocket.requests import (
 )
 from tirgen.pocket.responses import Answer, AnyRequest, Choice
 from tirgen.pocket.wire import Json, answer, dump, parse
+from tirgen.sockets.aiohttp_guard import guarded
+from tirgen.sockets.rule import Asked, Rule, bearer, names_of
 
+_OURS = (400, 401, 403, 415)
+"""Refusals whose words say more than their status."""
 _MAX_BODY = 64 * 2**20
 """Bytes of a request; a list of prompts as token ids can be long."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -44,21 +47,21 @@ class PocketRoutes:
         *,
         model: str,
         api_key: str | None = None,
-        private: bool = True,
+        host: str = "127.0.0.1",
     ) -> None:
-        """`private` when only this machine reaches the server; else `Control` needs a key."""
+        """`host` is where the server listens."""
         self._engine = engine
         self._model = model
-        self._api_key = api_key
-        self._private = private
         self._gate = Gate()
         self._control = Control(engine, self._gate).routes()
         self._control_paths = {route.path for route in self._control}
+        keys = (bearer(api_key),) if api_key else ()
+        self._rule = Rule(names_of(host), keys, guards=self._needs_key)
         self._created = int(time.time())
 
     def application(self) -> web.Application:
         app = web.Application(
-            middlewares=[_errors_as_json, self._authorise], client_max_size=_MAX_BODY
+            middlewares=[_errors_as_json, guarded(self._rule)], client_max_size=_MAX_BODY
         )
         app.add_routes(
             [
@@ -75,24 +78,9 @@ class PocketRoutes:
         )
         return app
 
-    @web.middleware
-    async def _authorise(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """With an API key set, everything under /v1 needs it, as in vLLM, and so does control.
-
-        Control without a key is for loopback only, and even there not for pages in a browser.
-        """
-        controls = request.path in self._control_paths
-        if controls and self._api_key is None:
-            if not self._private:
-                raise Refusal(f"Forbidden: {CLOSED_TO_ALL}", status=403)
-            if "Origin" in request.headers:
-                raise Refusal("Forbidden: a web page may not exchange the weights", status=403)
-        if self._api_key is not None and (controls or request.path.startswith("/v1")):
-            expected = f"Bearer {self._api_key}".encode()
-            given = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(given, expected):
-                raise Refusal("Unauthorized: the API key is missing or wrong", status=401)
-        return await handler(request)
+    def _needs_key(self, asked: Asked) -> bool:
+        """Everything under /v1, as in vLLM, and what exchanges weights."""
+        return asked.path in self._control_paths or asked.path.startswith("/v1")
 
     async def _completions(self, http: web.Request) -> web.StreamResponse:
         request = await parse(http, CompletionRequest)
@@ -239,5 +227,6 @@ async def _errors_as_json(request: web.Request, handler: _Handler) -> web.Stream
     except Refusal as refusal:
         return refusal.response()
     except web.HTTPError as error:
-        message = f"{error.reason}: {request.method} {request.path}"
+        message = error.text if error.status in _OURS else f"{request.method} {request.path}"
+        message = f"{error.reason}: {message}"
         return Refusal(message, status=error.status).response()

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
@@ -18,6 +17,9 @@ from tirgen.pocket.lifeline import die_with_parent
 from tirgen.pocket.names import API_KEY_VARIABLE, MODEL_DIR, MODEL_NAME
 from tirgen.pocket.qwen3 import ModelUnsupported
 from tirgen.pocket.routes import PocketRoutes
+from tirgen.settings import ConfigError
+from tirgen.sockets.aiohttp_guard import runner
+from tirgen.sockets.rule import address_of, require_secret
 
 _GRACE_SECONDS = 5.0
 """How long running requests may go on after a signal to end."""
@@ -37,9 +39,12 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is told the base URL, by default on stdout.
 
-    Port 0 is any free one. Raises `ModelUnsupported` for a directory the engine cannot load and
-    `OSError` when the address is taken.
+    Port 0 is any free one. Raises `ModelUnsupported` for a directory the engine cannot load,
+    `OSError` when the address is taken, and `ConfigError` for another address than loopback without
+    a key.
     """
+    hint = f"set {API_KEY_VARIABLE}, or listen on 127.0.0.1"
+    require_secret(host, bool(os.environ.get(API_KEY_VARIABLE)), hint)
     sys.setswitchinterval(_SWITCH_SECONDS)
     settings = {"threads": threads, "max_sequences": max_sequences}
     asyncio.run(_serve(model_dir, host, port, model, settings, ready or _announce))
@@ -63,28 +68,16 @@ async def _serve(
         loop.add_signal_handler(number, end.set)
     engine = ContinuousBatchingEngine(model_dir, **settings)
     api_key = os.environ.get(API_KEY_VARIABLE) or None
-    routes = PocketRoutes(engine, model=model, api_key=api_key, private=_is_loopback(host))
-    runner = web.AppRunner(
-        routes.application(),
-        handler_cancellation=True,
-        shutdown_timeout=_GRACE_SECONDS,
-        access_log=None,
-    )
+    routes = PocketRoutes(engine, model=model, api_key=api_key, host=host)
+    served = runner(routes.application(), shutdown_timeout=_GRACE_SECONDS, access_log=None)
     try:
-        await runner.setup()
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-        ready(f"http://{host}:{runner.addresses[0][1]}/v1")
+        await served.setup()
+        await web.TCPSite(served, host, port, backlog=1024).start()
+        ready(f"{address_of(host, served.addresses[0][1])}/v1")
         await end.wait()
     finally:
-        await runner.cleanup()
+        await served.cleanup()
         engine.close()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name
-        return host == "localhost"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         die_with_parent()
     try:
         serve(**options)
-    except (ModelUnsupported, OSError) as error:
+    except (ConfigError, ModelUnsupported, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

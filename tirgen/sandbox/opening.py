@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.remote import RemoteSandbox, read_token
+from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 
 AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
@@ -16,11 +16,12 @@ AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
 def open_sandbox(
     services: Sequence[str] = (), floor: str = Mode.BARE
 ) -> AbstractAsyncContextManager[AnySandbox]:
-    """To be entered. Services are spoken to with the token of `read_token`.
+    """To be entered. Services are shown the token of `tirgen.sandbox.token`.
 
     Raises:
         ValueError: the floor is no mode.
+        SecretExposed: as `RemoteSandbox`.
     """
     if services:
-        return RemoteSandbox(services, read_token(), floor)
+        return RemoteSandbox(services, floor=floor)
     return LocalSandbox(floor)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,9 +25,9 @@ from tirgen.sandbox.execution import infrastructure_fault
 from tirgen.sandbox.fairness import TRAJECTORY
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.shapes import execution_of
+from tirgen.sandbox.token import TOKEN_VARIABLE, token_of
+from tirgen.sockets.rule import bearer
 
-TOKEN_VARIABLE = "TIRGEN_SANDBOX_TOKEN"
-TOKEN_FILE_VARIABLE = "TIRGEN_SANDBOX_TOKEN_FILE"
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 30
 """A machine that acknowledges nothing for so long is gone, though no connection was closed. One
@@ -55,6 +53,7 @@ class _Service:
     """One address, and whether it is worth trying."""
 
     url: str
+    token: str | None
     rested_at: float = 0.0
     rest: float = REST_SECONDS[0]
 
@@ -76,12 +75,16 @@ class RemoteSandbox:
     def __init__(
         self, urls: Sequence[str], token: str | None = None, floor: str = Mode.BARE
     ) -> None:
-        """Raises ValueError without any address, or for a floor that is no mode."""
+        """Each service is shown `token`, or else the one that `token_of` finds for it.
+
+        Raises:
+            ValueError: no address, or a floor that is no mode.
+            SecretExposed: the token of this machine's service can be read by others.
+        """
         if not urls:
             raise ValueError("no address of a sandbox service")
-        self._services = [_Service(url.rstrip("/")) for url in urls]
+        self._services = [_Service(url.rstrip("/"), token or token_of(url)) for url in urls]
         self._turn = itertools.cycle(range(len(urls)))
-        self._token = token
         self._floor = Mode(floor)
         self._modes: set[str] = set()
         self._http: aiohttp.ClientSession | None = None
@@ -97,9 +100,7 @@ class RemoteSandbox:
         Raises:
             SandboxUnavailable: none answers, or one isolates less than the floor.
         """
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         self._http = aiohttp.ClientSession(
-            headers=headers,
             connector=aiohttp.TCPConnector(limit=0, socket_factory=_watchful_socket),
             raise_for_status=False,
         )
@@ -201,12 +202,15 @@ class RemoteSandbox:
         patience = aiohttp.ClientTimeout(
             total=QUEUE_SECONDS + 10 * limits.wall_seconds, sock_connect=CONNECT_SECONDS
         )
+        headers = {"Authorization": bearer(service.token)} if service.token else {}
         try:
             async with self._http.request(
-                method, service.url + path, json=body, timeout=patience
+                method, service.url + path, json=body, headers=headers, timeout=patience
             ) as answer:
                 if answer.status == 503:
                     raise _Busy(await answer.text())
+                if answer.status == 401:
+                    raise _Failed(f"it asks for its token: put it into {TOKEN_VARIABLE}")
                 if answer.status >= 400:
                     raise _Failed(f"{answer.status} {await answer.text()}")
                 document: dict[str, Any] = await answer.json()
@@ -273,10 +277,3 @@ def _watchful_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 def _body(code: str, limits: Limits) -> dict[str, Any]:
     exact = {name: getattr(limits, name) for name in Limits.__slots__}
     return {"code": code, "limits": exact, "trajectory": TRAJECTORY.get(None)}
-
-
-def read_token() -> str | None:
-    """The services' token, from the environment or from the file it names, never from argv."""
-    if path := os.environ.get(TOKEN_FILE_VARIABLE):
-        return Path(path).read_text().strip()
-    return os.environ.get(TOKEN_VARIABLE)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
 import resource
 import time
 from collections import Counter
@@ -18,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
 from storage.records import Outcome
@@ -27,11 +24,15 @@ from tirgen.sandbox.desk import IDLE_SECONDS, Desk, NoSuchSession, TooManySessio
 from tirgen.sandbox.errors import SandboxError, SandboxUnavailable
 from tirgen.sandbox.fairness import TRAJECTORY
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.remote import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from tirgen.sandbox.shapes import MAX_WAITING, Batch, Branch, OpenSession, RunCode, reply
 from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.token import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
+from tirgen.sockets.aiohttp_guard import guarded, runner
+from tirgen.sockets.rule import Rule, address_of, bearer, names_of, require_secret
 
 MAX_BODY = 8 << 20
+OPEN = ("/health", "/v1/ping")
+"""What is asked without the token."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -135,9 +136,11 @@ class Service:
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 
-def application(service: Service, token: str | None = None) -> web.Application:
+def application(service: Service, host: str, token: str | None = None) -> web.Application:
     """The service over a running sandbox; with `token`, all but /health asks for it."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_authenticate(token)])
+    secrets = (bearer(token),) if token else ()
+    rule = Rule(names_of(host), secrets, guards=lambda asked: asked.path not in OPEN)
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[guarded(rule)])
     app.router.add_post("/run_code", service.run_code)
     app.router.add_post("/run_batch", service.run_batch)
     app.router.add_post("/sessions", service.open_session)
@@ -166,29 +169,29 @@ async def serving(
     `floor`, `mode` and `slots` are those of `LocalSandbox`.
 
     Raises:
-        ValueError: another address than loopback without a token, or no slots.
+        ConfigError: another address than loopback without a token.
+        ValueError: no slots.
         SandboxUnavailable: nothing at or above the floor works here.
         OSError: the address cannot be bound.
     """
-    if not token and not _is_loopback(host):
-        raise ValueError(
-            f"{host} is reachable from outside and this service runs whatever code it is sent: "
-            f"give a token in {TOKEN_VARIABLE}, or in a file that {TOKEN_FILE_VARIABLE} names, "
-            "or listen on 127.0.0.1"
-        )
+    require_secret(
+        host,
+        bool(token),
+        f"this service runs whatever code it is sent; give a token in {TOKEN_VARIABLE}, or in a "
+        f"file that {TOKEN_FILE_VARIABLE} names, or listen on 127.0.0.1",
+    )
     async with LocalSandbox(floor, mode=mode, slots=slots) as sandbox:
         desk = Desk(sandbox, idle_seconds)
         # a client that goes away cancels its handler, which kills its snippet and frees its slot
-        app = application(Service(sandbox, desk), token)
-        runner = web.AppRunner(app, handler_cancellation=True)
-        await runner.setup()
+        served = runner(application(Service(sandbox, desk), host, token))
+        await served.setup()
         try:
             async with desk.minded():
-                site = web.TCPSite(runner, host, port)
+                site = web.TCPSite(served, host, port)
                 await site.start()
-                yield f"http://{host}:{runner.addresses[0][1]}"
+                yield address_of(host, served.addresses[0][1])
         finally:
-            await runner.cleanup()
+            await served.cleanup()
 
 
 async def serve(
@@ -209,30 +212,6 @@ async def serve(
     async with serving(host, port, token, floor, slots) as address:
         announce(address)
         await asyncio.Event().wait()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _authenticate(token: str | None) -> Middleware:
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "")
-        expected = f"Bearer {token}"
-        open_to_all = token is None or request.path in ("/health", "/v1/ping")
-        # what is no UTF-8 in a header arrives as surrogates
-        known = hmac.compare_digest(given.encode(errors="surrogateescape"), expected.encode())
-        if not open_to_all and not known:
-            raise web.HTTPUnauthorized(text="send the header 'Authorization: Bearer TOKEN'")
-        return await handler(request)
-
-    return check
 
 
 def _peer(request: web.Request) -> str:
