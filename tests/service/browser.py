@@ -52,6 +52,12 @@ class Browser:
             time.sleep(0.2)
         return value
 
+    def enter(self, link: str) -> None:
+        """Open the link that `tirgen up` prints, up to Prefect's pages with what they show."""
+        self.open(link)
+        self.wait_until("location.pathname === '/dashboard' && !!document.querySelector('main')")
+        self.wait_for("Work Pools")
+
     def text(self) -> str:
         return str(self.run("return document.body.innerText"))
 

@@ -63,8 +63,7 @@ def test_a_run_started_by_the_form_shows_what_it_made(stack):
 
 
 def fill_in_and_submit(browser: Browser, stack: Stack) -> None:
-    browser.open(stack.tirgen("up")["link"])
-    browser.wait_for("Flow Runs")
+    browser.enter(stack.tirgen("up")["link"])
     browser.open(f"{stack.url}/deployments/deployment/{stack.deployment('generate')['id']}/run")
     browser.wait_for("What to generate, with which models, under which bounds.")
     for described in ("Leave out the first so many", "Requests in flight at once."):
@@ -111,8 +110,7 @@ def test_a_cell_shows_its_text_and_the_page_loads_nothing_for_it(stack):
     page = {"type": "markdown", "key": "cells", "data": table([{"t": t, "n": 1} for t in texts])}
     made = stack.ask("/artifacts/", page)
     with chromium() as browser:
-        browser.open(stack.tirgen("up")["link"])
-        browser.wait_for("Flow Runs")
+        browser.enter(stack.tirgen("up")["link"])
         browser.open(f"{stack.url}/artifacts/artifact/{made['id']}")
         rows = browser.wait_until(
             "(found => found.length && found)([...document.querySelectorAll('table tbody tr')]"

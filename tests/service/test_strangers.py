@@ -102,8 +102,7 @@ def test_a_page_of_another_origin_reads_nothing_and_runs_nothing(stack, tmp_path
 
 def log_in(browser: Browser, stack: Stack) -> None:
     """What a user does, so that whatever a browser sends by itself is there to be sent."""
-    browser.open(stack.tirgen("up")["link"])
-    browser.wait_for("Flow Runs")
+    browser.enter(stack.tirgen("up")["link"])
     browser.open(f"http://127.0.0.1:{stack.port + 1}/trajectories/{row().trajectory_id}")
     browser.wait_for("verifier")
 
@@ -121,8 +120,7 @@ def test_a_link_opens_once_and_the_password_always(stack):
     with chromium() as browser:
         browser.open(stack.url)
         browser.wait_for("Login")
-        browser.open(link)
-        browser.wait_for("Flow Runs")
+        browser.enter(link)
     with chromium() as browser:
         browser.open(link)
         browser.wait_for("This link was used, or is too old.")
