@@ -55,7 +55,7 @@ class Browser:
     def enter(self, link: str) -> None:
         """Open the link that `tirgen up` prints, up to Prefect's pages with what they show."""
         self.open(link)
-        self.wait_until("location.pathname === '/dashboard' && !!document.querySelector('main')")
+        self.wait_until("location.pathname === '/dashboard'")
         self.wait_for("Work Pools")
 
     def text(self) -> str:
