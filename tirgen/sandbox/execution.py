@@ -8,6 +8,9 @@ from tirgen.sandbox.flight import ABSURD_OUTPUT, MOST_PAGE_TABLES, MOST_THREADS,
 from tirgen.sandbox.jail.wire import READY
 from tirgen.sandbox.outcome import Facts, Stop, judge
 
+FINE = (Outcome.OK, Outcome.NO_OUTPUT)
+"""The program came to its end."""
+
 
 def assemble(landed: Landed, baseline: int, limits: Limits, *, jailed: bool) -> Execution:
     report, stdout, stderr = landed.report, landed.stdout, landed.stderr

@@ -137,9 +137,15 @@ class Link:
             self._landing.clear()
             await self._landing.wait()
 
-    def launch(self, code: str, limits: Limits) -> Flight:
-        """Have one child forked for this code."""
-        flight = Flight(code, limits)
+    def launch(
+        self,
+        code: str,
+        limits: Limits,
+        stdin: int | None = None,
+        crew: list[Flight] | None = None,
+    ) -> Flight:
+        """Have one child forked for this code; stdin and crew are those of `Flight`."""
+        flight = Flight(code, limits, stdin, crew)
         self.board(flight, limits.cpu_seconds, limits.memory_mb)
         return flight
 

@@ -32,10 +32,13 @@ _BOOT = (
 _TICK_SECONDS = 0.02
 
 
-async def execute(code: str, limits: Limits) -> Landed:
-    """Run `code` in a process group of its own; cancelling kills the group."""
+async def execute(code: str, limits: Limits, stdin: int | None = None) -> Landed:
+    """Run `code` in a process group of its own; cancelling kills the group.
+
+    `stdin` is a descriptor for its input, which this closes.
+    """
     abandoned = threading.Event()
-    work = asyncio.create_task(asyncio.to_thread(_execute, code, limits, abandoned))
+    work = asyncio.create_task(asyncio.to_thread(_execute, code, limits, stdin, abandoned))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -44,25 +47,31 @@ async def execute(code: str, limits: Limits) -> Landed:
         raise
 
 
-def _execute(code: str, limits: Limits, abandoned: threading.Event) -> Landed:
+def _execute(code: str, limits: Limits, stdin: int | None, abandoned: threading.Event) -> Landed:
     with tempfile.TemporaryDirectory(prefix="tirgen-") as scratch:
         ready, theirs = os.pipe()
+        if stdin is None:
+            stdin = os.open(os.devnull, os.O_RDONLY)
         try:
-            process = _spawn(code, limits, scratch, theirs)
+            process = _spawn(code, limits, scratch, theirs, stdin)
         finally:
             os.close(theirs)
+            os.close(stdin)
         try:
             return _watch(process, limits, ready, abandoned)
         finally:
             os.close(ready)
 
 
-def _spawn(code: str, limits: Limits, scratch: str, ready: int) -> subprocess.Popen[bytes]:
+def _spawn(
+    code: str, limits: Limits, scratch: str, ready: int, stdin: int
+) -> subprocess.Popen[bytes]:
     config = {
         "site": interpreter.site_directories(),
         "memory_bytes": limits.memory_mb << 20,
         "cpu_seconds": limits.cpu_seconds,
         "ready": ready,
+        "stdin": stdin,
     }
     with tempfile.TemporaryFile() as source:
         source.write(code.encode(errors="surrogatepass"))
@@ -84,7 +93,7 @@ def _spawn(code: str, limits: Limits, scratch: str, ready: int) -> subprocess.Po
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(ready,),
+            pass_fds=(ready, stdin),
             start_new_session=True,
         )
 

@@ -59,7 +59,10 @@ class Service:
 
     async def _run(self, item: RunCode, peer: str) -> dict[str, Any]:
         TRAJECTORY.set(item.trajectory or peer)
-        return await self._counted(self.sandbox.run(item.code, item.capped_limits()))
+        limits = item.capped_limits()
+        if item.tests is None:
+            return await self._counted(self.sandbox.run(item.code, limits))
+        return await self._counted(self.sandbox.run_against(item.code, item.tests, limits))
 
     async def open_session(self, request: web.Request) -> web.Response:
         wish = _parsed(OpenSession, await request.read() or b"{}")
@@ -69,6 +72,8 @@ class Service:
 
     async def run_cell(self, request: web.Request) -> web.Response:
         item = _checked(_parsed(RunCode, await request.read()))
+        if item.tests is not None:
+            raise web.HTTPBadRequest(text="tests: a cell of a session has none; POST /run_code")
         with _as_http_errors():
             cell = self.desk.run(_session(request), item.code, item.capped_limits())
             return web.json_response(await self._counted(cell))

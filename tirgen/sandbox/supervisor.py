@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +19,7 @@ from tirgen.sandbox import posix, selftest
 from tirgen.sandbox.cgroups import Group, NotDelegated, open_group
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.errors import SandboxUnavailable, SelfTestFailed, ZygoteFailed, ZygoteLost
-from tirgen.sandbox.execution import assemble, infrastructure_fault
+from tirgen.sandbox.execution import FINE, assemble, infrastructure_fault
 from tirgen.sandbox.fairness import FairSlots, turn
 from tirgen.sandbox.fleet import Fleet
 from tirgen.sandbox.flight import Flight, Landed
@@ -31,6 +33,9 @@ __all__ = ["LocalSandbox", "SandboxUnavailable"]
 VERSION = "zygote/1"
 _ATTEMPTS = 3
 _CORES_PER_ZYGOTE = 8
+_END_SECONDS = 1.0
+"""How long a program may take to end once its tests have."""
+_OVER_ITS_LIMITS = (Outcome.TIMEOUT, Outcome.OOM, Outcome.INFRA_ERROR)
 
 
 class LocalSandbox:
@@ -144,12 +149,19 @@ class LocalSandbox:
         Slots go in turn to the trajectories that wait (tirgen.sandbox.fairness).
         A fault of the machinery is met with another attempt, then reported as infra_error.
         """
+        return await self._try(lambda: self._attempt(code, limits))
+
+    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
+        """Run two snippets with a socket between them, in one slot: see `Sandbox`."""
+        return await self._try(lambda: self._attempt_both(code, tests, limits))
+
+    async def _try(self, attempt: Callable[[], Awaitable[Execution]]) -> Execution:
         async with self._slots.hold(turn()):
-            execution = await self._attempt(code, limits)
+            execution = await attempt()
             for _ in range(_ATTEMPTS - 1):
                 if execution.outcome is not Outcome.INFRA_ERROR:
                     break
-                execution = await self._attempt(code, limits)
+                execution = await attempt()
         return execution
 
     async def session(
@@ -170,12 +182,36 @@ class LocalSandbox:
         link = await self._pick()
         return await open_session(link, self._slots, memory_mb, cpu_budget, echo)
 
-    async def _attempt(self, code: str, limits: Limits) -> Execution:
+    async def _attempt_both(self, code: str, tests: str, limits: Limits) -> Execution:
+        one, other = (end.detach() for end in socket.socketpair())
+        crew: list[Flight] = []
+        program = asyncio.create_task(self._attempt(code, limits, one, crew))
+        judge = asyncio.create_task(self._attempt(tests, limits, other, crew))
+        try:
+            await asyncio.wait([program, judge], return_when=asyncio.FIRST_COMPLETED)
+            if judge.done() and judge.result().outcome not in FINE:
+                await asyncio.wait([program], timeout=_END_SECONDS)  # it may have ended first
+            if program.done() and program.result().outcome in _OVER_ITS_LIMITS:
+                return program.result()
+            return await judge
+        finally:
+            program.cancel()
+            judge.cancel()
+            await asyncio.wait([program, judge])
+
+    async def _attempt(
+        self,
+        code: str,
+        limits: Limits,
+        stdin: int | None = None,
+        crew: list[Flight] | None = None,
+    ) -> Execution:
+        """One try; `stdin` becomes this call's to close."""
         if self._mode is Mode.POSIX:
-            return assemble(await posix.execute(code, limits), 0, limits, jailed=False)
+            return assemble(await posix.execute(code, limits, stdin), 0, limits, jailed=False)
         try:
             link = await self._pick()
-            landed = await _fly(link.launch(code, limits))
+            landed = await _fly(link.launch(code, limits, stdin, crew))
         except (ZygoteLost, ZygoteFailed) as error:
             return infrastructure_fault(str(error))
         return assemble(landed, link.resident_bytes, limits, jailed=True)

@@ -82,10 +82,10 @@ def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
 
 def _arrange(jail: Jail, fds: list[int]) -> str:
     """Leave 0, 1, 2, the ready pipe and the ruleset open, and nothing else; the code as text."""
-    code, out, err, ready = fds
+    code, out, err, ready, *given = fds
     source = read_source(code)
-    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    for fd, target in ((null, 0), (out, 1), (err, 2)):
+    stdin = given[0] if given else os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    for fd, target in ((stdin, 0), (out, 1), (err, 2)):
         os.dup2(fd, target, inheritable=False)
     keep_only(ready, jail.ruleset_fd)
     return source

@@ -100,7 +100,7 @@ class Zygote:
                     return
 
     def _accept(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 4)
+        data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 5)
         if not data:
             return False
         self._fork(wire.Request.unpack(data), fds)
