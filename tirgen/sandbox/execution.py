@@ -46,6 +46,8 @@ def _why_killed(landed: Landed) -> str:
             return f"\nKilled: it had more than {MOST_THREADS} threads at once.\n"
         case Stop.PAGE_TABLES:
             return f"\nKilled: its page tables took more than {MOST_PAGE_TABLES >> 20} MB.\n"
+        case Stop.CROWDED:
+            return "\nUndone: all sessions together held more than they may, this one the most.\n"
     return ""
 
 

@@ -37,8 +37,8 @@ _CLOCK_SLACK = 0.005
 _SECOND_LOOK = 0.02
 """Seconds between two looks of which the second tells running from waiting."""
 _CHUNK = 1 << 16
-_READ_SECONDS, _IDLE_READ_SECONDS = 0.01, 0.16
-"""How often pipes are read while something comes, and at most how seldom while nothing does."""
+_READ_SECONDS, _IDLE_READ_SECONDS = 0.01, 0.04
+"""How often a snippet is looked after while it prints, and at most how seldom while it does not."""
 _PIPE_CHUNKS = 16
 """Reads that empty any pipe at the end; no more, for something else might still be writing."""
 

@@ -24,6 +24,7 @@ class Stop(Enum):
     OUTPUT = "printed without end"
     THREADS = "started threads without end"
     PAGE_TABLES = "scattered its memory over all addresses"
+    CROWDED = "its session held the most when all of them held too much"
     STARVED = "never got a core"
     CANCELLED = "nobody waits for it any more"
 
@@ -83,7 +84,7 @@ def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
             return Outcome.TIMEOUT
         case Stop.OUTPUT | Stop.THREADS:
             return Outcome.ERROR
-        case Stop.PAGE_TABLES:
+        case Stop.PAGE_TABLES | Stop.CROWDED:
             return Outcome.OOM
         case Stop.STARVED | Stop.CANCELLED:
             return Outcome.INFRA_ERROR

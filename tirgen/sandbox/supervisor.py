@@ -23,6 +23,7 @@ from tirgen.sandbox.execution import FINE, assemble, infrastructure_fault
 from tirgen.sandbox.fairness import FairSlots, turn
 from tirgen.sandbox.fleet import Fleet
 from tirgen.sandbox.flight import Flight, Landed
+from tirgen.sandbox.holdings import Holdings
 from tirgen.sandbox.link import PATIENCE_SECONDS, Link
 from tirgen.sandbox.modes import Layer, Mode, layers
 from tirgen.sandbox.outcome import Stop
@@ -42,7 +43,9 @@ class LocalSandbox:
     """Runs snippets on this machine; an async context manager.
 
     On entering, the strongest mode that proves itself in a self-test is chosen; `floor` is the
-    weakest one accepted, `mode` asks for exactly one. At most `slots` snippets run at once.
+    weakest one accepted, `mode` asks for exactly one. At most `slots` snippets run at once, and
+    between their cells all sessions together hold at most `session_memory_mb`, by default what the
+    slots may at the usual limit.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class LocalSandbox:
         *,
         mode: str | None = None,
         slots: int | None = None,
+        session_memory_mb: int | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Raises ValueError where floor or mode is none of ours, or there are no slots."""
@@ -59,6 +63,8 @@ class LocalSandbox:
         self._candidates = [Mode(mode)] if mode else candidates(Mode(floor))
         self._count = slots or _cores()
         self._slots = FairSlots(self._count)
+        memory_mb = session_memory_mb or self._count * Limits().memory_mb
+        self._holdings = Holdings(memory_mb << 20)
         self._patience = patience
         self._mode = self._candidates[0]
         self._fleet: Fleet | None = None
@@ -171,6 +177,7 @@ class LocalSandbox:
 
         Raises:
             SandboxUnavailable: sessions need namespaces, which this mode has not.
+            SessionsFull: the others hold all the memory that sessions may.
             ZygoteLost: the zygote ended before the session was open.
             ZygoteFailed: and could not be started again.
         """
@@ -180,7 +187,7 @@ class LocalSandbox:
                 "run as root or where user namespaces are allowed, or keep snippets stateless"
             )
         link = await self._pick()
-        return await open_session(link, self._slots, memory_mb, cpu_budget, echo)
+        return await open_session(link, self._slots, self._holdings, memory_mb, cpu_budget, echo)
 
     async def _attempt_both(self, code: str, tests: str, limits: Limits) -> Execution:
         one, other = (end.detach() for end in socket.socketpair())
