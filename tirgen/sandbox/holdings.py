@@ -17,12 +17,20 @@ class Holdings:
         self._most = most_bytes
         self._homes: set[Home] = set()
 
-    def weigh(self, home: Home, pid: int, baseline: int) -> bool:
+    def weigh(self, home: Home, pid: int, baseline: int, replaces: int | None = None) -> bool:
         """Note what a state holds beyond `baseline`; whether it may stay.
 
-        Larger sessions are ended to make room for it.
+        Larger sessions are ended to make room for it. Where it stays, `replaces` goes.
         """
         home.held[pid] = max(0, kernel.held_bytes(pid) - baseline)
+        before = home.held.pop(replaces, 0) if replaces else 0
+        if self._make_room(home):
+            return True
+        if replaces:
+            home.held[replaces] = before
+        return False
+
+    def _make_room(self, home: Home) -> bool:
         self._homes = {home, *(other for other in self._homes if not other.ended)}
         while sum(other.held_bytes for other in self._homes) > self._most:
             largest = max(self._homes, key=lambda other: other.held_bytes)

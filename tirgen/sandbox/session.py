@@ -89,7 +89,7 @@ class Session:
             landed = await _land(flight, 1 << 8, time.monotonic() - began, 0, 0.0, BROKEN)
         else:
             landed, lives_on = await self._fly(flight, following, limits)
-            if lives_on and not self._holdings.weigh(self._home, following.pid, self._baseline):
+            if lives_on and not self._may_stay(following):
                 killed = landed.report._replace(status=signal.SIGKILL)
                 landed = replace(landed, report=killed, stopped=Stop.CROWDED)
             elif lives_on:
@@ -105,6 +105,11 @@ class Session:
         # earlier cells could tamper with what announces readiness: here it proves nothing
         known = replace(landed, ready=wire.READY)
         return assemble(known, self._baseline, limits, jailed=False)
+
+    def _may_stay(self, following: State) -> bool:
+        """Whether the new state leaves all sessions within what they may hold together."""
+        replaces = self._state.pid if self._state.users == 1 else None
+        return self._holdings.weigh(self._home, following.pid, self._baseline, replaces)
 
     async def _fork(self, flight: Flight) -> State | None:
         """Have the state fork; the new process waits for our word.
