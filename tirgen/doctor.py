@@ -122,7 +122,7 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
 
 async def _sandbox(settings: SandboxSettings) -> list[Finding]:
     try:
-        async with open_sandbox(settings.services, settings.floor) as sandbox:
+        async with open_sandbox(**settings.place()) as sandbox:
             proofs = await asyncio.gather(
                 _proof(sandbox, "runs a program", "print(6 * 7)", Outcome.OK),
                 _proof(sandbox, "stops an endless loop", "while True: pass", Outcome.TIMEOUT),

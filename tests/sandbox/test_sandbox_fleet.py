@@ -12,6 +12,7 @@ from tirgen.sandbox import cgroups, link
 from tirgen.sandbox.cgroups import Group, NotDelegated
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.fairness import TRAJECTORY, FairSlots
+from tirgen.sandbox.interpreter import Interpreter
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.supervisor import LocalSandbox
 
@@ -188,7 +189,7 @@ async def test_zygote_and_snippets_live_in_the_group():
         pytest.skip("needs root and a mounted cgroup v2")
     group = Group.create(roots[0], {})
     try:
-        zygote = await link.Link.start(Mode.BARE, group=group)
+        zygote = await link.Link.start(Mode.BARE, Interpreter.find(), group=group)
         members = (group.path / "cgroup.procs").read_text().split()
         await zygote.close()
     finally:

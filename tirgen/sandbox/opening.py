@@ -14,13 +14,17 @@ AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
 
 
 def open_sandbox(
-    services: Sequence[str] = (), floor: str = Mode.BARE
+    services: Sequence[str] = (),
+    floor: str = Mode.BARE,
+    python: str | None = None,
+    preload: Sequence[str] = (),
 ) -> AbstractAsyncContextManager[AnySandbox]:
-    """To be entered. Services are spoken to with the token of `read_token`.
+    """To be entered. Services are spoken to with the token of `read_token`; `python` and `preload`
+    are for this machine's.
 
     Raises:
         ValueError: the floor is no mode.
     """
     if services:
         return RemoteSandbox(services, read_token(), floor)
-    return LocalSandbox(floor)
+    return LocalSandbox(floor, python=python, preload=preload)

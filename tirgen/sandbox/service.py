@@ -13,7 +13,7 @@ import ipaddress
 import resource
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -164,11 +164,14 @@ async def serving(
     slots: int | None = None,
     *,
     mode: str | None = None,
+    session_memory_mb: int | None = None,
+    python: str | None = None,
+    preload: Sequence[str] = (),
     idle_seconds: float = IDLE_SECONDS,
 ) -> AsyncIterator[str]:
     """The service for as long as the context lasts; its address, with the port it was given.
 
-    `floor`, `mode` and `slots` are those of `LocalSandbox`.
+    What stands between `token` and `idle_seconds` is for `LocalSandbox`.
 
     Raises:
         ValueError: another address than loopback without a token, or no slots.
@@ -181,7 +184,14 @@ async def serving(
             f"give a token in {TOKEN_VARIABLE}, or in a file that {TOKEN_FILE_VARIABLE} names, "
             "or listen on 127.0.0.1"
         )
-    async with LocalSandbox(floor, mode=mode, slots=slots) as sandbox:
+    async with LocalSandbox(
+        floor,
+        mode=mode,
+        slots=slots,
+        session_memory_mb=session_memory_mb,
+        python=python,
+        preload=preload,
+    ) as sandbox:
         desk = Desk(sandbox, idle_seconds)
         # a client that goes away cancels its handler, which kills its snippet and frees its slot
         app = application(Service(sandbox, desk), token)
@@ -203,6 +213,10 @@ async def serve(
     floor: str = Mode.BARE,
     slots: int | None = None,
     announce: Callable[[str], None] = print,
+    *,
+    session_memory_mb: int | None = None,
+    python: str | None = None,
+    preload: Sequence[str] = (),
 ) -> None:
     """Serve until cancelled; raises what `serving` raises.
 
@@ -211,7 +225,16 @@ async def serve(
     with contextlib.suppress(ValueError, OSError):  # macOS promises more than it gives
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    async with serving(host, port, token, floor, slots) as address:
+    async with serving(
+        host,
+        port,
+        token,
+        floor,
+        slots,
+        session_memory_mb=session_memory_mb,
+        python=python,
+        preload=preload,
+    ) as address:
         announce(address)
         await asyncio.Event().wait()
 

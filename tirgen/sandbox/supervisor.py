@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +24,7 @@ from tirgen.sandbox.fairness import FairSlots, turn
 from tirgen.sandbox.fleet import Fleet
 from tirgen.sandbox.flight import Flight, Landed
 from tirgen.sandbox.holdings import Holdings
+from tirgen.sandbox.interpreter import Interpreter, WrongInterpreter
 from tirgen.sandbox.link import PATIENCE_SECONDS, Link
 from tirgen.sandbox.modes import Layer, Mode, layers
 from tirgen.sandbox.outcome import Stop
@@ -55,9 +56,15 @@ class LocalSandbox:
         mode: str | None = None,
         slots: int | None = None,
         session_memory_mb: int | None = None,
+        python: str | None = None,
+        preload: Sequence[str] = (),
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Raises ValueError where floor or mode is none of ours, or there are no slots."""
+        """Raises ValueError where floor or mode is none of ours, or there are no slots.
+
+        `python` is the interpreter that runs snippets, by default our own; modules of `preload`
+        are loaded before the first of them.
+        """
         if slots is not None and slots < 1:
             raise ValueError(f"slots: at least one program must run at once, not {slots}")
         self._candidates = [Mode(mode)] if mode else candidates(Mode(floor))
@@ -65,6 +72,8 @@ class LocalSandbox:
         self._slots = FairSlots(self._count)
         memory_mb = session_memory_mb or self._count * Limits().memory_mb
         self._holdings = Holdings(memory_mb << 20)
+        self._python, self._preload = python, tuple(preload)
+        self._interpreter: Interpreter | None = None
         self._patience = patience
         self._mode = self._candidates[0]
         self._fleet: Fleet | None = None
@@ -100,9 +109,15 @@ class LocalSandbox:
         """Choose the mode.
 
         Raises:
-            SandboxUnavailable: nothing at or above the floor works here.
+            SandboxUnavailable: nothing at or above the floor works here, or `python` does not.
         """
         refusals = []
+        try:
+            self._interpreter = await asyncio.to_thread(
+                Interpreter.find, self._python, self._preload
+            )
+        except WrongInterpreter as error:
+            raise SandboxUnavailable(str(error)) from error
         for mode in self._candidates:
             try:
                 await self._start(mode)
@@ -121,6 +136,7 @@ class LocalSandbox:
 
     async def _start(self, mode: Mode) -> None:
         self._mode = mode
+        assert self._interpreter is not None
         if mode is Mode.POSIX:
             return
         try:
@@ -128,7 +144,7 @@ class LocalSandbox:
         except NotDelegated as reason:
             self._why_no_group = str(reason)
         count = -(-self._count // _CORES_PER_ZYGOTE)
-        self._fleet = Fleet(mode, count, self._group, self._patience)
+        self._fleet = Fleet(mode, self._interpreter, count, self._group, self._patience)
         await self._fleet.start()
         has_sympy = "sympy" in self._fleet.hello["libraries"]
         if problems := await selftest.problems(self.run, has_sympy):
@@ -215,7 +231,9 @@ class LocalSandbox:
     ) -> Execution:
         """One try; `stdin` becomes this call's to close."""
         if self._mode is Mode.POSIX:
-            return assemble(await posix.execute(code, limits, stdin), 0, limits, jailed=False)
+            assert self._interpreter is not None, "enter the sandbox first"
+            landed = await posix.execute(code, limits, self._interpreter, stdin)
+            return assemble(landed, 0, limits, jailed=False)
         try:
             link = await self._pick()
             landed = await _fly(link.launch(code, limits, stdin, crew))
