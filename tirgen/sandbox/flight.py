@@ -19,6 +19,7 @@ from tirgen.sandbox.errors import ZygoteLost
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.outcome import Stop
 from tirgen.sandbox.output import HeadAndTail
+from tirgen.sandbox.scratch import Scratch, Scratches
 
 ABSURD_OUTPUT = 8 << 20
 """Bytes in one stream after which a snippet is killed: it prints without end."""
@@ -58,7 +59,12 @@ class Flight:
     """Owns every descriptor of one execution until `done` resolves."""
 
     def __init__(
-        self, code: str, limits: Limits, stdin: int | None = None, crew: list[Flight] | None = None
+        self,
+        code: str,
+        limits: Limits,
+        stdin: int | None = None,
+        crew: list[Flight] | None = None,
+        scratches: Scratches | None = None,
     ) -> None:
         """`stdin` is a descriptor that becomes ours; without one the snippet reads nothing.
 
@@ -87,10 +93,14 @@ class Flight:
         self._crew = [] if crew is None else crew
         self._crew.append(self)
         self._used = kernel.Usage(0.0, 0.0, False)
+        self._scratch: Scratch | None = None
         try:
             self._open_pipes(code)
-            if stdin is not None:
-                self._theirs.append(stdin)
+            null = os.O_RDONLY | os.O_CLOEXEC
+            self._theirs.append(os.open(os.devnull, null) if stdin is None else stdin)
+            if scratches is not None:
+                self._scratch = scratches.new()
+                self._theirs.append(self._scratch.open())
         except OSError as error:
             self._close()
             raise ZygoteLost(f"no pipes for a snippet: {error}") from error
@@ -110,7 +120,7 @@ class Flight:
 
     @property
     def descriptors(self) -> list[int]:
-        """What the child needs: code, stdout, stderr, ready pipe, and stdin where it has one."""
+        """What the child needs: code, stdout, stderr, ready pipe, stdin, perhaps its scratch."""
         return self._theirs
 
     def handed_over(self) -> None:
@@ -193,6 +203,7 @@ class Flight:
         came = [self._read(fd) for fd in self._streams]
         with contextlib.suppress(OSError):  # this process may open nothing more at present
             self._weigh(kernel.burden(self._pidfd))
+            self._look_into_scratch()
         self._read_pause = (
             _READ_SECONDS if any(came) else min(2 * self._read_pause, _IDLE_READ_SECONDS)
         )
@@ -203,6 +214,11 @@ class Flight:
             self.stop(Stop.THREADS)
         if burden.page_table_bytes > MOST_PAGE_TABLES:
             self.stop(Stop.PAGE_TABLES)
+
+    def _look_into_scratch(self) -> None:
+        pid = kernel.pid_of(self._pidfd) if self._scratch else None
+        if self._scratch and pid and self._scratch.is_over(pid):
+            self.stop(Stop.SCRATCH)
 
     def _read(self, fd: int) -> bool:
         """Take one chunk; False when there is none now or never again."""
@@ -244,6 +260,8 @@ class Flight:
             if timer is not None:
                 timer.cancel()
         self.handed_over()
+        if self._scratch is not None:
+            self._scratch.remove()
         for fd in self._streams:
             os.close(fd)
         self._streams = {}

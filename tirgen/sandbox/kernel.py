@@ -85,6 +85,27 @@ def peak_resident_kb(pid: int) -> int:
     return kilobytes
 
 
+def written_bytes(pid: int) -> int:
+    """What a process ever wrote, by calls or through mapped files; to pipes too.
+
+    Raises OSError where the kernel does not tell us.
+    """
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    counts = {name: int(value) for name, _, value in (line.partition(":") for line in lines)}
+    return max(counts["wchar"], counts["write_bytes"])
+
+
+def nameless_bytes(pid: int) -> int:
+    """What a process holds in files that were removed. Raises OSError once it is gone."""
+    (shared_kb,) = _status(pid, "RssShmem")
+    total = shared_kb << 10
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            known = os.stat(f"/proc/{pid}/fd/{descriptor}")
+            total += known.st_blocks * 512 if known.st_nlink == 0 else 0
+    return total
+
+
 class Burden(NamedTuple):
     """What a process costs the kernel beside the memory that its limits count."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from tirgen.sandbox.flight import Flight
 from tirgen.sandbox.interpreter import ENVIRONMENT, ISOLATED, PACKAGE_ROOT, Interpreter
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.scratch import Scratches
 
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0
@@ -61,6 +63,10 @@ class Link:
         self._mode = mode
         self._interpreter = interpreter
         self._patience = patience
+        self._scratches: Scratches | None = None
+        if mode == Mode.BARE:
+            with contextlib.suppress(OSError):  # nothing may be written here, or not be watched
+                self._scratches = Scratches()
         self._flights: dict[int, Passenger] = {}
         self._overdue: dict[int, float] = {}
         """Since when the zygote owes a word about a flight."""
@@ -115,7 +121,8 @@ class Link:
         hello: dict[str, Any] = json.loads(answer)
         if "error" in hello:
             raise ZygoteFailed(hello["error"])
-        return hello
+        has_scratch = self._mode != Mode.BARE or self._scratches is not None
+        return {**hello, "scratch": has_scratch}
 
     @property
     def resident_bytes(self) -> int:
@@ -140,7 +147,7 @@ class Link:
         crew: list[Flight] | None = None,
     ) -> Flight:
         """Have one child forked for this code; stdin and crew are those of `Flight`."""
-        flight = Flight(code, limits, stdin, crew)
+        flight = Flight(code, limits, stdin, crew, self._scratches)
         self.board(flight, limits.cpu_seconds, limits.memory_mb)
         return flight
 
@@ -242,6 +249,8 @@ class Link:
             await asyncio.to_thread(_end, self._process)
         finally:
             self._stderr.close()
+            if self._scratches is not None:
+                self._scratches.close()
 
 
 def _spawn(executable: str, control: int, stderr: int) -> subprocess.Popen[bytes]:

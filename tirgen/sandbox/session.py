@@ -124,7 +124,7 @@ class Session:
             gate.allow(self._state.pid)
             try:
                 with theirs:
-                    fds = [*flight.descriptors, theirs.fileno()]
+                    fds = [*flight.descriptors[:4], theirs.fileno()]  # a cell reads no stdin
                     socket.send_fds(self._state.socket, [self._order], fds)
                 flight.handed_over()
                 following = await State.arrive(ours)

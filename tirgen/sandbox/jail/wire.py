@@ -33,7 +33,7 @@ where it overlooked a failed allocation. How much memory was in use decides."""
 
 class Request(NamedTuple):
     """Fork one child. Travels with its descriptors: for a snippet code, stdout, stderr, ready
-    pipe and perhaps stdin; for a session the socket of its first state."""
+    pipe, stdin and perhaps its scratch; for a session the socket of its first state."""
 
     id: int
     cpu_seconds: float

@@ -73,10 +73,9 @@ class Zygote:
         os.environ.clear()
         _open_streams()
         _forget_ourselves()
+        readable = [*self._readable, *namespaces.DEVICES]
         ruleset = landlock.ruleset(
-            [*self._readable, *namespaces.DEVICES],
-            [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [],
-            [os.devnull],
+            readable, [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [], [os.devnull]
         )
         machine = syscalls.this_machine()
         filters = Filter(seccomp.for_snippet(machine)), Filter(seccomp.for_session(machine))
@@ -84,7 +83,7 @@ class Zygote:
         huge_pages = memory.settle(maps)
         baseline = Baseline.read(statm)
         parent = os.getpid() if self._mode == "bare" else 0
-        self._jail = child.Jail(self._mode, baseline, ruleset, *filters, parent)
+        self._jail = child.Jail(self._mode, baseline, readable, ruleset, *filters, parent)
         return {
             "landlock_abi": landlock.abi(),
             "huge_pages": huge_pages,
@@ -103,7 +102,7 @@ class Zygote:
                     return
 
     def _accept(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 5)
+        data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 6)
         if not data:
             return False
         self._fork(wire.Request.unpack(data), fds)
