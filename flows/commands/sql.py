@@ -27,7 +27,7 @@ def sql_command(
     ----------
     statement
         One SQL query over the views trajectories, all_trajectories, running, steps, failures,
-        filters, yields, datasets, policies and evaluations.
+        missing_modules, filters, yields, datasets, policies and evaluations.
     store
         Folder of the store.
     json
