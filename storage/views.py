@@ -31,6 +31,7 @@ VIEWS = {
     "running": "rows committed by runs that are not published yet",
     "steps": "one row per step of `trajectories`",
     "failures": "what went wrong in `trajectories`: endings, steps and corrected attempts",
+    "missing_modules": "modules that programs imported and the sandbox does not have, how often",
     "filters": "one row per trajectory and filter rule",
     "yields": "per version and rule: how many were judged, kept and dropped",
     "datasets": "one row per published version, with its counts",
@@ -79,6 +80,15 @@ UNION ALL
 SELECT {_IDENTITY}, step, 'attempt', attempt_.outcome, attempt_.observation, attempt_.action
 FROM (SELECT * EXCLUDE (action, outcome, observation), unnest(attempts) AS attempt_ FROM steps)"""
 
+_MISSING_MODULES = """
+SELECT dataset, version, module, count(*) AS programs,
+    count(DISTINCT trajectory_id) AS trajectories
+FROM (
+    SELECT *, regexp_extract(
+        detail, '(?m)^ModuleNotFoundError: No module named ''(\\w+)[\\w.]*''', 1) AS module
+    FROM failures WHERE what = 'error' AND level <> 'trajectory')
+WHERE module <> '' GROUP BY ALL ORDER BY programs DESC, module"""
+
 _FILTERS = f"""
 SELECT {_IDENTITY}, generate_subscripts(filters, 1) AS position,
     unnest(filters, max_depth := 2)
@@ -119,6 +129,7 @@ def definitions(root: Path) -> list[str]:
         "running": _ENRICHED.format(source="running_records"),
         "steps": _STEPS,
         "failures": _FAILURES,
+        "missing_modules": _MISSING_MODULES,
         "filters": _FILTERS,
         "yields": _YIELDS,
         "datasets": datasets_view(found),

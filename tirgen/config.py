@@ -99,14 +99,34 @@ class SandboxSettings(Settings):
     is the one that a service of this user on this machine made for itself."""
     floor: SandboxMode = SandboxMode.BARE
     """Weakest isolation accepted, here and of the services."""
+    python: str | None = None
+    """Interpreter that runs programs, such as ``/path/to/venv/bin/python``: they find what is
+    installed there. By default tirgen's own. A service has its own (`tirgen sandbox serve`)."""
+    preload: tuple[str, ...] = ()
+    """Modules loaded once for all programs, beside numpy and sympy: a program that imports one of
+    them starts faster by as much as its import takes."""
+
+    @model_validator(mode="after")
+    def _python_of_this_machine(self) -> SandboxSettings:
+        if self.services and (self.python or self.preload):
+            raise ValueError(
+                "python and preload are for programs that run here; start the services with "
+                "tirgen sandbox serve --python ... --preload ..."
+            )
+        return self
 
     def limits(self) -> Limits:
         """Of each program."""
-        return Limits(**self.identity())
+        return Limits(**self.model_dump(include={"cpu_seconds", "wall_seconds", "memory_mb"}))
+
+    def place(self) -> dict[str, Any]:
+        """Where programs run, as `open_sandbox` takes it."""
+        return self.model_dump(include={"services", "floor", "python", "preload"})
 
     def identity(self) -> dict[str, Any]:
         """All that decides what a program does: not where it does it."""
-        return self.model_dump(include={"cpu_seconds", "wall_seconds", "memory_mb"})
+        named = {"python"} if self.python else set()
+        return self.model_dump(include={"cpu_seconds", "wall_seconds", "memory_mb", *named})
 
 
 class ProblemSettings(Settings):

@@ -23,6 +23,7 @@ from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.sandbox.libraries import LIBRARIES, install_command, missing_libraries
 from tirgen.sandbox.modes import Layer
 from tirgen.sandbox.opening import open_sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
@@ -139,7 +140,7 @@ def _prompts(config: GenerateConfig) -> Finding:
 
 async def _sandbox(settings: SandboxSettings) -> list[Finding]:
     try:
-        async with open_sandbox(settings.services, settings.floor) as sandbox:
+        async with open_sandbox(**settings.place()) as sandbox:
             proofs = await asyncio.gather(
                 _proof(sandbox, "runs a program", "print(6 * 7)", Outcome.OK),
                 _proof(sandbox, "stops an endless loop", "while True: pass", Outcome.TIMEOUT),
@@ -152,10 +153,28 @@ async def _sandbox(settings: SandboxSettings) -> list[Finding]:
                 _proof(sandbox, "bounds memory", "x = bytearray(1 << 34)", None),
             )
             mode = Finding("sandbox", Level.OK, sandbox.mode)
+            libraries = await _libraries(sandbox, settings)
             layers = sandbox.layers if isinstance(sandbox, LocalSandbox) else []
-            return [mode, *proofs, *map(_layer, layers)]
+            return [mode, *proofs, libraries, *map(_layer, layers)]
     except SandboxUnavailable as error:
         return [Finding("sandbox", Level.FAIL, str(error), "see docs/sandbox.md")]
+
+
+async def _libraries(sandbox: Sandbox, settings: SandboxSettings) -> Finding:
+    """Which libraries programs find: one that is missing fails an honest program."""
+    name = "sandbox libraries"
+    missing = await missing_libraries(sandbox)
+    if missing is None:
+        return Finding(name, Level.FAIL, "programs could not be asked", "docs/sandbox.md")
+    found = ", ".join(library for library in LIBRARIES if library not in missing) or "none"
+    if not missing:
+        return Finding(name, Level.OK, found)
+    fix = install_command(missing, settings.python)
+    if settings.services:
+        fix = f"on the machines of the services: {fix}"
+    elif settings.python is None:
+        fix += ", or name an environment that has them in sandbox.python"
+    return Finding(name, Level.WARN, f"{found}; missing: {', '.join(missing)}", fix)
 
 
 def _layer(layer: Layer) -> Finding:

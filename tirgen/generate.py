@@ -219,9 +219,7 @@ class _Opened(NamedTuple):
 async def _open(config: GenerateConfig, store: Store, stack: AsyncExitStack) -> _Opened:
     """Open engines, sandbox and verifier, and only then the run: a bad start writes nothing."""
     engines = await stack.enter_async_context(open_engines(config.actor, config.critic))
-    sandbox = await stack.enter_async_context(
-        open_sandbox(config.sandbox.services, config.sandbox.floor)
-    )
+    sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
     verifier = await stack.enter_async_context(Verifier())
     judge = None
     if config.judge:

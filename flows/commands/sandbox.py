@@ -20,6 +20,9 @@ def serve(
     floor: Literal["root", "userns", "bare", "posix"] = "bare",
     slots: AtLeastOne | None = None,
     token: bool = True,
+    session_memory: AtLeastOne | None = None,
+    python: str | None = None,
+    preload: tuple[str, ...] = (),
 ) -> None:
     """Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.
 
@@ -42,12 +45,30 @@ def serve(
     token
         Ask for the token. Without it (on loopback only) every local program may run code here;
         for clients that cannot send one. Web pages are refused either way.
+    session_memory
+        Megabytes that all sessions hold together between their cells; by default 1024 a slot.
+    python
+        Interpreter that runs programs, such as /path/to/venv/bin/python; by default tirgen's own.
+    preload
+        Module loaded once for all programs, beside numpy and sympy; may be repeated.
     """
     from tirgen.sandbox.service import serve as serve_forever
 
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(serve_forever(host, port, _token(host, token), floor, slots, _announce))
+            asyncio.run(
+                serve_forever(
+                    host,
+                    port,
+                    _token(host, token),
+                    floor,
+                    slots,
+                    _announce,
+                    session_memory_mb=session_memory,
+                    python=python,
+                    preload=preload,
+                )
+            )
         except ValueError as error:
             raise ConfigError(str(error)) from None
 

@@ -28,7 +28,7 @@ def sql_command(
     ----------
     statement
         One SQL query over the views trajectories, all_trajectories, running, steps, failures,
-        filters, yields, datasets, policies and evaluations.
+        missing_modules, filters, yields, datasets, policies and evaluations.
     """
     if not statement.strip():
         rows = [{"view": name, "holds": what} for name, what in VIEWS.items()]

@@ -124,7 +124,7 @@ def holds(run: Run) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def is_bare(request: pytest.FixtureRequest, run: Run) -> bool:
-    return run("import os; print(os.getcwd())").stdout == "/\n"
+    return run("import os; print(os.getcwd())").stdout != "/jail/scratch\n"
 
 
 @pytest.fixture

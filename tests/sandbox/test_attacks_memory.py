@@ -59,6 +59,29 @@ def test_page_tables_without_end_are_cut_short(run):
     assert "page tables" in execution.stderr
 
 
+def test_page_tables_of_a_process_whose_leader_has_ended_are_cut_short_too(run):
+    """The status of a zombie shows no memory, while another thread fills it."""
+    execution = run(
+        "import ctypes, mmap, threading\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.mmap.restype = ctypes.c_void_p\n"
+        "def fill():\n"
+        "    threading.main_thread().join(0.5)\n"
+        "    for n in range(60_000):\n"
+        "        at = libc.mmap(ctypes.c_void_p((n + 256) << 30), 4096, 3, 0x100022, -1, 0)\n"
+        "        ctypes.memset(at, 1, 1)\n"
+        "    print('all of it', flush=True)\n"
+        "    import os; os._exit(0)\n"
+        "threading.Thread(target=fill).start()\n"
+        "import os; libc.syscall(60 if os.uname().machine == 'x86_64' else 93, 0)",
+        cpu_seconds=60,
+        wall_seconds=60,
+        memory_mb=1024,
+    )
+    assert (execution.outcome, execution.stdout) == (Outcome.OOM, "")
+    assert "page tables" in execution.stderr
+
+
 def test_shared_anonymous_memory_counts_too(holds):
     holds("import mmap\nforbidden('mmap', mmap.mmap, -1, 4 << 30)")
 

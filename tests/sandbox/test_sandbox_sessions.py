@@ -175,7 +175,7 @@ async def test_a_process_smuggled_in_ends_the_session(session):
         "own['_State']._fork_cell = smuggle",
         LIMITS,
     )
-    states = session._home.pids
+    states = set(session._home.held)
     execution = await session.run("print(1)", LIMITS)
     assert execution.outcome is Outcome.ERROR
     assert "an earlier cell broke it" in execution.stderr
@@ -285,3 +285,33 @@ async def test_chance_goes_on_from_cell_to_cell_the_same_each_time(sandbox):
         await session.close()
     assert shows[0] == shows[1]
     assert len(set(shows[0])) == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_idle_sessions_hold_no_more_than_they_may_together(mode):
+    async with LocalSandbox(mode=mode, slots=2, session_memory_mb=400) as sandbox:
+        small = await sandbox.session(memory_mb=256)
+        await small.run("x = 7", LIMITS)
+        large = [await sandbox.session(memory_mb=256) for _ in range(8)]
+        cells = [await session.run("y = bytearray(150 << 20)", LIMITS) for session in large]
+        assert await shown(small, "x") == "7"
+        again = [await session.run("len(y)", LIMITS) for session in large]
+        for session in (small, *large):
+            await session.close()
+    fine = [end for end in again if end.outcome is Outcome.OK]
+    assert len(fine) == 2
+    assert {end.outcome for end in (*cells, *again)} <= {
+        Outcome.NO_OUTPUT, Outcome.OK, Outcome.OOM, Outcome.ERROR,
+    }  # fmt: skip
+    assert any("all sessions together" in end.stderr for end in (*cells, *again))
+
+
+async def test_a_cell_that_is_too_much_for_all_sessions_is_undone(sandbox):
+    async with LocalSandbox(mode=sandbox.mode.split()[1], session_memory_mb=100) as tight:
+        session = await tight.session(memory_mb=256)
+        await session.run("x = 1", LIMITS)
+        crowded = await session.run("x = 2; y = bytearray(150 << 20)", LIMITS)
+        assert crowded.outcome is Outcome.OOM
+        assert "all sessions together" in crowded.stderr
+        assert await shown(session, "x") == "1"
+        await session.close()

@@ -127,6 +127,25 @@ def test_failures_say_what_broke_and_where(store: Store) -> None:
     ]
 
 
+def test_missing_modules_are_counted_by_package(tmp_path: Path, make_trajectory: Make) -> None:
+    said = "Traceback (most recent call last):\nModuleNotFoundError: No module named '{}'"
+    steps = tuple(
+        Step(thought="", action="import x", observation=text, outcome=outcome)
+        for text, outcome in (
+            (said.format("z3"), Outcome.ERROR),
+            (said.format("z3.z3util"), Outcome.ERROR),
+            (said.format("pandas"), Outcome.ERROR),
+            (said.format("printed_only"), Outcome.OK),
+            ("NameError: x", Outcome.ERROR),
+        )
+    )
+    store = Store(tmp_path)
+    run = store.open_run("demo", {}, "c0ffee")
+    run.publish([make_trajectory("p1", steps=steps)], {})
+    sql = "SELECT version, module, programs, trajectories FROM missing_modules"
+    assert rows(store, sql) == [("v1", "z3", 2, 1), ("v1", "pandas", 1, 1)]
+
+
 def test_filters_give_the_reason(store: Store) -> None:
     sql = "SELECT problem_id, rule, reason FROM filters WHERE NOT kept"
     assert rows(store, sql) == [("p2", "correct", "no answer")]

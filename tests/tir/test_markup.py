@@ -203,6 +203,59 @@ def test_boxes_in_programs_and_outputs_are_stripped_even_unclosed() -> None:
     assert strip_blocks(told + "b\n```python\n\\boxed{3}") == "a\nb\n"
 
 
-def test_a_program_no_fence_can_hold_is_refused() -> None:
-    with pytest.raises(ValueError, match="bare backticks"):
-        render_step("", "x = '''\n```\n'''", "1")
+def test_a_program_with_a_line_of_backticks_gets_a_longer_fence() -> None:
+    program = "x = '''\n````\n'''\nprint(x)"
+    text = render_step("", program, "1") + "so 1"
+    assert text.startswith("`````python\n")
+    assert parse_trajectory(text) == [ParsedStep("", program, "1"), ParsedStep("so 1", None, None)]
+
+
+lines = st.text("ab(=)#'\" `~\tpython", max_size=12)
+fence = st.sampled_from("`~").flatmap(lambda mark: st.integers(3, 6).map(lambda n: mark * n))
+tags = st.sampled_from(["python", "Python3", "py", "py3", "python3.11", "ipython", "{python}",
+                        "{.python .numberLines}", "python title=x", "python:main.py"])  # fmt: skip
+
+
+@given(fence, tags, st.lists(lines, max_size=4), st.text(" \t", max_size=3), st.booleans())
+def test_fences_are_read_as_commonmark_has_them(fence, tag, program, space, returns) -> None:
+    mark = fence[0]
+    program = [line for line in program if not line.rstrip().endswith(mark * len(fence))]
+    end = "\r\n" if returns else "\n"
+    written = [f"so{end}{fence}{tag}{space}", *program, f"{fence}{mark}{space}", "hence"]
+    assert parse_trajectory(end.join(written)) == [
+        ParsedStep("so", "\n".join(program), None),
+        ParsedStep("hence", None, None),
+    ]
+
+
+@given(fence, st.sampled_from(["\n", "\r\n", " \n", "  \n"]))
+def test_one_call_ends_at_any_closing_fence(fence, end) -> None:
+    text = f"{fence}python\nprint(1)\n{fence}{end}"
+    assert stopped(text + "and more") == text
+    assert closed_code(text) == "print(1)"
+
+
+@pytest.mark.parametrize("end", ["\n", " \n", "\r\n", ""])
+@pytest.mark.parametrize("code", ["print(1)", "x = '#'; print(x) ", 'print("it\'s")'])
+def test_a_closing_fence_may_stand_on_the_codes_line(code, end) -> None:
+    text = f"so\n```python\nx = 2\n{code}```{end}"
+    assert stopped(text + "more") == text or not end
+    assert closed_code(text) == f"x = 2\n{code}".rstrip()
+
+
+def test_a_shorter_fence_or_another_closes_nothing() -> None:
+    program = "a\n```\n~~~~\nb"
+    assert closed_code(f"````python\n{program}\n````\n") == program
+    assert closed_code(f"````python\n{program}\n```\n") is None
+
+
+def test_inline_code_before_an_opening_fence_does_not_hide_it() -> None:
+    assert closed_code("Call `f` here: ```python\nf()\n```\n") == "f()"
+    assert closed_code("We use ```python for that.\nprint(1)\n```\n") is None
+
+
+def test_hostile_fences_are_read_in_linear_time() -> None:
+    for piece in ("`", "~", "``` ", "```python\n", "`````` `", "\t~~~py", "a```", "'", "\n```"):
+        text = piece * 200_000
+        parse_trajectory(text)
+        strip_blocks("```python\n" + text + "```\n")

@@ -1,11 +1,13 @@
 """Code benchmarks in HumanEval's format: the policy completes a function, its tests are run.
 
 A task is a problem whose question is the beginning of a program and whose gold answer is the
-program that tests it. The completion counts as right when prompt, completion and tests run to
-their end in the sandbox; a nonce printed after the last test tells that from a program that only
-ends early. HumanEval+ and MBPP+ come in the same fields.
+program that tests it. Prompt and completion run in one jail and answer calls; the tests run in
+another, where no object of the solution ever exists (tirgen.evaluation.peer). The completion
+counts as right when the tests' process runs to its end, which is the kernel's word. HumanEval+ and
+MBPP+ come in the same fields.
 
-Not covered: LiveCodeBench, whose programs read stdin.
+Not covered: LiveCodeBench, whose programs read stdin; tests of what a function does to its
+arguments; tests of a second function that only the solution defines.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from tirgen.problems.errors import ProblemsError
 from tirgen.problems.files import Row, read_rows
 from tirgen.rollouts.maker import RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
-from tirgen.tir.core import derive_seed
+from tirgen.sandbox.execution import FINE
 from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.story import Story
@@ -28,6 +30,7 @@ INSTRUCTION = (
     "Complete the following Python function. Reply with the whole function in one fenced Python "
     "block and nothing else.\n\n```python\n{question}\n```"
 )
+_PEER = Path(__file__).with_name("peer.py").read_text(encoding="utf-8")
 _FIELDS = ("task_id", "prompt", "test", "entry_point")
 
 
@@ -88,13 +91,16 @@ class Tested(NamedTuple):
 async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limits) -> Tested:
     """Run a task's tests on the program that a reply makes of it."""
     entry_point = problem.answer.rstrip().rpartition("check(")[2].removesuffix(")")
-    nonce = f"passed {derive_seed(problem.answer, reply)}"
     program = solution(problem.question, reply, entry_point)
-    execution = await sandbox.run(f"{program}\n{problem.answer}\nprint({nonce!r})\n", limits)
+    execution = await sandbox.run_against(
+        f"{_PEER}\nbe_solution({program!r}, {entry_point!r})\n",
+        f"{_PEER}\nbe_tests({problem.question!r}, {problem.answer!r}, {entry_point!r})\n",
+        limits,
+    )
     seconds = execution.wall_ms / 1000
     if execution.outcome is Outcome.INFRA_ERROR:
         return Tested(None, seconds, execution.stderr.strip() or "the sandbox broke")
-    passed = execution.outcome is Outcome.OK and execution.stdout.rstrip().endswith(nonce)
+    passed = execution.outcome in FINE
     last = execution.stderr.strip().rpartition("\n")[2] or str(execution.outcome)
     reason = "passed" if passed else last
     return Tested(Verdict(correct=passed, method=TESTS, reason=reason), seconds)

@@ -88,9 +88,7 @@ async def _work(
 ) -> Run:
     """Open sandbox and verifier, and only then the run: a bad start writes nothing."""
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(
-            open_sandbox(config.sandbox.services, config.sandbox.floor)
-        )
+        sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
         verifier = await stack.enter_async_context(Verifier(require_box=False))
         run = store.open_run(config.dataset, config.model_dump(mode="json"), config.hash)
         committer = await stack.enter_async_context(Committer(run.append))

@@ -45,3 +45,12 @@ class Sandbox(Protocol):
         ...
 
     async def run(self, code: str, limits: Limits) -> Execution: ...
+
+    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
+        """Run two snippets, each in a jail of its own, a socket between them as their stdin.
+
+        What became of `tests`, which `code` can reach by nothing but what it writes into the
+        socket; of `code`, where it went over its limits first. Each may use as much as `limits`
+        says.
+        """
+        ...

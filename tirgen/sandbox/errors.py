@@ -4,10 +4,11 @@ SandboxError
  ├── SandboxUnavailable   nothing at or above the floor works on this machine
  ├── ZygoteFailed         a mode could not be started here
  ├── SelfTestFailed       a mode started, but did not hold what it must
+ ├── SessionsFull         sessions hold all the memory they may together; close some, or wait
  └── ZygoteLost           the zygote ended with a snippet in flight; it may be run again
 
-Only SandboxUnavailable reaches callers; the others are refusals on the way to it, or become
-`infra_error` outcomes.
+Only SandboxUnavailable and SessionsFull reach callers; the others are refusals on the way, or
+become `infra_error` outcomes.
 """
 
 
@@ -25,6 +26,10 @@ class ZygoteFailed(SandboxError):
 
 class SelfTestFailed(SandboxError):
     """A mode started but let something out, or stopped something innocent."""
+
+
+class SessionsFull(SandboxError):
+    """The sessions that are open hold all the memory that sessions may have together."""
 
 
 class ZygoteLost(SandboxError):

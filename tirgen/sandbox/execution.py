@@ -7,6 +7,10 @@ from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.flight import ABSURD_OUTPUT, MOST_PAGE_TABLES, MOST_THREADS, Landed
 from tirgen.sandbox.jail.wire import READY
 from tirgen.sandbox.outcome import Facts, Stop, judge
+from tirgen.sandbox.scratch import MOST_BYTES
+
+FINE = (Outcome.OK, Outcome.NO_OUTPUT)
+"""The program came to its end."""
 
 
 def assemble(landed: Landed, baseline: int, limits: Limits, *, jailed: bool) -> Execution:
@@ -43,6 +47,10 @@ def _why_killed(landed: Landed) -> str:
             return f"\nKilled: it had more than {MOST_THREADS} threads at once.\n"
         case Stop.PAGE_TABLES:
             return f"\nKilled: its page tables took more than {MOST_PAGE_TABLES >> 20} MB.\n"
+        case Stop.SCRATCH:
+            return f"\nKilled: it put more than {MOST_BYTES >> 20} MB into files.\n"
+        case Stop.CROWDED:
+            return "\nUndone: all sessions together held more than they may, this one the most.\n"
     return ""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tirgen.sandbox.cgroups import Group
 from tirgen.sandbox.errors import ZygoteFailed, ZygoteLost
+from tirgen.sandbox.interpreter import Interpreter
 from tirgen.sandbox.link import PATIENCE_SECONDS, Link
 from tirgen.sandbox.modes import Mode
 
@@ -16,9 +17,15 @@ class Fleet:
     """`count` zygotes in `mode`, from `start` to `close`."""
 
     def __init__(
-        self, mode: Mode, count: int, group: Group | None, patience: float = PATIENCE_SECONDS
+        self,
+        mode: Mode,
+        interpreter: Interpreter,
+        count: int,
+        group: Group | None,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._mode = mode
+        self._interpreter = interpreter
         self._count = count
         self._group = group
         self._patience = patience
@@ -38,7 +45,7 @@ class Fleet:
         self._links += await asyncio.gather(*more)
 
     async def _new(self) -> Link:
-        return await Link.start(self._mode, self._patience, self._group)
+        return await Link.start(self._mode, self._interpreter, self._patience, self._group)
 
     @property
     def hello(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tirgen.sandbox.errors import ZygoteLost
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.outcome import Stop
 from tirgen.sandbox.output import HeadAndTail
+from tirgen.sandbox.scratch import Scratch, Scratches
 
 ABSURD_OUTPUT = 8 << 20
 """Bytes in one stream after which a snippet is killed: it prints without end."""
@@ -37,8 +38,8 @@ _CLOCK_SLACK = 0.005
 _SECOND_LOOK = 0.02
 """Seconds between two looks of which the second tells running from waiting."""
 _CHUNK = 1 << 16
-_READ_SECONDS, _IDLE_READ_SECONDS = 0.01, 0.16
-"""How often pipes are read while something comes, and at most how seldom while nothing does."""
+_READ_SECONDS, _IDLE_READ_SECONDS = 0.01, 0.04
+"""How often a snippet is looked after while it prints, and at most how seldom while it does not."""
 _PIPE_CHUNKS = 16
 """Reads that empty any pipe at the end; no more, for something else might still be writing."""
 
@@ -57,8 +58,20 @@ class Landed:
 class Flight:
     """Owns every descriptor of one execution until `done` resolves."""
 
-    def __init__(self, code: str, limits: Limits) -> None:
-        """Raises ZygoteLost where this process may open nothing more."""
+    def __init__(
+        self,
+        code: str,
+        limits: Limits,
+        stdin: int | None = None,
+        crew: list[Flight] | None = None,
+        scratches: Scratches | None = None,
+    ) -> None:
+        """`stdin` is a descriptor that becomes ours; without one the snippet reads nothing.
+
+        Those of one `crew` wait for each other: when one waits for a core, none is late.
+
+        Raises ZygoteLost where this process may open nothing more.
+        """
         self._loop = asyncio.get_running_loop()
         self._limits = replace(
             limits,
@@ -77,8 +90,17 @@ class Flight:
         self._streams: dict[int, HeadAndTail] = {}
         self._theirs: list[int] = []
         self._ready = -1
+        self._crew = [] if crew is None else crew
+        self._crew.append(self)
+        self._used = kernel.Usage(0.0, 0.0, False)
+        self._scratch: Scratch | None = None
         try:
             self._open_pipes(code)
+            null = os.O_RDONLY | os.O_CLOEXEC
+            self._theirs.append(os.open(os.devnull, null) if stdin is None else stdin)
+            if scratches is not None:
+                self._scratch = scratches.new()
+                self._theirs.append(self._scratch.open())
         except OSError as error:
             self._close()
             raise ZygoteLost(f"no pipes for a snippet: {error}") from error
@@ -98,7 +120,7 @@ class Flight:
 
     @property
     def descriptors(self) -> list[int]:
-        """What the child needs: code, stdout, stderr, ready pipe."""
+        """What the child needs: code, stdout, stderr, ready pipe, stdin, perhaps its scratch."""
         return self._theirs
 
     def handed_over(self) -> None:
@@ -140,16 +162,19 @@ class Flight:
     def _look_at_the_clock(self) -> None:
         """Time spent waiting for a core does not count against the limit (docs/sandbox.md)."""
         try:
-            used = kernel.usage(self._pidfd)
+            used = self._usage()
         except OSError:  # this process may open nothing more at present
             self._deadline = self._loop.call_later(_SECOND_LOOK, self._look_at_the_clock)
             return
         if used is None:
             return  # already gone: its report is under way
+        for other in self._crew:
+            other._usage()
         elapsed = self._loop.time() - self._started_at
-        wall_left = self._limits.wall_seconds - (elapsed - used.waited)
+        waited = sum(each._used.waited for each in self._crew)
+        wall_left = self._limits.wall_seconds - (elapsed - waited)
         cpu_left = self._limits.cpu_seconds - used.cpu
-        if cpu_left <= _CLOCK_SLACK or (wall_left <= _CLOCK_SLACK and self._is_not_waiting(used)):
+        if cpu_left <= _CLOCK_SLACK or (wall_left <= _CLOCK_SLACK and self._is_not_waiting()):
             self.stop(Stop.TIMEOUT)
         elif elapsed >= max(STARVATION * self._limits.wall_seconds, STARVATION_SECONDS):
             hungry = used.cpu < self._limits.wall_seconds
@@ -160,17 +185,25 @@ class Flight:
             pause = max(min(wall_left, cpu_left), _SECOND_LOOK)
             self._deadline = self._loop.call_later(pause, self._look_at_the_clock)
 
-    def _is_not_waiting(self, used: kernel.Usage) -> bool:
-        """Whether what it waited for a core is all counted by now: asleep, or running just now."""
-        just_ran = used.cpu > self._seen_cpu
-        self._seen_cpu = used.cpu
-        return just_ran or not used.runnable
+    def _usage(self) -> kernel.Usage | None:
+        """As of now, None once it is gone; the last that was seen is kept."""
+        used = kernel.usage(self._pidfd) if self._pidfd >= 0 else None
+        self._used = used or self._used._replace(runnable=False)
+        return used
+
+    def _is_not_waiting(self) -> bool:
+        """Whether what was waited for a core is all counted by now: asleep, or running just now."""
+        cpu = sum(each._used.cpu for each in self._crew)
+        just_ran = cpu > self._seen_cpu
+        self._seen_cpu = cpu
+        return just_ran or not any(each._used.runnable for each in self._crew)
 
     def _read_pipes(self) -> None:
         """Now and then, not at every write: most snippets are over before the first time."""
         came = [self._read(fd) for fd in self._streams]
         with contextlib.suppress(OSError):  # this process may open nothing more at present
             self._weigh(kernel.burden(self._pidfd))
+            self._look_into_scratch()
         self._read_pause = (
             _READ_SECONDS if any(came) else min(2 * self._read_pause, _IDLE_READ_SECONDS)
         )
@@ -181,6 +214,11 @@ class Flight:
             self.stop(Stop.THREADS)
         if burden.page_table_bytes > MOST_PAGE_TABLES:
             self.stop(Stop.PAGE_TABLES)
+
+    def _look_into_scratch(self) -> None:
+        pid = kernel.pid_of(self._pidfd) if self._scratch else None
+        if self._scratch and pid and self._scratch.is_over(pid):
+            self.stop(Stop.SCRATCH)
 
     def _read(self, fd: int) -> bool:
         """Take one chunk; False when there is none now or never again."""
@@ -222,6 +260,8 @@ class Flight:
             if timer is not None:
                 timer.cancel()
         self.handed_over()
+        if self._scratch is not None:
+            self._scratch.remove()
         for fd in self._streams:
             os.close(fd)
         self._streams = {}

@@ -17,6 +17,9 @@ from tirgen.sandbox.forkgate import ForkGate
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.state import State
 
+CROWDED = (
+    "the session was ended: it held the most when all sessions together held more than they may"
+)
 BROKEN = "the session's interpreter no longer forks: an earlier cell broke it"
 
 
@@ -28,12 +31,14 @@ class Home:
         self._pidfd = -1
         self.gate: ForkGate | None = None
         self.sessions = 0
-        self.pids: set[int] = set()
-        """Of its states: every process in it but its init."""
+        self.held: dict[int, int] = {}
+        """Bytes by pid of its states, which are every process in it but its init."""
         self.ended: str | None = None
         """Why there is nothing to run cells in any more."""
         self.broken = False
         """It ended because a cell tampered with what keeps the session."""
+        self.crowded = False
+        """It ended because sessions held too much, and this one the most."""
         self.over = asyncio.Event()
         self.cpu_left = cpu_budget
         """Seconds, for all cells together."""
@@ -43,6 +48,10 @@ class Home:
     @property
     def descriptors(self) -> list[int]:
         return [self._theirs.fileno()]
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(self.held.values())
 
     @property
     def is_gone(self) -> bool:
@@ -83,14 +92,21 @@ class Home:
         self.broken = True
         self.close()
 
+    def give_way(self) -> None:
+        """End it for the memory that it holds."""
+        self.crowded = True
+        self.close(CROWDED)
+
     def release(self, state: State) -> None:
         """One user of the state less."""
         state.release()
         if not state.users:
-            self.pids.discard(state.pid)
+            self.held.pop(state.pid, None)
 
     def why_ended(self) -> Execution:
         """What a cell gets that there is no interpreter for any more."""
+        if self.crowded:
+            return replace(infrastructure_fault(CROWDED), outcome=Outcome.OOM, stderr=CROWDED)
         if not self.broken:
             return infrastructure_fault(self.ended or "the session was closed")
         return replace(infrastructure_fault(BROKEN), outcome=Outcome.ERROR, stderr=BROKEN)

@@ -1,11 +1,84 @@
-"""Which directories of this machine are the interpreter's own: all a snippet may ever read."""
+"""The interpreter that runs snippets, and which directories are its own: all they may ever read."""
 
 from __future__ import annotations
 
+import json
 import os
 import site
+import subprocess
+import sys
 import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # the same snippet prints its sets in the same order everywhere
+    "PYTHONINTMAXSTRDIGITS": "0",  # a program may print any integer; its time is bounded anyway
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",  # an arena a thread would use up the address space of ten of them
+    "SYMPY_CACHE_SIZE": "None",  # the usual cache reorders itself at each look: pages to copy
+    "LANG": "C.UTF-8",
+    "PATH": "/nonexistent",
+}
+ISOLATED = ("-S", "-s", "-P", "-B")
+"""Flags of every interpreter of ours; -I would ignore PYTHONHASHSEED."""
+PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_OLDEST = (3, 11)
+_ASK_SECONDS = 60.0
+_QUESTION = f"""
+import json, sys
+if sys.version_info < {_OLDEST}:
+    sys.exit("Python %d.%d is older than {_OLDEST[0]}.{_OLDEST[1]}" % sys.version_info[:2])
+sys.path.append({PACKAGE_ROOT!r})
+from tirgen.sandbox.interpreter import readable_paths, site_directories
+print(json.dumps([site_directories(), readable_paths()]))
+"""
+
+
+class WrongInterpreter(ValueError):
+    """The interpreter that was named does not exist, is too old, or does not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python with its packages."""
+
+    executable: str
+    site: list[str]
+    """Directories of third-party packages."""
+    readable: list[str]
+    """Everything of it that a snippet may read."""
+    preload: tuple[str, ...] = ()
+    """Modules loaded before the first snippet, beside those of `jail.warm`."""
+
+    @classmethod
+    def find(cls, python: str | None = None, preload: Sequence[str] = ()) -> Self:
+        """The interpreter at this path, such as a virtual environment's, or our own.
+
+        Raises:
+            WrongInterpreter: the message says why.
+        """
+        if python is None:
+            return cls(sys.executable, site_directories(), readable_paths(), tuple(preload))
+        path = str(Path(python).expanduser())
+        try:
+            found = subprocess.run(
+                [path, "-c", _QUESTION],
+                env={"PATH": os.defpath},
+                capture_output=True,
+                text=True,
+                timeout=_ASK_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise WrongInterpreter(f"sandbox.python: {path} does not start: {error}") from error
+        if found.returncode:
+            reason = found.stderr.strip().rpartition("\n")[2]
+            raise WrongInterpreter(f"sandbox.python: {path} cannot run snippets: {reason}")
+        packages, readable = json.loads(found.stdout)
+        return cls(path, packages, readable, tuple(preload))
 
 
 def site_directories() -> list[str]:
@@ -27,6 +100,8 @@ def _shared_libraries() -> list[str]:
     triplet = sysconfig.get_config_var("MULTIARCH") or "none"
     narrow = [f"/usr/lib/{triplet}", f"/lib/{triplet}"]
     directories = narrow if os.path.isdir(narrow[0]) else ["/usr/lib", "/lib"]
+    if os.path.isdir(f"{sys.prefix}/conda-meta"):
+        directories.append(f"{sys.prefix}/lib")
     timezones = "/usr/share/zoneinfo"
     return [*directories, "/lib64", "/usr/lib64", "/etc/ld.so.cache", timezones]
 

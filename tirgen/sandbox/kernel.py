@@ -73,10 +73,37 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def held_bytes(pid: int) -> int:
+    """Memory and page tables of a process as of now, 0 once it is gone."""
+    resident, tables = _status(pid, "VmRSS", "VmPTE")
+    return (resident + tables) << 10
+
+
 def peak_resident_kb(pid: int) -> int:
     """The most memory the process ever held, 0 once it is gone."""
     (kilobytes,) = _status(pid, "VmHWM")
     return kilobytes
+
+
+def written_bytes(pid: int) -> int:
+    """What a process ever wrote, by calls or through mapped files; to pipes too.
+
+    Raises OSError where the kernel does not tell us.
+    """
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    counts = {name: int(value) for name, _, value in (line.partition(":") for line in lines)}
+    return max(counts["wchar"], counts["write_bytes"])
+
+
+def nameless_bytes(pid: int) -> int:
+    """What a process holds in files that were removed. Raises OSError once it is gone."""
+    (shared_kb,) = _status(pid, "RssShmem")
+    total = shared_kb << 10
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            known = os.stat(f"/proc/{pid}/fd/{descriptor}")
+            total += known.st_blocks * 512 if known.st_nlink == 0 else 0
+    return total
 
 
 class Burden(NamedTuple):
@@ -93,14 +120,24 @@ def burden(pidfd: int) -> Burden:
 
 
 def _status(pid: int | None, *fields: str) -> list[int]:
-    """Numbers of /proc/PID/status, 0 where the process or the field is gone."""
+    """Numbers of /proc/PID/status, 0 where the process or the field is gone.
+
+    A leading thread that has exited shows no memory; then that of another thread is asked, which
+    is the same.
+    """
     found: dict[str, int] = {}
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name in fields:
-                found[name] = int(value.split()[0])
+        found = _numbers(Path(f"/proc/{pid}/status"), fields)
+        threads = iter(os.listdir(f"/proc/{pid}/task")) if len(found) < len(fields) else iter("")
+        while len(found) < len(fields) and (thread := next(threads, None)):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found |= _numbers(Path(f"/proc/{pid}/task/{thread}/status"), fields)
     return [found.get(field, 0) for field in fields]
+
+
+def _numbers(status: Path, fields: tuple[str, ...]) -> dict[str, int]:
+    lines = (line.partition(":") for line in status.read_text(errors="replace").splitlines())
+    return {name: int(value.split()[0]) for name, _, value in lines if name in fields}
 
 
 def _stat(process: str) -> list[str]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
-from pathlib import Path
 from typing import Any, Protocol
 
-from tirgen.sandbox import interpreter, kernel
+from tirgen.sandbox import kernel
 from tirgen.sandbox.cgroups import Group
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.errors import ZygoteFailed
 from tirgen.sandbox.flight import Flight
+from tirgen.sandbox.interpreter import ENVIRONMENT, ISOLATED, PACKAGE_ROOT, Interpreter
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.scratch import Scratches
 
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0
@@ -27,20 +28,10 @@ WORN_AFTER_SNIPPETS = 50_000
 WORN_AFTER_BYTES = 64 << 20
 """A zygote is replaced after so many snippets, or when it has grown by so much."""
 _WEIGH_EVERY = 500
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail import nameless, zygote; "
     "nameless.forget_our_files(); zygote.main()"
 )
-_ENVIRONMENT = {
-    "PYTHONHASHSEED": "0",  # the same snippet prints its sets in the same order everywhere
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",  # an arena a thread would use up the address space of ten of them
-    "SYMPY_CACHE_SIZE": "None",  # the usual cache reorders itself at each look: pages to copy
-    "LANG": "C.UTF-8",
-    "PATH": "/nonexistent",
-}
 
 
 class Passenger(Protocol):
@@ -62,15 +53,20 @@ class Passenger(Protocol):
 class Link:
     """One zygote, alive until `close` or until the process behind it ends."""
 
-    def __init__(self, mode: str, patience: float) -> None:
+    def __init__(self, mode: str, interpreter: Interpreter, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the link
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = _spawn(theirs.fileno(), self._stderr.fileno())
+            self._process = _spawn(interpreter.executable, theirs.fileno(), self._stderr.fileno())
         self._control.setblocking(False)
         self._mode = mode
+        self._interpreter = interpreter
         self._patience = patience
+        self._scratches: Scratches | None = None
+        if mode == Mode.BARE:
+            with contextlib.suppress(OSError):  # nothing may be written here, or not be watched
+                self._scratches = Scratches()
         self._flights: dict[int, Passenger] = {}
         self._overdue: dict[int, float] = {}
         """Since when the zygote owes a word about a flight."""
@@ -86,14 +82,18 @@ class Link:
 
     @classmethod
     async def start(
-        cls, mode: str, patience: float = PATIENCE_SECONDS, group: Group | None = None
+        cls,
+        mode: str,
+        interpreter: Interpreter,
+        patience: float = PATIENCE_SECONDS,
+        group: Group | None = None,
     ) -> Link:
         """A zygote ready to fork.
 
         Raises:
             ZygoteFailed: this machine does not support the mode, or the start took too long.
         """
-        link = cls(mode, patience)
+        link = cls(mode, interpreter, patience)
         try:
             if group is not None:
                 group.adopt(link._process.pid)  # before it forks: it waits for its configuration
@@ -110,8 +110,9 @@ class Link:
     async def _greet(self) -> dict[str, Any]:
         config = {
             "mode": self._mode,
-            "readable": interpreter.readable_paths(),
-            "site": interpreter.site_directories(),
+            "readable": self._interpreter.readable,
+            "site": self._interpreter.site,
+            "preload": self._interpreter.preload,
         }
         await self._loop.sock_sendall(self._control, json.dumps(config).encode())
         answer = await self._loop.sock_recv(self._control, wire.MAX_MESSAGE)
@@ -120,7 +121,8 @@ class Link:
         hello: dict[str, Any] = json.loads(answer)
         if "error" in hello:
             raise ZygoteFailed(hello["error"])
-        return hello
+        has_scratch = self._mode != Mode.BARE or self._scratches is not None
+        return {**hello, "scratch": has_scratch}
 
     @property
     def resident_bytes(self) -> int:
@@ -137,9 +139,15 @@ class Link:
             self._landing.clear()
             await self._landing.wait()
 
-    def launch(self, code: str, limits: Limits) -> Flight:
-        """Have one child forked for this code."""
-        flight = Flight(code, limits)
+    def launch(
+        self,
+        code: str,
+        limits: Limits,
+        stdin: int | None = None,
+        crew: list[Flight] | None = None,
+    ) -> Flight:
+        """Have one child forked for this code; stdin and crew are those of `Flight`."""
+        flight = Flight(code, limits, stdin, crew, self._scratches)
         self.board(flight, limits.cpu_seconds, limits.memory_mb)
         return flight
 
@@ -241,14 +249,15 @@ class Link:
             await asyncio.to_thread(_end, self._process)
         finally:
             self._stderr.close()
+            if self._scratches is not None:
+                self._scratches.close()
 
 
-def _spawn(control: int, stderr: int) -> subprocess.Popen[bytes]:
+def _spawn(executable: str, control: int, stderr: int) -> subprocess.Popen[bytes]:
     """Started from this very thread, whose end it does not survive; no descriptor but these."""
-    isolated = [sys.executable, "-S", "-s", "-P", "-B"]  # -I would ignore PYTHONHASHSEED
     return subprocess.Popen(
-        [*isolated, "-c", _BOOT, _PACKAGE_ROOT, str(control)],
-        env=_ENVIRONMENT,
+        [executable, *ISOLATED, "-c", _BOOT, PACKAGE_ROOT, str(control)],
+        env=ENVIRONMENT,
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

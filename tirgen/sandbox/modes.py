@@ -77,12 +77,6 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
         "names and sizes of host files can be seen (not read); seccomp and Landlock hold the rest",
     ),
     (
-        "scratch",
-        _NAMESPACED,
-        "a private 16 MB directory per snippet, gone with it",
-        "snippets cannot write any file",
-    ),
-    (
         "private user",
         (Mode.ROOT,),
         "snippets own no file and no process of the host",
@@ -101,8 +95,18 @@ def layers(mode: Mode, hello: dict[str, Any], why_no_group: str) -> list[Layer]:
         for name, modes, does, missing in _LAYERS
     ]
     if mode in _JAILED:
-        report += [*_kernel_layers(hello), _group_layer(why_no_group)]
+        report += [_scratch_layer(hello), *_kernel_layers(hello), _group_layer(why_no_group)]
     return report
+
+
+def _scratch_layer(hello: dict[str, Any]) -> Layer:
+    return Layer(
+        name="scratch",
+        active=hello["scratch"],
+        meaning="a private 16 MB directory per snippet, gone with it"
+        if hello["scratch"]
+        else "snippets cannot write any file: point TMPDIR to a directory that may be written",
+    )
 
 
 def _kernel_layers(hello: dict[str, Any]) -> list[Layer]:

@@ -14,9 +14,13 @@ AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
 
 
 def open_sandbox(
-    services: Sequence[str] = (), floor: str = Mode.BARE
+    services: Sequence[str] = (),
+    floor: str = Mode.BARE,
+    python: str | None = None,
+    preload: Sequence[str] = (),
 ) -> AbstractAsyncContextManager[AnySandbox]:
-    """To be entered. Services are shown the token of `tirgen.sandbox.token`.
+    """To be entered. Services are shown the token of `tirgen.sandbox.token`; `python` and `preload`
+    are for this machine's.
 
     Raises:
         ValueError: the floor is no mode.
@@ -24,4 +28,4 @@ def open_sandbox(
     """
     if services:
         return RemoteSandbox(services, floor=floor)
-    return LocalSandbox(floor)
+    return LocalSandbox(floor, python=python, preload=preload)

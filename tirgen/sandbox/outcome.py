@@ -24,6 +24,8 @@ class Stop(Enum):
     OUTPUT = "printed without end"
     THREADS = "started threads without end"
     PAGE_TABLES = "scattered its memory over all addresses"
+    SCRATCH = "wrote more than its scratch may hold"
+    CROWDED = "its session held the most when all of them held too much"
     STARVED = "never got a core"
     CANCELLED = "nobody waits for it any more"
 
@@ -81,9 +83,9 @@ def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
     match facts.stopped:
         case Stop.TIMEOUT:
             return Outcome.TIMEOUT
-        case Stop.OUTPUT | Stop.THREADS:
+        case Stop.OUTPUT | Stop.THREADS | Stop.SCRATCH:
             return Outcome.ERROR
-        case Stop.PAGE_TABLES:
+        case Stop.PAGE_TABLES | Stop.CROWDED:
             return Outcome.OOM
         case Stop.STARVED | Stop.CANCELLED:
             return Outcome.INFRA_ERROR

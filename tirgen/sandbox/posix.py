@@ -16,26 +16,31 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
-from tirgen.sandbox import interpreter
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.flight import ABSURD_OUTPUT, Landed
+from tirgen.sandbox.interpreter import ENVIRONMENT, ISOLATED, PACKAGE_ROOT, Interpreter
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.outcome import Stop
 from tirgen.sandbox.output import HeadAndTail
 
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail.alone import main; main()"
 )
 _TICK_SECONDS = 0.02
 
 
-async def execute(code: str, limits: Limits) -> Landed:
-    """Run `code` in a process group of its own; cancelling kills the group."""
+async def execute(
+    code: str, limits: Limits, interpreter: Interpreter, stdin: int | None = None
+) -> Landed:
+    """Run `code` in a process group of its own; cancelling kills the group.
+
+    `stdin` is a descriptor for its input, which this closes.
+    """
     abandoned = threading.Event()
-    work = asyncio.create_task(asyncio.to_thread(_execute, code, limits, abandoned))
+    work = asyncio.create_task(
+        asyncio.to_thread(_execute, code, limits, interpreter, stdin, abandoned)
+    )
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -44,47 +49,56 @@ async def execute(code: str, limits: Limits) -> Landed:
         raise
 
 
-def _execute(code: str, limits: Limits, abandoned: threading.Event) -> Landed:
+def _execute(
+    code: str,
+    limits: Limits,
+    interpreter: Interpreter,
+    stdin: int | None,
+    abandoned: threading.Event,
+) -> Landed:
     with tempfile.TemporaryDirectory(prefix="tirgen-") as scratch:
         ready, theirs = os.pipe()
+        if stdin is None:
+            stdin = os.open(os.devnull, os.O_RDONLY)
         try:
-            process = _spawn(code, limits, scratch, theirs)
+            process = _spawn(code, limits, interpreter, scratch, theirs, stdin)
         finally:
             os.close(theirs)
+            os.close(stdin)
         try:
             return _watch(process, limits, ready, abandoned)
         finally:
             os.close(ready)
 
 
-def _spawn(code: str, limits: Limits, scratch: str, ready: int) -> subprocess.Popen[bytes]:
+def _spawn(
+    code: str, limits: Limits, interpreter: Interpreter, scratch: str, ready: int, stdin: int
+) -> subprocess.Popen[bytes]:
     config = {
-        "site": interpreter.site_directories(),
+        "site": interpreter.site,
         "memory_bytes": limits.memory_mb << 20,
         "cpu_seconds": limits.cpu_seconds,
         "ready": ready,
+        "stdin": stdin,
     }
     with tempfile.TemporaryFile() as source:
         source.write(code.encode(errors="surrogatepass"))
         source.seek(0)
         return subprocess.Popen(
             [
-                sys.executable,
-                "-S",
-                "-s",
-                "-P",
-                "-B",
+                interpreter.executable,
+                *ISOLATED,
                 "-c",
                 _BOOT,
-                _PACKAGE_ROOT,
+                PACKAGE_ROOT,
                 json.dumps(config),
             ],
-            env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8"},
+            env=ENVIRONMENT,
             cwd=scratch,
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(ready,),
+            pass_fds=(ready, stdin),
             start_new_session=True,
         )
 

@@ -36,7 +36,7 @@ PROMISES = (
     Promise("no file is read but the interpreter's own", "yes", "yes", "yes", "no"),
     Promise("no file is written outside the scratch", "yes", "yes", "yes", "no"),
     Promise("names and sizes of host files are unseen", "yes", "yes", "no", "no"),
-    Promise("scratch directory", "16 MB, private", "16 MB, private", "none", "no quota"),
+    Promise("scratch directory", "16 MB, private", "16 MB, private", "16 MB, watched", "no quota"),
     Promise("owns no file and no process of the host", "yes", "inside only", "no", "no"),
     Promise("sessions", "yes", "yes", "no", "no"),
     Promise("holds against defects of the kernel", "no", "no", "no", "no"),

@@ -144,8 +144,14 @@ class RemoteSandbox:
 
     async def run(self, code: str, limits: Limits) -> Execution:
         """Execute `code` on the next service, or on another where that one fails."""
+        return await self._run(_body(code, limits), limits)
+
+    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
+        """Run two snippets with a socket between them on one service: see `Sandbox`."""
+        return await self._run({**_body(code, limits), "tests": tests}, limits)
+
+    async def _run(self, body: dict[str, Any], limits: Limits) -> Execution:
         failures: list[str] = []
-        body = _body(code, limits)
         give_up = time.monotonic() + QUEUE_SECONDS
         while len(failures) < _ROUNDS * len(self._services):
             service = self._next()

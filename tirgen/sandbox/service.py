@@ -11,7 +11,7 @@ import contextlib
 import resource
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -60,7 +60,10 @@ class Service:
 
     async def _run(self, item: RunCode, peer: str) -> dict[str, Any]:
         TRAJECTORY.set(item.trajectory or peer)
-        return await self._counted(self.sandbox.run(item.code, item.capped_limits()))
+        limits = item.capped_limits()
+        if item.tests is None:
+            return await self._counted(self.sandbox.run(item.code, limits))
+        return await self._counted(self.sandbox.run_against(item.code, item.tests, limits))
 
     async def open_session(self, request: web.Request) -> web.Response:
         wish = _parsed(OpenSession, await request.read() or b"{}")
@@ -70,6 +73,8 @@ class Service:
 
     async def run_cell(self, request: web.Request) -> web.Response:
         item = _checked(_parsed(RunCode, await request.read()))
+        if item.tests is not None:
+            raise web.HTTPBadRequest(text="tests: a cell of a session has none; POST /run_code")
         with _as_http_errors():
             cell = self.desk.run(_session(request), item.code, item.capped_limits())
             return web.json_response(await self._counted(cell))
@@ -162,11 +167,14 @@ async def serving(
     slots: int | None = None,
     *,
     mode: str | None = None,
+    session_memory_mb: int | None = None,
+    python: str | None = None,
+    preload: Sequence[str] = (),
     idle_seconds: float = IDLE_SECONDS,
 ) -> AsyncIterator[str]:
     """The service for as long as the context lasts; its address, with the port it was given.
 
-    `floor`, `mode` and `slots` are those of `LocalSandbox`.
+    What stands between `token` and `idle_seconds` is for `LocalSandbox`.
 
     Raises:
         ConfigError: another address than loopback without a token.
@@ -180,7 +188,14 @@ async def serving(
         f"this service runs whatever code it is sent; give a token in {TOKEN_VARIABLE}, or in a "
         f"file that {TOKEN_FILE_VARIABLE} names, or listen on 127.0.0.1",
     )
-    async with LocalSandbox(floor, mode=mode, slots=slots) as sandbox:
+    async with LocalSandbox(
+        floor,
+        mode=mode,
+        slots=slots,
+        session_memory_mb=session_memory_mb,
+        python=python,
+        preload=preload,
+    ) as sandbox:
         desk = Desk(sandbox, idle_seconds)
         # a client that goes away cancels its handler, which kills its snippet and frees its slot
         served = runner(application(Service(sandbox, desk), host, token))
@@ -201,6 +216,10 @@ async def serve(
     floor: str = Mode.BARE,
     slots: int | None = None,
     announce: Callable[[str], None] = print,
+    *,
+    session_memory_mb: int | None = None,
+    python: str | None = None,
+    preload: Sequence[str] = (),
 ) -> None:
     """Serve until cancelled; raises what `serving` raises.
 
@@ -209,7 +228,16 @@ async def serve(
     with contextlib.suppress(ValueError, OSError):  # macOS promises more than it gives
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    async with serving(host, port, token, floor, slots) as address:
+    async with serving(
+        host,
+        port,
+        token,
+        floor,
+        slots,
+        session_memory_mb=session_memory_mb,
+        python=python,
+        preload=preload,
+    ) as address:
         announce(address)
         await asyncio.Event().wait()
 

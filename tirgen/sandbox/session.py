@@ -19,11 +19,12 @@ from dataclasses import replace
 from storage.records import Outcome
 from tirgen.sandbox import kernel
 from tirgen.sandbox.contract import Execution, Limits
-from tirgen.sandbox.errors import ZygoteLost
+from tirgen.sandbox.errors import SessionsFull, ZygoteLost
 from tirgen.sandbox.execution import assemble, infrastructure_fault
 from tirgen.sandbox.fairness import FairSlots, turn
 from tirgen.sandbox.flight import Flight, Landed
 from tirgen.sandbox.forkgate import ForkGate
+from tirgen.sandbox.holdings import Holdings
 from tirgen.sandbox.home import BROKEN, Home
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.jail.wire import Cell
@@ -42,9 +43,16 @@ class Session:
     """Cells run one after another; `run` keeps the contract of the stateless sandbox."""
 
     def __init__(
-        self, home: Home, state: State, slots: FairSlots, baseline: int, echo: bool
+        self,
+        home: Home,
+        state: State,
+        slots: FairSlots,
+        holdings: Holdings,
+        baseline: int,
+        echo: bool,
     ) -> None:
         self._home = home
+        self._holdings = holdings
         self._state = state
         self._slots = slots
         self._baseline = baseline
@@ -81,7 +89,10 @@ class Session:
             landed = await _land(flight, 1 << 8, time.monotonic() - began, 0, 0.0, BROKEN)
         else:
             landed, lives_on = await self._fly(flight, following, limits)
-            if lives_on:
+            if lives_on and not self._may_stay(following):
+                killed = landed.report._replace(status=signal.SIGKILL)
+                landed = replace(landed, report=killed, stopped=Stop.CROWDED)
+            elif lives_on:
                 self._state, following = following, self._state
             self._home.release(following)
         self._home.cpu_left -= landed.report.cpu_seconds
@@ -94,6 +105,11 @@ class Session:
         # earlier cells could tamper with what announces readiness: here it proves nothing
         known = replace(landed, ready=wire.READY)
         return assemble(known, self._baseline, limits, jailed=False)
+
+    def _may_stay(self, following: State) -> bool:
+        """Whether the new state leaves all sessions within what they may hold together."""
+        replaces = self._state.pid if self._state.users == 1 else None
+        return self._holdings.weigh(self._home, following.pid, self._baseline, replaces)
 
     async def _fork(self, flight: Flight) -> State | None:
         """Have the state fork; the new process waits for our word.
@@ -108,20 +124,20 @@ class Session:
             gate.allow(self._state.pid)
             try:
                 with theirs:
-                    fds = [*flight.descriptors, theirs.fileno()]
+                    fds = [*flight.descriptors[:4], theirs.fileno()]  # a cell reads no stdin
                     socket.send_fds(self._state.socket, [self._order], fds)
                 flight.handed_over()
                 following = await State.arrive(ours)
             except OSError:
                 following = None
             forked = gate.withdraw(self._state.pid)
-        is_new = following is not None and following.pid not in home.pids
+        is_new = following is not None and following.pid not in home.held
         if forked and not is_new:
             home.break_up()
         if following is None:
             ours.close()
         elif forked and is_new:
-            home.pids.add(following.pid)
+            home.held[following.pid] = 0
             return following
         else:
             following.release()
@@ -156,7 +172,7 @@ class Session:
         """Another session that stands where this one does; neither sees what the other runs."""
         self._state.users += 1
         echo = self._order == Cell.RUN_AND_ECHO
-        return Session(self._home, self._state, self._slots, self._baseline, echo)
+        return Session(self._home, self._state, self._slots, self._holdings, self._baseline, echo)
 
     async def close(self) -> None:
         """Give up this line of the session; with the last one its jail ends."""
@@ -182,11 +198,17 @@ def _budget_spent() -> Execution:
 
 
 async def open_session(
-    link: Link, slots: FairSlots, memory_mb: int, cpu_budget: float, echo: bool
+    link: Link,
+    slots: FairSlots,
+    holdings: Holdings,
+    memory_mb: int,
+    cpu_budget: float,
+    echo: bool,
 ) -> Session:
     """A session in a jail of its own.
 
     Raises:
+        SessionsFull: the others hold all the memory that sessions may.
         ZygoteLost: its jail could not be built; trying again may help.
     """
     ours, theirs = socket_pair()
@@ -210,6 +232,9 @@ async def open_session(
         ours.close()
         home.close()
         raise ZygoteLost("the session's first interpreter did not come up")
-    home.pids.add(state.pid)
     state.freeze()
-    return Session(home, state, slots, link.resident_bytes, echo)
+    if not holdings.weigh(home, state.pid, link.resident_bytes):
+        home.release(state)
+        home.close()
+        raise SessionsFull("sessions hold all the memory that they may have together; close some")
+    return Session(home, state, slots, holdings, link.resident_bytes, echo)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits
+from tirgen.sandbox.execution import FINE
 
 CAPS = Limits(cpu_seconds=60, wall_seconds=60, memory_mb=4096, output_bytes=1 << 20)
 """The most a request may ask for; what it asks above is cut to this, as SandboxFusion does."""
@@ -49,6 +50,9 @@ class RunCode(BaseModel):
     fetch_files: list[str] | None = None
     trajectory: str | None = Field(None, max_length=256)
     """On whose behalf it runs: trajectories take turns in the queue."""
+    tests: str | None = None
+    """A second program, in a jail of its own at the other end of stdin; the reply is of this one
+    (`Sandbox.run_against`)."""
     limits: ExactLimits | None = None
     """In place of `run_timeout` and `memory_limit_MB`."""
 
@@ -107,7 +111,7 @@ def reply(execution: Execution, mode: str) -> dict[str, Any]:
     """SandboxFusion's reply: only an infrastructure fault is a SandboxError, never the code's."""
     broken = execution.outcome is Outcome.INFRA_ERROR
     late = execution.outcome is Outcome.TIMEOUT
-    fine = execution.outcome in (Outcome.OK, Outcome.NO_OUTPUT)
+    fine = execution.outcome in FINE
     return {
         "status": "SandboxError" if broken else "Success" if fine else "Failed",
         "message": execution.stderr if broken else "",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,10 +19,12 @@ from tirgen.sandbox import posix, selftest
 from tirgen.sandbox.cgroups import Group, NotDelegated, open_group
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.errors import SandboxUnavailable, SelfTestFailed, ZygoteFailed, ZygoteLost
-from tirgen.sandbox.execution import assemble, infrastructure_fault
+from tirgen.sandbox.execution import FINE, assemble, infrastructure_fault
 from tirgen.sandbox.fairness import FairSlots, turn
 from tirgen.sandbox.fleet import Fleet
 from tirgen.sandbox.flight import Flight, Landed
+from tirgen.sandbox.holdings import Holdings
+from tirgen.sandbox.interpreter import Interpreter, WrongInterpreter
 from tirgen.sandbox.link import PATIENCE_SECONDS, Link
 from tirgen.sandbox.modes import Layer, Mode, layers
 from tirgen.sandbox.outcome import Stop
@@ -31,13 +35,18 @@ __all__ = ["LocalSandbox", "SandboxUnavailable"]
 VERSION = "zygote/1"
 _ATTEMPTS = 3
 _CORES_PER_ZYGOTE = 8
+_END_SECONDS = 1.0
+"""How long a program may take to end once its tests have."""
+_OVER_ITS_LIMITS = (Outcome.TIMEOUT, Outcome.OOM, Outcome.INFRA_ERROR)
 
 
 class LocalSandbox:
     """Runs snippets on this machine; an async context manager.
 
     On entering, the strongest mode that proves itself in a self-test is chosen; `floor` is the
-    weakest one accepted, `mode` asks for exactly one. At most `slots` snippets run at once.
+    weakest one accepted, `mode` asks for exactly one. At most `slots` snippets run at once, and
+    between their cells all sessions together hold at most `session_memory_mb`, by default what the
+    slots may at the usual limit.
     """
 
     def __init__(
@@ -46,14 +55,25 @@ class LocalSandbox:
         *,
         mode: str | None = None,
         slots: int | None = None,
+        session_memory_mb: int | None = None,
+        python: str | None = None,
+        preload: Sequence[str] = (),
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Raises ValueError where floor or mode is none of ours, or there are no slots."""
+        """Raises ValueError where floor or mode is none of ours, or there are no slots.
+
+        `python` is the interpreter that runs snippets, by default our own; modules of `preload`
+        are loaded before the first of them.
+        """
         if slots is not None and slots < 1:
             raise ValueError(f"slots: at least one program must run at once, not {slots}")
         self._candidates = [Mode(mode)] if mode else candidates(Mode(floor))
         self._count = slots or _cores()
         self._slots = FairSlots(self._count)
+        memory_mb = session_memory_mb or self._count * Limits().memory_mb
+        self._holdings = Holdings(memory_mb << 20)
+        self._python, self._preload = python, tuple(preload)
+        self._interpreter: Interpreter | None = None
         self._patience = patience
         self._mode = self._candidates[0]
         self._fleet: Fleet | None = None
@@ -89,9 +109,15 @@ class LocalSandbox:
         """Choose the mode.
 
         Raises:
-            SandboxUnavailable: nothing at or above the floor works here.
+            SandboxUnavailable: nothing at or above the floor works here, or `python` does not.
         """
         refusals = []
+        try:
+            self._interpreter = await asyncio.to_thread(
+                Interpreter.find, self._python, self._preload
+            )
+        except WrongInterpreter as error:
+            raise SandboxUnavailable(str(error)) from error
         for mode in self._candidates:
             try:
                 await self._start(mode)
@@ -110,6 +136,7 @@ class LocalSandbox:
 
     async def _start(self, mode: Mode) -> None:
         self._mode = mode
+        assert self._interpreter is not None
         if mode is Mode.POSIX:
             return
         try:
@@ -117,7 +144,7 @@ class LocalSandbox:
         except NotDelegated as reason:
             self._why_no_group = str(reason)
         count = -(-self._count // _CORES_PER_ZYGOTE)
-        self._fleet = Fleet(mode, count, self._group, self._patience)
+        self._fleet = Fleet(mode, self._interpreter, count, self._group, self._patience)
         await self._fleet.start()
         has_sympy = "sympy" in self._fleet.hello["libraries"]
         if problems := await selftest.problems(self.run, has_sympy):
@@ -144,12 +171,19 @@ class LocalSandbox:
         Slots go in turn to the trajectories that wait (tirgen.sandbox.fairness).
         A fault of the machinery is met with another attempt, then reported as infra_error.
         """
+        return await self._try(lambda: self._attempt(code, limits))
+
+    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
+        """Run two snippets with a socket between them, in one slot: see `Sandbox`."""
+        return await self._try(lambda: self._attempt_both(code, tests, limits))
+
+    async def _try(self, attempt: Callable[[], Awaitable[Execution]]) -> Execution:
         async with self._slots.hold(turn()):
-            execution = await self._attempt(code, limits)
+            execution = await attempt()
             for _ in range(_ATTEMPTS - 1):
                 if execution.outcome is not Outcome.INFRA_ERROR:
                     break
-                execution = await self._attempt(code, limits)
+                execution = await attempt()
         return execution
 
     async def session(
@@ -159,6 +193,7 @@ class LocalSandbox:
 
         Raises:
             SandboxUnavailable: sessions need namespaces, which this mode has not.
+            SessionsFull: the others hold all the memory that sessions may.
             ZygoteLost: the zygote ended before the session was open.
             ZygoteFailed: and could not be started again.
         """
@@ -168,14 +203,40 @@ class LocalSandbox:
                 "run as root or where user namespaces are allowed, or keep snippets stateless"
             )
         link = await self._pick()
-        return await open_session(link, self._slots, memory_mb, cpu_budget, echo)
+        return await open_session(link, self._slots, self._holdings, memory_mb, cpu_budget, echo)
 
-    async def _attempt(self, code: str, limits: Limits) -> Execution:
+    async def _attempt_both(self, code: str, tests: str, limits: Limits) -> Execution:
+        one, other = (end.detach() for end in socket.socketpair())
+        crew: list[Flight] = []
+        program = asyncio.create_task(self._attempt(code, limits, one, crew))
+        judge = asyncio.create_task(self._attempt(tests, limits, other, crew))
+        try:
+            await asyncio.wait([program, judge], return_when=asyncio.FIRST_COMPLETED)
+            if judge.done() and judge.result().outcome not in FINE:
+                await asyncio.wait([program], timeout=_END_SECONDS)  # it may have ended first
+            if program.done() and program.result().outcome in _OVER_ITS_LIMITS:
+                return program.result()
+            return await judge
+        finally:
+            program.cancel()
+            judge.cancel()
+            await asyncio.wait([program, judge])
+
+    async def _attempt(
+        self,
+        code: str,
+        limits: Limits,
+        stdin: int | None = None,
+        crew: list[Flight] | None = None,
+    ) -> Execution:
+        """One try; `stdin` becomes this call's to close."""
         if self._mode is Mode.POSIX:
-            return assemble(await posix.execute(code, limits), 0, limits, jailed=False)
+            assert self._interpreter is not None, "enter the sandbox first"
+            landed = await posix.execute(code, limits, self._interpreter, stdin)
+            return assemble(landed, 0, limits, jailed=False)
         try:
             link = await self._pick()
-            landed = await _fly(link.launch(code, limits))
+            landed = await _fly(link.launch(code, limits, stdin, crew))
         except (ZygoteLost, ZygoteFailed) as error:
             return infrastructure_fault(str(error))
         return assemble(landed, link.resident_bytes, limits, jailed=True)

@@ -3,13 +3,18 @@
     thought                     ```python … ```          ```output … ```
     r^t, the policy's words     a^t, the policy's code   o^t, the executor's words     (eq. 1)
 
-A block opens with three or more backticks and a tag, and closes with a line of nothing but
-backticks; both may be indented. An opening fence tagged as Python or output may also stand at the
-end of a line of prose, where models like to put it. A line inside a block opens nothing (spec
-D16), and backticks within a line of code close nothing. Untagged and other blocks are prose.
+Fences are CommonMark's (https://spec.commonmark.org/0.31.2/#fenced-code-blocks): three or more
+backticks or tildes and an info string open a block, and a line of as many or more of the same
+closes it; a carriage return or spaces may follow a fence. A line inside a block opens nothing (spec
+D16). Untagged and other blocks are prose.
 
-Not covered: tildes as fences, programs written inline (`` ```print(1)``` ``), and programs whose
-own text has a line of bare backticks, which no fence of this format could hold.
+Models write more than CommonMark has, so this is read too: fences indented by any depth; an opening
+fence of Python or output at the end of a line of prose; a closing fence of backticks at the end of
+the last line of code, where it stands in no string or comment of that line, for then it cannot be
+Python. Python's info string may have a version, attributes or braces: `py`, `Python3`, `{python}`.
+
+Not covered: programs written inline (`` ```print(1)``` ``), and tildes around anything but Python
+or output, which open nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +23,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-CODE_STOP = ("\n```\n", " ```\n", "```output")
+_LINE_ENDS = ("\n", "\r\n", " \n", "  \n")
+CODE_STOP = (*(fence + end for fence in ("```", "~~~") for end in _LINE_ENDS), "```output")
 """Stop strings under which one call writes thought and program and ends at the closing fence.
 
-The first two match closing fences, indented ones too, but no opening ```` ```python ````; the
-third stops a model that goes on to write its own output. After a stop, `closed_code` has the
+All but the last match closing fences wherever they stand, but no opening ```` ```python ````; the
+last stops a model that goes on to write its own output. After a stop, `closed_code` has the
 program; where it is None, `invents_output` tells an invention from an untagged block that merely
 opened, after which the model should just go on.
 """
@@ -32,12 +38,11 @@ THINK_OPEN = "<think>\n"
 THINK_CLOSE = "</think>"
 """What closes it; everything after it is the answer part."""
 
-PYTHON_TAGS = frozenset({"python", "python3", "py"})
-OUTPUT_TAG = "output"
-OUR_TAGS = PYTHON_TAGS | {OUTPUT_TAG}
-
-_OPENING = re.compile(r"(?P<before>[^`]*)`{3,}[ \t]*(?P<info>[^`]*)")
-_CLOSING = re.compile(r"[ \t]*`{3,}\s*")
+PYTHON_TAG, OUTPUT_TAG = "python", "output"
+_PYTHON = re.compile(r"(?:i?python|py)[\d.]*", re.IGNORECASE)
+_TAG = re.compile(r"\{?\s*\.?([\w.+#-]*)")
+_OPENING = re.compile(r"(?P<before>.*?)(?<!`)(?P<fence>`{3,}+)\s*+(?P<info>[^`]*+)")
+_TILDES = re.compile(r"(?P<before>\s*+)(?P<fence>~{3,}+)(?P<info>.*)")
 
 
 class ParsedStep(NamedTuple):
@@ -54,6 +59,7 @@ class _Block(NamedTuple):
     """One fenced block, from its opening backticks to past the newline of its closing line."""
 
     tag: str
+    """Of its info string: the first word in lower case, ``python`` for all that mean it."""
     body: str
     start: int
     end: int
@@ -61,7 +67,7 @@ class _Block(NamedTuple):
 
     @property
     def is_code(self) -> bool:
-        return self.tag in PYTHON_TAGS
+        return self.tag == PYTHON_TAG
 
     @property
     def is_output(self) -> bool:
@@ -110,7 +116,8 @@ def invents_output(text: str) -> bool:
             return True
     if not blocks or blocks[-1].closed:
         return False
-    return any(_tag(line) == OUTPUT_TAG for line in blocks[-1].body.split("\n"))
+    openings = filter(None, map(_opening, blocks[-1].body.split("\n")))
+    return any(opening.tag == OUTPUT_TAG for opening in openings)
 
 
 def render_output(observation: str, after: str = "```\n") -> str:
@@ -131,13 +138,12 @@ def defuse_fences(observation: str) -> str:
 def render_step(thought: str, action: str | None, observation: str | None) -> str:
     """One step as text, ready to be followed by the next.
 
-    Raises ValueError for a program with a line of bare backticks.
+    A program with lines that could close its block gets a longer fence.
     """
     if action is None:
         return thought
-    if any(_CLOSING.fullmatch(line) for line in action.split("\n")):
-        raise ValueError("the program has a line of bare backticks, which would close its block")
-    text = (f"{thought}\n" if thought else "") + f"```python\n{action}\n```\n"
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`{3,}(?=\s*$)", action, re.M))])
+    text = (f"{thought}\n" if thought else "") + f"{fence}python\n{action}\n{fence}\n"
     return text if observation is None else text + render_output(observation)
 
 
@@ -180,31 +186,91 @@ def strip_blocks(text: str) -> str:
 
 def _blocks(text: str) -> Iterator[_Block]:
     """Every fenced block of the text in order; only the last can be unclosed."""
-    tag, start, indent, body = "", -1, 0, list[str]()
-    position = 0
+    opening: _Opening | None = None
+    start, position = 0, 0
+    body: list[str] = []
     for line in text.split("\n"):
         end = min(position + len(line) + 1, len(text))
-        if start < 0:
-            opening = _OPENING.fullmatch(line)
-            if opening and (_tag(line) in OUR_TAGS or not opening["before"].strip()):
-                before = opening["before"]
-                tag, start, body = _tag(line), position + len(before), []
-                indent = 0 if before.strip() else len(before)
-        elif _CLOSING.fullmatch(line):
-            yield _Block(tag, "\n".join(body), start, end, closed=True)
-            start = -1
+        if opening is None:
+            opening, start, body = _opening(line), position, []
+        elif (last := _closes(line, opening)) is not None:
+            body += [last] if last else []
+            yield _block(opening, body, start, end, closed=True)
+            opening = None
         else:
-            body.append(_without_indent(line, indent))
+            body.append(line)
         position = end
-    if start >= 0:
-        yield _Block(tag, "\n".join(body), start, len(text), closed=False)
+    if opening is not None:
+        yield _block(opening, body, start, len(text), closed=False)
 
 
-def _tag(line: str) -> str:
-    """The first word after an opening fence, in lower case; empty where there is none."""
-    opening = _OPENING.fullmatch(line)
-    words = opening["info"].split() if opening else []
-    return words[0].lower() if words else ""
+class _Opening(NamedTuple):
+    """The line that opens a block."""
+
+    tag: str
+    fence: str
+    before: str
+    """What stands on the line before the fence."""
+    carriage_return: bool
+    """The line ends in one, so those of the block do."""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.tag in (PYTHON_TAG, OUTPUT_TAG)
+
+
+def _opening(line: str) -> _Opening | None:
+    """What the line opens outside of blocks."""
+    found = _TILDES.fullmatch(line) or _OPENING.fullmatch(line)
+    if not found:
+        return None
+    before, fence, info = found["before"], found["fence"], found["info"].strip()
+    opening = _Opening(_tag(info), fence, before, line.endswith("\r"))
+    if not opening.is_ours and (before.strip() or fence.startswith("~")):
+        return None
+    is_sentence = before.strip() and len(info.split()) > 1
+    return None if is_sentence else opening
+
+
+def _closes(line: str, opening: _Opening) -> str | None:
+    """What of the program stands before the closing fence, None where the line is no end."""
+    line = line.rstrip()
+    before = line.rstrip(opening.fence[0])
+    if len(line) - len(before) < len(opening.fence):
+        return None
+    if not before.strip():
+        return ""
+    ends_code = opening.tag == PYTHON_TAG and opening.fence.startswith("`")
+    return before.rstrip(" \t") if ends_code and not _in_string_or_comment(before) else None
+
+
+def _in_string_or_comment(line: str) -> bool:
+    """Whether a string or comment that begins on this line is still open at its end."""
+    quote = ""
+    for character in re.findall(r"\\.|['\"#]", line):
+        if character == quote:
+            quote = ""
+        elif not quote and character == "#":
+            return True
+        elif not quote and character in "'\"":
+            quote = character
+    return bool(quote)
+
+
+def _block(opening: _Opening, body: list[str], start: int, end: int, closed: bool) -> _Block:
+    before = opening.before
+    indent = 0 if before.strip() else len(before)
+    if opening.carriage_return:
+        body = [line.removesuffix("\r") for line in body]
+    program = "\n".join(_without_indent(line, indent) for line in body)
+    return _Block(opening.tag, program, start + len(before), end, closed)
+
+
+def _tag(info: str) -> str:
+    """The first word of an info string, in lower case; empty where there is none."""
+    found = _TAG.match(info)
+    word = found[1].lower() if found else ""
+    return PYTHON_TAG if _PYTHON.fullmatch(word) else word
 
 
 def _without_indent(line: str, indent: int) -> str:

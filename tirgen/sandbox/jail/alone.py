@@ -22,9 +22,8 @@ def main() -> None:
     sys.path.remove(sys.argv[1])
     sys.path += config["site"]
     source = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    os.dup2(config["stdin"], 0)
+    os.close(config["stdin"])
     os.environ.clear()
     _limit(config["memory_bytes"], config["cpu_seconds"])
     runner.open_streams()

@@ -26,6 +26,8 @@ class Jail:
     mode: str
     """``root``, ``userns`` or ``bare``."""
     baseline: Baseline
+    readable: list[str]
+    """What Landlock lets every child read."""
     ruleset_fd: int
     snippet_filter: Filter
     session_filter: Filter
@@ -36,8 +38,10 @@ class Jail:
     def namespaced(self) -> bool:
         return self.mode in ("root", "userns")
 
-    def close(self, request: wire.Request) -> None:
+    def close(self, request: wire.Request, scratch: int | None = None) -> None:
         """Bind this process to every layer but seccomp, which comes last and is the caller's.
+
+        `scratch` is a directory of this child's alone, where the mode mounts none.
 
         Raises:
             OSError: a layer refused; the snippet must not run.
@@ -54,8 +58,19 @@ class Jail:
             raise OSError("the zygote died")
         limits.apply(self.baseline, request.memory_bytes, request.cpu_seconds)
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
-        landlock.restrict(self.ruleset_fd)
+        ruleset = self.ruleset_fd if scratch is None else self._enter(scratch)
+        landlock.restrict(ruleset)
+        os.close(ruleset)
+
+    def _enter(self, scratch: int) -> int:
+        """Work in this directory, watched; a ruleset that opens it to nobody else."""
+        os.fchdir(scratch)
+        os.close(scratch)
         os.close(self.ruleset_fd)
+        # how much it writes is told to its own user only, of a process that may be looked at;
+        # other snippets may not look: each has a Landlock domain of its own
+        libc.prctl(libc.PR_SET_DUMPABLE, 1)
+        return landlock.ruleset(self.readable, [os.curdir], [os.devnull])
 
 
 def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
@@ -63,9 +78,9 @@ def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
     status = wire.JAIL_FAILED_STATUS
     try:
         source = _arrange(jail, fds)
-        ready = fds[3]
+        _, _, _, ready, _, *scratch = fds
         try:
-            jail.close(request)
+            jail.close(request, *scratch)
             jail.snippet_filter.install()
         except OSError as error:
             os.write(ready, f"the jail could not be built: {error}".encode())
@@ -81,13 +96,12 @@ def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
 
 
 def _arrange(jail: Jail, fds: list[int]) -> str:
-    """Leave 0, 1, 2, the ready pipe and the ruleset open, and nothing else; the code as text."""
-    code, out, err, ready = fds
+    """Leave 0, 1, 2, the ready pipe, ruleset and scratch open, nothing else; the code as text."""
+    code, out, err, ready, stdin, *scratch = fds
     source = read_source(code)
-    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    for fd, target in ((null, 0), (out, 1), (err, 2)):
+    for fd, target in ((stdin, 0), (out, 1), (err, 2)):
         os.dup2(fd, target, inheritable=False)
-    keep_only(ready, jail.ruleset_fd)
+    keep_only(ready, jail.ruleset_fd, *scratch)
     return source
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import random
+from collections.abc import Iterable
 
 PRELOAD = [
     "ast", "cmath", "collections", "dataclasses", "datetime", "decimal", "fractions",
@@ -41,8 +42,11 @@ str(integrate({a}*x**2 + {b}, x)); str(diff({a}*x**3 + sin({b}*x), x)); N(sqrt({
 """
 
 
-def load() -> list[str]:
-    """Import the mathematics libraries that are installed and run each once; which were found."""
+def load(preload: Iterable[str] = ()) -> list[str]:
+    """Import the mathematics libraries that are installed and run each once; which were found.
+
+    Raises ImportError where one of `preload` cannot be imported.
+    """
     found = []
     for name in PRELOAD:
         try:
@@ -55,6 +59,7 @@ def load() -> list[str]:
         for number in range(_ROUNDS):
             _run(_COMMON_CALLS.format(a=number + 2, b=2 * number + 9))
         _seed_numpy()
+    found += [importlib.import_module(name).__name__ for name in preload]
     random.seed(0)
     return found
 

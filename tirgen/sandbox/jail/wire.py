@@ -32,8 +32,8 @@ where it overlooked a failed allocation. How much memory was in use decides."""
 
 
 class Request(NamedTuple):
-    """Fork one child. Travels with its descriptors: for a snippet code, stdout, stderr and ready
-    pipe; for a session the socket of its first state."""
+    """Fork one child. Travels with its descriptors: for a snippet code, stdout, stderr, ready
+    pipe, stdin and perhaps its scratch; for a session the socket of its first state."""
 
     id: int
     cpu_seconds: float

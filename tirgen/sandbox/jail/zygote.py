@@ -52,6 +52,7 @@ class Zygote:
         self._control = control
         self._mode: str = config["mode"]
         self._readable: list[str] = config["readable"]
+        self._preload: list[str] = config["preload"]
         self._running: dict[int, Running] = {}
         self._poll = select.poll()
         self._pid_namespace = -1
@@ -64,16 +65,17 @@ class Zygote:
             self._pid_namespace = os.open("/proc/self/ns/pid", _READ_ONLY)
         statm = os.open("/proc/self/statm", _READ_ONLY)
         maps = os.open("/proc/self/maps", _READ_ONLY)
+        status = os.open("/proc/self/status", _READ_ONLY)
         if self._mode != "bare":
             namespaces.change_root(self._readable)
-        libraries = warm.load()
+        libraries = warm.load(self._preload)
+        _check_is_alone(status, self._preload)
         os.environ.clear()
         _open_streams()
         _forget_ourselves()
+        readable = [*self._readable, *namespaces.DEVICES]
         ruleset = landlock.ruleset(
-            [*self._readable, *namespaces.DEVICES],
-            [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [],
-            [os.devnull],
+            readable, [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [], [os.devnull]
         )
         machine = syscalls.this_machine()
         filters = Filter(seccomp.for_snippet(machine)), Filter(seccomp.for_session(machine))
@@ -81,7 +83,7 @@ class Zygote:
         huge_pages = memory.settle(maps)
         baseline = Baseline.read(statm)
         parent = os.getpid() if self._mode == "bare" else 0
-        self._jail = child.Jail(self._mode, baseline, ruleset, *filters, parent)
+        self._jail = child.Jail(self._mode, baseline, readable, ruleset, *filters, parent)
         return {
             "landlock_abi": landlock.abi(),
             "huge_pages": huge_pages,
@@ -100,7 +102,7 @@ class Zygote:
                     return
 
     def _accept(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 4)
+        data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_MESSAGE, 6)
         if not data:
             return False
         self._fork(wire.Request.unpack(data), fds)
@@ -167,6 +169,14 @@ def _be_first_to_die() -> None:
         file.write("900")  # short of memory, the host should end a snippet before anything else
 
 
+def _check_is_alone(status: int, preload: list[str]) -> None:
+    """Only a process of one thread may be forked as `libc.fork` does it."""
+    text = os.pread(status, 1 << 14, 0).decode(errors="replace")
+    os.close(status)
+    if "\nThreads:\t1\n" not in text:
+        raise OSError(f"preload: one of {', '.join(preload)} starts threads; leave it out")
+
+
 def _open_streams() -> None:
     """Once for all children; meanwhile 1 and 2 are pipes, as they will be in each of them."""
     pipe = os.pipe()
@@ -196,7 +206,7 @@ def main() -> None:
     zygote = Zygote(control, config)
     try:
         hello = zygote.prepare()
-    except OSError as error:
+    except (OSError, ImportError) as error:
         control.send(json.dumps({"error": str(error)}).encode())
         sys.exit(1)
     control.send(json.dumps(hello).encode())
