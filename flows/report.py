@@ -15,8 +15,8 @@ from flows.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
 from tirgen.config import GenerateConfig
-from tirgen.estimate import Estimate
-from tirgen.generate import Report
+from tirgen.jobs.estimate import Estimate
+from tirgen.jobs.generate import Report
 
 NEXT_QUERY = (
     "select difficulty, program, count(*) as n, avg(correct::int) as accuracy, "

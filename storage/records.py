@@ -73,6 +73,8 @@ class Ending(StrEnum):
     REFUSED = "refused"
     ENGINE_ERROR = "engine_error"
     SANDBOX_ERROR = "sandbox_error"
+    INTERNAL_ERROR = "internal_error"
+    """Tirgen itself failed on this row: an error of ours, whatever the model wrote."""
 
     @property
     def is_truncated(self) -> bool:
@@ -85,7 +87,9 @@ class Ending(StrEnum):
 
         Running out of wall time belongs here: how fast an engine answers is not the policy's doing.
         """
-        return self in (Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT)
+        return self in (
+            Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT, Ending.INTERNAL_ERROR
+        )  # fmt: skip
 
     @property
     def is_judged(self) -> bool:

@@ -18,7 +18,7 @@ from flows.tables import minute, show_rows
 from storage.export import SftFormat, export_sft
 from storage.versions import DatasetVersion
 from tirgen.config import GenerateConfig
-from tirgen.curation.reverify import response_text
+from tirgen.jobs.reverify import response_text
 from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
 
 app = App(name="dataset", version_flags=(), help="Published dataset versions.")

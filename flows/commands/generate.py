@@ -16,8 +16,8 @@ from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.config import GenerateConfig, load_config
-from tirgen.estimate import estimate as estimate_cost
-from tirgen.generate import Report, generate
+from tirgen.jobs.estimate import estimate as estimate_cost
+from tirgen.jobs.generate import Report, generate
 from tirgen.settings import ConfigError
 
 DEMO_PROBLEMS = 240
@@ -156,10 +156,10 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
     settings = config.model_dump(mode="json")
     if as_json:
-        print_json({"config": settings, "config_hash": config.hash})
+        print_json({"config": settings, "config_hash": config.fingerprint()})
         return
     show_settings(settings)
-    say(f"configuration {config.hash}; nothing was run")
+    say(f"configuration {config.fingerprint()}; nothing was run")
 
 
 def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:

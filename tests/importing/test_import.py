@@ -16,8 +16,8 @@ from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Trajectory
 from storage.sql import query
 from tirgen.importing.config import ImportConfig
-from tirgen.importing.foreign import ImportReport, import_trajectories
 from tirgen.importing.intake import find_format
+from tirgen.jobs.importing import ImportReport, import_trajectories
 from tirgen.problems.errors import ProblemsError
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))

@@ -7,11 +7,11 @@ import pytest
 from rows import row
 
 from storage.records import Ending, Problem, Program, Trajectory
-from tirgen.committer import Committer
 from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
-from tirgen.outage import OUTAGE_ROWS
+from tirgen.jobs.committer import Committer
+from tirgen.jobs.limits import OUTAGE_ROWS
+from tirgen.jobs.rollout_plan import Plan
 from tirgen.rollouts.crew import Crew, Progress
-from tirgen.rollouts.plan import Plan
 
 PROBLEMS = [Problem(problem_id=f"p{n}", source="s", question="q", answer="1") for n in range(30)]
 

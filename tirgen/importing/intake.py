@@ -47,7 +47,7 @@ class Intake:
 
     def responses(self) -> Iterator[Response]:
         golds = _golds(self.config.gold)
-        config_hash = self.config.hash
+        config_hash = self.config.fingerprint()
         attempts: Counter[str] = Counter()
         for foreign in self._foreign():
             problem = self._problem(foreign, golds)
