@@ -100,7 +100,7 @@ def test_attempts_lost_and_made_again_were_paid_twice(tmp_path: Path) -> None:
     run.append([paid(100, ending=Ending.ENGINE_ERROR, created_at=1.0)])
     run.append([paid(100, created_at=2.0)])
     assert len(list(run.read())) == 1
-    assert Committed(run).spend(BudgetSettings()).tokens == 200
+    assert Committed(run).spend(BudgetSettings(), 0.0).tokens == 200
 
 
 def test_the_budget_does_not_name_another_run() -> None:

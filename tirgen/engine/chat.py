@@ -17,6 +17,7 @@ from tirgen.engine.errors import EngineMisconfigured, EngineRefused
 from tirgen.engine.lane import Lane
 from tirgen.engine.protocol import Completion, Finish, Prompt, Sampling
 from tirgen.engine.retry import Transient
+from tirgen.text import well_formed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
@@ -75,7 +76,7 @@ class ChatEngine:
         said = sum(len(m["content"]) for m in request["messages"])
         assert heard.finish is not None
         return Completion(
-            text=heard.text,
+            text=well_formed(heard.text),
             token_ids=(),
             logprobs=(),
             finish=heard.finish,

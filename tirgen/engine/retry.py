@@ -14,6 +14,7 @@ from tirgen.engine.errors import (
     EngineMisconfigured,
     EngineRefused,
 )
+from tirgen.text import well_formed
 
 
 class Transient(Exception):
@@ -45,7 +46,7 @@ class RetryPolicy:
 
 def failure(status: int, message: str, retry_after: str | None = None) -> Transient | EngineError:
     """What an HTTP status other than 200 means, with the server's own words."""
-    said = f"HTTP {status}: {message or 'no message'}"
+    said = f"HTTP {status}: {well_formed(message) or 'no message'}"
     if status in (408, 425, 429) or status >= 500:
         return Transient(f"The server answered {said}.", _seconds(retry_after))
     if status in (401, 403):

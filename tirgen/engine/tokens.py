@@ -11,6 +11,7 @@ from tirgen.engine.http import JsonClient
 from tirgen.engine.lane import Lane
 from tirgen.engine.probe import Capabilities, probe
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
+from tirgen.text import well_formed
 
 
 class TokenEngine:
@@ -67,7 +68,7 @@ class TokenEngine:
 
         sampled, seconds = await self._lane.run(attempt)
         return Completion(
-            text=self._renderer.decode(sampled.token_ids),
+            text=well_formed(self._renderer.decode(sampled.token_ids)),
             token_ids=sampled.token_ids,
             logprobs=sampled.logprobs,
             finish=sampled.finish,

@@ -16,6 +16,7 @@ from tirgen.importing.shapes import SHAPES, Foreign, Format, Unreadable, detect
 from tirgen.problems.errors import BadRow, ProblemsError
 from tirgen.problems.files import READERS, Row, Rows, read_rows
 from tirgen.problems.load import load_problems
+from tirgen.text import well_formed
 
 SAMPLE_ROWS = 100
 """How many rows tell the format."""
@@ -64,7 +65,8 @@ class Intake:
                 self.bad.append(row)
                 continue
             try:
-                yield from read(row.fields)
+                for foreign in read(row.fields):
+                    yield Foreign(*(text and well_formed(text) for text in foreign))
             except Unreadable as error:
                 self.bad.append(row.bad(str(error)))
 

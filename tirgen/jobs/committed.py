@@ -96,9 +96,13 @@ class Committed:
             if problems is None or problems.get(done.problem.problem_id) == done.problem:
                 yield done
 
-    def spend(self, budget: BudgetSettings) -> Spend:
-        """What all calls before this one have cost, rows that were made again since included."""
-        spend = Spend(earlier_seconds=self._run.seconds() if self._run else 0.0)
+    def spend(self, budget: BudgetSettings, began: float) -> Spend:
+        """What all calls before this one have cost, rows that were made again since included.
+
+        This one `began` at a time of the monotonic clock.
+        """
+        earlier = self._run.seconds() if self._run else 0.0
+        spend = Spend(earlier_seconds=earlier, started=began)
         for costs in self._costs:
             for cost in costs:
                 spend.add(cost, budget)

@@ -10,6 +10,7 @@ anywhere, by `kill -9` too, and run again; it then makes what is missing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Job(Generic[P]):
         item: ItemT,
         record: Callable[[Trajectory], None] = lambda row: None,
     ) -> Trajectory | None:
-        """Make a row when there is room for it; durable on return, and before `record` hears of it.
+        """Make a row when there is room for it; durable on return, and before `record` gets it.
 
         None where the budget does not cover it. Raises `EngineUnavailable` when something is down,
         `TooManyInternalErrors`, `LeaseLost` when another process has taken the job over, and what
@@ -141,7 +142,7 @@ async def open_job(
         progress.waiting_for = str(holder)
         watch(progress)
 
-    fingerprint = config.fingerprint()
+    fingerprint, began = config.fingerprint(), time.monotonic()
     async with AsyncExitStack() as stack:
         run = store.find_run(config.dataset, fingerprint)
         if begins := run is None:
@@ -151,9 +152,10 @@ async def open_job(
         lease = await stack.enter_async_context(claimed(run.folder, shard, waiting))
         committed = Committed(run)
         misses = recipe.load(committed)
-        progress.waiting_for = None
+        if progress.waiting_for:
+            progress.waiting_for, began = None, time.monotonic()
         if budget is not None:
-            progress.account = Account(budget, committed.spend(budget), run)
+            progress.account = Account(budget, committed.spend(budget, began), run)
         watch(progress)
         if misses and not begins:
             await recipe.open(stack)
