@@ -11,10 +11,10 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a field of any record below is added, removed or changes its meaning.
 
-Version 2 added `Trajectory.opinion` and `Program.IMPORTED`.
+Version 2 added `Trajectory.opinion` and `Program.IMPORTED`, version 3 `Ending.INTERNAL_ERROR`.
 """
 
 

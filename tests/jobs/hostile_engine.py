@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable
@@ -90,10 +91,10 @@ class HostileEngine:
         self._renderer = HfRenderer.load(write_tokenizer(folder))
         self._end = 256 + SPECIALS.index("<|im_end|>")
         self.write = writing_for
-        self.seconds = 0.0
-        """How long an answer takes."""
+        self._allowed: float = math.inf
         self.calls: list[str] = []
         """What was asked, the probes left out."""
+        self._changed = asyncio.Condition()
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=2**30)
@@ -101,6 +102,12 @@ class HostileEngine:
         app.router.add_post("/v1/completions", self._completions)
         app.router.add_post("/v1/chat/completions", self._chat)
         return app
+
+    async def allow(self, answers: float) -> None:
+        """Answer no more than so many of all calls; the others wait for more to be allowed."""
+        self._allowed = answers
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _models(self, request: web.Request) -> web.Response:
         card = {"id": "hostile", "owned_by": "test"}
@@ -110,7 +117,9 @@ class HostileEngine:
         if "Count from one to ten" in prompt:
             return COUNTING
         self.calls.append(prompt)
-        await asyncio.sleep(self.seconds)
+        number = len(self.calls)
+        async with self._changed:
+            await self._changed.wait_for(lambda: number <= self._allowed)
         return self.write(prompt)
 
     async def _completions(self, request: web.Request) -> web.Response:
