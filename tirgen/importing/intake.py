@@ -66,7 +66,7 @@ class Intake:
                 continue
             try:
                 for foreign in read(row.fields):
-                    yield Foreign(*(text and well_formed(text) for text in foreign))
+                    yield _well_formed(foreign)
             except Unreadable as error:
                 self.bad.append(row.bad(str(error)))
 
@@ -77,6 +77,11 @@ class Intake:
         return Problem(
             problem_id=f"{source}-{name}", source=source, question=foreign.question, answer=answer
         )
+
+
+def _well_formed(foreign: Foreign) -> Foreign:
+    texts = {name: well_formed(text) for name, text in foreign._asdict().items() if text}
+    return foreign._replace(**texts)
 
 
 def _golds(paths: Iterable[str]) -> dict[tuple[str, ...], str]:
