@@ -88,6 +88,6 @@ def read_columns(path: Path, columns: list[str]) -> pa.Table:
     """
     with pq.ParquetFile(path) as file:
         check_version(file.schema_arrow, str(path))
-        names = {name: name.partition(".")[0] for name in columns}
-        there = [name for name in columns if names[name] in file.schema_arrow.names]
+        names, found = {name: name.partition(".")[0] for name in columns}, file.schema_arrow.names
+        there = [name for name in columns if names[name] in found]
         return with_later_columns(file.read(there)).select(list(dict.fromkeys(names.values())))

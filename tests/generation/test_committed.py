@@ -7,9 +7,19 @@ import pytest
 from rows import row
 
 from storage.datasets import Store
-from storage.records import Ending, Level, Problem, Trajectory
+from storage.records import (
+    UNVERIFIABLE,
+    Ending,
+    Level,
+    Outcome,
+    Problem,
+    Program,
+    Step,
+    Trajectory,
+    Verdict,
+)
 from storage.runs import Run
-from tirgen.jobs.committed import Committed
+from tirgen.jobs.committed import Committed, Done
 
 ROWS = [row("p1"), row("p2"), row("p3")]
 PROBLEMS = {each.problem.problem_id: each.problem for each in ROWS}
@@ -81,3 +91,20 @@ def test_lost_rows_are_among_those_taken_over(run: Run) -> None:
     """Whether they count as made is for the caller to say."""
     run.append([row("p1", 1, ending=Ending.ENGINE_ERROR)])
     assert sum(each.is_lost for each in Committed(run).rows(PROBLEMS)) == 1
+
+
+def test_what_is_read_in_columns_is_what_the_rows_say(tmp_path: Path) -> None:
+    step = Step(thought="t", action="1/0", observation="E", outcome=Outcome.ERROR)
+    wrong = Verdict(correct=False, method=UNVERIFIABLE, reason="r")
+    rows = [
+        row("p1", kept=True),
+        row("p1", 1),
+        replace(row("p2", program=Program.ROLLOUT), steps=(step, replace(step, outcome=None))),
+        replace(row("p3", program=Program.COT), verdict=wrong, filters=()),
+        replace(row("p3", 1), verdict=None, ending=Ending.INTERNAL_ERROR),
+        replace(row("p4", kept=True), level=Level.STEP, group_id="t/1", steps=(step,)),
+    ]
+    run = Store(tmp_path).open_run("d", {}, "h")
+    run.append(rows[:2])
+    run.append(rows[2:])
+    assert list(Committed(run).rows()) == [Done.of(each) for each in rows]

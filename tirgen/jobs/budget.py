@@ -54,6 +54,8 @@ class BudgetSettings(Settings):
 
     def price(self, cost: Mapping[str, Any]) -> float:
         """Of a row's token counts; models without a price are free."""
+        if not self.prices:
+            return 0.0
         return sum(self._of(cost[f"{role}_model"], cost, role) for role in ("actor", "critic"))
 
     def _of(self, model: str | None, cost: Mapping[str, Any], role: str) -> float:

@@ -21,9 +21,12 @@ from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
 
 CODE_VERSION = version("tirgen")
 _IDENTITY = ["trajectory_id", "level", "created_at"]
-_COLUMNS = [
-    *_IDENTITY, *COST_COLUMNS, "attempt", "group_id", "ending", "correct", "method",
+_DECIDING = [
+    *_IDENTITY, "program", "attempt", "group_id", "ending", "correct", "method",
     "code_version", "problem_id", "source", "question", "gold_answer", "difficulty",
+]  # fmt: skip
+_COLUMNS = [
+    *dict.fromkeys([*_DECIDING, *COST_COLUMNS]),
     "filters.list.element.kept", "steps.list.element.outcome",
 ]  # fmt: skip
 _FAULTLESS = [outcome.value for outcome in Outcome if not outcome.is_code_failure]
@@ -148,10 +151,9 @@ def _rows(table: pa.Table) -> Iterator[Done]:
             pc.is_valid(outcome), pc.invert(pc.is_in(outcome, pa.array(_FAULTLESS)))
         ),
     )
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    del columns["filters"], columns["steps"]
-    for number, values in enumerate(zip(*columns.values(), strict=True)):
-        yield _done(dict(zip(columns, values, strict=True)), number in dropped, number in failed)
+    columns = (table[name].to_pylist() for name in _DECIDING)
+    for number, row in enumerate(zip(*columns, strict=True)):
+        yield _done(row, number in dropped, number in failed)
 
 
 def _rows_with(nested: Any, holds: Any) -> set[int]:
@@ -161,21 +163,30 @@ def _rows_with(nested: Any, holds: Any) -> set[int]:
     return set(rows.filter(holds(lists.flatten().field(0))).to_pylist())
 
 
-def _done(row: Mapping[str, Any], dropped: bool, failed: bool) -> Done:
-    names = ("problem_id", "source", "question", "difficulty")
-    ending = Ending(row["ending"])
-    decided = ending.is_judged and row["method"] != UNVERIFIABLE
-    trajectory = row["level"] == Level.TRAJECTORY
+def _done(row: tuple[Any, ...], dropped: bool, failed: bool) -> Done:
+    """From the values of `_DECIDING`."""
+    (
+        trajectory_id, level, created_at, program, attempt, group_id, ending, correct, method,
+        code_version, problem_id, source, question, answer, difficulty,
+    ) = row  # fmt: skip
+    ended = Ending(ending)
+    scored = ended.is_judged and method != UNVERIFIABLE and level == Level.TRAJECTORY
     return Done(
-        trajectory_id=row["trajectory_id"],
-        problem=Problem(answer=row["gold_answer"], **{name: row[name] for name in names}),
-        program=Program(row["program"]),
-        attempt=row["attempt"],
-        level=Level(row["level"]),
-        group_id=row["group_id"],
-        created_at=row["created_at"],
+        trajectory_id=trajectory_id,
+        problem=Problem(
+            problem_id=problem_id,
+            source=source,
+            question=question,
+            answer=answer,
+            difficulty=difficulty,
+        ),
+        program=Program(program),
+        attempt=attempt,
+        level=Level(level),
+        group_id=group_id,
+        created_at=created_at,
         kept=not dropped,
-        reward=float(bool(row["correct"])) if decided and trajectory else None,
+        reward=float(bool(correct)) if scored else None,
         failed_code=failed,
-        is_lost=is_lost(ending, row["code_version"]),
+        is_lost=is_lost(ended, code_version),
     )
