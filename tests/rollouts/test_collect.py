@@ -336,6 +336,19 @@ def test_a_round_holds_the_problems_as_they_are_asked_now(base_url, tmp_path):
     assert asked(1).reused_version
 
 
+def test_two_rounds_at_once_sample_everything_once(base_url, tmp_path):
+    file, store = write_steps(tmp_path / "steps.jsonl", 2), Store(tmp_path / "store")
+    config = settings(file, policy=served(base_url), branches=None)
+
+    async def twice() -> list[RolloutReport]:
+        return await asyncio.gather(collect(config, store), collect(config, store))
+
+    first, second = asyncio.run(twice())
+    assert sorted((first.progress.rollouts, second.progress.rollouts)) == [0, 8]
+    assert str(first.version) == str(second.version)
+    assert len(store.versions("r")) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
