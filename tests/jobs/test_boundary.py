@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rows import row
 
 from storage.records import Ending, Trajectory
 from tirgen.engine.errors import EngineMisconfigured
+from tirgen.filters.config import FilterConfig
+from tirgen.filters.rules import accept
 from tirgen.jobs.boundary import guarded, where
 from tirgen.jobs.committed import CODE_VERSION, is_lost
 from tirgen.jobs.limits import INTERNAL_ERRORS, InternalErrorLimit, TooManyInternalErrors
@@ -44,6 +48,11 @@ def test_an_internal_error_names_its_type_and_place() -> None:
 def test_it_is_no_fault_of_the_policy_and_of_no_reward() -> None:
     assert Ending.INTERNAL_ERROR.is_infrastructure
     assert BROKEN.reward is None
+
+
+def test_no_rule_looks_at_a_row_on_which_tirgen_failed() -> None:
+    verdicts = accept(replace(BROKEN, verdict=None, error="where"), FilterConfig())
+    assert [(v.rule, v.kept) for v in verdicts] == [("program", True), ("infrastructure", False)]
 
 
 def test_only_another_tirgen_makes_such_a_row_again() -> None:

@@ -171,3 +171,4 @@ async def test_a_row_that_the_store_cannot_hold_takes_no_other_along(tmp_path):
     broken = [each for each in store if each.ending is Ending.INTERNAL_ERROR]
     assert {each.problem.problem_id for each in broken} == {"p3"}
     assert (len(store), progress.internal_errors) == (60, 2)
+    assert not any(each.kept for each in broken)

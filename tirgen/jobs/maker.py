@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from storage.records import (
     Cost,
     Ending,
+    FilterVerdict,
     Level,
     Problem,
     Program,
@@ -139,6 +140,7 @@ class Maker(ABC, Generic[ItemT]):
             ending=Ending.INTERNAL_ERROR,
             error=where(error),
             verdict=None,
+            filters=(FilterVerdict(rule="infrastructure", kept=False, reason=where(error)),),
         )
 
     def _ended(self, item: ItemT, story: Story, judgement: Judgement, meter: Meter) -> Trajectory:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from storage.records import Provenance
+from storage.records import Provenance, Trajectory
+from tirgen.filters.rules import accept
 from tirgen.importing.config import ImportConfig
 from tirgen.importing.intake import Response
 from tirgen.importing.replay import replay
@@ -61,6 +62,10 @@ class ReplayMaker(Maker[RecordedItem]):
         if story.ending.is_infrastructure or not gold:
             return Judgement(None, answer)
         return Judgement(await self._verifier.verify(gold, text), answer)
+
+    async def finish(self, row: Trajectory) -> Trajectory:
+        """With the verdicts of the filters, which publication asks for again."""
+        return replace(row, filters=accept(row, self._config.filters))
 
     def provenance(self, item: RecordedItem) -> Provenance:
         config = self._config
