@@ -41,6 +41,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "made_now": progress.trajectories,
         "failed_executions": progress.failed_executions,
         "infrastructure": progress.infrastructure,
+        "internal_errors": progress.internal_errors,
         "tokens": progress.tokens,
         "spent": {
             "tokens": progress.account.spend.tokens,
@@ -145,6 +146,11 @@ def _last_line(report: Report) -> str:
         if progress.infrastructure
         else ""
     )
+    if progress.internal_errors:
+        lost += (
+            f"; tirgen itself failed on {progress.internal_errors}: please report the error of "
+            "rows that ended as internal_error"
+        )
     return (
         f"made {progress.trajectories} trajectories and reused {progress.reused_rows} "
         f"in {report.seconds:.1f} s ({progress.tokens / max(report.seconds, 1e-3):,.0f} tokens/s)"

@@ -26,9 +26,9 @@ class Progress:
     correct: int = 0
     failed_executions: int = 0
     infrastructure: int = 0
-    """Rows that say nothing about the policy, because engine, sandbox or tirgen itself failed."""
+    """Rows lost to engine, sandbox or wall time; the same command makes them again."""
     internal_errors: int = 0
-    """Those of them where tirgen itself failed."""
+    """Rows on which tirgen itself failed."""
     tokens: int = 0
     """Completion tokens of actor and critic in this call, discarded attempts included."""
     waiting_for: str | None = None
@@ -41,8 +41,9 @@ class Progress:
         """Take note of a row that is committed."""
         self.trajectories += 1
         self.correct += row.correct
-        self.infrastructure += row.ending.is_infrastructure
-        self.internal_errors += row.ending is Ending.INTERNAL_ERROR
+        broken = row.ending is Ending.INTERNAL_ERROR
+        self.internal_errors += broken
+        self.infrastructure += row.ending.is_infrastructure and not broken
         self.failed_executions += sum(
             step.outcome is not None and step.outcome.is_code_failure for step in row.steps
         )
