@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storage.datasets import Store
 from tirgen.config import GenerateConfig
-from tirgen.generate import generate
+from tirgen.jobs.generate import generate
 
 
 def config(problems: int) -> GenerateConfig:

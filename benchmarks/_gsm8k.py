@@ -16,7 +16,8 @@ from benchmarks._slips import spoil
 from storage.records import Problem, Program, Trajectory
 from tirgen.config import GenerateConfig
 from tirgen.engine.protocol import Engine
-from tirgen.maker import Identity, TrajectoryMaker
+from tirgen.jobs.maker import Identity, Item
+from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.core import Role
 from tirgen.tir.prompts import STANDARD
@@ -85,14 +86,15 @@ async def play(
         Role.ACTOR: ReplayActor(model, STANDARD, solutions),
         Role.CRITIC: ClaimCritic(STANDARD),
     }
-    identity = Identity("replay", config.hash, "benchmark", "replay")
-    maker = TrajectoryMaker(config, identity, engines, sandbox, verifier)
+    identity = Identity("replay", config.fingerprint(), "benchmark", "replay")
+    maker = TirgenMaker(config, identity, engines, sandbox, verifier)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def both(recording: Recording) -> Pair:
         async with gate:
-            cot = await maker.make(recording.problem, Program.COT, 0)
-            tir = await maker.make(recording.problem, Program.TIRGEN, 0)
+            problem = recording.problem
+            cot = await maker.make(Item(problem=problem, program=Program.COT, attempt=0))
+            tir = await maker.make(Item(problem=problem, program=Program.TIRGEN, attempt=0))
         return Pair(recording, cot, tir)
 
     return await asyncio.gather(*map(both, played))

@@ -22,8 +22,8 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tirgen.config import GenerateConfig
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.evaluation.evaluate import evaluate
-from tirgen.generate import generate
+from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.generate import generate
 from tirgen.rollouts.config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig

@@ -23,7 +23,7 @@ from storage.versions import DatasetVersion
 from tirgen.config import GenerateConfig, load_config
 from tirgen.filters.config import Mode, Rule
 from tirgen.filters.curate import curate, yield_table
-from tirgen.generate import generate
+from tirgen.jobs.generate import generate
 
 CLAIM = (
     "In both modes every problem is settled, something is kept of it, and every filter rule is "

@@ -41,7 +41,9 @@ def _classified(error: BaseException) -> Failure:
     from flows.service.errors import ServiceFailed
     from flows.training.launch import JobFailed
     from storage.errors import NotFound, StoreError
+    from storage.leases import LeaseLost
     from tirgen.engine.errors import EngineError, EngineMisconfigured
+    from tirgen.jobs.limits import TooManyInternalErrors
     from tirgen.problems.errors import ProblemsError
     from tirgen.sandbox.errors import SandboxUnavailable
     from tirgen.settings import ConfigError
@@ -65,9 +67,8 @@ def _classified(error: BaseException) -> Failure:
             return Failure("prerequisite", str(error), error.fix, PREREQUISITE)
         case ServiceFailed():
             return Failure("service", error.message, error.hint, WORK_FAILED)
-        case JobFailed():
-            hint = "what was committed stays: mend the cause and run the same command to go on"
-            return Failure("training", str(error), hint, WORK_FAILED)
+        case JobFailed() | LeaseLost() | TooManyInternalErrors():
+            return _ended_job(error)
         case EngineError() | OSError():
             kind = "engine" if isinstance(error, EngineError) else "system"
             hint = f"what is committed stays; {_remedy(error)} and run again"
@@ -75,6 +76,25 @@ def _classified(error: BaseException) -> Failure:
         case _:
             trace = "".join(traceback.format_exception(error))
             return Failure("bug", trace, "this is a bug of tirgen: please report it", BUG)
+
+
+def _ended_job(error: Exception) -> Failure:
+    """A job that ended before its work was done."""
+    from flows.training.launch import JobFailed
+    from storage.leases import LeaseLost
+
+    match error:
+        case JobFailed():
+            hint = "what was committed stays: mend the cause and run the same command to go on"
+            return Failure("training", str(error), hint, WORK_FAILED)
+        case LeaseLost():
+            hint = "let the other process finish; the same command then reuses what it made"
+            return Failure("lease", str(error), hint, WORK_FAILED)
+    hint = (
+        "this is a bug of tirgen: please report it with the error of such a row; the same command "
+        "goes on with the others"
+    )
+    return Failure("bug", str(error), hint, BUG)
 
 
 def _message(error: Exception) -> str:

@@ -12,9 +12,8 @@ from rich.progress import Progress as Bar
 
 from flows.console import say, stderr
 from flows.training.steps import Steps
-from tirgen.budget import Account
-from tirgen.generate import Progress as GenerationProgress
-from tirgen.rollouts.crew import Progress as RolloutProgress
+from tirgen.jobs.budget import Account
+from tirgen.jobs.progress import GenerationProgress, Progress, RolloutProgress
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -66,6 +65,9 @@ class ProgressDisplay(Generic[T]):
 
     def update(self, state: T) -> None:
         """The `watch` of the work."""
+        if isinstance(state, Progress) and state.waiting_for:
+            say(f"{self._title}: {state.waiting_for} works on this configuration; waiting for it")
+            return
         if self._opening:
             say(self._opening(state))
             self._opening = None
@@ -81,6 +83,11 @@ class ProgressDisplay(Generic[T]):
 def generation_display(title: str) -> ProgressDisplay[GenerationProgress]:
     """Of TIRGen over problems."""
     return ProgressDisplay(title, _generation, _reused)
+
+
+def import_display(title: str) -> ProgressDisplay[Progress]:
+    """Of recorded responses run and judged again."""
+    return ProgressDisplay(title, lambda progress: Line(progress.settled, progress.problems))
 
 
 def rollout_display(title: str) -> ProgressDisplay[RolloutProgress]:

@@ -16,8 +16,8 @@ from flows.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
 from tirgen.config import GenerateConfig
-from tirgen.estimate import Estimate
-from tirgen.generate import Report
+from tirgen.jobs.estimate import Estimate
+from tirgen.jobs.generate import Report
 from tirgen.problems.errors import skipped_by_reason
 
 NEXT_QUERY = (
@@ -43,6 +43,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "made_now": progress.trajectories,
         "failed_executions": progress.failed_executions,
         "infrastructure": progress.infrastructure,
+        "internal_errors": progress.internal_errors,
         "tokens": progress.tokens,
         "spent": {
             "tokens": progress.account.spend.tokens,
@@ -154,6 +155,11 @@ def _last_line(report: Report) -> str:
         if progress.infrastructure
         else ""
     )
+    if progress.internal_errors:
+        lost += (
+            f"; tirgen itself failed on {progress.internal_errors}: please report the error of "
+            "rows that ended as internal_error"
+        )
     return (
         f"made {progress.trajectories} trajectories and reused {progress.reused_rows} "
         f"in {report.seconds:.1f} s ({progress.tokens / max(report.seconds, 1e-3):,.0f} tokens/s)"

@@ -81,10 +81,13 @@ def read_trajectories(path: Path) -> Iterator[Trajectory]:
 def read_columns(path: Path, columns: list[str]) -> pa.Table:
     """Some columns of a file, without touching the others.
 
+    ``steps.list.element.outcome`` names one field of a nested column.
+
     Raises:
         SchemaTooNew: the file was written by a newer tirgen.
     """
     with pq.ParquetFile(path) as file:
         check_version(file.schema_arrow, str(path))
-        there = [name for name in columns if name in file.schema_arrow.names]
-        return with_later_columns(file.read(there)).select(columns)
+        names, found = {name: name.partition(".")[0] for name in columns}, file.schema_arrow.names
+        there = [name for name in columns if names[name] in found]
+        return with_later_columns(file.read(there)).select(list(dict.fromkeys(names.values())))

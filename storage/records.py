@@ -11,10 +11,10 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a field of any record below is added, removed or changes its meaning.
 
-Version 2 added `Trajectory.opinion` and `Program.IMPORTED`.
+Version 2 added `Trajectory.opinion` and `Program.IMPORTED`, version 3 `Ending.INTERNAL_ERROR`.
 """
 
 
@@ -73,6 +73,8 @@ class Ending(StrEnum):
     REFUSED = "refused"
     ENGINE_ERROR = "engine_error"
     SANDBOX_ERROR = "sandbox_error"
+    INTERNAL_ERROR = "internal_error"
+    """Tirgen itself failed on this row: an error of ours, whatever the model wrote."""
 
     @property
     def is_truncated(self) -> bool:
@@ -85,7 +87,9 @@ class Ending(StrEnum):
 
         Running out of wall time belongs here: how fast an engine answers is not the policy's doing.
         """
-        return self in (Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT)
+        return self in (
+            Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT, Ending.INTERNAL_ERROR
+        )  # fmt: skip
 
     @property
     def is_judged(self) -> bool:

@@ -95,8 +95,11 @@ class Run:
     def every_row(self, columns: list[str]) -> pa.Table:
         """Some columns of every committed row, of those since made again too: what was paid for."""
         empty = trajectory_schema().empty_table().select(columns)
-        read = (read_columns(file, columns) for file in self._commits.committed())
-        return pa.concat_tables([empty, *read], promote_options="permissive")
+        return pa.concat_tables([empty, *self.columns(columns)], promote_options="permissive")
+
+    def columns(self, columns: list[str]) -> Iterator[pa.Table]:
+        """The same, commit by commit in their order; see `read_columns` for nested ones."""
+        return (read_columns(file, columns) for file in self._commits.committed())
 
     def note_seconds(self, call: float, seconds: float) -> None:
         """Put on record how long a call, named by when it began, has worked on the run so far."""

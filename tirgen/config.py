@@ -6,19 +6,17 @@ written beside the output.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from tirgen.budget import BudgetSettings
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Mode
+from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.modes import Mode as SandboxMode
-from tirgen.settings import Count, ServerUrl, Settings, load_settings, merged
+from tirgen.settings import Count, JobSettings, ServerUrl, Settings, load_settings, merged
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 
 
@@ -153,7 +151,7 @@ class ProblemSettings(Settings):
     """Go on without bad rows however many there are; by default up to one in twenty."""
 
 
-class GenerateConfig(Settings):
+class GenerateConfig(JobSettings):
     """One TIRGen run: problems in, a verified and filtered dataset version out."""
 
     dataset: str = Field("tir", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -245,11 +243,8 @@ class GenerateConfig(Settings):
         default = POCKET if self.actor.is_pocket else STANDARD
         return self.prompts or default.name
 
-    @property
-    def hash(self) -> str:
-        """Names a run: equal for configurations that produce equal rows.
-
-        Leaves out which problems are asked for, since every row carries its own, and how fast:
+    def identity(self) -> dict[str, Any]:
+        """Leaves out which problems are asked for, since every row carries its own, and how fast:
         raising the limit, or pointing at another replica of the same model, continues the run.
         Settings of the mode that is not on decide nothing.
         """
@@ -264,8 +259,7 @@ class GenerateConfig(Settings):
         if self.judge:
             document["judge"] = self.judge.identity()
         document["sandbox"] = self.sandbox.identity()
-        text = json.dumps(document, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return document
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> GenerateConfig:

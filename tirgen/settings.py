@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -87,6 +88,26 @@ class Settings(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,  # a key that was put into the wrong place is quoted nowhere
     )
+
+    def identity(self) -> Any:
+        """The settings that decide what comes out, fit for JSON; by default all of them."""
+        return self.model_dump(mode="json")
+
+    def fingerprint(self) -> str:
+        """Equal for configurations that produce equal rows: it names their run."""
+        return fingerprint(self.identity())
+
+
+class JobSettings(Settings):
+    """Base of the configuration of every job: rows of a dataset."""
+
+    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+
+
+def fingerprint(document: Any) -> str:
+    """Names a JSON document by its content: 16 hexadecimal digits."""
+    text = json.dumps(document, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 S = TypeVar("S", bound=BaseModel)

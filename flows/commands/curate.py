@@ -15,8 +15,8 @@ from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
 from flows.tables import show_rows
-from tirgen.curation.recurate import Curation, Match, curate_config, recurate
 from tirgen.filters.curate import YieldRow
+from tirgen.jobs.curate import Curation, Match, curate_config, recurate
 
 SHOWN = 20
 """Rows of a list for people; `--json` has them all."""

@@ -18,8 +18,8 @@ from flows.training.names import find_model
 from flows.training.serving import serving
 from storage.datasets import Store
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.evaluation.evaluate import EvaluationReport, evaluate
-from tirgen.rollouts.crew import Progress
+from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.progress import RolloutProgress
 from tirgen.settings import load_settings
 
 
@@ -121,7 +121,7 @@ def evaluate_command(
 
 
 async def _evaluate(
-    policy: str, config: EvaluationConfig, store: Store, watch: Callable[[Progress], None]
+    policy: str, config: EvaluationConfig, store: Store, watch: Callable[[RolloutProgress], None]
 ) -> EvaluationReport:
     """Of the policy, which the engine then loads, or else of what the engine serves."""
     served = await serving(config, find_model(store, policy)) if policy else config

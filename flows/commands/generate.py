@@ -19,8 +19,8 @@ from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.config import GenerateConfig, load_config
-from tirgen.estimate import estimate as estimate_cost
-from tirgen.generate import Report, generate
+from tirgen.jobs.estimate import estimate as estimate_cost
+from tirgen.jobs.generate import Report, generate
 from tirgen.problems.load import load_problems, unread_columns
 from tirgen.settings import ConfigError
 
@@ -165,11 +165,12 @@ def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
     found = load_problems(**config.problems.model_dump())
     if as_json:
         problems = problems_document(found)
-        print_json({"config": settings, "config_hash": config.hash, "problems": problems})
+        fingerprint = config.fingerprint()
+        print_json({"config": settings, "config_hash": fingerprint, "problems": problems})
         return
     show_settings(settings)
     say_problems(found)
-    say(f"configuration {config.hash}; nothing was run")
+    say(f"configuration {config.fingerprint()}; nothing was run")
 
 
 def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:

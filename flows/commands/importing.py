@@ -12,12 +12,12 @@ from cyclopts import Parameter
 from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say
-from flows.progress import CountDisplay
+from flows.progress import import_display
 from flows.tables import show_rows
 from tirgen.importing.config import ImportConfig
-from tirgen.importing.foreign import ImportReport, import_trajectories
 from tirgen.importing.intake import find_format
 from tirgen.importing.shapes import Format
+from tirgen.jobs.importing import ImportReport, import_trajectories
 from tirgen.problems.errors import skipped_by_reason
 from tirgen.settings import load_settings
 
@@ -71,8 +71,8 @@ def import_command(
     config = load_settings(ImportConfig, None, settings)
     opened = open_store(store)
     say(f"{config.format} rows of {path} into dataset {dataset} in {opened.root}")
-    with CountDisplay("import") as display:
-        report = asyncio.run(import_trajectories(config, opened, limit, display.count))
+    with import_display("import") as display:
+        report = asyncio.run(import_trajectories(config, opened, limit, display.update))
     if json:
         print_json(_document(report))
     else:

@@ -15,7 +15,7 @@ from flows.service.hints import hinted
 from flows.service.lineage import show_lineage
 from flows.service.markdown import fenced, table
 from flows.service.place import worker_store
-from tirgen.curation.recurate import CurateConfig, recurate
+from tirgen.jobs.curate import CurateConfig, recurate
 
 CONFIG, ALARM = CurateConfig(), Alarm()
 """What the run form begins with."""

@@ -19,8 +19,8 @@ from flows.service.summary import section
 from flows.training.names import find_model
 from flows.training.serving import serving
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.evaluation.evaluate import EvaluationReport
-from tirgen.evaluation.evaluate import evaluate as run_evaluation
+from tirgen.jobs.evaluate import EvaluationReport
+from tirgen.jobs.evaluate import evaluate as run_evaluation
 
 CONFIG = EvaluationConfig()
 """What the run form begins with."""

@@ -13,13 +13,13 @@ from storage.datasets import Store
 from storage.literals import literal
 from storage.sql import query
 from storage.versions import DatasetVersion
-from tirgen.budget import MILLION, Price
+from tirgen.jobs.budget import MILLION, Price
 
 _LISTED = (
     "trajectory_id, difficulty, correct, ending, n_calls, n_failed_calls, n_corrections, "
     "final_answer, gold_answer, question"
 )
-_JUDGED = "program <> 'cot' AND ending NOT IN ('engine_error', 'sandbox_error')"
+_JUDGED = "program <> 'cot' AND ending NOT IN ('engine_error', 'sandbox_error', 'internal_error')"
 
 YIELD = """SELECT rule, count(*) AS judged, count(*) FILTER (NOT passed) AS dropped,
     count(*) FILTER (first) AS dropped_first

@@ -1,8 +1,8 @@
 """The flow that makes a dataset version: shards of problems as tasks around one generation.
 
 A task is a shard, not a problem: a task run costs the server 50 CPU-milliseconds and 20 KB.
-Within a shard, and across shards, `tirgen.generate` keeps the engine full. A run that dies is run
-again with the same parameters and goes on from the store.
+Within a shard, and across shards, `tirgen.jobs.generate` keeps the engine full. A run that dies is
+run again with the same parameters and goes on from the store.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from flows.service.summary import linked, summary
 from storage.records import Problem
 from tirgen.config import GenerateConfig
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.generate import Generation, Report, generation
-from tirgen.tasks import first_error
+from tirgen.jobs.generate import Generation, Report, generation
+from tirgen.jobs.workers import task_group
 
 SHARDS_AT_ONCE = 2
 """One that is finishing and one that fills the engine meanwhile."""
@@ -131,12 +131,9 @@ async def _settle_all(opened: Generation, size: int, delays: list[float]) -> Non
         async with slots:
             await patient(shard)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for shard in _shards(opened, size):
-                group.create_task(settle(shard))
-    except BaseExceptionGroup as errors:
-        raise first_error(errors) from None
+    async with task_group() as group:
+        for shard in _shards(opened, size):
+            group.create_task(settle(shard))
 
 
 def _shards(opened: Generation, size: int) -> Iterator[Shard]:

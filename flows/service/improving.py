@@ -19,7 +19,7 @@ from flows.service.figures import Figure, Figures
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE, GPU, slot
 from flows.service.lineage import artifact_key
-from flows.service.live import Counts, Live, live_progress, live_steps
+from flows.service.live import Live, live_progress, live_steps
 from flows.service.markdown import inert
 from flows.service.place import worker_store
 from flows.service.summary import section
@@ -30,7 +30,8 @@ from flows.training.improve import ImproveConfig, Improvement, Stage, Watchers
 from flows.training.improve import improve as turn
 from flows.training.recipe import recipe
 from storage.datasets import Store
-from tirgen.generate import generate
+from tirgen.jobs.generate import generate
+from tirgen.jobs.progress import Progress
 
 CONFIG = ImproveConfig.model_validate(recipe())
 """What the run form begins with: the embedded model."""
@@ -69,7 +70,7 @@ async def improve(
     return Completed(message=f"{made.rounds[-1].policy} by way of {made.dataset}")
 
 
-async def _ask(store: Store, config: ImproveConfig, counts: Live[Counts]) -> tuple[Approval, str]:
+async def _ask(store: Store, config: ImproveConfig, counts: Live[Progress]) -> tuple[Approval, str]:
     """Generate first, which the wheel then finds done, and show what came out."""
     async with slot(ENGINE):
         report = await generate(config.named().generate, store, counts.update)

@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from flows.training.steps import Steps
+from tirgen.jobs.progress import Progress
 
 SECONDS_BETWEEN_UPDATES = 5.0
 SECONDS_BETWEEN_LINES = 30.0
@@ -72,18 +73,7 @@ class Live(Generic[T]):
         return line
 
 
-class Counts(Protocol):
-    """What generations and rounds of rollouts both count."""
-
-    problems: int
-    settled: int
-    correct: int
-    failed_executions: int
-    tokens: int
-    started: float
-
-
-def live_progress() -> Live[Counts]:
+def live_progress() -> Live[Progress]:
     """Of trajectories being made."""
     return Live("progress", _counts)
 
@@ -93,7 +83,9 @@ def live_steps() -> Live[Steps]:
     return Live("training", _steps)
 
 
-def _counts(progress: Counts) -> tuple[float, str]:
+def _counts(progress: Progress) -> tuple[float, str]:
+    if progress.waiting_for:
+        return 0.0, f"waiting: {progress.waiting_for} works on this configuration"
     seconds = max(time.monotonic() - progress.started, 1e-3)
     line = (
         f"{progress.settled}/{progress.problems} problems  {progress.correct} correct  "

@@ -11,7 +11,7 @@ from flows.service.figures import Figure, Figures
 from flows.service.health import Health
 from flows.service.markdown import Link, fenced, table
 from flows.service.place import page_of
-from tirgen.generate import Report
+from tirgen.jobs.generate import Report
 
 
 def summary(report: Report, figures: Figures, health: Health) -> str:

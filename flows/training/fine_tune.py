@@ -16,9 +16,9 @@ from flows.training.steps import Watch
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.evaluation.evaluate import evaluate
 from tirgen.evaluation.results import BenchmarkResult
-from tirgen.tasks import first_error
+from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.workers import task_group
 from trainer.job import SftJob
 from trainer.run import SNAPSHOTS, Lineage, Names
 from trainer.sft import SftConfig
@@ -65,13 +65,10 @@ async def fine_tune(
         if heldout is None:
             return FineTuned(policy=await train(job, processes, watch, say), curve=())
         curve = _Curve(lineage, heldout)
-        try:
-            async with asyncio.TaskGroup() as group:
-                following = group.create_task(curve.follow())
-                policy = await train(job, processes, watch, say, curve.arrived.put_nowait)
-                following.cancel()
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from None
+        async with task_group() as group:
+            following = group.create_task(curve.follow())
+            policy = await train(job, processes, watch, say, curve.arrived.put_nowait)
+            following.cancel()
     return FineTuned(policy=policy, curve=await curve.whole(policy))
 
 

@@ -19,10 +19,10 @@ from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.config import GenerateConfig
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.evaluation.evaluate import EvaluationReport, evaluate
 from tirgen.evaluation.results import BenchmarkResult
-from tirgen.generate import Progress, generate
-from tirgen.rollouts import crew
+from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.generate import generate
+from tirgen.jobs.progress import GenerationProgress, RolloutProgress
 from tirgen.rollouts.config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig
@@ -95,9 +95,9 @@ class Watchers:
 
     part: Callable[[str], None] = lambda name: None
     """A part begins."""
-    generation: Callable[[Progress], None] = lambda progress: None
+    generation: Callable[[GenerationProgress], None] = lambda progress: None
     steps: Callable[[Steps], None] = lambda steps: None
-    rollouts: Callable[[crew.Progress], None] = lambda progress: None
+    rollouts: Callable[[RolloutProgress], None] = lambda progress: None
     stage: Callable[[Stage], None] = lambda stage: None
     """A stage is evaluated."""
     say: Callable[[str], None] = lambda line: None

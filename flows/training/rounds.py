@@ -20,8 +20,8 @@ from flows.training.steps import Steps
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.rollouts import crew
-from tirgen.rollouts.collect import RolloutReport, collect
+from tirgen.jobs.progress import RolloutProgress
+from tirgen.jobs.rollout import RolloutReport, collect
 from tirgen.rollouts.config import BranchSettings, RolloutConfig
 from tirgen.settings import Count, Settings
 from trainer.job import RlJob
@@ -57,7 +57,7 @@ class Round:
 class Hooks:
     """What the surroundings want to hear of, and to be asked for, while rounds go on."""
 
-    rollouts: Callable[[int, crew.Progress], None] = lambda number, progress: None
+    rollouts: Callable[[int, RolloutProgress], None] = lambda number, progress: None
     """The number of the round, and how far its rollouts are."""
     steps: Callable[[int, Steps], None] = lambda number, steps: None
     """The number of the round, and how far its update is."""

@@ -16,7 +16,7 @@ from storage.datasets import Store
 from storage.records import Program
 from storage.sql import query
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.evaluation.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate import EvaluationReport, evaluate
 from tirgen.problems.errors import ProblemsError
 from tirgen.verdicts import compares_answers
 

@@ -12,7 +12,7 @@ from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.config import GenerateConfig
-from tirgen.generate import generate
+from tirgen.jobs.generate import generate
 
 
 async def dataset(root: Path) -> DatasetVersion:

@@ -40,7 +40,7 @@ def test_the_command_runs_without_dev_extras(installed):
 
 def test_generating_needs_no_torch(installed):
     probe = (
-        "import sys, importlib.util as u; import flows.cli, tirgen.generate; "
+        "import sys, importlib.util as u; import flows.cli, tirgen.jobs.generate; "
         "assert u.find_spec('torch') is None; print('ok')"
     )
     done = subprocess.run(

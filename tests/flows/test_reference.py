@@ -4,8 +4,8 @@ from pathlib import Path
 
 from flows.reference import pages
 from flows.training.improve import ImproveConfig
-from tirgen.curation.recurate import CurateConfig
 from tirgen.importing.config import ImportConfig
+from tirgen.jobs.curate import CurateConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = re.compile(r".{0,40}(?:\bspec\b|§|\([AD]\d+)")

@@ -13,10 +13,11 @@ from rows import row
 
 from storage.datasets import Store
 from storage.records import Cost, Ending, Program, Trajectory
-from tirgen.budget import Account, BudgetSettings, Price, Spend, spent_before
 from tirgen.config import GenerateConfig, load_config
-from tirgen.estimate import estimate, spread
-from tirgen.generate import Report, generate
+from tirgen.jobs.budget import Account, BudgetSettings, Price, Spend
+from tirgen.jobs.committed import Committed
+from tirgen.jobs.estimate import estimate, spread
+from tirgen.jobs.generate import Report, generate
 from tirgen.settings import ConfigError
 
 PRICES = {"pocket": {"prompt": 1, "completion": 3}}
@@ -99,11 +100,11 @@ def test_attempts_lost_and_made_again_were_paid_twice(tmp_path: Path) -> None:
     run.append([paid(100, ending=Ending.ENGINE_ERROR, created_at=1.0)])
     run.append([paid(100, created_at=2.0)])
     assert len(list(run.read())) == 1
-    assert spent_before(run, BudgetSettings()).tokens == 200
+    assert Committed(run).spend(BudgetSettings(), 0.0).tokens == 200
 
 
 def test_the_budget_does_not_name_another_run() -> None:
-    assert GenerateConfig().hash == load_config(None, {"budget.tokens": 5}).hash
+    assert GenerateConfig().fingerprint() == load_config(None, {"budget.tokens": 5}).fingerprint()
 
 
 def a_run(store: Store, **changes: Any) -> Report:

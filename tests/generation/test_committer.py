@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from rows import row
 
-from tirgen.committer import Committer
+from tirgen.jobs.committer import Committer
 
 
 async def test_a_row_is_durable_when_add_returns():

@@ -18,8 +18,9 @@ from storage.records import Ending, Outcome, Program, Trajectory
 from tirgen.config import load_config
 from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineMisconfigured
-from tirgen.generate import generate
-from tirgen.maker import Identity, TrajectoryMaker
+from tirgen.jobs.generate import generate
+from tirgen.jobs.maker import Identity, Item
+from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.problems.load import load_problems
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
@@ -52,16 +53,17 @@ def logprobs(rows: list[Trajectory]) -> list[float]:
 async def make_all(sandbox_of=lambda sandbox: sandbox, together: bool = True) -> list[Trajectory]:
     config = settings()
     problems = load_problems("pocket:test", limit=12).problems
+    items = [Item(problem=p, program=Program.TIRGEN, attempt=0) for p in problems]
     async with (
         open_engines(config.actor, config.critic) as engines,
         LocalSandbox() as sandbox,
         Verifier() as verifier,
     ):
         roles = dict(zip(Role, engines, strict=True))
-        maker = TrajectoryMaker(config, IDENTITY, roles, sandbox_of(sandbox), verifier)
+        maker = TirgenMaker(config, IDENTITY, roles, sandbox_of(sandbox), verifier)
         if together:
-            return list(await asyncio.gather(*(maker.make(p, Program.TIRGEN, 0) for p in problems)))
-        return [await maker.make(p, Program.TIRGEN, 0) for p in problems]
+            return list(await asyncio.gather(*map(maker.make, items)))
+        return [await maker.make(item) for item in items]
 
 
 @pytest.fixture(scope="module")

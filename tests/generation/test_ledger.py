@@ -1,12 +1,13 @@
 from rows import row
 
 from storage.records import Ending, Program
-from tirgen.ledger import Ledger
+from tirgen.jobs.committed import Done
+from tirgen.jobs.ledger import Ledger
 
 
 def ledger(*committed, attempts=3, baselines=2) -> Ledger:
     made = Ledger(attempts=attempts, baselines=baselines)
-    made.load(committed)
+    made.load(map(Done.of, committed))
     return made
 
 

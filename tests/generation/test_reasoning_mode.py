@@ -19,8 +19,9 @@ from storage.sql import query
 from tirgen.config import GenerateConfig, load_config
 from tirgen.engine.config import open_engines
 from tirgen.engine.renderer import HfRenderer
-from tirgen.generate import Report, generate
-from tirgen.maker import Identity, TrajectoryMaker
+from tirgen.jobs.generate import Report, generate
+from tirgen.jobs.maker import Identity, Item
+from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.pocket.names import THINKING_DIR
 from tirgen.problems.load import load_problems
 from tirgen.sandbox.supervisor import LocalSandbox
@@ -37,6 +38,7 @@ def settings(**changes: object) -> GenerateConfig:
 
 async def make_all(config: GenerateConfig, count: int, together: bool = True) -> list[Trajectory]:
     problems = load_problems("pocket:test", limit=count).problems
+    items = [Item(problem=p, program=Program.TIRGEN, attempt=0) for p in problems]
     async with (
         open_engines(config.actor, config.critic) as engines,
         LocalSandbox() as sandbox,
@@ -44,10 +46,10 @@ async def make_all(config: GenerateConfig, count: int, together: bool = True) ->
     ):
         roles = dict(zip(Role, engines, strict=True))
         identity = Identity("run", "hash", "0", "pocket")
-        maker = TrajectoryMaker(config, identity, roles, sandbox, verifier)
+        maker = TirgenMaker(config, identity, roles, sandbox, verifier)
         if together:
-            return list(await asyncio.gather(*(maker.make(p, Program.TIRGEN, 0) for p in problems)))
-        return [await maker.make(p, Program.TIRGEN, 0) for p in problems]
+            return list(await asyncio.gather(*map(maker.make, items)))
+        return [await maker.make(item) for item in items]
 
 
 def told(row: Trajectory) -> str:
@@ -141,7 +143,7 @@ def test_an_actor_without_token_ids_is_refused():
 
 def test_settings_of_the_other_mode_do_not_name_a_run():
     def named(**changes: object) -> str:
-        return load_config(None, dict(changes)).hash
+        return load_config(None, dict(changes)).fingerprint()
 
     assert named() == named(**{"thinking.tokens": 50})
     assert named(mode="reasoning") != named()

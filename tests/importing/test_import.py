@@ -25,8 +25,8 @@ from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Trajectory
 from storage.sql import query
 from tirgen.importing.config import ImportConfig
-from tirgen.importing.foreign import ImportReport, import_trajectories
 from tirgen.importing.intake import find_format
+from tirgen.jobs.importing import ImportReport, import_trajectories
 from tirgen.problems.errors import ProblemsError
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))
@@ -122,6 +122,19 @@ def test_an_import_goes_on_where_it_stopped_and_is_reused(tmp_path: Path) -> Non
     assert str(again.version) == str(rest.version) == "f@v2"
 
 
+def test_two_imports_at_once_run_every_response_once(tmp_path: Path) -> None:
+    path = written(tmp_path, *({**TORA, "idx": n} for n in range(3)))
+    config = ImportConfig(dataset="f", path=path, format=find_format(path))
+
+    async def twice() -> list[ImportReport]:
+        store = Store(tmp_path / "store")
+        return await asyncio.gather(*(import_trajectories(config, store) for _ in range(2)))
+
+    first, second = asyncio.run(twice())
+    assert sorted((first.made, second.made)) == [0, len(rows(first))]
+    assert str(first.version) == str(second.version) == "f@v1"
+
+
 def test_responses_that_were_run_but_never_published_are_published_by_the_next_import(
     tmp_path: Path,
 ) -> None:
@@ -141,6 +154,16 @@ def test_a_corrected_gold_answer_is_judged_anew(tmp_path: Path) -> None:
         (row,) = rows(imported(written(tmp_path, NUMINA), gold=(str(gold),)))
         said.append((row.problem.answer, row.correct))
     assert said == [("5", False), ("4", True)]
+
+
+def test_text_that_no_file_can_hold_is_imported_with_marks_in_its_place(tmp_path: Path) -> None:
+    """JSON can spell half a character; whatever a response holds, it becomes a row."""
+    deep = "\\boxed{" * 1000 + "4" + "}" * 1000
+    hostile = {**TORA, "question": "2\ud800?", "code": ["\udfff\x00 \\boxed{4}", deep]}
+    first, second = rows(imported(written(tmp_path, hostile)))
+    assert first.problem.question == "2\ufffd?"
+    assert first.final_answer == "4"
+    assert second.ending in (Ending.FINISHED, Ending.INTERNAL_ERROR)
 
 
 def test_rows_of_another_shape_are_skipped_by_name(tmp_path: Path) -> None:

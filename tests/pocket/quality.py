@@ -22,7 +22,8 @@ from tirgen.config import GenerateConfig, load_config
 from tirgen.engine.config import open_engines
 from tirgen.engine.protocol import Sampling
 from tirgen.filters.config import Mode
-from tirgen.maker import Identity, TrajectoryMaker
+from tirgen.jobs.maker import Identity, Item
+from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.pocket.families import FAMILIES, LEVELS, Step
 from tirgen.pocket.mistakes import wrong_value
 from tirgen.pocket.problems import draw_problem, problems
@@ -56,11 +57,12 @@ class Bench:
     """A pocket model that is being served, and all that runs beside it."""
 
     config: GenerateConfig
-    maker: TrajectoryMaker
+    maker: TirgenMaker
     driver: Driver
 
     async def answers(self, found: list[Problem], program: Program) -> list[Trajectory]:
-        return list(await asyncio.gather(*(self.maker.make(p, program, 0) for p in found)))
+        items = [Item(problem=problem, program=program, attempt=0) for problem in found]
+        return list(await asyncio.gather(*map(self.maker.make, items)))
 
     async def rewrite(self, step: str, seed: int) -> Refinement | None:
         """What the critic makes of a step; None where it left the format."""
@@ -95,8 +97,8 @@ async def bench(
         Verifier() as verifier,
     ):
         roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
-        identity = Identity("quality", config.hash, "0", engines[0].server)
-        maker = TrajectoryMaker(config, identity, roles, sandbox, verifier)
+        identity = Identity("quality", config.fingerprint(), "0", engines[0].server)
+        maker = TirgenMaker(config, identity, roles, sandbox, verifier)
         yield Bench(config, maker, Driver(roles, sandbox, Limits(), 600))
 
 

@@ -21,18 +21,18 @@ import writing_policy
 from writing_policy import comparable, served, settings, write_steps
 
 from storage.datasets import Store
-from storage.records import Ending, Level, Outcome, Program, TokenStream, Trajectory
+from storage.records import Ending, Level, Outcome, Problem, Program, TokenStream, Trajectory
 from storage.sql import query
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.renderer import HfRenderer
-from tirgen.maker import Identity
+from tirgen.jobs.maker import Identity
+from tirgen.jobs.policy_maker import RolloutMaker, Workplace
+from tirgen.jobs.rollout import RolloutReport, collect
 from tirgen.pocket.local import pocket_engine_server
 from tirgen.pocket.names import MODEL_DIR
 from tirgen.problems.load import load_problems
-from tirgen.rollouts.collect import RolloutReport, collect
 from tirgen.rollouts.config import RolloutConfig
 from tirgen.rollouts.groups import judge
-from tirgen.rollouts.maker import RolloutMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.branch import split
@@ -169,13 +169,13 @@ def test_a_round_killed_at_any_moment_ends_with_the_same_rows(config, rows, mome
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
-        run = store.find_run("r", config.hash)
+        run = store.find_run("r", config.fingerprint())
         if run and len(run.keys()) >= moment:
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    run = store.find_run("r", config.hash)
+    run = store.find_run("r", config.fingerprint())
     assert run
     committed = len(run.keys())
     assert committed
@@ -223,6 +223,10 @@ class Alone(NamedTuple):
     cot: list[Trajectory]
 
 
+async def made(maker: RolloutMaker, problem: Problem, number: int) -> Trajectory:
+    return await maker.make(maker.sample_of(problem, number))
+
+
 async def make_alone(plain: RolloutConfig) -> Alone:
     where = Path(plain.problems.path)
     corrected = settings(
@@ -240,14 +244,14 @@ async def make_alone(plain: RolloutConfig) -> Alone:
     ):
         faulty = FaultySandbox(sandbox)
         makers = (
-            RolloutMaker(plain, IDENTITY, engine, faulty, verifier),
-            RolloutMaker(corrected, IDENTITY, engine, sandbox, verifier),
-            RolloutMaker(cot, IDENTITY, engine, sandbox, verifier),
+            RolloutMaker(plain, Workplace(IDENTITY, engine, faulty, verifier)),
+            RolloutMaker(corrected, Workplace(IDENTITY, engine, sandbox, verifier)),
+            RolloutMaker(cot, Workplace(IDENTITY, engine, sandbox, verifier)),
         )
         return Alone(
-            [await makers[0].make(problem, n) for problem in found[:6] for n in range(4)],
-            [await makers[1].make(problem, n) for problem in found for n in range(2)],
-            [await makers[2].make(problem, 0) for problem in found[:3]],
+            [await made(makers[0], problem, n) for problem in found[:6] for n in range(4)],
+            [await made(makers[1], problem, n) for problem in found for n in range(2)],
+            [await made(makers[2], problem, 0) for problem in found[:3]],
         )
 
 
@@ -330,6 +334,19 @@ def test_a_round_holds_the_problems_as_they_are_asked_now(base_url, tmp_path):
     assert {row.problem.answer for row in corrected.version.read()} == {"-1"}
     assert corrected.progress.rollouts == 4
     assert asked(1).reused_version
+
+
+def test_two_rounds_at_once_sample_everything_once(base_url, tmp_path):
+    file, store = write_steps(tmp_path / "steps.jsonl", 2), Store(tmp_path / "store")
+    config = settings(file, policy=served(base_url), branches=None)
+
+    async def twice() -> list[RolloutReport]:
+        return await asyncio.gather(collect(config, store), collect(config, store))
+
+    first, second = asyncio.run(twice())
+    assert sorted((first.progress.rollouts, second.progress.rollouts)) == [0, 8]
+    assert str(first.version) == str(second.version)
+    assert len(store.versions("r")) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from rows import row
 
 from storage.records import Ending, Problem, Program, Step, Verdict
-from tirgen.rollouts.plan import Plan, stream
-from tirgen.rollouts.selection import choose
+from tirgen.jobs.branch import choose
+from tirgen.jobs.committed import Done
+from tirgen.jobs.rollout_plan import Plan, stream
 from tirgen.tir.branch import FailedStep
 
 
@@ -62,7 +63,7 @@ def test_a_continued_round_begins_nothing_twice():
     work(first, mixed, random.Random(1))
     again = Plan(PROBLEMS, 2, 5, 40)
     made = [sample(n, k, n in mixed and k == 0) for n in first.asked for k in range(2)]
-    assert again.load(made[:7]) == 7
+    assert again.load(map(Done.of, made[:7])) == 7
     assert work(again, mixed, random.Random(2)) == list(first.asked)[3:]
     assert list(again.asked) == list(first.asked)
     assert again.mixed == first.mixed
@@ -70,7 +71,8 @@ def test_a_continued_round_begins_nothing_twice():
 
 def test_attempts_lost_to_infrastructure_are_made_again_by_the_next_call():
     plan = Plan(PROBLEMS, 2, None, 1)
-    plan.load([sample("p00", 0, True), sample("p00", 1, False, Ending.ENGINE_ERROR)])
+    made = [sample("p00", 0, True), sample("p00", 1, False, Ending.ENGINE_ERROR)]
+    plan.load(map(Done.of, made))
     assert plan.next() == PROBLEMS[0]
     assert plan.missing(PROBLEMS[0]) == [1]
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from writing_policy import comparable, settings, write_steps
 
-from storage.records import Ending, Trajectory
+from storage.records import Ending, Level, Problem, Trajectory
 from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
-from tirgen.maker import Identity
+from tirgen.jobs.maker import Identity
+from tirgen.jobs.policy_maker import BranchItem, BranchMaker, RolloutMaker, Workplace
 from tirgen.problems.load import load_problems
 from tirgen.rollouts.config import RolloutConfig
-from tirgen.rollouts.maker import RolloutMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
-from tirgen.tir.branch import failed_steps
+from tirgen.tir.branch import FailedStep, failed_steps
 from tirgen.tir.markup import render_output
 from tirgen.verification import Verifier
 
@@ -106,7 +106,7 @@ async def workshop(config: RolloutConfig) -> AsyncIterator[tuple[Engine, Verifie
         yield engine, verifier
 
 
-def asked(config: RolloutConfig) -> Iterator[tuple[object, int]]:
+def asked(config: RolloutConfig) -> Iterator[tuple[Problem, int]]:
     for problem in load_problems(config.problems.path).problems:
         for attempt in range(SAMPLES):
             yield problem, attempt
@@ -124,26 +124,41 @@ class Made:
     renderer: Renderer
 
 
+def branch_of(row: Trajectory, failed: FailedStep) -> BranchItem:
+    return BranchItem(
+        problem=failed.problem,
+        program=row.program,
+        attempt=0,
+        level=Level.STEP,
+        group_id=failed.group_id,
+        failed=failed,
+        source=row,
+    )
+
+
 async def make(config: RolloutConfig) -> Made:
     async with workshop(config) as (engine, verifier):
         listening = ListeningEngine(engine)
         alone, branches = [], []
         async with LocalSandbox() as sandbox:
-            maker = RolloutMaker(config, IDENTITY, listening, sandbox, verifier)
+            place = Workplace(IDENTITY, listening, sandbox, verifier)
+            maker = RolloutMaker(config, place)
             for problem, attempt in asked(config):
                 listening.heard = []
-                alone.append((await maker.make(problem, attempt), listening.heard))
+                item = maker.sample_of(problem, attempt)
+                alone.append((await maker.make(item), listening.heard))
             listening.heard = []
             assert config.branches
+            brancher = BranchMaker(config, place, config.branches)
             for row, _ in alone:
                 for failed in failed_steps(row):
-                    prefix = maker.prefix(row, failed.step, config.branches)
-                    branches.append((row, await maker.branch(failed, prefix, config.branches, 0)))
+                    branches.append((row, await brancher.make(branch_of(row, failed))))
         others = descendants(os.getpid())
         async with LocalSandbox() as sandbox:
             dying = DyingSandbox(sandbox, others)
-            maker = RolloutMaker(config, IDENTITY, engine, dying, verifier)
-            crowd = await asyncio.gather(*(maker.make(p, n) for p, n in asked(config)))
+            maker = RolloutMaker(config, Workplace(IDENTITY, engine, dying, verifier))
+            items = [maker.sample_of(problem, number) for problem, number in asked(config)]
+            crowd = await asyncio.gather(*map(maker.make, items))
         assert engine.renderer
         return Made(alone, branches, list(crowd), dying.deaths, engine.renderer)
 

@@ -16,10 +16,10 @@ from typing import Any
 from storage.datasets import Store
 from storage.records import Trajectory
 from tirgen.engine.config import EngineConfig
+from tirgen.jobs.rollout import collect
 from tirgen.pocket.families import FAMILIES
 from tirgen.pocket.names import MODEL_DIR
 from tirgen.pocket.problems import draw_problem
-from tirgen.rollouts.collect import collect
 from tirgen.rollouts.config import RolloutConfig
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, PromptSet
 

@@ -12,7 +12,7 @@ from storage.policies import Policies
 from storage.records import Trajectory
 from storage.sql import query
 from tirgen.config import GenerateConfig
-from tirgen.generate import generate
+from tirgen.jobs.generate import generate
 
 
 def rows(store: Path, dataset: str) -> list[tuple[object, ...]]:

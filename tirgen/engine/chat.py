@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tirgen.engine.chat_answer import Answer, EmptyAnswers, read, whole_characters
+from tirgen.engine.chat_answer import Answer, EmptyAnswers, read
 from tirgen.engine.dialect import Body, Continuation, Dialect, learn
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.engine.http import JsonClient
@@ -25,6 +25,7 @@ from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import unreachable
 from tirgen.engine.protocol import Completion, Prompt, Sampling
 from tirgen.engine.retry import PROBE_PATIENCE, Transient
+from tirgen.text import well_formed
 
 PATH = "/chat/completions"
 CONTINUE = (
@@ -102,7 +103,7 @@ class ChatEngine:
         said = sum(len(message["content"]) for message in body["messages"])
         assert answer.finish is not None
         return Completion(
-            text=whole_characters(answer.text),
+            text=well_formed(answer.text),
             token_ids=(),
             logprobs=(),
             finish=answer.finish,

@@ -95,12 +95,6 @@ def _finish(reason: str) -> Finish:
     return _FINISHES[reason]
 
 
-def whole_characters(text: str) -> str:
-    """Text that can be encoded: halves of a character that two chunks carried are joined, others
-    become the replacement character."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 class EmptyAnswers:
     """Notices a model that spends its whole token limit on thinking and says nothing."""
 

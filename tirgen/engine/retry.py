@@ -15,6 +15,7 @@ from tirgen.engine.errors import (
     EngineMisconfigured,
     EngineRefused,
 )
+from tirgen.text import well_formed
 
 
 class Trouble(StrEnum):
@@ -72,7 +73,7 @@ class RetryPolicy:
 
 def failure(status: int, message: str, retry_after: str | None = None) -> Transient | EngineError:
     """What an HTTP status other than 200 means, with the server's own words."""
-    said = f"HTTP {status}: {message or 'no message'}"
+    said = f"HTTP {status}: {well_formed(message) or 'no message'}"
     if status in (408, 425, 429) or status >= 500:
         trouble = Trouble.BUSY if status in (429, 502, 503, 504) else Trouble.FAILED
         return Transient(f"The server answered {said}.", _seconds(retry_after), trouble)

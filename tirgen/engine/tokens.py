@@ -11,6 +11,7 @@ from tirgen.engine.http import JsonClient
 from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import QUESTION, Capabilities, probe
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
+from tirgen.text import well_formed
 
 
 class TokenEngine:
@@ -75,7 +76,7 @@ class TokenEngine:
             await self._check_taken(sampling)
             raise
         return Completion(
-            text=self._renderer.decode(sampled.token_ids),
+            text=well_formed(self._renderer.decode(sampled.token_ids)),
             token_ids=sampled.token_ids,
             logprobs=sampled.logprobs,
             finish=sampled.finish,

@@ -15,15 +15,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.records import Ending, Outcome, Problem, Verdict
+from storage.records import Outcome, Problem, Verdict
 from tirgen.problems.errors import ProblemsError
 from tirgen.problems.files import Row, read_rows
-from tirgen.rollouts.maker import RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.execution import FINE
-from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
-from tirgen.tir.story import Story
 from tirgen.verdicts import TESTS
 
 INSTRUCTION = (
@@ -104,21 +101,3 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
     last = execution.stderr.strip().rpartition("\n")[2] or str(execution.outcome)
     reason = "passed" if passed else last
     return Tested(Verdict(correct=passed, method=TESTS, reason=reason), seconds)
-
-
-class CodeMaker(RolloutMaker):
-    """Makes one completion of a code task, judged by running its tests; `reasoning` must be cot."""
-
-    @property
-    def _instruction(self) -> str:
-        return INSTRUCTION
-
-    async def _judge(self, problem: Problem, story: Story, meter: Meter) -> Verdict | None:
-        if story.ending.is_infrastructure:
-            return None
-        reply = story.transcript.text
-        tested = await run_tests(problem, reply, self._sandbox, self._tools.limits)
-        meter.sandbox_seconds += tested.seconds
-        if tested.verdict is None:
-            story.ending, story.error = Ending.SANDBOX_ERROR, tested.error
-        return tested.verdict

@@ -74,9 +74,9 @@ class EvaluationConfig(PolicySettings):
             )
         return self
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Neither limits nor the analysis change a sample."""
-        document = super()._identity()
+        document = super().identity()
         del document["analysis"]
         for name in ("benchmarks", "code_benchmarks"):
             for benchmark in document[name]:

@@ -22,11 +22,14 @@ Judgement = Callable[[Trajectory, FilterConfig], str | None]
 def accept(trajectory: Trajectory, config: FilterConfig) -> tuple[FilterVerdict, ...]:
     """The verdict of every trajectory rule that is on, in order.
 
-    All are evaluated, so that SQL can ask which rules overlap; only a baseline sample stops at
-    `program`, since nothing else is asked of it.
+    All are evaluated, so that SQL can ask which rules overlap. Only a baseline sample stops at
+    `program`, since nothing else is asked of it, and a row on which tirgen failed at
+    `infrastructure`, since a rule may be what failed.
     """
     if baseline := _program(trajectory, config):
         return (verdict_of(Rule.PROGRAM, baseline),)
+    if trajectory.ending is Ending.INTERNAL_ERROR:
+        return (verdict_of(Rule.PROGRAM, None), verdict_of(Rule.INFRASTRUCTURE, trajectory.error))
     return tuple(
         verdict_of(rule, judgement(trajectory, config))
         for rule, judgement in TRAJECTORY_RULES.items()

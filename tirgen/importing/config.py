@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -13,13 +12,12 @@ from storage import files
 from tirgen.config import SandboxSettings
 from tirgen.filters.config import FilterConfig
 from tirgen.importing.shapes import SHAPES, Format
-from tirgen.settings import Settings
+from tirgen.settings import JobSettings
 
 
-class ImportConfig(Settings):
+class ImportConfig(JobSettings):
     """One import: a file in, a verified and filtered dataset version out."""
 
-    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     path: Path
     format: Format
     stateful: bool | None = None
@@ -35,10 +33,12 @@ class ImportConfig(Settings):
         """Variables survive from program to program."""
         return SHAPES[self.format].stateful if self.stateful is None else self.stateful
 
-    @cached_property
-    def hash(self) -> str:
-        """Names a run: the file by its content, wherever it lies."""
+    def identity(self) -> list[Any]:
+        """The file counts by its content, wherever it lies."""
         document = self.model_dump(mode="json", exclude={"dataset", "path"})
         document["sandbox"] = self.sandbox.identity()
-        text = json.dumps([document, self.path.name, files.sha256(self.path)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return [document, self.path.name, self._content]
+
+    @cached_property
+    def _content(self) -> str:
+        return files.sha256(self.path)

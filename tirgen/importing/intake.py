@@ -16,6 +16,7 @@ from tirgen.importing.shapes import SHAPES, Foreign, Format, Unreadable, detect
 from tirgen.problems.errors import BadRow, ProblemsError
 from tirgen.problems.files import Row, Rows, is_readable, known_endings, read_rows
 from tirgen.problems.load import load_problems
+from tirgen.text import well_formed
 
 SAMPLE_ROWS = 100
 """How many rows tell the format."""
@@ -47,7 +48,7 @@ class Intake:
 
     def responses(self) -> Iterator[Response]:
         golds = _golds(self.config.gold)
-        config_hash = self.config.hash
+        config_hash = self.config.fingerprint()
         attempts: Counter[str] = Counter()
         for foreign in self._foreign():
             problem = self._problem(foreign, golds)
@@ -64,7 +65,8 @@ class Intake:
                 self.bad.append(row)
                 continue
             try:
-                yield from read(row.fields)
+                for foreign in read(row.fields):
+                    yield _well_formed(foreign)
             except Unreadable as error:
                 self.bad.append(row.bad(str(error)))
 
@@ -75,6 +77,11 @@ class Intake:
         return Problem(
             problem_id=f"{source}-{name}", source=source, question=foreign.question, answer=answer
         )
+
+
+def _well_formed(foreign: Foreign) -> Foreign:
+    texts = {name: well_formed(text) for name, text in foreign._asdict().items() if text}
+    return foreign._replace(**texts)
 
 
 def _golds(paths: Iterable[str]) -> dict[tuple[str, ...], str]:

@@ -8,11 +8,12 @@ reproduced, and either way it teaches nothing true.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
-from storage.records import Outcome, Step
-from tirgen.sandbox.contract import Execution, Limits
+from storage.records import Ending, Outcome, Step
+from tirgen.sandbox.contract import Execution
+from tirgen.tir.core import Loop, OffFormat, run_code
 from tirgen.tir.markup import ParsedStep
+from tirgen.tir.story import Story
 
 TOLERANCE = 1e-6
 """Relative; floats that differ by less were printed by another version of Python or numpy."""
@@ -20,34 +21,18 @@ LONG = 200
 """Characters from which a recorded output may have been cut by its publisher."""
 
 
-class Runner(Protocol):
-    """What runs the programs of one response: the stateless sandbox, or a session of it."""
+def replay(story: Story, parsed: Sequence[ParsedStep]) -> Loop[Ending]:
+    """Run the programs in their order, the later ones too where an earlier one fails.
 
-    async def run(self, code: str, limits: Limits) -> Execution: ...
-
-
-class Replay(NamedTuple):
-    """What became of a recorded response here."""
-
-    steps: tuple[Step, ...]
-    fault: str | None = None
-    """What broke in the sandbox: nothing is known of the response."""
-    invented: str | None = None
-    """Which output its program does not print."""
-
-
-async def replay(parsed: Sequence[ParsedStep], runner: Runner, limits: Limits) -> Replay:
-    """Run the programs in their order, the later ones too where an earlier one fails."""
-    steps: list[Step] = []
+    Raises `OffFormat` at the end where the recording has an output that its program does not print.
+    """
     invented: str | None = None
     for number, (thought, action, observation) in enumerate(parsed, start=1):
         if action is None:
-            steps.append(Step(thought=thought))
+            story.steps.append(Step(thought=thought))
             continue
-        execution = await runner.run(action, limits)
-        if execution.outcome is Outcome.INFRA_ERROR:
-            return Replay(tuple(steps), fault=execution.stderr.strip() or "the sandbox broke")
-        steps.append(
+        execution = yield from run_code(action)
+        story.steps.append(
             Step(
                 thought=thought,
                 action=action,
@@ -58,7 +43,9 @@ async def replay(parsed: Sequence[ParsedStep], runner: Runner, limits: Limits) -
         )
         if observation is not None and not agrees(observation, execution):
             invented = invented or _difference(number, observation, execution)
-    return Replay(tuple(steps), invented=invented)
+    if invented:
+        raise OffFormat(invented)
+    return Ending.FINISHED
 
 
 def agrees(recorded: str, execution: Execution) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,7 +9,7 @@ from pydantic import Field, model_validator
 from storage.records import Program
 from tirgen.config import ProblemSettings, SamplingSettings, SandboxSettings
 from tirgen.engine.config import EngineConfig
-from tirgen.settings import Count, Settings
+from tirgen.settings import Count, JobSettings, Settings
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
 from tirgen.tir.rollout import Correction
 
@@ -52,7 +50,7 @@ class BranchSettings(Settings):
     """Longest suffix and action together."""
 
 
-class PolicySettings(Settings):
+class PolicySettings(JobSettings):
     """What rollouts of every purpose share."""
 
     dataset: str = Field("rollouts", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -105,13 +103,7 @@ class PolicySettings(Settings):
         """Self-correction as the loop takes it."""
         return Correction(**self.correction.model_dump()) if self.correction else None
 
-    @property
-    def hash(self) -> str:
-        """Names a run: equal for configurations that produce equal rows."""
-        text = json.dumps(self._identity(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """All that decides the rows: neither the pace nor where a replica runs does."""
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
         document["policy"] = self.policy.identity()
@@ -148,9 +140,9 @@ class RolloutConfig(PolicySettings):
             raise ValueError("start and most_problems are for rounds with a number of groups")
         return self
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Without a quota, raising the limit goes on with the same run."""
-        document = super()._identity()
+        document = super().identity()
         if self.groups is None:
             document["problems"]["limit"] = None
         return document

@@ -10,12 +10,12 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from storage.records import Cost, Outcome
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Completion, Engine
-from tirgen.sandbox.contract import Limits, Sandbox
+from tirgen.sandbox.contract import Execution, Limits
 from tirgen.tir.core import (
     Execute,
     Generate,
@@ -62,15 +62,21 @@ class Meter:
         )
 
 
+class Runner(Protocol):
+    """What runs programs: the stateless sandbox, or a session of it."""
+
+    async def run(self, code: str, limits: Limits) -> Execution: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Driver:
     """Who answers: an engine per role, the sandbox, and the limits of each program run."""
 
     engines: Mapping[Role, Engine]
-    sandbox: Sandbox
+    sandbox: Runner
     limits: Limits
-    wall_seconds: float
-    """Longest a whole loop may take."""
+    wall_seconds: float | None
+    """Longest a whole loop may take; None where its programs' own limits bound it."""
 
     async def drive(self, loop: Loop[T], meter: Meter) -> T:
         """Run a loop to its end and return what it returns.
@@ -78,7 +84,8 @@ class Driver:
         Raises `EngineMisconfigured` through: nothing more can succeed. Every other trouble is
         thrown into the loop, which knows what it means for the trajectory.
         """
-        deadline = asyncio.get_running_loop().time() + self.wall_seconds
+        now, most = asyncio.get_running_loop().time(), self.wall_seconds
+        deadline = None if most is None else now + most
         try:
             request = next(loop)
             while True:
@@ -92,7 +99,7 @@ class Driver:
             returned: T = stop.value
             return returned
 
-    async def _answer(self, request: Request, deadline: float, meter: Meter) -> Result:
+    async def _answer(self, request: Request, deadline: float | None, meter: Meter) -> Result:
         try:
             async with asyncio.timeout_at(deadline):
                 match request:

@@ -41,8 +41,9 @@ class Committer:
     async def add(self, trajectory: Trajectory) -> None:
         """Return when the row is committed.
 
-        Raises what the store raised (`OSError` for a full disk) for every row of the commit, and
-        RuntimeError once the committer is closed.
+        Raises what the store raised (`OSError` for a full disk) for every row of the commit; a row
+        that the store cannot hold (ValueError) does not take those beside it along. RuntimeError
+        once the committer is closed.
         """
         if self._closing.is_set():
             raise RuntimeError("the committer is closed: the run is over")
@@ -72,6 +73,10 @@ class Committer:
         commit = asyncio.ensure_future(asyncio.to_thread(self._append, rows))
         await asyncio.wait({commit})
         error = commit.exception()
+        if error is not None and not isinstance(error, OSError) and len(group) > 1:
+            for one in group:
+                await self._commit([one])
+            return
         for _, done in group:
             if done.done():
                 continue

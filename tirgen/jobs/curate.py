@@ -6,8 +6,6 @@ version, which names the one it was made from and keeps the rejected rows with t
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +16,13 @@ from pydantic import Field
 from storage.datasets import Store
 from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.curation.reverify import Change, Count, changes, reverify
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.jobs.reverify import Change, Count, changes, reverify
 from tirgen.opinion import with_opinions
-from tirgen.settings import Settings, load_settings
+from tirgen.settings import Settings, fingerprint, load_settings
 
 
 class CurateConfig(Settings):
@@ -130,10 +128,9 @@ def _described(
     source: DatasetVersion, config: CurateConfig, again: bool, rows: list[Trajectory]
 ) -> dict[str, Any]:
     settings = config.model_dump(mode="json")
-    identity = json.dumps([str(source), settings, again], sort_keys=True)
     return {
         "run_id": source.manifest["run_id"],
-        "config_hash": hashlib.sha256(identity.encode()).hexdigest()[:16],
+        "config_hash": fingerprint([str(source), settings, again]),
         "config": {**source.manifest["config"], **settings},
         "reverified": again,
         "summary": {

@@ -54,6 +54,8 @@ class BudgetSettings(Settings):
 
     def price(self, cost: Mapping[str, Any]) -> float:
         """Of a row's token counts; models without a price are free."""
+        if not self.prices:
+            return 0.0
         return sum(self._of(cost[f"{role}_model"], cost, role) for role in ("actor", "critic"))
 
     def _of(self, model: str | None, cost: Mapping[str, Any], role: str) -> float:
@@ -122,7 +124,7 @@ _TOKENS = [
     "actor_prompt_tokens", "actor_completion_tokens",
     "critic_prompt_tokens", "critic_completion_tokens",
 ]  # fmt: skip
-_COLUMNS = ["program", "actor_model", "critic_model", *_TOKENS, "wall_seconds"]
+COST_COLUMNS = ["program", "actor_model", "critic_model", *_TOKENS, "wall_seconds"]
 
 
 def cost_of(row: Trajectory) -> Mapping[str, Any]:
@@ -130,26 +132,16 @@ def cost_of(row: Trajectory) -> Mapping[str, Any]:
     sources = (row, row.cost, row.provenance)
     return {
         name: next(getattr(source, name) for source in sources if hasattr(source, name))
-        for name in _COLUMNS
+        for name in COST_COLUMNS
     }
-
-
-def spent_before(run: Run | None, budget: BudgetSettings) -> Spend:
-    """What earlier calls of a run have cost, attempts lost to infrastructure included."""
-    spend = Spend()
-    if run is not None:
-        spend.earlier_seconds = run.seconds()
-        for cost in run.every_row(_COLUMNS).to_pylist():
-            spend.add(cost, budget)
-    return spend
 
 
 @dataclass(slots=True)
 class Account:
     """Admits attempts while the budget lasts, and charges them."""
 
-    budget: BudgetSettings
-    spend: Spend
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    spend: Spend = field(default_factory=Spend)
     run: Run | None = None
     """Where wall time is noted, once the run is open."""
     stopped: str | None = None

@@ -1,6 +1,5 @@
-"""One function evaluates a policy: benchmarks in, every sample and a summary in the store out.
+"""The recipe of an evaluation: benchmarks in, every sample and a summary in the store out.
 
-It can be stopped anywhere and called again: samples that were committed are not asked for again.
 A judge's opinions are asked for at the end, and lost with a run that is killed before it publishes.
 """
 
@@ -8,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from storage.datasets import Store
 from storage.records import Problem, Trajectory
-from storage.runs import Run
 from storage.versions import DatasetVersion
-from tirgen.committed import rows_of, version_of
-from tirgen.curation.reverify import response_text
 from tirgen.evaluation.best_of_n import contenders
-from tirgen.evaluation.code import CodeMaker, load_code_tasks
+from tirgen.evaluation.code import load_code_tasks
 from tirgen.evaluation.config import Analysis, EvaluationConfig
 from tirgen.evaluation.results import (
     BenchmarkResult,
@@ -29,12 +25,17 @@ from tirgen.evaluation.results import (
     summarise,
 )
 from tirgen.evaluation.reward_model import open_reward_model
+from tirgen.jobs.code_maker import CodeMaker
+from tirgen.jobs.committed import rows_of
+from tirgen.jobs.job import Job, open_job
+from tirgen.jobs.policy_maker import RolloutMaker
+from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
+from tirgen.jobs.reverify import response_text
+from tirgen.jobs.rollout import PolicyRecipe, ask
+from tirgen.jobs.rollout_plan import Plan
 from tirgen.opinion import with_opinions
 from tirgen.problems.errors import ProblemsError
 from tirgen.problems.load import load_problems
-from tirgen.rollouts.collect import workshop
-from tirgen.rollouts.crew import Progress, Watch
-from tirgen.rollouts.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class EvaluationReport:
     """Nothing was missing: the version had been published before."""
     results: tuple[BenchmarkResult, ...]
     """One for each benchmark, in the order they were given."""
-    progress: Progress
+    progress: RolloutProgress
     seconds: float
 
     @property
@@ -58,7 +59,7 @@ class EvaluationReport:
 
 
 async def evaluate(
-    config: EvaluationConfig, store: Store, watch: Watch = lambda progress: None
+    config: EvaluationConfig, store: Store, watch: Watch[RolloutProgress] = unwatched
 ) -> EvaluationReport:
     """Sample the policy on every benchmark, judge, sum up and publish.
 
@@ -68,21 +69,17 @@ async def evaluate(
     """
     started = time.monotonic()
     bench = _load(config)
-    plan = Plan(bench.problems, config.samples, None, len(bench.problems))
-    progress = Progress(wanted_groups=None, problems=len(bench.problems))
-    run = store.find_run(config.dataset, config.hash)
-    progress.reused_rows = plan.load(rows_of(run, {p.problem_id: p for p in bench.problems}))
-    first = plan.next()
-    if run is None or first is not None:
-        run = await _sample(config, store, plan, first, bench, progress, watch)
-    made = version_of(run, plan.asked) if first is None else None
-    reused = made is not None and made.manifest["summary"]["asked"] == bench.document(config)
-    if made is None or not reused:
-        made = await _publish(config, run, plan, bench)
+    progress = RolloutProgress(problems=len(bench.problems))
+    recipe = PolicyRecipe(config, bench.problems, progress)
+    async with open_job(store, config, recipe, progress, watch, live=config.live_rollouts) as job:
+        reused = None if recipe.first else _published(config, job, recipe.plan, bench)
+        if recipe.first:
+            await _sample(config, job, recipe, bench)
+        made = reused or await _publish(config, job, recipe.plan, bench)
     summary = made.manifest["summary"]
     return EvaluationReport(
         version=made,
-        reused_version=reused,
+        reused_version=reused is not None,
         results=tuple(map(BenchmarkResult.model_validate, summary["results"])),
         progress=progress,
         seconds=time.monotonic() - started,
@@ -126,33 +123,35 @@ def _load(config: EvaluationConfig) -> _Benchmarks:
     return found
 
 
+def _published(
+    config: EvaluationConfig, job: Job[RolloutProgress], plan: Plan, bench: _Benchmarks
+) -> DatasetVersion | None:
+    """The newest version, if it has the samples there are and answers the same question."""
+    made = job.committed.version(plan.asked)
+    same = made is not None and made.manifest["summary"]["asked"] == bench.document(config)
+    return made if same else None
+
+
 async def _sample(
-    config: EvaluationConfig,
-    store: Store,
-    plan: Plan,
-    first: Problem | None,
-    bench: _Benchmarks,
-    progress: Progress,
-    watch: Watch,
-) -> Run:
+    config: EvaluationConfig, job: Job[RolloutProgress], recipe: PolicyRecipe, bench: _Benchmarks
+) -> None:
     """Everything that is still missing."""
     coding = {task.problem_id for task in bench.tasks}
-    async with workshop(config, store, progress, watch) as shop:
-        plain = config.model_copy(update={"reasoning": "cot", "correction": None})
-        coder = shop.maker.sibling(CodeMaker, plain)
+    workplace = recipe.workplace(job.run)
+    plain = config.model_copy(update={"reasoning": "cot", "correction": None})
+    solver, coder = RolloutMaker(config, workplace), CodeMaker(plain, workplace)
 
-        def make(problem: Problem, attempt: int) -> Awaitable[Trajectory]:
-            maker = coder if problem.problem_id in coding else shop.maker
-            return maker.make(problem, attempt)
+    async def make(problem: Problem, number: int) -> Trajectory | None:
+        maker = coder if problem.problem_id in coding else solver
+        return await job.row(maker, maker.sample_of(problem, number), recipe.plan.record)
 
-        await shop.crew.work(plan, first, make)
-    return shop.run
+    await ask(job, recipe.plan, recipe.first, make, config.live_rollouts)
 
 
 async def _publish(
-    config: EvaluationConfig, run: Run, plan: Plan, bench: _Benchmarks
+    config: EvaluationConfig, job: Job[RolloutProgress], plan: Plan, bench: _Benchmarks
 ) -> DatasetVersion:
-    rows = list(rows_of(run, plan.asked))
+    rows = list(rows_of(job.run, plan.asked))
     if config.analysis.judge:
         judge, judge_tokens = config.analysis.judge, config.analysis.judge_tokens
         rows = await with_opinions(rows, judge, judge_tokens, config.seed)
@@ -168,7 +167,7 @@ async def _publish(
         "asked": bench.document(config),
         "results": [result.model_dump(mode="json") for result in results],
     }
-    return run.publish(rows, summary)
+    return job.publish(rows, summary)
 
 
 async def _scores(analysis: Analysis, rows: Sequence[Trajectory]) -> Scores:

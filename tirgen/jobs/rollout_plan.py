@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
 from storage.records import Level, Problem, Trajectory
+from tirgen.jobs.committed import Done
 from tirgen.rollouts.groups import Member, group_dropped, member
 
 
@@ -41,16 +42,13 @@ class Plan:
         self.asked: dict[str, Problem] = {}
         self.mixed = 0
 
-    def load(self, committed: Iterable[Trajectory]) -> int:
-        """Take over what earlier calls committed; returns how many rows are of use.
-
-        Attempts lost to an infrastructure fault count as not made.
-        """
-        rows = [r for r in committed if r.level is Level.TRAJECTORY]
-        sound = [row for row in rows if not row.ending.is_infrastructure]
-        for row in sound:
-            self.record(row)
-        return len(sound)
+    def load(self, committed: Iterable[Done]) -> int:
+        """Take over what earlier calls committed; returns how many rows are of use."""
+        rows = [r for r in committed if r.level is Level.TRAJECTORY and not r.is_lost]
+        for row in rows:
+            dropped = "lost" if row.reward is None or row.failed_code else None
+            self._made[row.problem.problem_id][row.attempt] = Member(row.reward or 0.0, dropped)
+        return len(rows)
 
     def record(self, row: Trajectory) -> None:
         """Take note of a row; in the call that made it, a lost attempt counts as made too."""

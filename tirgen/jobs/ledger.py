@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.records import Program, Trajectory
+from tirgen.jobs.committed import Done
 
 
 @dataclass(slots=True)
@@ -35,25 +36,28 @@ class Ledger:
     rows: int = 0
     _problems: defaultdict[str, _Done] = field(default_factory=lambda: defaultdict(_Done))
 
-    def load(self, committed: Iterable[Trajectory]) -> None:
+    def load(self, committed: Iterable[Done]) -> None:
         """Take over what earlier calls committed."""
-        for trajectory in committed:
-            if trajectory.ending.is_infrastructure:
+        for row in committed:
+            if row.is_lost:
                 self.rows += 1
             else:
-                self.record(trajectory)
+                self._note(row)
 
     def record(self, trajectory: Trajectory) -> None:
         """Take note of a row; in the call that made it, a lost attempt counts as made too."""
+        self._note(Done.of(trajectory))
+
+    def _note(self, row: Done) -> None:
         self.rows += 1
-        done = self._problems[trajectory.problem.problem_id]
-        if trajectory.ending.is_infrastructure:
-            done.lost.add((trajectory.program, trajectory.attempt))
-        if trajectory.program is Program.COT:
-            done.baselines.add(trajectory.attempt)
+        done = self._problems[row.problem.problem_id]
+        if row.is_lost:
+            done.lost.add((row.program, row.attempt))
+        if row.program is Program.COT:
+            done.baselines.add(row.attempt)
         else:
-            done.attempts.add(trajectory.attempt)
-            done.accepted |= trajectory.kept
+            done.attempts.add(row.attempt)
+            done.accepted |= row.kept
 
     def forgive_lost(self, problem_ids: Iterable[str]) -> int:
         """Have lost attempts made again; returns how many settled problems that unsettles."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
 from storage.datasets import Store
-from storage.records import Problem, Trajectory
-from tirgen.budget import BudgetSettings, Spend, cost_of
+from storage.records import Problem
+from storage.runs import Run
 from tirgen.config import GenerateConfig
-from tirgen.generate import Watch, generation
+from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
+from tirgen.jobs.generate import generation
+from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 
 SAMPLE = 8
 """Problems run, spread evenly over those that are left."""
@@ -41,7 +43,7 @@ class Estimate:
 
 
 async def estimate(
-    config: GenerateConfig, store: Store, watch: Watch = lambda progress: None
+    config: GenerateConfig, store: Store, watch: Watch[GenerationProgress] = unwatched
 ) -> Estimate:
     """Settle the sample and extrapolate. Raises what `generate` raises; publishes nothing."""
     async with generation(config, store, watch) as opened:
@@ -51,7 +53,7 @@ async def estimate(
         seconds = time.monotonic() - begun
         progress = opened.progress
         unsettled = progress.problems - progress.settled
-        costs = _by_problem(opened.run.read(), config.budget)
+        costs = _by_problem(opened.job.run, config.budget)
         tried = {p.problem_id for p in opened.todo} - {p.problem_id for p in sample}
         settled = [cost for name, cost in costs.items() if name not in tried]
         spend = progress.account.spend
@@ -77,8 +79,9 @@ def spread(problems: Sequence[Problem], count: int) -> list[Problem]:
     return [problems[(2 * n + 1) * len(problems) // (2 * count)] for n in range(count)]
 
 
-def _by_problem(rows: Iterable[Trajectory], budget: BudgetSettings) -> dict[str, Spend]:
+def _by_problem(run: Run, budget: BudgetSettings) -> dict[str, Spend]:
+    """What the attempts of each problem have cost, those made again included."""
     costs: dict[str, Spend] = defaultdict(Spend)
-    for row in rows:
-        costs[row.problem.problem_id].add(cost_of(row), budget)
+    for row in run.every_row(["problem_id", *COST_COLUMNS]).to_pylist():
+        costs[row["problem_id"]].add(row, budget)
     return costs

@@ -1,13 +1,20 @@
-"""Stored trajectories judged again by the verifier as it is now."""
+"""The recipe of a re-verification: stored trajectories judged again by the verifier as it is now.
+
+Nothing is committed on the way: it costs no inference, and a version that is half judged by one
+verifier and half by another would be worth little.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
-from storage.records import Program, Step, Trajectory, Verdict
+from storage.records import Ending, Program, Step, Trajectory, Verdict
+from tirgen.jobs.boundary import guarded, where
+from tirgen.jobs.limits import InternalErrorLimit
+from tirgen.jobs.workers import for_each
 from tirgen.tir.markup import render_step
 from tirgen.verdicts import compares_answers
 from tirgen.verification import Verifier, extract_answer
@@ -31,19 +38,22 @@ async def reverify(rows: Sequence[Trajectory], count: Count) -> list[Trajectory]
     """The rows with new final answers and verdicts, in their order.
 
     Rows that were never judged, because the machinery broke, stay so, and so do those that were
-    judged by something else than their answer. Raises `VerifierUnavailable`.
+    judged by something else than their answer. Raises `VerifierUnavailable` and
+    `TooManyInternalErrors`.
     """
-    gate = asyncio.Semaphore(AT_ONCE)
+    judged, limit = list(rows), InternalErrorLimit()
     done = iter(range(1, len(rows) + 1))
     async with Verifier() as strict, Verifier(require_box=False) as lenient:
 
-        async def one(row: Trajectory) -> Trajectory:
-            async with gate:
-                judged = await _judged(row, lenient if is_lenient(row.program) else strict)
+        async def one(place: int) -> None:
+            row = rows[place]
+            verifier = lenient if is_lenient(row.program) else strict
+            judged[place] = await guarded(_judged(row, verifier), partial(_broken, row))
+            limit.look_at(judged[place])
             count(next(done), len(rows))
-            return judged
 
-        return await asyncio.gather(*map(one, rows))
+        await for_each(range(len(rows)), one, AT_ONCE)
+    return judged
 
 
 def is_lenient(program: Program) -> bool:
@@ -70,3 +80,9 @@ async def _judged(row: Trajectory, verifier: Verifier) -> Trajectory:
     answer = extract_answer(text, require_box=not is_lenient(row.program))
     verdict = await verifier.verify(row.problem.answer, text)
     return replace(row, final_answer=answer, verdict=verdict)
+
+
+def _broken(row: Trajectory, error: Exception) -> Trajectory:
+    return replace(
+        row, final_answer=None, verdict=None, ending=Ending.INTERNAL_ERROR, error=where(error)
+    )

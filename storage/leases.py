@@ -1,0 +1,243 @@
+"""Leases: a named piece of work has one holder at a time, whose heartbeat the others watch.
+
+    FOLDER/NAME.000007.json     the seventh holder of NAME; the highest number counts
+
+A lease is taken by linking the next number into place, which at most one process can do, on a
+shared file system too. The holder rewrites its file every few seconds. Whoever waits measures with
+its own monotonic clock how long that file has not changed, so neither a stepped clock nor clocks
+that differ between machines matter. On the holder's own machine its process is looked at instead:
+a lease whose process has ended is free at once, and one whose process lives is not.
+
+A holder that was given up (a machine that slept, a network that was cut) finds a higher number
+than its own and must stop: `Lease.check`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from storage import files
+
+BEAT_SECONDS = 5.0
+"""How often a holder says that it lives."""
+SILENCE_SECONDS = 30.0
+"""A holder on another machine that says nothing for so long is given up."""
+
+
+class LeaseLost(Exception):
+    """Another process has taken the work over; this one must stop (its rows stay committed)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a lease."""
+
+    token: str
+    """Names this very claim."""
+    host: str
+    pid: int
+    since: str
+    """UTC, for people: nothing is decided by it."""
+    machine: str
+    """Kernel and process namespace in which `pid` means something; empty where unknown."""
+    started: int
+    """Of the process, in the kernel's ticks: another process may get the same number later."""
+    beats: int = 0
+    released: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.since})"
+
+    @property
+    def is_dead(self) -> bool | None:
+        """Whether its process has ended; None where this machine cannot tell."""
+        if not self.machine or self.machine != _machine():
+            return None
+        return _has_ended(self.pid, self.started)
+
+
+class Lease:
+    """A lease that is held, until `release`; a thread says so every few seconds."""
+
+    def __init__(self, path: Path, holder: Holder) -> None:
+        self.holder = holder
+        self._path = path
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease {path.name}", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raises `LeaseLost` where another process has taken the lease over."""
+        folder, name, number = _parts(self._path)
+        newest = _newest(folder, name)
+        if newest is not None and newest.number > number:
+            raise LeaseLost(f"{newest.holder} has taken over the work of this process")
+
+    def release(self) -> None:
+        """Let the next one have it, at once."""
+        self._released.set()
+        self._thread.join()
+        with suppress(LeaseLost):
+            self.check()
+            self._write(replace(self.holder, released=True))
+
+    def _beat(self) -> None:
+        beats = 0
+        while not self._released.wait(BEAT_SECONDS):
+            beats += 1
+            with suppress(OSError):  # a disk that is full now may not be at the next beat
+                try:
+                    self.check()
+                except LeaseLost:
+                    return
+                self._write(replace(self.holder, beats=beats))
+
+    def _write(self, holder: Holder) -> None:
+        files.write_atomic(self._path, json.dumps(asdict(holder)).encode())
+
+
+class Claim:
+    """A claim on a lease, made again and again until it is granted."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._seen: Holder | None = None
+        self._seen_at = 0.0
+
+    def attempt(self) -> Lease | Holder:
+        """The lease, or who holds it now. Raises OSError where the folder cannot be written."""
+        while True:
+            newest = _newest(self._folder, self._name)
+            if newest is not None and not self._is_over(newest.holder):
+                return newest.holder
+            if lease := self._take(newest.number + 1 if newest else 1):
+                return lease
+
+    def _take(self, number: int) -> Lease | None:
+        """The lease under this number; None where somebody was quicker."""
+        files.make_folder(self._folder)
+        path = _path(self._folder, self._name, number)
+        holder = _myself()
+        temporary = files.temporary_beside(path)
+        temporary.write_text(json.dumps(asdict(holder)))
+        if not files.place_new(temporary, path):
+            return None
+        newest = _newest(self._folder, self._name)
+        if newest is None or newest.holder.token != holder.token:  # the number was an old one
+            path.unlink(missing_ok=True)
+            return None
+        for old in _numbers(self._folder, self._name):
+            if old < number:
+                _path(self._folder, self._name, old).unlink(missing_ok=True)
+        return Lease(path, holder)
+
+    def _is_over(self, holder: Holder) -> bool:
+        """The holder is done, dead, or has been silent for too long."""
+        if holder.released:
+            return True
+        if (dead := holder.is_dead) is not None:
+            return dead
+        if holder != self._seen:
+            self._seen, self._seen_at = holder, time.monotonic()
+        return time.monotonic() - self._seen_at > SILENCE_SECONDS
+
+
+def holders(folder: Path) -> dict[str, Holder]:
+    """Who holds the leases of a folder, by name; those that were released are left out.
+
+    A holder may have died since.
+    """
+    found = {match[1] for path in folder.glob("*.json") if (match := _NAME.fullmatch(path.name))}
+    newest = {name: held for name in sorted(found) if (held := _newest(folder, name))}
+    return {name: held.holder for name, held in newest.items() if not held.holder.released}
+
+
+class _Held(NamedTuple):
+    number: int
+    holder: Holder
+
+
+_NAME = re.compile(r"(.+)\.(\d{6})\.json")
+
+
+def _path(folder: Path, name: str, number: int) -> Path:
+    return folder / f"{name}.{number:06d}.json"
+
+
+def _parts(path: Path) -> tuple[Path, str, int]:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return path.parent, match[1], int(match[2])
+
+
+def _numbers(folder: Path, name: str) -> list[int]:
+    paths = folder.glob(f"{name}.[0-9][0-9][0-9][0-9][0-9][0-9].json")
+    return sorted(_parts(path)[2] for path in paths)
+
+
+def _newest(folder: Path, name: str) -> _Held | None:
+    while numbers := _numbers(folder, name):
+        with suppress(FileNotFoundError):  # a later holder has removed it
+            document = json.loads(_path(folder, name, numbers[-1]).read_bytes())
+            return _Held(numbers[-1], Holder(**document))
+    return None
+
+
+def _myself() -> Holder:
+    pid, machine = os.getpid(), _machine()
+    return Holder(
+        token=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        pid=pid,
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine,
+        started=_stat(pid).started if machine else 0,
+    )
+
+
+@cache
+def _machine() -> str:
+    """The kernel since its start and the namespace of process ids; empty without ``/proc``."""
+    try:
+        kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{kernel}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
+
+
+class _Stat(NamedTuple):
+    state: str
+    started: int
+
+
+def _stat(pid: int) -> _Stat:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return _Stat(fields[0], int(fields[19]))
+
+
+def _has_ended(pid: int, started: int) -> bool | None:
+    """Whether the process of that number and start has ended; None where it is hidden from us."""
+    try:
+        found = _stat(pid)
+    except OSError:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return None
+    return found.state in "ZX" or found.started != started

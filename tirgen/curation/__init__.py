@@ -1,1 +1,0 @@
-"""Published versions made into better ones without inference: filtered and verified again."""
