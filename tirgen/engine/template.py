@@ -37,16 +37,22 @@ class ChatTemplate:
                 f"The model's chat template does not compile ({error}); correct "
                 "chat_template.jinja beside the tokenizer."
             ) from error
+        self.source = source
         self._variables = dict(variables)
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The conversation as text up to the opening of the assistant's turn.
+    @property
+    def end_token(self) -> str:
+        """What the model ends with where its template does not say; empty where unknown."""
+        return str(self._variables.get("eos_token", ""))
+
+    def render(self, messages: Sequence[Mapping[str, str]], prompt: bool = True) -> str:
+        """The conversation as text, as a `prompt` up to the opening of the assistant's turn.
 
         Raises `EngineRefused` when the template rejects this conversation.
         """
         try:
             return self._template.render(
-                messages=messages, add_generation_prompt=True, **self._variables
+                messages=messages, add_generation_prompt=prompt, **self._variables
             )
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise EngineRefused(

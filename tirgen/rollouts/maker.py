@@ -163,14 +163,15 @@ class RolloutMaker:
         return renderer
 
     def _provenance(self, seed: int) -> Provenance:
-        config = self._config
+        config, renderer = self._config, self._engine.renderer
         return Provenance(
             run_id=self._identity.run_id,
             config_hash=self._identity.config_hash,
             actor_model=self._engine.model,
             critic_model=None,
             engine=self._identity.engine,
-            exact_tokens=self._engine.renderer is not None,
+            exact_tokens=renderer is not None,
+            tokenizer=renderer.fingerprint if renderer else None,
             sampling=json.dumps(config.sampling.model_dump(), sort_keys=True),
             actor_prompt_hash=prompt_hash(self._instruction),
             critic_prompt_hash=None,
