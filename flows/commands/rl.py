@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -15,11 +15,6 @@ from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.progress import rollout_display, steps_display
 from flows.tables import show_rows
-from tirgen.settings import load_settings
-
-if TYPE_CHECKING:  # torch, which the core install leaves out
-    from flows.training.names import Model
-    from flows.training.rounds import RoundsConfig
 
 
 def rl_command(
@@ -74,6 +69,7 @@ def rl_command(
     from flows.plots import lines_plot
     from flows.training.figures import all_rounds, rounds_panels
     from flows.training.names import find_model
+    from flows.training.recipe import rounds_settings
     from flows.training.rounds import Hooks, reinforce
 
     opened = open_store(store)
@@ -84,12 +80,13 @@ def rl_command(
         "rollouts.problems.path": problems,
         **parse_settings(set_ or []),
     }
-    resolved = _resolved(model, name, config, overrides)
+    resolved = rounds_settings(model.folder, name, config, overrides)
     say(f"{resolved.rounds} rounds of RL after {model.reference}")
     with rollout_display("rollouts") as rolling, steps_display("update") as updating:
         hooks = Hooks(
             rollouts=lambda _, progress: rolling.update(progress),
             steps=lambda _, steps: updating.update(steps),
+            note=say,
             done=lambda made: say(f"round {made.number}: {made.policy} from {made.rollouts}"),
         )
         made = asyncio.run(
@@ -103,15 +100,3 @@ def rl_command(
     else:
         show_rows(figures, "rounds")
         say_published(made[-1].policy)
-
-
-def _resolved(
-    model: Model, name: str, config: Path | None, overrides: dict[str, Any]
-) -> RoundsConfig:
-    """Over the recipe of the model, where it has one; rollouts are named after the policy."""
-    from flows.training.recipe import settings_for
-    from flows.training.rounds import RoundsConfig
-
-    base = settings_for(model.folder, "rl")
-    base["rollouts"] = {"dataset": f"{name}-rollouts"} | base.get("rollouts", {})
-    return load_settings(RoundsConfig, config, overrides, base)

@@ -25,7 +25,7 @@ from tirgen.engine.config import open_engine
 from tirgen.maker import Identity
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import load_problems
-from tirgen.rollouts.config import BranchSettings, PolicySettings, RolloutConfig
+from tirgen.rollouts.config import BranchSettings, FailedCode, PolicySettings, RolloutConfig
 from tirgen.rollouts.crew import Crew, Make, Progress, Watch
 from tirgen.rollouts.groups import GroupCount, count, judge
 from tirgen.rollouts.maker import RolloutMaker
@@ -120,9 +120,14 @@ async def workshop(
 
 def _plan(config: RolloutConfig, problems: Sequence[Problem]) -> Plan:
     if config.groups is None:
-        return Plan(problems, config.samples, None, len(problems))
+        return Plan(problems, config.samples, None, len(problems), _keeps_failed(config))
     endless = stream(problems, config.seed, config.start)
-    return Plan(endless, config.samples, config.groups, config.most_problems or len(problems))
+    most = config.most_problems or len(problems)
+    return Plan(endless, config.samples, config.groups, most, _keeps_failed(config))
+
+
+def _keeps_failed(config: RolloutConfig) -> bool:
+    return config.failed_code is FailedCode.KEEP
 
 
 async def _round(
@@ -178,11 +183,12 @@ def _committed(
 
 def _publish(config: RolloutConfig, run: Run, plan: Plan, branched: set[str]) -> DatasetVersion:
     """All rows the round asked for, each with its verdicts."""
-    rows = judge(
+    found = (
         row
         for row in rows_of(run, plan.asked)
         if row.level is Level.TRAJECTORY or row.group_id in branched
     )
+    rows = judge(found, _keeps_failed(config))
     summary = {
         "problems": len(plan.asked),
         "trajectories": len(rows),
