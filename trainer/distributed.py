@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.model import Scorer
+
+T = TypeVar("T")
 
 
 class Sharding(StrEnum):
@@ -51,6 +53,14 @@ class World:
         if self.size > 1:
             dist.all_reduce(values)
         return values.cpu()
+
+    def gather(self, value: T) -> list[T]:
+        """What every process has, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[T] = [value] * self.size
+        dist.all_gather_object(found, value)
+        return found
 
     def wait(self) -> None:
         """Until every process is here."""
@@ -87,20 +97,24 @@ def joined() -> Iterator[World]:
 
 
 def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:
-    """The scorer on this process's device, as this process's part of the whole."""
-    scorer.to(world.device)
+    """The scorer on this process's device, as this process's part of the whole.
+
+    A sharded model goes to its device layer by layer, each already cut: whole it may not fit.
+    """
     if world.size == 1:
-        return scorer
+        return scorer.to(world.device)
     if sharding is Sharding.DDP:
-        return DistributedDataParallel(scorer)
+        return DistributedDataParallel(scorer.to(world.device))
     mesh = init_device_mesh(world.device.type, (world.size,))
     half = world.device.type != "cpu"
     precision = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32
     )
-    for layer in scorer.policy.base_model.layers:
+    blocks = set(scorer.policy._no_split_modules or ())
+    for layer in [module for module in scorer.modules() if type(module).__name__ in blocks]:
         fully_shard(layer, mesh=mesh, mp_policy=precision)
-    return fully_shard(scorer, mesh=mesh, mp_policy=precision)
+    sharded: nn.Module = fully_shard(scorer, mesh=mesh, mp_policy=precision)
+    return sharded
 
 
 def without_reduction(scorer: nn.Module, skip: bool) -> AbstractContextManager[Any]:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from storage.policies import PolicyVersion
 from storage.records import Level
+from storage.versions import DatasetVersion
 from trainer.advantage import Credit, credit, scored
-from trainer.distributed import World, distribute
+from trainer.distributed import Sharding, World, distribute
 from trainer.hierarchical import (
     STATISTICS,
     LossConfig,
@@ -36,7 +37,7 @@ from trainer.optimisation import OptimizerConfig, Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, deal, pack
 from trainer.run import Lineage, Names, Run, Tell, Training, silent
-from trainer.samples import Rollout, in_order, rollouts
+from trainer.samples import Rollout, fitting, in_order, rollouts
 
 Scored = list[tuple[Batch[Rollout], Scores]]
 """Micro-batches with what the policy of the round's beginning says of their tokens."""
@@ -49,6 +50,11 @@ class RlConfig(Training):
     loss: LossConfig = LossConfig()
     updates: int = Field(4, ge=1)
     """Optimiser steps of the round; all but the first are off-policy."""
+    checkpoint_every: int = Field(4, ge=1)
+    """Updates between two checkpoints; after the last update there is always one."""
+    failed_code: Literal["drop", "keep"] | None = None
+    """Learn nothing from trajectories whose code failed, or as from any other; by default as the
+    rollouts were counted (their own `failed_code`)."""
     carry_moments: bool = True
     """AdamW goes on with the moments of the parent's own round, where the parent came from one."""
     oracle_bound: float = Field(0.05, gt=0)
@@ -70,29 +76,33 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
     weights, a finished one returns what it published.
 
     Raises ValueError where no group teaches anything, or the rows are no rollouts of a policy;
-    SamplerMismatch where the engine sampled from another policy than the parent.
+    TooLong; SamplerMismatch where the engine sampled from another policy than the parent.
     """
     lineage = Lineage(names, config)
     if lineage.published:
         return lineage.published
-    credited = credit(map(scored, lineage.dataset.read()))
-    samples = in_order(rollouts(lineage.dataset.read(), credited.advantages))
+    keep_failed = _keeps_failed(lineage.dataset, config)
+    credited = credit(scored(row, keep_failed) for row in lineage.dataset.read())
+    found = rollouts(lineage.dataset.read(), credited.advantages)
+    fit, longer = fitting(found, lineage.longest(config), config.beyond)
+    samples = in_order(fit)
     if not samples:
         raise ValueError(
             f"no group of {lineage.dataset} teaches anything ({_drops(credited)}); roll out more "
             "problems, or ones that the policy solves sometimes"
         )
     plan = split(samples, config.updates, config.seed)
-    dealt = [deal(pack(update, config.packing), world.rank, world.size) for update in plan]
+    dealt = [deal(pack(update, config.layout), world.rank, world.size) for update in plan]
     references = _references(dealt, config, world)
     run = Run(lineage, config, world, tell)
+    run.require_own_scores(dealt[0][0])
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
     run.resume(len(plan))
     if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
         run.carry_moments()
     _train(run, plan, old, references, config)
-    return run.publish("rl", _summary(credited, gap))
+    return run.publish("rl", {**_summary(credited, gap), "too_long": longer})
 
 
 def split(samples: Sequence[Rollout], updates: int, seed: int) -> list[list[Rollout]]:
@@ -181,7 +191,12 @@ def _train(
             "learning_rate": config.optimizer.rate(number),
             "levels": means(run.world.sum(sums)),
         }
-        run.done(report, keep=True)
+        run.done(report)
+
+
+def _keeps_failed(dataset: DatasetVersion, config: RlConfig) -> bool:
+    made = dataset.manifest.get("config", {}).get("failed_code", "drop")
+    return (config.failed_code or made) == "keep"
 
 
 def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
@@ -196,7 +211,7 @@ def _references(
     if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
     policy = load_policy(config.reference, ModelConfig(), config.seed)
-    scorer = distribute(Scorer(policy), world, config.sharding)
+    scorer = distribute(Scorer(policy), world, config.sharding or Sharding.DDP)
     return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
 
 

@@ -1,8 +1,6 @@
 """Supervised fine-tuning: what it learns, and that nothing on the way changes it."""
 
 import math
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from trainer.model import ModelConfig
 from trainer.optimisation import NotFinite, OptimizerConfig
 from trainer.packing import Packing
 from trainer.run import Names
+from trainer.samples import Beyond, TooLong
 from trainer.sft import SftConfig, train_sft
 
 CONFIG = SftConfig(
@@ -110,30 +109,6 @@ def test_observations_are_learned_only_where_asked_for(
     assert unmasked_value > max(before, masked) + 1
 
 
-def test_the_rows_are_learned_behind_the_prompt_that_is_given(
-    names: Names, rows: list[Trajectory], world: World
-) -> None:
-    """Spec §4: trained with the TIR prompt, whatever prompt the data was made with."""
-    prompt = [7, 7, 7]
-    version = train_sft(names, CONFIG, world, prompts=lambda question: prompt)
-    reheaded = []
-    for row in rows:
-        word = list(row.tokens.token_ids[1 : row.tokens.prompt_length])
-        reheaded.append(replace(row, tokens=stream(prompt, word)))
-    publish(Store(names.store), reheaded)
-    other = names.model_copy(update={"dataset": "rounds@v2"})
-    wanted = weights_of(train_sft(other, CONFIG, world).path)
-    for name, weight in weights_of(version.path).items():
-        assert torch.equal(weight, wanted[name])
-
-
-def test_other_prompts_are_another_run(names: Names, world: World) -> None:
-    versions = [
-        train_sft(names, CONFIG, world, lambda question, ids=ids: ids) for ids in ([7], [8], [7])
-    ]
-    assert [version.version for version in versions] == ["v1", "v2", "v1"]
-
-
 def test_packing_and_checkpointed_activations_change_no_weight(names: Names, world: World) -> None:
     plain = weights_of(train_sft(names, CONFIG, world).path)
     other = CONFIG.model_copy(
@@ -170,17 +145,20 @@ def test_an_interrupted_run_ends_in_the_same_bits(
 
 
 def test_what_a_kill_left_of_older_checkpoints_goes_with_the_next(
-    names: Names, world: World
+    names: Names, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = train_sft(names, CONFIG, world)
-    work = Policies(names.store).work("pi", before.manifest["config_hash"])
-    assert [path.name for path in (work / "checkpoints").iterdir()] == ["step-00000008"]
-    again = names.model_copy(update={"policy": "rho"})
-    left = Policies(names.store).work("rho", before.manifest["config_hash"]) / "checkpoints"
-    shutil.copytree(work / "checkpoints" / "step-00000008", left / "step-00000004")
-    (left / "step-00000002").mkdir()
-    train_sft(again, CONFIG, world)
-    assert [path.name for path in left.iterdir()] == ["step-00000008"]
+    save, seen = checkpoint.save, []
+
+    def watched(folder: Path, steps: int, *arguments: object) -> None:
+        (folder / "step-00000002").mkdir(parents=True, exist_ok=True)
+        save(folder, steps, *arguments)  # type: ignore[arg-type]
+        seen.append([path.name for path in folder.iterdir()])
+
+    monkeypatch.setattr(checkpoint, "save", watched)
+    version = train_sft(names, CONFIG.model_copy(update={"checkpoint_every": 4}), world)
+    assert seen == [["step-00000004"], ["step-00000008"]]
+    work = Policies(names.store).work("pi", version.manifest["config_hash"])
+    assert not (work / "checkpoints").exists()
 
 
 def test_the_learning_rate_rises_and_then_stays() -> None:
@@ -239,3 +217,20 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     broken = names.model_copy(update={"parent": str(tmp_path / "broken")})
     with pytest.raises(NotFinite, match="step 0"):
         train_sft(broken, CONFIG, world)
+
+
+def test_rows_longer_than_the_context_are_counted_and_left_out(
+    names: Names, rows: list[Trajectory], policy: Path, tmp_path: Path, world: World
+) -> None:
+    """They were trained whole, at positions that the model has never seen."""
+    lengths = sorted(len(row.tokens.token_ids) for row in rows)
+    model = Qwen3ForCausalLM.from_pretrained(policy)
+    model.config.max_position_embeddings = lengths[10]
+    model.save_pretrained(tmp_path / "short")
+    short = names.model_copy(update={"parent": str(tmp_path / "short")})
+    fits = sum(length <= lengths[10] for length in lengths)
+    metrics = train_sft(short, CONFIG, world).manifest["metrics"]
+    assert metrics["samples"] == fits
+    assert metrics["too_long"] == len(rows) - fits
+    with pytest.raises(TooLong, match="maximum_length"):
+        train_sft(short, CONFIG.model_copy(update={"beyond": Beyond.REFUSE}), world)

@@ -28,7 +28,7 @@ from tirgen.jobs.rollout_plan import Plan, stream
 from tirgen.jobs.workers import task_group
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import load_problems
-from tirgen.rollouts.config import PolicySettings, RolloutConfig
+from tirgen.rollouts.config import FailedCode, PolicySettings, RolloutConfig
 from tirgen.rollouts.groups import GroupCount, count, judge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.opening import open_sandbox
@@ -129,10 +129,12 @@ class _RoundRecipe(PolicyRecipe):
 
     def new_plan(self) -> Plan:
         config, problems = self.config, self.problems
+        keep_failed = config.failed_code is FailedCode.KEEP
         if config.groups is None:
-            return PolicyRecipe.new_plan(self)
+            return Plan(problems, config.samples, None, len(problems), keep_failed)
         endless = stream(problems, config.seed, config.start)
-        return Plan(endless, config.samples, config.groups, config.most_problems or len(problems))
+        most = config.most_problems or len(problems)
+        return Plan(endless, config.samples, config.groups, most, keep_failed)
 
     def load(self, committed: Committed) -> bool:
         """Which steps are branched is known once the rollouts are there: some may be missing."""
@@ -196,11 +198,12 @@ def _publish(
     config: RolloutConfig, job: Job[RolloutProgress], plan: Plan, branched: set[str]
 ) -> DatasetVersion:
     """All rows the round asked for, each with its verdicts."""
-    rows = judge(
+    found = (
         row
         for row in rows_of(job.run, plan.asked)
         if row.level is Level.TRAJECTORY or row.group_id in branched
     )
+    rows = judge(found, config.failed_code is FailedCode.KEEP)
     summary = {
         "problems": len(plan.asked),
         "trajectories": len(rows),
