@@ -70,8 +70,12 @@ class Policies:
         return next(found, None)
 
     def work(self, name: str, config_hash: str) -> Path:
-        """Where the training run of a configuration keeps its checkpoints; not created here."""
-        return self._folder(name) / "work" / config_hash
+        """Where the training run of a configuration keeps its checkpoints; not created here.
+
+        Raises:
+            InvalidName: a manifest that somebody else wrote may name any folder as its hash.
+        """
+        return self._folder(name) / "work" / names.safe(config_hash, "configuration hash")
 
     def publish(
         self, name: str, write: Callable[[Path], None], described: dict[str, Any]

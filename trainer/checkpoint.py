@@ -1,14 +1,21 @@
 """Checkpoints that a killed run goes on from: weights and moments after so many steps.
 
 FOLDER/step-00000003/    written by all processes under another name, then renamed
+    shard-*.safetensors  tensors, each process its share (torch's distributed checkpoints)
+    checkpoint.json      the digest of every file
 
-A checkpoint is complete when it has its name. The newest replaces all before. Written by one
-number of processes, it can be read by another. No random state is kept, because a run draws all
-its randomness from its seed before the first step.
+Tensors and JSON only: a store may be shared, and whoever can write to it must not be able to run
+code in the process that loads from it, which pickled metadata would allow. A file that is not what
+was written stops the load before any of it is read.
+
+A checkpoint is complete when it has its name. Written by one number of processes, it can be read by
+another. No random state is kept, because a run draws all its randomness from its seed before the
+first step; the settings of the optimiser are those of the run that loads.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import warnings
@@ -18,12 +25,20 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed.checkpoint as dcp
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from storage import files
+from trainer.distributed import World
 from trainer.optimisation import Optimizer
 
+INDEX = "checkpoint.json"
 _NAME = re.compile(r"step-(\d{8})")
+_TENSORS = ".safetensors"
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint's files are not those that were written."""
 
 
 def newest(folder: Path) -> tuple[int, Path] | None:
@@ -37,42 +52,88 @@ def _newest_first(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def save(folder: Path, steps: int, optimizer: Optimizer) -> None:
-    """Keep the state after `steps` steps; called by every process at once."""
+def save(folder: Path, steps: int, optimizer: Optimizer, kept: int = 1) -> None:
+    """Keep the state after `steps` steps, and of all checkpoints the newest `kept`.
+
+    Called by every process at once.
+    """
     world = optimizer.world
     temporary = folder / ".writing"
     if world.leads:
         files.make_folder(folder)
         shutil.rmtree(temporary, ignore_errors=True)
     world.wait()
+    writer = dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True)
     with _quiet():
-        dcp.save(_state(optimizer), checkpoint_id=temporary, no_dist=world.size == 1)
+        dcp.save(_tensors(optimizer), storage_writer=writer, no_dist=world.size == 1)
     world.wait()
+    digests = _digests(temporary, world)
     if world.leads:
+        index = {"steps": steps, "files": digests}
+        (temporary / INDEX).write_text(json.dumps(index, indent=2) + "\n")
         files.place_new_folder(temporary, folder / f"step-{steps:08d}")
-        for _, older in _newest_first(folder)[1:]:
+        for _, older in _newest_first(folder)[kept:]:
             shutil.rmtree(older)
     world.wait()
 
 
 def load(path: Path, optimizer: Optimizer, *, moments_only: bool = False) -> None:
-    """Put a checkpoint's state into the model and the optimiser, or only into the latter."""
-    state = _state(optimizer)
+    """Put a checkpoint's state into the model and the optimiser, or only into the latter.
+
+    Raises DamagedCheckpoint, on every process, before anything is read.
+    """
+    _require_intact(path, optimizer.world)
+    model, moments = get_state_dict(optimizer.scorer, optimizer.adam)
+    tensors = _named(model, moments)
     if moments_only:
-        del state["model"]
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("model/")}
+    reader = dcp.HuggingFaceStorageReader(str(path))
     with _quiet():
-        dcp.load(state, checkpoint_id=path, no_dist=optimizer.world.size == 1)
+        dcp.load(tensors, storage_reader=reader, no_dist=optimizer.world.size == 1)
         set_state_dict(
             optimizer.scorer,
             optimizer.adam,
-            model_state_dict=state.get("model", {}),
-            optim_state_dict=state["optimizer"],
+            # Read in place: `model` and `moments` hold the same tensors.
+            model_state_dict={} if moments_only else model,
+            optim_state_dict=moments,
         )
 
 
-def _state(optimizer: Optimizer) -> dict[str, Any]:
-    model, moments = get_state_dict(optimizer.scorer, optimizer.adam)
-    return {"model": model, "optimizer": moments}
+def _tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    return _named(*get_state_dict(optimizer.scorer, optimizer.adam))
+
+
+def _named(model: dict[str, Any], moments: Any) -> dict[str, Tensor]:
+    """Every tensor of both states under a name of its own, the moments of a weight by kind."""
+    found = {f"model/{name}": value for name, value in model.items()}
+    for name, kinds in moments["state"].items():
+        found |= {f"moments/{kind}/{name}": value for kind, value in kinds.items()}
+    return found
+
+
+def _digests(folder: Path, world: World) -> dict[str, str]:
+    """Of every tensor file by name, each process having read its share of them."""
+    names = sorted(path.name for path in folder.glob(f"*{_TENSORS}"))
+    own = {name: files.sha256(folder / name) for name in names[world.rank :: world.size]}
+    return {name: digest for part in world.gather(own) for name, digest in part.items()}
+
+
+def _require_intact(path: Path, world: World) -> None:
+    try:
+        written = json.loads((path / INDEX).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(_hint(path, f"{INDEX} cannot be read ({error})")) from error
+    found = _digests(path, world)
+    changed = sorted(name for name in {*written, *found} if written.get(name) != found.get(name))
+    if changed:
+        raise DamagedCheckpoint(_hint(path, f"{', '.join(changed)} changed since it was written"))
+
+
+def _hint(path: Path, what: str) -> str:
+    return (
+        f"the checkpoint {path} is damaged: {what}; nothing of it was loaded. Remove the folder, "
+        "and the run goes on from the checkpoint before it, or from its beginning"
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.model import Scorer
+
+T = TypeVar("T")
 
 
 class Sharding(StrEnum):
@@ -51,6 +53,14 @@ class World:
         if self.size > 1:
             dist.all_reduce(values)
         return values.cpu()
+
+    def gather(self, value: T) -> list[T]:
+        """What every process has, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[T] = [value] * self.size
+        dist.all_gather_object(found, value)
+        return found
 
     def wait(self) -> None:
         """Until every process is here."""

@@ -98,7 +98,10 @@ def load_policy(folder: Path, config: ModelConfig, seed: int) -> Any:
     the adapters, where there are any.
     """
     policy = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation=config.attention
+        folder,
+        dtype=torch.float32,
+        attn_implementation=config.attention,
+        use_safetensors=True,  # other weights are pickled: to load them is to run them
     )
     head, embedding = policy.get_output_embeddings(), policy.get_input_embeddings()
     if head.weight is embedding.weight:

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -103,7 +105,7 @@ def train(
         samples = read_corpus(corpus / "corpus.parquet")
         order = batches(samples, config.seed, config.batch_tokens)
         run = _start(corpus, config)
-        _resume(run, out / "checkpoint.pt", config)
+        _resume(run, out / "checkpoint.safetensors", config)
         _train(run, samples, order, out, config)
         _publish(run, corpus, out)
     return PretrainSummary(
@@ -180,7 +182,7 @@ def _train(
                 losses.clear()
                 show(point)
             if run.step % config.checkpoint_every == 0:
-                _checkpoint(run, out / "checkpoint.pt", config)
+                _checkpoint(run, out / "checkpoint.safetensors", config)
 
 
 def _update(run: _Run, batch: Batch, share: float, config: PretrainConfig) -> float:
@@ -198,33 +200,57 @@ def _update(run: _Run, batch: Batch, share: float, config: PretrainConfig) -> fl
 
 
 def _checkpoint(run: _Run, path: Path, config: PretrainConfig) -> None:
-    state = {
+    """Tensors by name, and in the file's header what else there is, as JSON."""
+    said = {
         "config": asdict(config),
-        "model": run.model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "step": run.step,
         "tokens": run.tokens,
         "seconds": run.seconds,
         "points": [asdict(point) for point in run.points],
     }
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+    temporary = path.with_suffix(".tmp")
+    save_file(_tensors(run), temporary, {"run": json.dumps(said)})
+    os.replace(temporary, path)
 
 
 def _resume(run: _Run, path: Path, config: PretrainConfig) -> None:
     """Go on from a checkpoint of the very same run; one of another run is not touched."""
     if not path.exists():
         return
-    state = torch.load(path, weights_only=True)
-    if state["config"] != asdict(config):
-        raise ValueError(
-            f"{path} is of a run with other settings: remove it, or choose another directory"
-        )
-    run.model.load_state_dict(state["model"])
-    for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
+    with safe_open(path, "pt") as file:
+        state = json.loads(file.metadata()["run"])
+        if state["config"] != asdict(config):
+            raise ValueError(
+                f"{path} is of a run with other settings: remove it, or choose another directory"
+            )
+        saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    run.model.load_state_dict(_below("model", saved))
+    for number, optimizer in enumerate(run.optimizers):
+        _load_moments(optimizer, _below(f"moments/{number}", saved))
     run.step, run.tokens, run.seconds = state["step"], state["tokens"], state["seconds"]
     run.points = [Point(**point) for point in state["points"]]
+
+
+def _tensors(run: _Run) -> dict[str, torch.Tensor]:
+    found = {f"model/{name}": value for name, value in run.model.state_dict().items()}
+    for number, optimizer in enumerate(run.optimizers):
+        for weight, kinds in optimizer.state_dict()["state"].items():
+            found |= {f"moments/{number}/{weight}/{kind}": value for kind, value in kinds.items()}
+    return found
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, torch.Tensor]) -> None:
+    """The optimiser's settings are this run's own; they are equal."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in saved.items():
+        weight, kind = name.split("/")
+        state.setdefault(int(weight), {})[kind] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _below(folder: str, saved: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    start = f"{folder}/"
+    return {name[len(start) :]: value for name, value in saved.items() if name.startswith(start)}
 
 
 def _publish(run: _Run, corpus: Path, out: Path) -> None:
@@ -233,7 +259,7 @@ def _publish(run: _Run, corpus: Path, out: Path) -> None:
     for name in COPIED:
         shutil.copyfile(corpus / name, out / name)
     write_plot(out / "loss.svg", run.points, "loss on learned tokens (nats)")
-    (out / "checkpoint.pt").unlink(missing_ok=True)
+    (out / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 @contextmanager

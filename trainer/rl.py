@@ -49,6 +49,8 @@ class RlConfig(Training):
     loss: LossConfig = LossConfig()
     updates: int = Field(4, ge=1)
     """Optimiser steps of the round; all but the first are off-policy."""
+    checkpoint_every: int = Field(4, ge=1)
+    """Updates between two checkpoints; after the last update there is always one."""
     carry_moments: bool = True
     """AdamW goes on with the moments of the parent's own round, where the parent came from one."""
     oracle_bound: float = Field(0.05, gt=0)
@@ -181,7 +183,7 @@ def _train(
             "learning_rate": config.optimizer.rate(number),
             "levels": means(run.world.sum(sums)),
         }
-        run.done(report, keep=True)
+        run.done(report)
 
 
 def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from storage import files, views
 from storage.datasets import Store
@@ -129,6 +130,14 @@ class Training(BaseModel):
     packing: Packing = Packing()
     model: ModelConfig = ModelConfig()
     sharding: Sharding = Sharding.DDP
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between two checkpoints; after the last step there is always one. Each holds weights
+    and moments: 12 bytes a parameter."""
+    keep_checkpoints: int = Field(1, ge=1)
+    """Of a run that is under way, so many of the newest."""
+    keep_moments: int = Field(1, ge=0)
+    """So many of the policy's newest published versions keep their last checkpoint, where the next
+    round takes its moments over from; those of older ones are removed."""
 
 
 class Run:
@@ -150,6 +159,7 @@ class Run:
 
     def resume(self, steps: int) -> None:
         """Go on from the newest checkpoint, if there is one; the run will have so many steps."""
+        self._planned = steps
         if found := checkpoint.newest(self._checkpoints):
             self.steps, path = found
             checkpoint.load(path, self.optimizer)
@@ -171,20 +181,22 @@ class Run:
         found = checkpoint.newest(work / CHECKPOINTS)
         if found is None:
             raise FileNotFoundError(
-                f"the moments of {parent} are not in {work / CHECKPOINTS} any more; "
-                "set carry_moments = false to begin with fresh ones"
+                f"the moments of {parent} are not in {work / CHECKPOINTS} any more (keep_moments "
+                "says for how many versions they stay); set carry_moments = false to begin with "
+                "fresh ones"
             )
         checkpoint.load(found[1], self.optimizer, moments_only=True)
 
-    def done(self, report: dict[str, Any], keep: bool) -> None:
-        """One more step was taken; `keep` it from being lost."""
+    def done(self, report: dict[str, Any]) -> None:
+        """One more step was taken."""
         self.steps += 1
         record = {"step": self.steps, **report}
         if self.world.leads:
             self._history.append(record)
         self._tell({"event": "step", **record})
-        if keep:
-            checkpoint.save(self._checkpoints, self.steps, self.optimizer)
+        if self.steps == self._planned or self.steps % self._config.checkpoint_every == 0:
+            kept = self._config.keep_checkpoints
+            checkpoint.save(self._checkpoints, self.steps, self.optimizer, kept)
 
     def snapshot(self) -> None:
         """Leave the weights of now as a model's folder, for an evaluation beside the training.
@@ -224,10 +236,21 @@ class Run:
             described["metrics"] = {**metrics, "last_step": last}
             lineage.policies.publish(lineage.names.policy, write, described)
             views.refresh(lineage.names.store)
+            self._prune()
         self.world.wait()
         published = lineage.published
         assert published is not None
         return published
+
+    def _prune(self) -> None:
+        """Remove the checkpoints of published runs that no next round begins with."""
+        policies, name = self._lineage.policies, self._lineage.names.policy
+        published = policies.versions(name)[::-1]
+        carried = [version for version in published if version.manifest["kind"] == "rl"]
+        for version in published:
+            if version not in carried[: self._config.keep_moments]:
+                work = policies.work(name, version.manifest["config_hash"])
+                shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
 
     @property
     def _checkpoints(self) -> Path:

@@ -32,8 +32,6 @@ class SftConfig(Training):
     """Samples per optimiser step, over all processes and micro-batches."""
     learn_observations: bool = False
     """Train on what the executor wrote too: the paper's equation to the letter."""
-    checkpoint_every: int = Field(50, ge=1)
-    """Steps; the last one is always kept."""
     snapshot_every: int = Field(0, ge=0)
     """Steps between snapshots of the weights, for curves on held-out problems; 0 takes none."""
 
@@ -100,7 +98,7 @@ def _train(run: Run, plan: list[list[Sample]], config: SftConfig) -> None:
             "seconds": round(time.monotonic() - started, 3),
         }
         last = run.steps + 1 == len(plan)
-        run.done(report, keep=last or (run.steps + 1) % config.checkpoint_every == 0)
+        run.done(report)
         if not last and config.snapshot_every and run.steps % config.snapshot_every == 0:
             run.snapshot()
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from trainer import pretrain
 from trainer.batches import IGNORED, TokenSample, batches, collate, read_corpus
@@ -106,13 +106,14 @@ def test_an_interrupted_run_ends_in_the_same_weights(
     )
     assert straight == resumed
     assert losses(tmp_path / "straight") == losses(tmp_path / "resumed")
-    assert not (tmp_path / "resumed" / "checkpoint.pt").exists()
+    assert not (tmp_path / "resumed" / "checkpoint.safetensors").exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    torch.save({"config": {"seed": 9}}, out / "checkpoint.pt")
+    said = {"run": json.dumps({"config": {"seed": 9}})}
+    save_file({"step": torch.zeros(1)}, out / "checkpoint.safetensors", said)
     with pytest.raises(ValueError, match="other settings"):
         train(corpus, out, QUICK)
 

@@ -1,7 +1,6 @@
 """Supervised fine-tuning: what it learns, and that nothing on the way changes it."""
 
 import math
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,17 +169,20 @@ def test_an_interrupted_run_ends_in_the_same_bits(
 
 
 def test_what_a_kill_left_of_older_checkpoints_goes_with_the_next(
-    names: Names, world: World
+    names: Names, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = train_sft(names, CONFIG, world)
-    work = Policies(names.store).work("pi", before.manifest["config_hash"])
-    assert [path.name for path in (work / "checkpoints").iterdir()] == ["step-00000008"]
-    again = names.model_copy(update={"policy": "rho"})
-    left = Policies(names.store).work("rho", before.manifest["config_hash"]) / "checkpoints"
-    shutil.copytree(work / "checkpoints" / "step-00000008", left / "step-00000004")
-    (left / "step-00000002").mkdir()
-    train_sft(again, CONFIG, world)
-    assert [path.name for path in left.iterdir()] == ["step-00000008"]
+    save, seen = checkpoint.save, []
+
+    def watched(folder: Path, steps: int, *arguments: object) -> None:
+        (folder / "step-00000002").mkdir(parents=True, exist_ok=True)
+        save(folder, steps, *arguments)  # type: ignore[arg-type]
+        seen.append([path.name for path in folder.iterdir()])
+
+    monkeypatch.setattr(checkpoint, "save", watched)
+    version = train_sft(names, CONFIG.model_copy(update={"checkpoint_every": 4}), world)
+    assert seen == [["step-00000004"], ["step-00000008"]]
+    work = Policies(names.store).work("pi", version.manifest["config_hash"])
+    assert not (work / "checkpoints").exists()
 
 
 def test_the_learning_rate_rises_and_then_stays() -> None:
