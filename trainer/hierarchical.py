@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from storage.records import Level
-from trainer.loss import clipped_policy_loss, importance_weight, kl_estimate
+from trainer.loss import LARGEST_LOG_RATIO, clipped_policy_loss, importance_weight, kl_estimate
 from trainer.samples import Rollout
 
 
@@ -146,6 +146,7 @@ def token_sums(logprobs: Tensor, tokens: Tokens, config: LossConfig) -> Tensor:
     pi_sampler|.
     """
     log_ratio = (logprobs.detach() - tokens.old_logprobs).double()
+    log_ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO)
     ratio = log_ratio.exp()
     good = tokens.advantages > 0
     gap = tokens.old_logprobs - tokens.sampler_logprobs

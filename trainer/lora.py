@@ -22,9 +22,12 @@ class LoraConfig(BaseModel):
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
-    layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
-                               "down_proj")  # fmt: skip
-    """Names of the linear layers within each block."""
+    layers: tuple[str, ...] = ()
+    """Names of the linear layers within each block; without any, all that there are."""
+
+
+class Unadaptable(ValueError):
+    """Adapters cannot reach what they are to adapt."""
 
 
 class LoraLinear(nn.Module):  # type: ignore[misc]
@@ -46,21 +49,34 @@ class LoraLinear(nn.Module):  # type: ignore[misc]
 def adapt(policy: Any, config: LoraConfig, seed: int) -> None:
     """Freeze the policy and put adapters into it, the same ones for the same seed.
 
-    Raises ValueError where no layer has one of the names.
+    Raises Unadaptable where no layer has one of the names, or, without names, where weights would
+    be passed over: experts that are held as one tensor are no linear layers.
     """
     policy.requires_grad_(False)
     found = [
         (parent, name, child)
-        for parent in policy.modules()
+        for parent in policy.base_model.modules()
         for name, child in parent.named_children()
-        if name in config.layers and isinstance(child, nn.Linear)
+        if isinstance(child, nn.Linear) and (not config.layers or name in config.layers)
     ]
-    if not found:
-        raise ValueError(f"no linear layer of the model is named one of {config.layers}")
+    if not config.layers:
+        _require_all_reached(policy.base_model)
+    if missing := set(config.layers) - {name for _, name, _ in found}:
+        raise Unadaptable(f"no linear layer of the model is named {', '.join(sorted(missing))}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for parent, name, child in found:
             setattr(parent, name, LoraLinear(child, config))
+
+
+def _require_all_reached(base: Any) -> None:
+    fused = {name.rpartition(".")[2] for name, weight in base.named_parameters() if weight.ndim > 2}
+    if fused:
+        raise Unadaptable(
+            f"the weights {', '.join(sorted(fused))} of {base.config.model_type} are no linear "
+            "layers, so adapters do not reach them: train all weights (leave lora out), or name in "
+            "lora.layers the layers that are to be adapted without them"
+        )
 
 
 def merged(state: dict[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:

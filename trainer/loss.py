@@ -9,6 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LARGEST_LOG_RATIO = 20.0
+"""Ratios are cut off here. Every clip is reached far below it, where the gradient is 0 already;
+beyond 88 a float32 overflows, and infinity times that 0 is no number."""
+
 
 def clipped_policy_loss(
     logprobs: Tensor,
@@ -25,10 +29,15 @@ def clipped_policy_loss(
     m   = max(-A rho, -A clip(rho, 1 - clip_low, 1 + clip_high))
     l   = min(m, -dual_clip A) where A < 0, else m
     """
-    ratio = torch.exp(logprobs - old_logprobs)
+    ratio = probability_ratio(logprobs, old_logprobs)
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     loss = torch.maximum(-advantages * ratio, -advantages * clipped)
     return torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+
+
+def probability_ratio(logprobs: Tensor, others: Tensor) -> Tensor:
+    """pi / pi_other, finite for any two policies."""
+    return torch.exp((logprobs - others).clamp(max=LARGEST_LOG_RATIO))
 
 
 def importance_weight(
@@ -46,6 +55,8 @@ def importance_weight(
 
 def kl_estimate(logprobs: Tensor, reference: Tensor) -> Tensor:
     """exp(d) - d - 1 with d = log pi_ref - log pi: never negative, and its mean over tokens drawn
-    from pi is KL(pi || pi_ref)."""
+    from pi is KL(pi || pi_ref). Beyond the largest ratio it goes on along its tangent, so that its
+    pull stays finite and keeps its direction."""
     difference = reference - logprobs
-    return torch.exp(difference) - difference - 1
+    bounded = difference.clamp(max=LARGEST_LOG_RATIO)
+    return torch.exp(bounded) * (1 + difference - bounded) - difference - 1

@@ -29,8 +29,12 @@ class Packing(BaseModel):
     """Documents are packed into rows of so many tokens; a longer one has a row of its own.
     Attention costs the square of it unless the kernel skips masked blocks."""
     batch_tokens: int = Field(8192, ge=1)
-    """Largest micro-batch, padding included; a longer document is a micro-batch of its own.
-    Kernels that read boundaries from positions need one row per batch: set both alike."""
+    """Largest micro-batch, padding included; a longer document is a micro-batch of its own."""
+
+    def in_one_row(self) -> Packing:
+        """For kernels that read from positions where documents begin: transformers' flash attention
+        does so in batches of one row only, and takes any other for documents as long as rows."""
+        return self.model_copy(update={"row_tokens": self.batch_tokens})
 
 
 class Batch(NamedTuple, Generic[S]):
@@ -45,6 +49,8 @@ class Batch(NamedTuple, Generic[S]):
     samples: tuple[S, ...]
     """The documents in the order in which they lie, row by row: the learned tokens read in this
     order are the learned tokens of the samples one after another."""
+    starts: tuple[int, ...]
+    """The column at which each of them begins in its row."""
 
 
 def pack(samples: Sequence[S], packing: Packing) -> list[list[list[S]]]:
@@ -87,15 +93,19 @@ def collate(rows: Sequence[Sequence[S]]) -> Batch[S]:
     # A padding token is a document of its own at position 0, so that it attends to itself.
     positions = torch.zeros(shape, dtype=torch.long)
     learned = torch.zeros(shape, dtype=torch.bool)
+    starts = []
     for number, row in enumerate(rows):
         start = 0
         for sample in row:
+            starts.append(start)
             end = start + len(sample)
             token_ids[number, start:end] = sample.token_ids
             positions[number, start:end] = torch.arange(len(sample))
             learned[number, start:end] = sample.learned
             start = end
-    return Batch(token_ids, positions, learned, tuple(s for row in rows for s in row))
+    return Batch(
+        token_ids, positions, learned, tuple(s for row in rows for s in row), tuple(starts)
+    )
 
 
 def deal(packed: Sequence[Sequence[Sequence[S]]], rank: int, size: int) -> list[Batch[S]]:
@@ -111,4 +121,4 @@ def deal(packed: Sequence[Sequence[Sequence[S]]], rank: int, size: int) -> list[
 def blank() -> Batch[S]:
     """A micro-batch that teaches nothing: keeps a process without data in step with the others."""
     nothing = torch.zeros((1, 2), dtype=torch.long)
-    return Batch(nothing, torch.arange(2)[None], nothing.bool(), ())
+    return Batch(nothing, torch.arange(2)[None], nothing.bool(), (), ())

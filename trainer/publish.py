@@ -6,21 +6,21 @@ hold, and the next round begins from what is published. Engines cast as they loa
 
 from __future__ import annotations
 
+import json
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from storage.numbered import MANIFEST
 from trainer.lora import LoraConfig, merged
 
+CONFIG = "config.json"
 _NOT_COPIED = (
-    MANIFEST, "config.json", "*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth",
+    MANIFEST, CONFIG, "*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth",
     "*.gguf", "*.svg", "*.jsonl", ".*",
 )  # fmt: skip
 """What beside a parent's weights is not part of its child."""
@@ -39,13 +39,17 @@ def gather(scorer: Any, lora: LoraConfig | None) -> dict[str, Tensor]:
     return {name: value.float().contiguous() for name, value in named.items()}
 
 
-def write_model(folder: Path, state: dict[str, Tensor], config: Any, parent: Path) -> None:
-    """Weights, with a head of their own, the model's shape, and the parent's tokenizer files."""
-    # Copied, because weights that share memory would be written as one.
-    head = {"lm_head.weight": state["lm_head.weight"].clone()}
-    save_torch_state_dict({**state, **head}, folder)
-    config.dtype = torch.float32
-    config.save_pretrained(folder)
+def write_model(folder: Path, state: dict[str, Tensor], policy: Any, parent: Path) -> None:
+    """Weights and shape as transformers saves the model, and the parent's tokenizer files.
+
+    Names on disk are those that the family is published with, which engines read: they differ from
+    those in memory where transformers fuses weights (the experts of Qwen3-MoE) or renames them
+    (the head of GPT-NeoX). The head is always among them.
+    """
+    policy.save_pretrained(folder, state_dict=state)
+    # What it says of the model in memory does not hold for the weights that were given.
+    config = json.loads((folder / CONFIG).read_bytes())
+    (folder / CONFIG).write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
     for file in sorted(parent.iterdir()):
         if file.is_file() and not any(fnmatch(file.name, pattern) for pattern in _NOT_COPIED):
             shutil.copyfile(file, folder / file.name)

@@ -85,9 +85,10 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
             "problems, or ones that the policy solves sometimes"
         )
     plan = split(samples, config.updates, config.seed)
-    dealt = [deal(pack(update, config.packing), world.rank, world.size) for update in plan]
+    dealt = [deal(pack(update, config.layout), world.rank, world.size) for update in plan]
     references = _references(dealt, config, world)
     run = Run(lineage, config, world, tell)
+    run.require_own_scores(dealt[0][0])
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
     run.resume(len(plan))

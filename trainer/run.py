@@ -23,11 +23,12 @@ from storage.model_names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
+from trainer.agreement import require_own_scores
 from trainer.distributed import Sharding, World, distribute
 from trainer.history import History, read_history
 from trainer.model import ModelConfig, Scorer, load_policy
 from trainer.optimisation import Optimizer, OptimizerConfig
-from trainer.packing import Packing
+from trainer.packing import Batch, Packing
 from trainer.publish import gather, write_model
 
 HISTORY = "history.jsonl"
@@ -36,8 +37,9 @@ SNAPSHOTS = "snapshots"
 
 Tell = Callable[[dict[str, Any]], None]
 """Hears what happens in a run, as objects fit for JSON with an ``event``: ``began`` with the run's
-folder and its number of steps, ``step`` with what the history records, ``snapshot`` with a step and
-a model's folder. Called by the leading process only."""
+folder and its number of steps, ``agreed`` with how far the trainer's scores of the first batch are
+from the model's own in nats a token, ``step`` with what the history records, ``snapshot`` with a
+step and a model's folder. Called by the leading process only."""
 
 
 def silent(event: dict[str, Any]) -> None:
@@ -139,6 +141,12 @@ class Training(BaseModel):
     """So many of the policy's newest published versions keep their last checkpoint, where the next
     round takes its moments over from; those of older ones are removed."""
 
+    @property
+    def layout(self) -> Packing:
+        """The packing that the attention kernel can read."""
+        flash = "flash" in (self.model.attention or "")
+        return self.packing.in_one_row() if flash else self.packing
+
 
 class Run:
     """The state of a run between steps: weights, moments, steps done, reports."""
@@ -152,10 +160,18 @@ class Run:
         self.steps = 0
         self._lineage = lineage
         self._config = config
-        policy = load_policy(lineage.parent_folder, config.model, config.seed)
-        self._shape = policy.config
-        self.scorer = distribute(Scorer(policy), world, config.sharding)
+        self._policy = load_policy(lineage.parent_folder, config.model, config.seed)
+        self.scorer = distribute(Scorer(self._policy), world, config.sharding)
         self.optimizer = Optimizer(self.scorer, config.optimizer, world)
+
+    def require_own_scores(self, batch: Batch[Any]) -> None:
+        """Stop before the first step if the trainer does not compute what the model says.
+
+        Called by every process at once, with a batch of its own. Raises ModelMismatch.
+        """
+        kind = f"{self._policy.config.model_type} models ({self._lineage.parent_name})"
+        gap = require_own_scores(self.scorer, batch, kind, self.world)
+        self._tell({"event": "agreed", "gap": gap})
 
     def resume(self, steps: int) -> None:
         """Go on from the newest checkpoint, if there is one; the run will have so many steps."""
@@ -211,7 +227,7 @@ class Run:
             files.make_folder(folder.parent)
             with files.removed_on_failure(files.temporary_beside(folder)) as temporary:
                 temporary.mkdir()
-                write_model(temporary, state, self._shape, self._lineage.parent_folder)
+                write_model(temporary, state, self._policy, self._lineage.parent_folder)
                 files.place_new_folder(temporary, folder)
         self._tell({"event": "snapshot", "step": self.steps, "folder": str(folder)})
 
@@ -229,7 +245,7 @@ class Run:
         }
 
         def write(folder: Path) -> None:
-            write_model(folder, state, self._shape, lineage.parent_folder)
+            write_model(folder, state, self._policy, lineage.parent_folder)
 
         if self.world.leads:
             last = read_history(lineage.work / HISTORY)[-1]

@@ -61,6 +61,7 @@ def train_sft(
         return lineage.published
     plan = list(_plan(samples, config))
     run = Run(lineage, config, world, tell)
+    run.require_own_scores(shares(plan[0], config, world)[0].batch)
     run.resume(len(plan))
     _train(run, plan, config)
     return run.publish("sft", {"samples": len(samples)})
@@ -110,5 +111,5 @@ def shares(step: Sequence[Sample], config: Training, world: World) -> list[Share
     def loss(logprobs: Tensor) -> Tensor:
         return -logprobs.sum() / count
 
-    batches = deal(pack(step, config.packing), world.rank, world.size)
+    batches = deal(pack(step, config.layout), world.rank, world.size)
     return [Share(batch, loss) for batch in batches]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from rows import PROVENANCE
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from storage.datasets import Store
 from storage.records import (
@@ -141,7 +141,7 @@ def round_rows(
     The tokens are drawn uniformly, not from the policy; their log-probabilities are the policy's,
     so the importance ratios are what they would be for tokens it did sample.
     """
-    model = Qwen3ForCausalLM.from_pretrained(policy)
+    model = AutoModelForCausalLM.from_pretrained(policy)
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for level, count in ((Level.TRAJECTORY, groups), (Level.STEP, step_groups)):

@@ -1,0 +1,158 @@
+"""Every family scores, trains, publishes and loads again exactly, or is refused by name."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from families import FAMILIES, FUSED, write_family
+from safetensors import safe_open
+from tiny_policy import logprobs, publish, round_rows
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from storage.datasets import Store
+from storage.records import Level
+from trainer.agreement import ModelMismatch
+from trainer.distributed import World
+from trainer.lora import LoraConfig, Unadaptable
+from trainer.model import ModelConfig, Scorer, UnsupportedModel, load_policy, score
+from trainer.optimisation import OptimizerConfig
+from trainer.packing import Packing, collate, pack
+from trainer.rl import RlConfig, train_rl
+from trainer.run import Names
+from trainer.samples import sft_samples
+from trainer.sft import SftConfig, train_sft
+
+SFT = SftConfig(optimizer=OptimizerConfig(learning_rate=3e-3), epochs=2, batch_samples=8)
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("families")
+    return {family: write_family(root / family, family) for family in FAMILIES}
+
+
+@pytest.fixture
+def names(store: Store, policy: Path) -> Names:
+    dataset = publish(store, round_rows(policy, groups=4, step_groups=0))
+    return Names(store=store.root, policy="pi", parent="", dataset=str(dataset))
+
+
+def parent(names: Names, folder: Path) -> Names:
+    return names.model_copy(update={"parent": str(folder)})
+
+
+@every_family
+def test_packed_scores_are_the_models_own(
+    folders: dict[str, Path], store: Store, names: Names, family: str
+) -> None:
+    """Granite and Cohere were off by 2.9 nats, Gemma 2 by its cap."""
+    samples = list(sft_samples(store.version(names.dataset).read()))
+    model = AutoModelForCausalLM.from_pretrained(folders[family])
+    scorer = Scorer(load_policy(folders[family], ModelConfig(), seed=0), logit_rows=7).eval()
+    for rows in pack(samples, Packing(row_tokens=96)):
+        batch = collate(rows)
+        with torch.no_grad():
+            found = score(scorer, batch, torch.device("cpu")).logprobs
+        wanted = [logprobs(model, s.token_ids.tolist())[s.learned[1:]] for s in batch.samples]
+        torch.testing.assert_close(found, torch.cat(wanted), rtol=0, atol=1e-4)
+
+
+@every_family
+def test_what_is_published_loads_as_what_was_trained(
+    folders: dict[str, Path], names: Names, world: World, family: str
+) -> None:
+    """By transformers, from weights under the names that the family is published with."""
+    version = train_sft(parent(names, folders[family]), SFT, world)
+    loaded, report = AutoModelForCausalLM.from_pretrained(version.path, output_loading_info=True)
+    assert not any(report.values())
+    again = train_sft(parent(names, version.path).model_copy(update={"policy": "rho"}), SFT, world)
+    before, after = (v.manifest["metrics"]["last_step"]["loss"] for v in (version, again))
+    assert after < before
+    trained = load_policy(version.path, ModelConfig(), seed=0)
+    ids = list(range(3, 40))
+    assert torch.equal(logprobs(loaded, ids), logprobs(trained, ids))
+    assert _names(folders[family]) <= _names(version.path)
+    assert loaded.get_output_embeddings().weight is not loaded.get_input_embeddings().weight
+
+
+def _names(folder: Path) -> set[str]:
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return set(file.keys())
+
+
+@every_family
+def test_a_head_moves_with_its_body(
+    folders: dict[str, Path], names: Names, world: World, family: str
+) -> None:
+    """GPT-NeoX' head has another name on disk, and was published as it had been."""
+    version = train_sft(parent(names, folders[family]), SFT, world)
+    before = AutoModelForCausalLM.from_pretrained(folders[family]).get_output_embeddings().weight
+    after = AutoModelForCausalLM.from_pretrained(version.path).get_output_embeddings().weight
+    assert (before - after).abs().max() > 1e-3
+
+
+@every_family
+def test_adapters_reach_every_matrix_or_say_which_they_miss(
+    folders: dict[str, Path], names: Names, world: World, family: str
+) -> None:
+    config = SFT.model_copy(update={"model": ModelConfig(lora=LoraConfig(rank=4))})
+    here = parent(names, folders[family])
+    if family in FUSED:
+        with pytest.raises(Unadaptable, match="gate_up_proj"):
+            train_sft(here, config, world)
+        config = SFT.model_copy(update={"model": ModelConfig(lora=LoraConfig(layers=("q_proj",)))})
+    version = train_sft(here, config, world)
+    before, after = (
+        dict(AutoModelForCausalLM.from_pretrained(folder).base_model.named_parameters())
+        for folder in (folders[family], version.path)
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    matrices = {n for n, w in before.items() if w.ndim > 1 and "embed" not in n}
+    if family in FUSED:
+        matrices = {name for name in matrices if "q_proj" in name}
+    assert changed == matrices
+
+
+@pytest.mark.parametrize("family", ["granite", "gemma2", "gpt_neox", "qwen3_moe"])
+def test_a_round_of_rl_agrees_with_the_sampler(
+    folders: dict[str, Path], store: Store, world: World, family: str
+) -> None:
+    """The rows' log-probabilities are transformers' own, so the oracle sees any other head."""
+    rows = round_rows(folders[family], groups=3, step_groups=1)
+    dataset = publish(store, rows)
+    names = Names(store=store.root, policy="pi", parent=str(folders[family]), dataset=str(dataset))
+    config = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-4), oracle_bound=1e-4, updates=2)
+    version = train_rl(names, config, world)
+    assert version.manifest["metrics"]["groups"][Level.TRAJECTORY.value] == 3
+
+
+def test_attention_that_crosses_documents_is_refused_by_name(
+    policy: Path, names: Names, world: World
+) -> None:
+    """A kernel that looks at no boundaries, as flash attention in batches of several rows."""
+
+    def leaky(module, query, key, value, attention_mask, **rest):  # type: ignore[no-untyped-def]
+        return sdpa_attention_forward(module, query, key, value, None, **rest)
+
+    AttentionInterface.register("leaky", leaky)
+    config = SFT.model_copy(update={"model": ModelConfig(attention="leaky")})
+    with pytest.raises(ModelMismatch, match=r"qwen3 models .*row_tokens = 1"):
+        train_sft(parent(names, policy), config, world)
+    alone = config.model_copy(update={"packing": Packing(row_tokens=1, batch_tokens=1)})
+    train_sft(parent(names, policy), alone, world)
+
+
+def test_flash_attention_gets_one_row_a_batch() -> None:
+    config = SFT.model_copy(update={"model": ModelConfig(attention="flash_attention_2")})
+    assert config.layout.row_tokens == config.layout.batch_tokens == SFT.packing.batch_tokens
+    assert SFT.layout == SFT.packing
+
+
+def test_a_model_that_sees_is_refused_by_name(tmp_path: Path) -> None:
+    AutoConfig.for_model("gemma3").save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "gemma3"
+    with pytest.raises(UnsupportedModel, match=r"gemma3 model.*gemma3_text"):
+        load_policy(tmp_path, ModelConfig(), seed=0)
