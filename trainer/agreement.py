@@ -40,8 +40,7 @@ def require_own_scores(scorer: nn.Module, batch: Batch[Any], kind: str, world: W
         gap = 0.0
         for document, said in _chosen(batch, packed):
             alone = score(scorer, document, world.device, plain=True).logprobs.cpu()
-            if len(said):
-                gap = max(gap, float((alone - said).abs().mean().nan_to_num(torch.inf)))
+            gap = max(gap, _difference(said, alone))
     gap = max(world.gather(gap))
     bound = EXACT if world.device.type == "cpu" else ROUNDED
     if gap > bound:
