@@ -11,10 +11,11 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a field of any record below is added, removed or changes its meaning.
 
-Version 2 added `Trajectory.opinion` and `Program.IMPORTED`, version 3 `Ending.INTERNAL_ERROR`.
+Version 2 added `Trajectory.opinion` and `Program.IMPORTED`, version 3 `Ending.INTERNAL_ERROR`,
+version 4 `Provenance.tokenizer`.
 """
 
 
@@ -203,6 +204,8 @@ class Provenance:
     sandbox: str
     """Sandbox version and isolation mode, e.g. ``zygote/1 userns``."""
     policy_version: str | None = None
+    tokenizer: str | None = None
+    """Fingerprint of the tokenizer and chat template whose ids the row has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from storage.policies import PolicyVersion
 from trainer.distributed import World, joined
@@ -31,12 +31,16 @@ class SftJob(BaseModel):
     kind: Literal["sft"]
     names: Names
     config: SftConfig = SftConfig()
-    prompts: Path | None = None
-    """A JSON object from question to the token ids of its prompt; without it, the rows' own."""
+    samples: Path | None = None
+    """A Parquet file of samples (`trainer.samples.PREPARED`); without it, the rows' own tokens
+    behind their own prompts, which must be of the parent's tokenizer."""
+    asked: dict[str, JsonValue] | None = None
+    """How the policy is to be asked when it is sampled; for its manifest."""
 
     def run(self, world: World) -> PolicyVersion:
-        prompts = json.loads(self.prompts.read_bytes()) if self.prompts else None
-        return train_sft(self.names, self.config, world, prompts, tell=_print)
+        return train_sft(
+            self.names, self.config, world, self.samples, asked=self.asked, tell=_print
+        )
 
 
 class RlJob(BaseModel):

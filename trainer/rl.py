@@ -36,7 +36,7 @@ from trainer.optimisation import OptimizerConfig, Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, deal, pack
 from trainer.run import Lineage, Names, Run, Tell, Training, silent
-from trainer.samples import Rollout, in_order, rollouts
+from trainer.samples import Rollout, fitting, in_order, rollouts
 
 Scored = list[tuple[Batch[Rollout], Scores]]
 """Micro-batches with what the policy of the round's beginning says of their tokens."""
@@ -72,13 +72,15 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
     weights, a finished one returns what it published.
 
     Raises ValueError where no group teaches anything, or the rows are no rollouts of a policy;
-    SamplerMismatch where the engine sampled from another policy than the parent.
+    TooLong; SamplerMismatch where the engine sampled from another policy than the parent.
     """
     lineage = Lineage(names, config)
     if lineage.published:
         return lineage.published
     credited = credit(map(scored, lineage.dataset.read()))
-    samples = in_order(rollouts(lineage.dataset.read(), credited.advantages))
+    found = rollouts(lineage.dataset.read(), credited.advantages)
+    fit, longer = fitting(found, lineage.longest(config), config.beyond)
+    samples = in_order(fit)
     if not samples:
         raise ValueError(
             f"no group of {lineage.dataset} teaches anything ({_drops(credited)}); roll out more "
@@ -95,7 +97,7 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
     if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
         run.carry_moments()
     _train(run, plan, old, references, config)
-    return run.publish("rl", _summary(credited, gap))
+    return run.publish("rl", {**_summary(credited, gap), "too_long": longer})
 
 
 def split(samples: Sequence[Rollout], updates: int, seed: int) -> list[list[Rollout]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from transformers import AutoConfig
 
 from storage import files, views
 from storage.datasets import Store
@@ -30,6 +31,7 @@ from trainer.model import ModelConfig, Scorer, load_policy
 from trainer.optimisation import Optimizer, OptimizerConfig
 from trainer.packing import Batch, Packing
 from trainer.publish import gather, write_model
+from trainer.samples import Beyond
 
 HISTORY = "history.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -117,6 +119,12 @@ class Lineage:
         """What this run published already."""
         return self.policies.made_by(self.names.policy, self.config_hash)
 
+    def longest(self, config: Training) -> int | None:
+        """Most tokens of a sample; None for a model that knows no end of its context."""
+        shape = AutoConfig.from_pretrained(self.parent_folder)
+        context: int | None = getattr(shape, "max_position_embeddings", None)
+        return config.maximum_length or context
+
     @property
     def work(self) -> Path:
         return self.policies.work(self.names.policy, self.config_hash)
@@ -132,6 +140,10 @@ class Training(BaseModel):
     packing: Packing = Packing()
     model: ModelConfig = ModelConfig()
     sharding: Sharding = Sharding.DDP
+    maximum_length: int | None = Field(None, ge=2)
+    """Most tokens of a sample, prompt included; by default the model's context."""
+    beyond: Beyond = Beyond.DROP
+    """What becomes of longer ones: ``drop``, ``truncate`` or ``refuse``."""
     checkpoint_every: int = Field(50, ge=1)
     """Steps between two checkpoints; after the last step there is always one. Each holds weights
     and moments: 12 bytes a parameter."""
@@ -231,16 +243,20 @@ class Run:
                 files.place_new_folder(temporary, folder)
         self._tell({"event": "snapshot", "step": self.steps, "folder": str(folder)})
 
-    def publish(self, kind: str, metrics: dict[str, Any]) -> PolicyVersion:
+    def publish(
+        self, kind: str, metrics: dict[str, Any], asked: dict[str, Any] | None = None
+    ) -> PolicyVersion:
         """Make the weights the policy's next version; called by every process at once.
 
-        Its metrics are those given and the report of the last step.
+        Its metrics are those given and the report of the last step. `asked` says how the policy is
+        to be asked; by default as its parent.
         """
         lineage = self._lineage
         state = gather(self.scorer, self._config.model.lora)
         described: dict[str, Any] = {
             "kind": kind,
             "config_hash": lineage.config_hash,
+            "asked": asked or (lineage.parent.manifest.get("asked") if lineage.parent else None),
             **lineage.described,
         }
 

@@ -6,15 +6,21 @@ Masks are taken as they were recorded when the tokens were produced, never rebui
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from storage.records import Level, Trajectory
+
+S = TypeVar("S", bound="Sample")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,6 +50,11 @@ class Sample:
     def learned_count(self) -> int:
         return int(self.learned.sum())
 
+    def first(self: S, length: int) -> S:
+        """Its first so many tokens."""
+        cut = {"token_ids": self.token_ids[:length], "learned": self.learned[:length]}
+        return replace(self, **cut)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rollout(Sample):
@@ -54,11 +65,27 @@ class Rollout(Sample):
     sampler_logprobs: Tensor
     """float32, one per learned token: what the engine sampled them with."""
 
+    def first(self, length: int) -> Rollout:
+        kept = int(self.learned[:length].sum())
+        return replace(
+            self,
+            token_ids=self.token_ids[:length],
+            learned=self.learned[:length],
+            sampler_logprobs=self.sampler_logprobs[:kept],
+        )
 
-S = TypeVar("S", bound=Sample)
 
-Prompts = Callable[[str], Sequence[int]] | Mapping[str, Sequence[int]]
-"""From a question to the token ids of the prompt that is to stand before its solution."""
+PREPARED = pa.schema(
+    {
+        "trajectory_id": pa.string(),
+        "token_ids": pa.list_(pa.int32()),
+        "loss_mask": pa.list_(pa.bool_()),
+        "prompt_length": pa.int32(),
+    }
+)
+"""The columns of samples that were prepared for a policy, the prompt first in each."""
+ROWS = "tirgen.rows"
+"""Key of the file's metadata: how many rows went which way, as JSON."""
 
 
 def in_order(samples: Iterable[S]) -> list[S]:
@@ -66,16 +93,11 @@ def in_order(samples: Iterable[S]) -> list[S]:
     return sorted(samples, key=lambda sample: sample.sample_id)
 
 
-def sft_samples(
-    rows: Iterable[Trajectory], prompts: Prompts | None = None, learn_observations: bool = False
-) -> Iterator[Sample]:
-    """The kept trajectories as samples for supervised fine-tuning (spec §4, eq. 3).
+def sft_samples(rows: Iterable[Trajectory], learn_observations: bool = False) -> Iterator[Sample]:
+    """The kept trajectories as samples for supervised fine-tuning (spec §4, eq. 3), as recorded.
 
-    `prompts` exchanges the prompt that the actor had for the one the policy will have: data made
-    with the chain-of-thought prompt teaches the tool-integrated one. `learn_observations` also
-    trains on what the executor wrote, as the paper's equation reads (A14).
-
-    Raises ValueError where a question has no prompt, or a row has no token ids.
+    `learn_observations` also trains on what the executor wrote, as the paper's equation reads
+    (A14). Raises ValueError where a row has no token ids.
     """
     for row in rows:
         if not row.kept or row.level is not Level.TRAJECTORY:
@@ -83,28 +105,91 @@ def sft_samples(
         stream = row.tokens
         if not stream.token_ids:
             raise ValueError(
-                f"{row.trajectory_id} has no token ids: it came from a chat-only endpoint "
-                f"({row.provenance.engine}); generate with an engine that returns them"
+                f"{row.trajectory_id} has no token ids ({row.provenance.engine}); "
+                "`tirgen policy sft` writes such rows with the policy's own tokenizer"
             )
-        response = stream.token_ids[stream.prompt_length :]
-        mask = stream.loss_mask[stream.prompt_length :]
-        head = stream.token_ids[: stream.prompt_length]
-        if prompts is not None:
-            head = tuple(_prompt(prompts, row.problem.question))
-        learned = [True] * len(response) if learn_observations else list(mask)
-        yield Sample(
-            sample_id=row.trajectory_id,
-            token_ids=torch.tensor((*head, *response), dtype=torch.int32),
-            learned=torch.tensor([False] * len(head) + learned),
+        yield _sample(
+            row.trajectory_id,
+            stream.token_ids,
+            stream.loss_mask,
+            stream.prompt_length,
+            learn_observations,
         )
 
 
-def _prompt(prompts: Prompts, question: str) -> Sequence[int]:
-    if callable(prompts):
-        return prompts(question)
-    if question not in prompts:
-        raise ValueError(f"no prompt was given for the question {question[:80]!r}")
-    return prompts[question]
+def prepared_samples(path: Path, learn_observations: bool = False) -> Iterator[Sample]:
+    """The samples of a file with the columns `PREPARED`."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=PREPARED.names):
+            for row in batch.to_pylist():
+                yield _sample(
+                    row["trajectory_id"],
+                    row["token_ids"],
+                    row["loss_mask"],
+                    row["prompt_length"],
+                    learn_observations,
+                )
+
+
+def prepared_rows(path: Path) -> dict[str, int]:
+    """How many rows went which way when the file was prepared."""
+    metadata = pq.read_metadata(path).metadata or {}
+    rows: dict[str, int] = json.loads(metadata.get(ROWS.encode(), b"{}"))
+    return rows
+
+
+def _sample(
+    sample_id: str,
+    token_ids: Sequence[int],
+    mask: Sequence[bool],
+    prompt_length: int,
+    learn_observations: bool,
+) -> Sample:
+    learned = torch.tensor(mask)
+    learned[:prompt_length] = False
+    if learn_observations:
+        learned[prompt_length:] = True
+    return Sample(
+        sample_id=sample_id,
+        token_ids=torch.tensor(token_ids, dtype=torch.int32),
+        learned=learned,
+    )
+
+
+class Beyond(StrEnum):
+    """What becomes of a sample that is longer than it may be."""
+
+    DROP = "drop"
+    TRUNCATE = "truncate"
+    """Its end is cut off; what is left of it is learned, if anything."""
+    REFUSE = "refuse"
+    """Nothing is trained."""
+
+
+class TooLong(ValueError):
+    """A sample is longer than it may be, and the configuration refuses that."""
+
+
+def fitting(samples: Iterable[S], longest: int | None, beyond: Beyond) -> tuple[list[S], int]:
+    """The samples of at most so many tokens, and how many were longer.
+
+    Raises TooLong.
+    """
+    found: list[S] = []
+    longer = 0
+    for sample in samples:
+        if longest is None or len(sample) <= longest:
+            found.append(sample)
+            continue
+        longer += 1
+        if beyond is Beyond.REFUSE:
+            raise TooLong(
+                f"{sample.sample_id} has {len(sample)} tokens where {longest} are the most; raise "
+                "maximum_length, or set beyond to drop or truncate"
+            )
+        if beyond is Beyond.TRUNCATE and sample.learned[:longest].any():
+            found.append(sample.first(longest))
+    return found, longer
 
 
 def rollouts(rows: Iterable[Trajectory], advantages: Mapping[str, float]) -> Iterator[Rollout]:

@@ -11,8 +11,10 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 from torch import Tensor
 
 from storage.policies import PolicyVersion
@@ -20,7 +22,14 @@ from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig, Share
 from trainer.packing import deal, pack
 from trainer.run import Lineage, Names, Run, Tell, Training, silent
-from trainer.samples import Prompts, Sample, in_order, sft_samples
+from trainer.samples import (
+    Sample,
+    fitting,
+    in_order,
+    prepared_rows,
+    prepared_samples,
+    sft_samples,
+)
 
 
 class SftConfig(Training):
@@ -30,6 +39,12 @@ class SftConfig(Training):
     epochs: int = Field(1, ge=1)
     batch_samples: int = Field(256, ge=1)
     """Samples per optimiser step, over all processes and micro-batches."""
+    prompts: str | None = None
+    """Prompt set under which the policy is trained and then sampled; by default that of the data,
+    or the one made for the policy."""
+    template_variables: dict[str, JsonValue] | None = None
+    """Handed to the chat template, in training and whenever the policy is sampled; by default as
+    the data's actor was asked."""
     learn_observations: bool = False
     """Train on what the executor wrote too: the paper's equation to the letter."""
     snapshot_every: int = Field(0, ge=0)
@@ -40,21 +55,29 @@ def train_sft(
     names: Names,
     config: SftConfig,
     world: World,
-    prompts: Prompts | None = None,
+    prepared: Path | None = None,
+    asked: dict[str, Any] | None = None,
     tell: Tell = silent,
 ) -> PolicyVersion:
     """Fine-tune the parent on the dataset's kept rows, and publish it.
 
-    `prompts` gives the token ids of the prompt to train with, by question: the tool-integrated one
-    where the data was made with another (spec §4). Started again with the same arguments, an
-    interrupted run goes on and ends in the same weights, a finished one returns what it published.
+    `prepared` is a file of samples for this very parent, without which the rows' own tokens are
+    learned; `asked`, for the manifest, how the policy is to be asked. Started again with the same
+    arguments, an interrupted run goes on and ends in the same weights, a finished one returns what
+    it published.
 
-    Raises ValueError where no row is kept.
+    Raises ValueError where no row is kept, and TooLong.
     """
     dataset = Lineage(names, config).dataset
-    samples = in_order(sft_samples(dataset.read(), prompts, config.learn_observations))
+    found = (
+        prepared_samples(prepared, config.learn_observations)
+        if prepared
+        else sft_samples(dataset.read(), config.learn_observations)
+    )
+    samples, longer = fitting(found, Lineage(names, config).longest(config), config.beyond)
+    samples = in_order(samples)
     if not samples:
-        raise ValueError(f"{dataset} has no kept trajectory to train on")
+        raise ValueError(f"{dataset} has no kept trajectory to train on ({longer} are too long)")
     pinned = names.model_copy(update={"dataset": str(dataset)})  # the latest may be another by now
     lineage = Lineage(pinned, config, _digest(samples))
     if lineage.published:
@@ -64,14 +87,17 @@ def train_sft(
     run.require_own_scores(shares(plan[0], config, world)[0].batch)
     run.resume(len(plan))
     _train(run, plan, config)
-    return run.publish("sft", {"samples": len(samples)})
+    rows = prepared_rows(prepared) if prepared else {"recorded": len(samples)}
+    metrics = {"samples": len(samples), "too_long": longer, "rows": rows}
+    return run.publish("sft", metrics, asked)
 
 
 def _digest(samples: Sequence[Sample]) -> str:
-    """Of their tokens, so that other prompts are another run."""
+    """Of what is learned, so that other prompts or masks are another run."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(sample.token_ids.numpy().tobytes())
+        digest.update(sample.learned.numpy().tobytes())
     return digest.hexdigest()
 
 

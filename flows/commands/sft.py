@@ -90,7 +90,14 @@ def sft_command(
     say(f"training {policy} on {names.dataset}, beginning with {names.parent}")
     with steps_display("sft") as display:
         made = asyncio.run(
-            fine_tune(names, resolved, processes=processes, heldout=along, watch=display.update)
+            fine_tune(
+                names,
+                resolved,
+                processes=processes,
+                heldout=along,
+                watch=display.update,
+                note=say,
+            )
         )
     if plot:
         lines_plot(plot, "step", curve_panels(opened, made))

@@ -63,7 +63,12 @@ async def sft(
                 return answer.refusal(names.dataset)
         async with slot(GPU), live_steps() as live:
             made = await fine_tune(
-                names, config, processes=processes, watch=live.update, say=get_run_logger().info
+                names,
+                config,
+                processes=processes,
+                watch=live.update,
+                say=get_run_logger().info,
+                note=get_run_logger().info,
             )
         return await _finish(store, made.policy)
 

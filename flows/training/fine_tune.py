@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.training.jobs import train
-from flows.training.names import Model, published, tool_prompts
+from flows.training.names import Model, published
+from flows.training.prepared import asked_as, prepare, told
 from flows.training.serving import serving
 from flows.training.steps import Watch
 from storage.datasets import Store
@@ -49,19 +49,22 @@ async def fine_tune(
     heldout: EvaluationConfig | None = None,
     watch: Watch = lambda steps: None,
     say: Callable[[str], None] = lambda line: None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> FineTuned:
     """Train on the kept rows of a dataset version, and publish the policy.
 
     With `heldout`, the parent, every snapshot (`SftConfig.snapshot_every`) and the result are
-    evaluated, each as soon as it is there. Started again it goes on, evaluations included.
-    Raises `JobFailed`, and what `evaluate` raises.
+    evaluated, each as soon as it is there. Started again it goes on, evaluations included. `note`
+    hears in one sentence which rows went which way. Raises `NothingToLearn`, `JobFailed`, and what
+    `evaluate` raises.
     """
     lineage = Lineage(names, config)
-    prompts = tool_prompts(lineage.dataset, lineage.parent_folder)
+    asked = asked_as(lineage.dataset, lineage.parent_folder, config)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "prompts.json"
-        path.write_text(json.dumps(prompts))
-        job = SftJob(kind="sft", names=names, config=config, prompts=path if prompts else None)
+        path = Path(folder) / "samples.parquet"
+        rows = await asyncio.to_thread(prepare, lineage.dataset, lineage.parent_folder, asked, path)
+        note(f"rows of {lineage.dataset}: {told(rows)}")
+        job = SftJob(kind="sft", names=names, config=config, samples=path, asked=asked._asdict())
         if heldout is None:
             return FineTuned(policy=await train(job, processes, watch, say), curve=())
         curve = _Curve(lineage, heldout)

@@ -163,6 +163,7 @@ class _Wheel:
                 processes=self.processes,
                 watch=self.watchers.steps,
                 say=self.watchers.say,
+                note=self.watchers.say,
             )
         return made.policy
 

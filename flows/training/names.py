@@ -1,19 +1,16 @@
-"""What users name, as what it stands for now: a parent policy, a dataset version, a prompt."""
+"""What users name, as what it stands for now: a parent policy, a dataset version."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from storage.datasets import Store
 from storage.errors import NotFound
+from storage.numbered import MANIFEST
 from storage.policies import Policies, PolicyVersion
-from storage.records import Program
-from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
-from tirgen.engine.renderer import HfRenderer
 from tirgen.pocket.names import MODEL_DIR
-from tirgen.tir.prompts import PROMPT_SETS
 
 if TYPE_CHECKING:
     from trainer.run import Names
@@ -30,6 +27,16 @@ class Model(NamedTuple):
     def reference(self) -> str:
         """As a training job names its parent."""
         return self.label or str(self.folder)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How the policy was asked in its training: ``prompts`` and ``template_variables``; empty
+        for a folder that is not published."""
+        manifest = self.folder / MANIFEST
+        found: dict[str, Any] = {}
+        if self.label and manifest.is_file():
+            found = json.loads(manifest.read_bytes()).get("asked") or {}
+        return found
 
 
 def published(version: PolicyVersion) -> Model:
@@ -60,17 +67,3 @@ def training_names(store: Store, policy: str, parent: Model, dataset: str) -> Na
 
     version = store.version(dataset)
     return Names(store=store.root, policy=policy, parent=parent.reference, dataset=str(version))
-
-
-def tool_prompts(version: DatasetVersion, parent: Path) -> dict[str, list[int]] | None:
-    """The prompt that asks for programs, by question, for what actor and critic made: the actor's
-    own asked for none (spec §4). None for rows whose policy was asked as it will be."""
-    kept = (row for row in version.read() if row.kept and row.program is Program.TIRGEN)
-    questions = sorted({row.problem.question for row in kept})
-    if not questions:
-        return None
-    made = GenerateConfig.model_validate(version.manifest["config"])
-    prompts, renderer = PROMPT_SETS[made.prompt_set_name], HfRenderer.load(parent)
-    return {
-        question: list(renderer.prompt_ids(prompts.for_tir(question))) for question in questions
-    }

@@ -184,10 +184,10 @@ def test_a_broken_tokenizer_is_named(model_dir: Path, tmp_path: Path) -> None:
 
 def test_a_tokenizer_whose_pieces_do_not_join_is_refused(model_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(model_dir, tmp_path / "m")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = hf_decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=200, show_progress=False)
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = hf_decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]"])
     tokenizer.train_from_iterator(["a:b\n```output\n"], trainer)
     tokenizer.save(str(tmp_path / "m" / "tokenizer.json"))
     with pytest.raises(EngineMisconfigured, match="changes text where pieces are joined"):

@@ -20,6 +20,8 @@ END = 0
 class CharacterRenderer:
     """One token a character."""
 
+    fingerprint = "characters"
+
     def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         return self.encode("".join(f"<{m.role}>{m.content}" for m in messages) + "<assistant>")
 

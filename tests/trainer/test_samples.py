@@ -1,12 +1,23 @@
 """From stored rows to what the loss counts."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tiny_policy import trajectory
 
 from storage.records import FilterVerdict, Level, TokenStream, Trajectory
-from trainer.samples import rollouts, sft_samples
+from trainer.samples import (
+    PREPARED,
+    Beyond,
+    TooLong,
+    fitting,
+    prepared_samples,
+    rollouts,
+    sft_samples,
+)
 
 STREAM = TokenStream(
     token_ids=(10, 11, 12, 13, 14, 15),
@@ -31,25 +42,13 @@ def test_the_unmasked_variant_learns_observations_but_never_the_prompt() -> None
     assert sample.token_ids[sample.learned].tolist() == [12, 13, 14, 15]
 
 
-@pytest.mark.parametrize("prompts", [{"Q g": [1, 2, 3]}, lambda question: [1, 2, 3]])
-def test_another_prompt_takes_the_place_of_the_stored_one(prompts: object) -> None:
-    [sample] = sft_samples([kept()], prompts)  # type: ignore[arg-type]
-    assert sample.token_ids.tolist() == [1, 2, 3, 12, 13, 14, 15]
-    assert sample.token_ids[sample.learned].tolist() == [12, 14, 15]
-
-
-def test_a_question_without_a_prompt_is_named() -> None:
-    with pytest.raises(ValueError, match="'Q g'"):
-        list(sft_samples([kept()], {}))
-
-
 def test_rejected_and_step_level_rows_are_no_examples_to_follow() -> None:
     rejected = kept(filters=(FilterVerdict(rule="correct", kept=False, reason="wrong"),))
     assert list(sft_samples([rejected, kept(level=Level.STEP)])) == []
 
 
 def test_rows_of_a_chat_endpoint_are_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match="chat-only endpoint"):
+    with pytest.raises(ValueError, match="has no token ids"):
         list(sft_samples([trajectory(0, "g", TokenStream(), correct=True)]))
 
 
@@ -76,3 +75,43 @@ def test_a_cut_or_bent_distribution_is_refused(bent: str) -> None:
     row = replace(row, provenance=replace(row.provenance, sampling=bent))
     with pytest.raises(ValueError, match="biases the importance ratio"):
         list(rollouts([row], {row.trajectory_id: 0.5}))
+
+
+def test_a_sample_beyond_the_longest_is_dropped_cut_or_refused() -> None:
+    [sample] = sft_samples([kept()])
+    assert fitting([sample], 6, Beyond.REFUSE) == ([sample], 0)
+    assert fitting([sample], None, Beyond.REFUSE) == ([sample], 0)
+    assert fitting([sample], 5, Beyond.DROP) == ([], 1)
+    [cut], longer = fitting([sample], 5, Beyond.TRUNCATE)
+    assert longer == 1
+    assert cut.token_ids.tolist() == list(STREAM.token_ids[:5])
+    assert cut.token_ids[cut.learned].tolist() == [12, 14]
+    with pytest.raises(TooLong, match="6 tokens where 5 are the most"):
+        fitting([sample], 5, Beyond.REFUSE)
+
+
+def test_a_sample_of_which_nothing_is_left_to_learn_is_not_cut_but_dropped() -> None:
+    assert fitting(sft_samples([kept()]), 2, Beyond.TRUNCATE) == ([], 1)
+
+
+def test_a_rollout_that_is_cut_keeps_the_samplers_word_on_what_is_left() -> None:
+    row = kept()
+    [cut], _ = fitting(rollouts([row], {row.trajectory_id: 0.5}), 5, Beyond.TRUNCATE)
+    assert cut.sampler_logprobs.tolist() == [-0.5, -1.0]
+
+
+def test_samples_prepared_for_a_policy_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rows = [
+        {
+            "trajectory_id": "t",
+            "token_ids": [1, 2, 3, 4, 5],
+            "loss_mask": [False, False, True, False, True],
+            "prompt_length": 2,
+        }
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, PREPARED), tmp_path / "s.parquet")
+    [masked] = prepared_samples(tmp_path / "s.parquet")
+    [observed] = prepared_samples(tmp_path / "s.parquet", learn_observations=True)
+    assert masked.token_ids.tolist() == [1, 2, 3, 4, 5]
+    assert masked.learned.tolist() == [False, False, True, False, True]
+    assert observed.learned.tolist() == [False, False, True, True, True]

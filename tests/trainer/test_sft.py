@@ -1,7 +1,6 @@
 """Supervised fine-tuning: what it learns, and that nothing on the way changes it."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from trainer.model import ModelConfig
 from trainer.optimisation import NotFinite, OptimizerConfig
 from trainer.packing import Packing
 from trainer.run import Names
+from trainer.samples import Beyond, TooLong
 from trainer.sft import SftConfig, train_sft
 
 CONFIG = SftConfig(
@@ -107,30 +107,6 @@ def test_observations_are_learned_only_where_asked_for(
     before, masked, unmasked_value = said
     assert masked < before + 0.5
     assert unmasked_value > max(before, masked) + 1
-
-
-def test_the_rows_are_learned_behind_the_prompt_that_is_given(
-    names: Names, rows: list[Trajectory], world: World
-) -> None:
-    """Spec §4: trained with the TIR prompt, whatever prompt the data was made with."""
-    prompt = [7, 7, 7]
-    version = train_sft(names, CONFIG, world, prompts=lambda question: prompt)
-    reheaded = []
-    for row in rows:
-        word = list(row.tokens.token_ids[1 : row.tokens.prompt_length])
-        reheaded.append(replace(row, tokens=stream(prompt, word)))
-    publish(Store(names.store), reheaded)
-    other = names.model_copy(update={"dataset": "rounds@v2"})
-    wanted = weights_of(train_sft(other, CONFIG, world).path)
-    for name, weight in weights_of(version.path).items():
-        assert torch.equal(weight, wanted[name])
-
-
-def test_other_prompts_are_another_run(names: Names, world: World) -> None:
-    versions = [
-        train_sft(names, CONFIG, world, lambda question, ids=ids: ids) for ids in ([7], [8], [7])
-    ]
-    assert [version.version for version in versions] == ["v1", "v2", "v1"]
 
 
 def test_packing_and_checkpointed_activations_change_no_weight(names: Names, world: World) -> None:
@@ -241,3 +217,20 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     broken = names.model_copy(update={"parent": str(tmp_path / "broken")})
     with pytest.raises(NotFinite, match="step 0"):
         train_sft(broken, CONFIG, world)
+
+
+def test_rows_longer_than_the_context_are_counted_and_left_out(
+    names: Names, rows: list[Trajectory], policy: Path, tmp_path: Path, world: World
+) -> None:
+    """They were trained whole, at positions that the model has never seen."""
+    lengths = sorted(len(row.tokens.token_ids) for row in rows)
+    model = Qwen3ForCausalLM.from_pretrained(policy)
+    model.config.max_position_embeddings = lengths[10]
+    model.save_pretrained(tmp_path / "short")
+    short = names.model_copy(update={"parent": str(tmp_path / "short")})
+    fits = sum(length <= lengths[10] for length in lengths)
+    metrics = train_sft(short, CONFIG, world).manifest["metrics"]
+    assert metrics["samples"] == fits
+    assert metrics["too_long"] == len(rows) - fits
+    with pytest.raises(TooLong, match="maximum_length"):
+        train_sft(short, CONFIG.model_copy(update={"beyond": Beyond.REFUSE}), world)

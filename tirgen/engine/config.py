@@ -132,7 +132,9 @@ class EngineConfig(Settings):
     def identity(self) -> dict[str, Any]:
         """What decides the text that comes back; neither the address nor the pace does."""
         if self.kind == "pocket":
-            return {"kind": self.kind, "weights": _digest(_pocket_directory(self.model))}
+            weights = {"kind": self.kind, "weights": _digest(_pocket_directory(self.model))}
+            variables = {"template_variables": self.template_variables}
+            return {**weights, **variables} if self.template_variables else weights
         fields = {"kind", "model", "tokenizer", "template_variables"}
         if self.kind == "chat":
             fields |= {"omit", "extra", "thinking_tokens"}

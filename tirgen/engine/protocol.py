@@ -78,6 +78,11 @@ class Completion:
 class Renderer(Protocol):
     """A model's tokenizer and chat template, on the client."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Equal for the same tokenizer and template, whatever they are called."""
+        ...
+
     def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         """The conversation rendered up to the opening of the assistant's turn."""
         ...

@@ -6,18 +6,21 @@ problem that quotes `<|im_end|>` is spelled out in ordinary tokens and ends no t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
 from tirgen.engine.errors import EngineMisconfigured
+from tirgen.engine.joining import joining, prefixes_first_only
 from tirgen.engine.protocol import Message
 from tirgen.engine.template import ChatTemplate
+from tirgen.engine.turn import Turn, find_turn
 
 _MARK = "\ufdd0"
 """A Unicode noncharacter: it stands around the number of a quoted string while a template runs."""
@@ -33,21 +36,32 @@ _CONTROL = re.compile(r"<[|｜].*[|｜]>")
 _CACHED_CONVERSATIONS = 4096
 
 
+class ReplyPart(NamedTuple):
+    """A stretch of a reply."""
+
+    text: str
+    is_template: bool = False
+    """Written by the chat template: special tokens in it are meant as such."""
+
+
 class HfRenderer:
     """Implements `Renderer` from `tokenizer.json` and the chat template beside it."""
 
     def __init__(self, tokenizer_json: str, template: ChatTemplate) -> None:
         self._template = template
         tokenizer_json = _with_controls_special(tokenizer_json)
-        self._tokenizer = Tokenizer.from_str(tokenizer_json)
-        self._plain = Tokenizer.from_str(tokenizer_json)
-        self._plain.encode_special_tokens = True
-        for tokenizer in (self._tokenizer, self._plain):
-            tokenizer.no_truncation()
-            tokenizer.no_padding()
+        self._tokenizer = _tokenizer(tokenizer_json)
+        """For what a template wrote, from its first character on."""
+        self._section = _tokenizer(tokenizer_json, plain=True)
+        """For plain text where a text, or what follows a special token, begins."""
+        self._plain = _tokenizer(joining(tokenizer_json), plain=True)
+        """For plain text that goes on from other text."""
+        self._first_only = prefixes_first_only(tokenizer_json)
+        self.fingerprint = _fingerprint(tokenizer_json, template)
         added = self._tokenizer.get_added_tokens_decoder()
         self._specials = {token.content: i for i, token in added.items() if token.special}
         self._special = _any_of(self._specials)
+        self._added = {token.content: i for i, token in added.items()}
         self._quotable = (*self._specials, _MARK)
         self._quoted = _any_of(self._quotable)
         self._cached_prompt_ids = lru_cache(maxsize=_CACHED_CONVERSATIONS)(self._prompt_ids)
@@ -85,8 +99,32 @@ class HfRenderer:
 
     def decode(self, token_ids: tuple[int, ...]) -> str:
         """Ids to text; special tokens are left out."""
-        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True)
+        text: str = self._plain.decode(token_ids, skip_special_tokens=True)
         return text
+
+    @cached_property
+    def turn(self) -> Turn:
+        """How the template writes the assistant's turn that follows a prompt.
+
+        Raises `EngineRefused`.
+        """
+        return find_turn(self._template, _any_of(self._specials), self._template.end_token)
+
+    def encode_reply(self, parts: Iterable[ReplyPart]) -> tuple[int, ...] | None:
+        """Text that goes on from other text, in which the template's own parts may hold tokens of
+        their own; None where the tokenizer cannot spell it exactly."""
+        ids: list[int] = []
+        text = pending = ""
+        for part in parts:
+            text, position = text + part.text, 0
+            for found in _any_of(self._added).finditer(part.text) if part.is_template else ():
+                ids += self.encode(pending + part.text[position : found.start()])
+                ids.append(self._added[found[0]])
+                pending, position = "", found.end()
+            pending += part.text[position:]
+        ids += self.encode(pending)
+        spelled = self._plain.decode(ids, skip_special_tokens=False)
+        return tuple(ids) if spelled == text else None
 
     def _prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         quoted = [{"role": m.role, "content": self._quote(m.content)} for m in messages]
@@ -109,11 +147,16 @@ class HfRenderer:
         ids: list[int] = []
         position = 0
         for found in self._special.finditer(rendered):
-            ids += self.encode(self._unquote(rendered[position : found.start()]))
+            ids += self._encode_section(rendered[position : found.start()], position == 0)
             ids.append(self._specials[found[0]])
             position = found.end()
-        ids += self.encode(self._unquote(rendered[position:]))
+        ids += self._encode_section(rendered[position:], position == 0)
         return tuple(ids)
+
+    def _encode_section(self, text: str, is_first: bool) -> list[int]:
+        tokenizer = self._plain if self._first_only and not is_first else self._section
+        ids: list[int] = tokenizer.encode(self._unquote(text), add_special_tokens=False).ids
+        return ids
 
     def _check_pieces_join(self, directory: Path) -> None:
         """Trajectories grow by appending ids, which must mean appending text."""
@@ -124,6 +167,19 @@ class HfRenderer:
                 f"({joined!r}), so token-exact trajectories are impossible; use a model with a "
                 "byte-level tokenizer (Qwen, Llama 3, ...)."
             )
+
+
+def _tokenizer(tokenizer_json: str, plain: bool = False) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.encode_special_tokens = plain
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _fingerprint(tokenizer_json: str, template: ChatTemplate) -> str:
+    document = [json.loads(tokenizer_json), template.source, template.end_token]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _any_of(strings: Iterable[str]) -> re.Pattern[str]:

@@ -37,7 +37,13 @@ class ChatTemplate:
                 f"The model's chat template does not compile ({_said(error)}); correct "
                 "chat_template.jinja beside the tokenizer."
             ) from error
+        self.source = source
         self._variables = dict(variables)
+
+    @property
+    def end_token(self) -> str:
+        """What the model ends with where its template does not say; empty where unknown."""
+        return str(self._variables.get("eos_token", ""))
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True

@@ -75,14 +75,15 @@ class PolicyMaker(Maker[ItemT], Generic[ItemT]):
         return (item.problem.problem_id, item.program, item.attempt)
 
     def provenance(self, item: ItemT) -> Provenance:
-        config = self._config
+        config, renderer = self._config, self._engine.renderer
         return Provenance(
             run_id=self.identity.run_id,
             config_hash=self.identity.config_hash,
             actor_model=self._engine.model,
             critic_model=None,
             engine=self.identity.engine,
-            exact_tokens=self._engine.renderer is not None,
+            exact_tokens=renderer is not None,
+            tokenizer=renderer.fingerprint if renderer else None,
             sampling=json.dumps(config.sampling.model_dump(), sort_keys=True),
             actor_prompt_hash=prompt_hash(self.instruction),
             critic_prompt_hash=None,

@@ -88,13 +88,15 @@ class TirgenMaker(Maker[Item]):
 
     def provenance(self, item: Item) -> Provenance:
         has_critic = item.program is Program.TIRGEN
+        renderer = self._renderer(Role.ACTOR)
         return Provenance(
             run_id=self.identity.run_id,
             config_hash=self.identity.config_hash,
             actor_model=self._engines[Role.ACTOR].model,
             critic_model=self._engines[Role.CRITIC].model if has_critic else None,
             engine=self.identity.engine,
-            exact_tokens=self._renderer(Role.ACTOR) is not None,
+            exact_tokens=renderer is not None,
+            tokenizer=renderer.fingerprint if renderer else None,
             sampling=json.dumps(self._sampling(Role.ACTOR).model_dump(), sort_keys=True),
             actor_prompt_hash=prompt_hash(self._prompts.cot),
             critic_prompt_hash=prompt_hash(self._prompts.critic) if has_critic else None,

@@ -1,0 +1,141 @@
+"""A dataset version made ready for fine-tuning one policy: its samples, and how it is asked.
+
+Recorded tokens are taken where the row was made with the policy's own tokenizer and template, by
+their fingerprint. Every other row, and every row without tokens, is written with the policy's own
+(`tirgen.tir.written`), so that any data trains any model. All stand behind the prompt under which
+the policy will be sampled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flows.training.recipe import is_pocket
+from storage.records import Level, Program, Trajectory
+from storage.versions import DatasetVersion
+from tirgen.engine.renderer import HfRenderer
+from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
+from tirgen.tir.written import Unwritable, written
+from trainer.samples import PREPARED, ROWS
+from trainer.sft import SftConfig
+
+_TOGETHER = 1000
+"""Rows written at once."""
+
+
+class Asked(NamedTuple):
+    """How a policy is asked, in training as in every sampling afterwards."""
+
+    prompts: str
+    """Name of the prompt set."""
+    template_variables: dict[str, Any]
+
+    def renderer(self, folder: Path) -> HfRenderer:
+        return HfRenderer.load(folder, self.template_variables)
+
+
+class NothingToLearn(ValueError):
+    """No row of a dataset can be put into the policy's mouth."""
+
+
+def asked_as(version: DatasetVersion, folder: Path, config: SftConfig) -> Asked:
+    """As the configuration says, else as the data was made, else as the model is usually asked."""
+    made = version.manifest.get("config", {})
+    engine = made.get("actor") or made.get("policy") or {}
+    usual = POCKET if is_pocket(folder) else STANDARD
+    variables = config.template_variables
+    return Asked(
+        config.prompts or made.get("prompts") or usual.name,
+        engine.get("template_variables", {}) if variables is None else variables,
+    )
+
+
+def prepare(version: DatasetVersion, folder: Path, asked: Asked, out: Path) -> Counter[str]:
+    """Write the samples of a version's kept rows into a Parquet file, and count the rows by the way
+    they went: ``recorded``, ``rendered``, or the reason why they were left out.
+
+    Raises NothingToLearn.
+    """
+    preparing = _Preparing(version, folder, asked)
+    with pq.ParquetWriter(out, PREPARED) as writer:
+        for batch in _batches(preparing.samples(version)):
+            writer.write_table(pa.Table.from_pylist(batch, PREPARED))
+        writer.add_key_value_metadata({ROWS: json.dumps(preparing.rows)})
+    if preparing.rows and not preparing.rows.keys() & {"recorded", "rendered"}:
+        raise NothingToLearn(
+            f"no kept row of {version} can be written for {folder}: {told(preparing.rows)}"
+        )
+    return preparing.rows
+
+
+_TELLING = {
+    "recorded": "with their recorded tokens",
+    "rendered": "written with the policy's own tokenizer and template",
+    Unwritable.UNSPELLABLE: "left out, its tokenizer cannot spell them exactly",
+    Unwritable.THINKING_CLOSED: (
+        "left out, they think and its prompt closes thinking (see template_variables)"
+    ),
+    Unwritable.BROKEN_FENCE: "left out, a program has a line of bare backticks",
+}
+
+
+def told(rows: Counter[str]) -> str:
+    """One sentence that says which rows went which way."""
+    parts = [f"{rows[way]} {said}" for way, said in _TELLING.items() if rows[way]]
+    return "; ".join(parts) or "no kept rows"
+
+
+class _Preparing:
+    def __init__(self, version: DatasetVersion, folder: Path, asked: Asked) -> None:
+        self.rows: Counter[str] = Counter()
+        self._renderer = asked.renderer(folder)
+        self._prompts = PROMPT_SETS[asked.prompts]
+        thinking = version.manifest.get("config", {}).get("thinking") or {}
+        self._budget_sentence = thinking.get("budget_sentence", BUDGET_SENTENCE)
+
+    def samples(self, version: DatasetVersion) -> Iterator[dict[str, Any]]:
+        for row in version.read():
+            if row.kept and row.level is Level.TRAJECTORY and row.program is not Program.COT:
+                sample = self._sample(row)
+                if isinstance(sample, Unwritable):
+                    self.rows[sample] += 1
+                else:
+                    yield sample
+
+    def _sample(self, row: Trajectory) -> dict[str, Any] | Unwritable:
+        prompt = self._renderer.prompt_ids(self._prompts.for_tir(row.problem.question))
+        stream = row.tokens
+        if stream.token_ids and row.provenance.tokenizer == self._renderer.fingerprint:
+            ids = stream.token_ids[stream.prompt_length :]
+            mask = stream.loss_mask[stream.prompt_length :]
+            way = "recorded"
+        else:
+            reply = written(row, self._renderer, self._budget_sentence)
+            if isinstance(reply, Unwritable):
+                return reply
+            (ids, mask), way = reply, "rendered"
+        self.rows[way] += 1
+        return {
+            "trajectory_id": row.trajectory_id,
+            "token_ids": [*prompt, *ids],
+            "loss_mask": [False] * len(prompt) + list(mask),
+            "prompt_length": len(prompt),
+        }
+
+
+def _batches(samples: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for sample in samples:
+        batch.append(sample)
+        if len(batch) == _TOGETHER:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
