@@ -68,8 +68,8 @@ class Credit:
     """Rows that teach nothing, by reason."""
 
 
-def scored(row: Trajectory) -> Scored:
-    """The row's part in its group.
+def scored(row: Trajectory, keep_failed: bool = False) -> Scored:
+    """The row's part in its group; `keep_failed` keeps trajectories whose code failed.
 
     Raises ValueError for a row without a group.
     """
@@ -78,10 +78,12 @@ def scored(row: Trajectory) -> Scored:
             f"{row.trajectory_id} of {row.dataset!r} has no group to be compared in; "
             "train on a version whose rows are rollouts"
         )
-    return Scored(row.trajectory_id, row.level, row.group_id, row.reward or 0.0, _own_drop(row))
+    return Scored(
+        row.trajectory_id, row.level, row.group_id, row.reward or 0.0, _own_drop(row, keep_failed)
+    )
 
 
-def _own_drop(row: Trajectory) -> Drop | None:
+def _own_drop(row: Trajectory, keep_failed: bool) -> Drop | None:
     if row.reward is None:
         return Drop.UNVERIFIABLE if row.is_unverifiable else Drop.INFRASTRUCTURE
     if not any(row.tokens.loss_mask):
@@ -89,7 +91,7 @@ def _own_drop(row: Trajectory) -> Drop | None:
     if row.level is Level.STEP:
         return None if row.calls else Drop.NO_CODE
     failed = any(call.outcome and call.outcome.is_code_failure for call in row.calls)
-    return Drop.FAILED_CODE if failed else None
+    return Drop.FAILED_CODE if failed and not keep_failed else None
 
 
 def credit(rows: Iterable[Scored]) -> Credit:

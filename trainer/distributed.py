@@ -97,20 +97,24 @@ def joined() -> Iterator[World]:
 
 
 def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:
-    """The scorer on this process's device, as this process's part of the whole."""
-    scorer.to(world.device)
+    """The scorer on this process's device, as this process's part of the whole.
+
+    A sharded model goes to its device layer by layer, each already cut: whole it may not fit.
+    """
     if world.size == 1:
-        return scorer
+        return scorer.to(world.device)
     if sharding is Sharding.DDP:
-        return DistributedDataParallel(scorer)
+        return DistributedDataParallel(scorer.to(world.device))
     mesh = init_device_mesh(world.device.type, (world.size,))
     half = world.device.type != "cpu"
     precision = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32
     )
-    for layer in scorer.policy.base_model.layers:
+    blocks = set(scorer.policy._no_split_modules or ())
+    for layer in [module for module in scorer.modules() if type(module).__name__ in blocks]:
         fully_shard(layer, mesh=mesh, mp_policy=precision)
-    return fully_shard(scorer, mesh=mesh, mp_policy=precision)
+    sharded: nn.Module = fully_shard(scorer, mesh=mesh, mp_policy=precision)
+    return sharded
 
 
 def without_reduction(scorer: nn.Module, skip: bool) -> AbstractContextManager[Any]:

@@ -34,8 +34,9 @@ class ModelConfig(BaseModel):
     attention: str | None = None
     """transformers' name of the kernel, e.g. ``flash_attention_2`` where it is installed; by
     default torch's own where the model allows it."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass rather than keep them."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations again in the backward pass rather than keep them; by default where they
+    would not fit."""
     lora: LoraConfig | None = None
     """Train low-rank adapters and leave the weights; they are merged when published."""
 
@@ -145,6 +146,12 @@ def score(
     return scores
 
 
+def recompute_activations(policy: Any) -> None:
+    """Have the policy compute activations again in the backward pass."""
+    # Active in training mode only, where a model with dropout would also drop out.
+    policy.train().activation_checkpointing_enable()
+
+
 class UnsupportedModel(ValueError):
     """The trainer cannot train this kind of model; the message says why."""
 
@@ -176,9 +183,6 @@ def load_policy(folder: Path, config: ModelConfig, seed: int) -> Any:
         head.weight = nn.Parameter(embedding.weight.detach().clone())
     policy.config.tie_word_embeddings = False
     policy.all_tied_weights_keys = {}  # what saving leaves out
-    if config.gradient_checkpointing:
-        # Active in training mode only, where a model with dropout would also drop out.
-        policy.train().activation_checkpointing_enable()
     if config.lora is not None:
         adapt(policy, config.lora, seed)
     return policy

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from storage.policies import PolicyVersion
 from storage.records import Level
+from storage.versions import DatasetVersion
 from trainer.advantage import Credit, credit, scored
-from trainer.distributed import World, distribute
+from trainer.distributed import Sharding, World, distribute
 from trainer.hierarchical import (
     STATISTICS,
     LossConfig,
@@ -51,6 +52,9 @@ class RlConfig(Training):
     """Optimiser steps of the round; all but the first are off-policy."""
     checkpoint_every: int = Field(4, ge=1)
     """Updates between two checkpoints; after the last update there is always one."""
+    failed_code: Literal["drop", "keep"] | None = None
+    """Learn nothing from trajectories whose code failed, or as from any other; by default as the
+    rollouts were counted (their own `failed_code`)."""
     carry_moments: bool = True
     """AdamW goes on with the moments of the parent's own round, where the parent came from one."""
     oracle_bound: float = Field(0.05, gt=0)
@@ -77,7 +81,8 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
     lineage = Lineage(names, config)
     if lineage.published:
         return lineage.published
-    credited = credit(map(scored, lineage.dataset.read()))
+    keep_failed = _keeps_failed(lineage.dataset, config)
+    credited = credit(scored(row, keep_failed) for row in lineage.dataset.read())
     found = rollouts(lineage.dataset.read(), credited.advantages)
     fit, longer = fitting(found, lineage.longest(config), config.beyond)
     samples = in_order(fit)
@@ -189,6 +194,11 @@ def _train(
         run.done(report)
 
 
+def _keeps_failed(dataset: DatasetVersion, config: RlConfig) -> bool:
+    made = dataset.manifest.get("config", {}).get("failed_code", "drop")
+    return (config.failed_code or made) == "keep"
+
+
 def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
     with torch.no_grad():
         return score(scorer, batch, world.device)
@@ -201,7 +211,7 @@ def _references(
     if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
     policy = load_policy(config.reference, ModelConfig(), config.seed)
-    scorer = distribute(Scorer(policy), world, config.sharding)
+    scorer = distribute(Scorer(policy), world, config.sharding or Sharding.DDP)
     return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
 
 

@@ -27,21 +27,23 @@ from trainer import checkpoint
 from trainer.agreement import require_own_scores
 from trainer.distributed import Sharding, World, distribute
 from trainer.history import History, read_history
-from trainer.model import ModelConfig, Scorer, load_policy
+from trainer.model import ModelConfig, Scorer, load_policy, recompute_activations
 from trainer.optimisation import Optimizer, OptimizerConfig
 from trainer.packing import Batch, Packing
 from trainer.publish import gather, write_model
 from trainer.samples import Beyond
+from trainer.sizing import Holding, choose, memory_of, size_of
 
 HISTORY = "history.jsonl"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
 
 Tell = Callable[[dict[str, Any]], None]
-"""Hears what happens in a run, as objects fit for JSON with an ``event``: ``began`` with the run's
-folder and its number of steps, ``agreed`` with how far the trainer's scores of the first batch are
-from the model's own in nats a token, ``step`` with what the history records, ``snapshot`` with a
-step and a model's folder. Called by the leading process only."""
+"""Hears what happens in a run, as objects fit for JSON with an ``event``: ``holding`` with how the
+model is held in memory and a sentence that says why, ``agreed`` with how far the trainer's scores
+of the first batch are from the model's own in nats a token, ``began`` with the run's folder and its
+number of steps, ``step`` with what the history records, ``snapshot`` with a step and a model's
+folder. Called by the leading process only."""
 
 
 def silent(event: dict[str, Any]) -> None:
@@ -139,7 +141,9 @@ class Training(BaseModel):
     optimizer: OptimizerConfig
     packing: Packing = Packing()
     model: ModelConfig = ModelConfig()
-    sharding: Sharding = Sharding.DDP
+    sharding: Sharding | None = None
+    """``ddp``: every process holds the whole model; ``fsdp``: its share. By default the former
+    where it fits."""
     maximum_length: int | None = Field(None, ge=2)
     """Most tokens of a sample, prompt included; by default the model's context."""
     beyond: Beyond = Beyond.DROP
@@ -173,8 +177,25 @@ class Run:
         self._lineage = lineage
         self._config = config
         self._policy = load_policy(lineage.parent_folder, config.model, config.seed)
-        self.scorer = distribute(Scorer(self._policy), world, config.sharding)
+        holding = self._holding()
+        self.scorer = distribute(Scorer(self._policy), world, holding.sharding)
         self.optimizer = Optimizer(self.scorer, config.optimizer, world)
+
+    def _holding(self) -> Holding:
+        """How the model is held; said, and done as far as the model itself is concerned."""
+        config, world = self._config, self.world
+        size = size_of(self._policy, config.layout.batch_tokens, world.device)
+        chosen = choose(
+            size,
+            memory_of(world),
+            world.size,
+            config.sharding,
+            config.model.gradient_checkpointing,
+        )
+        self._tell({"event": "holding", **chosen._asdict()})
+        if chosen.gradient_checkpointing:
+            recompute_activations(self._policy)
+        return chosen
 
     def require_own_scores(self, batch: Batch[Any]) -> None:
         """Stop before the first step if the trainer does not compute what the model says.

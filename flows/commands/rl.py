@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
 from flows.commands.generate import parse_settings
@@ -12,11 +11,6 @@ from flows.commands.results import show_published, show_rounds
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.progress import rollout_display, steps_display
-from tirgen.settings import load_settings
-
-if TYPE_CHECKING:  # torch, which the core install leaves out
-    from flows.training.names import Model
-    from flows.training.rounds import RoundsConfig
 
 
 def rl_command(
@@ -65,6 +59,7 @@ def rl_command(
     from flows.plots import lines_plot
     from flows.training.figures import all_rounds, rounds_panels
     from flows.training.names import find_model
+    from flows.training.recipe import rounds_settings
     from flows.training.rounds import Hooks, reinforce
 
     opened = open_store(store)
@@ -75,12 +70,13 @@ def rl_command(
         "rollouts.problems.path": problems,
         **parse_settings(set_ or []),
     }
-    resolved = _resolved(model, name, config, overrides)
+    resolved = rounds_settings(model.folder, name, config, overrides)
     say(f"{resolved.rounds} rounds of RL after {model.reference}")
     with rollout_display("rollouts") as rolling, steps_display("update") as updating:
         hooks = Hooks(
             rollouts=lambda _, progress: rolling.update(progress),
             steps=lambda _, steps: updating.update(steps),
+            note=say,
             done=lambda made: say(f"round {made.number}: {made.policy} from {made.rollouts}"),
         )
         made = asyncio.run(
@@ -94,15 +90,3 @@ def rl_command(
     else:
         show_rounds(figures)
         show_published(made[-1].policy)
-
-
-def _resolved(
-    model: Model, name: str, config: Path | None, overrides: dict[str, Any]
-) -> RoundsConfig:
-    """Over the recipe of the model, where it has one; rollouts are named after the policy."""
-    from flows.training.recipe import settings_for
-    from flows.training.rounds import RoundsConfig
-
-    base = settings_for(model.folder, "rl")
-    base["rollouts"] = {"dataset": f"{name}-rollouts"} | base.get("rollouts", {})
-    return load_settings(RoundsConfig, config, overrides, base)

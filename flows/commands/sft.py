@@ -78,13 +78,12 @@ def sft_command(
     from flows.training.figures import curve_panels
     from flows.training.fine_tune import fine_tune
     from flows.training.names import find_model, training_names
-    from flows.training.recipe import settings_for
-    from trainer.sft import SftConfig
+    from flows.training.recipe import sft_settings
 
     opened = open_store(store)
     model = find_model(opened, parent)
     overrides = {"snapshot_every": snapshot_every, **parse_settings(set_ or [])}
-    resolved = load_settings(SftConfig, config, overrides, settings_for(model.folder, "sft"))
+    resolved = sft_settings(model.folder, config, overrides)
     along = _heldout(policy, heldout, heldout_limit, pass_at or []) if heldout else None
     names = training_names(opened, policy, model, dataset)
     say(f"training {policy} on {names.dataset}, beginning with {names.parent}")

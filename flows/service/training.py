@@ -8,7 +8,7 @@ checkpoint.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from prefect import State, flow, get_run_logger
 from prefect.states import Completed
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from flows.service.approval import approval
 from flows.service.events import announce_policy
+from flows.service.forms import filled_in, form_of
 from flows.service.hints import hinted
 from flows.service.limits import ENGINE, GPU, slot
 from flows.service.live import live_progress, live_steps
@@ -23,13 +24,19 @@ from flows.service.place import worker_store
 from flows.service.trained import show_policy
 from flows.training.fine_tune import fine_tune
 from flows.training.names import find_model, training_names
+from flows.training.recipe import rounds_settings, sft_settings
 from flows.training.rounds import Hooks, RoundsConfig, reinforce
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from trainer.sft import SftConfig
 
-SFT, ROUNDS = SftConfig(), RoundsConfig()
-"""What the run forms begin with."""
+if TYPE_CHECKING:
+    SftForm: TypeAlias = Any
+    RoundsForm: TypeAlias = Any
+else:
+    SftForm, RoundsForm = form_of(SftConfig), form_of(RoundsConfig)
+SFT, ROUNDS = SftForm(), RoundsForm()
+"""What the run forms begin with: every setting follows the policy until it is filled in."""
 
 Processes = Annotated[int, Field(ge=1, le=64)]
 PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -40,7 +47,7 @@ async def sft(
     dataset: str,
     policy: PolicyName = "policy",
     parent: str = "",
-    config: SftConfig = SFT,
+    config: SftForm = SFT,
     processes: Processes = 1,
     ask_first: bool = False,
 ) -> State[Any]:
@@ -50,13 +57,16 @@ async def sft(
         dataset: A dataset version as NAME@v3, or the latest of a NAME.
         policy: The name under which the result becomes the next version.
         parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
-        config: How to train.
+        config: How to train. What is left empty is set as for `tirgen policy sft`: by the recipe of
+            the embedded model for it and its descendants, else as in the paper.
         processes: Training processes on this machine, one for each GPU.
         ask_first: Suspend the run before it trains, show the version's yield, and wait for a word.
     """
     with hinted():
         store = worker_store()
-        names = training_names(store, policy, find_model(store, parent), dataset)
+        model = find_model(store, parent)
+        names = training_names(store, policy, model, dataset)
+        settings = sft_settings(model.folder, None, filled_in(config))
         if ask_first:
             answer = await approval(store, store.version(names.dataset))
             if not answer.train:
@@ -64,7 +74,7 @@ async def sft(
         async with slot(GPU), live_steps() as live:
             made = await fine_tune(
                 names,
-                config,
+                settings,
                 processes=processes,
                 watch=live.update,
                 say=get_run_logger().info,
@@ -77,7 +87,7 @@ async def sft(
 async def rl(
     parent: str,
     policy: PolicyName = "policy",
-    config: RoundsConfig = ROUNDS,
+    config: RoundsForm = ROUNDS,
     processes: Processes = 1,
 ) -> State[Any]:
     """Rounds of hierarchical RL: roll out, update, publish, and again from there.
@@ -85,11 +95,14 @@ async def rl(
     Args:
         parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
         policy: The name under which the results become the next versions.
-        config: How to roll out and how to update. The embedded engine loads each policy itself.
+        config: How to roll out and how to update; what is left empty is set as for `tirgen policy
+            rl`. The embedded engine loads each policy itself.
         processes: Training processes on this machine, one for each GPU.
     """
     with hinted():
         store, logger = worker_store(), get_run_logger()
+        model = find_model(store, parent)
+        settings = rounds_settings(model.folder, policy, None, filled_in(config))
         async with live_progress() as rollouts, live_steps() as steps:
             hooks = Hooks(
                 rollouts=lambda _, progress: rollouts.update(progress),
@@ -99,8 +112,9 @@ async def rl(
                 engine=partial(slot, ENGINE),
                 gpu=partial(slot, GPU),
             )
-            model = find_model(store, parent)
-            rounds = await reinforce(store, policy, model, config, processes=processes, hooks=hooks)
+            rounds = await reinforce(
+                store, policy, model, settings, processes=processes, hooks=hooks
+            )
         return await _finish(store, *(done.policy for done in rounds))
 
 

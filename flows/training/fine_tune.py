@@ -55,8 +55,8 @@ async def fine_tune(
 
     With `heldout`, the parent, every snapshot (`SftConfig.snapshot_every`) and the result are
     evaluated, each as soon as it is there. Started again it goes on, evaluations included. `note`
-    hears in one sentence which rows went which way. Raises `NothingToLearn`, `JobFailed`, and what
-    `evaluate` raises.
+    hears in a sentence which rows went which way, and in another how the model is held. Raises
+    `NothingToLearn`, `JobFailed`, and what `evaluate` raises.
     """
     lineage = Lineage(names, config)
     asked = asked_as(lineage.dataset, lineage.parent_folder, config)
@@ -66,11 +66,11 @@ async def fine_tune(
         note(f"rows of {lineage.dataset}: {told(rows)}")
         job = SftJob(kind="sft", names=names, config=config, samples=path, asked=asked._asdict())
         if heldout is None:
-            return FineTuned(policy=await train(job, processes, watch, say), curve=())
+            return FineTuned(policy=await train(job, processes, watch, say, note=note), curve=())
         curve = _Curve(lineage, heldout)
         async with task_group() as group:
             following = group.create_task(curve.follow())
-            policy = await train(job, processes, watch, say, curve.arrived.put_nowait)
+            policy = await train(job, processes, watch, say, curve.arrived.put_nowait, note)
             following.cancel()
     return FineTuned(policy=policy, curve=await curve.whole(policy))
 

@@ -19,12 +19,13 @@ async def train(
     watch: Watch = lambda steps: None,
     say: Callable[[str], None] = lambda line: None,
     snapshot: Callable[[Path], None] = lambda folder: None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> PolicyVersion:
     """Run the job in processes of its own, and return what it published.
 
     Started again, an interrupted job goes on from its last checkpoint and a finished one returns
     its version. `say` hears every line the job prints, `snapshot` the folder of the weights at
-    some step on the way. Raises `JobFailed`.
+    some step on the way, `note` how the model is held in memory and why. Raises `JobFailed`.
     """
     steps = Steps()
 
@@ -34,6 +35,8 @@ async def train(
             event = json.loads(line)
             if event["event"] == "snapshot":
                 snapshot(Path(event["folder"]))
+            if event["event"] == "holding":
+                note(event["reason"])
             steps.hear(event)
             watch(steps)
 

@@ -64,6 +64,8 @@ class Hooks:
     done: Callable[[Round], None] = lambda finished: None
     say: Callable[[str], None] = lambda line: None
     """Every line that the trainer prints."""
+    note: Callable[[str], None] = lambda sentence: None
+    """How the policy is held in memory while it is updated, and why."""
     engine: Room = nullcontext
     """Entered while the engine is sampled."""
     gpu: Room = nullcontext
@@ -117,4 +119,6 @@ class _Loop:
         job = RlJob(kind="rl", names=names, config=self.config.update)
         watch = partial(self.hooks.steps, number)
         async with self.hooks.gpu():
-            return await jobs.train(job, self.processes, watch, self.hooks.say)
+            return await jobs.train(
+                job, self.processes, watch, self.hooks.say, note=self.hooks.note
+            )

@@ -126,12 +126,12 @@ members = st.builds(
 )
 
 
-@given(st.lists(members, max_size=12, unique_by=lambda r: r.trajectory_id))
-def test_what_is_kept_is_what_the_trainer_gives_an_advantage(rows):
+@given(st.lists(members, max_size=12, unique_by=lambda r: r.trajectory_id), st.booleans())
+def test_what_is_kept_is_what_the_trainer_gives_an_advantage(rows, keep_failed):
     """tirgen fills the quota, trainer computes the advantages: they may not disagree."""
     advantage = pytest.importorskip("trainer.advantage")
-    credit = advantage.credit(map(advantage.scored, rows))
-    judged = judge(rows)
+    credit = advantage.credit(advantage.scored(row, keep_failed) for row in rows)
+    judged = judge(rows, keep_failed)
     assert {r.trajectory_id for r in judged if r.kept} == set(credit.advantages)
     for level in Level:
         assert count(level, judged).mixed == credit.groups[level]

@@ -23,6 +23,7 @@ ROUNDS = {
     "rollouts": {
         "dataset": "killed-round",
         "problems": {"path": "pocket:train", "limit": 32},
+        "groups": 6,
         "samples": 4,
     },
     "update": {"updates": 12, "optimizer": {"learning_rate": 1e-4}},
@@ -80,9 +81,14 @@ def steps(store: Path) -> int:
 
 def trained_undisturbed(folder: Path) -> list[str]:
     """The weights of the same rounds without a service, in a store of its own."""
+    from flows.service.forms import filled_in
+    from flows.service.training import RoundsForm
     from flows.training.names import find_model
-    from flows.training.rounds import RoundsConfig, reinforce
+    from flows.training.recipe import rounds_settings
+    from flows.training.rounds import reinforce
 
-    store, config = Store(folder), RoundsConfig.model_validate(ROUNDS)
-    asyncio.run(reinforce(store, "killed", find_model(store, ""), config))
+    store = Store(folder)
+    model, chosen = find_model(store, ""), filled_in(RoundsForm.model_validate(ROUNDS))
+    config = rounds_settings(model.folder, "killed", None, chosen)
+    asyncio.run(reinforce(store, "killed", model, config))
     return weights(folder, "killed")

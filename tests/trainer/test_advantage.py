@@ -86,6 +86,7 @@ def test_a_step_group_needs_half_of_its_members(lost: int, groups: int) -> None:
 def test_a_trajectory_whose_code_failed_drops_out_even_when_right() -> None:
     row = trajectory(0, "g", TOKENS, correct=True, outcomes=(Outcome.OK, Outcome.TIMEOUT))
     assert scored(row).drop is Drop.FAILED_CODE
+    assert (scored(row, keep_failed=True).drop, scored(row, keep_failed=True).reward) == (None, 1)
 
 
 def test_a_step_whose_code_failed_is_what_the_others_are_compared_with() -> None:

@@ -129,10 +129,11 @@ class _RoundRecipe(PolicyRecipe):
 
     def new_plan(self) -> Plan:
         config, problems = self.config, self.problems
+        most, keeps = config.most_problems or len(problems), config.keeps_failed
         if config.groups is None:
-            return PolicyRecipe.new_plan(self)
+            return Plan(problems, config.samples, None, len(problems), keeps)
         endless = stream(problems, config.seed, config.start)
-        return Plan(endless, config.samples, config.groups, config.most_problems or len(problems))
+        return Plan(endless, config.samples, config.groups, most, keeps)
 
     def load(self, committed: Committed) -> bool:
         """Which steps are branched is known once the rollouts are there: some may be missing."""
@@ -196,11 +197,12 @@ def _publish(
     config: RolloutConfig, job: Job[RolloutProgress], plan: Plan, branched: set[str]
 ) -> DatasetVersion:
     """All rows the round asked for, each with its verdicts."""
-    rows = judge(
+    found = (
         row
         for row in rows_of(job.run, plan.asked)
         if row.level is Level.TRAJECTORY or row.group_id in branched
     )
+    rows = judge(found, config.keeps_failed)
     summary = {
         "problems": len(plan.asked),
         "trajectories": len(rows),

@@ -30,11 +30,17 @@ class Plan:
     """The problems of one round, and what became of them so far."""
 
     def __init__(
-        self, problems: Iterable[Problem], samples: int, groups: int | None, most: int
+        self,
+        problems: Iterable[Problem],
+        samples: int,
+        groups: int | None,
+        most: int,
+        keep_failed: bool = False,
     ) -> None:
         self._problems = islice(problems, most)
         self._samples = samples
         self._quota = groups
+        self._keep_failed = keep_failed
         self._made: defaultdict[str, dict[int, Member]] = defaultdict(dict)
         self._open = 0
         self.drawn = 0
@@ -52,7 +58,7 @@ class Plan:
 
     def record(self, row: Trajectory) -> None:
         """Take note of a row; in the call that made it, a lost attempt counts as made too."""
-        self._made[row.problem.problem_id][row.attempt] = member(row)
+        self._made[row.problem.problem_id][row.attempt] = member(row, self._keep_failed)
 
     def missing(self, problem: Problem) -> list[int]:
         """The attempts still to make."""

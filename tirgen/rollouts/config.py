@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -111,6 +112,15 @@ class PolicySettings(JobSettings):
         return document
 
 
+class FailedCode(StrEnum):
+    """What an update learns from trajectories whose code failed."""
+
+    DROP = "drop"
+    """Nothing: the environment may be to blame (spec §5.1)."""
+    KEEP = "keep"
+    """As from any other, by whether the answer is right: the usual baseline."""
+
+
 class RolloutConfig(PolicySettings):
     """One round of rollouts: groups of samples a problem, in the store, ready to learn from."""
 
@@ -123,9 +133,16 @@ class RolloutConfig(PolicySettings):
     report of a round says where the next one does."""
     most_problems: int | None = Field(None, ge=1)
     """With `groups`: give up after so many problems; by default when each was asked once."""
+    failed_code: FailedCode = FailedCode.DROP
+    """Whether trajectories whose code failed count in their groups and are learned from. With
+    ``keep``, set `loop.stop_at_failure` = false as well, or each of them ends without an answer."""
     branches: BranchSettings | None = None
     """Branches of failed steps, from at most as many prefixes as there are trajectory groups to
     learn from: the mixed ones, or without `groups` all that were asked."""
+
+    @property
+    def keeps_failed(self) -> bool:
+        return self.failed_code is FailedCode.KEEP
 
     @model_validator(mode="after")
     def _branches_possible(self) -> RolloutConfig:

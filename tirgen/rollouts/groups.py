@@ -5,7 +5,8 @@ and SQL says why it may not use the rest:
 
     infrastructure   the machinery broke, or refused the request: neither right nor wrong (D7)
     unverifiable     trajectory level: the gold answer is nothing to judge by: likewise
-    failed_code      trajectory level: some program failed, the environment may be to blame (§5.1)
+    failed_code      trajectory level: some program failed, the environment may be to blame (§5.1);
+                     not where such rows are kept, the usual baseline
     no_code          step level: nothing was run, so there is no reward (A17)
     half_lost        step level: fewer than half of the group are left (A17)
     alone            nothing left to compare it with (A5, D13)
@@ -51,14 +52,14 @@ class Member(NamedTuple):
     """The rule that drops the row on its own account."""
 
 
-def member(row: Trajectory) -> Member:
-    """A row by itself."""
+def member(row: Trajectory, keep_failed: bool = False) -> Member:
+    """A row by itself; `keep_failed` keeps trajectories whose code failed."""
     if row.reward is None:
         return Member(0.0, "unverifiable" if row.is_unverifiable else "infrastructure")
     if row.level is Level.STEP:
         return Member(row.reward, None if row.calls else "no_code")
     failed = any(step.outcome is not None and step.outcome.is_code_failure for step in row.calls)
-    return Member(row.reward, "failed_code" if failed else None)
+    return Member(row.reward, "failed_code" if failed and not keep_failed else None)
 
 
 def group_dropped(level: Level, members: Sequence[Member]) -> str | None:
@@ -71,9 +72,9 @@ def group_dropped(level: Level, members: Sequence[Member]) -> str | None:
     return "all_alike" if len(set(rewards)) == 1 else None
 
 
-def judge(rows: Iterable[Trajectory]) -> list[Trajectory]:
+def judge(rows: Iterable[Trajectory], keep_failed: bool = False) -> list[Trajectory]:
     """All rows with the verdicts of their level's rules; earlier verdicts are replaced."""
-    members = [(row, member(row)) for row in rows]
+    members = [(row, member(row, keep_failed)) for row in rows]
     groups: defaultdict[tuple[Level, str | None], list[Member]] = defaultdict(list)
     for row, each in members:
         groups[row.level, row.group_id].append(each)

@@ -1,0 +1,57 @@
+"""Run forms that leave every setting open: what is not filled in follows the model that is trained.
+
+Prefect's form shows a default for each field and sends all of them back, chosen or not. A form with
+the paper's defaults therefore trained a model of a million parameters at the rate of one with
+billions. Here every field is empty until a person fills it in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Optional, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+
+def form_of(settings: type[BaseModel]) -> type[BaseModel]:
+    """A model with the same fields, types and bounds, in which every field may be left empty."""
+    fields: dict[str, Any] = {
+        name: (_open(field), Field(None, description=field.description))
+        for name, field in settings.model_fields.items()
+    }
+    form: type[BaseModel] = create_model(
+        f"{settings.__name__}Form",
+        __config__=ConfigDict(extra="forbid", frozen=True),
+        __doc__=settings.__doc__,
+        **fields,
+    )
+    return form
+
+
+def filled_in(form: BaseModel) -> dict[str, Any]:
+    """What a person chose, by dotted name."""
+    found: dict[str, Any] = {}
+    for name in type(form).model_fields:
+        value = getattr(form, name)
+        if isinstance(value, BaseModel) and type(value).__name__.endswith("Form"):
+            found |= {f"{name}.{inner}": chosen for inner, chosen in filled_in(value).items()}
+        elif value is not None:
+            found[name] = value
+    return found
+
+
+def _open(field: FieldInfo) -> Any:
+    """The type of a field, or None. A table, also one that may be left out, becomes a form."""
+    for kind in (field.annotation, *_alternatives(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return form_of(kind) | None
+    bounded: Any = field.annotation
+    for bound in field.metadata:
+        bounded = Annotated[bounded, bound]
+    return Optional[bounded]  # noqa: UP045 - a value of the annotation, not an expression
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union that has None among them."""
+    members = get_args(annotation)
+    return members if type(None) in members else ()
