@@ -40,7 +40,9 @@ def find_turn(template: ChatTemplate, tokens: re.Pattern[str], end_token: str) -
     said = {"role": "assistant", "content": _REPLY}
     prompt = template.render(asked)
     plain = template.render([*asked, said], add_generation_prompt=False)
-    thought = template.render([*asked, {**said, "reasoning_content": _REASONING}], add_generation_prompt=False)
+    thought = template.render(
+        [*asked, {**said, "reasoning_content": _REASONING}], add_generation_prompt=False
+    )
     before, _, after = plain.partition(_REPLY)
     opened, closed = (prompt.rstrip().endswith(mark) for mark in (OPEN, CLOSE))
     end = tokens.search(after)
