@@ -11,11 +11,11 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a field of any record below is added, removed or changes its meaning.
 
-Version 2 added `Trajectory.opinion` and `Program.IMPORTED`, version 3 `Ending.INTERNAL_ERROR` and
-`Provenance.tokenizer`.
+Version 2 added `Trajectory.opinion` and `Program.IMPORTED`, version 3 `Ending.INTERNAL_ERROR`,
+version 4 `Provenance.tokenizer`.
 """
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -297,3 +298,32 @@ def test_the_scorer_of_a_published_version_is_the_trained_one(names: Names, worl
     reloaded = Scorer(load_policy(version.path, ModelConfig(), seed=0)).policy.state_dict()
     for name, weight in weights_of(version.path).items():
         assert torch.equal(reloaded[name], weight)
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "kept"),
+    [
+        ("drop", None, False),
+        ("keep", None, True),
+        ("keep", "drop", False),
+        ("drop", "keep", True),
+    ],
+)
+def test_failed_code_is_learned_from_where_rollouts_or_configuration_keep_it(
+    policy: Path,
+    store: Store,
+    world: World,
+    made: str,
+    asked: Literal["drop", "keep"] | None,
+    kept: bool,
+) -> None:
+    """As the rollouts were counted, unless the update says otherwise."""
+    rows = round_rows(policy, groups=3, step_groups=0)
+    failed = tuple(replace(step, outcome=Outcome.ERROR) for step in rows[0].steps)
+    rows = [replace(row, steps=failed) if row.attempt == 1 else row for row in rows]
+    config: dict[str, Any] = {"failed_code": made}
+    version = store.open_run("rounds", config, "c0ffee").publish(rows, {})
+    names = Names(store=store.root, policy="pi", parent=str(policy), dataset=str(version))
+    update = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), updates=1, failed_code=asked)
+    dropped = train_rl(names, update, world).manifest["metrics"]["dropped"]["trajectory"]
+    assert ("failed_code" not in dropped) is kept

@@ -129,12 +129,11 @@ class _RoundRecipe(PolicyRecipe):
 
     def new_plan(self) -> Plan:
         config, problems = self.config, self.problems
-        keep_failed = config.failed_code is FailedCode.KEEP
+        most, keeps = config.most_problems or len(problems), config.keeps_failed
         if config.groups is None:
-            return Plan(problems, config.samples, None, len(problems), keep_failed)
+            return Plan(problems, config.samples, None, len(problems), keeps)
         endless = stream(problems, config.seed, config.start)
-        most = config.most_problems or len(problems)
-        return Plan(endless, config.samples, config.groups, most, keep_failed)
+        return Plan(endless, config.samples, config.groups, most, keeps)
 
     def load(self, committed: Committed) -> bool:
         """Which steps are branched is known once the rollouts are there: some may be missing."""
@@ -203,7 +202,7 @@ def _publish(
         for row in rows_of(job.run, plan.asked)
         if row.level is Level.TRAJECTORY or row.group_id in branched
     )
-    rows = judge(found, config.failed_code is FailedCode.KEEP)
+    rows = judge(found, config.keeps_failed)
     summary = {
         "problems": len(plan.asked),
         "trajectories": len(rows),

@@ -140,6 +140,10 @@ class RolloutConfig(PolicySettings):
     """Branches of failed steps, from at most as many prefixes as there are trajectory groups to
     learn from: the mixed ones, or without `groups` all that were asked."""
 
+    @property
+    def keeps_failed(self) -> bool:
+        return self.failed_code is FailedCode.KEEP
+
     @model_validator(mode="after")
     def _branches_possible(self) -> RolloutConfig:
         if self.branches and self.policy.kind == "chat":
