@@ -28,7 +28,7 @@ from tirgen.jobs.rollout_plan import Plan, stream
 from tirgen.jobs.workers import task_group
 from tirgen.problems.errors import BadRow
 from tirgen.problems.load import load_problems
-from tirgen.rollouts.config import FailedCode, PolicySettings, RolloutConfig
+from tirgen.rollouts.config import PolicySettings, RolloutConfig
 from tirgen.rollouts.groups import GroupCount, count, judge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.opening import open_sandbox
