@@ -10,9 +10,8 @@ import errno
 import traceback
 from dataclasses import asdict, dataclass
 
-from rich.text import Text
-
 from flows.console import print_json, stderr
+from storage.text import safe_text
 
 DONE, WORK_FAILED, USAGE, NOT_FOUND, PREREQUISITE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
@@ -122,10 +121,10 @@ def report(failure: Failure, *, as_json: bool) -> None:
         del envelope["code"]
         print_json({"error": envelope})
         return
-    stderr.print(Text(f"error: {failure.message}", style="bold red"), soft_wrap=True)
+    stderr.print(safe_text(f"error: {failure.message}", "bold red"), soft_wrap=True)
     say_next(failure.hint)
 
 
 def say_next(hint: str) -> None:
     """What to do after a failure."""
-    stderr.print(Text(f"next: {hint}"), soft_wrap=True)
+    stderr.print(safe_text(f"next: {hint}"), soft_wrap=True)
