@@ -11,8 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from storage import files
+from storage import files, names
+from storage.checksums import StoredFile
+from storage.damage import tell
+from storage.errors import Damaged, InvalidName
+from storage.records import SCHEMA_VERSION
 
 LOG = "log.jsonl"
 BATCHES = "batches"
@@ -34,22 +39,56 @@ class Commits:
         with files.removed_on_failure(files.temporary_beside(path)) as temporary:
             write(temporary)
             files.place_new(temporary, path)
-        files.append_line(self._log, json.dumps({"file": name, "rows": rows}))
+        entry = {"file": name, "rows": rows, "schema": SCHEMA_VERSION, **StoredFile.describe(path)}
+        files.append_line(self._log, json.dumps(entry))
 
-    def committed(self) -> list[Path]:
-        """Every committed file, oldest first."""
-        names = (_parse(line) for line in self._log.read_bytes().split(b"\n"))
-        # A dictionary, because it is a set that keeps its order: a batch may be named twice.
-        return [self._batches / name for name in dict.fromkeys(names) if name is not None]
+    def committed(self) -> list[Commit]:
+        """Every commit, oldest first. Raises Damaged where the log cannot be read."""
+        commits, cut = read_log(self._log)
+        if cut:
+            told = (
+                f"line {cut[0]} of {self._log} is not whole: a commit that was cut short, or damage"
+            )
+            tell(str(self._log), f"{told}; {Damaged(self._log, '').hint}")
+        return commits
 
 
-def _parse(line: bytes) -> str | None:
-    """The file that a line of the log names, or None for a blank line or a fragment of one.
+class Commit(NamedTuple):
+    """One line of the log."""
+
+    file: StoredFile
+    rows: int
+    schema: int
+    """The schema version of the rows; 0 where an earlier tirgen did not write it down."""
+
+
+def read_log(log: Path) -> tuple[list[Commit], list[int]]:
+    """The commits that a log names, oldest first, and the numbers of the lines that name none.
+
+    Raises Damaged where the log cannot be read.
+    """
+    try:
+        lines = log.read_bytes().split(b"\n")
+    except OSError as error:
+        raise Damaged(log, f"cannot be read: {error.strerror}") from error
+    commits: dict[str, Commit] = {}  # keeps its order, and a batch may be named twice
+    cut = []
+    for number, line in enumerate(lines, start=1):
+        if commit := _parse(line, log.parent / BATCHES):
+            commits.setdefault(commit.file.name, commit)
+        elif line:
+            cut.append(number)
+    return list(commits.values()), cut
+
+
+def _parse(line: bytes, batches: Path) -> Commit | None:
+    """What a line names; None for a blank line or a fragment of one.
 
     A fragment never parses, because only the last byte closes the object.
     """
     try:
-        name: str = json.loads(line)["file"]
-    except (ValueError, TypeError, KeyError):
+        entry = json.loads(line)
+        stored = StoredFile.named(batches / names.safe(entry["file"], "batch"), entry)
+        return Commit(stored, int(entry["rows"]), int(entry.get("schema", 0)))
+    except (ValueError, TypeError, KeyError, AttributeError, InvalidName):
         return None
-    return name

@@ -9,15 +9,15 @@ ROOT/datasets/NAME/latest                       link to the newest version
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from storage import names, numbered
-from storage.errors import NotFound
+from storage.errors import Damaged, NotFound
 from storage.records import Trajectory
 from storage.runs import CONFIG, Run
-from storage.versions import DatasetVersion, publish, versions
+from storage.versions import DatasetVersion, every_version, publish, versions
 from storage.views import refresh
 
 
@@ -43,19 +43,24 @@ class Store:
         config = self._run_folder(dataset, config_hash) / CONFIG
         if not config.exists():
             return None
-        return Run(self.root, dataset, json.loads(config.read_bytes()), config_hash)
+        try:
+            described = json.loads(config.read_bytes())
+        except ValueError as error:
+            raise Damaged(config, "is not JSON") from error
+        return Run(self.root, dataset, described, config_hash)
 
     def has_runs(self, dataset: str) -> bool:
         """Some run of the dataset was opened, published or not."""
         return any((self._folder(dataset) / "runs").glob("*"))
 
     def datasets(self) -> list[DatasetVersion]:
-        """The latest version of every dataset that has one, by name."""
+        """The latest version of every dataset that has one, by name; no older one stands in."""
         folders = sorted((self.root / "datasets").glob("*"))
-        return [found[-1] for folder in folders if (found := versions(folder))]
+        latest = (found[-1] for folder in folders if (found := every_version(folder)))
+        return list(numbered.whole(latest))
 
     def versions(self, name: str) -> list[DatasetVersion]:
-        """All versions of a dataset, oldest first; empty where none is published."""
+        """The whole versions of a dataset, oldest first; empty where none is published."""
         return versions(self._folder(name))
 
     def version(self, reference: str) -> DatasetVersion:
@@ -63,26 +68,35 @@ class Store:
 
         Raises:
             NotFound: no such dataset, or no such version of it.
+            Damaged: the version is not what was published.
         """
         name, _, wanted = reference.partition("@")
-        published = self.versions(name)
+        published = every_version(self._folder(name))
         if not published:
             hint = "list what is published: tirgen dataset list"
             raise NotFound(f"no dataset {name!r} is published in {self.root}", hint)
         if found := numbered.chosen(published, wanted):
+            found.check_present()
             return found
         hint = f"list its versions: tirgen dataset show {name}"
         raise NotFound(f"dataset {name!r} has no version {wanted!r}", hint)
 
     def derive(
-        self, source: DatasetVersion, rows: Iterable[Trajectory], described: dict[str, Any]
+        self,
+        source: DatasetVersion,
+        rows: Iterable[Trajectory],
+        describe: Callable[[], dict[str, Any]],
     ) -> DatasetVersion:
         """Publish rows that were made from a version as its dataset's next one.
 
-        `described` goes into the manifest, beside ``made_from``, the version they were made from.
+        They are taken one after the other. What `describe` says behind the last goes into the
+        manifest, beside ``made_from``, the version they were made from.
         """
-        made_from = {**described, "made_from": str(source)}
-        version = publish(self._folder(source.dataset), rows, made_from)
+
+        def described() -> dict[str, Any]:
+            return {**describe(), "made_from": str(source)}
+
+        version = publish(self._folder(source.dataset), rows, described)
         refresh(self.root)
         return version
 
