@@ -21,6 +21,7 @@ from storage.records import SCHEMA_VERSION
 
 LOG = "log.jsonl"
 BATCHES = "batches"
+_BEGINNING = b'{"file": "'
 
 
 class Commits:
@@ -43,14 +44,8 @@ class Commits:
         files.append_line(self._log, json.dumps(entry))
 
     def committed(self) -> list[Commit]:
-        """Every commit, oldest first. Raises Damaged where the log cannot be read."""
-        commits, cut = read_log(self._log)
-        if cut:
-            told = (
-                f"line {cut[0]} of {self._log} is not whole: a commit that was cut short, or damage"
-            )
-            tell(str(self._log), f"{told}; {Damaged(self._log, '').hint}")
-        return commits
+        """Every commit, oldest first. Raises Damaged where the log is not what was written."""
+        return commits_of(self._log)
 
 
 class Commit(NamedTuple):
@@ -62,30 +57,59 @@ class Commit(NamedTuple):
     """The schema version of the rows; 0 where an earlier tirgen did not write it down."""
 
 
-def read_log(log: Path) -> tuple[list[Commit], list[int]]:
-    """The commits that a log names, oldest first, and the numbers of the lines that name none.
+def commits_of(log: Path) -> list[Commit]:
+    """The commits that a log names, oldest first; a line that was cut short is told of.
 
-    Raises Damaged where the log cannot be read.
+    Raises Damaged where the log is not what was written.
     """
+    found = read_log(log)
+    if found.damaged:
+        raise Damaged(log, f"is not what was written in line {found.damaged[0]}")
+    if found.cut:
+        what = f"line {found.cut[0]} of {log} is cut short: what it committed is not counted"
+        tell(str(log), f"{what}; {Damaged(log, '').hint}")
+    return found.commits
+
+
+class Log(NamedTuple):
+    """What a log says."""
+
+    commits: list[Commit]
+    cut: list[int]
+    """Numbers of lines that a killed writer, a full disk or damage left unfinished."""
+    damaged: list[int]
+    """Numbers of lines that no writer wrote so."""
+
+
+def read_log(log: Path) -> Log:
+    """All that a log says. Raises Damaged where it cannot be read."""
     try:
         lines = log.read_bytes().split(b"\n")
     except OSError as error:
         raise Damaged(log, f"cannot be read: {error.strerror}") from error
     commits: dict[str, Commit] = {}  # keeps its order, and a batch may be named twice
-    cut = []
+    cut: list[int] = []
+    damaged: list[int] = []
     for number, line in enumerate(lines, start=1):
         if commit := _parse(line, log.parent / BATCHES):
             commits.setdefault(commit.file.name, commit)
         elif line:
-            cut.append(number)
-    return list(commits.values()), cut
+            (cut if _is_fragment(line) else damaged).append(number)
+    return Log(list(commits.values()), cut, damaged)
+
+
+def _is_fragment(line: bytes) -> bool:
+    """It is the beginning of a line, as a writer that was killed leaves it.
+
+    Such a commit was never acknowledged. A line whose end is there, or as good as there, was.
+    """
+    begins = line.startswith(_BEGINNING[: len(line)]) and b"}" not in line
+    as_good_as_whole = _parse(line[:-1] + b"}", Path())
+    return begins and (as_good_as_whole is None or as_good_as_whole.file.crc32 is None)
 
 
 def _parse(line: bytes, batches: Path) -> Commit | None:
-    """What a line names; None for a blank line or a fragment of one.
-
-    A fragment never parses, because only the last byte closes the object.
-    """
+    """What a line names; None for a blank line and for what is no whole line."""
     try:
         entry = json.loads(line)
         stored = StoredFile.named(batches / names.safe(entry["file"], "batch"), entry)

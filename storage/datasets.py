@@ -51,17 +51,17 @@ class Store:
 
     def has_runs(self, dataset: str) -> bool:
         """Some run of the dataset was opened, published or not."""
-        return any((self._folder(dataset) / "runs").glob("*"))
+        return any((self.dataset_folder(dataset) / "runs").glob("*"))
 
     def datasets(self) -> list[DatasetVersion]:
         """The latest version of every dataset that has one, by name; no older one stands in."""
-        folders = sorted((self.root / "datasets").glob("*"))
+        folders = names.folders(self.root / "datasets")
         latest = (found[-1] for folder in folders if (found := every_version(folder)))
         return list(numbered.whole(latest))
 
     def versions(self, name: str) -> list[DatasetVersion]:
         """The whole versions of a dataset, oldest first; empty where none is published."""
-        return versions(self._folder(name))
+        return versions(self.dataset_folder(name))
 
     def version(self, reference: str) -> DatasetVersion:
         """One version, as ``name@v3``, or the latest as ``name``.
@@ -70,13 +70,18 @@ class Store:
             NotFound: no such dataset, or no such version of it.
             Damaged: the version is not what was published.
         """
+        found = self.published_version(reference)
+        found.check_present()
+        return found
+
+    def published_version(self, reference: str) -> DatasetVersion:
+        """The same, damaged or not."""
         name, _, wanted = reference.partition("@")
-        published = every_version(self._folder(name))
+        published = every_version(self.dataset_folder(name))
         if not published:
             hint = "list what is published: tirgen dataset list"
             raise NotFound(f"no dataset {name!r} is published in {self.root}", hint)
         if found := numbered.chosen(published, wanted):
-            found.check_present()
             return found
         hint = f"list its versions: tirgen dataset show {name}"
         raise NotFound(f"dataset {name!r} has no version {wanted!r}", hint)
@@ -96,12 +101,18 @@ class Store:
         def described() -> dict[str, Any]:
             return {**describe(), "made_from": str(source)}
 
-        version = publish(self._folder(source.dataset), rows, described)
+        version = publish(self.dataset_folder(source.dataset), rows, described)
         refresh(self.root)
         return version
 
     def _run_folder(self, dataset: str, config_hash: str) -> Path:
-        return self._folder(dataset) / "runs" / names.safe(config_hash, "configuration hash")
+        return self.dataset_folder(dataset) / "runs" / names.safe(config_hash, "configuration hash")
 
-    def _folder(self, dataset: str) -> Path:
+    def names(self) -> list[str]:
+        """Every dataset that has a version or a run."""
+        found = names.folders(self.root / "datasets")
+        return [one.name for one in found if every_version(one) or self.has_runs(one.name)]
+
+    def dataset_folder(self, dataset: str) -> Path:
+        """Where a dataset lies. Raises InvalidName."""
         return self.root / "datasets" / names.safe(dataset, "dataset name")

@@ -19,8 +19,9 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from storage.checksums import CheckedFile, StoredFile
-from storage.commits import LOG, Commit, read_log
+from storage.commits import LOG, Commit, commits_of
 from storage.errors import Damaged
+from storage.names import folders
 from storage.versions import DatasetVersion, every_version
 
 PROTOCOL = "tirgen://"
@@ -34,7 +35,7 @@ class Catalog:
 
     def __init__(self, root: Path, left_out: Collection[str] = ()) -> None:
         """`left_out` are versions (``demo@v2``) and datasets (``demo``, for its runs) to skip."""
-        self._datasets = sorted((root / "datasets").glob("*"))
+        self._datasets = folders(root / "datasets")
         self._left_out = left_out
 
     @cached_property
@@ -65,9 +66,9 @@ class Catalog:
 
     def _running(self, dataset: Path) -> Iterator[tuple[str, str, int, Commit]]:
         covered = covered_commits(v for v in self.published if v.dataset == dataset.name)
-        for run in sorted((dataset / "runs").glob("*")):
-            if (run / LOG).exists() and covered.get(run.name, 0) is not None:
-                commits, _ = read_log(run / LOG)
+        for run in folders(dataset / "runs"):
+            if (run / LOG).is_file() and covered.get(run.name, 0) is not None:
+                commits = commits_of(run / LOG)
                 for place, commit in enumerate(commits[covered.get(run.name, 0) :]):
                     yield dataset.name, run.name, place, commit
 

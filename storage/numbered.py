@@ -67,9 +67,11 @@ class Version(ABC):
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
             raise Damaged(path, "is missing" if missing else f"cannot be read: {error}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Damaged(path, "is not JSON") from error
-        if not isinstance(manifest, dict) or (lacking := set(self.NEEDED) - set(manifest)):
+        if not isinstance(manifest, dict):
+            raise Damaged(path, "is no JSON object")
+        if lacking := set(self.NEEDED) - set(manifest):
             raise Damaged(path, f"lacks {', '.join(sorted(lacking))}")
         if manifest.pop(DIGEST, None) not in (None, _digest(manifest)):
             raise Damaged(path, "is not what was written: its digest differs")

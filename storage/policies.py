@@ -48,8 +48,8 @@ class Policies:
 
     def all(self) -> list[PolicyVersion]:
         """Every version of every policy, by name, oldest first."""
-        names = sorted(path.name for path in self._root.glob("*") if path.is_dir())
-        return [version for name in names for version in self.versions(name)]
+        found = (path.name for path in names.folders(self._root))
+        return [version for name in found for version in self.versions(name)]
 
     def versions(self, name: str) -> list[PolicyVersion]:
         """The whole versions of a policy, oldest first; empty where none is published."""
@@ -62,13 +62,18 @@ class Policies:
             NotFound: no such policy, or no such version of it.
             Damaged: the version is not what was published.
         """
+        found = self.published_version(reference)
+        found.check_present()
+        return found
+
+    def published_version(self, reference: str) -> PolicyVersion:
+        """The same, damaged or not."""
         name, _, wanted = reference.partition("@")
         published = numbered.every(self._folder(name), PolicyVersion)
         if not published:
             hint = "list what is published: tirgen policy list; or give a model's folder"
             raise NotFound(f"no policy {name!r} is published in {self._root}", hint)
         if found := numbered.chosen(published, wanted):
-            found.check_present()
             return found
         hint = f"its versions are {', '.join(one.version for one in published)}"
         raise NotFound(f"policy {name!r} has no version {wanted!r}", hint)

@@ -69,16 +69,16 @@ def _ask_over(
     root: Path, sql: str, skipped: Collection[str], words: Collection[str] | None
 ) -> pa.Table:
     lake = Lake(Catalog(root, skipped))
-    with _session(_Lake(root, lake), lake, words) as connection:
-        try:
+    try:
+        with _session(_Lake(root, lake), lake, words) as connection:
             _check_reads_only(connection, sql)
             table: pa.Table = connection.sql(sql).to_arrow_table()
-        except (duckdb.Error, QueryError) as error:
-            if lake.damage:
-                raise lake.damage from error
-            if isinstance(error, QueryError):
-                raise
-            raise QueryError(str(error), _HINT) from error
+    except (duckdb.Error, QueryError) as error:
+        if lake.damage:
+            raise lake.damage from error
+        if isinstance(error, QueryError):
+            raise
+        raise QueryError(str(error), _HINT) from error
     return table
 
 

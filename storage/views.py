@@ -23,6 +23,7 @@ from storage.errors import Damaged
 from storage.lake import covered_commits
 from storage.literals import list_literal
 from storage.manifest_views import manifest_view
+from storage.names import folders
 from storage.numbered import whole
 from storage.policies import Policies
 from storage.records import SCHEMA_VERSION, UNVERIFIABLE
@@ -195,7 +196,7 @@ class _Paths:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._datasets = sorted((root / "datasets").glob("*"))
+        self._datasets = folders(root / "datasets")
         self._every = [every_version(folder) for folder in self._datasets]
 
     def body(self, view: str) -> str:
@@ -238,7 +239,7 @@ class _Paths:
 
     def _unpublished_runs(self, dataset: Path) -> list[Path]:
         covered = covered_commits(v for v in self._published if v.dataset == dataset.name)
-        runs = sorted((dataset / "runs").glob("*"))
+        runs = folders(dataset / "runs")
         return [run for run in runs if run.name not in covered and (run / LOG).is_file()]
 
 
@@ -251,10 +252,9 @@ def rows_of(reads: Iterable[str]) -> str:
 def _is_of_one_schema(run: Path) -> bool:
     """All its files have the columns of today, so that DuckDB need not open each to find out."""
     try:
-        commits, _ = read_log(run / LOG)
+        return {commit.schema for commit in read_log(run / LOG).commits} == {SCHEMA_VERSION}
     except Damaged:
         return False
-    return {commit.schema for commit in commits} == {SCHEMA_VERSION}
 
 
 def _read_runs(runs: Sequence[Path], *, union_by_name: bool) -> str:
