@@ -14,7 +14,7 @@ Columns = Mapping[str, str]
 
 _DATASETS = {
     "dataset": "VARCHAR", "version": "VARCHAR", "latest": "BOOLEAN", "rows": "BIGINT",
-    "kept_rows": "BIGINT", "created_at": "TIMESTAMP", "run_id": "VARCHAR",
+    "kept_rows": "BIGINT", "baselines": "BIGINT", "created_at": "TIMESTAMP", "run_id": "VARCHAR",
     "config_hash": "VARCHAR", "made_from": "VARCHAR", "path": "VARCHAR",
 }  # fmt: skip
 _POLICIES = {
@@ -63,8 +63,9 @@ def _dataset(version: DatasetVersion, latest: bool) -> Iterable[Any]:
         version.dataset,
         version.version,
         latest,
-        manifest["rows"],
+        version.samples,
         manifest["kept_rows"],
+        version.baselines,
         manifest["created_at"],
         manifest["run_id"],
         manifest["config_hash"],

@@ -19,7 +19,7 @@ from storage import files, names, numbered
 from storage.checksums import StoredFile
 from storage.errors import Damaged, InvalidName
 from storage.parquet import ROW_GROUP, PublishedFile, read_columns, read_trajectories
-from storage.records import SCHEMA_VERSION, Trajectory
+from storage.records import BASELINE_RULE, SCHEMA_VERSION, Trajectory
 from storage.schema import to_batches, trajectory_schema
 from storage.sorting import in_order
 
@@ -49,6 +49,19 @@ class DatasetVersion(numbered.Version):
     @property
     def files(self) -> list[Path]:
         return [file.path for file in self.stored]
+
+    @property
+    def baselines(self) -> int:
+        """Rows that measure problems (`records.BASELINE_RULE`)."""
+        if "baseline_rows" in self.manifest:
+            return int(self.manifest["baseline_rows"])
+        yields = self.manifest["summary"].get("yield", ())  # an earlier tirgen counted them there
+        return sum(int(one["dropped"]) for one in yields if one["rule"] == BASELINE_RULE)
+
+    @property
+    def samples(self) -> int:
+        """All other rows: what shares and accuracies are of."""
+        return int(self.manifest["rows"]) - self.baselines
 
     @property
     def stored(self) -> list[StoredFile]:
@@ -121,6 +134,7 @@ def _write_rows(folder: Path, trajectories: Iterable[Trajectory]) -> dict[str, A
     return {
         "rows": counted.rows,
         "kept_rows": counted.kept,
+        "baseline_rows": counted.baselines,
         "files": [_described(file) for file in written],
         "code_versions": sorted(counted.code_versions),
     }
@@ -138,11 +152,13 @@ class _Counted:
     trajectories: Iterable[Trajectory]
     rows: int = 0
     kept: int = 0
+    baselines: int = 0
     code_versions: set[str] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Trajectory]:
         for trajectory in self.trajectories:
             self.rows += 1
             self.kept += trajectory.kept
+            self.baselines += trajectory.is_baseline
             self.code_versions.add(trajectory.provenance.code_version)
             yield trajectory

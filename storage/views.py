@@ -26,21 +26,25 @@ from storage.manifest_views import manifest_view
 from storage.names import folders
 from storage.numbered import whole
 from storage.policies import Policies
-from storage.records import SCHEMA_VERSION, UNVERIFIABLE
+from storage.records import BASELINE_RULE, SCHEMA_VERSION, UNVERIFIABLE
 from storage.schema import trajectory_schema
 from storage.versions import DatasetVersion, every_version
 
 FILE = "tirgen.duckdb"
 
 VIEWS = {
-    "trajectories": "rows of the latest version of every dataset",
-    "all_trajectories": "rows of every published version",
+    "trajectories": "rows of the latest version of every dataset, without baselines",
+    "all_trajectories": "rows of every published version, without baselines",
+    "baselines": "chain-of-thought samples that measure the problems of every published version",
+    "all_samples": "both: rows of every published version, with a column `baseline`",
     "running": "rows committed by runs that are not published yet",
     "steps": "one row per step of `trajectories`",
     "failures": "what went wrong in `trajectories`: endings, steps and corrected attempts",
     "missing_modules": "modules that programs imported and the sandbox does not have, how often",
     "filters": "one row per trajectory and filter rule",
-    "yields": "per version and rule: how many were judged, kept and dropped",
+    "yields": "per version and rule, in their order: how many entered, were dropped and kept",
+    "accuracy": "per program, policy and difficulty of the latest versions: how many are right",
+    "all_accuracy": "the same of every published version",
     "datasets": "one row per published version, with its counts",
     "policies": "one row per policy version: its parent and the dataset version it learned from",
     "evaluations": "one row per evaluated policy, benchmark and figure, with its interval",
@@ -56,6 +60,8 @@ WITH counted AS (
     SELECT * REPLACE (make_timestamp((created_at * 1e6)::BIGINT) AS created_at,
             CASE WHEN method IS DISTINCT FROM '{UNVERIFIABLE}' THEN correct END AS correct),
         coalesce(list_bool_and([f.kept for f in filters]), true) AS kept,
+        coalesce(list_bool_or([f.rule = '{BASELINE_RULE}' AND NOT f.kept for f in filters]), false)
+            AS baseline,
         len(steps) AS n_steps,
         len([s for s in steps if s.action IS NOT NULL]) AS n_calls,
         len([s for s in steps if s.outcome NOT IN ('ok', 'infra_error')]) AS n_failed_calls,
@@ -101,11 +107,33 @@ SELECT {_IDENTITY}, generate_subscripts(filters, 1) AS position,
     unnest(filters, max_depth := 2)
 FROM (SELECT * EXCLUDE (kept, reason) FROM trajectories)"""
 
-_YIELDS = """
-SELECT dataset, version, min(position) AS position, rule, count(*) AS judged,
-    count(*) FILTER (WHERE filters.kept) AS kept,
-    count(*) FILTER (WHERE NOT filters.kept) AS dropped
-FROM filters GROUP BY dataset, version, rule ORDER BY dataset, version, position"""
+_YIELDS = f"""
+WITH rules AS (
+    SELECT dataset, version, rule, min(position) AS position FROM (
+        SELECT dataset, version, generate_subscripts(filters, 1) AS position,
+            unnest(filters).rule AS rule
+        FROM all_trajectories) WHERE rule <> '{BASELINE_RULE}' GROUP BY ALL
+), firsts AS (
+    SELECT dataset, version, [f.rule for f in filters if NOT f.kept][1] AS rule, count(*) AS dropped
+    FROM all_trajectories GROUP BY ALL
+), counted AS (
+    SELECT dataset, version, position, rule, coalesce(dropped, 0) AS dropped,
+        row_number() OVER in_order AS place,
+        (sum(coalesce(dropped, 0)) OVER in_order)::BIGINT AS dropped_so_far
+    FROM rules LEFT JOIN firsts USING (dataset, version, rule)
+    WINDOW in_order AS (PARTITION BY dataset, version ORDER BY position, rule)
+), came_in AS (SELECT dataset, version, sum(dropped)::BIGINT AS n FROM firsts GROUP BY ALL)
+SELECT dataset, version, place, rule, n - dropped_so_far + dropped AS entered, dropped,
+    n - dropped_so_far AS kept
+FROM counted JOIN came_in USING (dataset, version) ORDER BY dataset, version, place"""
+"""Each dropped row counts at the first rule that drops it, as in `tirgen.filters.curate`."""
+
+_ACCURACY = """
+SELECT dataset, version, program, coalesce(policy_version, actor_model) AS policy, difficulty,
+    count(*) AS n, count(correct) AS judged, count(*) FILTER (correct) AS correct,
+    avg(correct::INTEGER) AS accuracy, avg(n_calls) AS calls
+FROM {source} WHERE level = 'trajectory' GROUP BY ALL"""
+"""Of the rows that were judged: what broke, or cannot be verified, is neither right nor wrong."""
 
 _COLUMNS = ", ".join(trajectory_schema().names)
 
@@ -125,14 +153,20 @@ _MACROS = {
 _DERIVED = {
     "records": "SELECT {columns}, version FROM published_records "
     "UNION ALL SELECT {columns}, version FROM running_records",
-    "trajectories": _ENRICHED.format(source="latest_records"),
-    "all_trajectories": _ENRICHED.format(source="published_records"),
-    "running": _ENRICHED.format(source="running_records"),
+    "latest_samples": _ENRICHED.format(source="latest_records"),
+    "all_samples": _ENRICHED.format(source="published_records"),
+    "running_samples": _ENRICHED.format(source="running_records"),
+    "trajectories": "SELECT * EXCLUDE (baseline) FROM latest_samples WHERE NOT baseline",
+    "all_trajectories": "SELECT * EXCLUDE (baseline) FROM all_samples WHERE NOT baseline",
+    "running": "SELECT * EXCLUDE (baseline) FROM running_samples WHERE NOT baseline",
+    "baselines": "SELECT * EXCLUDE (baseline) FROM all_samples WHERE baseline",
     "steps": _STEPS,
     "failures": _FAILURES,
     "missing_modules": _MISSING_MODULES,
     "filters": _FILTERS,
     "yields": _YIELDS,
+    "accuracy": _ACCURACY.format(source="latest_samples"),
+    "all_accuracy": _ACCURACY.format(source="all_samples"),
 }
 """Views over other views."""
 

@@ -75,6 +75,7 @@ def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
         {
             "version": str(version),
             "rows": summary["rows"],
+            "baselines": summary["baselines"],
             "kept": summary["kept"],
             "problems": summary["problems"],
             "made from": summary["made_from"],
@@ -84,7 +85,7 @@ def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
         for version in versions
         for summary in [_summary(version)]
     ]
-    show_rows(rows, title, ("config", "created", "problems", "made from"))
+    show_rows(rows, title, ("config", "created", "baselines", "problems", "made from"))
 
 
 def _summary(version: DatasetVersion) -> dict[str, object]:
@@ -92,7 +93,8 @@ def _summary(version: DatasetVersion) -> dict[str, object]:
     return {
         "dataset": version.dataset,
         "version": version.version,
-        "rows": manifest["rows"],
+        "rows": version.samples,
+        "baselines": version.baselines,
         "kept": manifest["kept_rows"],
         "problems": manifest["summary"].get("problems"),
         "made_from": manifest.get("made_from"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from storage.records import Trajectory
+from storage.records import BASELINE_RULE, Trajectory
 from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.dataset_rules import DATASET_RULES, Findings
 from tirgen.filters.rules import accept, verdict_of
@@ -41,13 +41,19 @@ def curate(trajectories: Iterable[Trajectory], config: FilterConfig, seed: int) 
 
 
 def yield_table(trajectories: Iterable[Trajectory]) -> list[YieldRow]:
-    """From raw to kept, rule by rule; each dropped row counts at the first rule that drops it."""
+    """From raw to kept, rule by rule; each dropped row counts at the first rule that drops it.
+
+    Baselines do not enter. The view `yields` of the store says the same.
+    """
     dropped: dict[str, int] = {}
     total = 0
     for row in trajectories:
+        if row.is_baseline:
+            continue
         total += 1
         for verdict in row.filters:
-            dropped.setdefault(verdict.rule, 0)
+            if verdict.rule != BASELINE_RULE:
+                dropped.setdefault(verdict.rule, 0)
         first = next((verdict.rule for verdict in row.filters if not verdict.kept), None)
         if first is not None:
             dropped[first] += 1
