@@ -85,16 +85,13 @@ class Run:
 
         Of one that was made again, as after an infrastructure fault, the newest row.
         """
-        newest: dict[str, StoredFile] = {}
+        return self.reader()()
+
+    def reader(self) -> Callable[[], Iterator[Trajectory]]:
+        """Reads what is committed now, the same rows each time, whatever is committed meanwhile."""
         commits = self._commits.committed()
         self._commits_read = len(commits)
-        for file in (commit.file for commit in commits):
-            ids = read_columns(file, ["trajectory_id"])["trajectory_id"]
-            newest.update((str(trajectory_id), file) for trajectory_id in ids.to_pylist())
-        for file in dict.fromkeys(newest.values()):
-            for trajectory in read_trajectories(file):
-                if newest[trajectory.trajectory_id] == file:
-                    yield trajectory
+        return partial(_newest_rows, [commit.file for commit in commits])
 
     def every_row(self, columns: list[str]) -> pa.Table:
         """Some columns of every committed row, of those since made again too: what was paid for."""
@@ -151,3 +148,15 @@ class Run:
         version = publish(self._dataset, trajectories, describe)
         refresh(self._root)
         return version
+
+
+def _newest_rows(committed: Sequence[StoredFile]) -> Iterator[Trajectory]:
+    """Of each trajectory the row of the last file that has it."""
+    newest: dict[str, StoredFile] = {}
+    for file in committed:
+        ids = read_columns(file, ["trajectory_id"])["trajectory_id"]
+        newest.update((str(trajectory_id), file) for trajectory_id in ids.to_pylist())
+    for file in dict.fromkeys(newest.values()):
+        for trajectory in read_trajectories(file):
+            if newest[trajectory.trajectory_id] == file:
+                yield trajectory

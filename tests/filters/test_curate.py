@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import random
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 from storage.records import Ending, Outcome, Program, Trajectory
 from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.filters.curate import YieldRow, curate, curated, yield_table
 
 ALL_CALLS = FilterConfig(keep_share_by_calls={})
 LOOP = "print(sum(n for n in range(10)))"
@@ -145,3 +148,22 @@ def test_the_yield_table_counts_each_row_at_its_first_failing_rule(make_trajecto
 
 def test_the_yield_of_nothing_is_an_empty_table() -> None:
     assert yield_table(curate([], FilterConfig(), seed=0)) == []
+
+
+def test_a_curation_of_long_rows_holds_none_of_their_text(make_trajectory: Any) -> None:
+    size = 100_000
+
+    def read() -> Iterator[Trajectory]:
+        for number in range(200):
+            row = make_trajectory(problem=f"p{number % 50}", attempt=number)
+            step = dataclasses.replace(row.steps[0], draft="x" * size)
+            yield dataclasses.replace(row, steps=(step, *row.steps[1:]))
+
+    tracemalloc.start()
+    curation = curated(read, ALL_CALLS, seed=0)
+    rows = sum(1 for row in curation.rows() if row.filters)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (rows, curation.count, curation.problems) == (200, 200, 50)
+    assert peak < 40 * size
+    assert list(curation.rows()) == curate(read(), ALL_CALLS, seed=0)
