@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -15,6 +14,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from storage.text import safe_text, to_json
 
 PIPE_WIDTH = 120
 """Columns when neither a terminal nor COLUMNS tells how many there are."""
@@ -51,14 +52,13 @@ def command() -> str:
 
 def print_json(document: Any) -> None:
     """Exactly one JSON document on stdout."""
-    json.dump(_plain(document), sys.stdout, ensure_ascii=False, default=str)
-    sys.stdout.write("\n")
+    sys.stdout.write(to_json(_plain(document)) + "\n")
 
 
 def show_settings(settings: Mapping[str, Any]) -> None:
     """Every setting under its dotted name, as `--set` takes it; the value is JSON."""
     for name, value in _flat(settings):
-        show(Text(f"{name} = {json.dumps(value, ensure_ascii=False)}"))
+        show(safe_text(f"{name} = {to_json(value)}"))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -85,8 +85,8 @@ def _plain(value: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Narration for people."""
-    stderr.print(Text(text), soft_wrap=True)
+    """Narration for people; whatever is quoted in it is shown and never acts."""
+    stderr.print(safe_text(text), soft_wrap=True)
 
 
 def show(renderable: RenderableType) -> None:

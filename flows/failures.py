@@ -9,10 +9,13 @@ from __future__ import annotations
 import errno
 import traceback
 from dataclasses import asdict, dataclass
-
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from flows.console import print_json, stderr
+from storage.text import safe_text
+
+if TYPE_CHECKING:
+    from storage.errors import StoreError
 
 DONE, WORK_FAILED, USAGE, NOT_FOUND, PREREQUISITE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
@@ -40,7 +43,7 @@ def _classified(error: BaseException) -> Failure:
     from flows.extras import ExtraMissing
     from flows.service.errors import ServiceFailed
     from flows.training.launch import JobFailed
-    from storage.errors import NotFound, StoreError
+    from storage.errors import StoreError
     from storage.leases import LeaseLost
     from tirgen.engine.errors import EngineError, EngineMisconfigured
     from tirgen.jobs.limits import TooManyInternalErrors
@@ -51,10 +54,9 @@ def _classified(error: BaseException) -> Failure:
     from tirgen.verification import VerifierUnavailable
 
     match error:
-        case NotFound():
-            return Failure("not_found", error.message, error.hint, NOT_FOUND)
         case StoreError():
-            return Failure("usage", error.message, error.hint, USAGE)
+            kind, code = _of_the_store(error)
+            return Failure(kind, error.message, error.hint, code)
         case ConfigError():
             hint = "docs/configuration.md lists every setting; --dry-run prints those of a run"
             return Failure("usage", str(error), hint, USAGE)
@@ -97,6 +99,14 @@ def _ended_job(error: Exception) -> Failure:
     return Failure("bug", str(error), hint, BUG)
 
 
+def _of_the_store(error: StoreError) -> tuple[str, int]:
+    from storage.errors import Damaged, NotFound
+
+    if isinstance(error, NotFound):
+        return "not_found", NOT_FOUND
+    return ("damaged", WORK_FAILED) if isinstance(error, Damaged) else ("usage", USAGE)
+
+
 def _message(error: Exception) -> str:
     """What the system refused, the file first and without the number of the error."""
     if isinstance(error, OSError) and error.filename is not None:
@@ -122,10 +132,10 @@ def report(failure: Failure, *, as_json: bool) -> None:
         del envelope["code"]
         print_json({"error": envelope})
         return
-    stderr.print(Text(f"error: {failure.message}", style="bold red"), soft_wrap=True)
+    stderr.print(safe_text(f"error: {failure.message}", "bold red"), soft_wrap=True)
     say_next(failure.hint)
 
 
 def say_next(hint: str) -> None:
     """What to do after a failure."""
-    stderr.print(Text(f"next: {hint}"), soft_wrap=True)
+    stderr.print(safe_text(f"next: {hint}"), soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from flows.console import say, stderr
 from flows.training.steps import Steps
+from storage.text import visible
 from tirgen.jobs.budget import Account
 from tirgen.jobs.progress import GenerationProgress, Progress, RolloutProgress
 
@@ -41,15 +42,15 @@ class ProgressDisplay(Generic[T]):
         self._opening = opening
         self._last_line = time.monotonic()
         self._bar = Bar(
-            TextColumn(title),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TextColumn("ETA"),
             TimeRemainingColumn(compact=True),
             console=stderr,
         )
-        self._task = self._bar.add_task(title, total=None, figures="")
+        self._task = self._bar.add_task(visible(title), total=None, figures="")
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +73,7 @@ class ProgressDisplay(Generic[T]):
             say(self._opening(state))
             self._opening = None
         done, total, figures = self._describe(state)
-        self._bar.update(self._task, total=total, completed=done, figures=figures)
+        self._bar.update(self._task, total=total, completed=done, figures=visible(figures))
         if stderr.is_terminal:
             self._bar.start()
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:

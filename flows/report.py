@@ -21,11 +21,9 @@ from tirgen.jobs.generate import Report
 from tirgen.problems.errors import skipped_by_reason
 
 NEXT_QUERY = (
-    "select difficulty, program, count(*) as n, avg(correct::int) as accuracy, "
-    "avg(n_calls) as calls from trajectories where dataset = '{dataset}' group by all order by all"
+    "select difficulty, program, n, accuracy, calls from accuracy "
+    "where dataset = '{dataset}' order by all"
 )
-
-LABELS = {"program": "program (baseline samples set aside)"}
 
 
 def report_document(report: Report) -> dict[str, Any]:
@@ -38,7 +36,8 @@ def report_document(report: Report) -> dict[str, Any]:
         "reused_version": report.reused_version,
         "reused_rows": progress.reused_rows,
         "problems": progress.problems,
-        "trajectories": report.version.manifest["rows"],
+        "trajectories": report.version.samples,
+        "baselines": report.version.baselines,
         "kept": report.version.manifest["kept_rows"],
         "made_now": progress.trajectories,
         "failed_executions": progress.failed_executions,
@@ -124,7 +123,7 @@ def _yield_rows(report: Report) -> list[dict[str, Any]]:
     raw = {"filter": "raw", "entered": None, "dropped": None, "kept": came_in}
     rows = [
         {
-            "filter": LABELS.get(row.rule, row.rule),
+            "filter": row.rule,
             "entered": row.entered,
             "dropped": row.dropped,
             "kept": row.kept,

@@ -5,7 +5,6 @@ Names and ids are never broken, so that what is shown can be copied into the nex
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.console import say, show, stdout
-from storage.render import safe_text
+from storage.text import safe_text, to_json, visible
 
 FOLDED, BORDER = 14, 3
 """Columns of the terminal that a text of several words needs at least, and a column's border."""
@@ -63,26 +62,28 @@ def minute(moment: str) -> str:
 @dataclass(frozen=True)
 class _Column:
     name: str
+    heading: str
+    """Its name as it is shown: PIVOT makes names of values."""
     cells: list[str]
     is_number: bool
 
     @cached_property
     def natural(self) -> int:
         """Its width where nothing is folded."""
-        texts = (self.name, *self.cells)
+        texts = (self.heading, *self.cells)
         return max(cell_len(line) for text in texts for line in text.split("\n"))
 
     @cached_property
     def least(self) -> int:
         """Its width where everything is folded that may be."""
-        words = (word for text in (self.name, *self.cells) for word in text.split())
+        words = (word for text in (self.heading, *self.cells) for word in text.split())
         longest = max((min(cell_len(word), LONGEST_WORD) for word in words), default=0)
         return max(longest, min(FOLDED, max(map(cell_len, self.cells), default=0)))
 
 
 def _column(name: str, values: Sequence[Any]) -> _Column:
-    cells = [safe_text(_cell(value)).plain for value in values]
-    return _Column(name, cells, all(map(_is_number, values)))
+    cells = [visible(_cell(value)) for value in values]
+    return _Column(name, visible(name), cells, all(map(_is_number, values)))
 
 
 def _fits(columns: Sequence[_Column]) -> bool:
@@ -103,10 +104,10 @@ def _widths(columns: Sequence[_Column]) -> list[int]:
 
 def _table(title: str, columns: Sequence[_Column]) -> Table:
     """Numbers stand to the right; text is never markup."""
-    grid = Table(title=title or None, title_justify="left")
+    grid = Table(title=safe_text(title) if title else None, title_justify="left")
     for column, width in zip(columns, _widths(columns), strict=True):
         grid.add_column(
-            Text(column.name),
+            Text(column.heading),
             justify="right" if column.is_number else "left",
             overflow="fold",
             width=width,
@@ -118,10 +119,10 @@ def _table(title: str, columns: Sequence[_Column]) -> Table:
 
 def _show_records(title: str, columns: Sequence[_Column]) -> None:
     if title:
-        show(Text(title, style="italic"))
+        show(safe_text(title, "italic"))
     for number, row in enumerate(zip(*(column.cells for column in columns), strict=True), 1):
         stdout.rule(f"row {number}", align="left")
-        stdout.print(_record([column.name for column in columns], row))
+        stdout.print(_record([column.heading for column in columns], row))
 
 
 def _record(names: Sequence[str], row: Sequence[str]) -> Table:
@@ -148,5 +149,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return to_json(value)
     return str(value)

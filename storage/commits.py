@@ -11,11 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from storage import files
+from storage import files, names
+from storage.checksums import StoredFile
+from storage.damage import tell
+from storage.errors import Damaged, InvalidName
+from storage.records import SCHEMA_VERSION
 
 LOG = "log.jsonl"
 BATCHES = "batches"
+_BEGINNING = b'{"file": "'
 
 
 class Commits:
@@ -34,22 +40,79 @@ class Commits:
         with files.removed_on_failure(files.temporary_beside(path)) as temporary:
             write(temporary)
             files.place_new(temporary, path)
-        files.append_line(self._log, json.dumps({"file": name, "rows": rows}))
+        entry = {"file": name, "rows": rows, "schema": SCHEMA_VERSION, **StoredFile.describe(path)}
+        files.append_line(self._log, json.dumps(entry))
 
-    def committed(self) -> list[Path]:
-        """Every committed file, oldest first."""
-        names = (_parse(line) for line in self._log.read_bytes().split(b"\n"))
-        # A dictionary, because it is a set that keeps its order: a batch may be named twice.
-        return [self._batches / name for name in dict.fromkeys(names) if name is not None]
+    def committed(self) -> list[Commit]:
+        """Every commit, oldest first. Raises Damaged where the log is not what was written."""
+        return commits_of(self._log)
 
 
-def _parse(line: bytes) -> str | None:
-    """The file that a line of the log names, or None for a blank line or a fragment of one.
+class Commit(NamedTuple):
+    """One line of the log."""
 
-    A fragment never parses, because only the last byte closes the object.
+    file: StoredFile
+    rows: int
+    schema: int
+    """The schema version of the rows; 0 where an earlier tirgen did not write it down."""
+
+
+def commits_of(log: Path) -> list[Commit]:
+    """The commits that a log names, oldest first; a line that was cut short is told of.
+
+    Raises Damaged where the log is not what was written.
     """
+    found = read_log(log)
+    if found.damaged:
+        raise Damaged(log, f"is not what was written in line {found.damaged[0]}")
+    if found.cut:
+        what = f"line {found.cut[0]} of {log} is cut short: what it committed is not counted"
+        tell(str(log), f"{what}; {Damaged(log, '').hint}")
+    return found.commits
+
+
+class Log(NamedTuple):
+    """What a log says."""
+
+    commits: list[Commit]
+    cut: list[int]
+    """Numbers of lines that a killed writer, a full disk or damage left unfinished."""
+    damaged: list[int]
+    """Numbers of lines that no writer wrote so."""
+
+
+def read_log(log: Path) -> Log:
+    """All that a log says. Raises Damaged where it cannot be read."""
     try:
-        name: str = json.loads(line)["file"]
-    except (ValueError, TypeError, KeyError):
+        lines = log.read_bytes().split(b"\n")
+    except OSError as error:
+        raise Damaged(log, f"cannot be read: {error.strerror}") from error
+    commits: dict[str, Commit] = {}  # keeps its order, and a batch may be named twice
+    cut: list[int] = []
+    damaged: list[int] = []
+    for number, line in enumerate(lines, start=1):
+        if commit := _parse(line, log.parent / BATCHES):
+            commits.setdefault(commit.file.name, commit)
+        elif line:
+            (cut if _is_fragment(line) else damaged).append(number)
+    return Log(list(commits.values()), cut, damaged)
+
+
+def _is_fragment(line: bytes) -> bool:
+    """It is the beginning of a line, as a writer that was killed leaves it.
+
+    Such a commit was never acknowledged. A line whose end is there, or as good as there, was.
+    """
+    begins = line.startswith(_BEGINNING[: len(line)]) and b"}" not in line
+    as_good_as_whole = _parse(line[:-1] + b"}", Path())
+    return begins and (as_good_as_whole is None or as_good_as_whole.file.crc32 is None)
+
+
+def _parse(line: bytes, batches: Path) -> Commit | None:
+    """What a line names; None for a blank line and for what is no whole line."""
+    try:
+        entry = json.loads(line)
+        stored = StoredFile.named(batches / names.safe(entry["file"], "batch"), entry)
+        return Commit(stored, int(entry["rows"]), int(entry.get("schema", 0)))
+    except (ValueError, TypeError, KeyError, AttributeError, InvalidName):
         return None
-    return name

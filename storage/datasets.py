@@ -9,15 +9,15 @@ ROOT/datasets/NAME/latest                       link to the newest version
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from storage import names, numbered
-from storage.errors import NotFound
+from storage.errors import Damaged, NotFound
 from storage.records import Trajectory
 from storage.runs import CONFIG, Run
-from storage.versions import DatasetVersion, publish, versions
+from storage.versions import DatasetVersion, every_version, publish, versions
 from storage.views import refresh
 
 
@@ -43,29 +43,41 @@ class Store:
         config = self._run_folder(dataset, config_hash) / CONFIG
         if not config.exists():
             return None
-        return Run(self.root, dataset, json.loads(config.read_bytes()), config_hash)
+        try:
+            described = json.loads(config.read_bytes())
+        except ValueError as error:
+            raise Damaged(config, "is not JSON") from error
+        return Run(self.root, dataset, described, config_hash)
 
     def has_runs(self, dataset: str) -> bool:
         """Some run of the dataset was opened, published or not."""
-        return any((self._folder(dataset) / "runs").glob("*"))
+        return any((self.dataset_folder(dataset) / "runs").glob("*"))
 
     def datasets(self) -> list[DatasetVersion]:
-        """The latest version of every dataset that has one, by name."""
-        folders = sorted((self.root / "datasets").glob("*"))
-        return [found[-1] for folder in folders if (found := versions(folder))]
+        """The latest version of every dataset that has one, by name; no older one stands in."""
+        folders = names.folders(self.root / "datasets")
+        latest = (found[-1] for folder in folders if (found := every_version(folder)))
+        return list(numbered.whole(latest))
 
     def versions(self, name: str) -> list[DatasetVersion]:
-        """All versions of a dataset, oldest first; empty where none is published."""
-        return versions(self._folder(name))
+        """The whole versions of a dataset, oldest first; empty where none is published."""
+        return versions(self.dataset_folder(name))
 
     def version(self, reference: str) -> DatasetVersion:
         """One version, as ``name@v3``, or the latest as ``name``.
 
         Raises:
             NotFound: no such dataset, or no such version of it.
+            Damaged: the version is not what was published.
         """
+        found = self.published_version(reference)
+        found.check_present()
+        return found
+
+    def published_version(self, reference: str) -> DatasetVersion:
+        """The same, damaged or not."""
         name, _, wanted = reference.partition("@")
-        published = self.versions(name)
+        published = every_version(self.dataset_folder(name))
         if not published:
             hint = "list what is published: tirgen dataset list"
             raise NotFound(f"no dataset {name!r} is published in {self.root}", hint)
@@ -75,19 +87,32 @@ class Store:
         raise NotFound(f"dataset {name!r} has no version {wanted!r}", hint)
 
     def derive(
-        self, source: DatasetVersion, rows: Iterable[Trajectory], described: dict[str, Any]
+        self,
+        source: DatasetVersion,
+        rows: Iterable[Trajectory],
+        describe: Callable[[], dict[str, Any]],
     ) -> DatasetVersion:
         """Publish rows that were made from a version as its dataset's next one.
 
-        `described` goes into the manifest, beside ``made_from``, the version they were made from.
+        They are taken one after the other. What `describe` says behind the last goes into the
+        manifest, beside ``made_from``, the version they were made from.
         """
-        made_from = {**described, "made_from": str(source)}
-        version = publish(self._folder(source.dataset), rows, made_from)
+
+        def described() -> dict[str, Any]:
+            return {**describe(), "made_from": str(source)}
+
+        version = publish(self.dataset_folder(source.dataset), rows, described)
         refresh(self.root)
         return version
 
     def _run_folder(self, dataset: str, config_hash: str) -> Path:
-        return self._folder(dataset) / "runs" / names.safe(config_hash, "configuration hash")
+        return self.dataset_folder(dataset) / "runs" / names.safe(config_hash, "configuration hash")
 
-    def _folder(self, dataset: str) -> Path:
+    def names(self) -> list[str]:
+        """Every dataset that has a version or a run."""
+        found = names.folders(self.root / "datasets")
+        return [one.name for one in found if every_version(one) or self.has_runs(one.name)]
+
+    def dataset_folder(self, dataset: str) -> Path:
+        """Where a dataset lies. Raises InvalidName."""
         return self.root / "datasets" / names.safe(dataset, "dataset name")

@@ -52,17 +52,23 @@ def find_trajectory(store: Store, prefix: str) -> Trajectory:
 
 
 def list_trajectories(
-    store: Store, dataset: str | None = None, where: str = "true", limit: int = 20
+    store: Store,
+    dataset: str | None = None,
+    where: str = "true",
+    limit: int = 20,
+    *,
+    baselines: bool = False,
 ) -> list[dict[str, Any]]:
     """The main columns of trajectories that meet a SQL condition, those that went wrong first.
 
     Without a version (``name@v3``), those of the latest versions and of runs not yet published.
+    With `baselines`, the samples that measure the problems instead.
 
     Raises:
         NotFound: the dataset or version does not exist.
         QueryError: the condition is no SQL over the columns of `trajectories`.
     """
-    source, condition = _condition(store, dataset, where)
+    source, condition = _condition(store, dataset, where, baselines)
     rows: list[dict[str, Any]] = query(
         store,
         f"SELECT {_LISTED} FROM {source} WHERE {condition} ORDER BY {_ORDER} LIMIT {limit}",
@@ -77,13 +83,19 @@ def matching_ids(store: Store, dataset: str, where: str) -> set[str]:
         NotFound: the dataset or version does not exist.
         QueryError: the condition is no SQL over the columns of `trajectories`.
     """
-    source, condition = _condition(store, dataset, where)
+    source, condition = _condition(store, dataset, where, baselines=False)
     table = query(store, f"SELECT trajectory_id FROM {source} WHERE {condition}")
     return {str(found) for found in table.column(0).to_pylist()}
 
 
 def pick_trajectories(
-    store: Store, dataset: str | None, where: str, limit: int, *, extremes: bool
+    store: Store,
+    dataset: str | None,
+    where: str,
+    limit: int,
+    *,
+    extremes: bool,
+    baselines: bool = False,
 ) -> list[Found]:
     """Whole trajectories that meet a SQL condition, as `list_trajectories` chooses and orders them.
 
@@ -94,7 +106,7 @@ def pick_trajectories(
         NotFound: the dataset or version does not exist.
         QueryError: the condition is no SQL over the columns of `trajectories`.
     """
-    source, condition = _condition(store, dataset, where)
+    source, condition = _condition(store, dataset, where, baselines)
     group = "coalesce(group_id, problem_id)"
     choice, order = "", _ORDER
     if extremes:
@@ -120,15 +132,33 @@ def pick_trajectories(
     return [Found(*each) for each in zip(found, versions, strict=True)]
 
 
-def _condition(store: Store, dataset: str | None, where: str) -> tuple[str, str]:
+def accuracies(store: Store) -> dict[tuple[str, str, str], float]:
+    """By dataset version, program and policy, the share of the judged rows that are right.
+
+    It is that of all rows, whichever of them are looked at. Where none is judged, there is none.
+    """
+    table = query(
+        store,
+        "SELECT dataset || '@' || version AS version, program, policy, "
+        "sum(correct) / sum(judged) AS accuracy FROM all_accuracy "
+        "GROUP BY ALL HAVING sum(judged) > 0",
+    )
+    return {
+        (row["version"], row["program"], row["policy"]): float(row["accuracy"])
+        for row in table.to_pylist()
+    }
+
+
+def _condition(store: Store, dataset: str | None, where: str, baselines: bool) -> tuple[str, str]:
     """What to select from, and which rows. The user's words stand on lines of their own, which are
     the lines that an error quotes."""
-    source = "(FROM trajectories UNION ALL BY NAME FROM running)"
+    source = "(FROM latest_samples UNION ALL BY NAME FROM running_samples)"
     condition = "true"
     if dataset is not None:
         name, _, version = dataset.partition("@")
         condition = f"dataset = '{name}'"
         if version or not store.has_runs(name):
-            source = "all_trajectories"
+            source = "all_samples"
             condition += f" AND version = '{store.version(dataset).version}'"
-    return source, f"{condition} AND (\n{where or 'true'}\n)"
+    kind = "baseline" if baselines else "NOT baseline"
+    return source, f"{condition} AND {kind} AND (\n{where or 'true'}\n)"

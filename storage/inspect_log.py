@@ -8,7 +8,7 @@ the files are for looking at and may be thrown away: the truth is the store's Pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -60,11 +60,20 @@ _ERRORS = {
 _COLUMNS = ("sampleId", "epoch", "input", "target", "answer", "tokens")
 
 
-def write_logs(folder: Path, found: Iterable[Found]) -> list[Path]:
-    """Write the trajectories to `folder`; the files, one for each log."""
+def write_logs(
+    folder: Path, found: Iterable[Found], accuracies: Mapping[tuple[str, str, str], float]
+) -> list[Path]:
+    """Write the trajectories to `folder`; the files, one for each log.
+
+    `accuracies` are those of `find.accuracies`: what is shown of a log is that of all its rows, not
+    of the few that were chosen to be looked at. Of rows that are not published none is shown.
+    """
     ordered = sorted(found, key=_log_of)
     groups = enumerate(groupby(ordered, key=_log_of), start=1)
-    return [_write(folder, number, log, list(group)) for number, (log, group) in groups]
+    return [
+        _write(folder, number, log, list(group), accuracies.get((log[0], log[1], log[3])))
+        for number, (log, group) in groups
+    ]
 
 
 _Log = tuple[str, str, str, str]
@@ -79,7 +88,9 @@ def _log_of(found: Found) -> _Log:
     return (version, trajectory.program.value, trajectory.level.value, policy)
 
 
-def _write(folder: Path, number: int, log: _Log, group: Sequence[Found]) -> Path:
+def _write(
+    folder: Path, number: int, log: _Log, group: Sequence[Found], accuracy: float | None
+) -> Path:
     version, program, level, policy = log
     trajectories = [found.trajectory for found in group]
     samples = _told_apart([_sample(trajectory) for trajectory in trajectories])
@@ -97,7 +108,7 @@ def _write(folder: Path, number: int, log: _Log, group: Sequence[Found]) -> Path
             viewer=ViewerConfig(task_samples_view=_columns()),
         ),
         samples=samples,
-        results=_results(samples),
+        results=_results(samples, accuracy if level == Level.TRAJECTORY else None),
         stats=_stats(trajectories),
     )
     path = folder / f"{number:02}-{version.replace('@', '-')}-{program}.eval"
@@ -250,11 +261,9 @@ def _usage(trajectories: Sequence[Trajectory]) -> dict[str, ModelUsage]:
     }
 
 
-def _results(samples: Sequence[EvalSample]) -> EvalResults:
-    letters = Counter((sample.scores or {})["correct"].value for sample in samples)
-    judged = letters[_RIGHT] + letters[_WRONG]
-    accuracy = EvalMetric(name="accuracy", value=letters[_RIGHT] / judged if judged else 0.0)
-    score = EvalScore(name="correct", scorer="correct", metrics={"accuracy": accuracy})
+def _results(samples: Sequence[EvalSample], accuracy: float | None) -> EvalResults:
+    shown = {} if accuracy is None else {"accuracy": EvalMetric(name="accuracy", value=accuracy)}
+    score = EvalScore(name="correct", scorer="correct", metrics=shown)
     return EvalResults(total_samples=len(samples), completed_samples=len(samples), scores=[score])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from storage.literals import literal
-from storage.policies import PolicyVersion
+from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 
 Columns = Mapping[str, str]
@@ -14,7 +14,7 @@ Columns = Mapping[str, str]
 
 _DATASETS = {
     "dataset": "VARCHAR", "version": "VARCHAR", "latest": "BOOLEAN", "rows": "BIGINT",
-    "kept_rows": "BIGINT", "created_at": "TIMESTAMP", "run_id": "VARCHAR",
+    "kept_rows": "BIGINT", "baselines": "BIGINT", "created_at": "TIMESTAMP", "run_id": "VARCHAR",
     "config_hash": "VARCHAR", "made_from": "VARCHAR", "path": "VARCHAR",
 }  # fmt: skip
 _POLICIES = {
@@ -27,6 +27,17 @@ _EVALUATIONS = {
     "problems": "BIGINT", "samples": "BIGINT", "figure": "VARCHAR", "value": "DOUBLE",
     "low": "DOUBLE", "high": "DOUBLE",
 }  # fmt: skip
+
+
+def manifest_view(view: str, found: Sequence[DatasetVersion], policies: Policies) -> str:
+    """The body of one of the views of this module, over versions that are whole."""
+    match view:
+        case "datasets":
+            return datasets_view(found)
+        case "evaluations":
+            return evaluations_view(found)
+        case _:
+            return policies_view(policies.all())
 
 
 def datasets_view(found: Sequence[DatasetVersion]) -> str:
@@ -52,8 +63,9 @@ def _dataset(version: DatasetVersion, latest: bool) -> Iterable[Any]:
         version.dataset,
         version.version,
         latest,
-        manifest["rows"],
+        version.samples,
         manifest["kept_rows"],
+        version.baselines,
         manifest["created_at"],
         manifest["run_id"],
         manifest["config_hash"],
@@ -64,7 +76,9 @@ def _dataset(version: DatasetVersion, latest: bool) -> Iterable[Any]:
 
 def _policy(version: PolicyVersion, latest: bool) -> Iterable[Any]:
     manifest = version.manifest
-    made = (manifest[name] for name in ("kind", "parent", "dataset", "created_at", "config_hash"))
+    made = (
+        manifest.get(name) for name in ("kind", "parent", "dataset", "created_at", "config_hash")
+    )
     return (version.policy, version.version, latest, *made, str(version.path))
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from storage.errors import InvalidName
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def folders(parent: Path) -> list[Path]:
+    """What lies below a folder under names that are ours, by name; what else lies there is not."""
+    return sorted(path for path in parent.glob("*") if _SAFE.fullmatch(path.name))
 
 
 def safe(name: str, what: str) -> str:

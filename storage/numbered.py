@@ -10,18 +10,26 @@ publishers at once the second takes the next number. The latest is the one with 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from storage import files
+from storage.checksums import StoredFile
+from storage.damage import left_out
+from storage.errors import Damaged
 
 MANIFEST = "manifest.json"
+DIGEST = "manifest_sha256"
+"""Key of a manifest's own digest, so that a changed number in it is noticed."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +51,83 @@ class Version(ABC):
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
+    NEEDED: ClassVar[tuple[str, ...]] = ()
+    """What a manifest has to say."""
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What lies here and where it came from."""
-        manifest: dict[str, Any] = json.loads((self.path / MANIFEST).read_bytes())
+        """What lies here and where it came from.
+
+        Raises:
+            Damaged: it is gone or not what was written.
+        """
+        path = self.path / MANIFEST
+        try:
+            manifest = json.loads(path.read_bytes())
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            raise Damaged(path, "is missing" if missing else f"cannot be read: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise Damaged(path, "is not JSON") from error
+        if not isinstance(manifest, dict):
+            raise Damaged(path, "is no JSON object")
+        if lacking := set(self.NEEDED) - set(manifest):
+            raise Damaged(path, f"lacks {', '.join(sorted(lacking))}")
+        if manifest.pop(DIGEST, None) not in (None, _digest(manifest)):
+            raise Damaged(path, "is not what was written: its digest differs")
         return manifest
+
+    @property
+    @abstractmethod
+    def stored(self) -> list[StoredFile]:
+        """Its files as they were named when it was published."""
 
     @property
     @abstractmethod
     def digests(self) -> dict[Path, str]:
         """The SHA-256 of every file as it was published."""
 
+    def check_present(self) -> None:
+        """Without reading any but the manifest: raises Damaged where a file is missing or cut."""
+        for file in self.stored:
+            file.check_present()
+
     def damaged_files(self) -> list[Path]:
         """The files that are missing, or whose content is not what was published."""
-        return [path for path, digest in self.digests.items() if not files.is_intact(path, digest)]
+        try:
+            digests = self.digests
+        except Damaged as damage:
+            return [damage.path]
+        return [path for path, digest in digests.items() if not files.is_intact(path, digest)]
 
 
 V = TypeVar("V", bound=Version)
 
 
-def versions(thing: Path, kind: type[V]) -> list[V]:
-    """The published versions below a thing's folder, oldest first."""
+def every(thing: Path, kind: type[V]) -> list[V]:
+    """The published versions below a thing's folder, oldest first, damaged ones too."""
     folders = (thing / "versions").glob("v*")
     numbered = [(int(p.name[1:]), p) for p in folders if re.fullmatch(r"v[1-9]\d*", p.name)]
     return [kind(path) for _, path in sorted(numbered)]
+
+
+def versions(thing: Path, kind: type[V]) -> list[V]:
+    """Those of them that are whole, as far as that can be told without reading their rows.
+
+    A damaged one is left out, and that is told.
+    """
+    return list(whole(every(thing, kind)))
+
+
+def whole(found: Iterable[V]) -> Iterator[V]:
+    """The versions that are not damaged."""
+    for version in found:
+        try:
+            version.check_present()
+        except Damaged as damage:
+            left_out(damage)
+        else:
+            yield version
 
 
 def chosen(published: Sequence[V], version: str) -> V | None:
@@ -75,12 +136,16 @@ def chosen(published: Sequence[V], version: str) -> V | None:
     return found[-1] if found else None
 
 
-def prepare(thing: Path) -> Path:
-    """An empty folder to fill, which no reader takes for a version."""
+@contextmanager
+def preparing(thing: Path) -> Iterator[Path]:
+    """An empty folder to fill, which no reader takes for a version; gone if it was not placed."""
     files.make_folder(thing / "versions")
     prepared = files.temporary_beside(thing / "versions" / "version")
     prepared.mkdir()
-    return prepared
+    try:
+        yield prepared
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
 
 
 def place(
@@ -91,10 +156,11 @@ def place(
     `describe` gives its manifest, told the version before it, if any; the number is added here.
     """
     while True:
-        existing = versions(thing, kind)
+        existing = every(thing, kind)
         previous = existing[-1].version if existing else None
         version = f"v{int(previous[1:]) + 1 if previous else 1}"
         manifest = {**describe(previous), "version": version}
+        manifest[DIGEST] = _digest(manifest)
         (prepared / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         path = thing / "versions" / version
         if files.place_new_folder(prepared, path):
@@ -106,7 +172,12 @@ def place(
 def _move_latest(thing: Path, kind: type[Version]) -> None:
     """Point `latest` at the newest version, again if another publisher came in between."""
     while True:
-        newest = versions(thing, kind)[-1]
+        newest = every(thing, kind)[-1]
         files.point_to(thing / "latest", f"versions/{newest.version}")
-        if versions(thing, kind)[-1] == newest:
+        if every(thing, kind)[-1] == newest:
             return
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """The SHA-256 of all that a manifest says."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -8,17 +8,20 @@ the two ids people look up.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.checksums import StoredFile
+from storage.errors import Damaged
 from storage.records import Trajectory
 from storage.schema import (
     check_version,
     from_batch,
-    to_batch,
+    to_batches,
     trajectory_schema,
     with_later_columns,
 )
@@ -36,29 +39,46 @@ _REPEATING: Any = [
 ]  # fmt: skip
 """Columns with few distinct values; `Any`, because pyarrow's stubs only know a flag here."""
 _LOOKED_UP = ["trajectory_id", "problem_id"]
+_LAYOUT: Any = {
+    "compression": "zstd",
+    "use_dictionary": _REPEATING,
+    "write_page_checksum": True,
+}
+"""Page checksums are for other readers; ours has `storage.checksums`."""
 
 
 def write_batch(path: Path, trajectories: Sequence[Trajectory]) -> None:
     """A live batch: written fast, read a few times, soon compacted."""
-    table = pa.Table.from_batches([to_batch(trajectories)])
-    pq.write_table(table, path, compression="zstd", compression_level=1, use_dictionary=_REPEATING)
+    schema = trajectory_schema()
+    with pq.ParquetWriter(path, schema, compression_level=1, **_LAYOUT) as writer:
+        for batch in to_batches(trajectories):
+            writer.write_batch(batch)
 
 
-def write_published(path: Path, table: pa.Table) -> None:
-    """A file of a dataset version: written once, laid out for queries."""
-    bloom = {
-        column: {"ndv": max(1, min(len(table), ROW_GROUP)), "fpp": 0.01} for column in _LOOKED_UP
-    }
-    pq.write_table(
-        table,
-        path,
-        row_group_size=ROW_GROUP,
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=_REPEATING,
-        write_page_index=True,
-        bloom_filter_options=bloom,
-    )
+class PublishedFile:
+    """A file of a dataset version in the making: written once, laid out for queries."""
+
+    def __init__(self, path: Path, rows: int) -> None:
+        """`rows` is how many the row groups are going to have, at most."""
+        bloom = {column: {"ndv": max(1, rows), "fpp": 0.01} for column in _LOOKED_UP}
+        self.path = path
+        self.rows = 0
+        self._writer = pq.ParquetWriter(
+            path,
+            trajectory_schema(),
+            compression_level=3,
+            write_page_index=True,
+            bloom_filter_options=bloom,
+            **_LAYOUT,
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Add a row group."""
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
+        self.rows += len(table)
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def write_empty(path: Path) -> None:
@@ -66,28 +86,41 @@ def write_empty(path: Path) -> None:
     pq.write_table(trajectory_schema().empty_table(), path)
 
 
-def read_trajectories(path: Path) -> Iterator[Trajectory]:
+def read_trajectories(file: StoredFile) -> Iterator[Trajectory]:
     """The rows of a file as records, a few hundred in memory at a time.
 
     Raises:
         SchemaTooNew: the file was written by a newer tirgen.
+        Damaged: it is not what was written.
     """
-    with pq.ParquetFile(path) as file:
-        check_version(file.schema_arrow, str(path))
-        for batch in file.iter_batches(READ_ROWS):
+    with _opened(file) as parquet:
+        for batch in parquet.iter_batches(READ_ROWS):
             yield from from_batch(with_later_columns(batch))
 
 
-def read_columns(path: Path, columns: list[str]) -> pa.Table:
+def read_columns(file: StoredFile, columns: list[str]) -> pa.Table:
     """Some columns of a file, without touching the others.
 
     ``steps.list.element.outcome`` names one field of a nested column.
 
     Raises:
         SchemaTooNew: the file was written by a newer tirgen.
+        Damaged: it is not what was written.
     """
-    with pq.ParquetFile(path) as file:
-        check_version(file.schema_arrow, str(path))
-        names, found = {name: name.partition(".")[0] for name in columns}, file.schema_arrow.names
+    with _opened(file) as parquet:
+        names, found = (
+            {name: name.partition(".")[0] for name in columns},
+            parquet.schema_arrow.names,
+        )
         there = [name for name in columns if names[name] in found]
-        return with_later_columns(file.read(there)).select(list(dict.fromkeys(names.values())))
+        return with_later_columns(parquet.read(there)).select(list(dict.fromkeys(names.values())))
+
+
+@contextmanager
+def _opened(file: StoredFile) -> Iterator[pq.ParquetFile]:
+    try:
+        with file.open() as source, pq.ParquetFile(cast(Any, source)) as parquet:
+            check_version(parquet.schema_arrow, str(file.path))
+            yield parquet
+    except pa.ArrowException as error:  # of files without checksums, which earlier tirgens wrote
+        raise Damaged(file.path, f"cannot be read: {error}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import files, names, numbered
+from storage.checksums import StoredFile
 from storage.errors import NotFound
 
 
@@ -24,9 +25,15 @@ class PolicyVersion(numbered.Version):
     Its manifest has parent policy, dataset version, configuration, metrics and files.
     """
 
+    NEEDED = ("created_at", "config_hash", "files")
+
     @property
     def policy(self) -> str:
         return self.name
+
+    @property
+    def stored(self) -> list[StoredFile]:
+        return [StoredFile(path) for path in self.digests]
 
     @property
     def digests(self) -> dict[Path, str]:
@@ -41,11 +48,11 @@ class Policies:
 
     def all(self) -> list[PolicyVersion]:
         """Every version of every policy, by name, oldest first."""
-        names = sorted(path.name for path in self._root.glob("*") if path.is_dir())
-        return [version for name in names for version in self.versions(name)]
+        found = (path.name for path in names.folders(self._root))
+        return [version for name in found for version in self.versions(name)]
 
     def versions(self, name: str) -> list[PolicyVersion]:
-        """All versions of a policy, oldest first; empty where none is published."""
+        """The whole versions of a policy, oldest first; empty where none is published."""
         return numbered.versions(self._folder(name), PolicyVersion)
 
     def version(self, reference: str) -> PolicyVersion:
@@ -53,9 +60,16 @@ class Policies:
 
         Raises:
             NotFound: no such policy, or no such version of it.
+            Damaged: the version is not what was published.
         """
+        found = self.published_version(reference)
+        found.check_present()
+        return found
+
+    def published_version(self, reference: str) -> PolicyVersion:
+        """The same, damaged or not."""
         name, _, wanted = reference.partition("@")
-        published = self.versions(name)
+        published = numbered.every(self._folder(name), PolicyVersion)
         if not published:
             hint = "list what is published: tirgen policy list; or give a model's folder"
             raise NotFound(f"no policy {name!r} is published in {self._root}", hint)
@@ -86,15 +100,15 @@ class Policies:
         and ``metrics``, all fit for JSON.
         """
         folder = self._folder(name)
-        prepared = numbered.prepare(folder)
-        write(prepared)
-        manifest = {
-            "name": name,
-            **described,
-            "files": {file.name: files.sha256(file) for file in sorted(prepared.iterdir())},
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        return numbered.place(folder, prepared, lambda previous: manifest, PolicyVersion)
+        with numbered.preparing(folder) as prepared:
+            write(prepared)
+            manifest = {
+                "name": name,
+                **described,
+                "files": {file.name: files.sha256(file) for file in sorted(prepared.iterdir())},
+                "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            return numbered.place(folder, prepared, lambda previous: manifest, PolicyVersion)
 
     def _folder(self, name: str) -> Path:
         return self._root / names.safe(name, "policy name")

@@ -173,6 +173,11 @@ class Opinion:
     """Its own words."""
 
 
+BASELINE_RULE = "program"
+"""The filter rule that sets baselines aside: samples without tools, made to measure the problems of
+a generation. They are in no yield, accuracy or list unless asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterVerdict:
     """What one named filter rule said of a trajectory."""
@@ -313,6 +318,11 @@ class Trajectory:
         if self.level is Level.STEP:
             return float(bool(self.calls) and self.calls[-1].outcome is Outcome.OK)
         return float(self.correct)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Made to measure its problem, not to be kept."""
+        return any(one.rule == BASELINE_RULE and not one.kept for one in self.filters)
 
     @property
     def kept(self) -> bool:

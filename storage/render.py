@@ -20,23 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.records import Attempt, Cost, Ending, Outcome, Step, Trajectory
-
-_CONTROL_PICTURES: dict[int, int | str] = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
-    0x7F: 0x2421,
-    **dict.fromkeys(range(0x80, 0xA0), "�"),
-    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "�"),
-    **dict.fromkeys(range(0xD800, 0xE000), "�"),
-}
-"""Escape codes, direction overrides and lone surrogates: what could act instead of being shown."""
+from storage.text import safe_text
 
 _PAGE_WIDTH, _PAGE_HEIGHT = 110, 100
 """Columns and lines of the HTML page; rich asks the terminal unless both are given."""
-
-
-def safe_text(text: str, style: str = "") -> Text:
-    """Untrusted text to print as it is: no markup, no escape codes, every character visible."""
-    return Text(text.replace("\r\n", "\n").translate(_CONTROL_PICTURES), style=style)
 
 
 def render_trajectory(trajectory: Trajectory) -> RenderableType:

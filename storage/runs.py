@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage import files
+from storage.checksums import StoredFile
 from storage.commits import BATCHES, Commits
 from storage.parquet import read_columns, read_trajectories, write_batch, write_empty
 from storage.records import Level, Trajectory
@@ -42,6 +43,7 @@ class Run:
         self._config_hash = config_hash
         if not (self.folder / CONFIG).exists():
             self._describe()
+        self._commits_read: int | None = None
         self._commits = Commits(self.folder)  # its log lets SQL look for batches, so it comes last
 
     def _describe(self) -> None:
@@ -70,9 +72,9 @@ class Run:
     def keys(self) -> set[tuple[str, str, int]]:
         """The `Trajectory.key` of every committed row: what need not be produced again."""
         keys: set[tuple[str, str, int]] = set()
-        for file in self._commits.committed():
+        for commit in self._commits.committed():
             columns = ["problem_id", "program", "attempt", "level", "group_id"]
-            table = read_columns(file, columns)
+            table = read_columns(commit.file, columns)
             rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
             for problem, program, attempt, level, group in rows:
                 keys.add((group if level == Level.STEP else problem, program, attempt))
@@ -83,14 +85,13 @@ class Run:
 
         Of one that was made again, as after an infrastructure fault, the newest row.
         """
-        newest: dict[str, Path] = {}
-        for file in self._commits.committed():
-            ids = read_columns(file, ["trajectory_id"])["trajectory_id"]
-            newest.update((str(trajectory_id), file) for trajectory_id in ids.to_pylist())
-        for file in dict.fromkeys(newest.values()):
-            for trajectory in read_trajectories(file):
-                if newest[trajectory.trajectory_id] == file:
-                    yield trajectory
+        return self.reader()()
+
+    def reader(self) -> Callable[[], Iterator[Trajectory]]:
+        """Reads what is committed now, the same rows each time, whatever is committed meanwhile."""
+        commits = self._commits.committed()
+        self._commits_read = len(commits)
+        return partial(_newest_rows, [commit.file for commit in commits])
 
     def every_row(self, columns: list[str]) -> pa.Table:
         """Some columns of every committed row, of those since made again too: what was paid for."""
@@ -99,7 +100,7 @@ class Run:
 
     def columns(self, columns: list[str]) -> Iterator[pa.Table]:
         """The same, commit by commit in their order; see `read_columns` for nested ones."""
-        return (read_columns(file, columns) for file in self._commits.committed())
+        return (read_columns(commit.file, columns) for commit in self._commits.committed())
 
     def note_seconds(self, call: float, seconds: float) -> None:
         """Put on record how long a call, named by when it began, has worked on the run so far."""
@@ -123,15 +124,39 @@ class Run:
         return next(made_here, None)
 
     def publish(
-        self, trajectories: Iterable[Trajectory], summary: dict[str, Any]
+        self,
+        trajectories: Iterable[Trajectory],
+        summary: dict[str, Any] | Callable[[], dict[str, Any]],
     ) -> DatasetVersion:
-        """Publish `trajectories` as the dataset's next version; `summary` must fit into JSON."""
-        described = {
-            "run_id": self.run_id,
-            "config_hash": self._config_hash,
-            "config": self._config,
-            "summary": summary,
-        }
-        version = publish(self._dataset, trajectories, described)
+        """Publish `trajectories` as the dataset's next version.
+
+        They are taken one after the other, in any number. `summary` must fit into JSON; one that
+        only they tell is called for behind the last. The version covers the commits that the run
+        had when it was last read; what is committed later is `running` in SQL.
+        """
+        commits = len(self._commits.committed())
+
+        def describe() -> dict[str, Any]:
+            return {
+                "run_id": self.run_id,
+                "config_hash": self._config_hash,
+                "config": self._config,
+                "summary": summary() if callable(summary) else summary,
+                "commits": commits if self._commits_read is None else self._commits_read,
+            }
+
+        version = publish(self._dataset, trajectories, describe)
         refresh(self._root)
         return version
+
+
+def _newest_rows(committed: Sequence[StoredFile]) -> Iterator[Trajectory]:
+    """Of each trajectory the row of the last file that has it."""
+    newest: dict[str, StoredFile] = {}
+    for file in committed:
+        ids = read_columns(file, ["trajectory_id"])["trajectory_id"]
+        newest.update((str(trajectory_id), file) for trajectory_id in ids.to_pylist())
+    for file in dict.fromkeys(newest.values()):
+        for trajectory in read_trajectories(file):
+            if newest[trajectory.trajectory_id] == file:
+                yield trajectory

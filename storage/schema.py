@@ -12,7 +12,7 @@ in a text, which no file can hold, becomes U+FFFD.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cache
 from itertools import accumulate, chain, pairwise
@@ -35,6 +35,8 @@ from storage.errors import SchemaTooNew
 from storage.records import SCHEMA_VERSION, Trajectory
 
 _VERSION_KEY = b"tirgen.schema_version"
+BATCH_ROWS, BATCH_BYTES = 1_000, 16 << 20
+"""Most rows, and about how many bytes, that become one Arrow batch."""
 
 _Array: TypeAlias = "pa.Array[Any]"
 _TableOrBatch = TypeVar("_TableOrBatch", pa.Table, pa.RecordBatch)
@@ -214,6 +216,34 @@ def to_batch(trajectories: Sequence[Trajectory]) -> pa.RecordBatch:
             records = [getattr(trajectory, part.field) for trajectory in trajectories]
             arrays.extend(column.encode(records) for column in part.columns)
     return pa.RecordBatch.from_arrays(arrays, schema=trajectory_schema())
+
+
+def to_batches(trajectories: Iterable[Trajectory]) -> Iterator[pa.RecordBatch]:
+    """The same, in batches that are small in rows and in bytes, whatever comes.
+
+    A column of a batch must not hold 2 GiB, which Arrow cannot count.
+    """
+    chunk: list[Trajectory] = []
+    size = 0
+    for trajectory in trajectories:
+        chunk.append(trajectory)
+        size += _size(trajectory)
+        if len(chunk) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield to_batch(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield to_batch(chunk)
+
+
+def _size(trajectory: Trajectory) -> int:
+    """About how many bytes the row takes: what is long are the steps and the token stream."""
+    steps = sum(
+        len(step.thought)
+        + sum(map(len, filter(None, (step.action, step.observation, step.draft))))
+        + sum(len(one.thought) + len(one.action) + len(one.observation) for one in step.attempts)
+        for step in trajectory.steps
+    )
+    return steps + 9 * len(trajectory.tokens.token_ids) + len(trajectory.problem.question)
 
 
 def from_batch(batch: pa.RecordBatch) -> list[Trajectory]:

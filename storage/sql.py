@@ -1,27 +1,38 @@
 """SQL over a store: a DuckDB session that can read its views, and nothing else.
 
-The session lives in memory. It reads files below the store's `datasets/` only, its configuration is
-locked, extensions are off, and each query is one SELECT that DuckDB itself accepts as the body of a
-view, which no statement that writes can be, not even one hidden in a WITH clause.
+The session lives in memory. It reads committed files of the store only (`storage.lake`), its
+configuration is locked, extensions are off, and each query is one SELECT that DuckDB itself accepts
+as the body of a view, which no statement that writes can be, not even one hidden in a WITH clause.
+
+A query looks only at what it names. Damage elsewhere is left out and told; damage in a dataset that
+the query names, or that it has no way around, is an error, never an answer from part of the rows.
 """
 
 from __future__ import annotations
 
-import glob
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from storage.damage import left_out
 from storage.datasets import Store
-from storage.errors import QueryError
-from storage.literals import list_literal
-from storage.views import VIEWS, define, definitions
+from storage.errors import Damaged, QueryError
+from storage.lake import LATEST, PROTOCOL, PUBLISHED, RUNNING, Catalog, Lake
+from storage.manifest_views import manifest_view
+from storage.policies import Policies
+from storage.views import VIEWS, define, definitions, rows_of
 
 _HINT = f"views: {', '.join(VIEWS)}; columns of one: tirgen sql 'describe trajectories'"
 _CHECK = "CREATE TEMP VIEW checked AS"
+_ABOUT_ALL = re.compile(
+    r"\b(show|tables|views|columns|schemata|information_schema|sqlite_\w+|(duckdb|pragma)_\w+)\b",
+    re.IGNORECASE,
+)
+"""What a query says that asks which views there are."""
 
 
 def query(store: Store, sql: str) -> pa.Table:
@@ -29,14 +40,52 @@ def query(store: Store, sql: str) -> pa.Table:
 
     Raises:
         QueryError: the SQL does not parse, does not bind, fails, or is not a single read.
+        Damaged: rows of a dataset that the SQL names are missing or not what was written.
     """
-    with _session(store.root) as connection:
+    skipped: set[str] = set()
+    while True:
         try:
+            table = _ask(store.root, sql, skipped)
+        except Damaged as damage:
+            if damage.owner in skipped or not damage.name or _names(sql, damage.name):
+                raise
+            left_out(damage)
+            skipped.add(damage.owner)
+        else:
+            return table.rename_columns(_distinct(table.column_names))
+
+
+def _ask(root: Path, sql: str, skipped: Collection[str]) -> pa.Table:
+    words = set(re.findall(r"\w+", sql.lower()))
+    if not _ABOUT_ALL.search(sql):
+        try:
+            return _ask_over(root, sql, skipped, words)
+        except QueryError:  # perhaps for a view that is not there: say what is, as DuckDB would
+            pass
+    return _ask_over(root, sql, skipped, None)
+
+
+def _ask_over(
+    root: Path, sql: str, skipped: Collection[str], words: Collection[str] | None
+) -> pa.Table:
+    lake = Lake(Catalog(root, skipped))
+    try:
+        with _session(_Lake(root, lake), lake, words) as connection:
             _check_reads_only(connection, sql)
             table: pa.Table = connection.sql(sql).to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryError(str(error), _HINT) from error
-    return table.rename_columns(_distinct(table.column_names))
+    except (duckdb.Error, QueryError) as error:
+        if lake.damage:
+            raise lake.damage from error
+        if isinstance(error, QueryError):
+            raise
+        raise QueryError(str(error), _HINT) from error
+    return table
+
+
+def _names(sql: str, dataset: str) -> bool:
+    """The dataset stands in the query, in one of its texts."""
+    texts = re.findall(r"'(?:[^']|'')*'", sql)
+    return any(re.search(rf"(?<![\w.-]){re.escape(dataset)}(?![\w.-])", text) for text in texts)
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -49,16 +98,55 @@ def _distinct(names: list[str]) -> list[str]:
     return distinct
 
 
-def _session(root: Path) -> duckdb.DuckDBPyConnection:
+class _Lake:
+    """Sources of the views for a session: files under the names that the lake gives them."""
+
+    def __init__(self, root: Path, lake: Lake) -> None:
+        self._root = root
+        self._lake = lake
+
+    def body(self, view: str) -> str:
+        match view:
+            case "published_records":
+                return self._versions(PUBLISHED)
+            case "latest_records":
+                return self._versions(LATEST)
+            case "running_records":
+                return self._running()
+            case _:
+                return manifest_view(view, self._lake.catalog.published, Policies(self._root))
+
+    def _versions(self, kind: str) -> str:
+        named = "'dataset': VARCHAR, 'version': VARCHAR"
+        return rows_of(f"SELECT * FROM {read}" for read in self._reads(kind, named))
+
+    def _running(self) -> str:
+        """Each trajectory once: of one that was made again, the one committed last."""
+        reads = self._reads(RUNNING, "'dataset': VARCHAR, 'run': VARCHAR, 'commit': BIGINT")
+        newest = "row_number() OVER (PARTITION BY dataset, trajectory_id ORDER BY commit DESC) = 1"
+        rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {read}" for read in reads)
+        return rows_of(
+            [f"SELECT * EXCLUDE (run, commit) FROM ({rows}) QUALIFY {newest}"] if rows else []
+        )
+
+    def _reads(self, kind: str, named: str) -> list[str]:
+        return [
+            f"read_parquet('{PROTOCOL}{kind}/{schema}/*', hive_partitioning = true, "
+            f"hive_types = {{{named}}}, union_by_name = {schema == 0})"
+            for schema in self._lake.schemas(kind)
+        ]
+
+
+def _session(
+    sources: _Lake, lake: Lake, words: Collection[str] | None
+) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"temp_directory": ""})
-    define(connection, definitions(root))
-    folder = str(root / "datasets")
-    # DuckDB compares the pattern as written, brackets escaped, before it expands it.
-    allowed = list_literal([folder, glob.escape(folder)])
+    connection.register_filesystem(lake)
+    define(connection, definitions(sources, words))
     for setting in (
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
-        f"allowed_directories = {allowed}",
+        f"allowed_directories = ['{PROTOCOL}']",
         "enable_external_access = false",
         "lock_configuration = true",
     ):

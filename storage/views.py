@@ -9,31 +9,42 @@ is moved gets a new file with its next run.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import duckdb
 
 from storage import files
-from storage.commits import BATCHES, LOG
+from storage.commits import BATCHES, LOG, read_log
+from storage.errors import Damaged
+from storage.lake import covered_commits
 from storage.literals import list_literal
-from storage.manifest_views import datasets_view, evaluations_view, policies_view
+from storage.manifest_views import manifest_view
+from storage.names import folders
+from storage.numbered import whole
 from storage.policies import Policies
-from storage.records import UNVERIFIABLE
+from storage.records import BASELINE_RULE, SCHEMA_VERSION, UNVERIFIABLE
 from storage.schema import trajectory_schema
-from storage.versions import DatasetVersion, versions
+from storage.versions import DatasetVersion, every_version
 
 FILE = "tirgen.duckdb"
 
 VIEWS = {
-    "trajectories": "rows of the latest version of every dataset",
-    "all_trajectories": "rows of every published version",
+    "trajectories": "rows of the latest version of every dataset, without baselines",
+    "all_trajectories": "rows of every published version, without baselines",
+    "baselines": "chain-of-thought samples that measure the problems of every published version",
+    "all_samples": "both: rows of every published version, with a column `baseline`",
     "running": "rows committed by runs that are not published yet",
     "steps": "one row per step of `trajectories`",
     "failures": "what went wrong in `trajectories`: endings, steps and corrected attempts",
     "missing_modules": "modules that programs imported and the sandbox does not have, how often",
     "filters": "one row per trajectory and filter rule",
-    "yields": "per version and rule: how many were judged, kept and dropped",
+    "yields": "per version and rule, in their order: how many entered, were dropped and kept",
+    "accuracy": "per program, policy and difficulty of the latest versions: how many are right",
+    "all_accuracy": "the same of every published version",
     "datasets": "one row per published version, with its counts",
     "policies": "one row per policy version: its parent and the dataset version it learned from",
     "evaluations": "one row per evaluated policy, benchmark and figure, with its interval",
@@ -49,6 +60,8 @@ WITH counted AS (
     SELECT * REPLACE (make_timestamp((created_at * 1e6)::BIGINT) AS created_at,
             CASE WHEN method IS DISTINCT FROM '{UNVERIFIABLE}' THEN correct END AS correct),
         coalesce(list_bool_and([f.kept for f in filters]), true) AS kept,
+        coalesce(list_bool_or([f.rule = '{BASELINE_RULE}' AND NOT f.kept for f in filters]), false)
+            AS baseline,
         len(steps) AS n_steps,
         len([s for s in steps if s.action IS NOT NULL]) AS n_calls,
         len([s for s in steps if s.outcome NOT IN ('ok', 'infra_error')]) AS n_failed_calls,
@@ -94,49 +107,96 @@ SELECT {_IDENTITY}, generate_subscripts(filters, 1) AS position,
     unnest(filters, max_depth := 2)
 FROM (SELECT * EXCLUDE (kept, reason) FROM trajectories)"""
 
-_YIELDS = """
-SELECT dataset, version, min(position) AS position, rule, count(*) AS judged,
-    count(*) FILTER (WHERE filters.kept) AS kept,
-    count(*) FILTER (WHERE NOT filters.kept) AS dropped
-FROM filters GROUP BY dataset, version, rule ORDER BY dataset, version, position"""
+_YIELDS = f"""
+WITH rules AS (
+    SELECT dataset, version, rule, min(position) AS position FROM (
+        SELECT dataset, version, generate_subscripts(filters, 1) AS position,
+            unnest(filters).rule AS rule
+        FROM all_trajectories) WHERE rule <> '{BASELINE_RULE}' GROUP BY ALL
+), firsts AS (
+    SELECT dataset, version, [f.rule for f in filters if NOT f.kept][1] AS rule, count(*) AS dropped
+    FROM all_trajectories GROUP BY ALL
+), counted AS (
+    SELECT dataset, version, position, rule, coalesce(dropped, 0) AS dropped,
+        row_number() OVER in_order AS place,
+        (sum(coalesce(dropped, 0)) OVER in_order)::BIGINT AS dropped_so_far
+    FROM rules LEFT JOIN firsts USING (dataset, version, rule)
+    WINDOW in_order AS (PARTITION BY dataset, version ORDER BY position, rule)
+), came_in AS (SELECT dataset, version, sum(dropped)::BIGINT AS n FROM firsts GROUP BY ALL)
+SELECT dataset, version, place, rule, n - dropped_so_far + dropped AS entered, dropped,
+    n - dropped_so_far AS kept
+FROM counted JOIN came_in USING (dataset, version) ORDER BY dataset, version, place"""
+"""Each dropped row counts at the first rule that drops it, as in `tirgen.filters.curate`."""
 
-_MACROS = [
-    """CREATE MACRO trajectory(id) AS TABLE
+_ACCURACY = """
+SELECT dataset, version, program, coalesce(policy_version, actor_model) AS policy, difficulty,
+    count(*) AS n, count(correct) AS judged, count(*) FILTER (correct) AS correct,
+    avg(correct::INTEGER) AS accuracy, avg(n_calls) AS calls
+FROM {source} WHERE level = 'trajectory' GROUP BY ALL"""
+"""Of the rows that were judged: what broke, or cannot be verified, is neither right nor wrong."""
+
+_COLUMNS = ", ".join(trajectory_schema().names)
+
+_MACROS = {
+    "trajectory": """CREATE MACRO trajectory(id) AS TABLE
     SELECT step, thought, action, observation, outcome FROM (
         SELECT generate_subscripts(steps, 1) AS step, unnest(steps, max_depth := 2)
         FROM records WHERE starts_with(trajectory_id, id::VARCHAR)
         QUALIFY dense_rank() OVER (ORDER BY trajectory_id, version[2:]::INTEGER DESC NULLS LAST) = 1
     ) ORDER BY step""",
-    """CREATE MACRO search(words) AS TABLE
+    "search": """CREATE MACRO search(words) AS TABLE
     SELECT * FROM trajectories
     WHERE contains(lower(question || steps::VARCHAR), lower(words::VARCHAR))""",
-]
+}
 
 
-def definitions(root: Path) -> list[str]:
-    """The statements that define every view and macro over the store as it is now."""
-    found = [v for folder in _dataset_folders(root) for v in versions(folder)]
-    latest = {version.dataset: version for version in found}
-    columns = ", ".join(trajectory_schema().names)
-    views = {
-        "published_records": _published(found),
-        "latest_records": _published(latest.values()),
-        "running_records": _running(root),
-        "records": f"SELECT {columns}, version FROM published_records "
-        f"UNION ALL SELECT {columns}, version FROM running_records",
-        "trajectories": _ENRICHED.format(source="latest_records"),
-        "all_trajectories": _ENRICHED.format(source="published_records"),
-        "running": _ENRICHED.format(source="running_records"),
-        "steps": _STEPS,
-        "failures": _FAILURES,
-        "missing_modules": _MISSING_MODULES,
-        "filters": _FILTERS,
-        "yields": _YIELDS,
-        "datasets": datasets_view(found),
-        "policies": policies_view(Policies(root).all()),
-        "evaluations": evaluations_view(found),
-    }
-    return [f"CREATE VIEW {name} AS {body}" for name, body in views.items()] + _MACROS
+_DERIVED = {
+    "records": "SELECT {columns}, version FROM published_records "
+    "UNION ALL SELECT {columns}, version FROM running_records",
+    "latest_samples": _ENRICHED.format(source="latest_records"),
+    "all_samples": _ENRICHED.format(source="published_records"),
+    "running_samples": _ENRICHED.format(source="running_records"),
+    "trajectories": "SELECT * EXCLUDE (baseline) FROM latest_samples WHERE NOT baseline",
+    "all_trajectories": "SELECT * EXCLUDE (baseline) FROM all_samples WHERE NOT baseline",
+    "running": "SELECT * EXCLUDE (baseline) FROM running_samples WHERE NOT baseline",
+    "baselines": "SELECT * EXCLUDE (baseline) FROM all_samples WHERE baseline",
+    "steps": _STEPS,
+    "failures": _FAILURES,
+    "missing_modules": _MISSING_MODULES,
+    "filters": _FILTERS,
+    "yields": _YIELDS,
+    "accuracy": _ACCURACY.format(source="latest_samples"),
+    "all_accuracy": _ACCURACY.format(source="all_samples"),
+}
+"""Views over other views."""
+
+
+class Sources(Protocol):
+    """Where the rows lie, as the bodies of the views that all others stand on."""
+
+    def body(self, view: str) -> str: ...
+
+
+SOURCES = (
+    "published_records", "latest_records", "running_records", "datasets", "policies", "evaluations",
+)  # fmt: skip
+
+
+def definitions(sources: Sources, words: Collection[str] | None = None) -> list[str]:
+    """The statements that define the views and macros that occur among some words, by default all.
+
+    A view that is not asked for costs nothing then: it is not looked at.
+    """
+    derived = {name: body.format(columns=_COLUMNS) for name, body in _DERIVED.items()}
+    texts = {**derived, **_MACROS}
+    wanted = set(texts) | set(SOURCES) if words is None else set(words)
+    for name in reversed(texts):  # each stands behind those that it is made of
+        if name in wanted:
+            wanted |= set(re.findall(r"\bFROM (\w+)", texts[name]))
+    views = {name: sources.body(name) for name in SOURCES if name in wanted}
+    views |= {name: body for name, body in derived.items() if name in wanted}
+    macros = [body for name, body in _MACROS.items() if name in wanted]
+    return [f"CREATE VIEW {name} AS {body}" for name, body in views.items()] + macros
 
 
 def define(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
@@ -153,52 +213,93 @@ def define(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> 
 def refresh(root: Path) -> None:
     """Bring `ROOT/tirgen.duckdb` up to date, again if the store changed meanwhile."""
     while True:
-        statements = definitions(root)
+        statements = definitions(_Paths(root))
         temporary = files.temporary_beside(root / FILE)
-        with duckdb.connect(temporary) as connection:
-            define(connection, statements)
-        files.replace(temporary, root / FILE)
-        if definitions(root) == statements:
+        try:
+            with duckdb.connect(temporary) as connection:
+                define(connection, statements)
+            files.replace(temporary, root / FILE)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if definitions(_Paths(root)) == statements:
             return
 
 
-def _dataset_folders(root: Path) -> list[Path]:
-    return sorted((root / "datasets").glob("*"))
+class _Paths:
+    """Sources for any DuckDB client: absolute paths, and the logs as they are at a query's time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._datasets = folders(root / "datasets")
+        self._every = [every_version(folder) for folder in self._datasets]
+
+    def body(self, view: str) -> str:
+        match view:
+            case "published_records":
+                return self._versions(self._published)
+            case "latest_records":
+                return self._versions(whole(found[-1] for found in self._every if found))
+            case "running_records":
+                return self._running()
+            case _:
+                return manifest_view(view, self._published, Policies(self._root))
+
+    @cached_property
+    def _published(self) -> list[DatasetVersion]:
+        return list(whole(version for found in self._every for version in found))
+
+    def _versions(self, found: Iterable[DatasetVersion]) -> str:
+        by_schema: dict[int, list[str]] = {}
+        for version in found:
+            paths = (glob.escape(str(file)) for file in version.files)
+            by_schema.setdefault(version.manifest.get("schema_version", 0), []).extend(paths)
+        place = r"regexp_extract(filename, '/versions/(v\d+)/', 1) AS version"
+        return rows_of(
+            f"SELECT * EXCLUDE (filename), {place} FROM "
+            f"read_parquet({list_literal(paths)}, filename = true, union_by_name = {schema == 0})"
+            for schema, paths in by_schema.items()
+        )
+
+    def _running(self) -> str:
+        """Rows that the logs name now, at the time of the query, each trajectory once: of one that
+        was made again, the one committed last."""
+        runs = [run for folder in self._datasets for run in self._unpublished_runs(folder)]
+        reads = []
+        for one_schema in (True, False):
+            found = [run for run in runs if _is_of_one_schema(run) == one_schema]
+            if found:
+                reads.append(_read_runs(found, union_by_name=not one_schema))
+        return rows_of(reads)
+
+    def _unpublished_runs(self, dataset: Path) -> list[Path]:
+        covered = covered_commits(v for v in self._published if v.dataset == dataset.name)
+        runs = folders(dataset / "runs")
+        return [run for run in runs if run.name not in covered and (run / LOG).is_file()]
 
 
-def _published(found: Iterable[DatasetVersion]) -> str:
-    paths = [glob.escape(str(file)) for version in found for file in version.files]
-    if not paths:
-        return "SELECT *, NULL::VARCHAR AS version FROM no_rows"
-    return (
-        r"SELECT * EXCLUDE (filename), regexp_extract(filename, '/versions/(v\d+)/', 1) AS version "
-        f"FROM read_parquet({list_literal(paths)}, filename = true, union_by_name = true) "
-        "UNION ALL BY NAME SELECT * FROM no_rows"  # the columns that no file has yet
-    )
+def rows_of(reads: Iterable[str]) -> str:
+    """The body of a view over some reads, with every column and its type also where none is."""
+    nothing = "SELECT *, NULL::VARCHAR AS version FROM no_rows"
+    return " UNION ALL BY NAME ".join([nothing, *reads])
 
 
-def _running(root: Path) -> str:
-    """Rows that the logs name now, at the time of the query, each trajectory once."""
-    runs = [run for folder in _dataset_folders(root) for run in _unpublished_runs(folder)]
-    if not runs:
-        return "SELECT *, NULL::VARCHAR AS version FROM no_rows"
+def _is_of_one_schema(run: Path) -> bool:
+    """All its files have the columns of today, so that DuckDB need not open each to find out."""
+    try:
+        return {commit.schema for commit in read_log(run / LOG).commits} == {SCHEMA_VERSION}
+    except Damaged:
+        return False
+
+
+def _read_runs(runs: Sequence[Path], *, union_by_name: bool) -> str:
     batches = list_literal(f"{glob.escape(str(run))}/{BATCHES}/*.parquet" for run in runs)
     logs = list_literal(f"{glob.escape(str(run))}/{LOG}" for run in runs)
-    return f"""SELECT * EXCLUDE (filename), NULL::VARCHAR AS version
-    FROM read_parquet({batches}, filename = true, union_by_name = true)
-    WHERE filename IN (
-        SELECT replace(filename, '{LOG}', '{BATCHES}/') || file
-        FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true,
-            columns = {{file: 'VARCHAR'}}, filename = true)
-        WHERE file IS NOT NULL)
-    QUALIFY row_number() OVER (PARTITION BY trajectory_id ORDER BY created_at DESC) = 1
-    UNION ALL BY NAME SELECT * FROM no_rows"""
-
-
-def _unpublished_runs(dataset: Path) -> list[Path]:
-    published = {version.manifest["config_hash"] for version in versions(dataset)}
-    return [
-        run
-        for run in sorted((dataset / "runs").glob("*"))
-        if run.name not in published and (run / LOG).exists()
-    ]
+    return f"""SELECT * EXCLUDE (filename, named, place), NULL::VARCHAR AS version
+    FROM read_parquet({batches}, filename = true, union_by_name = {union_by_name}) JOIN (
+        SELECT named, max(place) AS place FROM (
+            SELECT replace(filename, '{LOG}', '{BATCHES}/') || file AS named,
+                row_number() OVER () AS place
+            FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true,
+                columns = {{file: 'VARCHAR'}}, filename = true)
+            WHERE file IS NOT NULL) GROUP BY named) ON filename = named
+    QUALIFY row_number() OVER (PARTITION BY dataset, trajectory_id ORDER BY place DESC) = 1"""

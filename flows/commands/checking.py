@@ -1,23 +1,25 @@
-"""`tirgen dataset check` and `policy check`: are published files what they were?"""
+"""`tirgen dataset check` and `policy check`: are the files what was written?"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from flows.console import print_json, say
 from flows.failures import WORK_FAILED
-from storage.numbered import Version
+from storage.inspection import Flaw
 
 
-def report_files(version: Version, *, as_json: bool) -> None:
-    """Say which files differ from what was published; exit 1 where one does."""
-    damaged = [str(path) for path in version.damaged_files()]
+def report_flaws(what: str, flaws: Sequence[Flaw], *, as_json: bool) -> None:
+    """Say which files are not what was written; exit 1 where one is not."""
     if as_json:
-        print_json({"version": str(version), "damaged": damaged})
-    elif damaged:
-        say(f"{version}: not what was published: {', '.join(damaged)}")
+        damaged = [{"path": str(flaw.path), "why": flaw.why} for flaw in flaws]
+        print_json({"checked": what, "damaged": damaged})
+    elif flaws:
+        for flaw in flaws:
+            say(f"{flaw.path} {flaw.why}")
         say("next: bring them back from a backup, or make the version again under another name")
     else:
-        say(f"{version}: every file is what was published")
-    if damaged:
+        say(f"{what}: every file is what was written")
+    if flaws:
         sys.exit(WORK_FAILED)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.commands.checking import report_files
+from flows.commands.checking import report_flaws
 from flows.commands.common import DEFAULT_STORE, StorePath, read_store
 from flows.console import Json, print_json, say
 from flows.tables import minute, show_rows
+from storage.inspection import flaws
 from storage.versions import DatasetVersion
 
 
@@ -47,17 +48,25 @@ def show_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json =
     say(f"files: {version.path}")
 
 
-def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
-    """Hash every file of a version and compare with what was published; exit 1 when one differs.
+def check_command(
+    name: str = "", /, *, store: StorePath = DEFAULT_STORE, json: Json = False
+) -> None:
+    """Compare every file with what was written: manifests, rows, runs and their logs.
 
-    Example: tirgen dataset check demo@v1
+    Exit code 1 when one differs.
+
+    Example: tirgen dataset check demo
 
     Parameters
     ----------
     name
-        The dataset, or one version of it as NAME@vN.
+        The dataset with its versions and runs, or one version of it as NAME@vN. By default every
+        dataset of the store.
     """
-    report_files(read_store(store).version(name), as_json=json)
+    opened = read_store(store)
+    names = [name] if name else opened.names()
+    found = [flaw for one in names for flaw in flaws(opened, one)]
+    report_flaws(name or str(opened.root), found, as_json=json)
 
 
 def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
@@ -66,6 +75,7 @@ def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
         {
             "version": str(version),
             "rows": summary["rows"],
+            "baselines": summary["baselines"],
             "kept": summary["kept"],
             "problems": summary["problems"],
             "made from": summary["made_from"],
@@ -75,7 +85,7 @@ def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
         for version in versions
         for summary in [_summary(version)]
     ]
-    show_rows(rows, title, ("config", "created", "problems", "made from"))
+    show_rows(rows, title, ("config", "created", "baselines", "problems", "made from"))
 
 
 def _summary(version: DatasetVersion) -> dict[str, object]:
@@ -83,7 +93,8 @@ def _summary(version: DatasetVersion) -> dict[str, object]:
     return {
         "dataset": version.dataset,
         "version": version.version,
-        "rows": manifest["rows"],
+        "rows": version.samples,
+        "baselines": version.baselines,
         "kept": manifest["kept_rows"],
         "problems": manifest["summary"].get("problems"),
         "made_from": manifest.get("made_from"),

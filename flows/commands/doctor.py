@@ -15,6 +15,7 @@ from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_stor
 from flows.commands.generate import engine_settings, parse_settings
 from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
+from storage.text import safe_text
 from tirgen.config import load_config
 from tirgen.doctor import Finding, Level, examine
 from tirgen.sandbox.modes import Mode
@@ -91,10 +92,10 @@ def _table(findings: list[Finding]) -> Table:
     for finding in findings:
         table.add_row(
             Text(finding.level, style=STYLES[finding.level]),
-            Text(finding.check),
-            Text(finding.found),
+            safe_text(finding.check),
+            safe_text(finding.found),
             Text(f"{finding.seconds:.2f}"),
-            *([Text(finding.fix)] if ailing else []),
+            *([safe_text(finding.fix)] if ailing else []),
         )
     return table
 

@@ -83,7 +83,7 @@ def _document(report: ImportReport) -> dict[str, Any]:
     return {
         "version": str(report.version),
         "path": str(report.version.path),
-        "trajectories": report.version.manifest["rows"],
+        "trajectories": report.version.samples,
         "kept": report.version.manifest["kept_rows"],
         "made_now": report.made,
         "reused_rows": report.reused,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flows.commands.checking import report_files
+from flows.commands.checking import report_flaws
 from flows.commands.common import DEFAULT_STORE, StorePath, read_store
 from flows.commands.results import show_rounds
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.tables import show_rows
+from storage.inspection import Flaw
 from storage.policies import Policies, PolicyVersion
 
 
@@ -81,4 +82,6 @@ def check_command(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json 
     name
         The policy, or one version of it as NAME@vN.
     """
-    report_files(Policies(read_store(store).root).version(name), as_json=json)
+    version = Policies(read_store(store).root).published_version(name)
+    found = [Flaw(path, "is not what was published") for path in version.damaged_files()]
+    report_flaws(str(version), found, as_json=json)

@@ -27,8 +27,9 @@ def sql_command(
     Parameters
     ----------
     statement
-        One SQL query over the views trajectories, all_trajectories, running, steps, failures,
-        missing_modules, filters, yields, datasets, policies and evaluations.
+        One SQL query over the views trajectories, all_trajectories, running, baselines,
+        all_samples, steps, failures, missing_modules, filters, yields, accuracy, all_accuracy,
+        datasets, policies and evaluations.
     """
     if not statement.strip():
         rows = [{"view": name, "holds": what} for name, what in VIEWS.items()]

@@ -26,6 +26,7 @@ def list_command(
     *,
     where: str = "true",
     limit: Annotated[AtLeastOne, Parameter(name=["--limit", "-n"])] = 20,
+    baselines: Annotated[bool, Parameter(negative="")] = False,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -41,8 +42,10 @@ def list_command(
         A SQL condition over the columns of the view `trajectories`.
     limit
         How many at most.
+    baselines
+        The chain-of-thought samples that measure the problems instead.
     """
-    rows = list_trajectories(read_store(store), dataset, where, limit)
+    rows = list_trajectories(read_store(store), dataset, where, limit, baselines=baselines)
     if json:
         print_json(rows)
     elif rows:

@@ -24,7 +24,7 @@ from flows.console import Json, print_json, say, show
 from flows.extras import require_viewer
 from flows.service.errors import ServiceFailed
 from storage.errors import NotFound
-from storage.find import pick_trajectories
+from storage.find import accuracies, pick_trajectories
 from tirgen.sockets.entrance import link
 from tirgen.sockets.secret import new_secret
 
@@ -42,6 +42,7 @@ def view_command(
     limit: Annotated[
         int, Parameter(name=["--limit", "-n"], validator=validators.Number(gte=1, lte=MOST))
     ] = 500,
+    baselines: Annotated[bool, Parameter(negative="")] = False,
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
     open_browser: Annotated[bool, Parameter(name="--open", negative="")] = False,
     bundle: Annotated[
@@ -72,6 +73,8 @@ def view_command(
         A SQL condition over the columns of the view `trajectories`: all that meet it.
     limit
         How many at most, those that went wrong first.
+    baselines
+        The chain-of-thought samples that measure the problems instead.
     port
         Port of the viewer; 0 takes a free one.
     open_browser
@@ -82,14 +85,20 @@ def view_command(
     require_viewer()
     from storage.inspect_log import write_logs
 
-    found = pick_trajectories(open_store(store), dataset, where, limit, extremes=not where)
+    opened = open_store(store)
+    found = pick_trajectories(
+        opened, dataset, where, limit, extremes=not where, baselines=baselines
+    )
     if not found:
         raise NotFound("no trajectory meets the condition", "see what there is: tirgen traj list")
     with tempfile.TemporaryDirectory(prefix="tirgen-view-") as folder:
         logs = Path(folder, "logs")
         logs.mkdir()
         say(f"writing {len(found)} trajectories for the viewer")
-        told = {"trajectories": len(found), "logs": len(write_logs(logs, found))}
+        told = {
+            "trajectories": len(found),
+            "logs": len(write_logs(logs, found, accuracies(opened))),
+        }
         if bundle is not None:
             _bundle(logs, bundle)
             _tell(told | {"bundle": str(bundle)}, str(bundle), json)

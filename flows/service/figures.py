@@ -19,18 +19,12 @@ _LISTED = (
     "trajectory_id, difficulty, correct, ending, n_calls, n_failed_calls, n_corrections, "
     "final_answer, gold_answer, question"
 )
-_JUDGED = "program <> 'cot' AND ending NOT IN ('engine_error', 'sandbox_error', 'internal_error')"
+_JUDGED = "ending NOT IN ('engine_error', 'sandbox_error', 'internal_error')"
 
-YIELD = """SELECT rule, count(*) AS judged, count(*) FILTER (NOT passed) AS dropped,
-    count(*) FILTER (first) AS dropped_first
-FROM (SELECT f.rule AS rule, f.kept AS passed, position,
-        f.rule = [g.rule for g in filters if NOT g.kept][1] AS first
-    FROM (SELECT filters, unnest(filters) AS f, generate_subscripts(filters, 1) AS position
-        FROM all_trajectories WHERE {version}))
-GROUP BY rule ORDER BY min(position)"""
+YIELD = "SELECT rule, entered, dropped, kept FROM yields WHERE {version} ORDER BY place"
 OUTCOMES = """SELECT program, ending, count(*) AS rows, count(*) FILTER (correct) AS correct,
     count(*) FILTER (kept) AS kept
-FROM all_trajectories WHERE {version} GROUP BY ALL ORDER BY program DESC, rows DESC, ending"""
+FROM all_samples WHERE {version} GROUP BY ALL ORDER BY program DESC, rows DESC, ending"""
 EXECUTIONS = """SELECT s.outcome AS outcome, count(*) AS programs
 FROM (SELECT unnest(steps) AS s FROM all_trajectories WHERE {version})
 WHERE s.outcome IS NOT NULL GROUP BY ALL ORDER BY programs DESC, outcome"""
@@ -40,7 +34,7 @@ COST = """SELECT program, sum(actor_calls + critic_calls)::BIGINT AS calls,
     sum(critic_completion_tokens)::BIGINT AS critic,
     round(sum(llm_seconds), 1) AS llm_seconds, round(sum(sandbox_seconds), 1) AS sandbox_seconds,
     {money} AS money
-FROM all_trajectories WHERE {version} GROUP BY ALL ORDER BY program DESC"""
+FROM all_samples WHERE {version} GROUP BY ALL ORDER BY program DESC"""
 EVALUATION = """SELECT benchmark, figure, value, low, high, problems, samples
 FROM evaluations WHERE {version} ORDER BY benchmark, figure"""
 WORST = f"""SELECT {_LISTED} FROM all_trajectories WHERE {{version}} AND {_JUDGED} AND NOT correct

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from storage.records import Ending
+from storage.records import Ending, Program
 from storage.versions import DatasetVersion
 from tirgen.settings import Settings
 
@@ -15,9 +15,9 @@ class Alarm(Settings):
     """When a published version is announced as drifting, so that nothing trains from it."""
 
     least_kept_share: float = Field(0.05, ge=0, le=1)
-    """Share of all trajectories, 0 to 1, that must survive every filter."""
+    """Share of the trajectories, 0 to 1, that must survive every filter; baselines are none."""
     most_lost_share: float = Field(0.02, ge=0, le=1)
-    """Share of all trajectories, 0 to 1, that engine or sandbox may lose."""
+    """Share of the trajectories, 0 to 1, that engine or sandbox may lose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ class Health:
 
 
 def examine(version: DatasetVersion, alarm: Alarm) -> Health:
-    """Count the version's rows."""
-    endings = map(str, version.table(["ending"])["ending"].to_pylist())
-    lost = sum(Ending(ending).is_infrastructure for ending in endings)
-    return Health(version.manifest["rows"], version.manifest["kept_rows"], lost, alarm)
+    """Count the version's rows, without baselines."""
+    rows = version.table(["ending", "program"]).to_pylist()
+    lost = sum(
+        Ending(row["ending"]).is_infrastructure for row in rows if row["program"] != Program.COT
+    )
+    return Health(version.samples, version.manifest["kept_rows"], lost, alarm)

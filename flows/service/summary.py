@@ -20,17 +20,15 @@ def summary(report: Report, figures: Figures, health: Health) -> str:
 
 
 def _yield_chart(figures: Figures) -> str:
-    """How many rows each rule judged and let pass, as an address of an SVG picture."""
-    bars = [
-        Bar(row["rule"], row["judged"] - row["dropped"], row["judged"])
-        for row in figures.yields.rows
-    ]
+    """How many rows came to each rule and passed it, as an address of an SVG picture."""
+    bars = [Bar(row["rule"], row["kept"], row["entered"]) for row in figures.yields.rows]
     return data_uri(bar_chart("Rows kept by each rule", bars))
 
 
 def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]:
     manifest = report.version.manifest
-    yield f"# {report.version}: {manifest['kept_rows']} kept of {manifest['rows']} trajectories"
+    kept = f"{manifest['kept_rows']} kept of {report.version.samples} trajectories"
+    yield f"# {report.version}: {kept}"
     yield f"**{health.sentence}**"
     yield _facts(report)
     for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from storage import files
 from storage.errors import ExportRefused
 from storage.exports.common import Row
+from storage.text import escaped
 
 BATCH_ROWS = 1_000
 """Rows in memory at once."""
@@ -157,4 +158,4 @@ def _write_csv(rows: Iterator[Row], path: Path, shape: Shape) -> int:
 
 
 def _line(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    return escaped(json.dumps(row, ensure_ascii=False, allow_nan=False)) + "\n"

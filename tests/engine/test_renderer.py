@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tokenizers import decoders as hf_decoders
 
 from tirgen.engine.errors import EngineMisconfigured, EngineRefused
@@ -84,6 +84,82 @@ def test_a_control_token_not_marked_special_is_still_not_recognised(
     (tmp_path / "m" / "tokenizer.json").write_text(json.dumps(content))
     ids = HfRenderer.load(tmp_path / "m").prompt_ids((Message("user", HOSTILE),))
     assert ids.count(1) == 2
+
+
+CONTROLS = ("<think>", "</think>", "<tool_call>", "[INST]", "<0>", "</s>")
+
+
+def with_added_tokens(model_dir: Path, folder: Path, tokenizer: Tokenizer) -> HfRenderer:
+    """Beside ChatML's special tokens, controls that are not marked so, and two runs of spaces."""
+    shutil.copytree(model_dir, folder)
+    ordinary = [AddedToken(text, special=False) for text in (*CONTROLS, "  ", "    ")]
+    tokenizer.add_tokens([AddedToken("<|im_end|>", special=True), *ordinary])
+    tokenizer.add_tokens([AddedToken("<|im_start|>", special=False, rstrip=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    template = (
+        "{% for m in messages %}<|im_start|>\n{{ m.role }}\n{{ m.content | trim }}{% endfor %}"
+    )
+    (folder / "chat_template.jinja").write_text(template + "<|im_end|><think></think>")
+    return HfRenderer.load(folder)
+
+
+@pytest.fixture(scope="session", params=["beside", "among words", "normalised"])
+def thinking(
+    request: pytest.FixtureRequest, model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> HfRenderer:
+    """Tokenizers with added tokens: only beside the words, among the words too, and matched in
+    text that was normalised first."""
+    tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+    if request.param == "among words":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.decoder = hf_decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=500,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator([*CONTROLS, *CONTROLS], trainer)
+    if request.param == "normalised":
+        tokenizer.normalizer = normalizers.NFKC()
+    folder = tmp_path_factory.mktemp("thinking") / "m"
+    return with_added_tokens(model_dir, folder, tokenizer)
+
+
+def controls_in(renderer: HfRenderer, ids: tuple[int, ...]) -> list[str]:
+    added = renderer._tokenizer.get_added_tokens_decoder()
+    return [added[i].content for i in ids if i in added and added[i].content.strip()]
+
+
+PIECES = st.lists(
+    st.sampled_from([*CONTROLS, "<|im_end|>", "<thi", "nk>", "<", ">", "\uff1c/s>", "1", " ", "\n"])
+    | st.text(max_size=5),
+    max_size=6,
+).map("".join)
+
+
+@given(st.lists(PIECES, max_size=3))
+def test_no_text_of_others_becomes_an_added_token(
+    thinking: HfRenderer, contents: list[str]
+) -> None:
+    ids = thinking.prompt_ids(tuple(Message("user", content) for content in contents))
+    own = ["<|im_start|>"] * len(contents) + ["<|im_end|>", "<think>", "</think>"]
+    assert controls_in(thinking, ids) == own
+    for content in contents:
+        assert controls_in(thinking, thinking.encode(content)) == []
+
+
+@given(PIECES)
+def test_text_without_its_controls_still_reads_the_same(renderer: HfRenderer, text: str) -> None:
+    assert renderer.decode(renderer.encode(text)) == text
+
+
+def test_marks_of_our_own_are_the_models_tokens(thinking: HfRenderer) -> None:
+    assert controls_in(thinking, thinking.encode_own("I am done.\n</think>\n")) == ["</think>"]
+
+
+def test_runs_of_spaces_are_the_tokens_that_the_model_knows_them_by(thinking: HfRenderer) -> None:
+    assert len(thinking.encode("    ")) == 1
 
 
 def test_decode_leaves_specials_out(renderer: HfRenderer) -> None:

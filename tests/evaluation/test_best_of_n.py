@@ -5,6 +5,7 @@ from answers import BAD, OK, sample
 
 from storage.records import Outcome
 from tirgen.evaluation.best_of_n import choose, contenders, pass_rate
+from tirgen.evaluation.votes import answer_keys, representatives
 
 
 def test_the_pass_rate_is_a_fraction():
@@ -49,6 +50,26 @@ def test_ties_go_to_the_majority_answer_however_it_is_spelled():
         sample(attempt=3, answer="3", outcomes=(BAD,)),
     ]
     assert {choose(rows, seed).attempt for seed in range(40)} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [("84", "84.0", "$84$"), ("0.5", "\\frac12", "1/2"), ("x=2", "2", "x = 2")],
+)
+def test_equal_answers_vote_together_however_they_are_spelled(spelled):
+    others = ["7", "7"]
+    rows = [sample(attempt=n, answer=text) for n, text in enumerate([*others, *spelled])]
+    for shuffled in (rows, rows[::-1]):
+        assert {choose(shuffled, seed).attempt for seed in range(40)} == {2, 3, 4}
+        assert len(set(answer_keys(shuffled))) == 2
+
+
+def test_text_that_would_be_another_answer_in_a_box_votes_for_itself():
+    answers = ["1}} \\boxed{2", "2", "1}", "{", "\x00", "\\boxed{2}"]
+    keys = representatives(answers)
+    assert keys["2"] == "2"
+    assert keys["1}} \\boxed{2"] != "2"
+    assert set(keys) == set(answers)
 
 
 def test_a_reward_model_breaks_ties_but_overrules_no_pass_rate():

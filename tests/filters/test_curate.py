@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import random
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 from storage.records import Ending, Outcome, Program, Trajectory
 from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.filters.curate import YieldRow, curate, curated, yield_table
 
 ALL_CALLS = FilterConfig(keep_share_by_calls={})
 LOOP = "print(sum(n for n in range(10)))"
@@ -128,10 +131,10 @@ def test_the_yield_table_counts_each_row_at_its_first_failing_rule(make_trajecto
         make_trajectory(problem="b", program=Program.COT, codes=()),
         make_trajectory(problem="a", program=Program.COT, codes=(), correct=False),
     ]
-    table = yield_table(curate(rows, ALL_CALLS, seed=0))
+    config = ALL_CALLS.model_copy(update={"cot_minimum_samples": 1})
+    table = yield_table(curate(rows, config, seed=0))
     dropping = [row for row in table if row.dropped]
     assert dropping == [
-        YieldRow("program", entered=10, dropped=2, kept=8),
         YieldRow("infrastructure", entered=8, dropped=1, kept=7),
         YieldRow("correct", entered=7, dropped=2, kept=5),
         YieldRow("executed", entered=5, dropped=1, kept=4),
@@ -139,8 +142,28 @@ def test_the_yield_table_counts_each_row_at_its_first_failing_rule(make_trajecto
         YieldRow("one_per_problem", entered=3, dropped=1, kept=2),
         YieldRow("cot_solvable", entered=2, dropped=1, kept=1),
     ]
-    assert [row.rule for row in table] == [rule.value for rule in Rule if ALL_CALLS.applies(rule)]
+    judging = [rule.value for rule in Rule if config.applies(rule)]
+    assert ["program", *(row.rule for row in table)] == judging
 
 
 def test_the_yield_of_nothing_is_an_empty_table() -> None:
     assert yield_table(curate([], FilterConfig(), seed=0)) == []
+
+
+def test_a_curation_of_long_rows_holds_none_of_their_text(make_trajectory: Any) -> None:
+    size = 100_000
+
+    def read() -> Iterator[Trajectory]:
+        for number in range(200):
+            row = make_trajectory(problem=f"p{number % 50}", attempt=number)
+            step = dataclasses.replace(row.steps[0], draft="x" * size)
+            yield dataclasses.replace(row, steps=(step, *row.steps[1:]))
+
+    tracemalloc.start()
+    curation = curated(read, ALL_CALLS, seed=0)
+    rows = sum(1 for row in curation.rows() if row.filters)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (rows, curation.count, curation.problems) == (200, 200, 50)
+    assert peak < 40 * size
+    assert list(curation.rows()) == curate(read(), ALL_CALLS, seed=0)

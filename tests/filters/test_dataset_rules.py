@@ -85,15 +85,12 @@ def test_interaction_density_drops_few_calls(make_trajectory: Any) -> None:
     assert dropped(rows, config) == {"few": "interaction_density: 2 calls"}
 
 
-def test_the_richest_of_a_problem_stands_for_it(make_trajectory: Any) -> None:
+def test_one_of_a_problem_is_drawn_or_the_richest_stands_for_it(make_trajectory: Any) -> None:
     rows = [make_trajectory(attempt=n, codes=(LOOP,) * calls) for n, calls in enumerate((2, 5, 3))]
-    config = FilterConfig(keep_share_by_calls={})
+    config = FilterConfig(keep_share_by_calls={}, richest_per_problem=True)
     assert [row.attempt for row in curate(rows, config, seed=0) if row.kept] == [1]
     by_chance = [
-        row.attempt
-        for seed in range(20)
-        for row in curate(rows, FilterConfig(richest_per_problem=False), seed)
-        if row.kept
+        row.attempt for seed in range(20) for row in curate(rows, FilterConfig(), seed) if row.kept
     ]
     assert len(set(by_chance)) == 3
 

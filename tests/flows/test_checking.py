@@ -38,9 +38,10 @@ async def test_a_file_that_is_not_what_was_published_is_named(capsys, tmp_path, 
     version = await make(tmp_path)
     [file] = {*version.path.glob("*.parquet"), *version.path.glob("*.safetensors")}
     asked = ["check", str(version), "--store", str(tmp_path), "--json"]
-    assert check(capsys, kind, asked) == (0, {"version": str(version), "damaged": []})
+    assert check(capsys, kind, asked) == (0, {"checked": str(version), "damaged": []})
     harm(file)
-    assert check(capsys, kind, asked) == (1, {"version": str(version), "damaged": [str(file)]})
+    code, told = check(capsys, kind, asked)
+    assert (code, [one["path"] for one in told["damaged"]]) == (1, [str(file)])
 
 
 def check(capsys, kind: str, arguments: list[str]) -> tuple[int, object]:

@@ -134,7 +134,7 @@ def test_a_generation_publishes_and_the_same_command_reuses_it(tmp_path):
     assert report.version.manifest["rows"] == report.progress.trajectories
     assert report.progress.settled == 24
     assert any(row.kept for row in report.version.read())
-    assert report.yields[0].entered == report.version.manifest["rows"]
+    assert report.yields[0].entered == report.version.samples
 
     again = asyncio.run(generate(settings(), store))
     assert again.reused_version

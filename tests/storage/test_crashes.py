@@ -25,12 +25,13 @@ WRITERS = """
 import dataclasses, os, sys, time
 from pathlib import Path
 from storage.datasets import Store
+from storage.checksums import StoredFile
 from storage.parquet import read_trajectories
 root, what, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for writer in range(count):
     if os.fork():
         continue
-    [row] = read_trajectories(root / "template.parquet")
+    [row] = read_trajectories(StoredFile(root / "template.parquet"))
     run = Store(root).open_run("demo", {}, "c0ffee")
     for batch in range(100):
         time.sleep(0.1 if batch < 15 else 0)
@@ -154,9 +155,9 @@ def test_every_fragment_of_a_log_line_is_ignored_and_closed_off_by_the_next_writ
         commits.commit("first", 1, Path.touch)
         with (folder / "log.jsonl").open("ab") as log:
             log.write(whole[:length])
-        assert [path.name for path in commits.committed()] == ["first"]
+        assert [commit.file.name for commit in commits.committed()] == ["first"]
         commits.commit("next", 1, Path.touch)
-        assert [path.name for path in commits.committed()] == ["first", "next"]
+        assert [commit.file.name for commit in commits.committed()] == ["first", "next"]
 
 
 def test_a_file_the_log_does_not_name_is_not_there(tmp_path: Path, make_trajectory: Make) -> None:

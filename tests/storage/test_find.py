@@ -29,6 +29,7 @@ def test_a_trajectory_is_found_whole(store: Store, make_trajectory: Make) -> Non
     failed = Attempt(thought="t", action="a", observation="o", outcome=Outcome.TIMEOUT)
     rich = dataclasses.replace(
         base,
+        dataset="rich",
         steps=(dataclasses.replace(base.steps[0], attempts=(failed,)), base.steps[1]),
         tokens=TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -0.5)),
     )

@@ -21,9 +21,12 @@ from storage.records import (
     Verdict,
 )
 
+ACCURACY = {("demo@v1", "tirgen", "pocket"): 0.25}
+
 
 def read(folder: Path, *rows: Trajectory) -> list[EvalLog]:
-    return [read_eval_log(str(path)) for path in write_logs(folder, [Found(r, "v1") for r in rows])]
+    found = [Found(r, "v1") for r in rows]
+    return [read_eval_log(str(path)) for path in write_logs(folder, found, ACCURACY)]
 
 
 def sample(folder: Path, row: Trajectory) -> EvalSample:
@@ -134,5 +137,9 @@ def test_tokens_of_actor_and_critic_are_counted_per_model(tmp_path, make_traject
     [log] = read(tmp_path, make_trajectory("p1"), make_trajectory("p2"))
     usage = log.stats.model_usage
     assert (usage["pocket"].output_tokens, usage["c"].total_tokens) == (32, 0)
+
+
+def test_the_accuracy_is_that_of_all_rows_not_of_those_that_are_shown(tmp_path, make_trajectory):
+    [log] = read(tmp_path, make_trajectory("p1"), make_trajectory("p2"))
     assert log.results
-    assert log.results.scores[0].metrics["accuracy"].value == 1.0
+    assert log.results.scores[0].metrics["accuracy"].value == 0.25

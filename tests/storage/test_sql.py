@@ -6,20 +6,27 @@ from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage import files
+from storage.checksums import CheckedFile, StoredFile
 from storage.datasets import Store
 from storage.errors import QueryError
+from storage.find import list_trajectories
 from storage.records import (
     Attempt,
     Ending,
     FilterVerdict,
     Outcome,
+    Program,
     Step,
     Trajectory,
+    Verdict,
 )
 from storage.sql import query
 from storage.views import VIEWS
+from tirgen.filters.curate import yield_table
 
 Make = Callable[..., Trajectory]
 
@@ -151,11 +158,58 @@ def test_filters_give_the_reason(store: Store) -> None:
     assert rows(store, sql) == [("p2", "correct", "no answer")]
 
 
-def test_yields_count_by_rule(store: Store) -> None:
-    assert rows(store, "SELECT rule, judged, kept, dropped FROM yields ORDER BY rule") == [
-        ("correct", 2, 1, 1),
-        ("executes", 1, 1, 0),
+def test_yields_count_each_dropped_row_at_the_first_rule_that_drops_it(store: Store) -> None:
+    sql = "SELECT rule, entered, dropped, kept FROM yields WHERE version = 'v2' ORDER BY place"
+    assert rows(store, sql) == [("correct", 2, 1, 1), ("executes", 1, 0, 1)]
+
+
+MADE = st.lists(
+    st.tuples(
+        st.sampled_from([Program.TIRGEN, Program.TIRGEN, Program.COT]),
+        st.lists(st.booleans(), min_size=4, max_size=4),
+        st.sampled_from([None, True, False]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(made=MADE)
+def test_every_figure_is_the_one_of_python_and_without_baselines(
+    tmp_path_factory: pytest.TempPathFactory, make_trajectory: Make, made: Any
+) -> None:
+    def one(number: int, program: Program, kept: list[bool], right: bool | None) -> Trajectory:
+        verdict = None if right is None else Verdict(correct=right, method="m", reason="")
+        rules = ("program",) if program is Program.COT else ("program", "a", "b", "late")
+        passed = [program is not Program.COT, *kept[1:]]
+        last = 4 if all(passed[:3]) else 3  # as a rule over the dataset judges what is left
+        found = [
+            FilterVerdict(rule=rule, kept=ok)
+            for rule, ok in list(zip(rules, passed, strict=False))[:last]
+        ]
+        fields = {"program": program, "filters": tuple(found), "verdict": verdict}
+        return make_trajectory(f"p{number}", trajectory_id=f"t{number}", **fields)
+
+    trajectories = [one(number, *fields) for number, fields in enumerate(made)]
+    store = Store(tmp_path_factory.mktemp("figures"))
+    version = store.open_run("demo", {}, "c0ffee").publish(trajectories, {})
+    found = rows(store, "SELECT rule, entered, dropped, kept FROM yields ORDER BY place")
+    assert found == [
+        (row.rule, row.entered, row.dropped, row.kept) for row in yield_table(trajectories)
     ]
+    samples = [row for row in trajectories if not row.is_baseline]
+    assert version.samples == len(samples)
+    assert rows(store, "SELECT rows, baselines FROM datasets") == [
+        (len(samples), len(trajectories) - len(samples))
+    ]
+    for view in ("trajectories", "all_trajectories"):
+        listed = rows(store, f"SELECT trajectory_id FROM {view} ORDER BY 1")
+        assert listed == sorted((row.trajectory_id,) for row in samples)
+    judged = [row.correct for row in samples if row.verdict]
+    right = rows(store, "SELECT correct, judged FROM accuracy WHERE program = 'tirgen'")
+    assert right == ([(sum(judged), len(judged))] if samples else [])
+    listed = [row["trajectory_id"] for row in list_trajectories(store, baselines=True)]
+    assert sorted(listed) == sorted(row.trajectory_id for row in trajectories if row.is_baseline)
 
 
 def test_datasets_list_every_version_with_its_counts(store: Store) -> None:
@@ -188,6 +242,59 @@ def test_running_counts_a_row_of_two_batches_once_and_ignores_unlogged_files(
     with (run.folder / "log.jsonl").open("a") as log:
         log.write('\n{"file": "torn')
     assert rows(own_store, "SELECT problem_id FROM running ORDER BY 1") == [("r1",), ("r2",)]
+
+
+def test_rows_committed_after_a_publication_are_running(
+    own_store: Store, make_trajectory: Make
+) -> None:
+    run = own_store.open_run("other", {}, "decaf")
+    run.append([make_trajectory("r1")])
+    run.publish(run.read(), {})
+    run.append([make_trajectory("r2")])
+    sql = "SELECT problem_id FROM running"
+    assert rows(own_store, sql) == [("r2",)]
+    run.publish(run.read(), {})
+    assert rows(own_store, sql) == []
+
+
+def test_the_row_committed_last_counts_whatever_its_clock_said(
+    own_store: Store, make_trajectory: Make
+) -> None:
+    run = own_store.open_run("other", {}, "decaf")
+    made = make_trajectory("r1", dataset="other", created_at=2.0)
+    run.append([made])
+    again = dataclasses.replace(made, ending=Ending.REFUSED, created_at=1.0)
+    run.append([again])
+    assert rows(own_store, "SELECT ending FROM running") == [("refused",)]
+    with duckdb.connect(own_store.root / "tirgen.duckdb", read_only=True) as client:
+        assert client.execute("SELECT ending FROM running").fetchall() == [("refused",)]
+    assert [row.ending for row in run.read()] == [Ending.REFUSED]
+
+
+def test_a_query_opens_only_the_files_of_what_it_names(
+    own_store: Store, make_trajectory: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        name = f"set{number}"
+        run = own_store.open_run(name, {}, "decaf")
+        for version in range(3):
+            run.publish([make_trajectory(f"p{version}", dataset=name)], {})
+        own_store.open_run(name, {}, "open").append([make_trajectory("r", dataset=name)])
+    opened: set[str] = set()
+    monkeypatch.setattr(CheckedFile, "__init__", _noting(CheckedFile.__init__, opened))
+    query(own_store, "SELECT 1")
+    assert opened == set()
+    query(own_store, "SELECT count(problem_id) FROM all_trajectories WHERE dataset = 'set3'")
+    assert len([one for one in opened if "/set3/" in one]) == 3
+    assert len(opened) <= 4  # and the one that tells the columns
+
+
+def _noting(real: Callable[..., None], opened: set[str]) -> Callable[..., None]:
+    def note(self: CheckedFile, stored: StoredFile) -> None:
+        opened.add(str(stored.path))
+        real(self, stored)
+
+    return note
 
 
 def test_any_duckdb_client_reads_the_views_file_while_a_run_writes(

@@ -28,6 +28,9 @@ class CharacterRenderer:
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(map(ord, text))
 
+    def encode_own(self, text: str) -> tuple[int, ...]:
+        return self.encode(text)
+
     def decode(self, token_ids: tuple[int, ...]) -> str:
         return "".join(chr(token) for token in token_ids if token != END)
 

@@ -88,7 +88,11 @@ class Renderer(Protocol):
         ...
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Plain text to ids: no special tokens are added or recognised in it."""
+        """Anybody's text to ids: no added token that controls anything is recognised in it."""
+        ...
+
+    def encode_own(self, text: str) -> tuple[int, ...]:
+        """Our own text to ids: what the model has an added token for becomes that token."""
         ...
 
     def decode(self, token_ids: tuple[int, ...]) -> str:

@@ -1,7 +1,10 @@
 """From conversation to token ids and back: a model's tokenizer and chat template on the client.
 
-What the template writes may contain special tokens; what people and models wrote may not: a
-problem that quotes `<|im_end|>` is spelled out in ordinary tokens and ends no turn.
+What the template writes may contain added tokens; what people and models wrote may not: a problem
+that quotes `<|im_end|>` or `</think>` is spelled out in ordinary tokens, and ends no turn and no
+thinking, whether or not the tokenizer marks the token as special. Two kinds of added tokens control
+nothing and are used in any text: those of whitespace alone (GPT-NeoX has some for indentation), and
+the one for what the vocabulary does not know.
 """
 
 from __future__ import annotations
@@ -9,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.joining import joining, prefixes_first_only
@@ -49,21 +52,32 @@ class HfRenderer:
 
     def __init__(self, tokenizer_json: str, template: ChatTemplate) -> None:
         self._template = template
-        tokenizer_json = _with_controls_special(tokenizer_json)
-        self._tokenizer = _tokenizer(tokenizer_json)
+        marked = _with_special(tokenizer_json, _CONTROL.fullmatch)
+        hardened = _with_special(tokenizer_json, str.strip)
+        self._tokenizer = _tokenizer(marked)
         """For what a template wrote, from its first character on."""
-        self._section = _tokenizer(tokenizer_json, plain=True)
+        self._section = _tokenizer(hardened, plain=True)
         """For plain text where a text, or what follows a special token, begins."""
-        self._plain = _tokenizer(joining(tokenizer_json), plain=True)
+        self._plain = _tokenizer(joining(hardened), plain=True)
         """For plain text that goes on from other text."""
-        self._first_only = prefixes_first_only(tokenizer_json)
-        self.fingerprint = _fingerprint(tokenizer_json, template)
+        self._joined = _tokenizer(joining(marked))
+        """For reading ids that go on from others."""
+        self._first_only = prefixes_first_only(marked)
+        self.fingerprint = _fingerprint(marked, template)
         added = self._tokenizer.get_added_tokens_decoder()
         self._specials = {token.content: i for i, token in added.items() if token.special}
-        self._special = _any_of(self._specials)
         self._added = {token.content: i for i, token in added.items()}
-        self._quotable = (*self._specials, _MARK)
-        self._quoted = _any_of(self._quotable)
+        controls = {token.content: i for i, token in added.items() if token.content.strip()}
+        self._controls = controls
+        self._unwanted = frozenset(controls.values()) - {_unknown(tokenizer_json, controls)}
+        self._control = _any_of(controls)
+        self._template_control = _any_pattern(
+            _as_matched(token) for token in added.values() if token.content in controls
+        )
+        self._quoted = _any_of([*controls, _MARK])
+        self._beginnings = {text[:n] for text in controls for n in range(1, len(text))}
+        self._ends = {text[n:] for text in controls for n in range(1, len(text))}
+        self._longest = max(map(len, controls), default=0)
         self._cached_prompt_ids = lru_cache(maxsize=_CACHED_CONVERSATIONS)(self._prompt_ids)
 
     @classmethod
@@ -94,12 +108,22 @@ class HfRenderer:
         return self._cached_prompt_ids(messages)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Plain text to ids: no special tokens are added or recognised in it."""
-        return tuple(self._plain.encode(text, add_special_tokens=False).ids)
+        """Anybody's text to ids, of which none is an added token that controls anything."""
+        ids = self._plain.encode(text, add_special_tokens=False).ids
+        if self._unwanted.isdisjoint(ids) or len(text) < 2:
+            return tuple(ids)
+        # The vocabulary holds a control as an ordinary word too: it must not be seen whole.
+        found = self._control.search(text)
+        middle = found.start() + 1 if found and len(found[0]) > 1 else len(text) // 2
+        return self.encode(text[:middle]) + self.encode(text[middle:])
+
+    def encode_own(self, text: str) -> tuple[int, ...]:
+        """Our own text to ids: `</think>` becomes the model's token for it, if it has one."""
+        return self._spelled([ReplyPart(text, is_template=True)])
 
     def decode(self, token_ids: tuple[int, ...]) -> str:
         """Ids to text; special tokens are left out."""
-        text: str = self._plain.decode(token_ids, skip_special_tokens=True)
+        text: str = self._joined.decode(token_ids, skip_special_tokens=True)
         return text
 
     @cached_property
@@ -113,50 +137,74 @@ class HfRenderer:
     def encode_reply(self, parts: Iterable[ReplyPart]) -> tuple[int, ...] | None:
         """Text that goes on from other text, in which the template's own parts may hold tokens of
         their own; None where the tokenizer cannot spell it exactly."""
+        said = list(parts)
+        ids = self._spelled(said)
+        text = "".join(part.text for part in said)
+        return ids if self._joined.decode(ids, skip_special_tokens=False) == text else None
+
+    def _spelled(self, parts: Iterable[ReplyPart]) -> tuple[int, ...]:
         ids: list[int] = []
-        text = pending = ""
+        pending = ""
         for part in parts:
-            text, position = text + part.text, 0
+            position = 0
             for found in _any_of(self._added).finditer(part.text) if part.is_template else ():
                 ids += self.encode(pending + part.text[position : found.start()])
                 ids.append(self._added[found[0]])
                 pending, position = "", found.end()
             pending += part.text[position:]
         ids += self.encode(pending)
-        spelled = self._plain.decode(ids, skip_special_tokens=False)
-        return tuple(ids) if spelled == text else None
+        return tuple(ids)
 
     def _prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
-        quoted = [{"role": m.role, "content": self._quote(m.content)} for m in messages]
+        quotes: list[str] = []
+        quoted = [{"role": m.role, "content": self._quote(m.content, quotes)} for m in messages]
         rendered = self._template.render(quoted)
-        if _MARK not in rendered:
-            return tuple(self._tokenizer.encode(rendered, add_special_tokens=False).ids)
-        return self._encode_with_quotes(rendered)
+        ids = self._tokenizer.encode(rendered, add_special_tokens=False).ids
+        meant = [self._controls[found[0]] for found in self._control.finditer(rendered)]
+        if not quotes and [i for i in ids if i in self._unwanted] == meant:
+            return tuple(ids)
+        return self._encode_with_quotes(rendered, quotes)
 
-    def _quote(self, content: str) -> str:
-        """Special strings in a message become numbers between marks, opaque to the tokenizer."""
-        return self._quoted.sub(
-            lambda found: f"{_MARK}{self._quotable.index(found[0])}{_MARK}", content
-        )
+    def _quote(self, content: str, quotes: list[str]) -> str:
+        """What is or could become a control becomes a number between marks, which the template
+        and the tokenizer do not understand; `quotes` has the text of each number."""
 
-    def _unquote(self, text: str) -> str:
-        return re.sub(f"{_MARK}(\\d+){_MARK}", lambda found: self._quotable[int(found[1])], text)
+        def quote(text: str) -> str:
+            quotes.append(text)
+            return f"{_MARK}{len(quotes) - 1}{_MARK}"
 
-    def _encode_with_quotes(self, rendered: str) -> tuple[int, ...]:
-        """Every special string still in sight is the template's own; the text between is plain."""
+        content = self._quoted.sub(lambda found: quote(found[0]), content)
+        start = len(content) - len(content.lstrip())
+        end = len(content.rstrip())
+        for n in range(min(self._longest, end - start) - 1, 0, -1):
+            if content[end - n : end] in self._beginnings:
+                content = content[: end - n] + quote(content[end - n : end]) + content[end:]
+                break
+        for n in range(min(self._longest, end - start) - 1, 0, -1):
+            if content[start : start + n] in self._ends:
+                return content[:start] + quote(content[start : start + n]) + content[start + n :]
+        return content
+
+    def _encode_with_quotes(self, rendered: str, quotes: Sequence[str]) -> tuple[int, ...]:
+        """Every control still in sight is the template's own; the text between is plain."""
+
+        def unquoted(text: str) -> str:
+            number = f"{_MARK}(\\d+){_MARK}"
+            return re.sub(number, lambda found: quotes[int(found[1])], text)
+
         ids: list[int] = []
         position = 0
-        for found in self._special.finditer(rendered):
-            ids += self._encode_section(rendered[position : found.start()], position == 0)
-            ids.append(self._specials[found[0]])
+        for found in self._template_control.finditer(rendered):
+            ids += self._encode_section(unquoted(rendered[position : found.start()]), position == 0)
+            ids.append(self._controls[self._control.search(found[0])[0]])  # type: ignore[index]
             position = found.end()
-        ids += self._encode_section(rendered[position:], position == 0)
+        ids += self._encode_section(unquoted(rendered[position:]), position == 0)
         return tuple(ids)
 
     def _encode_section(self, text: str, is_first: bool) -> list[int]:
         tokenizer = self._plain if self._first_only and not is_first else self._section
-        ids: list[int] = tokenizer.encode(self._unquote(text), add_special_tokens=False).ids
-        return ids
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return ids if self._unwanted.isdisjoint(ids) else list(self.encode(text))
 
     def _check_pieces_join(self, directory: Path) -> None:
         """Trajectories grow by appending ids, which must mean appending text."""
@@ -184,15 +232,33 @@ def _fingerprint(tokenizer_json: str, template: ChatTemplate) -> str:
 
 def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
     """Matches the longest of the strings at any place; nothing when there is none."""
-    longest_first = sorted(strings, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    return _any_pattern(map(re.escape, strings))
 
 
-def _with_controls_special(tokenizer_json: str) -> str:
+def _any_pattern(patterns: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(patterns, key=len, reverse=True)
+    return re.compile("|".join(longest_first) or r"(?!)")
+
+
+def _as_matched(token: AddedToken) -> str:
+    """A pattern for what the token takes from the text, which may be the spaces beside it."""
+    before, after = r"\s*" if token.lstrip else "", r"\s*" if token.rstrip else ""
+    return f"{before}{re.escape(token.content)}{after}"
+
+
+def _with_special(tokenizer_json: str, special: Callable[[str], object]) -> str:
+    """The added tokens are special that are so by the tokenizer's own word or by `special`."""
     content = json.loads(tokenizer_json)
     for token in content.get("added_tokens", ()):
-        token["special"] = token["special"] or bool(_CONTROL.fullmatch(token["content"]))
+        token["special"] = token["special"] or bool(special(token["content"]))
     return json.dumps(content)
+
+
+def _unknown(tokenizer_json: str, controls: Mapping[str, int]) -> int | None:
+    """The id for what the vocabulary does not know."""
+    model = json.loads(tokenizer_json).get("model", {})
+    token = model.get("unk_token")
+    return controls.get(token) if isinstance(token, str) else model.get("unk_id")
 
 
 def _directory(path_or_name: str | Path) -> Path:

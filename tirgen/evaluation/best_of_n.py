@@ -3,8 +3,9 @@
 Candidates are ranked by their execution pass rate, ok / executed. One that ran no program counts
 as 1, but after those that ran some with 1; one that gives no answer comes after all that do.
 What still ties is decided by a reward model where there is one, then by the majority answer among
-those that tie, then by lot. Pure functions over stored rows: the same rows and seed give the same
-choice, in whatever order the rows come.
+those that tie, where equal answers vote together however they are spelled, then by lot. Pure
+functions over stored rows: the same rows and seed give the same choice, in whatever order the rows
+come.
 
 Sample candidates without self-correction: it repairs the very failures that tell them apart.
 """
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from storage.records import Outcome, Trajectory
-from tirgen.verification.normalise import normalise
+from tirgen.evaluation.votes import answer_keys
 
 
 def pass_rate(row: Trajectory) -> float:
@@ -45,21 +46,18 @@ def choose(
     """The best of the candidates of one problem.
 
     `scores` are a reward model's, by trajectory id, one for every contender if several tie.
-    Raises KeyError where one is missing, ValueError where there is no candidate.
+    Raises KeyError where one is missing, ValueError where there is no candidate, and
+    VerifierUnavailable where answers cannot be compared.
     """
     tied = contenders(rows)
     if scores is not None and len(tied) > 1:
         top = max(scores[row.trajectory_id] for row in tied)
         tied = [row for row in tied if scores[row.trajectory_id] == top]
-    votes = Counter(answer_key(row) for row in tied)
+    keys = answer_keys(tied)
+    votes = Counter(keys)
     most = max(votes.values())
-    tied = [row for row in tied if votes[answer_key(row)] == most]
+    tied = [row for row, key in zip(tied, keys, strict=True) if votes[key] == most]
     return random.Random(f"{seed}/{tied[0].problem.problem_id}").choice(tied)
-
-
-def answer_key(row: Trajectory) -> str | None:
-    """What the final answer is compared by in a vote; None where there is none."""
-    return None if row.final_answer is None else normalise(row.final_answer)
 
 
 def _rank(row: Trajectory) -> tuple[bool, float, bool]:

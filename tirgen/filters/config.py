@@ -75,14 +75,15 @@ class FilterConfig(Settings):
     """`contaminated`: benchmarks that must not be trained on, as problem files."""
     against_similarity: float = Field(0.5, gt=0.1, le=1)
     """From which resemblance a question is the benchmark's in other words, if the numbers agree."""
-    richest_per_problem: bool = True
-    """`one_per_problem` prefers more code calls, and draws among equals; off, among all."""
+    richest_per_problem: bool = False
+    """`one_per_problem` prefers more code calls, and draws among equals; off, as in the paper, it
+    draws among all."""
     near_duplicate: float | None = Field(None, gt=0.1, le=1)
     """From which resemblance two problems are one, if the numbers agree; by default not judged."""
     cot_solved_share: float = Field(1.0, gt=0, le=1)
     """A problem is dropped if at least this share of its chain-of-thought samples is right."""
-    cot_minimum_samples: int = Field(1, ge=1)
-    """Judged chain-of-thought samples needed before a problem may be dropped."""
+    cot_minimum_samples: int = Field(4, ge=1)
+    """Judged chain-of-thought samples needed before a problem may be dropped: the paper's k."""
     keep_share_by_calls: dict[int, float] = Field({1: 0.5})
     """Share of trajectories kept for each number of code calls; 1 where not named."""
     keep_share_by_difficulty: dict[str, float] = Field({})

@@ -134,7 +134,12 @@ def by_id(problems: Iterable[Problem]) -> dict[str, Problem]:
 
 def rows_of(run: Run, problems: Mapping[str, Problem]) -> Iterator[Trajectory]:
     """The whole rows that `Committed.rows` has, for publication."""
-    return (row for row in run.read() if problems.get(row.problem.problem_id) == row.problem)
+    return asked_for(run.read(), problems)
+
+
+def asked_for(rows: Iterable[Trajectory], problems: Mapping[str, Problem]) -> Iterator[Trajectory]:
+    """Those of the rows whose problem reads today as it did then."""
+    return (row for row in rows if problems.get(row.problem.problem_id) == row.problem)
 
 
 def _trajectories(table: pa.Table) -> dict[str, float]:

@@ -112,7 +112,7 @@ async def recurate(
     described = _described(source, config, again, rows)
     fresh = again or config.judge is not None
     made = _made_before(store, source, described) if publish and not fresh else None
-    version = store.derive(source, rows, described) if publish and made is None else made
+    version = store.derive(source, rows, lambda: described) if publish and made is None else made
     return Curation(
         source=source,
         version=version,

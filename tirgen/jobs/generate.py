@@ -21,8 +21,8 @@ from tirgen.config import GenerateConfig
 from tirgen.engine.config import open_engine, open_engines
 from tirgen.engine.protocol import Engine
 from tirgen.filters.contamination import load_benchmarks
-from tirgen.filters.curate import YieldRow, curate, yield_table
-from tirgen.jobs.committed import Committed, by_id, rows_of
+from tirgen.filters.curate import YieldRow, curated
+from tirgen.jobs.committed import Committed, asked_for, by_id
 from tirgen.jobs.job import Job, identity_of, open_job
 from tirgen.jobs.ledger import Ledger
 from tirgen.jobs.maker import Item
@@ -224,16 +224,16 @@ class Generation:
 
     def _publish(self) -> DatasetVersion:
         """A new version of all rows there are for the problems asked for, as they read now."""
-        answers = rows_of(self.job.run, by_id(self.found.problems))
-        rows = curate(answers, self.config.filters, self.config.seed)
+        read, asked = self.job.run.reader(), by_id(self.found.problems)
+        curation = curated(lambda: asked_for(read(), asked), self.config.filters, self.config.seed)
         summary = {
             "problems": len(self.found.problems),
             "problems_hash": self._problems_hash(),
-            "trajectories": len(rows),
-            "yield": [asdict(row) for row in yield_table(rows)],
+            "trajectories": curation.count,
+            "yield": [asdict(row) for row in curation.yields],
             "stopped": self.progress.account.stopped,
         }
-        return self.job.publish(rows, summary)
+        return self.job.publish(curation.rows(), summary)
 
     def _problems_hash(self) -> str:
         """Names the problems asked for, whatever their order."""

@@ -14,7 +14,7 @@ from storage.datasets import Store
 from storage.records import Program
 from storage.runs import Run
 from storage.versions import DatasetVersion
-from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.filters.curate import YieldRow, curated
 from tirgen.importing.config import ImportConfig
 from tirgen.importing.intake import Intake, Response
 from tirgen.jobs.committed import Committed
@@ -123,10 +123,10 @@ async def _work(recipe: _Recipe, job: Job[Progress]) -> None:
 
 
 def _publish(config: ImportConfig, job: Job[Progress]) -> DatasetVersion:
-    rows = curate(job.run.read(), config.filters, config.seed)
+    curation = curated(job.run.reader(), config.filters, config.seed)
     summary = {
-        "problems": len({row.problem.problem_id for row in rows}),
-        "trajectories": len(rows),
-        "yield": [asdict(row) for row in yield_table(rows)],
+        "problems": curation.problems,
+        "trajectories": curation.count,
+        "yield": [asdict(row) for row in curation.yields],
     }
-    return job.publish(rows, summary)
+    return job.publish(curation.rows(), summary)

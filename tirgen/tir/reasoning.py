@@ -72,7 +72,7 @@ def reasoning(
     assert actor.renderer is not None, "thinking is cut between tokens: the engine returns them"
     draft = Draft(actor.renderer)
     if not story.transcript.thinks:
-        _say(story, THINK_OPEN)
+        _mark(story, THINK_OPEN)
     opened = story.transcript.reply_tokens
     for _ in range(bounds.steps):
         spent = story.transcript.reply_tokens - opened
@@ -94,7 +94,7 @@ def reasoning(
         if cause is _Cause.BUDGET_SPENT:
             _end_thinking(story, windows.budget_sentence)
         elif refinement.actions:
-            _say(story, THINK_CLOSE)
+            _mark(story, THINK_CLOSE)
         return (yield from _answer(story, actor, bounds))
     return Ending.STEP_LIMIT
 
@@ -161,20 +161,21 @@ def _replace(story: Story, window: Draft, refinement: Refinement) -> None:
     tail = refinement.tail.rstrip()
     if tail:
         line_end = text[len(text.rstrip()) :] or "\n"
-        _say(story, tail + line_end, draft="", seconds=refinement.tail_seconds)
+        tokens = story.transcript.add_written(tail + line_end)
+        story.think(tail + line_end, tokens=tokens, seconds=refinement.tail_seconds, draft="")
 
 
-def _say(story: Story, text: str, *, draft: str | None = None, seconds: float = 0.0) -> None:
-    """Words of the policy that the actor did not sample."""
-    tokens = story.transcript.add_written(text)
-    story.think(text, tokens=tokens, seconds=seconds, draft=text if draft is None else draft)
+def _mark(story: Story, text: str) -> None:
+    """What the policy would have opened or closed its thinking with."""
+    tokens = story.transcript.add_mark(text, is_policy=True)
+    story.think(text, tokens=tokens, seconds=0.0, draft=text)
 
 
 def _end_thinking(story: Story, sentence: str) -> None:
     """Words that nobody's policy said: they are not learned from."""
     line_end = "" if story.transcript.text.endswith("\n") else "\n"
     text = line_end + close_thinking(sentence)
-    story.transcript.inject(text)
+    story.transcript.add_mark(text, is_policy=False)
     story.think(text, tokens=0, seconds=0.0, draft=text)
 
 

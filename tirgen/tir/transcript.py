@@ -72,6 +72,14 @@ class Transcript:
         """Words of the environment; returns how many tokens they are."""
         return self._add_text(text, is_policy=False)
 
+    def add_mark(self, text: str, *, is_policy: bool) -> int:
+        """Words of this program, such as what closes thinking; returns how many tokens they are.
+
+        Here alone `</think>` becomes the model's own token, since no foreign text gets here.
+        """
+        ids = self._renderer.encode_own(text) if self._renderer else ()
+        return self._add(text, ids, is_policy=is_policy)
+
     def end_turn_like(self, completion: Completion) -> None:
         """Close the turn with the very token the model closed its own with."""
         if completion.token_ids:
@@ -111,6 +119,9 @@ class Transcript:
 
     def _add_text(self, text: str, *, is_policy: bool) -> int:
         ids = self._renderer.encode(text) if self._renderer else ()
+        return self._add(text, ids, is_policy=is_policy)
+
+    def _add(self, text: str, ids: tuple[int, ...], *, is_policy: bool) -> int:
         self.text += text
         self.reply_tokens += len(ids)
         self._extend(ids, is_policy, None)

@@ -1,0 +1,186 @@
+"""The committed files of a store as DuckDB sees them: a file system that holds nothing else.
+
+``tirgen://published/<schema>/dataset=NAME/version=vN/part-00000.parquet``
+``tirgen://latest/...``, of the latest version of each dataset
+``tirgen://running/<schema>/dataset=NAME/run=HASH/commit=00000007/FILE.parquet``
+
+The names in a path are columns, by which DuckDB passes over files without opening them. Which files
+there are is told by manifests and logs, and every block that is read is verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from storage.checksums import CheckedFile, StoredFile
+from storage.commits import LOG, Commit, commits_of
+from storage.errors import Damaged
+from storage.names import folders
+from storage.versions import DatasetVersion, every_version
+
+PROTOCOL = "tirgen://"
+PUBLISHED, LATEST, RUNNING = "published", "latest", "running"
+_UNKNOWN = 0
+"""Stands for the schema version of files whose log does not say it."""
+
+
+class Catalog:
+    """Versions and unpublished commits of the store below `root`, read when they are asked for."""
+
+    def __init__(self, root: Path, left_out: Collection[str] = ()) -> None:
+        """`left_out` are versions (``demo@v2``) and datasets (``demo``, for its runs) to skip."""
+        self._datasets = folders(root / "datasets")
+        self._left_out = left_out
+
+    @cached_property
+    def published(self) -> list[DatasetVersion]:
+        """Every version, by dataset, oldest first. Raises Damaged."""
+        return list(self._whole(version for found in self._every for version in found))
+
+    @cached_property
+    def latest(self) -> list[DatasetVersion]:
+        """The latest version of each dataset; where it is left out, no older one stands in."""
+        return list(self._whole(found[-1] for found in self._every if found))
+
+    @cached_property
+    def running(self) -> list[tuple[str, str, int, Commit]]:
+        """Commits that no version covers: dataset, run, place in the run's log. Raises Damaged."""
+        datasets = (folder for folder in self._datasets if folder.name not in self._left_out)
+        return [one for dataset in datasets for one in self._running(dataset)]
+
+    @cached_property
+    def _every(self) -> list[list[DatasetVersion]]:
+        return [every_version(folder) for folder in self._datasets]
+
+    def _whole(self, found: Iterable[DatasetVersion]) -> Iterator[DatasetVersion]:
+        for version in found:
+            if str(version) not in self._left_out:
+                version.check_present()
+                yield version
+
+    def _running(self, dataset: Path) -> Iterator[tuple[str, str, int, Commit]]:
+        covered = covered_commits(v for v in self.published if v.dataset == dataset.name)
+        for run in folders(dataset / "runs"):
+            if (run / LOG).is_file() and covered.get(run.name, 0) is not None:
+                commits = commits_of(run / LOG)
+                for place, commit in enumerate(commits[covered.get(run.name, 0) :]):
+                    yield dataset.name, run.name, place, commit
+
+
+def covered_commits(found: Iterable[DatasetVersion]) -> dict[str, int | None]:
+    """By configuration hash, how many of a run's commits its versions cover; None is all of them.
+
+    Of what an earlier tirgen published nothing else is known.
+    """
+    covered: dict[str, int | None] = {}
+    for version in found:
+        covered[version.manifest["config_hash"]] = version.manifest.get("commits")
+    return covered
+
+
+class Lake(AbstractFileSystem):  # type: ignore[misc]
+    """The files of a catalog under the paths above, read-only."""
+
+    protocol = "tirgen"
+    cachable = False
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__()
+        self.catalog = catalog
+        self._found: dict[str, dict[str, StoredFile]] = {}
+        self.damage: Damaged | None = None
+        """What the last failed read was about; DuckDB passes on no exception as it is."""
+
+    def schemas(self, kind: str) -> list[int]:
+        """The schema versions that files of a kind have."""
+        return sorted({int(path.split("/")[1]) for path in self._of(kind)})
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """The files below a folder, in their order, or the one file."""
+        place = self._strip_protocol(path)
+        below = place.removesuffix("*")
+        there = self._of(place.partition("/")[0])
+        names = [place] if place in there else []
+        if below != place:
+            names = [one for one in there if one.startswith(below)]
+        return [PROTOCOL + name for name in names]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        stored = self._stored(path)
+        size = stored.path.stat().st_size if stored.size is None else stored.size
+        return {"name": path, "size": size, "type": "file"}
+
+    def exists(self, path: str, **_: Any) -> bool:
+        place = self._strip_protocol(path)
+        return place in self._of(place.partition("/")[0])
+
+    def modified(self, path: str) -> datetime:
+        """Always the same: a committed file never changes."""
+        return datetime.fromtimestamp(0, UTC)
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> CheckedFile:
+        if mode != "rb":
+            raise PermissionError("the store is only read here")
+        try:
+            return _Watched(self._stored(path), self)
+        except Damaged as damage:
+            self.damage = damage
+            raise
+
+    def _stored(self, path: str) -> StoredFile:
+        place = self._strip_protocol(path)
+        try:
+            return self._of(place.partition("/")[0])[place]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def _of(self, kind: str) -> dict[str, StoredFile]:
+        """The files of a kind by their place, looked up when the kind is first asked for."""
+        if kind not in self._found:
+            match kind:
+                case "published":
+                    places = _published(kind, self.catalog.published)
+                case "latest":
+                    places = _published(kind, self.catalog.latest)
+                case "running":
+                    places = _running(self.catalog.running)
+                case _:
+                    places = iter(())
+            self._found[kind] = dict(places)
+        return self._found[kind]
+
+
+class _Watched(CheckedFile):
+    """A file whose damage is noted down before DuckDB turns it into words."""
+
+    def __init__(self, stored: StoredFile, lake: Lake) -> None:
+        stored.check_present()
+        super().__init__(stored)
+        self._lake = lake
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return super().read(size)
+        except Damaged as damage:
+            self._lake.damage = damage
+            raise
+
+
+def _published(kind: str, found: Iterable[DatasetVersion]) -> Iterator[tuple[str, StoredFile]]:
+    for version in found:
+        schema = version.manifest.get("schema_version", _UNKNOWN)
+        for file in version.stored:
+            place = f"dataset={version.dataset}/version={version.version}/{file.name}"
+            yield f"{kind}/{schema}/{place}", file
+
+
+def _running(found: Iterable[tuple[str, str, int, Commit]]) -> Iterator[tuple[str, StoredFile]]:
+    for dataset, run, place, commit in found:
+        named = f"dataset={dataset}/run={run}/commit={place:08d}/{commit.file.name}"
+        yield f"{RUNNING}/{commit.schema}/{named}", commit.file

@@ -1,0 +1,71 @@
+"""Publishing sorts in bounded memory: the same rows in the same order as all at once."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rows import row
+
+from storage import schema, sorting, versions
+from storage.datasets import Store
+from storage.records import Step, Trajectory
+
+
+def rows(count: int) -> list[Trajectory]:
+    rng = random.Random(0)
+    made = []
+    for number in range(count):
+        thought = "x" * rng.choice([0, 10, 1_000, 50_000])
+        one = row(f"p{rng.randrange(40)}", number, kept=number % 3 == 0)
+        made.append(replace(one, dataset="d", steps=(Step(thought=thought),)))
+    rng.shuffle(made)
+    return made
+
+
+def publish(root: Path, made: list[Trajectory]) -> versions.DatasetVersion:
+    return Store(root).open_run("d", {}, "h").publish(iter(made), {})
+
+
+@pytest.mark.parametrize("piece", [20_000, 300_000, 10_000_000])
+def test_rows_are_sorted_the_same_whatever_fits_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    made = rows(300)
+    monkeypatch.setattr(schema, "BATCH_BYTES", 50_000)
+    monkeypatch.setattr(sorting, "PIECE_BYTES", piece)
+    monkeypatch.setattr(sorting, "SPILLED_BYTES", 60_000)
+    monkeypatch.setattr(versions, "GROUP_BYTES", 200_000)
+    monkeypatch.setattr(versions, "FILE_ROWS", 120)
+    version = publish(tmp_path, made)
+    key = ("problem_id", "program", "attempt")
+    expected = sorted(made, key=lambda one: (one.problem.problem_id, one.program, one.attempt))
+    assert list(version.read()) == expected
+    assert version.table(list(key)).num_rows == version.manifest["rows"] == 300
+    assert version.manifest["kept_rows"] == sum(one.kept for one in made)
+    assert len(version.files) >= 3
+    assert sorted(path.name for path in version.path.iterdir()) == [
+        "manifest.json", *(path.name for path in version.files)
+    ]  # fmt: skip
+
+
+def test_a_row_group_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "GROUP_BYTES", 200_000)
+    version = publish(tmp_path, rows(200))
+    [path] = version.files
+    metadata = pq.ParquetFile(path).metadata
+    sizes = [metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)]
+    assert len(sizes) > 5
+    assert max(sizes) < 500_000
+
+
+def test_rows_that_cannot_be_had_leave_nothing_behind(tmp_path: Path) -> None:
+    def broken():
+        yield from rows(5)
+        raise OSError("the disk is gone")
+
+    run = Store(tmp_path).open_run("d", {}, "h")
+    with pytest.raises(OSError, match="the disk is gone"):
+        run.publish(broken(), {})
+    assert list((tmp_path / "datasets" / "d" / "versions").iterdir()) == []

@@ -1,0 +1,46 @@
+r"""Which answers are one: a vote counts answers that the verifier calls equal, however spelled.
+
+``84``, ``84.0`` and ``$84$`` vote together, and so do ``\frac12`` and ``0.5``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from storage.records import Trajectory
+from tirgen.verification import extract_answer, verify
+
+
+def answer_keys(rows: Sequence[Trajectory]) -> list[str | None]:
+    """What each row's final answer is counted under; None where there is none.
+
+    Equal answers have the same key, in whatever order the rows come. Raises VerifierUnavailable.
+    """
+    keys = representatives(row.final_answer for row in rows if row.final_answer is not None)
+    return [None if row.final_answer is None else keys[row.final_answer] for row in rows]
+
+
+def representatives(answers: Iterable[str]) -> dict[str, str]:
+    """By answer, the one that stands for all that equal it: of the shortest, the first by order.
+
+    Equality by the verifier need not be transitive, so an answer joins the first that it equals.
+    """
+    chosen: dict[str, str] = {}
+    for answer in sorted(set(answers), key=lambda answer: (len(answer), answer)):
+        standing = dict.fromkeys(chosen.values())
+        chosen[answer] = next((one for one in standing if _equal(one, answer)), answer)
+    return chosen
+
+
+@lru_cache(maxsize=100_000)
+def _equal(one: str, other: str) -> bool:
+    """Each is right where the other is the gold answer."""
+    return _is_right(one, other) and _is_right(other, one)
+
+
+def _is_right(gold: str, answer: str) -> bool:
+    response = rf"\boxed{{{answer}}}"
+    if extract_answer(response) != answer.strip():  # it would be another answer in a box
+        return False
+    return verify(gold, response).correct
