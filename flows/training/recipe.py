@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tirgen.pocket.names import MODEL_DIR
+from tirgen.pocket.names import is_pocket
 
 RECIPE = Path(__file__).with_name("pocket.toml")
 
@@ -19,11 +19,5 @@ def recipe() -> dict[str, Any]:
 def settings_for(folder: Path, section: str) -> dict[str, Any]:
     """A section of the recipe for a model that descends from the packaged one, else nothing: the
     defaults are the paper's."""
-    settings: dict[str, Any] = recipe()[section] if _is_pocket(folder) else {}
+    settings: dict[str, Any] = recipe()[section] if is_pocket(folder) else {}
     return settings
-
-
-def _is_pocket(folder: Path) -> bool:
-    """Told by its tokenizer, which training never changes."""
-    ours, theirs = (path / "tokenizer.json" for path in (MODEL_DIR, folder))
-    return theirs.is_file() and theirs.read_bytes() == ours.read_bytes()
