@@ -30,7 +30,9 @@ TEMPLATE = (
 )
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
+HONEST = "Two and two make four, so it is \\boxed{4}."
 WRITINGS: list[Callable[[], str]] = [
+    lambda: HONEST,
     lambda: "\\boxed{" * 1000 + "4" + "}" * 1000,
     lambda: "\\boxed{" * 5000,
     lambda: "\\boxed{" + "{" * 50_000 + "4" + "}" * 50_000 + "}",
@@ -65,7 +67,12 @@ WRITINGS: list[Callable[[], str]] = [
 
 
 def writing_for(prompt: str) -> str:
-    """Follows the number in the question, ``#17#``, or else the prompt as a whole."""
+    """Follows the number in the question, ``#17#``, or else the prompt as a whole.
+
+    A critic leaves an honest step as it is.
+    """
+    if HONEST in prompt:
+        return HONEST
     numbers = re.findall(r"#(\d+)#", prompt)
     chosen = int(numbers[-1]) if numbers else zlib.crc32(prompt.encode(errors="replace"))
     return WRITINGS[chosen % len(WRITINGS)]()

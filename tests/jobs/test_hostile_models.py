@@ -42,7 +42,7 @@ async def generated(
             "dataset": "hostile", "problems": {"path": str(written(folder, problems))},
             "actor": roles, "critic": roles, "prompts": "standard",
             "actor_sampling": sampling, "critic_sampling": sampling,
-            "attempts": 1, "cot_samples": 0, **settings,
+            "attempts": 1, "cot_samples": 0, "filters": {"off": ["uses_tool"]}, **settings,
         }  # fmt: skip
         (folder / "run.json").write_text(json.dumps(document))
         process = await asyncio.create_subprocess_exec(
@@ -63,6 +63,7 @@ async def test_no_completion_ends_a_generation(tmp_path: Path) -> None:
     assert len(rows) == report["made_now"] == report["settled"] == COMPLETIONS
     asked = {int(row.problem.question.split("#")[1]) % len(WRITINGS) for row in rows}
     assert asked == set(range(len(WRITINGS)))
+    assert any(row.kept for row in rows), "the honest ones"
     broken = [row for row in rows if row.ending is Ending.INTERNAL_ERROR]
     assert all(row.verdict is None and row.reward is None and not row.kept for row in broken)
     assert not [row for row in rows if row.ending is Ending.ENGINE_ERROR], Counter(

@@ -2,11 +2,12 @@ import random
 from dataclasses import replace
 from itertools import islice
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rows import row
 
-from storage.records import Ending, Problem, Program, Step, Verdict
+from storage.records import Ending, Outcome, Problem, Program, Step, Verdict
 from tirgen.jobs.branch import choose
 from tirgen.jobs.committed import Done
 from tirgen.jobs.rollout_plan import Plan, stream
@@ -67,6 +68,20 @@ def test_a_continued_round_begins_nothing_twice():
     assert work(again, mixed, random.Random(2)) == list(first.asked)[3:]
     assert list(again.asked) == list(first.asked)
     assert again.mixed == first.mixed
+
+
+@pytest.mark.parametrize(("keep_failed", "mixed"), [(False, 0), (True, 1)])
+def test_a_continued_round_counts_failed_code_as_the_first_call_did(keep_failed, mixed):
+    broken = Step(thought="t", action="1/0", outcome=Outcome.ERROR)
+    made = [sample("p00", 0, True), replace(sample("p00", 1, False), steps=(broken,))]
+    first, again = (Plan(PROBLEMS, 2, None, 1, keep_failed) for _ in range(2))
+    first.next()
+    for each in made:
+        first.record(each)
+    first.settle(PROBLEMS[0])
+    again.load(map(Done.of, made))
+    assert (first.next(), again.next()) == (None, None)
+    assert (first.mixed, again.mixed) == (mixed, mixed)
 
 
 def test_attempts_lost_to_infrastructure_are_made_again_by_the_next_call():

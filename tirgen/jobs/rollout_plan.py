@@ -15,7 +15,7 @@ from itertools import count, islice
 
 from storage.records import Level, Problem, Trajectory
 from tirgen.jobs.committed import Done
-from tirgen.rollouts.groups import Member, group_dropped, member
+from tirgen.rollouts.groups import Member, group_dropped
 
 
 def stream(problems: Sequence[Problem], seed: int, start: int) -> Iterator[Problem]:
@@ -52,13 +52,18 @@ class Plan:
         """Take over what earlier calls committed; returns how many rows are of use."""
         rows = [r for r in committed if r.level is Level.TRAJECTORY and not r.is_lost]
         for row in rows:
-            dropped = "lost" if row.reward is None or row.failed_code else None
-            self._made[row.problem.problem_id][row.attempt] = Member(row.reward or 0.0, dropped)
+            self._note(row)
         return len(rows)
 
     def record(self, row: Trajectory) -> None:
         """Take note of a row; in the call that made it, a lost attempt counts as made too."""
-        self._made[row.problem.problem_id][row.attempt] = member(row, self._keep_failed)
+        self._note(Done.of(row))
+
+    def _note(self, row: Done) -> None:
+        """Only that a row is dropped matters here; publication says by which rule."""
+        dropped = row.reward is None or (row.failed_code and not self._keep_failed)
+        found = Member(row.reward or 0.0, "dropped" if dropped else None)
+        self._made[row.problem.problem_id][row.attempt] = found
 
     def missing(self, problem: Problem) -> list[int]:
         """The attempts still to make."""
