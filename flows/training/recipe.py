@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tirgen.pocket.names import MODEL_DIR
+from tirgen.pocket.names import is_pocket
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # torch, which the core install leaves out
@@ -44,9 +44,3 @@ def rounds_settings(
     base = settings_for(folder, "rl")
     base["rollouts"] = {"dataset": f"{name}-rollouts"} | base.get("rollouts", {})
     return load_settings(RoundsConfig, file, overrides, base)
-
-
-def is_pocket(folder: Path) -> bool:
-    """Told by its tokenizer, which training never changes."""
-    ours, theirs = (path / "tokenizer.json" for path in (MODEL_DIR, folder))
-    return theirs.is_file() and theirs.read_bytes() == ours.read_bytes()

@@ -12,6 +12,7 @@ import pytest
 from tirgen.engine.protocol import Finish
 from tirgen.pocket.batching import ContinuousBatchingEngine
 from tirgen.pocket.generation import Generation, GenerationRequest
+from tirgen.pocket.settings import ServingSettings
 
 REQUEST = GenerationRequest(prompt=(10, 11), max_tokens=400, seed=1, ignore_eos=True)
 
@@ -91,7 +92,7 @@ async def test_a_broken_pipeline_fails_all_and_says_why(tiny_model: Path) -> Non
 async def test_a_cache_too_small_for_all_still_gives_each_its_own(tiny_model: Path) -> None:
     """Two slots' worth of cache: sequences are preempted and computed again, tokens unchanged."""
     roomy = ContinuousBatchingEngine(tiny_model)
-    tight = ContinuousBatchingEngine(tiny_model, max_sequences=2)
+    tight = ContinuousBatchingEngine(tiny_model, ServingSettings(max_sequences=2))
     requests = [
         GenerationRequest(prompt=(10 + i,) * 30, max_tokens=300, seed=i, ignore_eos=True)
         for i in range(6)

@@ -13,12 +13,12 @@ from aiohttp.test_utils import TestServer
 from tiny_model import write_tiny_model
 
 from tirgen.pocket import gate
+from tirgen.pocket.architecture import ModelConfig, ModelUnsupported
 from tirgen.pocket.batching import ContinuousBatchingEngine
 from tirgen.pocket.errors import Refusal
 from tirgen.pocket.gate import Gate
 from tirgen.pocket.graph import write_ir
 from tirgen.pocket.local import pocket_engine_server
-from tirgen.pocket.qwen3 import ModelUnsupported
 from tirgen.pocket.routes import PocketRoutes
 
 LONG = {"prompt": "1", "max_tokens": 400, "ignore_eos": True}
@@ -233,4 +233,4 @@ def test_weights_of_another_shape_are_named(tiny_model: Path, tmp_path: Path) ->
     (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 100}))
     (tmp_path / "model.safetensors").symlink_to(tiny_model / "model.safetensors")
     with pytest.raises(ModelUnsupported, match=r"mlp\.down_proj.*\(64, 96\).*\(64, 100\)"):
-        write_ir(tmp_path, tmp_path)
+        write_ir(tmp_path, ModelConfig.read(tmp_path), tmp_path)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,33 @@ def test_an_empty_final_message_can_be_continued(tiny_model: Path) -> None:
     assert text.endswith("<|im_start|>assistant\n")
 
 
-def test_what_the_template_raises_is_told(tiny_model: Path) -> None:
-    vocabulary = Vocabulary(tiny_model)
+def copy_with_template(model_dir: Path, out: Path, template: str | None) -> Vocabulary:
+    """The model's tokenizer beside another template, in the older of the two places."""
+    (out / "tokenizer.json").symlink_to(model_dir / "tokenizer.json")
+    described = {"eos_token": "<|im_end|>"} | ({"chat_template": template} if template else {})
+    (out / "tokenizer_config.json").write_text(json.dumps(described))
+    return Vocabulary(out)
+
+
+def test_what_the_template_raises_is_told(tiny_model: Path, tmp_path: Path) -> None:
     template = "{{ raise_exception('roles must alternate') }}"
-    vocabulary._template = ChatTemplate(template, {})
+    vocabulary = copy_with_template(tiny_model, tmp_path, template)
     with pytest.raises(TemplateRefused, match="roles must alternate"):
+        vocabulary.render(TALK, add_generation_prompt=True, continue_final_message=False)
+
+
+def test_a_template_within_the_tokenizer_config_knows_the_special_tokens(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    vocabulary = copy_with_template(tiny_model, tmp_path, "{{ messages[0].content + eos_token }}")
+    text = vocabulary.render(TALK, add_generation_prompt=True, continue_final_message=False)
+    assert text == "What is 2 + 2?<|im_end|>"
+
+
+def test_a_folder_without_a_template_completes_and_refuses_to_chat(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    vocabulary = copy_with_template(tiny_model, tmp_path, None)
+    assert vocabulary.encode("1", add_special_tokens=True)
+    with pytest.raises(TemplateRefused, match="no chat template"):
         vocabulary.render(TALK, add_generation_prompt=True, continue_final_message=False)

@@ -47,13 +47,18 @@ def write_tiny_model(directory: Path, seed: int = 0, scale: float = 0.25) -> Pat
     """Write the model; `scale` sets how sharp its next-token distributions are."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(CONFIG))
+    write_tokenizer(directory)
+    save_file(_weights(np.random.default_rng(seed), scale), directory / "model.safetensors")
+    return directory
+
+
+def write_tokenizer(directory: Path) -> None:
+    """Everything of a model's folder that is not the model."""
     (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     (directory / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "Qwen2Tokenizer", "eos_token": SPECIAL[EOS]})
     )
     _tokenizer().save(str(directory / "tokenizer.json"))
-    save_file(_weights(np.random.default_rng(seed), scale), directory / "model.safetensors")
-    return directory
 
 
 def _tokenizer() -> Tokenizer:

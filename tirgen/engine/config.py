@@ -23,14 +23,8 @@ from tirgen.engine.protocol import Engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
-from tirgen.pocket.names import (
-    MODEL_NAME,
-    PACKAGED,
-    SERVED,
-    THINKING_DIR,
-    THINKING_NAME,
-    is_pocket,
-)
+from tirgen.pocket.names import PACKAGED, SERVED, is_pocket, model_name
+from tirgen.pocket.settings import Precision, ServingSettings
 from tirgen.settings import NameOrFolder, ServerUrl, Settings, Variable
 
 _SECRET_NAME = re.compile("auth|key|token|secret|cookie|passw|sig", re.IGNORECASE)
@@ -41,13 +35,17 @@ class EngineConfig(Settings):
     """One language model: where it is, what it is called, how hard it may be asked."""
 
     kind: Literal["pocket", "tokens", "chat"] = "pocket"
-    """``pocket`` starts the embedded model; ``tokens`` is a server with token ids (vLLM); ``chat``
+    """``pocket`` starts the embedded engine; ``tokens`` is a server with token ids (vLLM); ``chat``
     is a hosted chat endpoint: data generation only, no token ids."""
     base_url: ServerUrl | None = None
     """Up to and with ``/v1``, e.g. ``http://localhost:8000/v1``; not for ``pocket``."""
     model: NameOrFolder | None = None
-    """The name the server lists; for ``pocket`` a directory, or one of the packaged models ``base``
-    and ``thinking``: by default the one made for the mode."""
+    """The name the server lists; for ``pocket`` a model's folder, or one of the packaged models
+    ``base`` and ``thinking``: by default the one made for the mode."""
+    precision: Precision = Precision.FLOAT32
+    """What the embedded engine computes in: ``float32``, ``bfloat16`` or ``int8``."""
+    threads: int = Field(1, ge=1)
+    """Compute threads of the embedded engine."""
     tokenizer: NameOrFolder | None = None
     """Directory or Hugging Face id of tokenizer and chat template, for ``tokens``; by default
     `model`, or the packaged one for a model that is called ``pocket``."""
@@ -106,13 +104,15 @@ class EngineConfig(Settings):
     @property
     def priced_as(self) -> str:
         """The model's name in rows and price lists."""
-        return _pocket_name(self.model) if self.kind == "pocket" else str(self.model)
+        if self.kind == "pocket":
+            return model_name(_pocket_directory(self.model))
+        return str(self.model)
 
     @property
     def tokenizer_source(self) -> str | None:
         """Where tokenizer and chat template come from: a directory or a hub id; None for ``chat``.
 
-        A server's model that bears the name of a packaged one has its tokenizer (`tirgen pocket
+        A server's model that bears the name of a packaged one has its tokenizer (`tirgen
         serve`); the probe refuses the server if it writes otherwise.
         """
         if self.kind == "chat":
@@ -132,9 +132,10 @@ class EngineConfig(Settings):
     def identity(self) -> dict[str, Any]:
         """What decides the text that comes back; neither the address nor the pace does."""
         if self.kind == "pocket":
-            weights = {"kind": self.kind, "weights": _digest(_pocket_directory(self.model))}
+            weights = _digest(_pocket_directory(self.model))
+            made = {"kind": self.kind, "weights": weights, "precision": self.precision}
             variables = {"template_variables": self.template_variables}
-            return {**weights, **variables} if self.template_variables else weights
+            return {**made, **variables} if self.template_variables else made
         fields = {"kind", "model", "tokenizer", "template_variables"}
         if self.kind == "chat":
             fields |= {"omit", "extra", "thinking_tokens"}
@@ -145,10 +146,6 @@ def _pocket_directory(model: str | None) -> Path:
     return PACKAGED.get(model or "base") or Path(str(model))
 
 
-def _pocket_name(model: str | None) -> str:
-    return THINKING_NAME if _pocket_directory(model) == THINKING_DIR else MODEL_NAME
-
-
 def _digest(directory: Path) -> str:
     """Of everything in a model directory: retrained weights are another model.
 
@@ -156,7 +153,9 @@ def _digest(directory: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(p for p in directory.glob("*") if p.is_file() and p.name != MANIFEST):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
@@ -169,26 +168,34 @@ async def open_engine(config: EngineConfig) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def open_engines(*configs: EngineConfig) -> AsyncIterator[tuple[Engine, ...]]:
-    """One engine per configuration, in order; roles on the same pocket model share one server.
+    """One engine per configuration, in order; roles on the same embedded model share one server.
 
     Each has its own bound and retries. Raises `EngineMisconfigured`.
     """
     async with AsyncExitStack() as stack:
-        pockets: dict[Path, _Served] = {}
+        started: dict[_Started, _Served] = {}
         engines: list[Engine] = []
         for config in configs:
             if config.kind == "chat":
                 engines.append(await _connect_chat(config, stack))
                 continue
             if config.kind == "pocket":
-                directory = _pocket_directory(config.model)
-                if directory not in pockets:
-                    pockets[directory] = await _start_pocket(config, directory, stack)
-                served = pockets[directory]
+                wanted = _Started(_pocket_directory(config.model), config.precision, config.threads)
+                if wanted not in started:
+                    started[wanted] = await _start(wanted, stack)
+                served = started[wanted]
             else:
                 served = _served(config)
             engines.append(await _connect(config, served, stack))
         yield tuple(engines)
+
+
+class _Started(NamedTuple):
+    """What tells one embedded engine from another."""
+
+    directory: Path
+    precision: Precision
+    threads: int
 
 
 class _Served(NamedTuple):
@@ -203,17 +210,13 @@ def _served(config: EngineConfig) -> _Served:
     return _Served(str(config.base_url), str(config.model), str(config.tokenizer_source))
 
 
-async def _start_pocket(config: EngineConfig, directory: Path, stack: AsyncExitStack) -> _Served:
+async def _start(wanted: _Started, stack: AsyncExitStack) -> _Served:
     from tirgen.pocket.local import pocket_engine_server
 
-    if not (directory / "model.safetensors").is_file():
-        raise EngineMisconfigured(
-            f"{directory} holds no pocket model (model.safetensors); make one with "
-            "`tirgen pocket train`, or leave `model` out for the packaged one."
-        )
-    name = config.priced_as
-    base_url = await stack.enter_async_context(pocket_engine_server(directory, model=name))
-    return _Served(base_url, name, str(directory))
+    settings = ServingSettings(precision=wanted.precision, threads=wanted.threads)
+    server = pocket_engine_server(wanted.directory, settings=settings)
+    base_url = await stack.enter_async_context(server)
+    return _Served(base_url, model_name(wanted.directory), str(wanted.directory))
 
 
 async def _connect(config: EngineConfig, served: _Served, stack: AsyncExitStack) -> TokenEngine:

@@ -90,9 +90,7 @@ class HfRenderer:
         Raises `EngineMisconfigured` when files are missing or unusable.
         """
         directory = _directory(path_or_name)
-        config = {**_json(directory, _FILES[2]), **_json(directory, _FILES[1])}
-        variables = {**_special_names(config), **(template_variables or {})}
-        template = ChatTemplate(_template_source(directory, config), variables)
+        template = ChatTemplate.load(directory, template_variables)
         try:
             renderer = cls((directory / "tokenizer.json").read_text("utf-8"), template)
         except Exception as error:  # all that `tokenizers` raises
@@ -297,35 +295,3 @@ def _hub_directory(name: str) -> Path:
         f"{name} on the Hugging Face hub has no tokenizer.json; set `tokenizer` to a directory "
         "that has one."
     )
-
-
-def _json(directory: Path, name: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((directory / name).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise EngineMisconfigured(f"{directory / name} is not valid JSON: {error}.") from error
-    return content
-
-
-def _special_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """`bos_token` and its kin; each is a string or an object holding one."""
-    named = {key: value for key, value in config.items() if key.endswith("_token") and value}
-    contents = {k: v["content"] if isinstance(v, dict) else v for k, v in named.items()}
-    return {key: value for key, value in contents.items() if isinstance(value, str)}
-
-
-def _template_source(directory: Path, config: Mapping[str, Any]) -> str:
-    beside = directory / "chat_template.jinja"
-    if beside.is_file():
-        return beside.read_text("utf-8")
-    source = config.get("chat_template")
-    if isinstance(source, list):
-        source = next((t["template"] for t in source if t["name"] == "default"), None)
-    if not isinstance(source, str):
-        raise EngineMisconfigured(
-            f"{directory} has no chat template (chat_template.jinja, or chat_template in "
-            "tokenizer_config.json); use an instruction-tuned model or add the file."
-        )
-    return source

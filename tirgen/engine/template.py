@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -17,6 +18,10 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tirgen.engine.errors import EngineMisconfigured, EngineRefused
+
+
+class TemplateMissing(EngineMisconfigured):
+    """The folder holds no chat template, as that of a base model."""
 
 
 class ChatTemplate:
@@ -39,6 +44,18 @@ class ChatTemplate:
             ) from error
         self.source = source
         self._variables = dict(variables)
+
+    @classmethod
+    def load(cls, directory: Path, variables: Mapping[str, Any] | None = None) -> ChatTemplate:
+        """The template of a model's folder, with the folder's own special tokens by name.
+
+        Raises `EngineMisconfigured` when there is none or it is not valid.
+        """
+        config = {
+            **_read_json(directory / "special_tokens_map.json"),
+            **_read_json(directory / "tokenizer_config.json"),
+        }
+        return cls(_source(directory, config), {**_special_names(config), **(variables or {})})
 
     @property
     def end_token(self) -> str:
@@ -100,3 +117,36 @@ def _raise_exception(message: str) -> None:
 
 def _strftime_now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """An object of a model's folder; empty where there is none. Raises `EngineMisconfigured`."""
+    try:
+        content: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise EngineMisconfigured(f"{file} is not valid JSON: {error}.") from error
+    return content
+
+
+def _special_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """`bos_token` and its kin; each is a string or an object holding one."""
+    named = {key: value for key, value in config.items() if key.endswith("_token") and value}
+    contents = {k: v["content"] if isinstance(v, dict) else v for k, v in named.items()}
+    return {key: value for key, value in contents.items() if isinstance(value, str)}
+
+
+def _source(directory: Path, config: Mapping[str, Any]) -> str:
+    beside = directory / "chat_template.jinja"
+    if beside.is_file():
+        return beside.read_text("utf-8")
+    source = config.get("chat_template")
+    if isinstance(source, list):
+        source = next((t["template"] for t in source if t["name"] == "default"), None)
+    if not isinstance(source, str):
+        raise TemplateMissing(
+            f"{directory} has no chat template (chat_template.jinja, or chat_template in "
+            "tokenizer_config.json); use an instruction-tuned model or add the file."
+        )
+    return source

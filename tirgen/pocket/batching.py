@@ -13,10 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from tirgen.pocket.architecture import ModelConfig
 from tirgen.pocket.generation import Generation, GenerationRequest
-from tirgen.pocket.pipeline import Graph, native, open_pipeline, read_graph, read_sibling
-from tirgen.pocket.qwen3 import Qwen3Config
+from tirgen.pocket.pipeline import (
+    Graph,
+    native,
+    open_pipeline,
+    read_config,
+    read_sibling,
+)
 from tirgen.pocket.runtime import genai, ov
+from tirgen.pocket.settings import ServingSettings
 from tirgen.pocket.vocabulary import Vocabulary
 
 FIRST_VERSION = "default"
@@ -44,9 +51,10 @@ class ContinuousBatchingEngine:
     engine's own thread only.
     """
 
-    def __init__(self, model_dir: Path, *, threads: int = 1, max_sequences: int = 128) -> None:
-        """Load the model; raises `ModelUnsupported` when it is not a dense Qwen3."""
-        self.config = Qwen3Config.read(model_dir)
+    def __init__(self, model_dir: Path, settings: ServingSettings | None = None) -> None:
+        """Load the model; raises `ModelUnsupported` when it cannot be served."""
+        self._settings = settings or ServingSettings()
+        config = read_config(model_dir, self._settings)
         self.vocabulary = Vocabulary(model_dir)
         self.weight_version = FIRST_VERSION
         """What the weights are called; whoever loads others says it (vLLM's term)."""
@@ -58,14 +66,13 @@ class ContinuousBatchingEngine:
         self.generation_tokens = 0
         self.cache_usage = 0.0
         """Share of the key-value cache in use, 0 to 1."""
+        self._graph = Graph(model_dir, config, self._settings)
         self._eos = frozenset(self.config.eos_token_ids)
         self._spoken = {
             skip: self.vocabulary.spoken(self.config.vocab_size, skip_special=skip)
             for skip in (False, True)
         }
-        self._size = (threads, max_sequences)
-        self._graph = read_graph(model_dir)
-        self._pipeline = open_pipeline(self._graph, self.config, *self._size)
+        self._pipeline = open_pipeline(self._graph, self._settings)
         self._cached = False
         """The pipeline has seen a prompt, so its prefix cache may hold something."""
         self._loop = asyncio.get_running_loop()
@@ -75,6 +82,10 @@ class ContinuousBatchingEngine:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="pocket-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._graph.config
 
     @property
     def running(self) -> int:
@@ -112,22 +123,22 @@ class ContinuousBatchingEngine:
         weights, when they are no sibling of the present ones (`read_sibling`); `EngineStopped`
         when the engine has failed or is closing.
         """
-        config, graph = await asyncio.to_thread(
-            read_sibling, model_dir, self.config, self.vocabulary
+        graph = await asyncio.to_thread(
+            read_sibling, model_dir, self.config, self.vocabulary, self._settings
         )
-        await self._replace(config, graph, UNLABELLED)
+        await self._replace(graph, UNLABELLED)
 
     async def reset_prefix_cache(self) -> None:
         """Forget all prompts, under the same condition as `reload`. Raises `EngineStopped`."""
         if self._cached:
-            await self._replace(self.config, self._graph, self.weight_version)
+            await self._replace(self._graph, self.weight_version)
 
-    async def _replace(self, config: Qwen3Config, graph: Graph, version: str) -> None:
+    async def _replace(self, graph: Graph, version: str) -> None:
         """Open a pipeline beside the old one, and let the engine's thread change over."""
-        pipeline = await asyncio.to_thread(open_pipeline, graph, config, *self._size)
+        pipeline = await asyncio.to_thread(open_pipeline, graph, self._settings)
         replacement = _Replacement(pipeline, self._loop.create_future())
         self._inbox.put(replacement)
-        self.config, self._graph, self.weight_version = config, graph, version
+        self._graph, self.weight_version = graph, version
         if self._closing:
             self._refuse_inbox()
         await asyncio.shield(replacement.done)  # it takes place even if the caller is gone

@@ -13,10 +13,10 @@ from typing import Literal
 from aiohttp import web
 from pydantic import Field
 
+from tirgen.pocket.architecture import ModelUnsupported
 from tirgen.pocket.batching import ContinuousBatchingEngine, EngineStopped
 from tirgen.pocket.errors import Refusal
 from tirgen.pocket.gate import Gate
-from tirgen.pocket.qwen3 import ModelUnsupported
 from tirgen.pocket.requests import RequestModel
 from tirgen.pocket.wire import answer, parse
 

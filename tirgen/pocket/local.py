@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from tirgen.engine.errors import EngineMisconfigured
-from tirgen.pocket.names import API_KEY_VARIABLE, MODEL_DIR, MODEL_NAME
+from tirgen.pocket.names import API_KEY_VARIABLE, MODEL_DIR, model_name
+from tirgen.pocket.settings import ServingSettings
 
 __all__ = ["MODEL_DIR", "pocket_engine_server"]
 
@@ -27,26 +28,33 @@ _SHOWN = 2000
 
 @asynccontextmanager
 async def pocket_engine_server(
-    model_dir: Path = MODEL_DIR, *, model: str = MODEL_NAME, port: int = 0, threads: int = 1
+    model_dir: Path = MODEL_DIR,
+    *,
+    model: str | None = None,
+    port: int = 0,
+    settings: ServingSettings | None = None,
 ) -> AsyncIterator[str]:
     """Run a server for the block; yields its base URL, up to and with `/v1`.
 
-    `model` is what `/v1/models` calls it.
+    `model` is what `/v1/models` calls it, by default `model_name` of the folder.
 
     The child ends with the block, and with this process however that ends. Raises
     `EngineMisconfigured`, with what the child said last, when it does not come up.
     """
     with tempfile.TemporaryFile() as log:
-        process = await _start(model_dir, model, port, threads, log)
+        process = await _start(model_dir, model, port, settings, log)
         try:
             yield await _base_url(process, log)
         finally:
             await _end(process)
 
 
-async def _start(model_dir: Path, model: str, port: int, threads: int, log: IO[bytes]) -> Process:
+async def _start(
+    model_dir: Path, model: str | None, port: int, settings: ServingSettings | None, log: IO[bytes]
+) -> Process:
     command = ["-m", "tirgen.pocket.server", str(model_dir), "--die-with-parent"]
-    command += ["--model", model, "--port", str(port), "--threads", str(threads)]
+    command += ["--model", model or model_name(model_dir), "--port", str(port)]
+    command += ["--settings", (settings or ServingSettings()).model_dump_json()]
     environment = {k: v for k, v in os.environ.items() if k != API_KEY_VARIABLE}
     return await asyncio.create_subprocess_exec(
         sys.executable, *command, stdin=PIPE, stdout=PIPE, stderr=log, env=environment

@@ -21,6 +21,20 @@ API_KEY_VARIABLE: Final = "TIRGEN_POCKET_API_KEY"
 """When set in the environment, requests under /v1 must carry it as a bearer token."""
 
 
+def model_name(model_dir: Path) -> str:
+    """What a model is called that is given no name: the packaged ones theirs, others the folder's.
+
+    A policy of a store lies in `NAME/versions/vN` and is called `NAME@vN`.
+    """
+    folder = model_dir.resolve()
+    for name, packaged in SERVED.items():
+        if folder == packaged:
+            return name
+    if folder.parent.name == "versions":
+        return f"{folder.parent.parent.name}@{folder.name}"
+    return folder.name
+
+
 def is_pocket(folder: Path) -> bool:
     """The model in the folder reads and writes as the packaged ones do: its tokenizer is theirs.
 

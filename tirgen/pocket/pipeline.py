@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Mapping
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from tirgen.pocket.architecture import ModelConfig, ModelUnsupported
 from tirgen.pocket.generation import GenerationRequest
 from tirgen.pocket.graph import write_ir
-from tirgen.pocket.qwen3 import ModelUnsupported, Qwen3Config
+from tirgen.pocket.precision import cached_bytes, properties
 from tirgen.pocket.runtime import genai
+from tirgen.pocket.settings import ServingSettings
 from tirgen.pocket.vocabulary import Vocabulary
 
-Graph = Mapping[str, bytes]
-"""The files of an OpenVINO model by name. Kept, because a folder may change after it was read."""
-
-_BLOCK = 32
+_BLOCK: Final = 32
 """Tokens in one block of the CPU plug-in's key-value cache."""
 
 
-def read_graph(model_dir: Path) -> Graph:
-    """The model in `model_dir` as a graph. Raises `ModelUnsupported`."""
-    with tempfile.TemporaryDirectory(prefix="tirgen-pocket-") as directory:
-        write_ir(model_dir, Path(directory))
-        return {file.name: file.read_bytes() for file in Path(directory).iterdir()}
+class Graph:
+    """A model written for OpenVINO in a folder of its own, which goes when nothing uses it.
+
+    Kept as long as the model is served, because the folder it was read from may change.
+    """
+
+    def __init__(self, model_dir: Path, config: ModelConfig, settings: ServingSettings) -> None:
+        """Raises `ModelUnsupported`."""
+        self.config = config
+        self.folder = Path(tempfile.mkdtemp(prefix="tirgen-graph-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        write_ir(model_dir, config, self.folder, settings.precision)
+
+
+def read_config(model_dir: Path, settings: ServingSettings) -> ModelConfig:
+    """The model's configuration, its context as long as it is served. Raises `ModelUnsupported`."""
+    config = ModelConfig.read(model_dir)
+    if settings.context is None:
+        return config
+    if settings.context > config.context:
+        raise ModelUnsupported(
+            f"the model was made for {config.context} tokens; it cannot be served with "
+            f"{settings.context}"
+        )
+    return config.model_copy(update={"context": settings.context})
 
 
 def read_sibling(
-    model_dir: Path, config: Qwen3Config, vocabulary: Vocabulary
-) -> tuple[Qwen3Config, Graph]:
+    model_dir: Path, config: ModelConfig, vocabulary: Vocabulary, settings: ServingSettings
+) -> Graph:
     """A model that may take the place of a served one without its clients noticing but by weights.
 
-    Raises `ModelUnsupported` when it is no dense Qwen3, or has other tokens or another context.
+    Raises `ModelUnsupported` when it cannot be served, or has other tokens or another context.
     """
-    sibling = Qwen3Config.read(model_dir)
+    sibling = read_config(model_dir, settings)
     for name in ("vocab_size", "eos_token_ids", "context"):
         served, offered = getattr(config, name), getattr(sibling, name)
         if served != offered:
@@ -47,29 +67,39 @@ def read_sibling(
             f"the tokenizer of {model_dir} is not that of the served model; start a server of its "
             "own for it"
         )
-    return sibling, read_graph(model_dir)
+    return Graph(model_dir, sibling, settings)
 
 
-def open_pipeline(graph: Graph, config: Qwen3Config, threads: int, max_sequences: int) -> Any:
-    """A pipeline whose key-value cache, empty, has room for `max_sequences` whole contexts."""
+def open_pipeline(graph: Graph, settings: ServingSettings) -> Any:
+    """A pipeline with an empty key-value cache. Raises `ModelUnsupported`.
+
+    Where the cache cannot hold `max_sequences` whole contexts, a sequence that finds it full is
+    put back and computed again later.
+    """
     scheduler = genai.SchedulerConfig()
     scheduler.enable_prefix_caching = True
-    scheduler.max_num_seqs = max_sequences
+    scheduler.max_num_seqs = settings.max_sequences
     scheduler.max_num_batched_tokens = 2048
-    scheduler.num_kv_blocks = max_sequences * -(-config.context // _BLOCK)
-    properties = {
-        # The defaults cost log-probabilities 2.6e-3 of accuracy; these bring it to 7e-6.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "KV_CACHE_PRECISION": "f32",
-        "INFERENCE_NUM_THREADS": threads,
+    scheduler.num_kv_blocks = _cache_blocks(graph.config, settings)
+    options = properties(settings.precision) | {
+        "INFERENCE_NUM_THREADS": settings.threads,
         # By default one per core, woken for every token of every sequence.
-        "sampler_num_threads": threads,
+        "sampler_num_threads": settings.threads,
     }
-    # The pipeline opens a directory, not a graph in memory; it needs it only while opening.
-    with tempfile.TemporaryDirectory(prefix="tirgen-pocket-") as directory:
-        for name, content in graph.items():
-            (Path(directory) / name).write_bytes(content)
-        return genai.ContinuousBatchingPipeline(directory, scheduler, "CPU", properties)
+    return genai.ContinuousBatchingPipeline(str(graph.folder), scheduler, "CPU", options)
+
+
+def _cache_blocks(config: ModelConfig, settings: ServingSettings) -> int:
+    one_context = -(-config.context // _BLOCK)
+    block_gib = _BLOCK * config.cached_values * cached_bytes(settings.precision) / 2**30
+    affordable = int(settings.cache_gib / block_gib)
+    if affordable < one_context:
+        raise ModelUnsupported(
+            f"one context of {config.context} tokens needs {one_context * block_gib:.2f} GiB of "
+            f"keys and values, more than the {settings.cache_gib:g} GiB given: raise --cache-gib "
+            "or lower --context"
+        )
+    return min(settings.max_sequences * one_context, affordable)
 
 
 def native(request: GenerationRequest, eos: frozenset[int], end_of_turn: int) -> Any:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tirgen.pocket.architecture import ModelUnsupported
 from tirgen.pocket.batching import ContinuousBatchingEngine
 from tirgen.pocket.lifeline import die_with_parent
-from tirgen.pocket.names import API_KEY_VARIABLE, MODEL_DIR, MODEL_NAME
-from tirgen.pocket.qwen3 import ModelUnsupported
+from tirgen.pocket.names import API_KEY_VARIABLE, MODEL_DIR, model_name
 from tirgen.pocket.routes import PocketRoutes
+from tirgen.pocket.settings import ServingSettings
 from tirgen.settings import ConfigError
 from tirgen.sockets.aiohttp_guard import runner
 from tirgen.sockets.rule import address_of, require_secret
@@ -32,22 +33,21 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    model: str = MODEL_NAME,
-    threads: int = 1,
-    max_sequences: int = 128,
+    model: str | None = None,
+    settings: ServingSettings | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is told the base URL, by default on stdout.
 
-    Port 0 is any free one. Raises `ModelUnsupported` for a directory the engine cannot load,
-    `OSError` when the address is taken, and `ConfigError` for another address than loopback without
-    a key.
+    `model` is what `/v1/models` calls it, by default the folder's name. Port 0 is any free one.
+    Raises `ModelUnsupported` for a directory the engine cannot load, `OSError` when the address is
+    taken, and `ConfigError` for another address than loopback without a key.
     """
     hint = f"set {API_KEY_VARIABLE}, or listen on 127.0.0.1"
     require_secret(host, bool(os.environ.get(API_KEY_VARIABLE)), hint)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    settings = {"threads": threads, "max_sequences": max_sequences}
-    asyncio.run(_serve(model_dir, host, port, model, settings, ready or _announce))
+    name = model or model_name(model_dir)
+    asyncio.run(_serve(model_dir, host, port, name, settings, ready or _announce))
 
 
 def _announce(base_url: str) -> None:
@@ -59,14 +59,14 @@ async def _serve(
     host: str,
     port: int,
     model: str,
-    settings: dict[str, int],
+    settings: ServingSettings | None,
     ready: Callable[[str], None],
 ) -> None:
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end.set)
-    engine = ContinuousBatchingEngine(model_dir, **settings)
+    engine = ContinuousBatchingEngine(model_dir, settings)
     api_key = os.environ.get(API_KEY_VARIABLE) or None
     routes = PocketRoutes(engine, model=model, api_key=api_key, host=host)
     served = runner(routes.application(), shutdown_timeout=_GRACE_SECONDS, access_log=None)
@@ -81,15 +81,14 @@ async def _serve(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m tirgen.pocket.server`: what `local` starts; people use `tirgen pocket serve`."""
+    """`python -m tirgen.pocket.server`: what `local` starts; people use `tirgen serve`."""
     parser = argparse.ArgumentParser(prog="python -m tirgen.pocket.server", description=__doc__)
     parser.add_argument("model_dir", type=Path, nargs="?", default=MODEL_DIR)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=MODEL_NAME)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--max-sequences", type=int, default=128)
+    parser.add_argument("--model")
     parser.add_argument("--die-with-parent", action="store_true")
+    parser.add_argument("--settings", type=ServingSettings.model_validate_json, help="as JSON")
     options = vars(parser.parse_args(arguments))
     if options.pop("die_with_parent"):
         die_with_parent()

@@ -13,8 +13,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from tirgen.engine.errors import EngineMisconfigured, EngineRefused
-from tirgen.engine.template import ChatTemplate
-from tirgen.pocket.qwen3 import ModelUnsupported
+from tirgen.engine.template import ChatTemplate, TemplateMissing
+from tirgen.pocket.architecture import ModelUnsupported
 
 _CUT = "\ue000cut\ue000"
 """Marks the end of a message to be continued; private-use characters no template touches."""
@@ -29,10 +29,7 @@ class Vocabulary:
 
     def __init__(self, model_dir: Path) -> None:
         """Raises `ModelUnsupported` for a tokenizer not on bytes, or a template that is none."""
-        for name in ("tokenizer.json", "chat_template.jinja"):
-            if not (model_dir / name).is_file():
-                raise ModelUnsupported(f"{model_dir} holds no {name}")
-        self._tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+        self._tokenizer = _tokenizer(model_dir / "tokenizer.json")
         description = json.loads(self._tokenizer.to_str())
         if (description["decoder"] or {}).get("type") != "ByteLevel":
             raise ModelUnsupported(f"the tokenizer of {model_dir} is not a byte-level one")
@@ -44,11 +41,7 @@ class Vocabulary:
         """The bytes each token id stands for, special tokens included."""
         for piece, id_ in pieces.items():
             self.bytes_of[id_] = piece.encode() if id_ in added else _piece_bytes(piece)
-        template = model_dir / "chat_template.jinja"
-        try:
-            self._template = ChatTemplate(template.read_text("utf-8"), {})
-        except EngineMisconfigured as error:
-            raise ModelUnsupported(f"{model_dir}: {error}") from error
+        self._template = _template(model_dir)
 
     def same_tokens(self, other: Vocabulary) -> bool:
         """Every token id stands for the same bytes in both."""
@@ -88,6 +81,8 @@ class Vocabulary:
         turns = [dict(message) for message in messages]
         if continue_final_message:
             turns[-1]["content"] += _CUT
+        if isinstance(self._template, TemplateMissing):
+            raise TemplateRefused(f"{self._template} Completions need none.")
         try:
             text = self._template.render(turns, add_generation_prompt=add_generation_prompt)
         except EngineRefused as error:
@@ -98,6 +93,28 @@ class Vocabulary:
         if not cut:
             raise TemplateRefused("the chat template leaves the final message out")
         return before
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    if not file.is_file():
+        raise ModelUnsupported(f"{file.parent} holds no {file.name}")
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # all that `tokenizers` raises
+        raise ModelUnsupported(f"{file} cannot be read: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _template(model_dir: Path) -> ChatTemplate | TemplateMissing:
+    """The folder's chat template, or that there is none: base models have none."""
+    try:
+        return ChatTemplate.load(model_dir)
+    except TemplateMissing as missing:
+        return missing
+    except EngineMisconfigured as error:
+        raise ModelUnsupported(f"{model_dir}: {error}") from error
 
 
 def _byte_alphabet() -> dict[str, int]:

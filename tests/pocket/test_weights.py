@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from tirgen.pocket.tensors import load_tensors
+from tirgen.pocket.weights import load_tensors
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
