@@ -192,13 +192,10 @@ class ContinuousBatchingEngine:
 
     def _add(self, generation: Generation) -> None:
         self._last_id += 1
-        prompt = ov.Tensor(np.array([generation.request.prompt], np.int64))
+        prompt = ov.Tensor(np.array([self.config.turn(generation.request.prompt)], np.int64))
         try:
-            handle = self._pipeline.add_request(
-                self._last_id,
-                prompt,
-                native(generation.request, self._eos, self.config.eos_token_ids[0]),
-            )
+            request = native(generation.request, self.config)
+            handle = self._pipeline.add_request(self._last_id, prompt, request)
         except RuntimeError as error:
             generation.failure = f"the OpenVINO pipeline refused the request: {error}"
             self._tell([generation])
@@ -229,7 +226,7 @@ class ContinuousBatchingEngine:
         if grown:
             (output,) = handle.read().values()
             for token, logprob in zip(
-                output.generated_ids, output.generated_log_probs, strict=True
+                self.config.turn(output.generated_ids), output.generated_log_probs, strict=True
             ):
                 self.generation_tokens += 1
                 if generation.feed(token, logprob):

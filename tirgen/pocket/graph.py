@@ -35,7 +35,8 @@ def write_ir(
 
 
 def build(config: ModelConfig, weights: Weights, *, quantised: bool = False) -> Any:
-    """The stateful decoder: token ids [batch, time] to logits [batch, time, vocab].
+    """The stateful decoder: token ids [batch, time] to logits [batch, time, vocab], both in the
+    order of `ModelConfig.turned`.
 
     Parameters and state follow what OpenVINO GenAI expects of a decoder (`input_ids`,
     `attention_mask`, `position_ids`, `beam_idx`, one key and one value state a layer), so that its
@@ -44,13 +45,14 @@ def build(config: ModelConfig, weights: Weights, *, quantised: bool = False) -> 
     """
     inputs = Inputs.declare()
     matrix = _eight_bits if quantised else _constant
-    embedding = matrix(weights["model.embed_tokens.weight"])
+    order = -1 if config.turned else 1
+    embedding = matrix(weights["model.embed_tokens.weight"][::order])
     decoder = Decoder(config, weights, matrix, inputs, Rotary.at(inputs.positions, config))
     hidden = op.gather(embedding, op.convert(inputs.ids, "i32"), _ints(0))
     for layer in range(config.layers):
         hidden = decoder.block(layer, hidden)
     hidden = decoder.rms_norm(hidden, "model.norm")
-    head = embedding if config.tied else matrix(weights["lm_head.weight"])
+    head = embedding if config.tied else matrix(weights["lm_head.weight"][::order])
     logits = op.result(op.matmul(hidden, head, False, True), name="logits")
     logits.output(0).set_names({"logits"})
     return ov.Model([logits], decoder.states, inputs.parameters(), config.model_type)

@@ -102,11 +102,12 @@ def _cache_blocks(config: ModelConfig, settings: ServingSettings) -> int:
     return min(settings.max_sequences * one_context, affordable)
 
 
-def native(request: GenerationRequest, eos: frozenset[int], end_of_turn: int) -> Any:
+def native(request: GenerationRequest, model: ModelConfig) -> Any:
     """The request in OpenVINO's terms; stop strings stay ours, it has no tokenizer."""
     config = genai.GenerationConfig()
-    config.set_eos_token_id(end_of_turn)
-    config.stop_token_ids = set(eos | request.stop_token_ids)
+    ending = model.turn(model.eos_token_ids)
+    config.set_eos_token_id(ending[0])
+    config.stop_token_ids = {*ending, *model.turn(request.stop_token_ids)}
     config.ignore_eos = request.ignore_eos
     config.min_new_tokens = request.min_tokens
     config.max_new_tokens = request.max_tokens
