@@ -50,7 +50,7 @@ def run(quick: bool) -> Result:
     ours: dict[str, float] = {}
     ratios: dict[Load, list[float]] = {}
     for load, suffix in ((GENERATING, ""), (READING, "_long_prompts")):
-        measured = asyncio.run(_measure_server(load, rounds, requests))
+        measured = asyncio.run(measure_server(load, rounds, requests))
         ratios[load] = [many / one for one, many in zip(measured[1], measured[64], strict=True)]
         for clients, speeds in measured.items():
             ours[f"tokens_per_cpu_s_at_{clients}{suffix}"] = round(statistics.median(speeds))
@@ -72,11 +72,19 @@ def run(quick: bool) -> Result:
     )
 
 
-async def _measure_server(load: Load, rounds: int, requests: int) -> dict[int, list[float]]:
-    """Tokens per CPU-second by number of clients, one figure a round."""
+async def measure_server(
+    load: Load, rounds: int, requests: int, *arguments: str
+) -> dict[int, list[float]]:
+    """Tokens per CPU-second by number of clients, one figure a round.
+
+    `arguments` go to the server: a model's folder, and what else it takes.
+    """
     measured: dict[int, list[float]] = {clients: [] for clients in CLIENTS}
     connector = aiohttp.TCPConnector(limit=0)
-    async with _server() as (base_url, pid), aiohttp.ClientSession(connector=connector) as http:
+    async with (
+        _server(arguments) as (base_url, pid),
+        aiohttp.ClientSession(connector=connector) as http,
+    ):
         await _send(http, base_url, load, clients=64, requests=64)  # code and cache warm
         for number in range(rounds):
             for clients in CLIENTS:
@@ -93,10 +101,11 @@ async def _measure_server(load: Load, rounds: int, requests: int) -> dict[int, l
 
 
 @asynccontextmanager
-async def _server() -> AsyncIterator[tuple[str, int]]:
-    """A server of the packaged model: its base URL and process id."""
+async def _server(arguments: tuple[str, ...]) -> AsyncIterator[tuple[str, int]]:
+    """A server, by default of the packaged model: its base URL and process id."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tirgen.pocket.server", "--port", "0", "--die-with-parent"),
+        *(sys.executable, "-m", "tirgen.pocket.server", *arguments),
+        *("--port", "0", "--die-with-parent"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -151,16 +160,16 @@ def _peers(rounds: int) -> dict[str, Figures]:
         or importlib.util.find_spec("transformers") is None
     ):
         return {}
-    return {f"transformers {version('transformers')} generate": _generate(rounds)}
+    return {f"transformers {version('transformers')} generate": generate(rounds)}
 
 
-def _generate(rounds: int) -> Figures:
+def generate(rounds: int, model_dir: Path = MODEL_DIR) -> dict[str, float]:
     """The same model, prompts and sampling as one static batch in this process."""
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(1)
-    model = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
     figures: dict[str, float] = {}
     for batch in CLIENTS:
         speeds = []
