@@ -28,7 +28,7 @@ def pocket_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def base_url(pocket_dir: Path) -> AsyncIterator[str]:
-    async with pocket_engine_server(pocket_dir) as url:
+    async with pocket_engine_server(pocket_dir, model="pocket") as url:
         yield url
 
 
@@ -119,7 +119,7 @@ async def test_two_roles_share_one_pocket(pocket_dir: Path) -> None:
 
 
 async def test_a_directory_without_model_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(EngineMisconfigured, match="holds no pocket model"):
+    with pytest.raises(EngineMisconfigured, match=r"holds no config\.json"):
         async with open_engine(EngineConfig(model=str(tmp_path))):
             pass
 

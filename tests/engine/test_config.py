@@ -1,11 +1,16 @@
 import shutil
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from tiny_model import write_tiny_model
 
+from tirgen.config import GenerateConfig
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Prompt, Sampling
+from tirgen.pocket.names import MODEL_DIR
+from tirgen.pocket.settings import Precision
 
 COUNT = Sampling(max_tokens=60, temperature=0.0)
 
@@ -195,3 +200,43 @@ async def test_a_server_that_quotes_the_query_tells_nobody(config, peer, monkeyp
     said = await sentence(changed(config, query_env={"api-key": "PEER_QUERY"}))
     assert "bad key" in said
     assert "planted" not in said
+
+
+@pytest.mark.parametrize(
+    ("engine", "pocket"),
+    [
+        ({}, True),
+        ({"model": "thinking"}, True),
+        ({"kind": "tokens", "tokenizer": str(MODEL_DIR)}, True),
+        ({"model": "{other}"}, False),
+        ({"kind": "tokens", "tokenizer": "{other}"}, False),
+        ({"kind": "tokens"}, False),
+        ({"kind": "chat"}, False),
+    ],
+)
+def test_the_pocket_is_known_by_its_tokenizer_wherever_it_runs(
+    tmp_path: Path, engine: dict[str, str], pocket: bool
+) -> None:
+    """Its prompts are its own: another model asked with them, or it with others, fails."""
+    write_tiny_model(tmp_path)
+    fields = {name: value.replace("{other}", str(tmp_path)) for name, value in engine.items()}
+    if "kind" in fields:
+        fields |= {"base_url": "http://127.0.0.1:1/v1", "model": "served"}
+    config = EngineConfig.model_validate(fields)
+    assert config.is_pocket is pocket
+    asked = GenerateConfig(dataset="d", actor=config).prompt_set_name
+    assert asked == ("pocket" if pocket else "standard")
+
+
+def test_a_model_of_the_embedded_engine_goes_by_its_folder(tmp_path: Path) -> None:
+    published = tmp_path / "policies" / "pupil" / "versions" / "v3"
+    assert EngineConfig().priced_as == "pocket"
+    assert EngineConfig(model="thinking").priced_as == "pocket-thinking"
+    assert EngineConfig(model=str(tmp_path / "smollm2")).priced_as == "smollm2"
+    assert EngineConfig(model=str(published)).priced_as == "pupil@v3"
+
+
+def test_what_the_embedded_engine_computes_in_names_the_run_and_its_threads_do_not() -> None:
+    plain = EngineConfig().identity()
+    assert EngineConfig(threads=2).identity() == plain
+    assert EngineConfig(precision=Precision.INT8).identity() != plain

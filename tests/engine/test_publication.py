@@ -37,7 +37,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(versions: dict[str, Path]) -> AsyncIterator[str]:
-    async with pocket_engine_server(versions["v1"]) as url:
+    async with pocket_engine_server(versions["v1"], model="pocket") as url:
         yield url
 
 
@@ -83,7 +83,7 @@ async def test_a_published_policy_is_the_one_a_fresh_server_would_serve(versions
     before = said(await draw(config))
     assert said(await draw(config)) == before
     await publish(config, versions["v2"], "pi@v2")
-    async with pocket_engine_server(versions["v2"]) as fresh:
+    async with pocket_engine_server(versions["v2"], model="pocket") as fresh:
         expected = said(await draw(served_by(fresh, versions)))
     assert said(await draw(config)) == expected
     assert before != expected
@@ -137,7 +137,7 @@ def another_tokenizer(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: spoil_config(folder, model_type="llama"), "dense Qwen3 only"),
+        (lambda folder: spoil_config(folder, model_type="llama"), "k_norm.*should be missing"),
         (lambda folder: spoil_config(folder, vocab_size=500), "vocab_size 500.*512"),
         (lambda folder: spoil_config(folder, num_hidden_layers=1), r"layers\.1.*missing"),
         (another_tokenizer, "tokenizer of .* is not that of the served model"),
@@ -188,7 +188,15 @@ async def test_what_has_no_server_of_ours_takes_no_policy(versions, kind) -> Non
 
 async def test_the_key_of_the_configuration_opens_the_routes(versions, monkeypatch) -> None:
     monkeypatch.setenv("TIRGEN_POCKET_API_KEY", "secret")
-    command = ("-m", "tirgen.pocket.server", str(versions["v1"]), "--port", "0")
+    command = (
+        "-m",
+        "tirgen.pocket.server",
+        str(versions["v1"]),
+        "--model",
+        "pocket",
+        "--port",
+        "0",
+    )
     server = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdout=asyncio.subprocess.PIPE
     )

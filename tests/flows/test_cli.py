@@ -176,7 +176,7 @@ def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
     [
         ["traj", "list", "--limit", "0"],
         ["sandbox", "serve", "--port", "65536"],
-        ["pocket", "serve", "--port", "-1"],
+        ["serve", "--port", "-1"],
         ["up", "--port", "65535"],
         ["improve", "--processes", "0"],
     ],

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from tirgen.engine.template import ChatTemplate
 from tirgen.pocket.vocabulary import TemplateRefused, Vocabulary
 
 TALK = [

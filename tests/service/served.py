@@ -16,22 +16,22 @@ from tirgen.pocket.names import MODEL_DIR
 @contextmanager
 def engine(log: Path, port: int) -> Iterator[str]:
     """Its address, while it runs; it takes any key."""
-    with _served(log, "pocket", port):
+    with _served(log, port, "serve"):
         yield f"http://127.0.0.1:{port}/v1"
 
 
 @contextmanager
 def sandbox(log: Path, port: int, *options: str) -> Iterator[None]:
     """The service of a sandbox, killed in the end."""
-    with _served(log, "sandbox", port, *options):
+    with _served(log, port, "sandbox", "serve", *options):
         yield
 
 
 @contextmanager
-def _served(log: Path, what: str, port: int, *options: str) -> Iterator[None]:
+def _served(log: Path, port: int, *command: str) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*TIRGEN, what, "serve", "--port", str(port), *options], stderr=output, stdout=output
+            [*TIRGEN, *command, "--port", str(port)], stderr=output, stdout=output
         )
     try:
         wait_until(lambda: b"127.0.0.1" in log.read_bytes(), 120)

@@ -32,7 +32,7 @@ EXACT = 1e-3
 
 async def sample(policy: Path) -> list[Trajectory]:
     """Rollouts of the policy by a server of its own, rewarded where they are the shorter half."""
-    async with pocket_engine_server(policy) as base_url:
+    async with pocket_engine_server(policy, model=MODEL_NAME) as base_url:
         return await sample_from(base_url)
 
 
