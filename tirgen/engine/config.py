@@ -133,9 +133,9 @@ class EngineConfig(Settings):
         """What decides the text that comes back; neither the address nor the pace does."""
         if self.kind == "pocket":
             weights = _digest(_pocket_directory(self.model))
-            found = {"kind": self.kind, "weights": weights, "precision": self.precision}
+            made = {"kind": self.kind, "weights": weights, "precision": self.precision}
             variables = {"template_variables": self.template_variables}
-            return {**found, **variables} if self.template_variables else found
+            return {**made, **variables} if self.template_variables else made
         fields = {"kind", "model", "tokenizer", "template_variables"}
         if self.kind == "chat":
             fields |= {"omit", "extra", "thinking_tokens"}

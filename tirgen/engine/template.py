@@ -45,6 +45,18 @@ class ChatTemplate:
         self.source = source
         self._variables = dict(variables)
 
+    @classmethod
+    def load(cls, directory: Path, variables: Mapping[str, Any] | None = None) -> ChatTemplate:
+        """The template of a model's folder, with the folder's own special tokens by name.
+
+        Raises `EngineMisconfigured` when there is none or it is not valid.
+        """
+        config = {
+            **_read_json(directory / "special_tokens_map.json"),
+            **_read_json(directory / "tokenizer_config.json"),
+        }
+        return cls(_source(directory, config), {**_special_names(config), **(variables or {})})
+
     @property
     def end_token(self) -> str:
         """What the model ends with where its template does not say; empty where unknown."""
