@@ -16,6 +16,7 @@ from flows.commands.generate import demo_command, generate_command
 from flows.commands.improve import improve_command
 from flows.commands.service import down_command, status_command, up_command
 from flows.commands.sql import sql_command
+from flows.commands.verify import verify_command
 from flows.commands.view import view_command
 from flows.failures import DONE, USAGE, Failure, classify, report
 
@@ -41,6 +42,7 @@ app.command(improve_command, name="improve")
 app.command(pocket.app)
 app.command(sandbox.app)
 app.command(doctor_command, name="doctor")
+app.command(verify_command, name="verify")
 app.command(up_command, name="up")
 app.command(down_command, name="down")
 app.command(status_command, name="status")

@@ -18,7 +18,9 @@ from storage.datasets import Store
 from tirgen.config import GenerateConfig, load_config
 from tirgen.estimate import estimate as estimate_cost
 from tirgen.generate import Report, generate
+from tirgen.problems.load import load_problems
 from tirgen.settings import ConfigError
+from tirgen.verification import undecidable
 
 DEMO_PROBLEMS = 240
 
@@ -159,13 +161,23 @@ def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
         print_json({"config": settings, "config_hash": config.hash})
         return
     show_settings(settings)
+    _warn_of_undecidable(config)
     say(f"configuration {config.hash}; nothing was run")
+
+
+def _warn_of_undecidable(config: GenerateConfig) -> None:
+    """Say how many gold answers nobody can judge by, before inference is paid for."""
+    problems = load_problems(**config.problems.model_dump()).problems
+    unfit = [why for problem in problems if (why := undecidable(problem.answer))]
+    if unfit:
+        say(f"{len(unfit)} of {len(problems)} gold answers cannot be verified: {unfit[0]}")
 
 
 def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
     _warn_of_other_problems(store, config)
+    _warn_of_undecidable(config)
     with generation_display("generate") as display:
         report: Report = asyncio.run(generate(config, store, display.update))
     if as_json:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from storage.records import Outcome, Trajectory
-from tirgen.verification.normalise import normalise
+from tirgen.verification import votes
 
 
 def pass_rate(row: Trajectory) -> float:
@@ -51,15 +51,11 @@ def choose(
     if scores is not None and len(tied) > 1:
         top = max(scores[row.trajectory_id] for row in tied)
         tied = [row for row in tied if scores[row.trajectory_id] == top]
-    votes = Counter(answer_key(row) for row in tied)
-    most = max(votes.values())
-    tied = [row for row in tied if votes[answer_key(row)] == most]
+    answers = votes([row.final_answer for row in tied])
+    counted = Counter(answers)
+    most = max(counted.values())
+    tied = [row for row, answer in zip(tied, answers, strict=True) if counted[answer] == most]
     return random.Random(f"{seed}/{tied[0].problem.problem_id}").choice(tied)
-
-
-def answer_key(row: Trajectory) -> str | None:
-    """What the final answer is compared by in a vote; None where there is none."""
-    return None if row.final_answer is None else normalise(row.final_answer)
 
 
 def _rank(row: Trajectory) -> tuple[bool, float, bool]:

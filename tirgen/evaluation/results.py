@@ -10,11 +10,12 @@ from functools import partial
 from pydantic import BaseModel, ConfigDict
 
 from storage.records import Outcome, Program, Trajectory
-from tirgen.evaluation.best_of_n import answer_key, choose
+from tirgen.evaluation.best_of_n import choose
 from tirgen.evaluation.config import Analysis
 from tirgen.evaluation.estimates import Bootstrap, Estimate, majority_at_k, pass_at_k
 from tirgen.opinion import is_right
 from tirgen.verdicts import TESTS
+from tirgen.verification import votes
 
 
 class BenchmarkResult(BaseModel):
@@ -134,7 +135,8 @@ def _passing(k: int, samples: Sequence[Trajectory]) -> float:
 
 
 def _agreed(seed: int, k: int, samples: Sequence[Trajectory]) -> float:
-    return majority_at_k([(answer_key(row), is_right(row)) for row in samples], k, seed)
+    answers = votes([row.final_answer for row in samples])
+    return majority_at_k(list(zip(answers, map(is_right, samples), strict=True)), k, seed)
 
 
 def by_problem(rows: Sequence[Trajectory]) -> list[list[Trajectory]]:

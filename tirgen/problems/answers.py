@@ -6,7 +6,7 @@ import math
 import re
 from decimal import Decimal
 
-from tirgen.verification.extract import extract_answer
+from tirgen.verification import extract_answer
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 

@@ -7,13 +7,16 @@ import atexit
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from storage.records import Verdict
 from tirgen.verification.extract import extract_answer
 from tirgen.verification.judge import judge
+from tirgen.verification.outcomes import Outcome
 from tirgen.verification.pool import WorkerLimits, WorkerPool
+from tirgen.verification.values import Value
 
 NO_ANSWER = Verdict(correct=False, method="extract", reason="no boxed answer")
 _CACHE_SIZE = 65_536
@@ -60,7 +63,7 @@ class _Decider:
         return verdict
 
 
-def _refuse(gold: str, answer: str) -> Verdict:
+def _refuse(gold: Value, answer: Value) -> Outcome:
     raise _WorkerNeeded
 
 
@@ -122,14 +125,44 @@ def verify(gold: str, response: str, *, require_box: bool = True) -> Verdict:
     >>> verify(r"\frac{1}{2}", r"So the probability is $\boxed{0.5}$.").correct
     True
     """
-    with _shared_lock:
-        decider = _shared.get(require_box)
-        if decider is None:
-            decider = _shared[require_box] = _Decider(WorkerPool(), require_box)
+    decider = _shared_decider(require_box)
     pair = decider.pair(gold, response)
     if pair is None:
         return NO_ANSWER
     return decider.without_worker(pair) or decider.with_worker(pair)
+
+
+def same_answer(first: str, second: str) -> bool:
+    """Whether two extracted answers say the same, whichever of them were the gold one.
+
+    Blocking, deterministic and symmetric, for votes: ``1/2`` is ``0.5``, but 0.33 is not 1/3.
+    """
+    decider = _shared_decider(True)
+    pairs = ((first, second), (second, first))
+    return all((decider.without_worker(p) or decider.with_worker(p)).correct for p in pairs)
+
+
+def votes(answers: Sequence[str | None]) -> list[str | None]:
+    """For each answer the first one that says the same; None where there is no answer."""
+    leaders: list[str] = []
+    found: list[str | None] = []
+    for answer in answers:
+        if answer is None:
+            found.append(None)
+            continue
+        leader = next((one for one in leaders if one == answer or same_answer(one, answer)), None)
+        if leader is None:
+            leaders.append(answer)
+        found.append(answer if leader is None else leader)
+    return found
+
+
+def _shared_decider(require_box: bool) -> _Decider:
+    with _shared_lock:
+        decider = _shared.get(require_box)
+        if decider is None:
+            decider = _shared[require_box] = _Decider(WorkerPool(), require_box)
+        return decider
 
 
 @atexit.register
