@@ -25,7 +25,7 @@ CLAIM = (
     "On labelled answer pairs our verifier has no false positive among hostile ones, at most 1 % "
     "false positives and 3 % false negatives among firm ones, and is faster than math-verify"
 )
-PAIRS = Path(__file__).parent.parent / "tests" / "verify" / "pairs.jsonl"
+PAIRS = Path(__file__).parent.parent / "tests" / "verification" / "pairs.jsonl"
 PEER_LIMIT_SECONDS = 15.0
 THREADS = 8
 _MARK = "TIRGEN_VERIFY_BENCHMARK"
@@ -50,7 +50,7 @@ class Measured:
 
 
 def run(quick: bool) -> Result:
-    """Grade the pairs of `tests/verify/pairs.jsonl`, a fifth of them if quick."""
+    """Grade the pairs of `tests/verification/pairs.jsonl`, a fifth of them if quick."""
     pairs = _pairs()[:: 5 if quick else 1]
     narrate(f"{len(pairs)} pairs through our verifier")
     measured = asyncio.run(_ours(pairs))

@@ -8,8 +8,8 @@ from typing import Any
 from flows.console import say
 from storage.records import Problem
 from tirgen.problems.errors import skipped_by_reason
-from tirgen.problems.golds import undecidable
 from tirgen.problems.load import ProblemSet
+from tirgen.verification import undecidable
 
 SHOWN = 3
 """Gold answers that are named of those which nothing can be judged by."""

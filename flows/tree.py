@@ -72,6 +72,10 @@ COMMANDS = {
         "Show one trajectory: thought, code and output told apart, every verdict with its reason.",
     ),
     "sql": Command("sql:sql_command", "Ask the store in DuckDB's SQL, read-only."),
+    "verify": Command(
+        "verify:verify_command",
+        "Say whether an answer is right, what both were read as, and by which rule.",
+    ),
     "view": Command(
         "view:view_command",
         "Read trajectories in a browser: thought, code and output, sorted and searched by score.",

@@ -156,6 +156,9 @@ class Verdict:
     correct: bool
     method: str
     reason: str
+    gold_value: str = ""
+    """What the gold answer was read as, with its type; empty where it was not read."""
+    answer_value: str = ""
 
     @property
     def is_decided(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "tir")]
 
-LONGEST = {"training", "generation", "verify", "test_killed_workers", "test_failures"}
+LONGEST = {"training", "generation", "verification", "test_killed_workers", "test_failures"}
 """Folders and files that take minutes: begun last, they would keep one core waiting for another."""
 
 

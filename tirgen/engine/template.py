@@ -62,18 +62,6 @@ class ChatTemplate:
         """What the model ends with where its template does not say; empty where unknown."""
         return str(self._variables.get("eos_token", ""))
 
-    @classmethod
-    def load(cls, directory: Path, variables: Mapping[str, Any] | None = None) -> ChatTemplate:
-        """The template of a model's folder, with the folder's own special tokens by name.
-
-        Raises `EngineMisconfigured` when there is none or it is not valid.
-        """
-        config = {
-            **_read_json(directory / "special_tokens_map.json"),
-            **_read_json(directory / "tokenizer_config.json"),
-        }
-        return cls(_source(directory, config), {**_special_names(config), **(variables or {})})
-
     def render(
         self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
     ) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from storage.records import Trajectory
-from tirgen.verification import extract_answer, verify
+from tirgen.verification import same_answer
 
 
 def answer_keys(rows: Sequence[Trajectory]) -> list[str | None]:
@@ -35,12 +35,4 @@ def representatives(answers: Iterable[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=100_000)
 def _equal(one: str, other: str) -> bool:
-    """Each is right where the other is the gold answer."""
-    return _is_right(one, other) and _is_right(other, one)
-
-
-def _is_right(gold: str, answer: str) -> bool:
-    response = rf"\boxed{{{answer}}}"
-    if extract_answer(response) != answer.strip():  # it would be another answer in a box
-        return False
-    return verify(gold, response).correct
+    return same_answer(one, other)

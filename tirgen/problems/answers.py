@@ -10,7 +10,7 @@ from typing import Any
 
 from tirgen.problems.errors import LeftOut, NoAnswer
 from tirgen.problems.golds import same_answer
-from tirgen.verification.extract import extract_answer
+from tirgen.verification import extract_answer
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _COUNTED = re.compile(r"(?P<number>[-+]?[\d.,/]*\d%?)\s*\([A-Za-z][A-Za-z .'/-]*\)")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from tirgen.verification.normalise import plain
+from tirgen.verification.values import Clock, Date
 
 _CLOCK = re.compile(
-    r"(?:at )?(\d{1,2})(?: ?: ?([0-5]\d))? ?(?:([ap])[ .]{0,2}m\b[ .]?|(noon|midnight))?",
+    r"(?:at )?(\d{1,2})(?: ?: ?([0-5]\d))?(?: ?: ?([0-5]\d))? ?"
+    r"(?:([ap])[ .]{0,2}m\b[ .]?|(noon|midnight))?",
     re.IGNORECASE,
 )
 _MONTHS = (
@@ -22,63 +22,28 @@ _MONTH_FIRST = re.compile(rf"{_MONTH} (?:the )?{_DAY}{_YEAR}", re.IGNORECASE)
 _DAY_FIRST = re.compile(rf"(?:the )?{_DAY} (?:of )?{_MONTH}{_YEAR}", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    minutes: int
-    """Since midnight if the half of the day is known, else since some twelve o'clock."""
-    half_known: bool
-    digital: bool
-    """Written with minutes, which a bare number is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Date:
-    month: int
-    day: int
-    year: int | None
-
-
-def same_moment(gold: str, answer: str) -> bool | None:
-    """Whether two normalised answers name the same time or date; None if they are neither."""
-    first, second = _clock(gold), _clock(answer)
-    if first and second and (first.half_known or second.half_known or first.digital):
-        return _same_clock(first, second)
-    start, end = _date(gold), _date(answer)
-    if start is None or end is None:
-        return None
-    same_year = start.year is None or end.year is None or start.year == end.year
-    return same_year and (start.month, start.day) == (end.month, end.day)
-
-
-def _same_clock(first: Clock, second: Clock) -> bool | None:
-    if first.half_known == second.half_known:
-        return first.minutes == second.minutes if first.half_known else None
-    bare = second if first.half_known else first
-    if not bare.digital:
-        return None
-    return first.minutes % 720 == second.minutes % 720
-
-
-def _clock(text: str) -> Clock | None:
-    words = plain(text)
-    if words.lower() in ("noon", "midnight"):
-        words = f"12 {words}"
-    match = _CLOCK.fullmatch(words)
+def clock(text: str) -> Clock | None:
+    """A time of day in digits, or a duration written like one; a bare hour is none."""
+    if text.lower() in ("noon", "midnight"):
+        text = f"12 {text}"
+    match = _CLOCK.fullmatch(text)
     if match is None or int(match[1]) > 24:
         return None
-    hour, minute = int(match[1]), int(match[2] or 0)
-    half = (match[3] or {"noon": "p", "midnight": "a"}.get((match[4] or "").lower(), "")).lower()
+    hour, minute, second = (int(field or 0) for field in match.groups()[:3])
+    half = (match[4] or {"noon": "p", "midnight": "a"}.get((match[5] or "").lower(), "")).lower()
+    fields = 1 + (match[2] is not None) + (match[3] is not None)
+    if not half and fields == 1:
+        return None
     if half and hour <= 12:
-        return Clock((hour % 12 + 12 * (half == "p")) * 60 + minute, True, match[2] is not None)
-    known = hour > 12 and match[2] is not None
-    return Clock(hour * 60 + minute, known, match[2] is not None)
+        hour = hour % 12 + 12 * (half == "p")
+    return Clock(hour * 3600 + minute * 60 + second, fields, bool(half))
 
 
-def _date(text: str) -> Date | None:
-    words = plain(text)
-    if match := _MONTH_FIRST.fullmatch(words):
+def date(text: str) -> Date | None:
+    """A day of a month, perhaps with its year."""
+    if match := _MONTH_FIRST.fullmatch(text):
         month, day, year = match.groups()
-    elif match := _DAY_FIRST.fullmatch(words):
+    elif match := _DAY_FIRST.fullmatch(text):
         day, month, year = match.groups()
     else:
         return None

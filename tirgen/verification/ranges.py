@@ -1,209 +1,253 @@
-r"""Stretches of the number line: intervals, inequalities, their unions, ``\mathbb{R}`` less points.
-
-All become intervals and unions of them, so that ``x < 2`` is ``(-\infty, 2)``.
-"""
+"""Intervals, their unions and what an inequality in one variable says, as regions of the line."""
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
+import math
+from fractions import Fraction
 
-from tirgen.verification.normalise import normalise
-from tirgen.verification.parts import Kind, Shape, split_outside, split_top
-from tirgen.verification.rationals import parse_rational
-
-_RELATION = re.compile(r"(\\le |\\ge |<|>)")
-_FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
-_VARIABLE = re.compile(r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu)")
-_MODULUS = re.compile(
-    r"^\|([a-zA-Z])(?: ?([+-]) ?([\d./]+|\\frac ?\{\d+\} ?\{\d+\}))?\| ?(<|>|\\le|\\ge) ?([^<>|]+)$"
+from tirgen.verification.arithmetic import approximate
+from tirgen.verification.tokens import Unreadable
+from tirgen.verification.values import (
+    CONSTANTS,
+    Bracket,
+    Expression,
+    Interval,
+    Listing,
+    Named,
+    Node,
+    Num,
+    Number,
+    Op,
+    Region,
+    Relation,
+    Set,
+    Sym,
+    Tuple,
+    Value,
+    renamed,
+    symbols,
 )
-_UNEQUAL = re.compile(r"^[a-zA-Z] ?\\ne ((?:[^<>\\a-zA-Z]|\\(?:frac|sqrt|pi)(?![a-z]))+)$")
-_POINT = re.compile(r"[a-zA-Z] ?= ?([^<>=]+)")
-_OPEN_OUTWARDS = re.compile(r"^([\[\]])([^\[\]();]+[,;][^\[\]();]+)([\[\]])$")
-_WITHOUT = re.compile(
-    r"^(?:\\mathbb\{R\}|\\text\{\s*all real numbers)\s*"
-    r"(?:\\setminus|\\backslash|-(?=\s*\\\{)|\\?\b(?:except|but|other than)(?: for)?\b)"
-    r"\s*\}?\s*(?:[a-z] ?= ?)?(?:\\\{)?((?:[^{}]|\\text\{ ?(?:and|or) ?\})*?)(?:\\\})?$"
-)
-_WITHOUT_STRETCH = re.compile(
-    r"^\\mathbb\{R\} ?(?:\\setminus|\\backslash) ?([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]])$"
-)
-_INTERVAL_WITHOUT = re.compile(
-    r"^([(\[])([^,()\[\]]+),([^,()\[\]]+)([)\]]) ?(?:\\setminus|\\backslash|-) ?\\\{([^{}]*)\\\}$"
-)
-_STRETCH = re.compile(r"\[.*[)\]]$|\(.*\]$|\(.*\\infty.*\)$")
-"""An interval that is no pair of coordinates."""
-_UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}]) ?U ?(?=[(\[\\])")
-_AND_OR = re.compile(r"\\text\{ ?(?:and|or) ?\}")
-_LINE = Shape(Kind.INTERVAL, ("-\\infty", "\\infty"))
-_OR = re.compile(r"\bor\b")
+
+_INFINITE = Sym("oo")
+_BELOW = Op("neg", (_INFINITE,))
+_WHOLE = Interval(_BELOW, _INFINITE, False, False)
+ALL = Region((_WHOLE,))
+_FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "ne": "ne"}
 
 
-def range_of(text: str) -> Shape | None:
-    """The interval or union that a normalised answer describes, or None if it is none."""
-    return _without_points(text) or _union(text) or _open_outwards(text) or _inequality(text)
+def region(low: Node, high: Node, has_low: bool, has_high: bool) -> Region:
+    """One interval; infinity belongs to none."""
+    first, last = approximate(low), approximate(high)
+    has_low &= first is None or not math.isinf(first)
+    has_high &= last is None or not math.isinf(last)
+    return Region((Interval(low, high, has_low, has_high),))
 
 
-def joined(text: str, parts: list[str]) -> Shape | None:
-    """Inequalities listed: ``x < 0 or x = 1`` as a union, ``x > 0 and x < 1`` as an interval."""
-    lines = [_inequality(part) for part in parts]
-    if not any(lines):
-        stretches = all(_STRETCH.match(part) for part in parts)
-        return Shape(Kind.UNION, tuple(parts)) if stretches and _OR.search(text) else None
-    if punctured := _unequal(parts):
-        return punctured
-    if _OR.search(text):
-        points = (_POINT.fullmatch(part) for part in parts)
-        named = [
-            rf"\{{{point[1]}\}}" if point else part
-            for point, part in zip(points, parts, strict=True)
-        ]
-        return Shape(Kind.UNION, tuple(named))
-    return _overlap(lines[0], lines[1]) if len(lines) == 2 else None
+def region_of(value: Value) -> Region | None:
+    """What a value is as a part of the line, if it may be read so."""
+    match value:
+        case Region():
+            return value
+        case Tuple((low, high)) | Bracket((low, high)):
+            first, last = node(low), node(high)
+            if first is None or last is None:
+                return None
+            closed = isinstance(value, Bracket)
+            return region(first, last, closed, closed)
+        case Set(items):
+            points = [node(item) for item in items]
+            known = [point for point in points if point is not None]
+            if len(known) < len(points):
+                return None
+            return Region(tuple(Interval(p, p, True, True) for p in known))
+        case Named(Sym(name), inner) if (point := node(inner)) is not None:
+            return Region((Interval(point, point, True, True),), name)
+    point = node(value)
+    return None if point is None else Region((Interval(point, point, True, True),))
 
 
-def _unequal(parts: list[str]) -> Shape | None:
-    r"""``0 < x < 2, x \ne 1`` and ``x \ne 0, 1`` as what is left of the interval or the line."""
-    holes = [_UNEQUAL.match(part) for part in parts]
-    start = _LINE if holes[0] else _inequality(parts[0])
-    points = [hole[1].strip() if hole else part for hole, part in zip(holes, parts, strict=True)]
-    if start is None or not (holes[0] or all(holes[1:])):
-        return None
-    return _punctured(start, points if holes[0] else points[1:])
+def node(value: Value) -> Node | None:
+    """The expression that a number or an expression is."""
+    match value:
+        case Number(number, unit, digits, percent=False):
+            return Num(number, unit, digits)
+        case Expression(inner, percent=False):
+            return inner
+    return None
 
 
-def _overlap(first: Shape | None, second: Shape | None) -> Shape | None:
-    """What two half-lines in opposite directions have in common."""
+def union(left: Value, right: Value) -> Value:
+    if isinstance(left, Set) and isinstance(right, Set):
+        return Set(left.items + right.items)
+    first, second = _regions(left, right)
+    return Region(merged(first.pieces + second.pieces), first.name or second.name)
+
+
+def meet(left: Value, right: Value) -> Region:
+    first, second = _regions(left, right)
+    pieces = [
+        piece for a in first.pieces for b in second.pieces if (piece := _common(a, b)) is not None
+    ]
+    return Region(merged(tuple(pieces)), first.name or second.name)
+
+
+def minus(left: Value, right: Value) -> Region:
+    first, second = _regions(left, right)
+    rest = Region((_WHOLE,))
+    for piece in second.pieces:
+        rest = meet(rest, Region(_outside(piece)))
+    return Region(meet(first, rest).pieces, first.name)
+
+
+def _regions(left: Value, right: Value) -> tuple[Region, Region]:
+    first, second = region_of(left), region_of(right)
     if first is None or second is None:
+        raise Unreadable("a union of what are no intervals")
+    return first, second
+
+
+def _outside(piece: Interval) -> tuple[Interval, ...]:
+    below = Interval(_BELOW, piece.low, False, not piece.has_low)
+    above = Interval(piece.high, _INFINITE, not piece.has_high, False)
+    parts = []
+    if approximate(piece.low) != -math.inf:
+        parts.append(below)
+    if approximate(piece.high) != math.inf:
+        parts.append(above)
+    return tuple(parts)
+
+
+def _common(first: Interval, second: Interval) -> Interval | None:
+    lows = _value(first.low), _value(second.low)
+    highs = _value(first.high), _value(second.high)
+    low, has_low = first.low, first.has_low and (second.has_low or lows[0] != lows[1])
+    if lows[1] > lows[0]:
+        low, has_low = second.low, second.has_low
+    high, has_high = first.high, first.has_high and (second.has_high or highs[0] != highs[1])
+    if highs[1] < highs[0]:
+        high, has_high = second.high, second.has_high
+    start, end = max(lows), min(highs)
+    if start > end or (start == end and not (has_low and has_high)):
         return None
-    if first.parts[0] == "-\\infty":
-        first, second = second, first
-    if first.parts[-1] != "\\infty" or second.parts[0] != "-\\infty":
+    return Interval(low, high, has_low, has_high)
+
+
+def _value(one: Node) -> float:
+    value = approximate(one)
+    if value is None:
+        raise Unreadable("intervals whose ends have no order")
+    return value
+
+
+def merged(pieces: tuple[Interval, ...]) -> tuple[Interval, ...]:
+    """The same points in as few pieces as possible, in order, where the ends can be ordered."""
+    ends = [(approximate(p.low), approximate(p.high)) for p in pieces]
+    if any(low is None or high is None for low, high in ends):
+        return pieces
+    ordered = sorted(pieces, key=lambda p: (_value(p.low), not p.has_low, _value(p.high)))
+    joined: list[Interval] = []
+    for piece in ordered:
+        if joined and _touch(joined[-1], piece):
+            joined[-1] = _joined(joined[-1], piece)
+        else:
+            joined.append(piece)
+    return tuple(joined)
+
+
+def _touch(first: Interval, second: Interval) -> bool:
+    end, start = _value(first.high), _value(second.low)
+    if abs(end - start) <= 1e-12 * (1 + abs(end if math.isfinite(end) else 0)):
+        return first.has_high or second.has_low
+    return end > start
+
+
+def _joined(first: Interval, second: Interval) -> Interval:
+    longer = second if _value(second.high) > _value(first.high) else first
+    has_high = longer.has_high
+    if _value(second.high) == _value(first.high):
+        has_high = first.has_high or second.has_high
+    return Interval(first.low, longer.high, first.has_low, has_high)
+
+
+def solved(relation: Relation) -> Region | None:
+    """An inequality in one variable as what it allows; None where it is no such thing."""
+    nodes = [node(side) for side in relation.sides]
+    sides = [one for one in nodes if one is not None]
+    if len(sides) < len(nodes) or not set(relation.signs) <= _FLIPPED.keys():
         return None
-    ends = first.parts[0], second.parts[-1]
-    return Shape(Kind.INTERVAL, ends, (first.closed[0], second.closed[1]))
-
-
-def _union(text: str) -> Shape | None:
-    parts = split_outside(text, _UNION)
-    if len(parts) < 2:
-        return None
-    if all(part.startswith("\\{") and part.endswith("\\}") for part in parts):
-        members = [member for part in parts for member in split_top(part[2:-2])]
-        return Shape(Kind.SET, tuple(members))
-    return Shape(Kind.UNION, tuple(parts))
-
-
-def _without_points(text: str) -> Shape | None:
-    r"""``\mathbb{R} \setminus \{-1\}`` as the union of what is left."""
-    if stretch := _WITHOUT_STRETCH.match(text):
-        left, right = ("]" if stretch[1] == "(" else ")"), ("[" if stretch[4] == ")" else "(")
-        parts = f"(-\\infty,{stretch[2]}{left}", f"{right}{stretch[3]},\\infty)"
-        return Shape(Kind.UNION, parts)
-    if match := _WITHOUT.match(text):
-        return _punctured(_LINE, split_top(_AND_OR.sub(",", match[1])))
-    if match := _INTERVAL_WITHOUT.match(text):
-        closed = (match[1] == "[", match[4] == "]")
-        return _punctured(Shape(Kind.INTERVAL, (match[2], match[3]), closed), split_top(match[5]))
+    if len(sides) == 2:
+        left, right, sign = sides[0], sides[1], relation.signs[0]
+        if not _is_variable(left) and _is_variable(right):
+            left, right, sign = right, left, _FLIPPED[sign]
+        return _half_line(left, sign, right)
+    if len(sides) == 3 and _is_variable(sides[1]):
+        first = _half_line(sides[1], _FLIPPED[relation.signs[0]], sides[0])
+        second = _half_line(sides[1], relation.signs[1], sides[2])
+        if first is None or second is None or {relation.signs[0][0], relation.signs[1][0]} not in (
+            {"<"}, {"l"}, {"<", "l"}, {">"}, {"g"}, {">", "g"}
+        ):  # fmt: skip
+            return None
+        return _between(first, second)
     return None
 
 
-def _punctured(interval: Shape, points: list[str]) -> Shape | None:
-    """An interval less rational points within it, as the union of what is left."""
-    if interval.kind is not Kind.INTERVAL:
+def _between(first: Region, second: Region) -> Region | None:
+    if len(first.pieces) == len(second.pieces) == 1:
+        one, other = first.pieces[0], second.pieces[0]
+        low, high = (one, other) if one.high == _INFINITE else (other, one)
+        piece = Interval(low.low, high.high, low.has_low, high.has_high)
+        return Region((piece,), first.name)
+    try:
+        return meet(first, second)
+    except Unreadable:
         return None
-    values = {point: number.value for point in points if (number := parse_rational(point))}
-    ends = [parse_rational(end) for end in interval.parts]
-    inside = all(
-        (ends[0] is None or ends[0].value < value) and (ends[1] is None or value < ends[1].value)
-        for value in values.values()
-    )
-    if len(values) != len(points) or not inside:
-        return None
-    cuts = [interval.parts[0], *sorted(points, key=values.__getitem__), interval.parts[1]]
-    gaps = [[f"({left}", f"{right})"] for left, right in pairwise(cuts)]
-    if interval.closed[0]:
-        gaps[0][0] = f"[{interval.parts[0]}"
-    if interval.closed[1]:
-        gaps[-1][1] = f"{interval.parts[1]}]"
-    return Shape(Kind.UNION, tuple(",".join(gap) for gap in gaps))
 
 
-def _open_outwards(text: str) -> Shape | None:
-    """``]2, 5]``, where others write ``(2, 5]``; ``[2, 5]`` is left to the usual notation."""
-    match = _OPEN_OUTWARDS.match(text)
-    if match is None or (match[1], match[3]) == ("[", "]"):
-        return None
-    ends = split_top(match[2])
-    if len(ends) != 2:
-        return None
-    return Shape(Kind.INTERVAL, tuple(ends), (match[1] == "[", match[3] == "]"))
+def _is_variable(one: Node) -> bool:
+    match one:
+        case Sym(name):
+            return name not in CONSTANTS
+        case Op("abs", (Sym(),)):
+            return True
+    return False
 
 
-def _inequality(text: str) -> Shape | None:
-    r"""``a < x \le b`` and ``x > a`` as the interval they describe."""
-    if "," in text or "or" in text or "and" in text:
-        return None
-    if unequal := _UNEQUAL.match(text):
-        value = unequal[1].strip()
-        return Shape(Kind.UNION, (f"(-\\infty,{value})", f"({value},\\infty)"))
-    if bounded := _MODULUS.match(text):
-        return _within(bounded[2] or "+", bounded[3] or "0", bounded[4], bounded[5].strip())
-    parts = [part.strip() for part in _RELATION.split(text)]
-    if len(parts) == 3:
-        return _half_line(*parts)
-    return _between(*parts) if len(parts) == 5 else None
-
-
-def _within(sign: str, shift: str, relation: str, bound: str) -> Shape:
-    r"""``|x| < a`` as ``(-a, a)``, ``|x - 1| \ge a`` as all but the stretch around 1."""
-    low, high, closed = normalise(f"-{bound}"), bound, relation not in "<>"
-    if shift != "0":
-        low, high = _moved(sign, shift, bound, -1), _moved(sign, shift, bound, 1)
-    if relation in ("<", "\\le"):
-        return Shape(Kind.INTERVAL, (low, high), (closed, closed))
-    left, right = ("]", "[") if closed else (")", "(")
-    return Shape(Kind.UNION, (f"(-\\infty,{low}{left}", f"{right}{high},\\infty)"))
-
-
-def _moved(sign: str, shift: str, bound: str, side: int) -> str:
-    """The end of the stretch of half-width `bound` around the point where ``x sign shift`` is 0."""
-    centre, width = parse_rational(shift), parse_rational(bound)
-    if centre is None or width is None:
-        return normalise(f"{'-' if sign == '+' else ''}{shift} {'+' if side > 0 else '-'} {bound}")
-    value = (-1 if sign == "+" else 1) * centre.value + side * width.value
-    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-def _between(low: str, first: str, name: str, second: str, high: str) -> Shape | None:
-    if re.fullmatch(r"\|[a-zA-Z]\|", name) and (right := _between(low, first, "x", second, high)):
-        return _mirrored(right)
-    if not re.fullmatch(r"[a-zA-Z]|\\[a-z]+", name):
-        return None
-    if first in ("<", "\\le") and second in ("<", "\\le"):
-        return Shape(Kind.INTERVAL, (low, high), (first == "\\le", second == "\\le"))
-    if first in (">", "\\ge") and second in (">", "\\ge"):
-        return Shape(Kind.INTERVAL, (high, low), (second == "\\ge", first == "\\ge"))
+def _half_line(left: Node, sign: str, bound: Node) -> Region | None:
+    match left:
+        case Sym(name) if name not in CONSTANTS and name not in symbols(bound):
+            if isinstance(bound, Sym) and bound.name not in CONSTANTS:
+                return None
+            return Region(_pieces(sign, bound), name)
+        case Op("abs", (Sym(name),)) if (limit := approximate(bound)) is not None and limit >= 0:
+            opposite = Num(-bound.value) if isinstance(bound, Num) else Op("neg", (bound,))
+            inside = Interval(opposite, bound, sign == "le", sign == "le")
+            if sign in ("<", "le"):
+                return Region((inside,), name)
+            if sign in (">", "ge"):
+                closed = sign == "ge"
+                below = Interval(_BELOW, opposite, False, closed)
+                return Region(merged((below, Interval(bound, _INFINITE, closed, False))), name)
     return None
 
 
-def _mirrored(right: Shape) -> Shape | None:
-    """``1 < |x| < 2``: a stretch of positive numbers with that of their opposites."""
-    low = parse_rational(right.parts[0])
-    if low is None or low.value < 0:
-        return None
-    inner, outer = right.closed
-    low_end, high_end = right.parts
-    mirrored = f"{'(['[outer]}-{high_end},-{low_end}{')]'[inner]}"
-    return Shape(Kind.UNION, (mirrored, f"{'(['[inner]}{low_end},{high_end}{')]'[outer]}"))
+def _pieces(sign: str, bound: Node) -> tuple[Interval, ...]:
+    below = Interval(_BELOW, bound, False, sign == "le")
+    above = Interval(bound, _INFINITE, sign == "ge", False)
+    return {"<": (below,), "le": (below,), ">": (above,), "ge": (above,)}.get(sign, (below, above))
 
 
-def _half_line(left: str, relation: str, right: str) -> Shape | None:
-    if not re.fullmatch(r"[a-zA-Z]|\\[a-z]+", left):
-        left, relation, right = right, _FLIPPED[relation], left
-    if not _VARIABLE.fullmatch(left) or re.search(r"[a-zA-Z]", re.sub(r"\\[a-z]+", "", right)):
-        return None
-    if relation in ("<", "\\le"):
-        return Shape(Kind.INTERVAL, ("-\\infty", right), (False, relation == "\\le"))
-    return Shape(Kind.INTERVAL, (right, "\\infty"), (relation == "\\ge", False))
+def such_that(element: Value, condition: Value) -> Value:
+    """``{x | condition}``: the condition's region, which no longer has a name."""
+    match element, condition:
+        case Expression(Sym(name)) | Region(name=name), Region(pieces, about) if name == about:
+            return Region(pieces)
+        case Expression(Sym(name)), Named(Sym(about), inner) if name == about:
+            return Set(inner.items) if isinstance(inner, Set | Listing) else Set((inner,))
+    match element, condition:
+        case Expression(whole), Relation((Expression(Sym(name)), Expression(Sym(kind))), ("in",)):
+            if kind in ("ZZ", "NN"):
+                return Set((Expression(renamed(whole, {name: f"any {name}"})),))
+    raise Unreadable("a set whose condition is no interval")
+
+
+ZERO = Num(Fraction(0))

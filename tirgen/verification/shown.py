@@ -38,6 +38,8 @@ _NOT_SHOWN = re.compile(
     r"|<(del|strike)\b[^>]{0,200}>.*?(?:</\2\s{0,9}>|\Z)",
     re.DOTALL,
 )
+_NEXT_DOCUMENT = re.compile(r"(?:<\|end_?of_?text\|>|</s>).*\Z", re.DOTALL)
+"""What a model goes on with after it said that it ended."""
 _USER_TURN = re.compile(r"^[ \t>*]{0,9}(?:user|human|system)\**:.*$", re.IGNORECASE | re.MULTILINE)
 _THOUGHT = re.compile(r"\A.*</think>(?=.*\w)", re.DOTALL)
 """Thinking that an answer follows."""
@@ -51,14 +53,21 @@ _HIDES = re.compile(
     r"|\bprint\s*\(\s*[rbf]*[\"']+$"
     r"|(?:\bnot|\bnever|n't|\\neq?)(?:\s+(?:be|equal to|answer|write|say))?[\s$]*$"
     r"|\b(?:rather than|instead of)[\s$]*$"
-    r"|\b(?:mistake|error|trap|(?:naive|wrong|incorrect)(?: (?:answer|approach|guess|result))?)"
+    r"|\b(?:common|typical|usual|naive|tempting|wrong|incorrect|mistaken)"
+    r"(?: (?:mistake|error|trap|answer|approach|guess|result))?"
     r" (?:is|was|gives|yields|would (?:be|give))(?: to \w+)?[\s$:]*$"
-    r"|\bif (?:you|we|one) (?:ignored?|forgot|forget)\b[^.]*$",
+    r"|\bif (?:you|we|one) (?:had )?(?:forgot(?:ten)?|ignored|overlooked|neglected)\b"
+    r"[^.]*\bwould\b[^.]*$",
     re.IGNORECASE,
 )
+_JUDGED = re.compile(
+    r"\b(?:statement|option|choice|conclusion|proposition|claim|equation|answer choice)s?[\s$(]*$",
+    re.IGNORECASE,
+)
+"""Before a box whose content is what the problem asks about: ``Statement \\boxed{B} is wrong``."""
 _DENIES = re.compile(
     r"[\s$]*(?:is|was|would be)\s+"
-    r"(?:wrong|incorrect|false|not (?:correct|right|the (?:final )?answer))",
+    r"(?:wrong|incorrect|not (?:correct|right|the (?:final )?answer))",
     re.IGNORECASE,
 )
 _REACH = 80
@@ -68,7 +77,7 @@ _REACH = 80
 def shown(response: str) -> str:
     """The response without code blocks, tool output, other speakers, comments and thinking."""
     hidden = (_FENCED, _TAGGED, _OTHER_SPEAKERS, _LABELLED, _USER_TURN, _NOT_SHOWN, _LATEX_COMMENT)
-    for pattern in (*hidden, _THOUGHT):
+    for pattern in (_NEXT_DOCUMENT, *hidden, _THOUGHT):
         response = pattern.sub("\n", response)
     return response
 
@@ -82,6 +91,7 @@ def unquoted(text: str) -> str:
 
 def is_said(text: str, start: int, end: int) -> bool:
     """Whether the box at ``text[start:end]`` is neither hidden nor denied by what surrounds it."""
-    if _HIDES.search(text[max(0, start - _REACH) : start]):
+    before = text[max(0, start - _REACH) : start]
+    if _HIDES.search(before):
         return False
-    return _DENIES.match(text[end : end + _REACH]) is None
+    return _JUDGED.search(before) is not None or _DENIES.match(text[end : end + _REACH]) is None

@@ -1,128 +1,157 @@
-"""Equivalence of expressions by math-verify, then by evaluation (`numeric`).
+"""The leaves of comparisons: expressions, equations and what lies beyond the grammar.
 
-For worker processes only: both libraries can take any time and memory on hostile input, and
-nothing here limits them (`worker` does).
+For worker processes only. Expressions of the grammar are evaluated (`evaluate`); sums, integrals
+and limits are read by math-verify, and both can take any time and memory (`worker` limits them).
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 import math_verify
+import mpmath  # type: ignore[import-untyped]
+import sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig
 
-from storage.records import Verdict
-from tirgen.verification.letters import (
-    distinct_case,
-    letters,
-    namings,
-    one_notation,
-    without_added_constants,
+from tirgen.verification.evaluate import NoValue, both_at, identical, same_zeros
+from tirgen.verification.outcomes import Outcome, outcome, undecided
+from tirgen.verification.scalars import node_of, precise, tolerance
+from tirgen.verification.show import latex, said
+from tirgen.verification.values import (
+    Expression,
+    Named,
+    Node,
+    Number,
+    Op,
+    Opaque,
+    Quantity,
+    Relation,
+    Sym,
+    Value,
+    symbols,
 )
-from tirgen.verification.numeric import identical, numerically_equal
-from tirgen.verification.verdicts import unverifiable
 
-_DEGREES = re.compile(r"(\d+(?:\.\d+)?|\([^()]*\)|\{[^{}]*\})\s*\\text\{ degrees\}")
-_INDEX_I = re.compile(r"\\(?:sum|prod) ?_ ?\{ ?i ?=")
-"""An index that is not the imaginary unit."""
-_LETTER_I = re.compile(r"(?<![a-zA-Z\\])i(?![a-zA-Z])")
-_TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-_MISREAD = tuple(
-    (re.compile(pattern), spelled)
-    for pattern, spelled in (
-        (r"\\text\{ degrees\}|\\dollar", ""),
-        (r"\\vec ?\{([a-zA-Z])\}", r"\1"),
-        (r"(?<=\}) ?(?=\\binom)", r" \\cdot "),
-        (r"\\Pi(?![a-zA-Z])", r"X_{pi}"),
-        (r"(?<![a-zA-Z\\])[Ee](?=_)", r"\\eta "),
-        (r"(?<![a-zA-Z\\])[Ii](?=_)", r"\\iota "),
-        (r"(?<=[a-zA-Z}])'{2}|(?<=[a-zA-Z}]) ?\^ ?\{ ?\\prime ?\\prime ?\}", "_{primes}"),
-        (r"(?<=[\w)}\]])'|(?<=[a-zA-Z}]) ?\^ ?(?:\{ ?\\prime ?\}|\\prime(?![a-z]))", "_{prime}"),
-        (r"\^ ?(?:\{ ?T ?\}|T(?![a-zA-Z]))", r"^{\\tau}"),
-        (r"\\gcd(?= ?\([^()]*[a-zA-Z])", r"h_{1}"),
-        (r"\\lcm(?= ?\([^()]*[a-zA-Z])", r"h_{2}"),
-        (r"(?<![a-zA-Z\\])(\w+) ?\\choose ?(\w+)", r"\\binom{\1}{\2}"),
-    )
-)
-"""Constants with an index are variables, a capital pi is not 3.14, a prime is not nothing, ``A^T``
-is not A, and gcd(a, b) of two variables is not 1."""
-_TWO_NUMBERS = re.compile(r"\d +\d")
-"""Which math-verify adds up, as if they were a mixed number."""
-_BINDS = re.compile(r"\\(?:sum|prod|int|lim|max|min)(?![a-z])|=|\\in(?![a-z])")
-_TENDS = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
 _EXTRACTION = math_verify.LatexExtractionConfig(
     boxed_match_priority=0,
     normalization_config=NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
     ),
 )
-"""Units are ours: math-verify takes the b of ``\\frac{1}{2}ab`` for one and reads 1/2."""
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
 
-def equivalent(gold: str, answer: str) -> Verdict:
-    """Decide two normalised scalar answers, gold first (math-verify is not symmetric)."""
-    first, second = one_notation(_prepared(gold), _prepared(answer))
-    first, second = distinct_case(first, second)
-    if integrals := without_added_constants(first, second):
-        first, second = integrals
-    if not _parsed(first):
-        return unverifiable(gold, "it is neither words nor mathematics that can be read")
-    verdicts = []
-    for named in namings(first, second):
-        correct, method, why = _compared(first, named, up_to_constant=integrals is not None)
-        verdicts.append(_verdict(correct, method, gold, answer + why))
-        if correct:
-            return verdicts[-1]
-    return verdicts[0]
+def decide(gold: Value, answer: Value) -> Outcome:
+    """Decide two expressions, equations or unread mathematics, gold first."""
+    if (
+        isinstance(gold, Relation)
+        and isinstance(answer, Relation)
+        and (isinstance(gold.sides[0], Expression) and isinstance(answer.sides[0], Expression))
+    ):
+        same = same_zeros(gold.sides[0].node, answer.sides[0].node)
+        return outcome(same, "curve", "another equation")
+    if isinstance(gold, Number | Expression) and isinstance(answer, Number | Expression):
+        return _expressions(gold, answer)
+    return _unread(gold, answer)
 
 
-def _compared(gold: str, answer: str, up_to_constant: bool) -> tuple[bool, str, str]:
-    """(whether two prepared texts are equal, what decided it, what to say about the answer)."""
-    if _has_other_variables(gold, answer):
-        return False, "name", ""
-    if "\\infty" in answer and "\\infty" not in gold and not _TENDS.search(answer):
-        return False, "math-verify", ", which reckons with infinity"
-    left, right = _parsed(gold), _parsed(answer)
-    if _TWO_NUMBERS.search(answer):
-        return False, "math-verify", ", which is two numbers"
-    if not right:
-        return False, "math-verify", ", which is not mathematics"
-    agreed = math_verify.verify(left, right, float_rounding=6, timeout_seconds=None)
-    if not agreed and identical(left[0], right[0], up_to_constant=up_to_constant):
-        return True, "identity", ""
-    near = numerically_equal(gold, answer, left[0], right[0])
-    if near is not None and near != agreed and "%" not in gold + answer:
-        return near, "numeric", ""
-    return agreed, "math-verify", ""
+def _expressions(gold: Number | Expression, answer: Number | Expression) -> Outcome:
+    first, second = node_of(gold), node_of(answer)
+    for rounded, exact in ((gold, second), (answer, first)):
+        if isinstance(rounded, Number) and rounded.unit is not None:
+            near = _near(rounded, exact, is_gold=rounded is gold)
+            return outcome(near, "number", "not equal at that precision")
+    constants = _without_added_constant(first), _without_added_constant(second)
+    if constants[0] and constants[1]:
+        same = identical(constants[0], constants[1], up_to_constant=True)
+        return outcome(bool(same), "expression", "another function")
+    same = identical(first, second)
+    if same is None and isinstance(gold, Expression) and identical(first, first) is None:
+        return undecided("the gold answer has no value that can be computed")
+    return outcome(bool(same), "expression", "not equal where both are evaluated")
 
 
-def _has_other_variables(gold: str, answer: str) -> bool:
-    """Whether the answer mentions a variable that was not asked for, as ``x/x`` does beside 1."""
-    if _BINDS.search(gold) or _BINDS.search(answer):
+def _near(rounded: Number, exact: Node, *, is_gold: bool) -> bool:
+    """Whether a decimal is a rounding of an exact value; an answer's must be a precise one."""
+    number = node_of(rounded)
+    try:
+        left, right, _ = both_at(number, exact, {})
+    except NoValue:
         return False
-    first, second = ({letter.lower() for letter in letters(text)} for text in (gold, answer))
-    return bool((second - first) - {"e", "i", "d"})
+    assert rounded.unit is not None
+    if is_gold:
+        allowed = rounded.unit / 2 if rounded.digits >= 2 else Fraction(0)
+        allowed = max(allowed, tolerance(rounded) if precise(rounded) else Fraction(0))
+    else:
+        allowed = tolerance(rounded) if precise(rounded) else Fraction(0)
+    if rounded.percent:
+        allowed /= 100
+    return bool(abs(left - right) <= mpmath.mpf(allowed.numerator) / allowed.denominator)
 
 
-def _verdict(correct: bool, method: str, gold: str, answer: str) -> Verdict:
-    sign = "=" if correct else "vs"
-    return Verdict(correct=correct, method=method, reason=f"{method}: {gold} {sign} {answer}")
+def _without_added_constant(node: Node) -> Node | None:
+    """An antiderivative without its ``+ C``, where C occurs nowhere else."""
+    match node:
+        case Op("add", args):
+            for place, arg in enumerate(args):
+                if arg in (Sym("C"), Sym("K"), Sym("c")):
+                    rest = args[:place] + args[place + 1 :]
+                    if rest and not any(
+                        str(getattr(arg, "name", "")) in symbols(one) for one in rest
+                    ):
+                        return Op("add", rest) if symbols(Op("add", rest)) else None
+    return None
 
 
-def _prepared(text: str) -> str:
-    """Spelled so that math-verify reads what is meant; degrees in trigonometry as radians."""
-    if _TRIGONOMETRY.search(text):
-        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
-    if _INDEX_I.search(text):
-        text = _LETTER_I.sub("h", text)
-    for misread, spelled in _MISREAD:
-        text = misread.sub(spelled, text)
-    return text
+# -- what lies beyond the grammar
+
+
+def _unread(gold: Value, answer: Value) -> Outcome:
+    left = _parsed(_source(gold))
+    if not left:
+        return undecided("it is no mathematics that can be read")
+    right = _parsed(_source(answer))
+    if not right:
+        return outcome(False, "math-verify", "no mathematics that can be read")
+    if not _same_variables(left[0], right[0]):
+        return outcome(False, "name", "other variables than were asked")
+    same = math_verify.verify(left, right, float_rounding=6, timeout_seconds=None)
+    return outcome(bool(same) or _same_value(left[0], right[0]), "math-verify", "not equal")
+
+
+def _same_variables(left: Any, right: Any) -> bool:
+    try:
+        return bool(left.free_symbols == right.free_symbols)
+    except AttributeError:
+        return True
+
+
+def _same_value(left: Any, right: Any) -> bool:
+    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
+        return False
+    if left.free_symbols:
+        return False
+    first, second = sympy.N(left.doit(), 50), sympy.N(right.doit(), 50)
+    if not (first.is_number and second.is_number and first.is_finite and second.is_finite):
+        return False
+    return bool(abs(first - second) <= abs(first) * sympy.Rational(1, 10**30))
+
+
+def _source(value: Value) -> str:
+    match value:
+        case Opaque(text):
+            return re.sub(r"\\(?:text|mathrm)\{[^{}]*\}", " ", text)
+        case Expression(node):
+            return latex(node)
+        case Quantity(amount, _) | Named(_, amount):
+            return _source(amount)
+        case Relation(sides, signs):
+            return f" {signs[0]} ".join(map(_source, sides))
+    return said(value)
 
 
 @lru_cache(maxsize=512)

@@ -79,7 +79,15 @@ _OTHERS: dict[str, dict[str, tuple[str, ...]]] = {
     "sterling": {"1": ("gbp",), "1/100": ("penny", "pence")},
     "yen": {"1": ("yen", "jpy")},
     "rupee": {"1": ("rupee", "inr")},
-    "angle": {"1": ("degree", "deg")},
+    "angle": {
+        "1": ("degree", "deg"),
+        "1/60": ("arcminute",),
+        "1/3600": ("arcsecond",),
+    },
+    "yuan": {"1": ("yuan", "rmb", "cny")},
+    "rouble": {"1": ("rouble", "ruble", "rub")},
+    "won": {"1": ("won", "krw")},
+    "percent": {"1": ("percent", "pct", "percentage")},
     "radian": {"1": ("radian", "rad")},
     "celsius": {"1": ("celsius",)},
     "fahrenheit": {"1": ("fahrenheit",)},
@@ -121,6 +129,28 @@ BARE = frozenset({
     "kj", "erg", "kw", "pa", "kpa", "hz", "khz", "mhz", "ev", "kev", "mev", "ohm",
 })  # fmt: skip
 """Short names that are units outside of text too; other short words are products of variables."""
+
+
+_FOREIGN = {
+    "米": "m", "厘米": "cm", "毫米": "mm", "千米": "km", "公里": "km", "分米": "dm", "千克": "kg",
+    "公斤": "kg", "克": "g", "吨": "tonne", "升": "liter", "毫升": "ml",
+    "小时": "hour", "分钟": "minute",
+    "分": "minute", "秒": "second", "天": "day", "周": "week", "年": "year",
+    "元": "yuan", "度": "degree",
+    "円": "yen", "원": "won", "時間": "hour", "メートル": "m", "시간": "hour", "미터": "m",
+    "平方米": "square m", "平方厘米": "square cm", "立方米": "cubic m", "立方厘米": "cubic cm",
+    "м": "m", "см": "cm", "мм": "mm", "км": "km", "кг": "kg", "г": "g", "л": "liter", "ч": "hour",
+    "час": "hour", "часа": "hour", "часов": "hour", "мин": "minute", "минут": "minute",
+    "минуты": "minute", "сек": "second", "руб": "rouble", "рублей": "rouble", "рубля": "rouble",
+    "градусов": "degree", "метров": "m", "метра": "m", "дней": "day", "дня": "day",
+    "Stunden": "hour", "heures": "hour", "horas": "hour", "Minuten": "minute", "Meter": "m",
+}  # fmt: skip
+"""Units of measurement in other languages; what is counted needs no table."""
+
+
+def translated(word: str) -> str:
+    """A unit of another language by its English name; any other word as it is."""
+    return _FOREIGN.get(word, word)
 
 
 def find(word: str) -> Measure | None:

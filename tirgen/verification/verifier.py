@@ -13,7 +13,9 @@ from types import TracebackType
 from storage.records import Verdict
 from tirgen.verification.extract import extract_answer
 from tirgen.verification.judge import judge
+from tirgen.verification.outcomes import Outcome
 from tirgen.verification.pool import WorkerLimits, WorkerPool
+from tirgen.verification.values import Value
 
 NO_ANSWER = Verdict(correct=False, method="extract", reason="no boxed answer")
 _CACHE_SIZE = 65_536
@@ -60,7 +62,7 @@ class _Decider:
         return verdict
 
 
-def _refuse(gold: str, answer: str) -> Verdict:
+def _refuse(gold: Value, answer: Value) -> Outcome:
     raise _WorkerNeeded
 
 
@@ -122,14 +124,29 @@ def verify(gold: str, response: str, *, require_box: bool = True) -> Verdict:
     >>> verify(r"\frac{1}{2}", r"So the probability is $\boxed{0.5}$.").correct
     True
     """
-    with _shared_lock:
-        decider = _shared.get(require_box)
-        if decider is None:
-            decider = _shared[require_box] = _Decider(WorkerPool(), require_box)
+    decider = _shared_decider(require_box)
     pair = decider.pair(gold, response)
     if pair is None:
         return NO_ANSWER
     return decider.without_worker(pair) or decider.with_worker(pair)
+
+
+def same_answer(first: str, second: str) -> bool:
+    """Whether two extracted answers say the same, whichever of them were the gold one.
+
+    Blocking, deterministic and symmetric, for votes: ``1/2`` is ``0.5``, but 0.33 is not 1/3.
+    """
+    decider = _shared_decider(True)
+    pairs = ((first, second), (second, first))
+    return all((decider.without_worker(p) or decider.with_worker(p)).correct for p in pairs)
+
+
+def _shared_decider(require_box: bool) -> _Decider:
+    with _shared_lock:
+        decider = _shared.get(require_box)
+        if decider is None:
+            decider = _shared[require_box] = _Decider(WorkerPool(), require_box)
+        return decider
 
 
 @atexit.register

@@ -24,7 +24,7 @@ from sympy.core.cache import clear_cache
 from storage.records import Verdict
 from tirgen.verification.judge import judge
 from tirgen.verification.pool import PATIENCE, WorkerLimits
-from tirgen.verification.symbolic import equivalent
+from tirgen.verification.symbolic import decide
 
 _RECYCLE_AFTER = 500
 """Comparisons, so that what the libraries cache is never counted against an answer."""
@@ -157,7 +157,7 @@ def _serve(requests: int, replies: int, limits: WorkerLimits) -> None:
 def _decide(request: dict[str, str]) -> Verdict:
     """The verdict, which owes nothing to what sympy remembers of earlier comparisons."""
     try:
-        return judge(request["gold"], request["answer"], equivalent)
+        return judge(request["gold"], request["answer"], decide)
     except MemoryError:
         return Verdict(correct=False, method="memory", reason="comparison ran out of memory")
     except RecursionError:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from storage.records import Verdict
 from tirgen.verification import extract_answer
-from tirgen.verification.guards import MAX_LENGTH
 from tirgen.verification.judge import judge
+from tirgen.verification.outcomes import Outcome
+from tirgen.verification.tokens import MAX_LENGTH
+from tirgen.verification.values import Value
 
 DIRECTION = "\u202e"
 TOKENS = (
@@ -31,7 +33,7 @@ class _Undecided(Exception):
     pass
 
 
-def _undecided(gold: str, answer: str) -> Verdict:
+def _undecided(gold: Value, answer: Value) -> Outcome:
     raise _Undecided
 
 
@@ -89,3 +91,16 @@ def test_repetition_never_makes_extraction_slow(piece: str) -> None:
         extract_answer(response)
         extract_answer(response, require_box=False)
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\\boxed{" * 1000 + "5" + "}" * 1000, "\ud800", "1" * 10**6, "(" * 10**6, "\x00", "5\x00",
+     "^" * 1500, "-" * 1500, "!" * 1500, "5" + "!" * 1500, "x" + "^2" * 700, "\\frac1" * 280],
+)  # fmt: skip
+def test_nothing_that_a_model_can_write_raises(text: str) -> None:
+    for response in (text, f"\\boxed{{{text}}}"):
+        extract_answer(response)
+        extract_answer(response, require_box=False)
+    _judge("5", text)
+    _judge(text, "5")

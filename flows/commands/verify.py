@@ -1,0 +1,46 @@
+"""``tirgen verify``: one gold answer against one answer, with what both were read as."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.table import Table
+
+from flows.console import Json, print_json, show
+from storage.text import safe_text
+from tirgen.verification import verify
+
+
+def verify_command(gold: str, answer: str, /, *, json: Json = False) -> None:
+    """Say whether an answer is right, what both were read as, and by which rule.
+
+    Give the answer as it stands in the box, or a whole response with its box.
+
+    Examples:
+
+        tirgen verify '\\\\frac{1}{2}' 0.5
+
+        tirgen verify '30.52' '\\\\dfrac{1587}{52}' --json
+
+    Parameters
+    ----------
+    gold
+        The gold answer.
+    answer
+        The answer, or a response that contains it.
+    json
+        Print one JSON object on stdout.
+    """
+    response = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
+    verdict = verify(gold, response)
+    if json:
+        print_json({**asdict(verdict), "is_decided": verdict.is_decided})
+        return
+    said = "right" if verdict.correct else "wrong" if verdict.is_decided else "undecidable"
+    table = Table(show_header=False, box=None)
+    rows = {"verdict": said, "rule": verdict.method, "gold": verdict.gold_value,
+            "answer": verdict.answer_value, "reason": verdict.reason}  # fmt: skip
+    for name, text in rows.items():
+        if text:
+            table.add_row(name, safe_text(text, ""))
+    show(table)

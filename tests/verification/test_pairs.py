@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.records import Verdict
+from tirgen.verification import Verifier, WorkerLimits, verify
+from tirgen.verification.judge import judge
+from tirgen.verification.outcomes import Outcome
+from tirgen.verification.values import Value
+
+
+async def _verdicts(pairs: list[dict[str, Any]]) -> list[Verdict]:
+    async with Verifier(limits=WorkerLimits(cpu_seconds=2)) as verifier:
+        return await asyncio.gather(
+            *(verifier.verify(pair["gold"], pair["response"]) for pair in pairs)
+        )
+
+
+@pytest.fixture(scope="module")
+def judged(pairs: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Verdict]]:
+    return list(zip(pairs, asyncio.run(_verdicts(pairs)), strict=True))
+
+
+def _other_than_labelled(judged: Any) -> set[tuple[str, str]]:
+    return {
+        (pair["gold"], pair["response"])
+        for pair, verdict in judged
+        if verdict.correct != pair["correct"]
+    }
+
+
+def test_the_set_is_large_and_mixed(pairs: list[dict[str, Any]]) -> None:
+    assert len(pairs) >= 300
+    assert sum(pair["hostile"] for pair in pairs) >= 60
+    firm = [pair for pair in pairs if not pair["hostile"]]
+    assert 0.5 < sum(pair["correct"] for pair in firm) / len(firm) < 0.8
+
+
+def test_every_pair_gets_its_label_but_the_known_exceptions(judged: Any) -> None:
+    """`exceptions.jsonl` names each pair that is judged otherwise, and why or "missed"."""
+    known = {(row["gold"], row["response"]) for row in exceptions()}
+    assert _other_than_labelled(judged) == known
+
+
+def test_every_verdict_names_its_method_and_reason(judged: Any) -> None:
+    assert all(verdict.method and verdict.reason for _, verdict in judged)
+
+
+def exceptions() -> list[dict[str, Any]]:
+    path = Path(__file__).with_name("exceptions.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _no_worker(gold: Value, answer: Value) -> Outcome:
+    raise AssertionError(f"asked for a worker: {gold} and {answer}")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "rule"),
+    [
+        ("18", "18", "equal"),
+        ("27.0", "27", "number"),
+        (r"\frac{1}{2}", "0.5", "number"),
+        ("3 1/2", "3.5", "number"),
+        ("1010_2", "1011_2", "base"),
+        (r"\text{east}", r"\text{seat}", "text"),
+        ("(D)", r"\text{D}) 12", "choice"),
+        ("[0,1]", "[0,1)", "interval"),
+        (r"5\text{ cm}", r"50\text{ mm}", "number"),
+        ("3", "3 or 4", "number"),
+        ("3", "x > 2", "type"),
+        ("x=5", "y=5", "name"),
+    ],
+)
+def test_cheap_rules_decide_without_a_worker(gold: str, answer: str, rule: str) -> None:
+    assert judge(gold, answer, _no_worker).method == rule
+
+
+def test_a_reason_is_readable() -> None:
+    documented = verify(r"\frac{1}{2}", r"So the probability is $\boxed{0.5}$.")
+    assert (documented.method, documented.reason) == ("number", r"number: \frac{1}{2} = 0.5")
+    assert verify("36", r"\boxed{37}").reason == "number: 36 vs 37"
+    assert verify("36", "no box").reason == "no boxed answer"
+
+
+def test_a_gold_answer_may_come_in_its_own_box() -> None:
+    assert verify(r"Thus $\boxed{\frac{3}{4}}$.", r"\boxed{0.75}").correct

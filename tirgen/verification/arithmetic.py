@@ -1,0 +1,313 @@
+"""Sums and products of values, and the exact value of rational expressions, within bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from tirgen.verification.tokens import Unreadable
+from tirgen.verification.values import (
+    Expression,
+    Listing,
+    Matrix,
+    Node,
+    Num,
+    Number,
+    Op,
+    Quantity,
+    Sym,
+    Tuple,
+    Value,
+)
+
+MAX_BITS = 200_000
+"""Of the numerator and denominator of a value computed here; 10^(6*10^4)."""
+MAX_FACTORIAL = 10_000
+
+
+class Costly(ArithmeticError):
+    """An exact value too large to compute."""
+
+
+def product(values: Sequence[Value]) -> Value:
+    """The product of factors; at most one of them is a quantity, a tuple, a matrix or a list."""
+    if len(values) == 1:
+        return values[0]
+    scalars = [value for value in values if isinstance(value, Expression)]
+    others = [value for value in values if not isinstance(value, Expression)]
+    if len(others) > 1:
+        raise Unreadable("a product of two things that are no numbers")
+    if not others:
+        percent = [v for v in values if isinstance(v, Expression) and v.percent]
+        if percent and values[0] == Expression(Num(Fraction(-1))) and len(values) == 2:
+            return Expression(_multiplied([v.node for v in scalars]), percent=True)
+        return Expression(_multiplied([_literal(v) for v in scalars]))
+    if not scalars:
+        return others[0]
+    return _scaled(Expression(_multiplied([_literal(v) for v in scalars])), others[0])
+
+
+def _literal(value: Expression) -> Node:
+    return Op("mul", (value.node, Num(Fraction(1, 100)))) if value.percent else value.node
+
+
+def _scaled(factor: Expression, value: Value) -> Value:
+    def times(item: Value) -> Value:
+        return product([factor, item])
+
+    match value:
+        case Quantity(amount, unit):
+            return Quantity(_expression(times(_unfolded(amount))), unit)
+        case Tuple(items):
+            return Tuple(tuple(map(times, items)))
+        case Listing(items):
+            return Listing(tuple(map(times, items)))
+        case Matrix(rows):
+            return Matrix(tuple(tuple(map(times, row)) for row in rows))
+    raise Unreadable(f"a multiple of a {type(value).__name__.lower()}")
+
+
+def _unfolded(amount: Number | Expression) -> Expression:
+    if isinstance(amount, Number):
+        return Expression(Num(amount.value, amount.unit, amount.digits), amount.percent)
+    return amount
+
+
+def _expression(value: Value) -> Expression:
+    if not isinstance(value, Expression):
+        raise Unreadable("an amount that is no number")
+    return value
+
+
+def _multiplied(nodes: list[Node]) -> Node:
+    match nodes:
+        case [Num(value=sign), Num(value, unit, digits)] if abs(sign) == 1:
+            return Num(sign * value, unit, digits)
+        case [Num(value, unit, digits), Op("pow", (Num(value=ten), Num(value=power)))] if ten == 10:
+            if power.denominator == 1 and abs(power) <= 1000:
+                scale = Fraction(10) ** int(power)
+                return Num(value * scale, unit and unit * scale, digits)
+    flat: list[Node] = []
+    for node in nodes:
+        flat.extend(node.args if isinstance(node, Op) and node.name == "mul" else (node,))
+    return Op("mul", tuple(flat))
+
+
+def total(values: Sequence[Value]) -> Value:
+    """The sum of terms: all of them numbers, or all of them tuples of one length."""
+    if len(values) == 1:
+        return values[0]
+    if all(isinstance(value, Expression) for value in values):
+        return Expression(
+            Op("add", tuple(_literal(v) for v in values if isinstance(v, Expression)))
+        )
+    if all(isinstance(value, Tuple) for value in values):
+        columns = zip(*(v.items for v in values if isinstance(v, Tuple)), strict=False)
+        return Tuple(tuple(total(column) for column in columns))
+    units = {value.unit for value in values if isinstance(value, Quantity)}
+    if len(units) == 1:
+        parts = [value.amount if isinstance(value, Quantity) else value for value in values]
+        if all(isinstance(part, Expression) for part in parts):
+            return Quantity(_expression(total(parts)), units.pop())
+    raise Unreadable("a sum of unlike things")
+
+
+def rational(node: Node) -> Fraction | None:
+    """The exact value of an expression, None if it is not rational or not so computed.
+
+    Raises Costly where computing it would take more than `MAX_BITS`, Unreadable on a division by
+    zero.
+    """
+    match node:
+        case Num(value):
+            return value
+        case Sym():
+            return None
+        case Op("pow", (base, exponent)):
+            return _power(rational(base), rational(exponent))
+        case Op(name, args) if name in _EXACT:
+            values = [rational(arg) for arg in args]
+            if any(value is None for value in values):
+                return None
+            result = _EXACT[name]([value for value in values if value is not None])
+            return None if result is None else _bounded(result)
+    for arg in node.args:
+        rational(arg)
+    return None
+
+
+def _bounded(value: Fraction) -> Fraction:
+    if value.numerator.bit_length() + value.denominator.bit_length() > MAX_BITS:
+        raise Costly("a number too long to compute")
+    return value
+
+
+def _power(base: Fraction | None, exponent: Fraction | None) -> Fraction | None:
+    if exponent is None:
+        return None
+    if base is None:
+        if abs(exponent) > MAX_BITS:
+            raise Costly("a power too large to compute")
+        return None
+    if base == 0 and exponent <= 0:
+        raise Unreadable("a division by zero")
+    size = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if abs(base) != 1 and base != 0 and size * abs(exponent) > MAX_BITS:
+        raise Costly("a power too large to compute")
+    if exponent.denominator == 1:
+        return base ** (int(exponent) if abs(base) != 1 else int(exponent) % 2)
+    root = _root([base, Fraction(exponent.denominator)])
+    return None if root is None else root**exponent.numerator
+
+
+def _root(values: list[Fraction]) -> Fraction | None:
+    base, index = values[0], values[1] if len(values) > 1 else Fraction(2)
+    if index.denominator != 1 or not 0 < index <= 64 or (base < 0 and index % 2 == 0):
+        return None
+    if base.numerator.bit_length() + base.denominator.bit_length() > 8000:
+        return None
+    parts = [_integer_root(abs(part), int(index)) for part in (base.numerator, base.denominator)]
+    if parts[0] is None or parts[1] is None:
+        return None
+    return Fraction(parts[0] if base >= 0 else -parts[0], parts[1])
+
+
+def _integer_root(value: int, index: int) -> int | None:
+    if index == 2:
+        root = math.isqrt(value)
+        return root if root * root == value else None
+    low, high = 0, 1 << (value.bit_length() // index + 1)
+    while low < high:
+        middle = (low + high) // 2
+        if middle**index < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low**index == value else None
+
+
+def _divided(values: list[Fraction]) -> Fraction:
+    if values[1] == 0:
+        raise Unreadable("a division by zero")
+    return values[0] / values[1]
+
+
+def _product(values: list[Fraction]) -> Fraction:
+    result = Fraction(1)
+    for value in values:
+        result = _bounded(result * value)
+    return result
+
+
+def _factorial(values: list[Fraction]) -> Fraction | None:
+    (n,) = values
+    if n.denominator != 1 or n < 0:
+        return None
+    if n > MAX_FACTORIAL:
+        raise Costly(f"the factorial of more than {MAX_FACTORIAL}")
+    return Fraction(math.factorial(int(n)))
+
+
+def _binomial(values: list[Fraction]) -> Fraction | None:
+    n, k = values
+    if n.denominator != 1 or k.denominator != 1 or n < 0 or k < 0:
+        return None
+    if n > MAX_FACTORIAL and min(k, n - k) > 100:
+        raise Costly(f"a binomial of more than {MAX_FACTORIAL}")
+    return Fraction(math.comb(int(n), int(k)))
+
+
+def _whole(function: Callable[..., int]) -> Callable[[list[Fraction]], Fraction | None]:
+    def apply(values: list[Fraction]) -> Fraction | None:
+        if any(value.denominator != 1 for value in values):
+            return None
+        return Fraction(function(*map(int, values)))
+
+    return apply
+
+
+def _mod(values: list[Fraction]) -> Fraction | None:
+    return values[0] % values[1] if len(values) == 2 and values[1] else None
+
+
+def _determinant(values: list[Fraction]) -> Fraction | None:
+    """Of the rows of a square matrix one after another, up to four of them."""
+    size = math.isqrt(len(values))
+    if size * size != len(values) or not 2 <= size <= 4:
+        return None
+    rows = [values[start : start + size] for start in range(0, len(values), size)]
+    return _expanded(rows)
+
+
+def _expanded(rows: list[list[Fraction]]) -> Fraction:
+    if len(rows) == 1:
+        return rows[0][0]
+    minors = ([row[:k] + row[k + 1 :] for row in rows[1:]] for k in range(len(rows)))
+    terms = (cell * _expanded(minor) for cell, minor in zip(rows[0], minors, strict=True))
+    return sum(((-1) ** k * term for k, term in enumerate(terms)), Fraction(0))
+
+
+_EXACT: dict[str, Callable[[list[Fraction]], Fraction | None]] = {
+    "add": lambda values: sum(values, Fraction(0)),
+    "mul": _product,
+    "neg": lambda values: -values[0],
+    "inv": lambda values: _divided([Fraction(1), values[0]]),
+    "div": _divided,
+    "sqrt": _root,
+    "root": _root,
+    "factorial": _factorial,
+    "binom": _binomial,
+    "abs": lambda values: abs(values[0]),
+    "floor": lambda values: Fraction(math.floor(values[0])),
+    "ceil": lambda values: Fraction(math.ceil(values[0])),
+    "max": max,
+    "min": min,
+    "gcd": _whole(math.gcd),
+    "lcm": _whole(math.lcm),
+    "mod": _mod,
+    "det": _determinant,
+}
+
+
+def approximate(node: Node) -> float | None:
+    """About the value of a constant, to put end points in order; None if it has variables."""
+    try:
+        return _float(node)
+    except (ArithmeticError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _float(node: Node) -> float:
+    match node:
+        case Num(value):
+            return float(value)
+        case Sym(name):
+            return {"pi": math.pi, "e": math.e, "oo": math.inf}[name]
+        case Op(name, args):
+            values = [_float(arg) for arg in args]
+            if name in _FLOATS:
+                return _FLOATS[name](values)
+    raise KeyError
+
+
+_FLOATS: dict[str, Callable[[list[float]], float]] = {
+    "add": math.fsum,
+    "mul": math.prod,
+    "neg": lambda v: -v[0],
+    "inv": lambda v: 1 / v[0],
+    "div": lambda v: v[0] / v[1],
+    "pow": lambda v: math.pow(v[0], v[1]),
+    "sqrt": lambda v: math.sqrt(v[0]),
+    "root": lambda v: math.pow(v[0], 1 / v[1]),
+    "ln": lambda v: math.log(v[0]),
+    "logb": lambda v: math.log(v[0], v[1]),
+    "exp": lambda v: math.exp(v[0]),
+    "sin": lambda v: math.sin(v[0]),
+    "cos": lambda v: math.cos(v[0]),
+    "tan": lambda v: math.tan(v[0]),
+    "asin": lambda v: math.asin(v[0]),
+    "acos": lambda v: math.acos(v[0]),
+    "atan": lambda v: math.atan(v[0]),
+    "abs": lambda v: abs(v[0]),
+}

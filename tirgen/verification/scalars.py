@@ -1,0 +1,250 @@
+"""One answer of one part against another: numbers by the gold's precision, quantities, times."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tirgen.verification.arithmetic import approximate
+from tirgen.verification.outcomes import Leaf, Outcome, outcome
+from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
+from tirgen.verification.values import (
+    Clock,
+    Date,
+    Expression,
+    Node,
+    Num,
+    Number,
+    Op,
+    Quantity,
+    Ratio,
+    Residues,
+    Sym,
+    Unit,
+    symbols,
+    walk,
+)
+
+EXACT_DIGITS = 6
+"""Digits from which on a decimal may stand for an exact gold value, all after the point or nine."""
+_FLOAT_DIGITS = 15
+_FLOAT_NOISE = Fraction(1, 10**13)
+"""Of a double, relative; what a few operations lose."""
+_ZERO_NOISE = Fraction(1, 10**14)
+_ROUNDED = 2
+"""Significant digits from which on a gold decimal may be the rounding of an exact answer."""
+
+
+def same_number(gold: Number, answer: Number) -> Outcome:
+    """By the gold's precision; a percent sign may be left out or meant literally.
+
+    ``50%`` is 50 and 1/2. Of a gold answer below one it was not left out: ``0.4%`` is not 0.4.
+    """
+    pairs = [(_literal(gold), _literal(answer))]
+    if gold.percent != answer.percent and (gold.percent or abs(gold.value) >= 1):
+        pairs.append((_bare(gold), _bare(answer)))
+    return outcome(any(_agree(*pair) for pair in pairs), "number")
+
+
+def _literal(number: Number) -> Number:
+    if not number.percent:
+        return number
+    unit = number.unit / 100 if number.unit else None
+    return Number(number.value / 100, unit, number.digits)
+
+
+def _bare(number: Number) -> Number:
+    return Number(number.value, number.unit, number.digits)
+
+
+def _agree(gold: Number, answer: Number) -> bool:
+    apart = abs(gold.value - answer.value)
+    if apart == 0:
+        return True
+    if _is_double(answer) and apart <= _FLOAT_NOISE * abs(gold.value):
+        return True
+    if gold.value == 0:
+        return answer.digits >= _FLOAT_DIGITS and abs(answer.value) < _ZERO_NOISE
+    if gold.unit is not None:
+        return rounds_to(gold, apart, answer)
+    return answer.unit is not None and precise(answer) and apart < tolerance(answer)
+
+
+def rounds_to(gold: Number, apart: Fraction, answer: Number | None = None) -> bool:
+    """Whether a gold decimal is the rounding of an answer `apart` from it.
+
+    An answer that is a decimal itself must be finer, and the gold no mere half or tenth.
+    """
+    assert gold.unit is not None
+    if answer is not None and answer.unit is not None:
+        if precise(answer) and precise(gold) and apart < max(tolerance(answer), tolerance(gold)):
+            return True
+        finer = answer.unit < gold.unit and gold.digits > _ROUNDED
+        return finer and apart <= gold.unit / 2
+    if answer is not None and answer.value.denominator == 1 and gold.unit < 1:
+        return precise(gold) and apart < tolerance(gold)
+    allowed = tolerance(gold) if precise(gold) else gold.unit / 2
+    return gold.digits >= _ROUNDED and apart <= allowed
+
+
+def precise(number: Number) -> bool:
+    """Enough digits to stand for an exact value."""
+    if number.unit is None:
+        return False
+    return number.digits >= EXACT_DIGITS and (
+        number.unit <= Fraction(1, 10**6) or number.digits >= 9
+    )
+
+
+def tolerance(number: Number) -> Fraction:
+    """What a decimal may be off by: half a unit in its last place, or a whole one if cut off."""
+    assert number.unit is not None
+    allowed = number.unit if number.digits >= 9 else number.unit / 2
+    return max(allowed, abs(number.value) * _FLOAT_NOISE) if _is_double(number) else allowed
+
+
+def _is_double(number: Number) -> bool:
+    return number.unit is not None and _FLOAT_DIGITS <= number.digits <= 18
+
+
+def same_quantity(gold: Quantity, answer: Quantity, leaf: Leaf) -> Outcome:
+    """Amounts in the gold's unit; two units that do not convert make different answers."""
+    units = {gold.unit, answer.unit}
+    if units == {DEGREE, RADIAN}:
+        one = _in_radians(gold), _in_radians(answer)
+        return same_amount(*one, leaf)
+    if not conflict(gold.unit, answer.unit):
+        return same_amount(gold.amount, answer.amount, leaf)
+    if gold.unit.dimensions != answer.unit.dimensions:
+        return outcome(False, "unit", f"{_name(answer.unit)} where {_name(gold.unit)} is asked")
+    return same_amount(
+        gold.amount, _times(answer.amount, answer.unit.factor / gold.unit.factor), leaf
+    )
+
+
+def _name(unit: Unit) -> str:
+    return " ".join(name for name, _ in unit.dimensions) or "a number"
+
+
+def _times(amount: Number | Expression, factor: Fraction) -> Number | Expression:
+    if isinstance(amount, Number):
+        return Number(amount.value * factor, amount.unit and amount.unit * factor, amount.digits)
+    return Expression(Op("mul", (amount.node, Num(factor))))
+
+
+def _in_radians(quantity: Quantity) -> Number | Expression:
+    if quantity.unit == RADIAN:
+        return quantity.amount
+    return Expression(Op("mul", (node_of(quantity.amount), Sym("pi"), Num(Fraction(1, 180)))))
+
+
+def node_of(amount: Number | Expression) -> Node:
+    """The expression of an amount, percent signs counted."""
+    inner: Node = (
+        Num(amount.value, amount.unit, amount.digits) if isinstance(amount, Number) else amount.node
+    )
+    return Op("mul", (inner, Num(Fraction(1, 100)))) if amount.percent else inner
+
+
+def unitless(quantity: Quantity, other: Number | Expression) -> Number | Expression:
+    """The amount beside a number that names no unit; degrees as radians beside a multiple of pi."""
+    nodes = walk(other.node) if isinstance(other, Expression) else iter(())
+    if quantity.unit == DEGREE and Sym("pi") in nodes:
+        return _in_radians(quantity)
+    return quantity.amount
+
+
+def with_unit(gold: Quantity, answer: Expression) -> Quantity | None:
+    """``5m`` as five metres, where the gold answer has a unit and the last letter names one."""
+    match answer.node:
+        case Op("mul", (*before, Op("pow", (Sym(letter), Num(value=power))))) if (
+            gold.unit.measured and letter in "mgshlLVNJWKAT" and power in (2, 3)
+        ):
+            number = Op("mul", tuple(before)) if len(before) > 1 else before[0]
+            inner = (
+                Number(number.value, number.unit, number.digits)
+                if isinstance(number, Num)
+                else Expression(number)
+            )
+            return Quantity(inner, unit_of(f"{letter} ^{power}"))
+        case Op("mul", (*before, Sym(letter))) if gold.unit.measured and letter in "mgshlLVNJWKAT":
+            number = Op("mul", tuple(before)) if len(before) > 1 else before[0]
+            inner = (
+                Number(number.value, number.unit, number.digits)
+                if isinstance(number, Num)
+                else Expression(number)
+            )
+            return Quantity(inner, unit_of(letter))
+    return None
+
+
+def same_amount(gold: Number | Expression, answer: Number | Expression, leaf: Leaf) -> Outcome:
+    """Two numbers exactly, expressions by the leaf unless their values are plainly apart."""
+    if isinstance(gold, Number) and isinstance(answer, Number):
+        return same_number(gold, answer)
+    first, second = node_of(gold), node_of(answer)
+    if first == second:
+        return outcome(True, "expression")
+    if symbols(first) == symbols(second) == set() and (gold.percent == answer.percent):
+        left, right = approximate(first), approximate(second)
+        known = left is not None and right is not None and abs(left) < 1e12
+        if known and abs(left - right) > 0.06 * max(abs(left), abs(right)):  # type: ignore[operator, arg-type]
+            return outcome(False, "expression", "their values differ")
+    return leaf(gold, answer)
+
+
+def components(node: Node) -> tuple[Node, ...] | None:
+    """The coefficients of ``2i - 3j + k``; None where it is no sum of unit vectors."""
+    found: dict[str, Node] = {}
+    for term in node.args if isinstance(node, Op) and node.name == "add" else (node,):
+        factors = term.args if isinstance(term, Op) and term.name == "mul" else (term,)
+        axes = [one.name for one in factors if isinstance(one, Sym) and one.name in "ijk"]
+        rest = tuple(one for one in factors if not (isinstance(one, Sym) and one.name in "ijk"))
+        if len(axes) != 1 or axes[0] in found:
+            return None
+        found[axes[0]] = Op("mul", rest) if rest else Num(Fraction(1))
+    if "j" not in found:
+        return None
+    return tuple(found.get(axis, Num(Fraction(0))) for axis in ("ijk" if "k" in found else "ij"))
+
+
+def same_clock(gold: Clock, answer: Clock) -> Outcome:
+    """The same time; where only one side says the half of the day, the other may mean either."""
+    if gold.half_known != answer.half_known:
+        bare = answer if gold.half_known else gold
+        if bare.seconds < 13 * 3600:
+            return outcome(gold.seconds % 43_200 == answer.seconds % 43_200, "time", "another time")
+    return outcome(gold.seconds == answer.seconds, "time", "another time")
+
+
+def same_date(gold: Date, answer: Date) -> Outcome:
+    same_year = gold.year is None or answer.year is None or gold.year == answer.year
+    return outcome(same_year and (gold.month, gold.day) == (answer.month, answer.day), "date")
+
+
+def ratio_of(clock: Clock) -> Ratio:
+    """``3:20`` as a ratio of two numbers."""
+    hours, rest = divmod(clock.seconds, 3600)
+    return Ratio((Number(Fraction(hours)), Number(Fraction(rest // 60))))
+
+
+def quotient(ratio: Ratio) -> Number | Expression | None:
+    """The value of a ratio of two numbers."""
+    match ratio.parts:
+        case (Number(top), Number(bottom)) if bottom:
+            return Number(top / bottom)
+        case ((Number() | Expression()) as top, (Number() | Expression()) as bottom):
+            return Expression(Op("div", (node_of(top), node_of(bottom))))
+    return None
+
+
+def same_residues(gold: Residues, answer: Residues) -> Outcome:
+    from math import lcm
+
+    modulus = lcm(gold.modulus, answer.modulus)
+    if modulus > 10**6:
+        return outcome(False, "congruence", "two moduli that are too large")
+    lifted = [
+        {value + step for value in one.values for step in range(0, modulus, one.modulus)}
+        for one in (gold, answer)
+    ]
+    return outcome(lifted[0] == lifted[1], "congruence")

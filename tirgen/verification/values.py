@@ -1,0 +1,258 @@
+"""What an answer can be: a small set of typed values, and expressions as trees.
+
+Values are immutable and compared by `compare`; ``==`` between them is sameness of form only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Num:
+    """A number as written. A decimal has the worth of one unit in its last place, else None."""
+
+    value: Fraction
+    unit: Fraction | None = None
+    digits: int = 0
+    """Significant digits of a decimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sym:
+    """A variable or a constant: ``x``, ``x_1``, ``pi``, ``oo``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An operation or a function: add, mul, div, pow, sin, call, ..."""
+
+    name: str
+    args: tuple[Node, ...]
+
+
+Node: TypeAlias = "Num | Sym | Op"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A rational number, exact or a decimal with its precision."""
+
+    value: Fraction
+    unit: Fraction | None = None
+    digits: int = 0
+    percent: bool = False
+    """Written with a percent sign, which `value` does not count."""
+    groups: tuple[Fraction, ...] = ()
+    """The numbers between the commas of ``100,200``, which may be a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Mathematics that is no rational number: ``2\\pi``, ``x^2 + 1``."""
+
+    node: Node
+    percent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An amount of something: a unit of measurement, money, an angle, or what is counted."""
+
+    amount: Number | Expression
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Base dimensions with their powers, and the factor that converts to them."""
+
+    factor: Fraction
+    dimensions: tuple[tuple[str, int], ...]
+    measured: bool
+    """Of measurement; ``students`` only names what was counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day, or a duration written like one."""
+
+    seconds: int
+    fields: int
+    half_known: bool
+    """Whether it is said to be before or after noon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    month: int
+    day: int
+    year: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    parts: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Based:
+    """Digits in a base other than ten."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Residues:
+    """Whole numbers by what they leave on division."""
+
+    values: frozenset[int]
+    modulus: int
+    named: bool
+    """Written of a variable, which asks for all its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """``x = 2``, ``P(A) = 1/2``, ``f(x) = x^2``, ``chickens: 14``."""
+
+    name: Node | str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Sides joined by relations: ``x^2 + y^2 = 4``, ``a < b < c``."""
+
+    sides: tuple[Value, ...]
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    low: Node
+    high: Node
+    has_low: bool
+    has_high: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A union of intervals and points, and the variable it bounds where one is named."""
+
+    pieces: tuple[Interval, ...]
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """``(1, 2)``: in order. Of two parts it may be an open interval."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """``[1, 2]``: a closed interval or a list as Python prints it."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Several answers side by side, in any order; ``either`` where "or" joins them."""
+
+    items: tuple[Value, ...]
+    either: bool = False
+    decimal: Number | None = None
+    """What ``0,25`` is where the comma is a decimal one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: tuple[tuple[Value, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """A function by cases: (value, condition) pairs."""
+
+    rows: tuple[tuple[Value, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Letters of a multiple choice, and what stands beside a single one."""
+
+    letters: frozenset[str]
+    text: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words, spelled as they are compared."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Mathematics beyond the grammar (sums, integrals, limits), as LaTeX for the worker."""
+
+    latex: str
+    readable: bool = True
+    """Whether a library may read it; False where the text is broken."""
+
+
+Value: TypeAlias = (
+    "Number | Expression | Quantity | Clock | Date | Ratio | Based | Residues | Named | Relat"
+    "ion | Region | Tuple | Bracket | Listing | Set | Matrix | Cases | Choice | Text | Opaque"
+    ""
+)
+
+KINDS: dict[type, str] = {
+    Number: "number", Expression: "expression", Quantity: "quantity", Clock: "time", Date: "date",
+    Ratio: "ratio", Based: "number in a base", Residues: "congruence", Named: "named value",
+    Relation: "relation", Region: "interval", Tuple: "tuple", Bracket: "bracketed list",
+    Listing: "list", Set: "set", Matrix: "matrix", Cases: "cases", Choice: "choice", Text: "text",
+    Opaque: "unread mathematics",
+}  # fmt: skip
+
+
+def symbols(node: Node) -> set[str]:
+    """The names of the variables in an expression."""
+    return {one.name for one in walk(node) if isinstance(one, Sym)} - CONSTANTS
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node of a tree, without recursion."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        if isinstance(one, Op):
+            waiting.extend(one.args)
+
+
+CONSTANTS = frozenset({"pi", "e", "i", "oo"})
+
+
+def renamed(node: Node, names: dict[str, str]) -> Node:
+    """An expression with variables renamed."""
+    match node:
+        case Sym(name):
+            return Sym(names.get(name, name))
+        case Op(name, args):
+            return Op(name, tuple(renamed(arg, names) for arg in args))
+    return node
