@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.training.recipe import is_pocket
 from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.renderer import HfRenderer
+from tirgen.pocket.names import is_pocket
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 from tirgen.tir.written import Unwritable, written
 from trainer.samples import PREPARED, ROWS
