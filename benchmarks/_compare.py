@@ -183,7 +183,7 @@ def _word(holds: bool, sure: bool) -> str:
 
 
 def tool_statistic(store: Store, versions: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
-    """Is an answer more often right when all of its code ran? Over T3 of all seeds (spec §1)."""
+    """Is an answer more often right when all of its code ran? Over T3 of all seeds (method E12)."""
     tables = [tool_table(store, store.version(stages["T3"])) for stages in versions.values()]
     table = ToolTable(
         **{

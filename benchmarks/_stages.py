@@ -39,7 +39,7 @@ class AblationConfig(Settings):
     rl: RoundsConfig
     """Rounds of T4, trajectory-level."""
     step_rl: RoundsConfig
-    """Rounds of T5, which go on from T4 as the official script does (spec §5.3); T4+ is as many
+    """Rounds of T5, which go on from T4 as the official script does (method A29); T4+ is as many
     rounds from there without branches."""
     cot_rl: RoundsConfig
     evaluation: EvaluationConfig

@@ -20,7 +20,7 @@ version 4 `Provenance.tokenizer`.
 
 
 class Outcome(StrEnum):
-    """How one execution of model-written code ended (spec §7)."""
+    """How one execution of model-written code ended (method A16)."""
 
     OK = "ok"
     NO_OUTPUT = "no_output"
@@ -44,7 +44,7 @@ class Program(StrEnum):
     """Which of the small programs over the TIR loop produced a trajectory."""
 
     TIRGEN = "tirgen"
-    """Actor and critic (spec §2)."""
+    """Actor and critic (method A11)."""
     COT = "cot"
     """The actor with tools off."""
     ROLLOUT = "rollout"
@@ -115,7 +115,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A failed try at a step that self-correction replaced (spec §6.1)."""
+    """A failed try at a step that self-correction replaced (method A20)."""
 
     thought: str
     action: str
@@ -168,7 +168,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What a language model said of a final answer that the rules called wrong (spec A23)."""
+    """What a language model said of a final answer that the rules called wrong (method A23)."""
 
     judge_correct: bool
     judge_model: str
@@ -245,7 +245,7 @@ class TokenStream:
     logprobs: tuple[float | None, ...] = ()
     """Sampler log-probability where the actor sampled the token, else null."""
     prompt_length: int = 0
-    """How many leading tokens are the prompt, so that it can be exchanged (spec §4)."""
+    """How many leading tokens are the prompt, so that it can be exchanged (method A27)."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.token_ids), len(self.loss_mask), len(self.logprobs)}
@@ -311,7 +311,7 @@ class Trajectory:
 
     @property
     def reward(self) -> float | None:
-        """1 or 0: the answer is right, or at step level the code ran (spec §5.1, §5.2).
+        """1 or 0: the answer is right, or at step level the code ran (method E4, E7).
 
         None where the machinery broke or the gold answer cannot be verified, which is nobody's
         failure.

@@ -77,7 +77,7 @@ class ThinkingSettings(Settings):
 
 
 REASONING_LOOP = {"critic_tokens": 8192, "tokens": 20_000}
-"""What a trajectory that thinks needs more of, by default (spec §2.5)."""
+"""What a trajectory that thinks needs more of, by default (method A13)."""
 POCKET_LOOP = {"critic_tokens": 800, "tokens": 1800}
 """What fits the context of the pocket that thinks."""
 POCKET_THINKING = {"window_tokens": 64, "least_window_tokens": 24, "tokens": 1000}

@@ -1,4 +1,4 @@
-"""The second opinion: a language model looks at answers that the rules call wrong (spec A23).
+"""The second opinion: a language model looks at answers that the rules call wrong (method A23).
 
 The rules' verdict stays as it is; what the judge says is stored beside it. It sees question, gold
 answer and final answer, never the solution, which could talk it into anything.
@@ -91,7 +91,7 @@ async def with_opinions(
 
 
 def is_right(row: Trajectory) -> bool:
-    """By the rules, or in a judge's opinion (A23)."""
+    """By the rules, or in a judge's opinion (method A23)."""
     return row.correct or (row.opinion is not None and row.opinion.judge_correct)
 
 

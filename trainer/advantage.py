@@ -1,12 +1,12 @@
-"""Group-relative advantages: who is compared with whom, and who drops out (spec §5.1, §5.2).
+"""Group-relative advantages: who is compared with whom, and who drops out (method E5, E9).
 
     A_i = (R_i - mean(R)) / (std(R) + 1e-6)
 
-over the surviving members of one group, with the sample standard deviation (A5). Groups of the
-two levels never mix (D12). Without torch, so that a flow can ask the same of a round that is not
-full yet.
+over the surviving members of one group, with the sample standard deviation (method A5). Groups of
+the two levels never mix (method D12). Without torch, so that a flow can ask the same of a round
+that is not full yet.
 
-Not covered: that step queries are no more than trajectory queries (A18); the branches are
+Not covered: that step queries are no more than trajectory queries (method A18); the branches are
 down-sampled where they are generated.
 """
 
@@ -34,13 +34,13 @@ class Drop(StrEnum):
     NOTHING_SAMPLED = "nothing_sampled"
     """No token of it came from the policy."""
     FAILED_CODE = "failed_code"
-    """A trajectory whose code failed: the environment may be to blame (spec §5.1, A6)."""
+    """A trajectory whose code failed: the environment may be to blame (method E5, A6)."""
     NO_CODE = "no_code"
-    """A regenerated step without code: its reward is undefined (A17)."""
+    """A regenerated step without code: its reward is undefined (method A17)."""
     HALF_LOST = "half_lost"
-    """More than half of its step group dropped out (A17)."""
+    """More than half of its step group dropped out (method A17)."""
     ALONE = "alone"
-    """Nothing left to compare it with (A5, D13)."""
+    """Nothing left to compare it with (method A5, D13)."""
     ALL_ALIKE = "all_alike"
     """Every survivor of its group has the same reward."""
 

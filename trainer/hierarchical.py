@@ -1,16 +1,16 @@
 """The hierarchical objective: L = L_trajectory + L_step (eq. 10), minimised.
 
 Each level l has its own global normalisers over the whole mini-batch of an update, whatever the
-micro-batches and processes it is spread over (A2, D11):
+micro-batches and processes it is spread over (method A2, D11):
 
     L_l = sum_i w_i sum_t c_it loss_it  -  alpha / N+_l  sum_{i: A_i > 0} sum_t log pi(s_it)
     c_it = min(pi_old / pi_sampler, cap), or 1 where the two agree within rounding
 
 where t runs over policy tokens only, loss_it is the clipped loss of `trainer.loss`, N+_l counts
-the policy tokens with a positive advantage (A4), and w_i is
+the policy tokens with a positive advantage (method A4), and w_i is
 
     token_mean            1 / N_l             every token of a level weighs the same
-    seq_mean_token_mean   1 / (S_l |s_i|)     every sequence weighs the same (the paper, §5.1)
+    seq_mean_token_mean   1 / (S_l |s_i|)     every sequence weighs the same (the paper)
     mixed_token_mean      1 / (N_1 + N_2)     one mean over both levels (the official code)
 
 with N_l tokens and S_l sequences at level l. A level without samples contributes nothing.

@@ -1,4 +1,4 @@
-"""The terms of the policy objective per token, as the equations have them (spec §5.1, §5.5).
+"""The terms of the policy objective per token, as the equations have them (method E4, E11).
 
 Every function takes and returns one value per policy token. How tokens are averaged, and how the
 levels add up, is in `trainer.hierarchical`.

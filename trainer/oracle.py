@@ -1,4 +1,4 @@
-"""The oracle: do engine and trainer hold the same policy? (design §9)
+"""The oracle: do engine and trainer hold the same policy?
 
 An engine that was told to load new weights and answers 200 may still serve the old ones, or a
 stale head, or a prefix cache of another policy. What it cannot do then is to sample tokens with

@@ -1,6 +1,6 @@
 """Stored rows as training samples: token ids, and which of them are learned.
 
-Masks are taken as they were recorded when the tokens were produced, never rebuilt from text (D1).
+Masks are those recorded when the tokens were produced, never rebuilt from text (method D1).
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def in_order(samples: Iterable[S]) -> list[S]:
 
 
 def sft_samples(rows: Iterable[Trajectory], learn_observations: bool = False) -> Iterator[Sample]:
-    """The kept trajectories as samples for supervised fine-tuning (spec §4, eq. 3), as recorded.
+    """The kept trajectories as samples for supervised fine-tuning (method E3), as recorded.
 
     `learn_observations` also trains on what the executor wrote, as the paper's equation reads
-    (A14). Raises ValueError where a row has no token ids.
+    (method A14). Raises ValueError where a row has no token ids.
     """
     for row in rows:
         if not row.kept or row.level is not Level.TRAJECTORY:

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on the kept trajectories of a dataset version (spec §4, eq. 3).
+"""Supervised fine-tuning on the kept trajectories of a dataset version (method E3).
 
     L = - (1 / N) sum_t log pi(y_t | q, I, y_<t)
 

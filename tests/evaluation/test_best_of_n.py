@@ -9,7 +9,7 @@ from tirgen.evaluation.votes import answer_keys, representatives
 
 
 def test_the_pass_rate_is_a_fraction():
-    """D3: cast to an integer there, one failure of many became 0."""
+    """Method D3: cast to an integer there, one failure of many became 0."""
     assert pass_rate(sample(outcomes=(OK, BAD, OK, OK))) == 0.75
     assert pass_rate(sample(outcomes=(OK, Outcome.NO_OUTPUT))) == 0.5
     assert pass_rate(sample(outcomes=(OK, Outcome.INFRA_ERROR))) == 1
@@ -25,7 +25,7 @@ def test_the_best_is_the_one_whose_programs_ran():
 
 
 def test_no_code_counts_as_one_but_after_code_that_ran():
-    """A22."""
+    """Method A22."""
     plain, ran, failed = (
         sample(attempt=0, outcomes=()),
         sample(attempt=1),

@@ -32,7 +32,7 @@ def test_figures_are_those_of_the_rows():
 
 
 def test_both_pass_rates_are_given():
-    """A21: three of five programs ran in the end, three of seven that were tried."""
+    """Method A21: three of five programs ran in the end, three of seven that were tried."""
     found = figures()
     assert (found.programs, found.programs_failed, found.corrections) == (5, 2, 2)
     assert found.execution_pass.value == pytest.approx(3 / 5)

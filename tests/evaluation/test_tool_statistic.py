@@ -9,7 +9,7 @@ from tirgen.evaluation.tool_statistic import ToolTable, tool_table
 
 
 def test_table_4_of_the_paper():
-    """Spec §10, check 10: 336.294 without Yates's correction, p = 4.09e-75."""
+    """Method C10: 336.294 without Yates's correction, p = 4.09e-75."""
     table = ToolTable(right_ran=3950, right_failed=139, wrong_ran=1549, wrong_failed=318)
     assert table.chi_square == pytest.approx(336.294, abs=5e-4)
     assert table.p_value == pytest.approx(4.09e-75, rel=2e-3)

@@ -72,14 +72,14 @@ def alone() -> list[Trajectory]:
 
 
 def test_a_trajectory_does_not_depend_on_its_batch_mates(alone):
-    """Spec §10, check 2: text, tokens, mask and outcomes are the same alone and among many."""
+    """Method C2: text, tokens, mask and outcomes are the same alone and among many."""
     among_many = asyncio.run(make_all())
     assert list(map(comparable, among_many)) == list(map(comparable, alone))
     assert logprobs(among_many) == pytest.approx(logprobs(alone), abs=1e-4)
 
 
 def test_trained_ids_are_engine_ids_and_injected_ids(alone):
-    """Spec §10, check 3: where the actor's log-probability is recorded the token is policy."""
+    """Method C3: where the actor's log-probability is recorded the token is policy."""
     for row in alone:
         stream = row.tokens
         assert len(stream.token_ids) > stream.prompt_length
@@ -116,7 +116,7 @@ class FaultySandbox:
 
 
 def test_lost_sandbox_calls_change_no_verdict_and_no_filter(alone):
-    """Spec §10, check 7: a persistent fault discards its row and touches no other."""
+    """Method C7: a persistent fault discards its row and touches no other."""
     rows = asyncio.run(make_all(FaultySandbox, together=False))
     lost = [row for row in rows if row.ending is Ending.SANDBOX_ERROR]
     assert lost
@@ -204,7 +204,7 @@ def committed(store: Store) -> list[Trajectory]:
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_rows(tmp_path):
-    """Spec §10, check 9: the same (problem, attempt) set, nothing twice, nothing asked again."""
+    """Method C9: the same (problem, attempt) set, nothing twice, nothing asked again."""
     straight = subprocess.run(
         [*COMMAND, "--store", str(tmp_path / "straight")], check=True, capture_output=True
     )

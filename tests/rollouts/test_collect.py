@@ -97,7 +97,7 @@ def test_a_round_holds_its_groups(rows, report):
 
 
 def test_every_policy_token_was_sampled_and_every_other_was_not(rows):
-    """Spec §10, check 3."""
+    """Method C3."""
     for row in rows:
         stream = row.tokens
         assert not any(stream.loss_mask[: stream.prompt_length])
@@ -107,7 +107,7 @@ def test_every_policy_token_was_sampled_and_every_other_was_not(rows):
 
 
 def test_what_is_masked_is_the_prompt_and_the_output_blocks(rows):
-    """Spec §10, check 1, on a real policy's rollouts."""
+    """Method C1, on a real policy's rollouts."""
     renderer = HfRenderer.load(str(MODEL_DIR), {})
     for row in of_level(rows, Level.TRAJECTORY):
         stream = row.tokens
@@ -261,7 +261,7 @@ def alone(config: RolloutConfig) -> Alone:
 
 
 def test_a_rollout_depends_on_no_other_and_a_lost_sandbox_call_on_no_reward(alone, rows):
-    """Spec §10, checks 2 and 7: alone and in a crowd, beside faults and without."""
+    """Method C2 and C7: alone and in a crowd, beside faults and without."""
     made = alone.beside_faults
     lost = [row for row in made if row.ending is Ending.SANDBOX_ERROR]
     assert lost
@@ -278,7 +278,7 @@ def test_a_rollout_depends_on_no_other_and_a_lost_sandbox_call_on_no_reward(alon
 
 
 def test_corrections_are_on_record_and_paid_for(alone):
-    """Spec A20, A21."""
+    """Method A20, A21."""
     corrected = [row for row in alone.corrected if any(step.attempts for step in row.steps)]
     assert corrected
     for row in corrected:

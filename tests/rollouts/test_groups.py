@@ -56,12 +56,12 @@ def test_a_trajectory_with_failed_code_is_left_out_of_its_group():
 
 
 def test_a_single_survivor_teaches_nothing():
-    """D13: there it kept an advantage equal to its reward."""
+    """Method D13: there it kept an advantage equal to its reward."""
     assert rules(sample(0), sample(1, outcomes=(Outcome.TIMEOUT,))) == ["alone", "failed_code"]
 
 
 def test_infrastructure_is_neither_right_nor_wrong():
-    """D7, spec §10 check 7: what the machinery lost changes no other row's verdict."""
+    """Method D7, C7: what the machinery lost changes no other row's verdict."""
     lost = sample(2, ending=Ending.SANDBOX_ERROR)
     with_it = rules(sample(0), sample(1, right=False), lost)
     assert with_it == [None, None, "infrastructure"]
@@ -78,7 +78,7 @@ def test_a_step_is_rewarded_for_code_that_ran_only():
 
 
 def test_a_step_group_that_lost_more_than_half_is_dropped():
-    """A17."""
+    """Method A17."""
     some = [sample(n, level=Level.STEP, outcomes=()) for n in range(2, 4)]
     mixed = [
         sample(0, level=Level.STEP),
@@ -89,7 +89,7 @@ def test_a_step_group_that_lost_more_than_half_is_dropped():
 
 
 def test_groups_of_the_two_levels_never_mix():
-    """D12."""
+    """Method D12."""
     assert rules(sample(0), sample(1, level=Level.STEP, outcomes=(Outcome.ERROR,))) == [
         "alone",
         "alone",

@@ -124,7 +124,7 @@ MANY = [failed(f"q{n}", attempt) for n in range(6) for attempt in range(4)]
 
 
 def test_one_step_a_problem_comes_before_a_second_of_any():
-    """A18."""
+    """Method A18."""
     assert len({s.problem.problem_id for s in choose(MANY, 6, 0)}) == 6
     assert len({s.problem.problem_id for s in choose(MANY, 4, 0)}) == 4
     nine = choose(MANY, 9, 0)

@@ -169,7 +169,7 @@ def made(config: RolloutConfig) -> Made:
 
 
 def test_trained_ids_are_the_engines_ids_and_the_injected_ids(made: Made) -> None:
-    """Spec §10, check 3, against what the engine itself returned, for every rollout."""
+    """Method C3, against what the engine itself returned, for every rollout."""
     for row, heard in made.alone:
         (first, _), *_ = heard
         ids, calls = list(first.token_ids), iter(row.calls)
@@ -187,7 +187,7 @@ def test_trained_ids_are_the_engines_ids_and_the_injected_ids(made: Made) -> Non
 
 
 def test_killing_the_sandbox_in_one_call_of_ten_changes_no_row(made: Made) -> None:
-    """Spec §10, checks 2 and 7 (D7): what was killed runs again, and no reward knows of it."""
+    """Method C2 and C7 (method D7): what was killed runs again, and no reward knows of it."""
     assert made.deaths >= 2
     assert [row.error for row in made.crowd if row.ending is Ending.SANDBOX_ERROR] == []
     alone = [row for row, _ in made.alone]
@@ -196,7 +196,7 @@ def test_killing_the_sandbox_in_one_call_of_ten_changes_no_row(made: Made) -> No
 
 
 def test_a_branch_belongs_to_the_problem_of_the_trajectory_it_grows_from(made: Made) -> None:
-    """D12: there step samples carried the gold answers of unrelated rows."""
+    """Method D12: there step samples carried the gold answers of unrelated rows."""
     assert len({row.problem.problem_id for row, _ in made.branches}) > 1
     for row, branch in made.branches:
         assert branch.problem == row.problem

@@ -57,7 +57,7 @@ words = st.text("abc xyz.", min_size=0, max_size=40)
 
 @given(words, words, st.integers(0, 60))
 def test_prefix_and_suffix_are_the_thought_and_no_observation_is_crossed(first, second, length):
-    """Spec §10, check 4, on ids."""
+    """Method C4, on ids."""
     trajectory = rolled(first + "\n", second + "\n", None)
     start, end = step_span(trajectory, 2)
     prefix = split(trajectory, 2, RENDERER, length)
@@ -104,7 +104,7 @@ def test_a_row_without_token_ids_is_refused():
 
 
 def test_a_branch_is_one_suffix_and_one_action_and_nothing_else():
-    """D9, D10: the mask is 0 on the whole prefix; neither an end of turn nor output follows."""
+    """Method D9, D10: the whole prefix has mask 0; no end of turn and no output follows."""
     seen = []
     prefix = split(rolled("a\n", "We set x first.\n"), 2, RENDERER, 7)
     told = grow(prefix, [said("now.\n" + GOOD, stop=STOP), ran("408\n")], seen.append)
@@ -135,7 +135,7 @@ def test_a_branch_without_a_program_has_no_action():
 
 
 def test_an_opening_fence_that_was_never_closed_is_no_program():
-    """D5: there the reward was 1 for a block that nobody ran."""
+    """Method D5: there the reward was 1 for a block that nobody ran."""
     prefix = split(rolled("a\n", "We set x first.\n"), 2, RENDERER, 7)
     told = grow(prefix, [said("```python\nprint(1)")], tokens=18)
     assert told.ending is Ending.TOKEN_LIMIT
@@ -144,7 +144,7 @@ def test_an_opening_fence_that_was_never_closed_is_no_program():
 
 @pytest.mark.parametrize(("length", "kept"), [(0, "Print x.\n"), (4, "Print"), (500, "")])
 def test_the_first_step_is_split_no_earlier_than_the_reply_begins(length, kept):
-    """D9: there the prefix could end inside the prompt."""
+    """Method D9: there the prefix could end inside the prompt."""
     first = answer(
         of := story(),
         rollout(of, voice(Role.ACTOR), bounds(), TOOLS),

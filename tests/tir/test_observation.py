@@ -10,7 +10,7 @@ def observed(stdout: str, outcome: Outcome = Outcome.OK, stderr: str = "") -> st
 
 
 def test_output_that_mentions_an_error_is_output():
-    """Spec D8: the official code cuts it to its last line."""
+    """Method D8: the official code cuts it to its last line."""
     assert observed("Error bound: 3\n0.5\n") == "Error bound: 3\n0.5"
 
 

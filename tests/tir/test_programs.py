@@ -71,7 +71,7 @@ def test_a_step_without_computation_keeps_the_sampled_tokens():
 
 
 def test_masked_ids_decode_to_exactly_the_injected_blocks():
-    """Spec §10, check 1: three calls, and nothing but their outputs is masked."""
+    """Method C1: three calls, and nothing but their outputs is masked."""
     answers = []
     for number in (1, 2, 3):
         answers += [

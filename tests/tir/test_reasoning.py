@@ -169,7 +169,7 @@ def test_a_window_ends_at_the_last_line_end_within_its_size():
 
 
 def test_thinking_ends_by_the_budget_sentence_with_the_question_in_the_prompt():
-    """D4: the official code continues from the response alone."""
+    """Method D4: the official code continues from the response alone."""
     seen = []
     answers = [
         said("Let me see.\nOr rather"),

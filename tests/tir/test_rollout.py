@@ -44,7 +44,7 @@ def test_training_stops_at_the_first_failed_execution():
 
 
 def test_k_failures_then_success_say_k_plus_one_suffixes_from_one_anchored_prefix():
-    """Spec §10, check 8: the anchor is set once and the prompt before it stays whole."""
+    """Method C8: the anchor is set once and the prompt before it stays whole."""
     for failures in (1, 2, 4):
         seen = []
         told = run(
@@ -106,7 +106,7 @@ def test_retries_count_their_tokens_but_spend_no_tool_round():
 
 
 def test_a_program_beyond_the_budget_is_not_run_and_the_policy_is_told_so():
-    """Spec A24: it cannot invent the output, since the environment's words stand there."""
+    """Method A24: it cannot invent the output, since the environment's words stand there."""
     seen = []
     told = run(
         [
@@ -138,7 +138,7 @@ def test_a_policy_that_ends_its_turn_with_a_program_beyond_the_budget_is_finishe
 
 
 def test_each_rollout_has_its_own_budget():
-    """Spec D6: one counter for a batch let a sample spend what was another's."""
+    """Method D6: one counter for a batch let a sample spend what was another's."""
     for _ in range(2):
         told = run(
             [said(THOUGHT + GOOD, stop="\n```\n"), ran("408\n"), said(LAST, ended=True)],

@@ -58,7 +58,7 @@ def test_the_renderer_would_spell_it_otherwise():
 
 
 def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine():
-    """D14, spec §10 check 3."""
+    """Method D14, C3."""
     seen = []
     of = merging_story()
     program = rollout(of, voice(Role.ACTOR), bounds(), GO_ON)
@@ -73,7 +73,7 @@ def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine():
 
 
 def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled():
-    """D14."""
+    """Method D14."""
     of = merging_story()
     program = tirgen(of, voice(Role.ACTOR), voice(Role.CRITIC), POCKET, bounds(), TOOLS)
     told = answer(of, program, [said(LAST, ended=True), said("Rewritten.", ended=True)])
@@ -81,7 +81,7 @@ def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled():
 
 
 def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone():
-    """D2, D14: nothing of the step that failed stays behind, neither its tokens nor its mask."""
+    """Method D2, D14: of the step that failed, neither tokens nor mask stay behind."""
     seen = []
     of = merging_story()
     program = rollout(of, voice(Role.ACTOR), bounds(), GO_ON, Correction(suffix_tokens=4))
@@ -105,7 +105,7 @@ def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone():
 
 
 def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it_whole():
-    """D2: a second backtrack there ate the user's prompt."""
+    """Method D2: a second backtrack there ate the user's prompt."""
     seen = []
     of = merging_story()
     program = rollout(of, voice(Role.ACTOR), bounds(), GO_ON, Correction(suffix_tokens=3))
@@ -131,7 +131,7 @@ def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it
 
 @pytest.mark.parametrize("correction", [None, Correction(suffix_tokens=4)])
 def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction):
-    """D15: there the end token was appended, and what was cut off looked complete."""
+    """Method D15: there the end token was appended, and what was cut off looked complete."""
     of = merging_story()
     cut = "Words without end, so \\boxed{1}"
     size = len(cut)
@@ -142,7 +142,7 @@ def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction):
 
 
 def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either():
-    """D15."""
+    """Method D15."""
     of = merging_story()
     told = answer(of, chain_of_thought(of, voice(Role.ACTOR), bounds()), [said("It is \\boxed{1}")])
     assert told.ending is Ending.TOKEN_LIMIT
@@ -150,7 +150,7 @@ def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either():
 
 
 def test_rollouts_that_take_turns_spend_each_its_own_budget():
-    """D6, spec §10 check 2: step by step beside each other, as one batch there."""
+    """Method D6, C2: step by step beside each other, as one batch there."""
     limits = bounds(tool_rounds=1)
     stories = [merging_story() for _ in range(3)]
     loops = [rollout(of, voice(Role.ACTOR), limits, TOOLS) for of in stories]

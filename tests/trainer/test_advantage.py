@@ -1,4 +1,4 @@
-"""Who is compared with whom, and who drops out (spec §5.1, §5.2, A5, A6, A17)."""
+"""Who is compared with whom, and who drops out (method E5, E9, A5, A6, A17)."""
 
 import random
 
@@ -20,12 +20,12 @@ def dropped(name: str, drop: Drop, level: Level = Level.STEP) -> Scored:
 
 
 def test_rewards_1_0_0_1_give_plus_and_minus_0_866() -> None:
-    """Spec §10, check 5: the sample standard deviation is 0.5774."""
+    """Method C5: the sample standard deviation is 0.5774."""
     assert group_advantages([1, 0, 0, 1]) == pytest.approx([0.866, -0.866, -0.866, 0.866], abs=1e-3)
 
 
 def test_a_group_with_one_survivor_contributes_nothing() -> None:
-    """Spec §10, check 5; D13 gave it its reward as advantage."""
+    """Method C5; D13 gave it its reward as advantage."""
     lost = dropped("lost", Drop.FAILED_CODE, Level.TRAJECTORY)
     found = credit([*group(1.0), lost])
     assert found.advantages == {}
@@ -46,7 +46,7 @@ def test_statistics_are_those_of_the_survivors() -> None:
 
 
 def test_groups_of_the_two_levels_never_mix() -> None:
-    """D12: the same name at two levels is two groups."""
+    """Method D12: the same name at two levels is two groups."""
     steps = [Scored(f"step{n}", Level.STEP, "g", 1.0, None) for n in range(2)]
     found = credit([*group(1, 0), *steps])
     assert found.groups == {Level.TRAJECTORY: 1, Level.STEP: 0}
@@ -55,7 +55,7 @@ def test_groups_of_the_two_levels_never_mix() -> None:
 
 
 def test_groups_are_found_by_name_whatever_their_sizes_and_their_order() -> None:
-    """D12: there groups were so many rows that follow each other."""
+    """Method D12: there groups were so many rows that follow each other."""
     groups = [
         group(1, 0, 0, 1, name="four"),
         group(1, 0, name="two"),
@@ -75,7 +75,7 @@ def test_groups_are_found_by_name_whatever_their_sizes_and_their_order() -> None
 
 @pytest.mark.parametrize(("lost", "groups"), [(2, 1), (3, 0)])
 def test_a_step_group_needs_half_of_its_members(lost: int, groups: int) -> None:
-    """A17."""
+    """Method A17."""
     rows = group(1, 0, level=Level.STEP)
     rows += [dropped(f"lost{i}", Drop.NO_CODE) for i in range(lost)]
     found = credit(rows)
@@ -100,7 +100,7 @@ def test_a_step_without_code_has_no_reward() -> None:
 
 
 def test_a_broken_sandbox_changes_no_advantage() -> None:
-    """D7: rows that the machinery broke are nobody's failure."""
+    """Method D7: rows that the machinery broke are nobody's failure."""
     broken = trajectory(9, "g", TOKENS, ending=Ending.SANDBOX_ERROR, verdict=None)
     rows = [trajectory(i, "g", TOKENS, correct=i == 0) for i in range(3)]
     assert scored(broken).drop is Drop.INFRASTRUCTURE

@@ -77,7 +77,7 @@ def test_each_aggregation_is_the_mean_it_names(aggregation: Aggregation, wanted:
 
 
 def test_the_nll_is_a_mean_over_positive_tokens_of_each_level() -> None:
-    """Log-probabilities of -1 make each level's NLL 1, whatever its count (A4)."""
+    """Log-probabilities of -1 make each level's NLL 1, whatever its count (method A4)."""
     with_nll, without = (loss_where_nothing_moved(LossConfig(nll=nll)) for nll in (0.01, 0))
     assert with_nll - without == pytest.approx(0.02)
 
@@ -90,7 +90,7 @@ def test_an_empty_level_leaves_the_other_as_it_is() -> None:
 
 
 def test_long_trajectories_do_not_weigh_down_the_step_level() -> None:
-    """A2: the official code's one mean lets the levels' weights follow their token counts."""
+    """Method A2: with the official code's one mean the levels weigh as their token counts."""
     long = [rollout(1000, 0.5), *UPDATE[1:]]
     step = [weights(update, LossConfig())[-1].policy for update in (UPDATE, long)]
     mixed = LossConfig(aggregation=Aggregation.MIXED_TOKEN_MEAN)
@@ -141,7 +141,7 @@ def test_the_divergence_pulls_towards_the_reference() -> None:
 
 
 def test_the_parts_of_an_update_add_up_to_it() -> None:
-    """D11: losses and gradients do not depend on how an update is cut."""
+    """Method D11: losses and gradients do not depend on how an update is cut."""
     config = LossConfig()
     generator = torch.Generator().manual_seed(0)
     update = [rollout(3 + i, (-1) ** i * 0.7, Level.STEP if i % 3 else Level.TRAJECTORY)

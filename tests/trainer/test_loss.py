@@ -13,12 +13,12 @@ def loss_at(advantage: float, ratio: float) -> float:
 
 
 def test_a_bad_token_far_above_its_old_probability_costs_no_more_than_the_dual_clip():
-    """Spec §10, check 6."""
+    """Method C6."""
     assert loss_at(-1, 10) == pytest.approx(3)
 
 
 def test_a_good_token_far_above_its_old_probability_gains_no_more_than_the_clip():
-    """Spec §10, check 6."""
+    """Method C6."""
     assert loss_at(1, 2) == pytest.approx(-1.28)
 
 

@@ -111,8 +111,8 @@ def test_every_document_is_packed_once_within_the_budget() -> None:
 
 @pytest.mark.parametrize("packing", LAYOUTS)
 def test_padding_and_prompts_are_never_learned(documents: list[Sample], packing: Packing) -> None:
-    """D10 trained on a padding token behind each step. What a batch learns is, in order, what its
-    samples learn."""
+    """Method D10: a padding token behind each step was trained on. What a batch learns is, in
+    order, what its samples learn."""
     for rows in pack(documents, packing):
         batch = collate(rows)
         own = [sample.token_ids[sample.learned] for sample in batch.samples]

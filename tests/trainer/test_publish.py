@@ -24,7 +24,7 @@ def version(policy: Path, store: Store, world: World) -> PolicyVersion:
 
 
 def test_the_head_is_explicit_and_untied(version: PolicyVersion, policy: Path) -> None:
-    """vLLM's reload answers 200 and leaves a tied head stale (notes/trainer.md §6.4)."""
+    """vLLM's reload answers 200 and leaves a tied head stale."""
     assert "lm_head.weight" not in weights_of(policy)
     weights = weights_of(version.path)
     assert weights["lm_head.weight"].shape == weights["model.embed_tokens.weight"].shape

@@ -102,7 +102,7 @@ async def test_the_engine_serves_exactly_what_a_round_published(store: Store, wo
 
 
 def with_stale_head(version: Path, parent: Path, out: Path) -> Path:
-    """What vLLM serves after reloading a policy whose tied head it does not find (notes §6.4)."""
+    """What vLLM serves after reloading a policy whose tied head it does not find."""
     shutil.copytree(version, out)
     weights = load_file(version / "model.safetensors")
     weights["lm_head.weight"] = load_file(parent / "model.safetensors")["lm_head.weight"]

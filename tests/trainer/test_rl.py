@@ -101,7 +101,7 @@ def test_a_finished_round_is_found_again_not_repeated(names: Names, world: World
 
 
 def test_the_weights_do_not_depend_on_the_packing(names: Names, world: World) -> None:
-    """D11: one row at a time, or everything at once."""
+    """Method D11: one row at a time, or everything at once."""
     results = []
     for packing in (Packing(row_tokens=1, batch_tokens=40), Packing()):
         config = CONFIG.model_copy(update={"packing": packing})

@@ -37,7 +37,7 @@ def test_sft_learns_exactly_the_tokens_of_the_stored_mask() -> None:
 
 
 def test_the_unmasked_variant_learns_observations_but_never_the_prompt() -> None:
-    """A14."""
+    """Method A14."""
     [sample] = sft_samples([kept()], learn_observations=True)
     assert sample.token_ids[sample.learned].tolist() == [12, 13, 14, 15]
 

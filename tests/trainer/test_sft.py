@@ -99,7 +99,7 @@ def observation_logprob(folder: Path, row: Trajectory) -> float:
 def test_observations_are_learned_only_where_asked_for(
     names: Names, rows: list[Trajectory], policy: Path, world: World
 ) -> None:
-    """Spec §4, A14: masked by default; the unmasked variant writes tool output by itself."""
+    """Method E3, A14: masked by default; the unmasked variant writes tool output by itself."""
     said = [observation_logprob(policy, rows[0])]
     for unmasked in (False, True):
         config = CONFIG.model_copy(update={"learn_observations": unmasked, "epochs": 8})

@@ -1,4 +1,4 @@
-"""Best-of-N without a reward model: the candidate whose programs ran (spec §6.2, A22).
+"""Best-of-N without a reward model: the candidate whose programs ran (method A22).
 
 Candidates are ranked by their execution pass rate, ok / executed. One that ran no program counts
 as 1, but after those that ran some with 1; one that gives no answer comes after all that do.

@@ -47,7 +47,7 @@ class BenchmarkResult(BaseModel):
     execution_pass: Estimate | None
     """Share of programs that ran, of those that stand in the responses (Table 6)."""
     execution_pass_all: Estimate | None
-    """Share of programs that ran, of all that were tried, those corrected away too (A21)."""
+    """Share of programs that ran, of all that were tried, those corrected away too (method A21)."""
     programs: int
     programs_failed: int
     corrections: int

@@ -1,1 +1,1 @@
-"""The filters of the paper (spec §3): named rules, each with its reason on every trajectory."""
+"""The filters of the paper (method A26): named rules, each with its reason on every trajectory."""

@@ -1,4 +1,4 @@
-"""Is a program worth a tool call: the paper's rule, read off the syntax tree (spec §3.1, A10).
+"""Is a program worth a tool call: the paper's rule, read off the syntax tree (method A10).
 
 A block is substantial if it calls something it imported, or has control flow. Lines are counted
 only where the configuration asks for it, and nothing is executed here.

@@ -17,7 +17,7 @@ Findings = Mapping[str, str | None]
 
 
 def _one_per_problem(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """One trajectory a problem: the richest in tool use, drawn by the seed among equals (D18)."""
+    """One trajectory a problem: the richest in tool use, drawn among equals (method D18)."""
     by_problem: dict[str, list[Trajectory]] = defaultdict(list)
     for row in rows:
         if row.kept:
@@ -64,7 +64,7 @@ def _near_duplicate(rows: list[Trajectory], config: FilterConfig, seed: int) -> 
 
 
 def _cot_solvable(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """Problems that the same policy solves without tools teach no tool use (A8)."""
+    """Problems that the same policy solves without tools teach no tool use (method A8)."""
     baselines = _baselines(rows, config)
     return {
         row.trajectory_id: _solved_without_tools(baselines[row.problem.problem_id], config)
@@ -91,7 +91,7 @@ def _solved_without_tools(samples: list[bool], config: FilterConfig) -> str | No
 
 
 def _call_balance(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """Down-sample by number of calls (spec §3.1 rule 3, A9)."""
+    """Down-sample by number of calls (method A9)."""
     return {
         row.trajectory_id: _thinned_out(row, config.keep_share_by_calls, seed)
         for row in rows

@@ -47,7 +47,7 @@ def _program(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _infrastructure(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """The machinery broke: the row says nothing about the policy (D7)."""
+    """The machinery broke: the row says nothing about the policy (method D7)."""
     broken = trajectory.ending.is_infrastructure or trajectory.verdict is None
     if broken or any(step.outcome is Outcome.INFRA_ERROR for step in trajectory.steps):
         return trajectory.error or f"ended by {trajectory.ending}"
@@ -79,7 +79,7 @@ def _format(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _untouched(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """The critic changed nothing that no program stands for (A11).
+    """The critic changed nothing that no program stands for (method A11).
 
     Without thinking, drafts are told only of the steps that were rewritten: then what it added
     cannot be told from the actor's next words, and only what it lost is found. A rewrite that ended
@@ -101,7 +101,7 @@ def _unpaired_thinking(text: str) -> str | None:
 
 
 def _finished(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """It ended by itself: solved means an end of its own and a boxed answer (A12)."""
+    """It ended by itself: solved means an end of its own and a boxed answer (method A12)."""
     return None if trajectory.ending is Ending.FINISHED else f"ended by {trajectory.ending}"
 
 
@@ -110,7 +110,7 @@ def _boxed(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def counts_as_right(trajectory: Trajectory, config: FilterConfig) -> bool:
-    """Right by the rules, or in a judge's opinion where those count (A23)."""
+    """Right by the rules, or in a judge's opinion where those count (method A23)."""
     return is_right(trajectory) if config.judge_counts else trajectory.correct
 
 
@@ -125,7 +125,7 @@ def _uses_tool(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _executed(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """Every call ran to its end and printed something; no output is a failure (A16)."""
+    """Every call ran to its end and printed something; no output is a failure (method A16)."""
     failed = [step.outcome for step in trajectory.calls if step.outcome is not Outcome.OK]
     if not failed:
         return None

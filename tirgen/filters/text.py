@@ -1,4 +1,4 @@
-"""Rules about the policy's words: mathematics delimiters, language, repetition (spec §3.2)."""
+"""Rules about the policy's words: mathematics delimiters, language, repetition (method A26)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did the critic leave alone what it had no program for? A comparison of drafts and steps (A11).
+"""Did the critic keep the text that it had no program for? Drafts against steps (method A11).
 
 Drafts and thoughts are compared sentence by sentence. Where they differ, a program must stand for
 the difference, no sentence that computes nothing may be lost, and a program may add one sentence:

@@ -1,6 +1,6 @@
-"""The recipe of branches: which failed steps of a round are sampled again from inside (spec §5.2).
+"""The recipe of branches: which failed steps of a round are sampled again from inside (method E7).
 
-Where there are more failed steps than a round may hold, they are drawn at random (A18).
+Where there are more failed steps than a round may hold, they are drawn at random (method A18).
 """
 
 from __future__ import annotations

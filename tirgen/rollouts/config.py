@@ -116,7 +116,7 @@ class FailedCode(StrEnum):
     """What an update learns from trajectories whose code failed."""
 
     DROP = "drop"
-    """Nothing: the environment may be to blame (spec §5.1)."""
+    """Nothing: the environment may be to blame (method E4)."""
     KEEP = "keep"
     """As from any other, by whether the answer is right: the usual baseline."""
 

@@ -3,13 +3,13 @@
 The verdicts are stored as filter verdicts, so that `Trajectory.kept` says what an update may use
 and SQL says why it may not use the rest:
 
-    infrastructure   the machinery broke, or refused the request: neither right nor wrong (D7)
+    infrastructure   the machinery broke, or refused the request: no reward (method D7)
     unverifiable     trajectory level: the gold answer is nothing to judge by: likewise
-    failed_code      trajectory level: some program failed, the environment may be to blame (§5.1);
-                     not where such rows are kept, the usual baseline
-    no_code          step level: nothing was run, so there is no reward (A17)
-    half_lost        step level: fewer than half of the group are left (A17)
-    alone            nothing left to compare it with (A5, D13)
+    failed_code      trajectory level: some program failed, the environment may be to blame
+                     (method A6); not where such rows are kept, the usual baseline
+    no_code          step level: nothing was run, so there is no reward (method A17)
+    half_lost        step level: fewer than half of the group are left (method A17)
+    alone            nothing left to compare it with (method A5, D13)
     all_alike        all that are left of the group have the same reward
 
 Pure: the same rows get the same verdicts in whatever order they come.

@@ -61,7 +61,7 @@ class Facts:
 
 
 def judge(facts: Facts, limits: Limits) -> Outcome:
-    """The outcome (spec §7). A stop of ours counts only if it is what ended the process."""
+    """The outcome (method A16). A stop of ours counts only if it is what ended the process."""
     if not facts.ready:
         return Outcome.INFRA_ERROR
     code = facts.raw_exit_code

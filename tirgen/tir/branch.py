@@ -1,12 +1,12 @@
-"""Step-level branches: one failed step said anew from inside its own thought (spec §5.2).
+"""Step-level branches: one failed step said anew from inside its own thought (method E7).
 
     pref(tau, t) = (q, H^{1:t-1}, r_pre^t)                                                  (6)
 
 The thought of a failed action is split, `r^t = r_pre^t (+) r_suf^t`, and from the prefix the
 policy says one suffix and one action, whose reward is that it ran (`Trajectory.reward`). The
 prefix is taken from the token ids that the trajectory was stored with, never from its text, and
-lies within one thought: what the executor wrote before it is never cut into (A7, D9). What the
-engine sampled is all that follows it; no end of turn is appended (D10), nor the observation.
+lies within one thought: what the executor wrote before it is never cut into (method A7, D9).
+Only what the engine sampled follows it: no end of turn (method D10) and no observation.
 
 Not covered: which steps are chosen, and what becomes of the groups (`tirgen.rollouts`).
 """
@@ -100,7 +100,7 @@ def branch(
     """Say one suffix and one action from the prefix and run it: `bounds.tool_rounds` is 1.
 
     `story` must continue `prefix` (`Transcript.after`). Its single step has no action where the
-    policy wrote no program; such a sample has no reward (A17).
+    policy wrote no program; such a sample has no reward (method A17).
     """
     said = yield from speak(story, policy, bounds, prefix.kept)
     suffix = said.text[len(prefix.kept) : max(said.thought_length, len(prefix.kept))]

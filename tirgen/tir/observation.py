@@ -1,6 +1,6 @@
 """What a policy is told of an execution: the truth, shortened in the middle when it is long.
 
-Unlike the official code (spec D8), output that mentions the word Error is output, a program that
+Unlike the official code (method D8), output that mentions the word Error is output, a program that
 printed nothing is not called a timeout, and what a failing program printed before is kept.
 """
 
@@ -14,7 +14,7 @@ from tirgen.tir.markup import defuse_fences
 def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
     """The observation `o` for one execution, without its fences.
 
-    At most about `max_characters` characters: head and tail around a marked cut (spec §2.4
+    At most about `max_characters` characters: head and tail around a marked cut (method D8
     keeps 128 + 128).
     """
     parts = [execution.stdout.strip()]

@@ -1,4 +1,4 @@
-"""The programs over the loop: TIRGen (spec §2.1) and the chain-of-thought baseline (spec A8).
+"""The programs over the loop: TIRGen (method A11) and the chain-of-thought baseline (method A8).
 
 TIRGen, as the paper states it:
 
@@ -37,7 +37,7 @@ class Bounds:
     tokens: int
     """Tokens of the whole reply, observations included."""
     tool_rounds: int
-    """Programs per trajectory; afterwards the critic is no longer asked (spec A24)."""
+    """Programs per trajectory; afterwards the critic is no longer asked (method A24)."""
     tool_rounds_per_step: int
 
 
@@ -117,7 +117,7 @@ def _write(story: Story, text: str, seconds: float = 0.0) -> None:
 
 
 def _boxed(story: Story, draft: Completion) -> bool:
-    """Spec A12: what stands in the transcript still boxes an answer if the draft did.
+    """Method A12: what stands in the transcript still boxes an answer if the draft did.
 
     A rewrite can lose the box of the draft; then the actor is asked to go on instead.
     """

@@ -1,6 +1,6 @@
 """The instructions each role is given, as data: one set for real models, one for the pocket.
 
-The critic's prompt carries the isolated step and nothing else (spec §2.1): never the question,
+The critic's prompt carries the isolated step and nothing else (method A11): never the question,
 never the answer, so that what it writes cannot leave the actor's own distribution.
 """
 

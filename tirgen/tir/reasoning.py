@@ -1,4 +1,4 @@
-"""TIRGen in reasoning mode: a long chain of thought, rewritten window by window (spec §2.2).
+"""TIRGen in reasoning mode: a long chain of thought, rewritten window by window (method A25).
 
     <think>  window  window  ...  </think>  answer
              kept, or replaced by the critic's words and programs
@@ -9,7 +9,7 @@ and the actor goes on from the rewrite; if not, the sampled tokens stand and so 
 draft. A window ends where a line ends; one with no line end yet grows until it has one.
 
 Thinking ends when the actor closes it, or by the budget sentence, after which the actor answers
-from the whole conversation, the question included (D4).
+from the whole conversation, the question included (method D4).
 """
 
 from __future__ import annotations

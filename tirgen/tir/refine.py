@@ -1,4 +1,4 @@
-"""The critic's part of TIRGen: judge, extract and convert one isolated step (spec §2.1, A11).
+"""The critic's part of TIRGen: judge, extract and convert one isolated step (method A11, A11).
 
 One conversation does all three: the critic rewrites the step, each program it writes is run as
 soon as its block closes, and it goes on from the real output. "Code-solvable" is that it wrote a
@@ -69,7 +69,7 @@ class ToolPolicy:
 def refine(
     critic: Voice, prompts: PromptSet, step: str, rounds: int, tools: ToolPolicy
 ) -> Loop[Refinement]:
-    """Rewrite one step with at most `rounds` programs; a further one cuts the rewrite off (A24).
+    """Rewrite one step with at most `rounds` programs; another one ends the rewrite (method A24).
 
     Raises `OffFormat` when the critic leaves a block open, or writes an output block itself.
     """

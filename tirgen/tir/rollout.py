@@ -1,12 +1,12 @@
-"""A policy that writes its own programs, with self-correction from tool feedback (spec §6.1).
+"""A policy that writes its own programs, with self-correction from tool feedback (method A20).
 
 When an action fails, the thought before it is split once, `r = r_pre (+) r_suf` with
 `|r_suf| = min(L_suf, |r|)` tokens, and suffix and action are said anew from that one anchor, up to
-`N_corr` times. Retries spend no tool round, but their tokens count (A20); when they are used up
-the last failure stands, with its observation, and the policy goes on.
+`N_corr` times. Retries spend no tool round, but their tokens count (method A20). After the last
+retry the last failure stands, with its observation, and the policy goes on.
 
 Programs beyond the tool budget are not run, and the policy is told so where their output would
-stand (A24): it never gets to write that output itself.
+stand (method A24): it never gets to write that output itself.
 
 Not covered: step-level branches, which are in `tirgen.tir.branch`, and groups.
 """
@@ -34,7 +34,7 @@ class Correction:
     """How failed actions are repaired."""
 
     suffix_tokens: int = 100
-    """L_suf: 100 without thinking, 500 with (spec §5.3)."""
+    """L_suf: 100 without thinking, 500 with (method A28)."""
     attempts: int = 4
     """N_corr, per step."""
 

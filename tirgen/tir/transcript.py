@@ -141,7 +141,7 @@ def split_thought(
     """How many tokens of a step are `r_pre`, its thought but for the last `suffix_tokens` tokens.
 
     The thought is the step's first `thought_length` characters; a token that reaches beyond them
-    is not in it. `|r_suf| = min(L_suf, |r|)`, in policy tokens (spec §5.2, A7).
+    is not in it. `|r_suf| = min(L_suf, |r|)`, in policy tokens (method E7, A7).
     """
 
     def characters(size: int) -> int:
