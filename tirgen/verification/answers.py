@@ -85,9 +85,10 @@ _CHOSEN = re.compile(
 _MARKERS = re.compile(r"\([A-Z]\)|\b[A-Z] ?[:.)]")
 _CIRCLES = re.compile(r"(?:\\circled\s*\{\w+\}[\s,;]*(?:and)?\s*)+")
 _AFFIRMED = re.compile(r"(yes|no|true|false)[,.;:] (.*)", re.IGNORECASE | re.DOTALL)
+_REFUSED = re.compile(r"\b(?:not|never)\b|n't\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
-    r"\b(?:if|unless|but|except|only|maybe|perhaps|sometimes|when|however|otherwise|or|yes|no|not"
-    r"|false|true|never)\b|[\d?]",
+    r"\b(?:if|unless|but|except|only|maybe|perhaps|sometimes|when|however|otherwise|or|yes|no"
+    r"|false|true)\b|\?",
     re.IGNORECASE,
 )
 _BURNING = re.compile(r"\d{5,}|\d\s*\^\s*\{?\s*\d{3,}|\^\s*\{?\s*[\w\\]+\s*\^|!\s*[)}]*\s*!")
@@ -155,7 +156,7 @@ def _listed_in_json(answer: str) -> Value:
     return values[0] if len(values) == 1 else Listing(tuple(values))
 
 
-def _special(plain: str) -> Value | None:
+def _special(plain: str) -> Value | None:  # noqa: C901  one line for each form
     """Forms whose parts mean nothing by themselves: choices, times, dates, phrases, yes and no."""
     if _CIRCLES.fullmatch(
         plain.replace("\\circled ", "\\circled{").replace("\\circled{", "\\circled{", 1)
@@ -163,6 +164,8 @@ def _special(plain: str) -> Value | None:
         labels = re.findall(r"\\circled (\w+)", plain)
         if labels and not re.sub(r"\\circled \w+|[\s,;]|and", "", plain):
             return Choice(frozenset(labels))
+    if plain.endswith("?"):
+        return Text(words_of(plain) + "?")
     if letters := _chosen(plain):
         return letters
     if words_of(plain) == "does not exist":
@@ -175,7 +178,8 @@ def _special(plain: str) -> Value | None:
     if phrase := MEANINGS.get(plain.lower()) or MEANINGS.get(words):
         return read(phrase)
     if affirmed := _AFFIRMED.fullmatch(plain):
-        if not _TAKEN_BACK.search(affirmed[2]):
+        refused = affirmed[1].lower() in ("yes", "true") and _REFUSED.search(affirmed[2])
+        if not refused and not _TAKEN_BACK.search(affirmed[2]):
             return Text(affirmed[1].lower())
         return Text(words)
     return date(plain) or clock(plain)
@@ -210,7 +214,8 @@ def _grouped(plain: str) -> Value | None:
         groups = tuple(Fraction(int(group)) for group in plain.split(","))
         return Number(Fraction(int(plain.replace(",", ""))), groups=groups)
     match = _COMMAS.fullmatch(plain)
-    if match is None or re.match(r"\s*(?:and|or|mod)\b", match["rest"]):
+    thousands = match and len(match[3]) == 3 and not match[2].startswith("0")
+    if match is None or thousands or re.match(r"\s*(?:and|or|mod)\b", match["rest"]):
         return None
     if match["rest"].strip():
         return read(plain.replace(",", ".", 1))
@@ -645,7 +650,7 @@ def finished(value: Value) -> Value:  # noqa: C901  one case for each type
                 raise Unreadable("an amount that is no number")
             return Quantity(inner, unit) if unit.dimensions else inner
         case Tuple(items):
-            return Tuple(tuple(map(finished, items)))
+            return _both_signs(tuple(map(finished, items)))
         case Bracket(items):
             return Bracket(tuple(map(finished, items)))
         case Set(items):
@@ -659,6 +664,14 @@ def finished(value: Value) -> Value:  # noqa: C901  one case for each type
         case Named(name, inner):
             return Named(name, finished(inner))
     return value
+
+
+def _both_signs(items: tuple[Value, ...]) -> Value:
+    """``(0, \\pm 2)`` as two tuples, in which every sign is the upper or the lower one."""
+    if not any(isinstance(item, Listing) and len(item.items) == 2 for item in items):
+        return Tuple(items)
+    pairs = [item.items if isinstance(item, Listing) else (item, item) for item in items]
+    return Listing(tuple(Tuple(tuple(pair[sign] for pair in pairs)) for sign in (0, 1)))
 
 
 def _spelled_out(items: tuple[Value, ...]) -> tuple[Value, ...]:

@@ -71,6 +71,10 @@ class Comparison:
         match gold, answer:
             case ((Number() | Expression()), (Set((item,)) | Tuple((item,)))):
                 return self.same(gold, item)
+            case Named(_, value), (Set((item,)) | Named(_, Set((item,)))):
+                return self.same(value, item)
+            case Set((item,)), Named(_, value):
+                return self.same(item, value)
             case _, Bracket((item,)) if not isinstance(gold, Bracket):
                 return self.whole(gold, item)
             case ((Bracket((item,)) | Set((item,))), (Number() | Expression())):
@@ -238,6 +242,8 @@ class Comparison:
                 return outcome(str(value) == digits.lstrip("0"), "base", "other digits")
             case Number(value), Based(digits, 10):
                 return outcome(str(value) == digits.lstrip("0"), "base", "other digits")
+            case Number(value), Residues(values, modulus, False) if 0 <= value < modulus:
+                return outcome({value} == set(values), "congruence", "another residue")
             case Residues(values, named=False), Number(value):
                 return outcome({value} == set(values), "congruence", "another residue")
             case Residues(), Named(_, Expression(node)) | Expression(node):

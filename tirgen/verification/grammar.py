@@ -265,7 +265,8 @@ class Expressions:
         start, tokens = self.at, self.tokens
         part: Value | None = None
         if self.next.kind is Kind.NUMBER:
-            if self.tokens[self.at - 1].kind is not Kind.NUMBER and self.peek().text == "^":
+            before = self.tokens[self.at - 1]
+            if before.text == "!" or (before.kind is not Kind.NUMBER and self.peek().text == "^"):
                 return False
             if whole is None or not (self.peek().text == "/" and self.peek(2).kind is Kind.NUMBER):
                 raise Unreadable("two numbers side by side")

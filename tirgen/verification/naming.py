@@ -87,7 +87,11 @@ def _constants(answer: Node, asked: set[str], given: set[str]) -> Iterator[Node]
     own = sorted(name for name in given if _CONSTANT.fullmatch(name))
     if asked - set(wanted) != given - set(own) or len(wanted) != len(own):
         return
-    if len(own) > _MOST_CONSTANTS or not any(_SURELY_CONSTANT.fullmatch(n) for n in wanted):
+    if (
+        not asked - set(wanted)
+        or len(own) > _MOST_CONSTANTS
+        or not any(_SURELY_CONSTANT.fullmatch(n) for n in wanted)
+    ):
         return
     for order in permutations(wanted):
         yield renamed(answer, dict(zip(own, order, strict=True)))

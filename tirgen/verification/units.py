@@ -17,8 +17,7 @@ _SHORTHAND = {"mph": "mile / hour", "kph": "km / hour", "sq": "square", "cu": "c
 _FILLER = frozenset({"a", "an", "the", "of", "units", "unit", "total", "each", "in", "on",
     "left", "more",
                      "altogether", "one", "two"})  # fmt: skip
-_ALLOWED = frozenset({"per", "square", "cubic", "squared", "cubed", "of", "in", "to", "on",
-    "th", "half", "each"}) - {"half", "to"}  # fmt: skip
+_ALLOWED = frozenset({"per", "square", "cubic", "of", "in", "on", "th", "each"})
 _TOKEN = re.compile(r"\^-?\d+|/|[^\W\d_]+(?:['-][^\W\d_]+)*")
 _MANY = 8
 """Words of a unit; more are a sentence."""

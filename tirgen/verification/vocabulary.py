@@ -21,7 +21,7 @@ CLOSED = _listed(
     "unknown squared cubed plus minus over times divided twice double triple half at "
     "least most less between from to or and with without where when for some any all "
     "there exists does do don factorial root modulo mod base yes none both each until "
-    "up down too ignore impossible because since so therefore"
+    "up down too ignore impossible because since so therefore teen"
 )
 """Words that say more of a number than what it counts: closed classes of English, and verdicts."""
 _SHORT = (
@@ -54,7 +54,10 @@ DERIVING = CLOSED - _listed(
     "is are was were be been to or and with from when for some any all there each "
     "between in until because since so therefore does do exists mod modulo base both "
     "plus minus"
-) | _listed("square cube opposite reciprocal inverse complement negation one another possible")
+) | _listed(
+    "square cube opposite reciprocal inverse complement negation one another possible what"
+    " which how"
+)
 """Words of a label that name something else than the answer: ``the square is 7``."""
 PREFIXES = _listed(
     "about approximately exactly only total a an the around roughly nearly rs usd inr "
