@@ -77,7 +77,7 @@ _LATEX_TEXT = re.compile(
 )
 _WRAPPED = re.compile(r"^\s*(\*\*|__|`+|\"|“|'(?=.*'\s*$))(.+?)(?:\1|”)\s*[.。]?\s*$", re.DOTALL)
 _JSON = re.compile(r'^\s*\[\s*".*"\s*\]\s*$', re.DOTALL)
-_LABELLED = re.compile(r"(?:\(([A-J])\)|([A-J])(?=$|\)| ?[.:]))[).:]? ?(.*)", re.DOTALL)
+_LABELLED = re.compile(r"(?:\(([A-J])\)|([A-J])(?=$| ?\)| ?[.:])) ?[).:]? ?(.*)", re.DOTALL)
 _LETTERS = re.compile(r"\(?[A-H]\)?(?:(?: ?[,&] ?| )?(?:and )?\(?[A-H]\)?)+")
 _CHOSEN = re.compile(
     r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?\s*:?\s*\(?([A-Ja-j])\)?", re.IGNORECASE

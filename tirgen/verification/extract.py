@@ -20,6 +20,8 @@ _BETWEEN_BOXES = re.compile(
 _NEIGHBOURS = 60
 """Characters between boxes beyond which they are answers of their own."""
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_NESTED = 24
+"""Boxes around a box; those further in stay as written, and no such answer is read."""
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n")
 _ANNOUNCED = re.compile(
     r"(?:^[ \t]*(?:####|A:|(?:final\s+)?answer\s*(?:is)?\s*:)"
@@ -77,11 +79,13 @@ def _closing_braces(text: str) -> dict[int, int]:
 
 def _content(argument: str) -> str:
     r"""What a box shows: its argument without braces, comments and boxes around all of it."""
-    content = argument[1:-1] if argument.startswith("{") else argument
-    content = _COMMENT.sub("\n", content).strip()
-    inner = _BOX.match(content)
-    if inner and _closing_braces(content).get(inner.end()) == len(content):
-        return _content(content[inner.end() :])
+    for _ in range(_NESTED):
+        content = argument[1:-1] if argument.startswith("{") else argument
+        content = _COMMENT.sub("\n", content).strip()
+        inner = _BOX.match(content)
+        if not inner or _closing_braces(content).get(inner.end()) != len(content):
+            break
+        argument = content[inner.end() :]
     return content
 
 
