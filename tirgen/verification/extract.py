@@ -79,6 +79,7 @@ def _closing_braces(text: str) -> dict[int, int]:
 
 def _content(argument: str) -> str:
     r"""What a box shows: its argument without braces, comments and boxes around all of it."""
+    content = argument
     for _ in range(_NESTED):
         content = argument[1:-1] if argument.startswith("{") else argument
         content = _COMMENT.sub("\n", content).strip()
