@@ -1,4 +1,4 @@
-"""The statistic behind the method: is an answer more often right when all of its code ran (method E12)?
+"""Is an answer more often right when all of its code ran (method E12)?
 
 Over rows that were rolled out with `loop.stop_at_failure = false`: a rollout that stops at its
 first failed program has no answer, and the table would say nothing.
