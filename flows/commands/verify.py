@@ -16,11 +16,11 @@ def verify_command(gold: str, answer: str, /, *, json: Json = False) -> None:
 
     Give the answer as it stands in the box, or a whole response with its box.
 
-    Examples:
+    Examples of use:
 
-        tirgen verify '\\\\frac{1}{2}' 0.5
+        tirgen verify '\\frac{1}{2}' 0.5
 
-        tirgen verify '30.52' '\\\\dfrac{1587}{52}' --json
+        tirgen verify '30.52' '\\dfrac{1587}{52}' --json
 
     Parameters
     ----------
@@ -28,8 +28,6 @@ def verify_command(gold: str, answer: str, /, *, json: Json = False) -> None:
         The gold answer.
     answer
         The answer, or a response that contains it.
-    json
-        Print one JSON object on stdout.
     """
     response = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
     verdict = verify(gold, response)
