@@ -374,14 +374,13 @@ class _Answers(Expressions):
         return self.next.kind is Kind.NAME and self.peek().text in _SIGNS and not self.word_next()
 
     def _text(self, start: int) -> Value:
-        """Words up to the next joint."""
+        """Words up to the next joint or the bracket that ends here."""
         self.at = start
         pieces: list[str] = []
-        while self.next.kind is not Kind.END and not self.is_operator(",", ";", "and", "or", "\\"):
-            if (
-                self.next.kind is Kind.NUMBER
-                or self.next.kind is Kind.COMMAND
-                or (self.is_operator("(", ")", "}", "]", "\\}", "=", "<", ">"))
+        ends = (",", ";", "and", "or", "\\", ")", "]", "}", "\\}")
+        while self.next.kind is not Kind.END and not self.is_operator(*ends):
+            if self.next.kind in (Kind.NUMBER, Kind.COMMAND) or self.is_operator(
+                "(", "=", "<", ">"
             ):
                 raise Unreadable("words and numbers mixed")
             token = self.take()

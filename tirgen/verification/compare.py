@@ -40,6 +40,7 @@ from tirgen.verification.values import (
     Matrix,
     Named,
     Node,
+    Num,
     Number,
     Op,
     Opaque,
@@ -136,10 +137,10 @@ class Comparison:
                 )
             case _, Relation((exact, _), ("approx",)):
                 return self.same(gold, exact)
+            case Number(), Listing((Number(Fraction(numerator=0)), _), decimal=Number() as number):
+                return self.same(gold, number)
             case Listing(decimal=Number() as number), (Number() | Expression() | Quantity()):
                 return self.same(number, answer)
-            case Number(), Listing(decimal=Number() as number):
-                return self.same(gold, number)
         return None
 
     def _both_named(self, gold: Named, answer: Named) -> Outcome:
@@ -185,6 +186,8 @@ class Comparison:
         assert isinstance(answer, Relation)
         own = _variables(gold)
         sides = list(answer.sides)
+        if not own and any(map(_is_multiple_of_name, sides[1:])):
+            return outcome(False, "relation", "two statements side by side")
         constant = [side for side in sides if not _variables(side)]
         if not own and constant and len(constant) < len(sides):
             names = {name for side in sides for name in _variables(side)}
@@ -300,6 +303,8 @@ class Comparison:
                 if _records(items):
                     return self._in_order([_value(item) for item in items], others, "list")
                 return self._any_order(items, others, "list")
+            case Set(), Bracket((_, _)):
+                return outcome(False, "set", "a closed interval where a set is asked")
             case Set(items), (Set(others) | Listing(others) | Bracket(others)):
                 return self._any_order(self._distinct(items), self._distinct(others), "set")
             case Matrix(rows), Matrix(others):
@@ -379,9 +384,13 @@ class Comparison:
         return result
 
     def _sorted_out(self, gold: Relation, answer: Value) -> Outcome | None:
-        """``b < a < c`` as a list in that order; ``y + 1 = x`` as what y is."""
+        """``b < a < c`` as a list in that order; ``y + 1 = x`` as what y is.
+
+        A list in the order of the alphabet only lists the names.
+        """
         items = _ascending(gold)
-        if items and isinstance(answer, Listing | Tuple):
+        names = [_letters(item.node) for item in items or () if isinstance(item, Expression)]
+        if items and names != sorted(names) and isinstance(answer, Listing | Tuple):
             return self._in_order(items, answer.items, "order")
         first = _difference(gold) if set(gold.signs) == {"="} else None
         if first is None or not isinstance(answer, Expression):
@@ -584,8 +593,6 @@ def _different(gold: Value, answer: Value) -> Outcome:
 
 
 def _substituted(node: Node, name: str, value: int) -> Node:
-    from tirgen.verification.values import Num
-
     match node:
         case Sym(own) if own == name:
             return Num(Fraction(value))
@@ -642,6 +649,14 @@ def _variables(value: Value) -> set[str]:
 
 def _own(value: Value) -> set[str]:
     return _variables(value)
+
+
+def _is_multiple_of_name(value: Value) -> bool:
+    """``6 BC``, which in ``AB = 6 BC = 6`` belongs to two statements."""
+    match value:
+        case Expression(Op("mul", (Num(), *names))):
+            return _is_named_value(Expression(Op("mul", tuple(names))))
+    return False
 
 
 def _is_named_value(value: Value) -> bool:

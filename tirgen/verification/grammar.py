@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from tirgen.verification import ranges
-from tirgen.verification.arithmetic import product, total
+from tirgen.verification.arithmetic import product, rational, total
 from tirgen.verification.symbols import GREEK
 from tirgen.verification.tokens import Kind, Token, Unreadable
 from tirgen.verification.unit_table import BARE
@@ -68,9 +68,8 @@ FUNCTIONS = {
 _CALLED = {
     "Abs": "abs", "abs": "abs", "factorial": "factorial", "binomial": "binom", "gcd": "gcd",
     "lcm": "lcm", "floor": "floor", "ceiling": "ceil", "ceil": "ceil", "max": "max", "min": "min",
-    "Max": "max", "Min": "min", "Rational": "div", "Fraction": "div", "Integer": "same",
-    "Float": "same", "float": "same", "int": "same", "Pow": "pow", "conjugate": "conjugate",
-    "Decimal": "same", "Mod": "mod",
+    "Max": "max", "Min": "min", "Rational": "printed", "Fraction": "printed", "Pow": "pow",
+    "conjugate": "conjugate", "Decimal": "same", "Float": "same", "Mod": "mod",
 }  # fmt: skip
 """Functions that need brackets."""
 _COLLECTED = {"FiniteSet", "Interval", "Union", "Matrix", "Eq", "EmptySet"}
@@ -819,8 +818,10 @@ class Expressions:
         arguments = tuple(map(_node, self.items(")")))
         if not arguments or (name in ("div", "binom", "pow", "mod") and len(arguments) > 2):
             raise Unreadable(f"{name} of {len(arguments)}")
-        if name == "same" or (name == "div" and len(arguments) == 1):
+        if name == "same":
             return Expression(arguments[0])
+        if name == "printed":
+            return _lowest_terms(arguments)
         return Expression(Op(name, arguments))
 
     def _collection(self, name: str) -> Value:
@@ -1134,6 +1135,19 @@ class Expressions:
 
     def case_condition(self) -> Value:
         return self.statement()
+
+
+def _lowest_terms(arguments: Sequence[Node]) -> Value:
+    """``Rational(2, 7)`` as Python prints it; a call that is still to be computed is no answer."""
+    parts = [rational(argument) for argument in arguments]
+    match parts:
+        case [Fraction() as top, Fraction() as bottom] if (
+            bottom > 0 and top.denominator == bottom.denominator == 1
+        ):
+            value = top / bottom
+            if value.denominator == bottom:
+                return Expression(Num(value))
+    raise Unreadable("a fraction that Python does not print so")
 
 
 def _continued(whole: str, places: str) -> Value:

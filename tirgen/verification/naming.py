@@ -45,7 +45,8 @@ def namings(gold: Node, answer: Node, *, named: bool) -> Iterator[Node]:
     if len(missing) != len(extra):
         return
     bound = sorted(name for name in missing | extra if name.startswith(BOUND))
-    if bound and len(missing) <= _MOST_CONSTANTS:
+    given_n = "n" in extra and not _periodic(gold)
+    if bound and len(missing) <= _MOST_CONSTANTS and not given_n:
         for order in permutations(sorted(missing)):
             yield renamed(answer, dict(zip(sorted(extra), order, strict=True)))
         return
