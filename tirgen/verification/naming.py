@@ -12,17 +12,33 @@ from itertools import permutations
 
 from tirgen.verification.values import CONSTANTS, Node, Op, Sym, renamed, symbols, walk
 
-
-def _listed(words: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(words.split())
-
-
 BOUND = "any "
 """Before the name of a parameter that the answer itself declares: ``for some integer t``."""
-NAMING = _listed(
-    "call angle triangle overline det tr dim deg abs sin cos tan cot sec csc ln log "
-    "logb factorial arg re im"
+NAMING = frozenset(
+    [
+        "call",
+        "angle",
+        "triangle",
+        "overline",
+        "det",
+        "tr",
+        "dim",
+        "deg",
+        "abs",
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "ln",
+        "log",
+        "logb",
+        "factorial",
+        "arg",
+        "re",
+        "im",
+    ]
 )
 """Operations that name what an equation tells the value of: ``\\cos\\theta = 3/5``."""
 _PARAMETERS = frozenset("klmtsjn")
