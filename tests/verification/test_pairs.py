@@ -42,9 +42,20 @@ def test_the_set_is_large_and_mixed(pairs: list[dict[str, Any]]) -> None:
 
 
 def test_every_pair_gets_its_label_but_the_known_exceptions(judged: Any) -> None:
-    """`exceptions.jsonl` names each pair that is judged otherwise, and why or "missed"."""
+    """`exceptions.jsonl` names each pair that is judged otherwise, and by which rule."""
     known = {(row["gold"], row["response"]) for row in exceptions()}
     assert _other_than_labelled(judged) == known
+
+
+def test_what_is_accepted_against_its_label_follows_from_a_rule(judged: Any) -> None:
+    accepted = {
+        (pair["gold"], pair["response"])
+        for pair, verdict in judged
+        if verdict.correct and not pair["correct"]
+    }
+    reasons = {(row["gold"], row["response"]): row["why"] for row in exceptions()}
+    assert {one for one, why in reasons.items() if why.startswith("accepted: ")} == accepted
+    assert all(why.startswith(("accepted: ", "missed: ")) for why in reasons.values())
 
 
 def test_every_verdict_names_its_method_and_reason(judged: Any) -> None:

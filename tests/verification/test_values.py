@@ -53,14 +53,13 @@ def _integers(value: int) -> list[str]:
         rf"\text{{{value}}}",
         rf"{value}\text{{ apples}}",
         f"np.float64({value}.0)",
-        f"Integer({value})",
         "".join(chr(ord(c) + 0xFEE0) if c.isdigit() else c for c in str(value)),
         f"{value} 个",
     ]
 
 
 @MANY
-@given(WHOLE, st.integers(0, 11), WHOLE)
+@given(WHOLE, st.integers(0, 10), WHOLE)
 def test_a_whole_number(value: int, spelling: int, other: int) -> None:
     assert _right(str(value), _integers(value)[spelling])
     assume(other != value)

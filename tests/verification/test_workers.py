@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -52,22 +53,37 @@ def _eventually(condition: object, seconds: float = 20) -> bool:
 
 
 def test_an_endless_comparison_is_a_timeout_and_the_worker_serves_on(pool: WorkerPool) -> None:
-    started = time.monotonic()
     verdict = pool.compare(ASKED, ENDLESS)
     assert (verdict.correct, verdict.method) == (False, "timeout")
-    assert time.monotonic() - started < 45
     assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}").correct
 
 
 def test_a_greedy_comparison_is_stopped_by_its_memory_limit() -> None:
-    pool = WorkerPool(1, WorkerLimits(cpu_seconds=30, wall_seconds=60, memory_mb=64))
-    try:
-        verdict = pool.compare(ASKED, ENDLESS)
-        assert not verdict.correct
-        assert verdict.method in ("memory", "crash", "math-verify")
-        assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}").correct
-    finally:
-        pool.close()
+    """The leaf asks for a GiB where there is a variable: no answer is sure to, in any CPU time."""
+    code = (
+        "from tirgen.verification import worker\n"
+        "from tirgen.verification.values import symbols\n"
+        "real = worker.decide\n"
+        "def greedy(gold, answer):\n"
+        "    return real(gold, bytearray(2**30) if symbols(answer.node) else answer)\n"
+        "worker.decide = greedy\n"
+        "worker.main()\n"
+    )
+    pairs = [(r"(x+1)^2", "x^2+2x+1"), (r"\sqrt{8}", r"2\sqrt{2}")]
+    limits = ["30", "600", "64"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *limits], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+        methods = []
+        for gold, answer in pairs:
+            worker.stdin.write(json.dumps({"gold": gold, "answer": answer}).encode() + b"\n")
+            worker.stdin.flush()
+            methods.append(json.loads(worker.stdout.readline())["method"])
+        worker.stdin.close()
+    assert methods == ["memory", "expression"]
 
 
 def test_a_worker_killed_from_outside_is_replaced(pool: WorkerPool) -> None:
@@ -139,7 +155,6 @@ async def test_the_event_loop_stays_free_while_workers_are_busy() -> None:
 
 
 async def test_leaving_the_verifier_ends_what_is_under_way() -> None:
-    started = time.monotonic()
     patient = WorkerLimits(cpu_seconds=300, wall_seconds=600)
     async with Verifier(workers=1, limits=patient) as verifier:
         await verifier.verify(r"\sqrt{8}", r"\boxed{2\sqrt{2}}")
@@ -147,7 +162,6 @@ async def test_leaving_the_verifier_ends_what_is_under_way() -> None:
         await asyncio.sleep(0.5)
     with pytest.raises(VerifierUnavailable, match="closed"):
         await task
-    assert time.monotonic() - started < 60
 
 
 async def test_a_thousand_cheap_pairs_at_once_need_no_worker() -> None:

@@ -43,25 +43,38 @@ def extract_answer(response: str, *, require_box: bool = True) -> str | None:
     """
     text = shown(response)
     for said in (unquoted(text), text):
-        if boxes := _boxes(said):
-            return _last_group(said, boxes)
+        if group := _last_group(said):
+            return _together(said, group)
     return None if require_box else _announced(text)
 
 
-def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Every non-empty box as (start, end, content); those inside another box are its content."""
-    found: list[tuple[int, int, str]] = []
+def _last_group(text: str) -> list[tuple[int, int, str]]:
+    """The last box that is said, with those before it that are joined to it as one list.
+
+    From the end, so that a long response costs no more than its last boxes.
+    """
+    group: list[tuple[int, int, str]] = []
+    for start, argument, end in reversed(_boxes(text)):
+        content = _content(text[argument:end])
+        if not content or not is_said(text, start, end):
+            continue
+        if group and not _joins(text[end : group[-1][0]]):
+            break
+        group.append((start, end, content))
+    return group[::-1]
+
+
+def _boxes(text: str) -> list[tuple[int, int, int]]:
+    """Every box as (start, start of its argument, end); those inside another are its content."""
+    found: list[tuple[int, int, int]] = []
     closing = _closing_braces(text)
     for match in _BOX.finditer(text):
         start = match.end()
         end = closing.get(start)
         if end is None and text[start : start + 1].isalnum():
             end = start + 1
-        if end is None or (found and match.start() < found[-1][1]):
-            continue
-        content = _content(text[start:end])
-        if content and is_said(text, match.start(), end):
-            found.append((match.start(), end, content))
+        if end is not None and not (found and match.start() < found[-1][2]):
+            found.append((match.start(), start, end))
     return found
 
 
@@ -90,12 +103,8 @@ def _content(argument: str) -> str:
     return content
 
 
-def _last_group(text: str, boxes: list[tuple[int, int, str]]) -> str:
-    """The last box, with those before it that are joined to it as one list of answers."""
-    first = len(boxes) - 1
-    while first and _joins(text[boxes[first - 1][1] : boxes[first][0]]):
-        first -= 1
-    group = boxes[first:]
+def _together(text: str, group: list[tuple[int, int, str]]) -> str:
+    """One box as it is, several as a list with their names."""
     if len(group) == 1:
         return group[0][2]
     return ", ".join(_named(text, start, content) for start, _, content in group)

@@ -12,17 +12,33 @@ from itertools import permutations
 
 from tirgen.verification.values import CONSTANTS, Node, Op, Sym, renamed, symbols, walk
 
-
-def _listed(words: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(words.split())
-
-
 BOUND = "any "
 """Before the name of a parameter that the answer itself declares: ``for some integer t``."""
-NAMING = _listed(
-    "call angle triangle overline det tr dim deg abs sin cos tan cot sec csc ln log "
-    "logb factorial arg re im"
+NAMING = frozenset(
+    [
+        "call",
+        "angle",
+        "triangle",
+        "overline",
+        "det",
+        "tr",
+        "dim",
+        "deg",
+        "abs",
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "ln",
+        "log",
+        "logb",
+        "factorial",
+        "arg",
+        "re",
+        "im",
+    ]
 )
 """Operations that name what an equation tells the value of: ``\\cos\\theta = 3/5``."""
 _PARAMETERS = frozenset("klmtsjn")
@@ -45,7 +61,8 @@ def namings(gold: Node, answer: Node, *, named: bool) -> Iterator[Node]:
     if len(missing) != len(extra):
         return
     bound = sorted(name for name in missing | extra if name.startswith(BOUND))
-    if bound and len(missing) <= _MOST_CONSTANTS:
+    given_n = "n" in extra and not _periodic(gold)
+    if bound and len(missing) <= _MOST_CONSTANTS and not given_n:
         for order in permutations(sorted(missing)):
             yield renamed(answer, dict(zip(sorted(extra), order, strict=True)))
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 from tirgen.verification.arithmetic import approximate
 from tirgen.verification.tokens import Unreadable
@@ -248,6 +247,3 @@ def such_that(element: Value, condition: Value) -> Value:
             if kind in ("ZZ", "NN"):
                 return Set((Expression(renamed(whole, {name: f"any {name}"})),))
     raise Unreadable("a set whose condition is no interval")
-
-
-ZERO = Num(Fraction(0))

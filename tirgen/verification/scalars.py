@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tirgen.verification.arithmetic import approximate
+from tirgen.verification.literals import node_of
 from tirgen.verification.outcomes import Leaf, Outcome, outcome
 from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
 from tirgen.verification.values import (
@@ -135,14 +136,6 @@ def _in_radians(quantity: Quantity) -> Number | Expression:
     if quantity.unit == RADIAN:
         return quantity.amount
     return Expression(Op("mul", (node_of(quantity.amount), Sym("pi"), Num(Fraction(1, 180)))))
-
-
-def node_of(amount: Number | Expression) -> Node:
-    """The expression of an amount, percent signs counted."""
-    inner: Node = (
-        Num(amount.value, amount.unit, amount.digits) if isinstance(amount, Number) else amount.node
-    )
-    return Op("mul", (inner, Num(Fraction(1, 100)))) if amount.percent else inner
 
 
 def unitless(quantity: Quantity, other: Number | Expression) -> Number | Expression:

@@ -122,7 +122,6 @@ UNITS |= {
     for factor, names in scales.items()
     for name in names
 }
-DIMENSIONS = frozenset(name for _, powers in UNITS.values() for name in powers)
 BARE = frozenset({
     "nm", "um", "mm", "cm", "km", "in", "ft", "yd", "mi", "mg", "kg", "oz", "lb", "lbs",
     "ms", "sec", "min", "hr", "yr", "ml", "cup", "pt", "qt", "gal", "usd", "eur", "deg", "rad",

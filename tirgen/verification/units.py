@@ -84,8 +84,10 @@ _NAMESAKES = ({"angle", "celsius"}, {"angle", "fahrenheit"}, {"mass", "sterling"
 
 
 def conflict(left: Unit, right: Unit) -> bool:
-    """Two different units; what is counted has many names."""
+    """Two different units. Counted things share a word of their name: ``gold coins``, ``coins``."""
     if not (left.dimensions and right.dimensions) or left == right:
         return False
-    names = {name for unit in (left, right) for name, _ in unit.dimensions}
-    return names not in _NAMESAKES and (left.measured or right.measured)
+    names = [{name for name, _ in unit.dimensions} for unit in (left, right)]
+    if left.measured or right.measured:
+        return names[0] | names[1] not in _NAMESAKES
+    return not names[0] & names[1]

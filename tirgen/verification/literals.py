@@ -1,0 +1,116 @@
+"""Numbers as written, their bases, and the expression that a value is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tirgen.verification.arithmetic import rational
+from tirgen.verification.cursor import Beyond
+from tirgen.verification.tokens import Unreadable
+from tirgen.verification.units import unit_of
+from tirgen.verification.values import (
+    Expression,
+    Interval,
+    Node,
+    Num,
+    Number,
+    Op,
+    Quantity,
+    Ratio,
+    Region,
+    Sym,
+    Value,
+)
+
+MAX_DIGITS = 400
+"""Of one number."""
+
+
+def continued(whole: str, places: str) -> Value:
+    """``0.333...``: its last digits go on as they did."""
+    for length in range(1, len(places) // 2 + 1):
+        cycle = places[-length:]
+        if places.endswith(cycle * max(2, -(-3 // length))):
+            before = places[:-length]
+            start = Fraction(int(whole + before or "0"), 10 ** len(before))
+            return Expression(
+                Num(start + Fraction(int(cycle), (10**length - 1) * 10 ** len(before)))
+            )
+    raise Unreadable("a decimal that goes on nobody knows how")
+
+
+def lowest_terms(arguments: Sequence[Node]) -> Value:
+    """``Rational(2, 7)`` as Python prints it; a call that is still to be computed is no answer."""
+    parts = [rational(argument) for argument in arguments]
+    match parts:
+        case [Fraction() as top, Fraction() as bottom] if (
+            bottom > 0 and top.denominator == bottom.denominator == 1
+        ):
+            value = top / bottom
+            if value.denominator == bottom:
+                return Expression(Num(value))
+    raise Unreadable("a fraction that Python does not print so")
+
+
+def whole_of(value: Value) -> Fraction | None:
+    """A whole number as written, before which a fraction may stand to be added."""
+    match value:
+        case Expression(Num(value=number, unit=None), percent=False) if number.denominator == 1:
+            return number
+    return None
+
+
+def literal(text: str) -> Num:
+    digits = text.replace("_", "")
+    if "." not in digits and digits.isdigit() and len(digits) <= MAX_DIGITS:
+        return Num(Fraction(int(digits)))
+    try:
+        value = Fraction(digits)
+    except ValueError as error:
+        raise Unreadable(f"the number {text!r}") from error
+    places = len(digits.partition(".")[2])
+    return Num(value, Fraction(1, 10**places), len(digits.replace(".", "").lstrip("0")))
+
+
+def base_of(index: str) -> int | None:
+    words = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+             "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
+    name = index.lower().replace("base", "").strip("()")
+    base = words.get(name) or (int(name) if name.isdigit() and len(name) < 3 else 0)
+    return base if 2 <= base <= 36 else None
+
+
+def restricted(base: Region, index: str) -> Region:
+    r"""``\mathbb{R}_{>0}`` and the like."""
+    zero, infinite = Num(Fraction(0)), Sym("oo")
+    closed = index in ("ge0", "geq0", "geqslant0")
+    if index in (">0", "+") or closed:
+        return Region((Interval(zero, infinite, closed, False),))
+    raise Beyond("a set with an index")
+
+
+def amount_of(value: Value) -> Expression:
+    if not isinstance(value, Expression):
+        raise Unreadable("a unit after what is no amount")
+    return value
+
+
+def radians(value: Value) -> Node:
+    """An argument of a function, degrees as radians."""
+    if isinstance(value, Quantity) and value.unit == unit_of("degree"):
+        return Op("mul", (node_of(value.amount), Sym("pi"), Op("inv", (Num(Fraction(180)),))))
+    return node_of(value)
+
+
+def node_of(value: Value) -> Node:
+    """The expression of a value. Raises Unreadable where it is something else."""
+    if isinstance(value, Ratio) and len(value.parts) == 2:
+        return Op("div", (node_of(value.parts[0]), node_of(value.parts[1])))
+    if isinstance(value, Number):
+        value = Expression(Num(value.value, value.unit, value.digits), value.percent)
+    if isinstance(value, Expression):
+        if value.percent:
+            return Op("mul", (value.node, Num(Fraction(1, 100))))
+        return value.node
+    raise Unreadable(f"a {type(value).__name__.lower()} inside an expression")

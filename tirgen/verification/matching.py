@@ -1,0 +1,49 @@
+"""Several values against several: in order, in any order, every pair."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from tirgen.verification.outcomes import Leaf, Outcome, outcome
+from tirgen.verification.values import (
+    Value,
+)
+
+
+class Matching(ABC):
+    """Compares values with one leaf for expressions."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        self._leaf = leaf
+
+    def _in_order(self, gold: Sequence[Value], answer: Sequence[Value], rule: str) -> Outcome:
+        if len(gold) != len(answer):
+            return outcome(False, rule, f"{len(answer)} parts where {len(gold)} are asked")
+        return self._every(list(zip(gold, answer, strict=True)), rule)
+
+    def _any_order(self, gold: Sequence[Value], answer: Sequence[Value], rule: str) -> Outcome:
+        if len(gold) != len(answer):
+            return outcome(False, rule, f"{len(answer)} parts where {len(gold)} are asked")
+        left = list(answer)
+        unsure: Outcome | None = None
+        for item in gold:
+            for candidate in left:
+                result = self.same(item, candidate)
+                if result.same:
+                    left.remove(candidate)
+                    break
+                unsure = unsure or (None if result.decided else result)
+            else:
+                return unsure or outcome(False, rule, "a part is missing")
+        return outcome(True, rule)
+
+    def _every(self, pairs: Sequence[tuple[Value, Value]], rule: str) -> Outcome:
+        for gold, answer in pairs:
+            result = self.same(gold, answer)
+            if not result.same:
+                return result
+        return outcome(bool(pairs), rule)
+
+    @abstractmethod
+    def same(self, gold: Value, answer: Value) -> Outcome: ...

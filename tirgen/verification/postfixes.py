@@ -1,0 +1,206 @@
+"""The rules for what follows a factor: powers, indices, primes, arguments of a function."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tirgen.verification.brackets import Brackets
+from tirgen.verification.cursor import Beyond
+from tirgen.verification.functions import APPLIED, MAYBE_APPLIED
+from tirgen.verification.literals import amount_of, base_of, node_of, restricted
+from tirgen.verification.tokens import Kind, Unreadable
+from tirgen.verification.units import unit_of
+from tirgen.verification.values import (
+    Based,
+    Bracket,
+    Expression,
+    Interval,
+    Matrix,
+    Num,
+    Op,
+    Quantity,
+    Region,
+    Set,
+    Sym,
+    Tuple,
+    Value,
+)
+from tirgen.verification.vocabulary import ORDINALS
+
+
+class Postfixes(Brackets):
+    """Reads the signs after a factor."""
+
+    def _primed(self, value: Value) -> Value:
+        """A derivative; after a number feet and inches, or minutes and seconds after degrees."""
+        primes = 0
+        while self.is_operator("'", '"'):
+            primes += 1 + (self.take().text == '"')
+        match value:
+            case Expression(Sym(name)):
+                return Expression(Sym(name + "'" * primes))
+            case Expression(Num()) if primes <= 2:
+                arc = any(token.text in ("circ", "degree") for token in self.tokens)
+                names = ("arcminute", "arcsecond") if arc else ("foot", "inch")
+                return Quantity(value, unit_of(names[primes - 1]))
+        raise Unreadable("a prime after what is no function")
+
+    def _power(self, base: Value) -> Value:
+        if (
+            self.is_command("circ", "degree")
+            or (self.is_operator("{") and self.peek().text in ("circ", "degree", "o"))
+            or (self.next.text == "o")
+        ):
+            braced = self.accept("{")
+            self.take()
+            if braced:
+                self.expect("}")
+            return self._degrees(base)
+        if self.next.text in ORDINALS or (self.is_operator("{") and self.peek().text in ORDINALS):
+            braced = self.accept("{")
+            self.take()
+            if braced:
+                self.expect("}")
+            return base
+        if self.is_operator("'") or (self.is_operator("{") and self.peek().text == "'"):
+            braced = self.accept("{")
+            value = self._primed(base)
+            if braced:
+                self.expect("}")
+            return value
+        if isinstance(base, Tuple | Matrix | Bracket):
+            return self._transposed(base)
+        if isinstance(base, Region | Set):
+            return self._signed_set(base)
+        exponent = self._argument(power=True)
+        return Expression(Op("pow", (node_of(base), node_of(exponent))))
+
+    def _degrees(self, base: Value) -> Value:
+        if self.next.text in ("C", "F") and self.next.kind in (Kind.NAME, Kind.WORD):
+            return Quantity(
+                amount_of(base), unit_of({"C": "celsius", "F": "fahrenheit"}[self.take().text])
+            )
+        return Quantity(amount_of(base), unit_of("degree"))
+
+    def _transposed(self, base: Value) -> Value:
+        braced = self.accept("{")
+        mark = self.take()
+        if braced:
+            self.expect("}")
+        if mark.text not in ("T", "top", "intercal", "t"):
+            raise Beyond("a power of a matrix")
+        return Matrix(tuple(zip(*base.rows, strict=True))) if isinstance(base, Matrix) else base
+
+    def _signed_set(self, base: Value) -> Value:
+        """Positive, negative or nonzero numbers."""
+        braced = self.accept("{")
+        mark = self.take().text
+        if braced:
+            self.expect("}")
+        zero, infinite = Num(Fraction(0)), Sym("oo")
+        below = Interval(Op("neg", (infinite,)), zero, False, False)
+        above = Interval(zero, infinite, False, False)
+        pieces = {"+": (above,), "-": (below,), "*": (below, above)}
+        if not isinstance(base, Region) or mark not in pieces:
+            raise Beyond("a power of a set")
+        return Region(pieces[mark])
+
+    def _indexed(self, base: Value) -> Value:
+        index = self._index()
+        match base:
+            case Expression(Num(value=whole, unit=None)) if whole.denominator == 1:
+                return self._based(str(whole.numerator), index)
+            case Expression(Sym(name)):
+                return Expression(Sym(f"{name}_{index}"))
+            case Expression(Op("mul", letters)) if all(isinstance(one, Sym) for one in letters):
+                if base_of(index):
+                    return self._based(
+                        "".join(str(getattr(one, "name", "")) for one in letters), index
+                    )
+                *before, last = letters
+                assert isinstance(last, Sym)
+                return Expression(Op("mul", (*before, Sym(f"{last.name}_{index}"))))
+            case Region():
+                return restricted(base, index)
+        raise Unreadable("an index after what has none")
+
+    def _based(self, digits: str, index: str) -> Value:
+        base = base_of(index)
+        if base is None:
+            raise Unreadable("a number with an index that is no base")
+        try:
+            int(digits, base)
+        except ValueError as error:
+            raise Unreadable("digits that the base does not have") from error
+        return Based(digits.upper(), base)
+
+    def _index(self) -> str:
+        if not self.is_operator("{"):
+            if self.next.kind is Kind.NAME and len(self.next.text) > 1:
+                return self._first_letter(self.next)
+            return self.take().text
+        self.take()
+        depth, pieces = 1, list[str]()
+        while self.next.kind is not Kind.END:
+            depth += self.is_operator("{") - self.is_operator("}")
+            if depth == 0:
+                self.take()
+                return "".join(pieces)
+            pieces.append(self.take().text)
+        raise Unreadable("an index that does not end")
+
+    def _applies(self, value: Value) -> bool:
+        match value:
+            case Expression(Sym(name)):
+                letter = name.rstrip("'").partition("_")[0].removesuffix("^-1")
+            case Expression(Op("pow", (Sym(letter), Num(value=power)))) if power == -1:
+                return letter in APPLIED
+            case _:
+                return False
+        if (
+            letter in APPLIED
+            or name.endswith("'")
+            or (letter in ("n", "d") and self.peek().text in "ABCXYZ")
+        ):
+            return True
+        if self.is_plain_argument():
+            return letter in MAYBE_APPLIED or (self.at == 1 and letter != "e")
+        return False
+
+    def is_plain_argument(self) -> bool:
+        """Whether ``(x)`` or ``(2)`` is next."""
+        return (
+            self.peek().kind in (Kind.NAME, Kind.NUMBER)
+            and self.peek(2).text in (")", ",")
+            and (len(self.peek().text) == 1 or self.peek().kind is Kind.NUMBER)
+        )
+
+    def _call(self, function: Value) -> Value:
+        node = node_of(function)
+        if isinstance(node, Op):
+            node = Sym(f"{getattr(node.args[0], 'name', '')}^-1")
+        self.take()
+        start = self.at
+        arguments = self.items(")")
+        assert isinstance(node, Sym)
+        if len(arguments) > 1 and node.name.isupper() and self.tokens[start].kind is not Kind.NAME:
+            return Tuple(tuple(arguments))
+        try:
+            return Expression(Op("call", (node, *map(node_of, arguments))))
+        except Unreadable:
+            inside = "".join(token.text for token in self.tokens[start : self.at - 1])
+            return Expression(Op("call", (node, Sym(inside))))
+
+    def _resumed(self, value: Value) -> Value:
+        """The last letter of a run with the power or index that belongs to it alone."""
+        while True:
+            if self.is_operator("^", "**"):
+                self.take()
+                value = self._power(value)
+            elif self.is_operator("_"):
+                self.take()
+                value = self._indexed(value)
+            elif self.is_operator("'"):
+                value = self._primed(value)
+            else:
+                return value

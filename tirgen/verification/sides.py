@@ -1,0 +1,138 @@
+"""The rules for relations and their sides: ratios, quantities that add up, unread mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tirgen.verification.cursor import Beyond
+from tirgen.verification.equations import SIGNS, related
+from tirgen.verification.finishing import finished
+from tirgen.verification.grammar import Expressions
+from tirgen.verification.literals import node_of
+from tirgen.verification.tokens import Kind, Token, Unreadable
+from tirgen.verification.values import (
+    Expression,
+    Node,
+    Num,
+    Number,
+    Op,
+    Opaque,
+    Quantity,
+    Ratio,
+    Value,
+)
+
+
+class Sides(Expressions):
+    """Reads relations."""
+
+    _ratios = True
+
+    def relation(self) -> Value:
+        sides: list[Value] = []
+        signs: list[str] = []
+        if self._sign_next():
+            sign = SIGNS[self.take().text]
+            if sign not in ("=", "approx"):
+                raise Unreadable("a relation without its left side")
+        sides.append(self._side())
+        while self._sign_next():
+            signs.append(SIGNS[self.take().text])
+            sides.append(self._side())
+        return related([finished(side) for side in sides], signs) if signs else sides[0]
+
+    def _sign_next(self) -> bool:
+        token = self.next
+        return token.kind in (Kind.OPERATOR, Kind.COMMAND) and token.text in SIGNS
+
+    def _side(self) -> Value:
+        start, tokens = self.at, self.tokens
+        try:
+            value = self.side()
+        except Beyond:
+            self.at, self.tokens = start, tokens
+            return self._opaque()
+        value = self._following_quantities(value)
+        if self._ratios and self.is_operator(":") and isinstance(value, Expression | Number):
+            return self._ratio(value)
+        if isinstance(value, Expression) and self.word_next():
+            if self.next.text == "to" and self.peek().kind is Kind.NUMBER:
+                return self._ratio(value)
+            return self._out_of(value)
+        return value
+
+    def _out_of(self, value: Expression) -> Value:
+        """``3 out of 10`` and ``1 in 6`` as fractions."""
+        words = [self.next.text, self.peek().text]
+        count = 2 if words == ["out", "of"] else 1 if words[0] == "in" else 0
+        if not count or self.peek(count).kind is not Kind.NUMBER:
+            return value
+        self.at += count
+        return Expression(Op("div", (value.node, node_of(self.side()))))
+
+    def _ratio(self, first: Value) -> Value:
+        parts = [first]
+        while self.is_operator(":") or (self.next.text == "to"):
+            self.take()
+            parts.append(self.side())
+        return Ratio(tuple(finished(part) for part in parts))
+
+    def _following_quantities(self, value: Value) -> Value:
+        """``5 hours 20 minutes``, ``70° 30'``: quantities of one dimension side by side."""
+        parts = [value]
+        while isinstance(value, Quantity) and (
+            self.next.kind is Kind.NUMBER
+            or (self.is_operator(",", "and") and self.peek().kind is Kind.NUMBER)
+        ):
+            start = self.at
+            self.accept(",", "and")
+            part = self.term()
+            smaller = isinstance(part, Quantity) and (
+                part.unit.dimensions == value.unit.dimensions
+                and part.unit.factor < value.unit.factor
+            )
+            if not smaller:
+                self.at = start
+                break
+            parts.append(part)
+            value = part
+        return _added_up(parts) if len(parts) > 1 else value
+
+    def _opaque(self) -> Value:
+        """Mathematics beyond the grammar, up to the end of its side."""
+        start, depth = self.at, 0
+        while self.next.kind is not Kind.END:
+            if depth == 0 and (self.is_operator("=", "<", ">", ",", ";", "\\", "}", ")")):
+                break
+            depth += self.is_operator("(", "[", "{", "\\{") - self.is_operator(")", "]", "}", "\\}")
+            self.take()
+        if self.at == start:
+            raise Unreadable("nothing where a value is expected")
+        return Opaque(latex_of(self.tokens[start : self.at]))
+
+
+def _added_up(parts: list[Value]) -> Value:
+    """Quantities of one dimension in the unit of the last."""
+    last = parts[-1]
+    assert isinstance(last, Quantity)
+    nodes: list[Node] = []
+    for part in parts:
+        assert isinstance(part, Quantity)
+        amount = (
+            node_of(part.amount) if isinstance(part.amount, Expression) else Num(part.amount.value)
+        )
+        nodes.append(Op("mul", (amount, Num(part.unit.factor / last.unit.factor))))
+    return Quantity(Expression(Op("add", tuple(nodes))), last.unit)
+
+
+def latex_of(tokens: Sequence[Token]) -> str:
+    """Tokens as LaTeX again."""
+    pieces = []
+    for token in tokens:
+        if token.kind is Kind.COMMAND:
+            pieces.append(f"\\{token.text} ")
+        elif token.kind is Kind.WORD:
+            pieces.append(f"\\text{{{token.text}}}")
+        else:
+            pieces.append((" " if token.spaced else "") + token.text)
+    return "".join(pieces)

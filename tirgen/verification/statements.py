@@ -1,0 +1,208 @@
+"""The rules for statements: labels before a value, words, and how statements are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from tirgen.verification.arithmetic import product
+from tirgen.verification.assembly import assembled, joined
+from tirgen.verification.clauses import Clauses
+from tirgen.verification.cursor import Beyond
+from tirgen.verification.equations import SIGNS
+from tirgen.verification.finishing import MOST_ITEMS, finished
+from tirgen.verification.functions import FUNCTIONS
+from tirgen.verification.tokens import Kind, Token, Unreadable
+from tirgen.verification.units import unit_of
+from tirgen.verification.values import (
+    Expression,
+    Named,
+    Num,
+    Number,
+    Quantity,
+    Text,
+    Value,
+)
+from tirgen.verification.vocabulary import (
+    COPULAS,
+    DERIVING,
+    LABELS,
+    MEANINGS,
+    PREFIXES,
+    is_word,
+    number_in,
+    words_of,
+)
+
+
+class Statements(Clauses):
+    """Reads the statements of an answer."""
+
+    def __init__(self, tokens: Sequence[Token], read: Callable[[str], Value]) -> None:
+        super().__init__(tokens)
+        self._read = read
+
+    def element(self) -> Value:
+        """The first of a set, after which a colon may stand for "such that"."""
+        self._ratios = False
+        value = self.statement()
+        self._ratios = True
+        return value
+
+    def whole(self) -> Value:
+        groups: list[list[Value]] = [[]]
+        joints: set[str] = set()
+        while True:
+            groups[-1].append(finished(self.statement()))
+            joint = self._joint()
+            if self.next.kind is Kind.END:
+                break
+            if not joint:
+                raise Unreadable(f"{self.next.text!r} after an answer")
+            joints.add(joint)
+            if joint in ("or", ";", "\\"):
+                groups.append([])
+            if sum(map(len, groups)) > MOST_ITEMS:
+                raise Unreadable(f"more than {MOST_ITEMS} answers")
+        return assembled(groups, joints)
+
+    def _joint(self) -> str:
+        """What joins this statement to the next one: a comma, a conjunction, a new line."""
+        joint = ""
+        while self.next.kind is Kind.OPERATOR and self.next.text in (
+            ",", ";", "and", "or", "\\", "&", ".", "vee", "wedge"
+        ):  # fmt: skip
+            text = self.take().text
+            if text == "&" and self.is_operator("&"):
+                raise Unreadable("an empty cell")
+            joint = text if text in ("and", "or") or not joint else joint
+        if self.accept("vee"):
+            return "or"
+        if self.accept("wedge"):
+            return "and"
+        return joint
+
+    def statement(self) -> Value:
+        label = self._label()
+        if label is not None:
+            value = self.statement()
+            return Named(label, value) if label else value
+        if self.word_next():
+            return self._in_words()
+        if self.is_command("forall", "exists"):
+            return self._quantified()
+        return self._conditioned(self._with_residues(self.relation()))
+
+    def _label(self) -> str | None:  # noqa: C901  one line for each kind of token
+        """The words before a value up to "is" or a colon; empty where they say nothing."""
+        end, worded = self.at, False
+        while True:
+            token = self.tokens[end]
+            if token.text in FUNCTIONS:
+                return None
+            if token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text)):
+                if token.text.lower() in COPULAS and (worded or end > self.at):
+                    break
+                worded = True
+            elif (
+                token.text == ":" and worded and self.tokens[end - 1].kind is not Kind.OPERATOR
+            ) or (token.text == "=" and worded and end > self.at):
+                break
+            elif (
+                token.kind is Kind.NUMBER and (end == self.at or self.tokens[end + 1].text != ":")
+            ) or (token.kind not in (Kind.NAME, Kind.NUMBER) and token.text not in ("-", "'")):
+                return None
+            end += 1
+            if end - self.at > 16:
+                return None
+        if {token.text.lower() for token in self.tokens[self.at : end]} & DERIVING:
+            raise Unreadable("a label of something else")
+        label = words_of(" ".join(token.text for token in self.tokens[self.at : end]))
+        if not worded and self.tokens[end].text.lower() not in COPULAS:
+            return None
+        self.at = end + 1
+        if self.tokens[end].text in COPULAS:
+            self.accept(":")
+        return "" if set(label.split()) <= LABELS else label
+
+    def _words(self) -> list[str]:
+        """The words that are next, hyphens between them dropped."""
+        words: list[str] = []
+        while self.word_next() or (words and self.is_operator("-", "'") and self._word_after()):
+            text = self.take().text
+            if text not in "-'":
+                words.append(text)
+        return words
+
+    def _word_after(self) -> bool:
+        token = self.peek()
+        return token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text))
+
+    def _in_words(self) -> Value:
+        """A statement that begins with a word: a number in words, a prefix of one, or text."""
+        start = self.at
+        if self.next.text.lower() in ("negative", "minus") and self.peek().kind is Kind.NUMBER:
+            self.take()
+            return product([Expression(Num(Fraction(-1))), self.statement()])
+        while self.word_next() and self.next.text.lower() in PREFIXES:
+            self.take()
+            self.accept(".")
+        opens = self.next.kind is Kind.COMMAND or self.is_operator("-", "(")
+        value_next = opens and self.at > start and not self.word_next()
+        if self.next.kind is Kind.NUMBER or self._is_compared() or value_next:
+            return self._conditioned(self.relation())
+        at = self.at
+        words = self._words()
+        number = number_in([word.lower() for word in words])
+        if number is not None:
+            value = self._read(number[0])
+            rest = " ".join(words[number[1] :])
+            assert isinstance(value, Number)
+            if not rest:
+                return value
+            return _counted(value, rest)
+        self.at = at
+        return self._text(start)
+
+    def _is_compared(self) -> bool:
+        """Whether a variable and a relation are next: ``all real x \\ne 1``."""
+        return self.next.kind is Kind.NAME and self.peek().text in SIGNS and not self.word_next()
+
+    def _text(self, start: int) -> Value:
+        """Words up to the next joint or the bracket that ends here."""
+        self.at = start
+        pieces: list[str] = []
+        ends = (",", ";", "and", "or", "\\", ")", "]", "}", "\\}")
+        while self.next.kind is not Kind.END and not self.is_operator(*ends):
+            if self.next.kind in (Kind.NUMBER, Kind.COMMAND) or self.is_operator(
+                "(", "=", "<", ">"
+            ):
+                raise Unreadable("words and numbers mixed")
+            token = self.take()
+            pieces.append(" " if token.text == "-" else token.text)
+        words = words_of(" ".join(pieces).replace(" ' ", "'"))
+        return self._read(MEANINGS[words]) if words in MEANINGS else Text(words)
+
+    def condition(self) -> Value:
+        """What a set's elements must be: statements side by side."""
+        items = [finished(self.statement())]
+        while self.accept(",", "and", "or"):
+            items.append(finished(self.statement()))
+        return joined(items, "or" in {t.text for t in self.tokens}, True)
+
+    def _quantified(self) -> Value:
+        raise Beyond("a quantified statement")
+
+    def case_condition(self) -> Value:
+        """The condition of a case, with or without "if"."""
+        if self.word_next():
+            words = self._words()
+            if set(map(str.lower, words)) <= {"otherwise", "else"}:
+                return Text("otherwise")
+        return self.statement()
+
+
+def _counted(value: Number, words: str) -> Value:
+    if words.lower() in ("percent", "per cent", "pct"):
+        return Number(value.value, value.unit, value.digits, percent=True)
+    return Quantity(value, unit_of(words))
