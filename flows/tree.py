@@ -48,8 +48,7 @@ COMMANDS = {
     ),
     "dataset check": Command(
         "dataset:check_command",
-        "Hash every file of a version and compare with what was published; exit 1 when one "
-        "differs.",
+        "Compare every file with what was written: manifests, rows, runs and their logs.",
     ),
     "dataset export": Command(
         "export:export_command", "Export a version for other trainers, graders and tools."

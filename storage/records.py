@@ -11,11 +11,11 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever a field of any record below is added, removed or changes its meaning.
 
 Version 2 added `Trajectory.opinion` and `Program.IMPORTED`, version 3 `Ending.INTERNAL_ERROR`,
-version 4 `Provenance.tokenizer`.
+version 4 `Provenance.tokenizer`, version 5 `Verdict.gold_value` and `Verdict.answer_value`.
 """
 
 
@@ -156,9 +156,10 @@ class Verdict:
     correct: bool
     method: str
     reason: str
-    gold_value: str = ""
-    """What the gold answer was read as, with its type; empty where it was not read."""
-    answer_value: str = ""
+    gold_value: str | None = None
+    """What the gold answer was read as, with its type; None where it was not read, and in rows
+    of earlier versions."""
+    answer_value: str | None = None
 
     @property
     def is_decided(self) -> bool:

@@ -234,7 +234,10 @@ class Proxy:
         async with (
             aiohttp.ClientSession() as http,
             http.request(
-                request.method, self.target + request.path_qs, data=await request.read()
+                request.method,
+                self.target + request.path_qs,
+                data=await request.read(),
+                headers={"Content-Type": request.content_type},
             ) as answer,
         ):
             return web.Response(status=answer.status, body=await answer.read())

@@ -90,6 +90,8 @@ def test_an_interrupt_while_importing_ends_quietly(module: str) -> None:
     interrupted = f"""
 import os, signal, sys, importlib.abc
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
+
 class Interrupting(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == {module!r}:

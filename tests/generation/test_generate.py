@@ -233,7 +233,8 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_rows(tmp_path):
     report = json.loads(done.stdout)
     assert report["reused_rows"] == reused[-1] >= 40
     assert f"reusing {reused[-1]} committed trajectories" in done.stderr
-    assert report["made_now"] + report["reused_rows"] == report["trajectories"]
+    everything = report["trajectories"] + report["baselines"]
+    assert report["made_now"] + report["reused_rows"] == everything
     rows = [row for row in store.version("killed").read() if row.program is Program.TIRGEN]
     assert len(rows) == len({row.key for row in rows})
     assert {row.key: comparable(row) for row in rows} == expected
