@@ -24,7 +24,7 @@ from tirgen.config import GenerateConfig
 from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import evaluate
 from tirgen.jobs.generate import generate
-from tirgen.rollouts.config import CorrectionSettings
+from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig
 

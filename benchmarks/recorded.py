@@ -24,7 +24,7 @@ from benchmarks._gsm8k import (
 )
 from benchmarks._tora import Comparison, Rerun, read, rerun
 from storage.records import Problem
-from tirgen.problems.load import load_problems
+from tirgen.data.load import load_problems
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.verification import Verifier

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from benchmarks import Figures, Result, narrate
-from tirgen.pocket.names import MODEL_DIR
+from tirgen.embedded.names import MODEL_DIR
 
 CLAIM = (
     "64 concurrent clients get at least 5 times the tokens per CPU-second of the pocket server "
@@ -104,7 +104,7 @@ async def measure_server(
 async def _server(arguments: tuple[str, ...]) -> AsyncIterator[tuple[str, int]]:
     """A server, by default of the packaged model: its base URL and process id."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tirgen.pocket.server", *arguments),
+        *(sys.executable, "-m", "tirgen.embedded.server", *arguments),
         *("--port", "0", "--die-with-parent"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

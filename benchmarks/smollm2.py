@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import Figures, Result
 from benchmarks.serving import CLIENTS, GENERATING, generate, measure_server
-from tirgen.pocket.settings import Precision, ServingSettings
+from tirgen.embedded.settings import Precision, ServingSettings
 
 CLAIM = (
     "On SmolLM2-135M in float32 our server gives more tokens per CPU-second than transformers' "

@@ -45,9 +45,9 @@ def _classified(error: BaseException) -> Failure:
     from flows.training.launch import JobFailed
     from storage.errors import StoreError
     from storage.leases import LeaseLost
+    from tirgen.data.errors import ProblemsError
     from tirgen.engine.errors import EngineError, EngineMisconfigured
     from tirgen.jobs.limits import TooManyInternalErrors
-    from tirgen.problems.errors import ProblemsError
     from tirgen.sandbox.errors import SandboxUnavailable
     from tirgen.settings import ConfigError
     from tirgen.sockets.secret import SecretExposed

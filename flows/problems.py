@@ -7,8 +7,8 @@ from typing import Any
 
 from flows.console import say
 from storage.records import Problem
-from tirgen.problems.errors import skipped_by_reason
-from tirgen.problems.load import ProblemSet
+from tirgen.data.errors import skipped_by_reason
+from tirgen.data.load import ProblemSet
 from tirgen.verification import undecidable
 
 SHOWN = 3

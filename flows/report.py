@@ -16,9 +16,9 @@ from flows.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
 from tirgen.config import GenerateConfig
+from tirgen.data.errors import skipped_by_reason
 from tirgen.jobs.estimate import Estimate
 from tirgen.jobs.generate import Report
-from tirgen.problems.errors import skipped_by_reason
 
 NEXT_QUERY = (
     "select difficulty, program, n, accuracy, calls from accuracy "

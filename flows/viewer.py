@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from tirgen.pocket.lifeline import die_with_parent
+from tirgen.embedded.lifeline import die_with_parent
 from tirgen.sockets.asgi_guard import Guarded
 from tirgen.sockets.entrance import Entrance
 from tirgen.sockets.rule import Rule, bearer, names_of

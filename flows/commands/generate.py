@@ -19,9 +19,9 @@ from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.config import GenerateConfig, load_config
+from tirgen.data.load import load_problems, unread_columns
 from tirgen.jobs.estimate import estimate as estimate_cost
 from tirgen.jobs.generate import Report, generate
-from tirgen.problems.load import load_problems, unread_columns
 from tirgen.settings import ConfigError
 
 DEMO_PROBLEMS = 240

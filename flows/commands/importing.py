@@ -14,11 +14,11 @@ from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say
 from flows.progress import import_display
 from flows.tables import show_rows
-from tirgen.importing.config import ImportConfig
-from tirgen.importing.intake import find_format
-from tirgen.importing.shapes import Format
+from tirgen.data.errors import skipped_by_reason
+from tirgen.data.import_config import ImportConfig
+from tirgen.data.response_layouts import Format
+from tirgen.data.responses import find_format
 from tirgen.jobs.importing import ImportReport, import_trajectories
-from tirgen.problems.errors import skipped_by_reason
 from tirgen.settings import load_settings
 
 

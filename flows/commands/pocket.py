@@ -37,7 +37,7 @@ def train(
         Size of the corpus; by default what the shipped variant was trained on.
     """
     require_training("training")
-    from tirgen.pocket.corpus import VARIANTS, write_corpus
+    from tirgen.embedded.pocket.corpus import VARIANTS, write_corpus
     from trainer.pretrain import PretrainConfig
     from trainer.pretrain import train as pretrain
 

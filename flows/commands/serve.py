@@ -9,8 +9,8 @@ from cyclopts import Parameter, validators
 
 from flows.commands.common import AtLeastOne, Port
 from flows.console import say
-from tirgen.pocket.names import MODEL_DIR, model_name
-from tirgen.pocket.settings import Precision, ServingSettings
+from tirgen.embedded.names import MODEL_DIR, model_name
+from tirgen.embedded.settings import Precision, ServingSettings
 from tirgen.settings import ConfigError
 
 _Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
@@ -61,8 +61,8 @@ def serve_command(
     cache_gib
         Memory for keys and values, at most.
     """
-    from tirgen.pocket.architecture import ModelUnsupported
-    from tirgen.pocket.server import serve
+    from tirgen.embedded.architecture import ModelUnsupported
+    from tirgen.embedded.server import serve
 
     folder = model_dir or MODEL_DIR
     called = name or model_name(folder)

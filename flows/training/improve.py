@@ -23,7 +23,7 @@ from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
 from tirgen.jobs.generate import generate
 from tirgen.jobs.progress import GenerationProgress, RolloutProgress
-from tirgen.rollouts.config import CorrectionSettings
+from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig
 

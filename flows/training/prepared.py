@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
+from tirgen.embedded.names import is_pocket
 from tirgen.engine.renderer import HfRenderer
-from tirgen.pocket.names import is_pocket
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 from tirgen.tir.written import Unwritable, written
 from trainer.samples import PREPARED, ROWS

@@ -15,9 +15,9 @@ from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Step, Trajectory, Verdict
 from storage.sql import query
 from storage.versions import DatasetVersion
+from tirgen.data.errors import ProblemsError
 from tirgen.jobs.curate import Curation, curate_config, recurate
 from tirgen.jobs.reverify import response_text
-from tirgen.problems.errors import ProblemsError
 from tirgen.settings import ConfigError
 from tirgen.verdicts import OFF_FORMAT, TESTS
 

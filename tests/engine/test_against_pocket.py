@@ -10,12 +10,12 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 from tiny_model import CONTEXT, write_tiny_model
 
+from tirgen.embedded.local import pocket_engine_server
 from tirgen.engine.config import EngineConfig, open_engine, open_engines
 from tirgen.engine.dialect import Continuation
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
 from tirgen.engine.tokens import TokenEngine
-from tirgen.pocket.local import pocket_engine_server
 
 MESSAGES = (Message("user", "How much is 2+2?"),)
 DRAW = Sampling(max_tokens=24, seed=5)

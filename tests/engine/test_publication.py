@@ -14,12 +14,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tiny_model import write_tiny_model
 
+from tirgen.embedded.local import pocket_engine_server
 from tirgen.engine import publication
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineMisconfigured, PublicationFailed
 from tirgen.engine.protocol import Completion, Prompt, Sampling
 from tirgen.engine.publication import publish, served_version
-from tirgen.pocket.local import pocket_engine_server
 
 Fault = Callable[[], web.Response | None]
 PROMPT = Prompt(messages=(), token_ids=tuple(range(10, 110)))
@@ -190,7 +190,7 @@ async def test_the_key_of_the_configuration_opens_the_routes(versions, monkeypat
     monkeypatch.setenv("TIRGEN_POCKET_API_KEY", "secret")
     command = (
         "-m",
-        "tirgen.pocket.server",
+        "tirgen.embedded.server",
         str(versions["v1"]),
         "--model",
         "pocket",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.records import Problem
+from tirgen.data.errors import ProblemsError
 from tirgen.evaluation.code import load_code_tasks, run_tests, solution
-from tirgen.problems.errors import ProblemsError
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.supervisor import LocalSandbox
 

@@ -15,9 +15,9 @@ from test_code_tasks import TASK
 from storage.datasets import Store
 from storage.records import Program
 from storage.sql import query
+from tirgen.data.errors import ProblemsError
 from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
-from tirgen.problems.errors import ProblemsError
 from tirgen.verdicts import compares_answers
 
 SAMPLES, STEPS, TASKS = 3, 6, 2

@@ -15,7 +15,7 @@ from flows.cli import run
 from flows.tree import tree
 from storage.views import VIEWS
 
-MODEL = Path(__file__).parents[2] / "tirgen" / "pocket" / "model"
+MODEL = Path(__file__).parents[2] / "tirgen" / "embedded" / "pocket" / "model"
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

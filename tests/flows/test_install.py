@@ -50,7 +50,11 @@ def test_generating_needs_no_torch(installed):
 
 
 def test_evaluating_a_model_needs_no_torch(installed, tmp_path):
-    find = [installed / "python", "-c", "from tirgen.pocket.names import MODEL_DIR as m; print(m)"]
+    find = [
+        installed / "python",
+        "-c",
+        "from tirgen.embedded.names import MODEL_DIR as m; print(m)",
+    ]
     found = subprocess.run(find, check=True, capture_output=True, text=True, cwd="/")
     model = found.stdout.strip()
     asked = ["eval", model, "--bench", "pocket:test", "--limit", "2", "--store", tmp_path, "--json"]
@@ -59,7 +63,7 @@ def test_evaluating_a_model_needs_no_torch(installed, tmp_path):
 
 def test_the_model_ships_with_the_package(installed):
     probe = (
-        "from tirgen.pocket.names import MODEL_DIR; "
+        "from tirgen.embedded.names import MODEL_DIR; "
         "print((MODEL_DIR / 'model.safetensors').stat().st_size)"
     )
     done = subprocess.run(

@@ -16,8 +16,8 @@ from flows.cli import run
 from flows.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
 from tirgen.config import GenerateConfig, load_config
-from tirgen.pocket.local import pocket_engine_server
-from tirgen.pocket.names import MODEL_DIR, THINKING_DIR, is_pocket
+from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.names import MODEL_DIR, THINKING_DIR, is_pocket
 
 
 def served(**actor: Any) -> GenerateConfig:

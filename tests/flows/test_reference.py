@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flows.reference import pages
 from flows.training.improve import ImproveConfig
-from tirgen.importing.config import ImportConfig
+from tirgen.data.import_config import ImportConfig
 from tirgen.jobs.curate import CurateConfig
 
 DOCS = Path(__file__).parents[2] / "docs"

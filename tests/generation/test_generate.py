@@ -16,12 +16,12 @@ import pytest
 from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Trajectory
 from tirgen.config import load_config
+from tirgen.data.load import load_problems
 from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.jobs.generate import generate
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
-from tirgen.problems.load import load_problems
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.core import Role
@@ -183,7 +183,7 @@ def test_a_wrong_address_writes_nothing(tmp_path):
             "actor.kind": "tokens",
             "actor.base_url": "http://127.0.0.1:9/v1",
             "actor.model": "m",
-            "actor.tokenizer": str(Path(__file__).parents[2] / "tirgen/pocket/model"),
+            "actor.tokenizer": str(Path(__file__).parents[2] / "tirgen/embedded/pocket/model"),
         }
     )
     with pytest.raises(EngineMisconfigured, match=r"127\.0\.0\.1:9"):

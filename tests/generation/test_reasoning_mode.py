@@ -17,13 +17,13 @@ from storage.datasets import Store
 from storage.records import Ending, Program, Trajectory
 from storage.sql import query
 from tirgen.config import GenerateConfig, load_config
+from tirgen.data.load import load_problems
+from tirgen.embedded.names import THINKING_DIR
 from tirgen.engine.config import open_engines
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.generate import Report, generate
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
-from tirgen.pocket.names import THINKING_DIR
-from tirgen.problems.load import load_problems
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.settings import ConfigError
 from tirgen.tir.core import Role

@@ -16,8 +16,8 @@ from benchmarks._gsm8k import (
 )
 from benchmarks._replay import ClaimCritic, ReplayActor
 from storage.records import Ending, Problem
+from tirgen.data.load import load_problems
 from tirgen.engine.protocol import Prompt, Sampling
-from tirgen.problems.load import load_problems
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.prompts import STANDARD
 from tirgen.verification import Verifier

@@ -20,8 +20,8 @@ from tirgen.jobs.limits import OUTAGE_ROWS
 from tirgen.jobs.maker import Identity, Item, Judgement, Maker, Sample
 from tirgen.jobs.progress import RolloutProgress, unwatched
 from tirgen.jobs.rollout import ask
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_plan import Plan
-from tirgen.rollouts.config import RolloutConfig
 from tirgen.tir.driver import Meter
 from tirgen.tir.story import Story
 

@@ -21,18 +21,18 @@ import writing_policy
 from writing_policy import comparable, served, settings, write_steps
 
 from storage.datasets import Store
+from storage.groups import judge
 from storage.records import Ending, Level, Outcome, Problem, Program, TokenStream, Trajectory
 from storage.sql import query
+from tirgen.data.load import load_problems
+from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.names import MODEL_DIR
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import RolloutMaker, Workplace
 from tirgen.jobs.rollout import RolloutReport, collect
-from tirgen.pocket.local import pocket_engine_server
-from tirgen.pocket.names import MODEL_DIR
-from tirgen.problems.load import load_problems
-from tirgen.rollouts.config import RolloutConfig
-from tirgen.rollouts.groups import judge
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.branch import split

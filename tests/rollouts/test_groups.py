@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import row
 
+from storage.groups import RULES, count, group_dropped, judge, member
 from storage.records import (
     UNVERIFIABLE,
     Ending,
@@ -15,7 +16,6 @@ from storage.records import (
     TokenStream,
     Verdict,
 )
-from tirgen.rollouts.groups import RULES, count, group_dropped, judge, member
 
 STREAM = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))
 

@@ -15,12 +15,12 @@ import pytest
 from writing_policy import comparable, settings, write_steps
 
 from storage.records import Ending, Level, Problem, Trajectory
+from tirgen.data.load import load_problems
 from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
 from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import BranchItem, BranchMaker, RolloutMaker, Workplace
-from tirgen.problems.load import load_problems
-from tirgen.rollouts.config import RolloutConfig
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.branch import FailedStep, failed_steps

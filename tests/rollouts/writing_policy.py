@@ -15,12 +15,12 @@ from typing import Any
 
 from storage.datasets import Store
 from storage.records import Trajectory
+from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.pocket.families import FAMILIES
+from tirgen.embedded.pocket.problems import draw_problem
 from tirgen.engine.config import EngineConfig
 from tirgen.jobs.rollout import collect
-from tirgen.pocket.families import FAMILIES
-from tirgen.pocket.names import MODEL_DIR
-from tirgen.pocket.problems import draw_problem
-from tirgen.rollouts.config import RolloutConfig
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, PromptSet
 
 WRITER = PromptSet(

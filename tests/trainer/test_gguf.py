@@ -1,4 +1,4 @@
-"""What a GGUF file must say to be converted; `tests/pocket/test_smollm2.py` reads a whole one."""
+"""What a GGUF file must say to be converted; `tests/embedded/test_smollm2.py` reads a whole one."""
 
 from pathlib import Path
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
-MODEL_DIR = Path(__file__).parents[2] / "tirgen" / "pocket" / "model"
+MODEL_DIR = Path(__file__).parents[2] / "tirgen" / "embedded" / "pocket" / "model"
 THINKING_DIR = MODEL_DIR.with_name("thinking_model")
 
 

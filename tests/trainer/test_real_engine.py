@@ -12,11 +12,11 @@ from transformers import AutoTokenizer
 
 from storage.datasets import Store
 from storage.records import TokenStream, Trajectory
+from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.names import MODEL_DIR, MODEL_NAME
 from tirgen.engine.config import EngineConfig
 from tirgen.engine.publication import publish as publish_policy
 from tirgen.engine.publication import served_version
-from tirgen.pocket.local import pocket_engine_server
-from tirgen.pocket.names import MODEL_DIR, MODEL_NAME
 from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig
 from trainer.oracle import SamplerMismatch

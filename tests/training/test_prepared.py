@@ -19,7 +19,7 @@ from tirgen.config import GenerateConfig
 from tirgen.engine.config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
 from tirgen.evaluation.config import EvaluationConfig
-from tirgen.rollouts.config import PolicySettings, RolloutConfig
+from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.tir.prompts import STANDARD
 
 torch = pytest.importorskip("torch")

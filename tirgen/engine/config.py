@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from storage.numbered import MANIFEST
+from tirgen.embedded.names import PACKAGED, SERVED, is_pocket, model_name
+from tirgen.embedded.settings import Precision, ServingSettings
 from tirgen.engine.chat import ChatEngine, ChatOptions
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
@@ -23,8 +25,6 @@ from tirgen.engine.protocol import Engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
-from tirgen.pocket.names import PACKAGED, SERVED, is_pocket, model_name
-from tirgen.pocket.settings import Precision, ServingSettings
 from tirgen.settings import NameOrFolder, ServerUrl, Settings, Variable
 
 _SECRET_NAME = re.compile("auth|key|token|secret|cookie|passw|sig", re.IGNORECASE)
@@ -211,7 +211,7 @@ def _served(config: EngineConfig) -> _Served:
 
 
 async def _start(wanted: _Started, stack: AsyncExitStack) -> _Served:
-    from tirgen.pocket.local import pocket_engine_server
+    from tirgen.embedded.local import pocket_engine_server
 
     settings = ServingSettings(precision=wanted.precision, threads=wanted.threads)
     server = pocket_engine_server(wanted.directory, settings=settings)

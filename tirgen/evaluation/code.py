@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.records import Outcome, Problem, Verdict
-from tirgen.problems.errors import ProblemsError
-from tirgen.problems.files import Row, read_rows
+from tirgen.data.errors import ProblemsError
+from tirgen.data.files import Row, read_rows
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.execution import FINE
 from tirgen.tir.markup import parse_trajectory

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tirgen.config import ProblemSettings, SamplingSettings
 from tirgen.engine.config import EngineConfig
 from tirgen.evaluation.reward_model import RewardModelConfig
-from tirgen.rollouts.config import PolicySettings, RolloutLoop
+from tirgen.jobs.rollout_config import PolicySettings, RolloutLoop
 from tirgen.settings import Count, Settings
 
 

@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from storage.records import Problem
+from tirgen.data.load import load_problems
 from tirgen.filters.similarity import SimilarityIndex, Text, read
-from tirgen.problems.load import load_problems
 
 RUN = 13
 """Words of a run."""

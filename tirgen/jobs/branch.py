@@ -14,8 +14,8 @@ from tirgen.jobs.committed import is_lost, rows_of
 from tirgen.jobs.job import Job
 from tirgen.jobs.policy_maker import BranchItem, BranchMaker
 from tirgen.jobs.progress import RolloutProgress
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.workers import for_each
-from tirgen.rollouts.config import RolloutConfig
 from tirgen.tir.branch import FailedStep, failed_steps
 
 

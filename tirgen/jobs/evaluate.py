@@ -14,6 +14,8 @@ from typing import Any
 from storage.datasets import Store
 from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
+from tirgen.data.errors import ProblemsError
+from tirgen.data.load import load_problems
 from tirgen.evaluation.best_of_n import contenders
 from tirgen.evaluation.code import load_code_tasks
 from tirgen.evaluation.config import Analysis, EvaluationConfig
@@ -34,8 +36,6 @@ from tirgen.jobs.reverify import response_text
 from tirgen.jobs.rollout import PolicyRecipe, ask
 from tirgen.jobs.rollout_plan import Plan
 from tirgen.opinion import with_opinions
-from tirgen.problems.errors import ProblemsError
-from tirgen.problems.load import load_problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from storage.records import Problem, Program
 from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.config import GenerateConfig
+from tirgen.data.errors import BadRow
+from tirgen.data.load import ProblemSet, load_problems
 from tirgen.engine.config import open_engine, open_engines
 from tirgen.engine.protocol import Engine
 from tirgen.filters.contamination import load_benchmarks
@@ -31,8 +33,6 @@ from tirgen.jobs.shards import WHOLE, Shard
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.jobs.workers import for_each, task_group
 from tirgen.opinion import AnswerJudge
-from tirgen.problems.errors import BadRow
-from tirgen.problems.load import ProblemSet, load_problems
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.opening import open_sandbox
 from tirgen.tir.core import Role

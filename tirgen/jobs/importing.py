@@ -14,15 +14,15 @@ from storage.datasets import Store
 from storage.records import Program
 from storage.runs import Run
 from storage.versions import DatasetVersion
+from tirgen.data.errors import BadRow, ProblemsError, describe
+from tirgen.data.import_config import ImportConfig
+from tirgen.data.responses import Intake, Response
 from tirgen.filters.curate import YieldRow, curated
-from tirgen.importing.config import ImportConfig
-from tirgen.importing.intake import Intake, Response
 from tirgen.jobs.committed import Committed
 from tirgen.jobs.job import Job, identity_of, open_job
 from tirgen.jobs.progress import Progress, Watch, unwatched
 from tirgen.jobs.replay_maker import RecordedItem, ReplayMaker
 from tirgen.jobs.workers import for_each
-from tirgen.problems.errors import BadRow, ProblemsError, describe
 from tirgen.sandbox.opening import AnySandbox, open_sandbox
 from tirgen.verification import Verifier
 

@@ -9,7 +9,7 @@ from typing import Generic
 from storage.records import Ending, Problem, Program, Provenance, Trajectory, Verdict
 from tirgen.engine.protocol import Engine, Message, Renderer, Sampling
 from tirgen.jobs.maker import Identity, Item, ItemT, Judgement, Maker, Sample
-from tirgen.rollouts.config import BranchSettings, PolicySettings
+from tirgen.jobs.rollout_config import BranchSettings, PolicySettings
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.branch import FailedStep, branch, split
 from tirgen.tir.core import Role, Voice, derive_seed

@@ -14,9 +14,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from storage.datasets import Store
+from storage.groups import GroupCount, count, judge
 from storage.records import Level, Problem, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
+from tirgen.data.errors import BadRow
+from tirgen.data.load import load_problems
 from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Engine
 from tirgen.jobs.branch import grow
@@ -24,12 +27,9 @@ from tirgen.jobs.committed import Committed, by_id, rows_of
 from tirgen.jobs.job import Job, identity_of, open_job
 from tirgen.jobs.policy_maker import BranchMaker, RolloutMaker, Workplace
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
+from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_plan import Plan, stream
 from tirgen.jobs.workers import task_group
-from tirgen.problems.errors import BadRow
-from tirgen.problems.load import load_problems
-from tirgen.rollouts.config import PolicySettings, RolloutConfig
-from tirgen.rollouts.groups import GroupCount, count, judge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.opening import open_sandbox
 from tirgen.verification import Verifier
@@ -61,7 +61,7 @@ async def collect(
 ) -> RolloutReport:
     """Roll the policy out over the configured problems, branch its failed steps, and publish.
 
-    Every row of the version carries the verdicts of `tirgen.rollouts.groups`; those kept are in
+    Every row of the version carries the verdicts of `storage.groups`; those kept are in
     mixed groups. Raises `ProblemsError` and `EngineMisconfigured` before anything is written,
     `SandboxUnavailable` when no isolation good enough can be had, and `EngineUnavailable` when
     the engine goes down for good; then the same call continues.

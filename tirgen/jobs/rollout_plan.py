@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
+from storage.groups import Member, group_dropped
 from storage.records import Level, Problem, Trajectory
 from tirgen.jobs.committed import Done
-from tirgen.rollouts.groups import Member, group_dropped
 
 
 def stream(problems: Sequence[Problem], seed: int, start: int) -> Iterator[Problem]:

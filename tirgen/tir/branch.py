@@ -8,7 +8,7 @@ prefix is taken from the token ids that the trajectory was stored with, never fr
 lies within one thought: what the executor wrote before it is never cut into (method A7, D9).
 Only what the engine sampled follows it: no end of turn (method D10) and no observation.
 
-Not covered: which steps are chosen, and what becomes of the groups (`tirgen.rollouts`).
+Not covered: which steps are chosen, and what becomes of the groups (`storage.groups`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,188 @@
+"""The shapes in which tool-integrated reasoning data is published, told apart by their fields.
+
+tora               question, gt, code: a list of whole responses       (microsoft/ToRA outputs)
+openmathreasoning  problem, expected_answer, generated_solution        (nvidia/OpenMathReasoning)
+openmathinstruct   question, expected_answer, generated_solution       (nvidia/OpenMathInstruct-1)
+numinamath-tir     problem, solution, messages                         (AI-MO/NuminaMath-TIR)
+retool             messages: ReTool's cold-start data, verl's multi-turn form of it with `tool`
+                   turns, Qwen3's `<tool_call>` with JSON
+sharegpt           conversations: the same in ShareGPT's turns, with observations
+
+Each is a function from a row to responses in our own markup; `tirgen.tir.markup` parses those.
+NuminaMath-TIR and conversations without an answer column name no answer beside the solution: what a
+solution says of itself proves nothing, so their rows need answers from elsewhere to be judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from tirgen.data.answers import any_of
+from tirgen.data.columns import ANSWER, Fields, find, lookup, structured
+from tirgen.data.errors import NoQuestion, ProblemsError, Unusable
+from tirgen.data.questions import unwrapped
+from tirgen.data.tool_marks import in_our_blocks, response_of, turn_role, turn_text
+
+
+class Format(StrEnum):
+    """The published shapes."""
+
+    TORA = "tora"
+    OPENMATHREASONING = "openmathreasoning"
+    OPENMATHINSTRUCT = "openmathinstruct"
+    NUMINAMATH_TIR = "numinamath-tir"
+    RETOOL = "retool"
+    SHAREGPT = "sharegpt"
+
+
+class Foreign(NamedTuple):
+    """One response as somebody else recorded it."""
+
+    question: str
+    gold: str | None
+    response: str
+    """With programs and outputs in our blocks."""
+    name: str | None = None
+    """The publisher's own id of the problem."""
+    model: str | None = None
+    """Who wrote it, if the row says so."""
+
+
+class Unreadable(ValueError):
+    """The row has not the shape of its file; the message completes "this row ..."."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How to read the rows of one published format."""
+
+    fields: frozenset[str]
+    """What tells it from the others."""
+    read: Callable[[Fields], Iterator[Foreign]]
+    """Raises `Unreadable`."""
+    stateful: bool = False
+    """Its programs ran in one interpreter per response, notebook cell by cell."""
+
+
+def detect(where: str, sample: Sequence[Fields]) -> Format:
+    """The format of a file from some of its rows. Raises `ProblemsError` where none fits."""
+    names = {name for row in sample for name in row}
+    for name, shape in SHAPES.items():
+        if shape.fields <= names:
+            return name
+    raise ProblemsError(
+        f"{where} has none of the shapes known here; its fields are {', '.join(sorted(names))}. "
+        f"Convert it to one of {', '.join(Format)}, as docs/curation.md describes them"
+    )
+
+
+def _tora(row: Fields) -> Iterator[Foreign]:
+    responses = row.get("code")
+    if not isinstance(responses, list):
+        raise Unreadable("has no list of responses in code")
+    for response in responses:
+        yield Foreign(
+            _text(row, "question"), _text(row, "gt"), str(response), name=_name(row, "idx")
+        )
+
+
+def _generated(question: str) -> Callable[[Fields], Iterator[Foreign]]:
+    """NVIDIA's sets, which differ in the name of the question and in the marks of programs."""
+
+    def read(row: Fields) -> Iterator[Foreign]:
+        model = row.get("generation_model")
+        yield Foreign(
+            _text(row, question),
+            _text(row, "expected_answer"),
+            in_our_blocks(_text(row, "generated_solution")),
+            model=str(model) if model else None,
+        )
+
+    return read
+
+
+def _numinamath(row: Fields) -> Iterator[Foreign]:
+    yield Foreign(_text(row, "problem"), None, _text(row, "solution"))
+
+
+_ASKED = re.compile(
+    r".*\*user question:\*\s*(?:Answer the following Math Problem and put the answer in the format "
+    r"of \\boxed\{answer\}\s*)?(.*?)\s*(?:Remember to place the final answer in the last part.*)?",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def _conversation(column: str) -> Callable[[Fields], Iterator[Foreign]]:
+    """One question, then turns of the assistant and its tools; the answer beside, if anywhere."""
+
+    def read(row: Fields) -> Iterator[Foreign]:
+        asked, *turns = _turns(row, column)
+        text = turn_text(asked)
+        retool = _ASKED.fullmatch(text)
+        question = unwrapped(retool[1] if retool else text.strip())
+        yield Foreign(question, _gold(row), response_of(turns))
+
+    return read
+
+
+def _turns(row: Fields, column: str) -> list[Mapping[str, Any]]:
+    """The turns from the question on."""
+    turns = structured(row.get(column))
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise Unreadable(f"has no {column}")
+    try:
+        roles = [turn_role(turn) for turn in turns]
+    except NoQuestion as error:
+        raise Unreadable(str(error)) from None
+    first = next((i for i, role in enumerate(roles) if role != "system"), len(roles))
+    if roles[first : first + 1] != ["user"] or not turn_text(turns[first]).strip():
+        raise Unreadable("has no question")
+    if "assistant" not in roles[first:]:
+        raise Unreadable("has no response")
+    if others := set(roles[first + 1 :]) - {"assistant", "tool"}:
+        raise Unreadable(f"is not one question and one response (a turn of {min(others)!r})")
+    return turns[first:]
+
+
+def _gold(row: Fields) -> str | None:
+    """The answer column of a row of conversations, where there is one."""
+    for name in (*find(row, ANSWER), "reward_model.ground_truth"):
+        try:
+            return any_of(lookup(row, name))
+        except Unusable:
+            continue
+    return None
+
+
+def _text(row: Fields, field: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str | int | float) or not str(value).strip():
+        raise Unreadable(f"has no {field}")
+    return str(value)
+
+
+def _name(row: Fields, field: str) -> str | None:
+    value = row.get(field)
+    return None if value is None else str(value)
+
+
+SHAPES: Mapping[Format, Shape] = {
+    Format.TORA: Shape(frozenset({"question", "gt", "code"}), _tora),
+    Format.OPENMATHREASONING: Shape(
+        frozenset({"problem", "expected_answer", "generated_solution"}),
+        _generated("problem"),
+        stateful=True,
+    ),
+    Format.OPENMATHINSTRUCT: Shape(
+        frozenset({"question", "expected_answer", "generated_solution"}),
+        _generated("question"),
+        stateful=True,
+    ),
+    Format.NUMINAMATH_TIR: Shape(frozenset({"problem", "solution", "messages"}), _numinamath),
+    Format.RETOOL: Shape(frozenset({"messages"}), _conversation("messages")),
+    Format.SHAREGPT: Shape(frozenset({"conversations"}), _conversation("conversations")),
+}

@@ -1,0 +1,101 @@
+"""From the rows of a foreign file to responses, each with its problem and an id of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from storage.records import Problem, Program, trajectory_id
+from tirgen.data.errors import BadRow, ProblemsError
+from tirgen.data.files import Row, Rows, is_readable, known_endings, read_rows
+from tirgen.data.import_config import ImportConfig
+from tirgen.data.load import load_problems
+from tirgen.data.response_layouts import SHAPES, Foreign, Format, Unreadable, detect
+from tirgen.filters.similarity import read as normalise
+from tirgen.text import well_formed
+
+SAMPLE_ROWS = 100
+"""How many rows tell the format."""
+
+
+def find_format(path: Path) -> Format:
+    """The published shape of a file. Raises `ProblemsError`."""
+    rows = islice(file_rows(path), SAMPLE_ROWS)
+    return detect(str(path), [row.fields for row in rows if isinstance(row, Row)])
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response, with the problem it answers and which of that problem's it is."""
+
+    problem: Problem
+    attempt: int
+    identity: str
+    """Its trajectory id."""
+    foreign: Foreign
+
+
+@dataclass(slots=True)
+class Intake:
+    """Turns the rows of a file into responses; those it cannot read are kept by name."""
+
+    config: ImportConfig
+    bad: list[BadRow] = field(default_factory=list)
+
+    def responses(self) -> Iterator[Response]:
+        golds = _golds(self.config.gold)
+        config_hash = self.config.fingerprint()
+        attempts: Counter[str] = Counter()
+        for foreign in self._foreign():
+            problem = self._problem(foreign, golds)
+            attempt = attempts[problem.problem_id]
+            attempts[problem.problem_id] += 1
+            key = (problem.problem_id, Program.IMPORTED.value, attempt)
+            identity = trajectory_id(self.config.dataset, config_hash, key)
+            yield Response(problem, attempt, identity, foreign)
+
+    def _foreign(self) -> Iterator[Foreign]:
+        read = SHAPES[self.config.format].read
+        for row in file_rows(self.config.path):
+            if isinstance(row, BadRow):
+                self.bad.append(row)
+                continue
+            try:
+                for foreign in read(row.fields):
+                    yield _well_formed(foreign)
+            except Unreadable as error:
+                self.bad.append(row.bad(str(error)))
+
+    def _problem(self, foreign: Foreign, golds: dict[tuple[str, ...], str]) -> Problem:
+        source = self.config.path.stem
+        name = foreign.name or hashlib.sha256(foreign.question.encode()).hexdigest()[:12]
+        answer = foreign.gold or golds.get(normalise(foreign.question).words) or ""
+        return Problem(
+            problem_id=f"{source}-{name}", source=source, question=foreign.question, answer=answer
+        )
+
+
+def _well_formed(foreign: Foreign) -> Foreign:
+    texts = {name: well_formed(text) for name, text in foreign._asdict().items() if text}
+    return foreign._replace(**texts)
+
+
+def _golds(paths: Iterable[str]) -> dict[tuple[str, ...], str]:
+    """Answers by normalised question."""
+    return {
+        normalise(problem.question).words: problem.answer
+        for path in paths
+        for problem in load_problems(path, skip_bad_rows=True).problems
+    }
+
+
+def file_rows(path: Path) -> Rows:
+    if not path.exists():
+        raise ProblemsError(f"{path}: no such file")
+    if not path.is_file() or not is_readable(path):
+        raise ProblemsError(f"{path} is no file that can be read here ({known_endings()})")
+    return read_rows(path)

@@ -1,0 +1,206 @@
+"""What the pocket is taught: texts of four kinds, each marked with what it should learn of them.
+
+    cot        actor: question -> plain steps, each with its claimed value -> boxed answer
+    continued  actor: the same after refined steps; goes on from the value in the output block
+    critic     one plain step, often with a wrong value -> the refined step, or the step unchanged
+    tir        question under the tool prompt -> mostly plain steps, rarely programs of its own
+
+Only what the model would write itself is learned: never a prompt, never an output block.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, Step
+from tirgen.embedded.pocket.mistakes import Spoiled, spoil, wrong_value
+from tirgen.embedded.pocket.problems import draw_problem
+from tirgen.engine.protocol import Message
+from tirgen.tir.prompts import POCKET
+
+NEXT_STEP = "\n\n"
+"""What separates the steps of a reply."""
+NO_RESULT = "The program gave no result."
+"""What the critic says after a program that failed or printed nothing."""
+
+
+class Kind(StrEnum):
+    """Which of the four kinds a sample is."""
+
+    COT = "cot"
+    CONTINUED = "continued"
+    CRITIC = "critic"
+    TIR = "tir"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """How often things occur in the corpus, each a probability."""
+
+    kinds: tuple[tuple[Kind, float], ...] = (
+        (Kind.COT, 0.48),
+        (Kind.CONTINUED, 0.2),
+        (Kind.CRITIC, 0.25),
+        (Kind.TIR, 0.07),
+    )
+    plain_levels: tuple[float, ...] = (0.75, 0.15, 0.1)
+    """Levels of `cot` and `tir` samples: most where head arithmetic can be learned at all."""
+    wrong_claims: float = 0.5
+    """Steps given to the critic whose claimed value is wrong."""
+    wrong_observations: float = 0.3
+    """Observed values that differ from the true ones, so that they must be read, not guessed."""
+    spoiled_programs: float = 0.25
+    """Critic targets with a mistake: the pocket must really err."""
+    closing_steps: float = 0.12
+    """Steps given to the critic that compute nothing."""
+    own_programs: float = 0.12
+    """Answers to the tool prompt that use the tool."""
+
+    def draw(self, rng: random.Random) -> Sample:
+        """One sample of the train split."""
+        kinds, weights = zip(*self.kinds, strict=True)
+        kind: Kind = rng.choices(kinds, weights)[0]
+        plain = kind in (Kind.COT, Kind.TIR)
+        level = rng.choices(LEVELS, self.plain_levels if plain else None)[0]
+        draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
+        return _MAKERS[kind](rng, draw, self)
+
+
+class Piece(NamedTuple):
+    """A stretch of the assistant's turn."""
+
+    text: str
+    learned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One conversation of one turn; the reply ends the turn."""
+
+    kind: Kind
+    messages: tuple[Message, ...]
+    reply: tuple[Piece, ...]
+
+
+class Walk(NamedTuple):
+    """A solution with the value each step was believed to have."""
+
+    steps: list[tuple[Step, str]]
+    answer: str
+
+
+def _cot(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+    reply = _plain(_walk(rng, draw, 0.0), 0)
+    return Sample(kind=Kind.COT, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
+
+
+def _continued(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+    walk = _walk(rng, draw, mixture.wrong_observations)
+    refined = rng.randint(1, len(walk.steps))
+    reply: list[Piece] = []
+    for step, value in walk.steps[:refined]:
+        text = "".join(piece.text for piece in refined_step(step, step.code, value))
+        reply.append(Piece(text + NEXT_STEP, learned=False))
+    reply += _plain(walk, refined)
+    return Sample(kind=Kind.CONTINUED, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
+
+
+def _critic(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+    walk = _walk(rng, draw, mixture.wrong_observations)
+    if rng.random() < mixture.closing_steps:
+        paragraph = closing_line(walk.answer)
+        reply = [Piece(paragraph, learned=True)]
+    else:
+        step, _ = rng.choice(walk.steps)
+        wrong = rng.random() < mixture.wrong_claims
+        paragraph = step.plain(wrong_value(rng, step.value) if wrong else step.value)
+        if rng.random() < mixture.spoiled_programs:
+            reply = badly_refined_step(step, spoil(rng, step.code, step.value))
+        else:
+            reply = refined_step(
+                step, step.code, observed_value(rng, step, mixture.wrong_observations)
+            )
+    return Sample(kind=Kind.CRITIC, messages=POCKET.for_critic(paragraph), reply=tuple(reply))
+
+
+def _tir(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+    walk = _walk(rng, draw, 0.0)
+    reply: list[Piece] = []
+    if rng.random() < mixture.own_programs:
+        for step, value in walk.steps:
+            reply += [*refined_step(step, step.code, value), Piece(NEXT_STEP, learned=True)]
+        reply += _plain(walk, len(walk.steps))
+    else:
+        reply = _plain(walk, 0)
+    return Sample(kind=Kind.TIR, messages=POCKET.for_tir(draw.question), reply=tuple(reply))
+
+
+_MAKERS: dict[Kind, Callable[[random.Random, Draw, Mixture], Sample]] = {
+    Kind.COT: _cot,
+    Kind.CONTINUED: _continued,
+    Kind.CRITIC: _critic,
+    Kind.TIR: _tir,
+}
+
+
+def _walk(rng: random.Random, draw: Draw, wrong: float) -> Walk:
+    """Follow a solution whose values are believed wrongly with probability `wrong`.
+
+    Where a wrong value leads nowhere (a fraction over zero), all of them are believed rightly.
+    """
+    wording = rng.random()
+    try:
+        return follow(draw, random.Random(wording), lambda step: observed_value(rng, step, wrong))
+    except (ValueError, ZeroDivisionError):
+        return follow(draw, random.Random(wording), lambda step: step.value)
+
+
+def follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) -> Walk:
+    """A solution in given words, whose every value is what `believe` says of its step.
+
+    Raises ValueError or ZeroDivisionError where a wrong value leads nowhere.
+    """
+    solution = draw.solve(words)
+    steps: list[tuple[Step, str]] = []
+    try:
+        step = next(solution)
+        while True:
+            steps.append((step, believe(step)))
+            step = solution.send(steps[-1][1])
+    except StopIteration as end:
+        return Walk(steps, end.value)
+
+
+def observed_value(rng: random.Random, step: Step, wrong: float) -> str:
+    """The step's value, or with probability `wrong` another one."""
+    return wrong_value(rng, step.value) if rng.random() < wrong else step.value
+
+
+def _plain(walk: Walk, start: int) -> list[Piece]:
+    """Steps from `start` on with their values done in the head, then the boxed answer."""
+    paragraphs = [step.plain(value) for step, value in walk.steps[start:]]
+    return [Piece(NEXT_STEP.join([*paragraphs, closing_line(walk.answer)]), learned=True)]
+
+
+def closing_line(answer: str) -> str:
+    """The sentence that boxes the answer."""
+    return f"The answer is \\boxed{{{answer}}}."
+
+
+def refined_step(step: Step, code: str, observation: str) -> list[Piece]:
+    """The task, its program, the output injected after it, and the finding."""
+    return [
+        Piece(f"{step.task}\n```python\n{code}\n```\n", learned=True),
+        Piece(f"```output\n{observation}\n```\n", learned=False),
+        Piece(step.found(observation), learned=True),
+    ]
+
+
+def badly_refined_step(step: Step, spoiled: Spoiled) -> list[Piece]:
+    """The same around a program with a mistake."""
+    task, output, finding = refined_step(step, spoiled.code, spoiled.observation)
+    return [task, output, Piece(NO_RESULT, learned=True) if spoiled.failed else finding]

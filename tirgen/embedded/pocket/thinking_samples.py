@@ -1,0 +1,234 @@
+"""What the thinking pocket is taught: long answers inside <think>, and their windows rewritten.
+
+    cot        actor: question -> <think> lines that talk, claim and check values </think> -> answer
+    continued  actor: the same after refined lines; goes on from the value in the output block
+    critic     a window of such lines -> its computations as programs, all other lines unchanged
+
+A line that computes and the line that checks it are one unit, which the critic turns into one
+program. A value that a program corrected is carried into the lines after it. Some thinking is cut
+short by the budget sentence, after which the actor answers with the last value it has.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, Step
+from tirgen.embedded.pocket.families.base import latex
+from tirgen.embedded.pocket.mistakes import spoil, wrong_value
+from tirgen.embedded.pocket.problems import draw_problem
+from tirgen.embedded.pocket.samples import (
+    Kind,
+    Piece,
+    Sample,
+    Walk,
+    badly_refined_step,
+    closing_line,
+    follow,
+    observed_value,
+    refined_step,
+)
+from tirgen.tir.markup import THINK_CLOSE, THINK_OPEN, close_thinking
+from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET
+
+OPENINGS = ("Okay, let me think.", "Let me work this out step by step.", "Let me start.")
+ASIDES = (
+    "Now the next part.",
+    "Good, let me go on.",
+    "That looks fine.",
+    "Okay, what is next?",
+    "I have to be careful here.",
+)
+CLOSINGS = ("That should be all.", "Now I can answer.", "So I have the answer.")
+LONGEST_WINDOW = 280
+"""Characters of the windows the critic learns from: about 130 tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkingMixture:
+    """How often things occur in the corpus, each a probability."""
+
+    kinds: tuple[tuple[Kind, float], ...] = (
+        (Kind.COT, 0.38),
+        (Kind.CONTINUED, 0.24),
+        (Kind.CRITIC, 0.38),
+    )
+    plain_levels: tuple[float, ...] = (0.75, 0.15, 0.1)
+    """Levels of `cot` samples: most where head arithmetic can be learned at all."""
+    asides: float = 0.35
+    """Steps before which a line only talks."""
+    checks: float = 0.3
+    """Claims that are checked in the next line."""
+    caught: float = 0.3
+    """Checks that find the claim wrong."""
+    cut_short: float = 0.1
+    """Thinking that the budget sentence ends."""
+    kept_units: float = 0.15
+    """Units before the continuation that no critic rewrote."""
+    wrong_claims: float = 0.5
+    """Values in the critic's window that are wrong."""
+    wrong_observations: float = 0.3
+    """Observed values that differ from the true ones, so that they must be read, not guessed."""
+    spoiled_programs: float = 0.12
+    """Programs of the critic with a mistake; lower than without thinking, since there are more."""
+
+    def draw(self, rng: random.Random) -> Sample:
+        """One sample of the train split."""
+        kinds, weights = zip(*self.kinds, strict=True)
+        kind: Kind = rng.choices(kinds, weights)[0]
+        level = rng.choices(LEVELS, self.plain_levels if kind is Kind.COT else None)[0]
+        draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
+        return _MAKERS[kind](rng, draw, self)
+
+
+class Line(NamedTuple):
+    """One line of thinking; `unit` is the number of the step it computes or checks, if any."""
+
+    text: str
+    unit: int | None
+
+
+def _cot(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
+    walk = _believing(rng, draw, lambda number, step: step.value)
+    lines = _thinking(rng, walk, mixture)
+    if rng.random() < mixture.cut_short:
+        reply = _cut_short(rng, lines, walk)
+    else:
+        reply = [Piece(_ended(lines, walk), learned=True)]
+    reply.insert(0, Piece(THINK_OPEN, learned=False))
+    return Sample(kind=Kind.COT, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
+
+
+def _continued(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
+    walk = _believing(
+        rng, draw, lambda number, step: observed_value(rng, step, mixture.wrong_observations)
+    )
+    lines = _thinking(rng, walk, mixture)
+    last = rng.randrange(len(walk.steps))
+    end = 1 + max(place for place, line in enumerate(lines) if line.unit == last)
+    before = THINK_OPEN
+    for unit, group in groupby(lines[:end], key=lambda line: line.unit):
+        if unit is None or (unit != last and rng.random() < mixture.kept_units):
+            before += "".join(f"{line.text}\n" for line in group)
+        else:
+            step, value = walk.steps[unit]
+            before += "".join(piece.text for piece in refined_step(step, step.code, value)) + "\n"
+    reply = (Piece(before, learned=False), Piece(_ended(lines[end:], walk), learned=True))
+    return Sample(kind=Kind.CONTINUED, messages=POCKET.for_cot(draw.question), reply=reply)
+
+
+def _critic(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
+    words = rng.random()
+    claimed = _believing(
+        rng, draw, lambda number, step: observed_value(rng, step, mixture.wrong_claims), words
+    )
+    window = _window(rng, _thinking(rng, claimed, mixture))
+    first = min((line.unit for line in window if line.unit is not None), default=0)
+
+    def read(number: int, step: Step) -> str:
+        if number < first:
+            return claimed.steps[number][1]
+        return observed_value(rng, step, mixture.wrong_observations)
+
+    observed = _believing(rng, draw, read, words)
+    reply = _rewritten(rng, window, observed, mixture)
+    message = "\n".join(line.text for line in window)
+    return Sample(kind=Kind.CRITIC, messages=POCKET.for_critic(message), reply=tuple(reply))
+
+
+_MAKERS: dict[Kind, Callable[[random.Random, Draw, ThinkingMixture], Sample]] = {
+    Kind.COT: _cot,
+    Kind.CONTINUED: _continued,
+    Kind.CRITIC: _critic,
+}
+
+
+def _believing(
+    rng: random.Random,
+    draw: Draw,
+    believe: Callable[[int, Step], str],
+    words: float | None = None,
+) -> Walk:
+    """Follow a solution, told the number of each step; wrong values that lead nowhere are righted.
+
+    The same `words` give the same wording, whatever is believed.
+    """
+    words = rng.random() if words is None else words
+    numbers = iter(range(100))
+    try:
+        return follow(draw, random.Random(words), lambda step: believe(next(numbers), step))
+    except (ValueError, ZeroDivisionError):
+        return follow(draw, random.Random(words), lambda step: step.value)
+
+
+def _thinking(rng: random.Random, walk: Walk, mixture: ThinkingMixture) -> list[Line]:
+    """The lines of a whole thinking section."""
+    lines = [Line(rng.choice(OPENINGS), None)]
+    for number, (step, value) in enumerate(walk.steps):
+        if number and rng.random() < mixture.asides:
+            lines.append(Line(rng.choice(ASIDES), None))
+        lines += [Line(text, number) for text in _claim(rng, step, value, mixture)]
+    return [*lines, Line(rng.choice(CLOSINGS), None)]
+
+
+def _claim(rng: random.Random, step: Step, value: str, mixture: ThinkingMixture) -> list[str]:
+    """A computation in the head, and maybe a second one that agrees or corrects it."""
+    if rng.random() >= mixture.checks:
+        return [step.plain(value)]
+    if rng.random() < mixture.caught:
+        return [step.plain(wrong_value(rng, value)), f"Wait, {_lower(step.plain(value))}"]
+    return [step.plain(value), f"Checked again, {_lower(step.plain(value))}"]
+
+
+def _ended(lines: list[Line], walk: Walk) -> str:
+    thinking = "".join(f"{line.text}\n" for line in lines)
+    return f"{thinking}{THINK_CLOSE}\n\n{closing_line(walk.answer)}"
+
+
+def _cut_short(rng: random.Random, lines: list[Line], walk: Walk) -> list[Piece]:
+    """Thinking that ended before its end, and an answer from the last value it had."""
+    size = rng.randint(1, len(lines) - 1)
+    unit = max((line.unit for line in lines[:size] if line.unit is not None), default=None)
+    whole = unit is None or unit == len(walk.steps) - 1
+    answer = walk.answer if whole or unit is None else latex(walk.steps[unit][1])
+    return [
+        Piece("".join(f"{line.text}\n" for line in lines[:size]), learned=True),
+        Piece(close_thinking(BUDGET_SENTENCE), learned=False),
+        Piece(closing_line(answer), learned=True),
+    ]
+
+
+def _window(rng: random.Random, lines: list[Line]) -> list[Line]:
+    """Some lines in a row, as many as fit."""
+    start, room = rng.randrange(len(lines)), rng.randint(40, LONGEST_WINDOW)
+    end = start + 1
+    while end < len(lines) and sum(len(line.text) for line in lines[start : end + 1]) <= room:
+        end += 1
+    return lines[start:end]
+
+
+def _rewritten(
+    rng: random.Random, window: list[Line], observed: Walk, mixture: ThinkingMixture
+) -> list[Piece]:
+    """What the critic makes of a window; it ends after a program that gave no result."""
+    reply: list[Piece] = []
+    for unit, group in groupby(window, key=lambda line: line.unit):
+        if reply:
+            reply.append(Piece("\n", learned=True))
+        if unit is None:
+            reply.append(Piece("\n".join(line.text for line in group), learned=True))
+            continue
+        step, value = observed.steps[unit]
+        spoiled = spoil(rng, step.code, step.value)
+        if spoiled.failed and rng.random() < mixture.spoiled_programs:
+            return [*reply, *badly_refined_step(step, spoiled)]
+        reply += refined_step(step, step.code, value)
+    return reply
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,232 @@
+"""The pocket engine over HTTP: the part of OpenAI's and vLLM's API that it honours.
+
+No TLS, no rate limits, one model: it stands on the loopback address beside its only user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from tirgen.embedded.admission import chat_jobs, chat_prompt, completion_jobs
+from tirgen.embedded.batching import ContinuousBatchingEngine
+from tirgen.embedded.control import Control
+from tirgen.embedded.errors import Refusal
+from tirgen.embedded.generation import GenerationRequest
+from tirgen.embedded.json_bodies import Json, answer, dump, parse
+from tirgen.embedded.metrics import exposition
+from tirgen.embedded.pause import Gate
+from tirgen.embedded.requests import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    TokenizeChatRequest,
+    TokenizeRequest,
+)
+from tirgen.embedded.responses import Answer, AnyRequest, Choice
+from tirgen.sockets.aiohttp_guard import guarded
+from tirgen.sockets.rule import Asked, Rule, bearer, names_of
+
+_OURS = (400, 401, 403, 415)
+"""Refusals whose words say more than their status."""
+_MAX_BODY = 64 * 2**20
+"""Bytes of a request; a list of prompts as token ids can be long."""
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class PocketRoutes:
+    """The routes over one engine."""
+
+    def __init__(
+        self,
+        engine: ContinuousBatchingEngine,
+        *,
+        model: str,
+        api_key: str | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        """`host` is where the server listens."""
+        self._engine = engine
+        self._model = model
+        self._gate = Gate()
+        self._control = Control(engine, self._gate).routes()
+        self._control_paths = {route.path for route in self._control}
+        keys = (bearer(api_key),) if api_key else ()
+        self._rule = Rule(names_of(host), keys, guards=self._needs_key)
+        self._created = int(time.time())
+
+    def application(self) -> web.Application:
+        app = web.Application(
+            middlewares=[_errors_as_json, guarded(self._rule)], client_max_size=_MAX_BODY
+        )
+        app.add_routes(
+            [
+                web.post("/v1/completions", self._completions),
+                web.post("/v1/chat/completions", self._chat_completions),
+                web.get("/v1/models", self._models),
+                web.get("/v1/models/{name:.+}", self._one_model),
+                web.post("/tokenize", self._tokenize),
+                web.get("/health", self._health),
+                web.get("/version", self._version),
+                web.get("/metrics", self._metrics),
+                *self._control,
+            ]
+        )
+        return app
+
+    def _needs_key(self, asked: Asked) -> bool:
+        """Everything under /v1, as in vLLM, and what exchanges weights."""
+        return asked.path in self._control_paths or asked.path.startswith("/v1")
+
+    async def _completions(self, http: web.Request) -> web.StreamResponse:
+        request = await parse(http, CompletionRequest)
+        self._check_model(request.model)
+        return await self._generate(http, request, completion_jobs(request, self._engine))
+
+    async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
+        request = await parse(http, ChatCompletionRequest)
+        self._check_model(request.model)
+        return await self._generate(http, request, chat_jobs(request, self._engine))
+
+    async def _generate(
+        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
+    ) -> web.StreamResponse:
+        """Run the jobs, as soon as the server is not paused."""
+        async with self._gate.passed():
+            return await self._run(http, request, jobs)
+
+    async def _run(
+        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
+    ) -> web.StreamResponse:
+        """When the client hangs up, aiohttp cancels us and we cancel the jobs."""
+        progress = asyncio.Event()
+        streaming = bool(request.stream)
+        choices = [
+            Choice(index, self._engine.submit(job, progress, streaming=streaming))
+            for index, job in enumerate(jobs)
+        ]
+        reply = Answer(request, self._model, self._engine.vocabulary, choices)
+        try:
+            if streaming:
+                usage = request.stream_options is not None and request.stream_options.include_usage
+                return await _stream(http, reply, choices, progress, usage=usage)
+            while not all(choice.generation.done for choice in choices):
+                progress.clear()
+                await progress.wait()
+            _raise_failures(choices)
+            return answer(reply.whole())
+        finally:
+            for choice in choices:
+                self._engine.cancel(choice.generation)
+
+    async def _models(self, http: web.Request) -> web.Response:
+        return answer({"object": "list", "data": [self._card()]})
+
+    async def _one_model(self, http: web.Request) -> web.Response:
+        self._check_model(http.match_info["name"])
+        return answer(self._card())
+
+    def _card(self) -> Json:
+        return {
+            "id": self._model,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "tirgen-pocket",
+            "root": self._model,
+            "parent": None,
+            "max_model_len": self._engine.config.context,
+        }
+
+    async def _tokenize(self, http: web.Request) -> web.Response:
+        request = await parse(http, _TOKENIZE)
+        self._check_model(request.model)
+        if isinstance(request, TokenizeRequest):
+            tokens = self._engine.vocabulary.encode(
+                request.prompt, add_special_tokens=request.add_special_tokens
+            )
+        else:
+            tokens = chat_prompt(request, self._engine)
+        context = self._engine.config.context
+        return answer({"count": len(tokens), "max_model_len": context, "tokens": tokens})
+
+    async def _health(self, http: web.Request) -> web.Response:
+        if self._engine.failure is not None:
+            raise Refusal(self._engine.failure, status=503)
+        return web.Response()
+
+    async def _version(self, http: web.Request) -> web.Response:
+        return answer({"version": version("tirgen")})
+
+    async def _metrics(self, http: web.Request) -> web.Response:
+        return web.Response(text=exposition(self._engine, self._model))
+
+    def _check_model(self, name: str | None) -> None:
+        if name is not None and name != self._model:
+            raise Refusal(
+                f"The model `{name}` does not exist; this server has `{self._model}`.",
+                status=404,
+                param="model",
+            )
+
+
+_TOKENIZE: TypeAdapter[TokenizeRequest | TokenizeChatRequest] = TypeAdapter(
+    TokenizeRequest | TokenizeChatRequest
+)
+
+
+async def _stream(
+    http: web.Request,
+    reply: Answer,
+    choices: Sequence[Choice],
+    progress: asyncio.Event,
+    *,
+    usage: bool,
+) -> web.StreamResponse:
+    """Server-sent events: one for each choice that has news, usage if wanted, then `[DONE]`."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    response.headers["Cache-Control"] = "no-cache"
+    await response.prepare(http)
+    await _send(response, reply.opening())
+    open_choices = list(choices)
+    try:
+        while open_choices:
+            await progress.wait()
+            progress.clear()
+            news = [reply.news(choice) for choice in open_choices]
+            await _send(response, [chunk for chunk in news if chunk is not None])
+            _raise_failures(open_choices)
+            open_choices = [choice for choice in open_choices if not choice.closed]
+        if usage:
+            await _send(response, [reply.usage_chunk()])
+    except Refusal as refusal:  # the status line is long gone: say it in the stream, as vLLM does
+        await _send(response, [refusal.body()])
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+async def _send(response: web.StreamResponse, chunks: Sequence[Json]) -> None:
+    if chunks:
+        await response.write(b"".join(b"data: %b\n\n" % dump(chunk) for chunk in chunks))
+
+
+def _raise_failures(choices: Sequence[Choice]) -> None:
+    for choice in choices:
+        if choice.generation.failure is not None:
+            raise Refusal(choice.generation.failure, status=503)
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Every refusal in the same shape, aiohttp's own (no such path, body too large) included."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refusal.response()
+    except web.HTTPError as error:
+        message = error.text if error.status in _OURS else f"{request.method} {request.path}"
+        message = f"{error.reason}: {message}"
+        return Refusal(message, status=error.status).response()

@@ -1,1 +1,0 @@
-"""Other people's tool-integrated reasoning data, run and judged again here, as trajectories."""
