@@ -6,11 +6,10 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
-from tirgen.verification.functions import FUNCTIONS, PYTHON
 from tirgen.verification.literals import literal, node_of
-from tirgen.verification.symbols import GREEK
+from tirgen.verification.symbols import FUNCTIONS, GREEK, PYTHON
 from tirgen.verification.tokens import Kind, Token, Unreadable
-from tirgen.verification.unit_phrases import UnitPhrases
+from tirgen.verification.units import UnitPhrases
 from tirgen.verification.values import (
     Bracket,
     Cases,

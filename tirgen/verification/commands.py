@@ -7,20 +7,19 @@ from fractions import Fraction
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
 from tirgen.verification.cursor import Beyond
-from tirgen.verification.functions import (
+from tirgen.verification.literals import lowest_terms, node_of, radians
+from tirgen.verification.postfixes import Postfixes
+from tirgen.verification.symbols import (
     BEYOND,
     CALLED,
     COLLECTED,
     DECORATED,
     FUNCTIONS,
+    GREEK,
     NUMBER_SETS,
     PYTHON,
 )
-from tirgen.verification.literals import lowest_terms, node_of, radians
-from tirgen.verification.postfixes import Postfixes
-from tirgen.verification.symbols import GREEK
 from tirgen.verification.tokens import Kind, Unreadable
-from tirgen.verification.unit_table import BARE
 from tirgen.verification.values import (
     Expression,
     Matrix,
@@ -33,7 +32,7 @@ from tirgen.verification.values import (
     Text,
     Value,
 )
-from tirgen.verification.vocabulary import is_word
+from tirgen.verification.vocabulary import BARE, is_word
 
 
 class Commands(Postfixes):

@@ -9,10 +9,16 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tirgen.verification import ranges
-from tirgen.verification.choices import Choices, different
-from tirgen.verification.composites import are_named, by_name, end_point, value_of
+from tirgen.verification.composites import (
+    Choices,
+    are_named,
+    by_name,
+    different,
+    end_point,
+    value_of,
+)
+from tirgen.verification.matching import Outcome, outcome, undecided
 from tirgen.verification.naming import function_of
-from tirgen.verification.outcomes import Outcome, outcome, undecided
 from tirgen.verification.relations import letters_of, side_named, variables
 from tirgen.verification.scalars import (
     components,

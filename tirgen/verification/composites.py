@@ -1,4 +1,4 @@
-"""Lists, sets, intervals, matrices, cases and ratios against each other."""
+"""Lists, sets, intervals, matrices, cases, ratios and choices against each other."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.finishing import finished
+from tirgen.verification.matching import Outcome, outcome
 from tirgen.verification.naming import agree
-from tirgen.verification.outcomes import Outcome, outcome
 from tirgen.verification.relations import Relations
 from tirgen.verification.values import (
+    KINDS,
     Cases,
+    Choice,
     Expression,
     Listing,
     Named,
@@ -21,6 +23,7 @@ from tirgen.verification.values import (
     Quantity,
     Region,
     Sym,
+    Text,
     Tuple,
     Value,
 )
@@ -144,3 +147,52 @@ def _product(first: Node, second: Node) -> Value:
 
 def end_point(node: Node) -> Value:
     return finished(Expression(node))
+
+
+class Choices(Composites):
+    """Compares choices."""
+
+    def _choice(self, gold: Choice, answer: Value) -> Outcome:
+        match answer:
+            case Choice(letters, text):
+                if letters != gold.letters:
+                    return outcome(False, "choice", "other letters")
+                both = isinstance(gold.text, Number | Expression) and isinstance(
+                    text, Number | Expression
+                )
+                return (
+                    self.same(gold.text, text)
+                    if both and gold.text and text
+                    else outcome(True, "choice")
+                )
+            case Expression(Sym(name)) | Text(name) if {name.upper()} == gold.letters:
+                return outcome(True, "choice")
+            case Expression(Op("mul", args)) if {
+                str(getattr(a, "name", "")) for a in args
+            } == gold.letters:
+                return outcome(True, "choice")
+            case Named(_, value):
+                return self._choice(gold, value)
+        if gold.text is not None:
+            return self.same(gold.text, answer)
+        return different(gold, answer)
+
+    def _against_choice(
+        self, gold: Value, letters: frozenset[str], text: Value | None
+    ) -> Outcome | None:
+        match gold:
+            case Expression(Sym(name)) if text is None:
+                return outcome({name.upper()} == letters, "choice", "another letter")
+            case Expression(Op("mul", args)) if text is None:
+                names = sorted(str(getattr(a, "name", "")) for a in args)
+                return outcome(names == sorted(letters), "expression", "other letters")
+            case Listing(items) if text is None:
+                names = sorted(str(getattr(getattr(i, "node", None), "name", "")) for i in items)
+                return outcome(names == sorted(letters), "choice", "other letters")
+            case Text(words) if text is None:
+                return outcome({words.upper()} == letters, "text", "other words")
+        return None if text is None else self.same(gold, text)
+
+
+def different(gold: Value, answer: Value) -> Outcome:
+    return outcome(False, "type", f"a {KINDS[type(answer)]} where a {KINDS[type(gold)]} is asked")

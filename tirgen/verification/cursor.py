@@ -5,13 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from tirgen.verification.functions import CALLED, COLLECTED, FUNCTIONS
+from tirgen.verification.symbols import CALLED, COLLECTED, FUNCTIONS
 from tirgen.verification.tokens import Kind, Token, Unreadable
-from tirgen.verification.unit_table import BARE
-from tirgen.verification.values import (
-    Value,
-)
-from tirgen.verification.vocabulary import is_word
+from tirgen.verification.values import Value
+from tirgen.verification.vocabulary import BARE, is_word
 
 MAX_DEPTH = 24
 """Levels of brackets and arguments, beyond what any gold answer of the benchmarks has."""

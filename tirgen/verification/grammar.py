@@ -17,9 +17,8 @@ from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product, total
 from tirgen.verification.commands import Commands
 from tirgen.verification.cursor import MAX_DEPTH
-from tirgen.verification.functions import BEYOND, CALLED, DECORATED, FUNCTIONS
 from tirgen.verification.literals import MAX_DIGITS, continued, literal, node_of, whole_of
-from tirgen.verification.symbols import GREEK
+from tirgen.verification.symbols import BEYOND, CALLED, DECORATED, FUNCTIONS, GREEK
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.values import (
     Expression,

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from tirgen.verification.brackets import Brackets
 from tirgen.verification.cursor import Beyond
-from tirgen.verification.functions import APPLIED, MAYBE_APPLIED
 from tirgen.verification.literals import amount_of, base_of, node_of, restricted
+from tirgen.verification.symbols import APPLIED, MAYBE_APPLIED
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.units import unit_of
 from tirgen.verification.values import (

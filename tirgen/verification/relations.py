@@ -6,12 +6,9 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.literals import node_of
-from tirgen.verification.matching import Matching
+from tirgen.verification.matching import Matching, Outcome, outcome
 from tirgen.verification.naming import NAMING, agree, function_of, namings
-from tirgen.verification.outcomes import Outcome, outcome
-from tirgen.verification.scalars import (
-    same_amount,
-)
+from tirgen.verification.scalars import same_amount
 from tirgen.verification.values import (
     Cases,
     Expression,

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from tirgen.verification.arithmetic import approximate
 from tirgen.verification.literals import node_of
-from tirgen.verification.outcomes import Leaf, Outcome, outcome
+from tirgen.verification.matching import Leaf, Outcome, outcome
 from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
 from tirgen.verification.values import (
     Clock,
