@@ -100,7 +100,8 @@ _TAKEN_BACK = re.compile(
     re.IGNORECASE,
 )
 _BASED = re.compile(
-    r"(?:\\overline )?\(? ?([0-9a-fA-F ]+?) ?\)? ?(?:_|\(?(?=base))[ (]*(?:base ?)?(\w+) ?\)?",
+    r"(?:\\overline )?\(? ?([0-9a-fA-F ]+?) ?\)? ?"
+    r"(?:_|(?:in )?\(?(?=base))[ (]*(?:base ?)?(\w+) ?\)?",
     re.IGNORECASE,
 )
 _COMMAS = re.compile(r"(-?)([0-9]+),([0-9]+)(?P<rest>\s*(?:\\?%|[^\W\d_]{2,}.*)?)", re.DOTALL)
@@ -190,6 +191,10 @@ def _chosen(plain: str, read: Callable[[str], Value]) -> Choice | None:
 
 _WRAPPED = re.compile(r"^\s*(\*\*|__|`+|\"|“|'(?=.*'\s*$))(.+?)(?:\1|”)\s*[.。]?\s*$", re.DOTALL)
 _JSON = re.compile(r'^\s*\[\s*".*"\s*\]\s*$', re.DOTALL)
+_DERIVED = re.compile(
+    r"(.*)(?:\\(?:Rightarrow|implies|Longrightarrow)(?![a-zA-Z])|⇒)\s*([a-zA-Z])\s*=(.*)", re.DOTALL
+)
+"""A derivation: an equation, and what it says of one of its variables."""
 _BURNING = re.compile(r"\d{5,}|\d\s*\^\s*\{?\s*\d{3,}|\^\s*\{?\s*[\w\\]+\s*\^|!\s*[)}]*\s*!")
 """Towers of powers and large bounds, which the libraries would try to compute."""
 
@@ -210,6 +215,8 @@ def _read(answer: str) -> Value:
         return _listed_in_json(answer)
     if len(answer) > 4000:
         raise Unreadable("too long")
+    if (derived := _DERIVED.fullmatch(answer)) and derived[2] in derived[1]:
+        answer = answer[derived.start(2) :]
     plain = plain_of(answer)
     whole = special(plain, read)
     if whole is not None:

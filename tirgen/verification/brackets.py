@@ -130,7 +130,9 @@ class Brackets(UnitPhrases):
         return True
 
     def _pair_or_group(self, opening: str) -> Value:
+        outer, self.inside = self.inside, opening == "("
         items = self.items(")", "]", "[")
+        self.inside = outer
         closing = self.tokens[self.at - 1].text
         if len(items) == 2 and (opening == "[") != (closing == "]"):
             low, high = node_of(items[0]), node_of(items[1])

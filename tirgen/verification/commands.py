@@ -137,8 +137,7 @@ class Commands(Postfixes):
         return Expression(Op("root", (radicand, node_of(index))))
 
     def _called(self, name: str) -> Value:
-        self.take()
-        arguments = tuple(map(node_of, self.items(")")))
+        arguments = tuple(map(node_of, self.items({"(": ")", "\\{": "\\}"}[self.take().text])))
         if not arguments or (name in ("div", "binom", "pow", "mod") and len(arguments) > 2):
             raise Unreadable(f"{name} of {len(arguments)}")
         if name == "same":
@@ -183,11 +182,10 @@ class Commands(Postfixes):
         if name == "Gamma" and self.is_operator("("):
             return self._called("gamma")
         if name in ("gcd", "lcm", "max", "min"):
-            if self.is_operator("("):
+            if self.is_operator("(", "\\{"):
                 return self._called(CALLED[name])
             raise Beyond(name)
-        if name in GREEK or name in ("ell", "hbar", "ldots", "Delta", "Gamma", "Theta", "Lambda",
-                                     "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"):  # fmt: skip
+        if name in GREEK or name == "ldots":
             return Expression(Sym(name))
         if name == "infty":
             return Expression(Sym("oo"))
@@ -267,6 +265,8 @@ class Commands(Postfixes):
         texts = [self.peek(k).text for k in range(6)]
         if texts[0] == "{" and texts[2:4] == ["}", "{"] and texts[5] == "}":
             over, under = texts[1], texts[4]
+            if over == "d" and under[0] == "d":
+                raise Beyond("a derivative")
             if len(over) == len(under) == 2 and over[0] == under[0] == "d":
                 self.at += 6
                 return Expression(Sym(f"{over}/{under}"))

@@ -22,6 +22,7 @@ from tirgen.verification.values import (
     Op,
     Quantity,
     Region,
+    Set,
     Sym,
     Text,
     Tuple,
@@ -153,45 +154,39 @@ class Choices(Composites):
     """Compares choices."""
 
     def _choice(self, gold: Choice, answer: Value) -> Outcome:
-        match answer:
-            case Choice(letters, text):
-                if letters != gold.letters:
-                    return outcome(False, "choice", "other letters")
-                both = isinstance(gold.text, Number | Expression) and isinstance(
-                    text, Number | Expression
-                )
-                return (
-                    self.same(gold.text, text)
-                    if both and gold.text and text
-                    else outcome(True, "choice")
-                )
-            case Expression(Sym(name)) | Text(name) if {name.upper()} == gold.letters:
-                return outcome(True, "choice")
-            case Expression(Op("mul", args)) if {
-                str(getattr(a, "name", "")) for a in args
-            } == gold.letters:
-                return outcome(True, "choice")
-            case Named(_, value):
-                return self._choice(gold, value)
-        if gold.text is not None:
-            return self.same(gold.text, answer)
-        return different(gold, answer)
+        if isinstance(answer, Named):
+            return self._choice(gold, answer.value)
+        if isinstance(answer, Choice):
+            amounts = (Number, Expression)
+            both = isinstance(gold.text, amounts) and isinstance(answer.text, amounts)
+            if gold.text and answer.text and both and gold.letters == answer.letters:
+                return self.same(gold.text, answer.text)
+            return outcome(gold.letters == answer.letters, "choice", "other letters")
+        if _letters(answer) == gold.letters:
+            return outcome(True, "choice")
+        return different(gold, answer) if gold.text is None else self.same(gold.text, answer)
 
-    def _against_choice(
-        self, gold: Value, letters: frozenset[str], text: Value | None
-    ) -> Outcome | None:
-        match gold:
-            case Expression(Sym(name)) if text is None:
-                return outcome({name.upper()} == letters, "choice", "another letter")
-            case Expression(Op("mul", args)) if text is None:
-                names = sorted(str(getattr(a, "name", "")) for a in args)
-                return outcome(names == sorted(letters), "expression", "other letters")
-            case Listing(items) if text is None:
-                names = sorted(str(getattr(getattr(i, "node", None), "name", "")) for i in items)
-                return outcome(names == sorted(letters), "choice", "other letters")
-            case Text(words) if text is None:
-                return outcome({words.upper()} == letters, "text", "other words")
-        return None if text is None else self.same(gold, text)
+    def _against_choice(self, gold: Value, answer: Choice) -> Outcome | None:
+        if answer.text is not None:
+            return self.same(gold, answer.text)
+        letters = _letters(gold)
+        if letters is None:
+            return None
+        return outcome(letters == answer.letters, "choice", "other letters")
+
+
+def _letters(value: Value) -> frozenset[str] | None:
+    """The letters that a value lists, as those of a choice: ``AC``, ``{A, C}``, ``a``."""
+    match value:
+        case Expression(Sym(name)) | Text(name) if len(name) == 1:
+            return frozenset(name.upper())
+        case Expression(Op("mul", args)) if all(isinstance(one, Sym) for one in args):
+            return _letters(Set(tuple(map(Expression, args))))
+        case Set(items) | Listing(items) | Tuple(items):
+            letters = [_letters(item) for item in items]
+            known = frozenset(letter for one in letters for letter in one or ())
+            return known if None not in letters and len(known) == len(letters) else None
+    return None
 
 
 def different(gold: Value, answer: Value) -> Outcome:

@@ -21,6 +21,7 @@ from tirgen.verification.values import (
     Op,
     Quantity,
     Region,
+    Residues,
     Set,
     Sym,
     Tuple,
@@ -152,6 +153,8 @@ def joined(items: list[Value], either: bool, both: bool) -> Value:
     items = _with_exceptions(items)
     if len(items) == 1:
         return items[0]
+    if residues := _residues(items):
+        return residues
     regions = _combined(items, both, either)
     if regions is not None:
         return regions
@@ -169,6 +172,24 @@ def joined(items: list[Value], either: bool, both: bool) -> Value:
 
 def _is_record(value: Listing) -> bool:
     return all(isinstance(item, Named) for item in value.items)
+
+
+def _residues(items: list[Value]) -> Residues | None:
+    r"""``1, 5 \pmod 6``, ``x \equiv 1 \pmod 6 or x \equiv 5 \pmod 6``: all that is left."""
+    last = items[-1]
+    if not isinstance(last, Residues):
+        return None
+    found, named = set(last.values), last.named
+    for item in items[:-1]:
+        match item:
+            case Residues(values, modulus) if modulus == last.modulus:
+                found |= values
+            case Number(value) | Named(Sym(), Number(value)) if value.denominator == 1:
+                found.add(int(value) % last.modulus)
+                named |= isinstance(item, Named)
+            case _:
+                return None
+    return Residues(frozenset(found), last.modulus, named)
 
 
 def _with_exceptions(items: list[Value]) -> list[Value]:

@@ -12,6 +12,7 @@ from tirgen.verification.finishing import finished
 from tirgen.verification.grammar import Expressions
 from tirgen.verification.literals import node_of
 from tirgen.verification.naming import NAMING
+from tirgen.verification.symbols import SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
 from tirgen.verification.values import (
     CONSTANTS,
@@ -37,12 +38,6 @@ from tirgen.verification.values import (
     Value,
     symbols,
 )
-
-SIGNS = {
-    "=": "=", "<": "<", ">": ">", "<=": "le", ">=": "ge", "le": "le", "ge": "ge",
-    "ne": "ne", "!=": "ne", "approx": "approx", "~": "approx", "in": "in", "equiv": "equiv",
-    "ni": "ni", "notin": "notin", "subset": "subset", "subseteq": "subset", "ll": "<", "gg": ">",
-}  # fmt: skip
 
 
 def related(sides: list[Value], signs: list[str]) -> Value:
@@ -136,6 +131,8 @@ def _is_label(value: Value) -> bool:
             return name not in CONSTANTS
         case Expression(Op(name, _)) if name in NAMING:
             return True
+        case Expression(Op("div", parts)):
+            return all(isinstance(part, Op) and part.name == "call" for part in parts)
         case Expression(Op("mul", args)):
             return len(args) in (2, 3) and all(
                 isinstance(a, Sym) and a.name.isupper() for a in args

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
 from tirgen.verification.cursor import Beyond
-from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, joined
+from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
 from tirgen.verification.naming import BOUND
-from tirgen.verification.sides import SIGNS, Sides, related
-from tirgen.verification.symbols import FUNCTIONS
+from tirgen.verification.sides import Sides, related
+from tirgen.verification.symbols import FUNCTIONS, SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
 from tirgen.verification.units import unit_of
 from tirgen.verification.values import (
@@ -22,6 +23,7 @@ from tirgen.verification.values import (
     Quantity,
     Relation,
     Residues,
+    Set,
     Text,
     Tuple,
     Value,
@@ -33,7 +35,6 @@ from tirgen.verification.vocabulary import (
     DERIVING,
     LABELS,
     MEANINGS,
-    PREFIXES,
     is_word,
     number_in,
     words_of,
@@ -50,6 +51,8 @@ class Clauses(Sides):
         start = self.at
         parenthesised = self.accept("(")
         comma = self.accept(",")
+        if self.word_next() and self.next.text.lower() in ("since", "because"):
+            return self._reasoned(value)
         worded = self.word_next() and self.next.text.lower() in _CONDITIONS
         opens = worded or self.is_command("forall")
         if not opens:
@@ -72,6 +75,13 @@ class Clauses(Sides):
             if token.text in ("<", "=", "le") or (token.kind is Kind.NUMBER and token.text != "0"):
                 raise Unreadable("a condition")
         return _declared(value, clause)
+
+    def _reasoned(self, value: Value) -> Value:
+        """A value whose reason follows to the end: ``3 since x > 0``."""
+        while self.next.kind is not Kind.END:
+            if self.take().text in (",", ";", "and", "or", "\\"):
+                raise Unreadable("more than a reason")
+        return value
 
     def _declared_member(self) -> bool:
         r"""``, k \in \mathbb{Z}`` after a comma, which declares a parameter."""
@@ -168,6 +178,8 @@ def _residues(value: Value, modulus: int) -> Value:
     named, inner = False, finished(value)
     if isinstance(value, Relation) and value.signs == ("equiv",):
         named, inner = True, finished(value.sides[1])
+    if isinstance(value, Named):
+        inner = finished(value.value)
     items = inner.items if isinstance(inner, Listing) else (inner,)
     numbers = [item.value for item in items if isinstance(item, Number)]
     if len(numbers) < len(items) or any(number.denominator != 1 for number in numbers):
@@ -284,10 +296,12 @@ class Statements(Clauses):
         if self.next.text.lower() in ("negative", "minus") and self.peek().kind is Kind.NUMBER:
             self.take()
             return product([Expression(Num(Fraction(-1))), self.statement()])
-        while self.word_next() and self.next.text.lower() in PREFIXES:
+        while self.word_next() and self.next.text.lower() in LABELS:
             self.take()
             self.accept(".")
-        opens = self.next.kind is Kind.COMMAND or self.is_operator("-", "(")
+        if self.at == start + 1:
+            self.accept(",")
+        opens = self.next.kind is Kind.COMMAND or self.is_operator("-", "(", "[")
         value_next = opens and self.at > start and not self.word_next()
         if self.next.kind is Kind.NUMBER or self._is_compared() or value_next:
             return self._conditioned(self.relation())
@@ -314,6 +328,10 @@ class Statements(Clauses):
         pieces: list[str] = []
         ends = (",", ";", "and", "or", "\\", ")", "]", "}", "\\}")
         while self.next.kind is not Kind.END and not self.is_operator(*ends):
+            phrase = " ".join(pieces).lower()
+            if self.next.text.lower() == "except" and phrase in MEANINGS:
+                self.take()
+                return ranges.minus(self._read(MEANINGS[phrase]), Set(flat((self.condition(),))))
             if self.next.kind in (Kind.NUMBER, Kind.COMMAND) or self.is_operator(
                 "(", "=", "<", ">"
             ):

@@ -41,11 +41,11 @@ _LETTERS = {
     for code in range(0x03B1, 0x03CA)
     if code not in (0x03BF, 0x03C2)
 }
-GREEK = {*_LETTERS.values(), "varphi", "vartheta", "varepsilon", "varrho"}
-CAPITALS = {
+_LETTERS |= {
     char.upper(): name.capitalize() for char, name in _LETTERS.items() if char in "γδθλξπσφψω"
 }
-UNICODE = {char: f"\\{name} " for char, name in (_LETTERS | CAPITALS).items()}
+GREEK = {*_LETTERS.values(), "ell", "hbar", "Upsilon"}
+UNICODE = {char: f"\\{name} " for char, name in _LETTERS.items()}
 UNICODE |= inverted(_TABLES["unicode"])
 
 ALIASES = inverted(_TABLES["commands"])
@@ -57,6 +57,11 @@ FUNCTIONS = inverted(_TABLES["functions"])
 CALLED = inverted(_TABLES["called"])
 COLLECTED, DECORATED, BEYOND = _set("collected"), _set("decorated"), _set("beyond")
 PYTHON = inverted(_TABLES["constants"])
-APPLIED, MAYBE_APPLIED = _set("applied"), _set("maybe_applied")
+APPLIED = _set("applied")
 NUMBER_SETS = inverted(_TABLES["sets"])
 LIBRARY = BEYOND | DECORATED | GREEK | _set("library") | {*FUNCTIONS, *NUMBER_SETS}
+PRIMARY = BEYOND | DECORATED | GREEK | _set("primary") | {*FUNCTIONS, *CALLED}
+PRIMARY |= {"begin matrix", "begin determinant"}
+"""Commands with which a factor begins."""
+SIGNS = inverted(_TABLES["relations"])
+"""Relations by how they are compared."""

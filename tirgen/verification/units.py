@@ -6,10 +6,11 @@ Units of measurement have dimensions that convert; other words only name what wa
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from fractions import Fraction
 from functools import lru_cache
 
-from tirgen.verification.arithmetic import product
+from tirgen.verification.arithmetic import amount_of, product
 from tirgen.verification.cursor import Cursor
 from tirgen.verification.symbols import inverted, tables
 from tirgen.verification.tokens import Kind, Unreadable
@@ -209,13 +210,16 @@ class UnitPhrases(Cursor):
 
     def _with_sign_after(self, value: Value) -> Value:
         name = self.take().text
+        if name in ("degree", "circ"):
+            return self._degrees(value)
         if name == "money":
             self.expect("{")
             name = self.take().text
             self.expect("}")
-        if not isinstance(value, Expression):
-            raise Unreadable("a unit after what is no amount")
-        return Quantity(value, unit_of("degree" if name in ("degree", "circ") else name))
+        return Quantity(amount_of(value), unit_of(name))
+
+    @abstractmethod
+    def _degrees(self, base: Value) -> Value: ...
 
     def unit_phrase(self) -> str:
         """The words, slashes and powers of a unit that are next, as text; perhaps none."""
@@ -251,6 +255,8 @@ class UnitPhrases(Cursor):
         word = self.next.text.lower()
         if word in ("per", "square", "cubic", "squared", "cubed", "of", "in", "on", "to", "each"):
             return word in ("in", "to") and self.peek().kind is Kind.NUMBER
+        if word == "times" and self.peek().kind is Kind.END:
+            return False
         return word in CLOSED or word == "out"
 
     def _unit_letter(self) -> bool:

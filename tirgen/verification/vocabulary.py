@@ -17,7 +17,7 @@ def _set(name: str) -> frozenset[str]:
 
 _TABLES = tables("vocabulary")
 CLOSED = _set("closed")
-BARE = _set("bare")
+BARE, RATED = _set("bare"), _set("rated")
 _SHORT = CLOSED | BARE | _set("short")
 _VALUES = {name: value for value, name in enumerate(_TABLES["ones"].split())}
 _VALUES |= {name: 10 * decade for decade, name in enumerate(_TABLES["tens"].split(), 2)}
@@ -25,7 +25,7 @@ SCALES: dict[str, int] = _TABLES["scales"]
 _PARTS: dict[str, int] = _TABLES["parts"]
 ORDINALS, COPULAS = _set("ordinals"), _set("copulas")
 DERIVING = CLOSED - _set("plain") | _set("deriving")
-PREFIXES, LABELS, DECLARING = _set("prefixes"), _set("labels"), _set("declaring")
+LABELS, DECLARING = _set("labels"), _set("declaring")
 MEANINGS = {phrase: meant for meant, phrases in _TABLES["meanings"].items() for phrase in phrases}
 
 
@@ -79,16 +79,19 @@ def _whole(words: list[str]) -> int | None:
     return total + group if words else None
 
 
-_ARTICLES = re.compile(r"\b(?:the|a|an|on|there (?:is|are)|it is|this is|they are)\b ?")
-_KIND = re.compile(r"(?<=[a-z]) (?:functions?|numbers?|triangles?|curves?|lines?|ones?)$")
+_ARTICLES = re.compile(r"\b(?:the|a|an|any|every|on|there (?:is|are)|it is|this is|they are)\b ?")
+_KIND = re.compile(
+    r"(?<=[a-z]) (?:functions?|triangles?|curves?|lines?|ones?|numbers?(?: of [a-z]+)?)$"
+)
 _SUBJECT = re.compile(
-    r"^(?:series|integral|sequence|limit|statement|function|graph|lines|planes|vectors|triangles"
-    r"|circles|events|sets) (?:is |are |will be )?(?=\w+$|does not exist$)"
+    r"^(?:(?!.*\b(?:not|no|never|neither)\b).{1,100} (?:is|are|will be)"
+    r"|series|integral|sequence|limit|function) (?=[a-z]+$|does not exist$)"
 )
 _WEEKDAY = re.compile(r"\b(mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}day\b|\b(?:tues|thurs?)\b")
 _RESPELLED = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
+        (r"\b(max|min)imum\b", r"\1"),
         (r"^(?:(absolutely|conditionally) )?(con|di)vergent$", r"\2verges \1"),
         (r"^((?:con|di)verges) ?$", r"\1"),
         (r"^neither \w+ nor \w+$", "neither"),
