@@ -165,7 +165,11 @@ class Child:
 
     def why_ended(self) -> str:
         """How it ended, and the last line of its log."""
-        return ": ".join([self.how_ended(), *self.said().splitlines()[-1:]])
+        return f"{self.how_ended()}: {self.last_line()}"
+
+    def last_line(self) -> str:
+        """Of its log, for error messages."""
+        return (self.said().splitlines() or ["it printed no message"])[-1]
 
     def kill(self) -> None:
         """Kill it at once; a thread that waits for its answer gets ChildLost."""

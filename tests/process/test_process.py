@@ -109,7 +109,7 @@ def test_a_tree_that_somebody_else_started_is_ended_too() -> None:
     ("code", "why"),
     [
         ("import sys; print('no disk', file=sys.stderr); exit(3)", "ended with exit code 3: no di"),
-        ("exit(0)", "ended with exit code 0"),
+        ("exit(0)", "ended with exit code 0: it printed no message"),
         ("import os; os.kill(os.getpid(), 9)", "was ended by signal 9"),
         ("import os, time; os.close(1); time.sleep(600)", "closed its output"),
         ("import time; time.sleep(600)", "gave no answer for 2 s"),

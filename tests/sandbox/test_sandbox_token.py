@@ -10,8 +10,7 @@ import aiohttp
 import pytest
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
 from tirgen.sandbox.token import served_token, token_file, token_of
