@@ -226,8 +226,8 @@ def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> N
 def start_time(pid: int) -> int | None:
     """When a process started, in hundredths of a second since the machine did; None once it ended.
 
-    With the process id, this names one process for ever: ids are used again, and the wall clock
-    may be changed.
+    Together with the process id it identifies one process: ids are used again, and the wall clock
+    can change.
     """
     try:
         process = psutil.Process(pid)

@@ -154,7 +154,7 @@ def _serve(folder: Path, logs: Path, port: int, secret: str) -> Child:
     options = ("--log-dir", logs.name, "--host", HOST, "--port", str(port))
     viewer = Child(
         [sys.executable, "-m", "flows.viewer", "view", "start", *options],
-        cwd=folder,  # where no .env of the user's lies
+        cwd=folder,  # the user's folder may hold a .env file
         env={**os.environ, "XDG_DATA_HOME": str(folder)},  # it ends other viewers noted there
     )
     try:
@@ -188,7 +188,7 @@ def _answers(port: int) -> bool:
 
 
 def _status(port: int) -> int:
-    """What the viewer answers to somebody who knows no secret."""
+    """The viewer's answer to a client without the secret."""
     connection = http.client.HTTPConnection(HOST, port, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", "/")

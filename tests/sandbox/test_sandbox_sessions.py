@@ -166,7 +166,7 @@ MACHINERY = (
 
 
 async def test_a_process_smuggled_in_ends_the_session(session):
-    """It would run between the cells, on nobody's account."""
+    """It would run between the cells, and its time would count for no cell."""
     await session.run(
         MACHINERY + "def smuggle(self, echo, fds):\n"
         "    os.write(fds[4], own['Cell'].HERE + own['Cell'].PID.pack(os.getpid()))\n"

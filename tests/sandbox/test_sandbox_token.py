@@ -1,4 +1,4 @@
-"""The token that a service makes for itself: its user on this machine finds it, nobody else."""
+"""The token that a service makes: only the same user on this machine finds it."""
 
 from __future__ import annotations
 

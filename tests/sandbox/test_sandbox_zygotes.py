@@ -183,7 +183,7 @@ def test_our_own_part_is_found(tmp_path):
 
 
 async def test_zygote_and_snippets_live_in_the_group():
-    """With whatever controllers this machine has in version 2: membership needs none."""
+    """Membership needs no controllers, so any version 2 hierarchy will do."""
     roots = [root for root in UNIFIED if (root / "cgroup.procs").exists()]
     if os.geteuid() or not roots:
         pytest.skip("needs root and a mounted cgroup v2")

@@ -34,7 +34,7 @@ _BOOT = (
 
 
 class Job(Protocol):
-    """What one child does: a snippet, or a session's jail. It is told what becomes of the child."""
+    """The work of one child: a snippet, or the jail of a session. The client reports to it."""
 
     @property
     def descriptors(self) -> list[int]:
@@ -160,7 +160,7 @@ class ZygoteClient:
         return job
 
     def submit(self, job: Job, cpu_seconds: float, memory_mb: int, session: bool = False) -> None:
-        """Have one child forked that gets the job's descriptors; the job is told how it goes."""
+        """Have one child forked that gets the job's descriptors; its reports go to the job."""
         self._next_id += 1
         request = wire.Request(self._next_id, cpu_seconds, memory_mb << 20, session)
         try:

@@ -27,9 +27,9 @@ STARVATION_SECONDS = 60.0
 """A snippet that waits for a core is given up as an infrastructure fault after both: this many
 times its wall limit, and this long."""
 _CLOCK_SLACK = 0.005
-"""Seconds; a check again for less is not worth it."""
+"""Seconds; closer to its limit than this counts as over it."""
 _SECOND_CHECK = 0.02
-"""Seconds between two checks of which the second tells running from waiting."""
+"""Seconds between two checks; the second shows whether the snippet ran or waited for a core."""
 _CHUNK = 1 << 16
 _READ_SECONDS, _IDLE_READ_SECONDS = 0.01, 0.04
 """Between two reads of the pipes while a snippet prints, and at most while it does not."""
