@@ -14,9 +14,8 @@ from tirgen.engine.errors import (
     EngineUnavailable,
 )
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 
 QUICK = RetryPolicy(max_tries=4, try_seconds=0.5, total_seconds=5, first_delay=0.01)
 COUNT = Sampling(max_tokens=400)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from storage.records import Outcome
-from tirgen.config import SandboxSettings
-from tirgen.doctor import _sandbox as examined
+from tirgen.jobs.doctor import _sandbox as examined
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.libraries import LIBRARIES
 from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
 
 CORPUS = {

@@ -12,7 +12,7 @@ from flows.training.names import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
 from tirgen.embedded.local import MODEL_DIR, pocket_engine_server
-from tirgen.engine.config import EngineConfig
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.publication import served_version
 
 

@@ -23,7 +23,7 @@ from tirgen.embedded.pipeline import (
     read_sibling,
 )
 from tirgen.embedded.runtime import genai, ov
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.embedded.tokenizer import Vocabulary
 
 FIRST_VERSION = "default"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tirgen.embedded.architecture import ModelConfig
 from tirgen.embedded.runtime import ov
-from tirgen.embedded.settings import Precision
 from tirgen.embedded.weights import Weights, read_weights
+from tirgen.engine.engine_config import Precision
 
 op = ov.opset13
 Node = Any

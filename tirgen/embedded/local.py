@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
-from tirgen.embedded.names import API_KEY_VARIABLE, MODEL_DIR, model_name
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.models import API_KEY_VARIABLE, MODEL_DIR, model_name
+from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.errors import EngineMisconfigured
 
 __all__ = ["MODEL_DIR", "pocket_engine_server"]

@@ -13,7 +13,7 @@ from tirgen.embedded.generation import GenerationRequest
 from tirgen.embedded.graph import write_ir
 from tirgen.embedded.precision import cached_bytes, properties
 from tirgen.embedded.runtime import genai
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.embedded.tokenizer import Vocabulary
 
 _BLOCK: Final = 32

@@ -6,7 +6,7 @@ from typing import Any
 
 from tirgen.embedded.architecture import ModelUnsupported
 from tirgen.embedded.runtime import ov
-from tirgen.embedded.settings import Precision
+from tirgen.engine.engine_config import Precision
 
 
 def cached_bytes(precision: Precision) -> int:

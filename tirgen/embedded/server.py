@@ -15,9 +15,9 @@ from aiohttp import web
 from tirgen.embedded.architecture import ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.lifeline import die_with_parent
-from tirgen.embedded.names import API_KEY_VARIABLE, MODEL_DIR, model_name
+from tirgen.embedded.models import API_KEY_VARIABLE, MODEL_DIR, model_name
 from tirgen.embedded.routes import PocketRoutes
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.settings import ConfigError
 from tirgen.sockets.aiohttp_guard import runner
 from tirgen.sockets.rule import address_of, require_secret

@@ -17,15 +17,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from storage.well_formed import well_formed
 from tirgen.engine.chat_answer import Answer, EmptyAnswers, read
 from tirgen.engine.dialect import Body, Continuation, Dialect, learn
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
-from tirgen.engine.probe import unreachable
 from tirgen.engine.protocol import Completion, Prompt, Sampling
-from tirgen.engine.retry import PROBE_PATIENCE, Transient
-from tirgen.text import well_formed
+from tirgen.engine.retry import PROBE_PATIENCE, Limiter, Transient, unreachable
 
 PATH = "/chat/completions"
 CONTINUE = (

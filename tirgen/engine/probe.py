@@ -12,9 +12,8 @@ from typing import Any
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
 from tirgen.engine.errors import EngineError, EngineMisconfigured, EngineRefused, EngineUnavailable
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Message, Renderer, Sampling
-from tirgen.engine.retry import PROBE_PATIENCE, Transient, Trouble
+from tirgen.engine.retry import PROBE_PATIENCE, Limiter, Transient, unreachable
 
 NEUTRAL_FIELDS: dict[str, Any] = {"repetition_penalty": 1.0, "min_p": 0.0}
 """vLLM takes these from the model's generation_config.json unless told; here they stay off."""
@@ -83,19 +82,6 @@ async def find_model(client: JsonClient, model: str) -> dict[str, Any]:
             f"{', '.join(sorted(cards)) or '(none)'}."
         )
     return cards[model]
-
-
-def unreachable(base_url: str, error: EngineUnavailable) -> EngineMisconfigured:
-    """What a first question that stayed without an answer means."""
-    last = error.__cause__
-    if isinstance(last, Transient) and last.trouble is not Trouble.UNREACHABLE:
-        return EngineMisconfigured(
-            f"The engine at {base_url} does not answer a plain question: {last} Try again when it "
-            "is up and has room."
-        )
-    return EngineMisconfigured(
-        f"No engine at {base_url}: {last} Start the server or correct `base_url`."
-    )
 
 
 class _Asker:

@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tirgen.engine.config import EngineConfig, api_key
+from tirgen.engine.connect import api_key
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import (
     EngineError,
     EngineMisconfigured,
@@ -19,8 +20,7 @@ from tirgen.engine.errors import (
     PublicationFailed,
 )
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 
 _UNREACHABLE = 30.0
 """Seconds to wait for a server that cannot be reached: it was there a moment ago."""
@@ -56,8 +56,8 @@ async def served_version(config: EngineConfig) -> str:
 def _client(config: EngineConfig) -> JsonClient:
     if config.kind != "tokens" or config.base_url is None:
         raise EngineMisconfigured(
-            f"kind = {config.kind} has no server that takes a policy: a pocket is started from the "
-            "folder of a version (`model`), and a hosted model is not ours to change."
+            f"kind = {config.kind} has no server that takes a policy: the embedded engine is "
+            "started from the folder of a version (`model`), and a hosted model cannot be changed."
         )
     key = api_key(config.api_key_env, config.base_url)
     return JsonClient(config.base_url, api_key=key, connections=1)

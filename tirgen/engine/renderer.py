@@ -9,7 +9,6 @@ the one for what the vocabulary does not know.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
 
+from storage.fingerprint import fingerprint
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.joining import joining, prefixes_first_only
 from tirgen.engine.protocol import Message
@@ -63,7 +63,7 @@ class HfRenderer:
         self._joined = _tokenizer(joining(marked))
         """For reading ids that go on from others."""
         self._first_only = prefixes_first_only(marked)
-        self.fingerprint = _fingerprint(marked, template)
+        self.fingerprint = fingerprint([json.loads(marked), template.source, template.end_token])
         added = self._tokenizer.get_added_tokens_decoder()
         self._specials = {token.content: i for i, token in added.items() if token.special}
         self._added = {token.content: i for i, token in added.items()}
@@ -221,11 +221,6 @@ def _tokenizer(tokenizer_json: str, plain: bool = False) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _fingerprint(tokenizer_json: str, template: ChatTemplate) -> str:
-    document = [json.loads(tokenizer_json), template.source, template.end_token]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _any_of(strings: Iterable[str]) -> re.Pattern[str]:

@@ -1,21 +1,27 @@
-"""Which failures are tried again, after how long, and what the others become."""
+"""Which failed requests are tried again and when, and how many run at once."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from typing import TypeVar
 
+from storage.well_formed import well_formed
 from tirgen.engine.errors import (
     ContextOverflow,
     EngineError,
     EngineMisconfigured,
     EngineRefused,
+    EngineUnavailable,
 )
-from tirgen.text import well_formed
+
+T = TypeVar("T")
 
 
 class Trouble(StrEnum):
@@ -71,6 +77,73 @@ class RetryPolicy:
         return max(backoff * random.uniform(0.5, 1.0), retry_after or 0.0)
 
 
+PROBE_PATIENCE = RetryPolicy(
+    max_tries=4, try_seconds=120, total_seconds=180, unreachable_seconds=3, first_delay=0.2
+)
+"""At the start a person is waiting to learn whether the address is right."""
+
+
+class Limiter:
+    """At most `concurrency` requests at once, each tried as `RetryPolicy` says."""
+
+    def __init__(self, concurrency: int, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> tuple[T, float]:
+        """Await `attempt()` until it does not raise `Transient`; its result and the seconds taken.
+
+        Those are of all tries and the waits between them, not of the wait for a free slot. The slot
+        is kept while waiting to try again: a server that asks for patience gets less at once.
+        Raises `EngineUnavailable` when tries or time run out.
+        """
+        async with self._slots:
+            started = time.monotonic()
+            result = await self._tried(attempt, started)
+            return result, time.monotonic() - started
+
+    async def _tried(self, attempt: Callable[[], Awaitable[T]], started: float) -> T:
+        tries = failed = 0
+        while True:
+            try:
+                return await self._timed(attempt)
+            except Transient as failure:
+                tries += 1
+                failed += failure.trouble is Trouble.FAILED
+                waited = time.monotonic() - started
+                delay = self._policy.delay(tries, failure.retry_after)
+                late = waited + delay > self._policy.seconds(failure)
+                if failed >= self._policy.max_tries or late:
+                    raise EngineUnavailable(
+                        f"Gave up after {tries} tries and {waited:.0f} s: {failure} Check that the "
+                        "engine is up and not overloaded, then run the same command again."
+                    ) from failure
+            await asyncio.sleep(delay)
+
+    async def _timed(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        limit = asyncio.timeout(self._policy.try_seconds)
+        try:
+            async with limit:
+                return await attempt()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Transient(f"No answer within {self._policy.try_seconds:g} s.") from error
+
+
+def unreachable(base_url: str, error: EngineUnavailable) -> EngineMisconfigured:
+    """What a first question that stayed without an answer means."""
+    last = error.__cause__
+    if isinstance(last, Transient) and last.trouble is not Trouble.UNREACHABLE:
+        return EngineMisconfigured(
+            f"The engine at {base_url} does not answer a plain question: {last} Try again when it "
+            "is up and has room."
+        )
+    return EngineMisconfigured(
+        f"No engine at {base_url}: {last} Start the server or correct `base_url`."
+    )
+
+
 def failure(status: int, message: str, retry_after: str | None = None) -> Transient | EngineError:
     """What an HTTP status other than 200 means, with the server's own words."""
     said = f"HTTP {status}: {well_formed(message) or 'no message'}"
@@ -124,9 +197,3 @@ def _seconds(retry_after: str | None) -> float | None:
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
     return max(0.0, date.timestamp() - time.time())
-
-
-PROBE_PATIENCE = RetryPolicy(
-    max_tries=4, try_seconds=120, total_seconds=180, unreachable_seconds=3, first_delay=0.2
-)
-"""At the start a person is waiting to learn whether the address is right."""

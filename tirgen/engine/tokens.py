@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Self
 
+from storage.well_formed import well_formed
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured, EngineRefused
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import QUESTION, Capabilities, probe
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
-from tirgen.text import well_formed
+from tirgen.engine.retry import Limiter
 
 
 class TokenEngine:
