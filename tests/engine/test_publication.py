@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from served_weights import served_version
 from tiny_model import write_tiny_model
 
 from tirgen.embedded.local import pocket_engine_server
@@ -19,7 +20,7 @@ from tirgen.engine import publication
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import EngineMisconfigured, PublicationFailed
 from tirgen.engine.protocol import Completion, Prompt, Sampling
-from tirgen.engine.publication import publish, served_version
+from tirgen.engine.publication import publish
 from tirgen.jobs.engines import open_engine
 
 Fault = Callable[[], web.Response | None]

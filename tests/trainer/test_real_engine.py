@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 from safetensors.torch import load_file, save_file
+from served_weights import served_version
 from tiny_policy import check_sampler, publish, trajectory
 from transformers import AutoTokenizer
 
@@ -16,7 +17,6 @@ from tirgen.embedded.local import pocket_engine_server
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import DEFAULT_MODEL, EngineConfig
 from tirgen.engine.publication import publish as publish_policy
-from tirgen.engine.publication import served_version
 from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig
 from trainer.oracle import SamplerMismatch
