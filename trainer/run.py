@@ -18,8 +18,8 @@ from transformers import AutoConfig
 
 from storage import files, views
 from storage.datasets import Store
-from storage.fingerprint import fingerprint
 from storage.model_names import portable_name
+from storage.names import fingerprint
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint

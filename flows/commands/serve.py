@@ -45,7 +45,7 @@ def serve_command(
     model_dir
         A model in the Hugging Face layout; by default the one that ships with tirgen.
     host
-        Address to bind; any but loopback needs a key in TIRGEN_POCKET_API_KEY.
+        Address to bind; any but loopback needs a key in TIRGEN_SERVE_API_KEY.
     port
         Port to bind; 0 takes any free one.
     name

@@ -49,7 +49,7 @@ def asked(engine: TokenEngine) -> Prompt:
 
 async def test_the_probe_is_content(pocket) -> None:
     assert pocket.capabilities.max_model_len == CONTEXT
-    assert pocket.server.startswith("tirgen-pocket/")
+    assert pocket.server.startswith("tirgen-embedded/")
 
 
 async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket) -> None:

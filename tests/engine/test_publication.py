@@ -189,7 +189,7 @@ async def test_what_has_no_server_of_ours_takes_no_policy(versions, kind) -> Non
 
 
 async def test_the_key_of_the_configuration_opens_the_routes(versions, monkeypatch) -> None:
-    monkeypatch.setenv("TIRGEN_POCKET_API_KEY", "secret")
+    monkeypatch.setenv("TIRGEN_SERVE_API_KEY", "secret")
     command = (
         "-m",
         "tirgen.embedded.server",
@@ -207,7 +207,7 @@ async def test_the_key_of_the_configuration_opens_the_routes(versions, monkeypat
     try:
         with pytest.raises(EngineMisconfigured, match="key"):
             await publish(served_by(url, versions), versions["v2"], "v2")
-        config = served_by(url, versions, api_key_env="TIRGEN_POCKET_API_KEY")
+        config = served_by(url, versions, api_key_env="TIRGEN_SERVE_API_KEY")
         await publish(config, versions["v2"], "v2")
         assert await served_version(config) == "v2"
     finally:

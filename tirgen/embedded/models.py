@@ -20,7 +20,7 @@ THINKING_DIR: Final = MODEL_DIR.with_name("thinking_model")
 THINKING_NAME: Final = "pocket-thinking"
 PACKAGED: Final = {DEFAULT_MODEL: MODEL_DIR, THINKING_NAME: THINKING_DIR}
 """The packaged models: a configuration may name one instead of a folder."""
-API_KEY_VARIABLE: Final = "TIRGEN_POCKET_API_KEY"
+API_KEY_VARIABLE: Final = "TIRGEN_SERVE_API_KEY"
 """If this environment variable is set, the server asks for its value as a bearer token."""
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from storage.datasets import Store
-from storage.fingerprint import fingerprint
+from storage.names import fingerprint
 from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks

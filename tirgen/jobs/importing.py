@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 from storage.datasets import Store
-from storage.records import Program
+from storage.records import Program, trajectory_id
 from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow, ProblemsError, describe
@@ -86,8 +86,13 @@ class _Recipe:
 
     def load(self, committed: Committed) -> bool:
         """A response whose gold answer has changed is judged anew."""
-        done = {row.key: row.problem for row in committed.rows() if not row.is_lost}
-        self.todo = [r for r in self.responses if done.get(_item(r).key) != r.problem]
+        name, config_hash = self.config.dataset, self.config.fingerprint()
+        done = {row.trajectory_id: row.problem for row in committed.rows() if not row.is_lost}
+        self.todo = [
+            response
+            for response in self.responses
+            if done.get(trajectory_id(name, config_hash, _item(response).key)) != response.problem
+        ]
         self.progress.reused_rows = len(self.responses) - len(self.todo)
         self.progress.settled = self.progress.reused_rows
         return bool(self.todo)
