@@ -17,15 +17,18 @@ import duckdb
 
 from storage.datasets import Store
 from storage.records import SCHEMA_VERSION, Outcome
-from tirgen.config import GenerateConfig, SandboxSettings
-from tirgen.engine.config import EngineConfig, open_engines
+from tirgen.embedded.models import is_pocket_engine, tokenizer_source
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
+from tirgen.jobs.engines import open_engines
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.sandbox.contract import Limits, Sandbox, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES, install_command, missing_libraries
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Layer
 from tirgen.sandbox.open import open_sandbox
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.tir.prompts import POCKET
 from tirgen.verification import Verifier
 
@@ -117,21 +120,21 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
                 findings.append(Finding(f"engine ({role})", Level.OK, found))
                 findings.append(_tokenizer(role, getattr(config, role)))
     except EngineError as error:
-        fix = "check the address, the model name and the key; without a server: --actor pocket"
+        fix = "check the address, the model name and the key; without a server: --actor embedded"
         findings.append(Finding("engine", Level.FAIL, str(error), fix))
     return [*findings, _prompts(config)]
 
 
 def _tokenizer(role: str, engine: EngineConfig) -> Finding:
-    source = engine.tokenizer_source or "the endpoint's own"
-    whose = " (the pocket's)" if engine.is_pocket else ""
+    source = tokenizer_source(engine) or "the endpoint's own"
+    whose = " (the pocket's)" if is_pocket_engine(engine) else ""
     return Finding(f"tokenizer ({role})", Level.OK, f"{source}{whose}")
 
 
 def _prompts(config: GenerateConfig) -> Finding:
     """A set that was made for another model is the usual reason why nothing is kept."""
     name = config.prompt_set_name
-    if (name == POCKET.name) == config.actor.is_pocket:
+    if (name == POCKET.name) == is_pocket_engine(config.actor):
         return Finding("prompts", Level.OK, f"the set {name!r}")
     found = f"the set {name!r} was not made for the actor"
     return Finding("prompts", Level.WARN, found, "leave the setting prompts out")

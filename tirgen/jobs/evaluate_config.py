@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tirgen.config import ProblemSettings, SamplingSettings
-from tirgen.engine.config import EngineConfig
-from tirgen.evaluation.reward_model import RewardModelConfig
+from tirgen.data.problem_settings import ProblemSettings
+from tirgen.evaluation.results import Analysis
+from tirgen.jobs.generate_config import SamplingSettings
 from tirgen.jobs.rollout_config import PolicySettings, RolloutLoop
-from tirgen.settings import Count, Settings
+from tirgen.settings import Settings
 
 
 class CodeBenchmark(Settings):
@@ -19,24 +19,6 @@ class CodeBenchmark(Settings):
     path: str
     limit: int | None = Field(None, ge=1)
     """Only the first so many tasks."""
-
-
-class Analysis(Settings):
-    """What is made of the samples; changing it asks the policy for nothing new."""
-
-    pass_at: tuple[Count, ...] = (1,)
-    """k of each pass@k (unbiased estimator) and maj@k; at most `samples`."""
-    best_of: int | None = Field(None, ge=2)
-    """Also choose the best of the first so many samples by execution pass rate."""
-    reward_model: RewardModelConfig | None = None
-    """Breaks ties of best-of-N; without it the majority answer does."""
-    judge: EngineConfig | None = None
-    """A language model that looks at answers the rules call wrong; by default none does."""
-    judge_tokens: Count = 16
-    """Longest reply of the judge; raise it for a model that thinks first."""
-    resamples: Count = 2000
-    """Of the bootstrap over problems."""
-    confidence: float = Field(0.95, gt=0, lt=1)
 
 
 class EvaluationConfig(PolicySettings):

@@ -1,4 +1,4 @@
-"""Text from outside: models, servers and files may send what is no text at all."""
+"""Text from outside made fit for files: models, servers and data sets can send lone surrogates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 def well_formed(text: str) -> str:
     """The text with U+FFFD for every lone surrogate, which no encoding can hold.
 
-    JSON can spell them (``"\\ud800"``); the two halves of a character that a stream cut in two are
+    JSON can spell them (``"\\ud800"``). The two halves of a character that a stream cut in two are
     joined.
     """
     try:

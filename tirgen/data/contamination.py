@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from storage.records import Problem
 from tirgen.data.load import load_problems
-from tirgen.filters.similarity import SimilarityIndex, Text, read
+from tirgen.data.similarity import SimilarityIndex, Text, read
 
 RUN = 13
 """Words of a run."""

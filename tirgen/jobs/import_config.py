@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field
 
 from storage import files
-from tirgen.config import SandboxSettings
 from tirgen.data.response_layouts import SHAPES, Format
-from tirgen.filters.config import FilterConfig
+from tirgen.filters.filter_config import FilterConfig
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import JobSettings
 
 

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from storage.records import Opinion, Trajectory
-from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Engine, Message, Prompt, Sampling
 from tirgen.tir.core import derive_seed
-from tirgen.verdicts import compares_answers
+from tirgen.verification.verdicts import compares_answers
 
 JUDGE = (
     "Below are a mathematics problem, its reference answer and a student's final answer. Decide "
@@ -72,27 +71,16 @@ class AnswerJudge:
             judge_reason=completion.text.strip()[-_SHOWN:],
         )
 
+    async def with_opinions(self, rows: Sequence[Trajectory]) -> list[Trajectory]:
+        """The rows in their order, each with the judge's opinion; without one, the old one stays.
 
-async def with_opinions(
-    rows: Sequence[Trajectory], judge: EngineConfig, max_tokens: int, seed: int
-) -> list[Trajectory]:
-    """The rows with what a judge says of those that the rules call wrong, in their order.
-
-    Where it says nothing an earlier opinion stays.
-
-    Raises `EngineMisconfigured`, and `EngineUnavailable` if the judge does not answer at the start.
-    """
-    async with open_engine(judge) as engine:
-        answers = AnswerJudge(engine, max_tokens, seed)
-        opinions = await asyncio.gather(*map(answers.opinion, rows))
-    return [
-        replace(row, opinion=said or row.opinion) for row, said in zip(rows, opinions, strict=True)
-    ]
-
-
-def is_right(row: Trajectory) -> bool:
-    """By the rules, or in a judge's opinion (method A23)."""
-    return row.correct or (row.opinion is not None and row.opinion.judge_correct)
+        Raises `EngineMisconfigured`.
+        """
+        opinions = await asyncio.gather(*map(self.opinion, rows))
+        return [
+            replace(row, opinion=given or row.opinion)
+            for row, given in zip(rows, opinions, strict=True)
+        ]
 
 
 def says_yes(reply: str) -> bool:

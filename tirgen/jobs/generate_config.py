@@ -11,12 +11,18 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from tirgen.engine.config import EngineConfig
-from tirgen.filters.config import FilterConfig, Mode
+from tirgen.data.problem_settings import ProblemSettings
+from tirgen.embedded.models import (
+    THINKING_NAME,
+    engine_identity,
+    is_pocket_engine,
+    model_label,
+)
+from tirgen.engine.engine_config import EngineConfig
+from tirgen.filters.filter_config import FilterConfig, Mode
 from tirgen.jobs.budget import BudgetSettings
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.modes import Mode as SandboxMode
-from tirgen.settings import Count, JobSettings, ServerUrl, Settings, load_settings, merged
+from tirgen.sandbox.program_settings import SandboxSettings
+from tirgen.settings import Count, JobSettings, Settings, load_settings, merged
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 
 
@@ -83,74 +89,6 @@ POCKET_LOOP = {"critic_tokens": 800, "tokens": 1800}
 POCKET_THINKING = {"window_tokens": 64, "least_window_tokens": 24, "tokens": 1000}
 
 
-class SandboxSettings(Settings):
-    """What one program may use, and where it runs."""
-
-    cpu_seconds: float = Field(10, gt=0)
-    wall_seconds: float = Field(15, gt=0)
-    """Not counting time spent waiting for a core."""
-    memory_mb: int = Field(1024, ge=64)
-    """Above the interpreter's own."""
-    services: tuple[ServerUrl, ...] = ()
-    """Addresses of `tirgen sandbox serve`, used in turn; without any, programs run here. Their
-    token is read from TIRGEN_SANDBOX_TOKEN, or the file that TIRGEN_SANDBOX_TOKEN_FILE names, or
-    is the one that a service of this user on this machine made for itself."""
-    floor: SandboxMode = SandboxMode.BARE
-    """Weakest isolation accepted, here and of the services."""
-    python: str | None = None
-    """Interpreter that runs programs, such as ``/path/to/venv/bin/python``: they find what is
-    installed there. By default tirgen's own. A service has its own (`tirgen sandbox serve`)."""
-    preload: tuple[str, ...] = ()
-    """Modules loaded once for all programs, beside numpy and sympy: a program that imports one of
-    them starts faster by as much as its import takes."""
-
-    @model_validator(mode="after")
-    def _python_of_this_machine(self) -> SandboxSettings:
-        if self.services and (self.python or self.preload):
-            raise ValueError(
-                "python and preload are for programs that run here; start the services with "
-                "tirgen sandbox serve --python ... --preload ..."
-            )
-        return self
-
-    def limits(self) -> Limits:
-        """Of each program."""
-        return Limits(**self.model_dump(include={"cpu_seconds", "wall_seconds", "memory_mb"}))
-
-    def place(self) -> dict[str, Any]:
-        """Where programs run, as `open_sandbox` takes it."""
-        return self.model_dump(include={"services", "floor", "python", "preload"})
-
-    def identity(self) -> dict[str, Any]:
-        """All that decides what a program does: not where it does it."""
-        named = {"python"} if self.python else set()
-        return self.model_dump(include={"cpu_seconds", "wall_seconds", "memory_mb", *named})
-
-
-class ProblemSettings(Settings):
-    """Where the problems come from."""
-
-    path: str = "pocket:test"
-    """A JSONL, JSON, CSV, TSV or Parquet file (text also as .gz or .zst), a Hugging Face datasets
-    folder, or ``pocket:test``."""
-    skip: int = Field(0, ge=0)
-    """Leave out the first so many, which another run had."""
-    limit: int | None = Field(None, ge=1)
-    """Only so many, the first after those skipped."""
-    split: str | None = None
-    """Split of a Hugging Face datasets folder."""
-    question_field: str | None = None
-    """Field with the question, where the layout is not one of the published ones."""
-    answer_field: str | None = None
-    """Field with the gold answer, likewise."""
-    id_field: str | None = None
-    """Field with the publisher's id, likewise."""
-    difficulty_field: str | None = None
-    """Field with the publisher's difficulty, likewise."""
-    skip_bad_rows: bool = False
-    """Go on without bad rows however many there are; by default up to one in twenty."""
-
-
 class GenerateConfig(JobSettings):
     """One TIRGen run: problems in, a verified and filtered dataset version out."""
 
@@ -199,8 +137,8 @@ class GenerateConfig(JobSettings):
             engine = document.get(role, {})
             if isinstance(engine, EngineConfig):
                 engine = engine.model_dump(exclude_unset=True)
-            if engine.get("kind", "pocket") == "pocket" and not engine.get("model"):
-                engine = {**engine, "model": "thinking"}
+            if engine.get("kind", "embedded") == "embedded" and not engine.get("model"):
+                engine = {**engine, "model": THINKING_NAME}
                 document = {**document, role: engine}
             if role == "actor" and _is_pocket(engine):
                 defaults = {"loop": POCKET_LOOP, "thinking": POCKET_THINKING}
@@ -228,7 +166,9 @@ class GenerateConfig(JobSettings):
     @model_validator(mode="after")
     def _known_prices(self) -> GenerateConfig:
         if self.budget.money is not None:
-            unpriced = {e.priced_as for e in (self.actor, self.critic)} - self.budget.prices.keys()
+            unpriced = {
+                model_label(e) for e in (self.actor, self.critic)
+            } - self.budget.prices.keys()
             if unpriced:
                 raise ValueError(
                     f"budget.money needs budget.prices of {', '.join(sorted(unpriced))}"
@@ -238,7 +178,7 @@ class GenerateConfig(JobSettings):
     @property
     def prompt_set_name(self) -> str:
         """The prompt set in force."""
-        default = POCKET if self.actor.is_pocket else STANDARD
+        default = POCKET if is_pocket_engine(self.actor) else STANDARD
         return self.prompts or default.name
 
     def identity(self) -> dict[str, Any]:
@@ -252,10 +192,9 @@ class GenerateConfig(JobSettings):
             mode="json", exclude={"live_trajectories", "dataset", "budget", "problems", *unused}
         )
         for role in ("actor", "critic"):
-            engine: EngineConfig = getattr(self, role)
-            document[role] = engine.identity()
+            document[role] = engine_identity(getattr(self, role))
         if self.judge:
-            document["judge"] = self.judge.identity()
+            document["judge"] = engine_identity(self.judge)
         document["sandbox"] = self.sandbox.identity()
         return document
 
@@ -263,7 +202,7 @@ class GenerateConfig(JobSettings):
 def _is_pocket(engine: dict[str, Any]) -> bool:
     """Of an engine's settings before they are checked; what is wrong with them is told later."""
     try:
-        return EngineConfig.model_validate(engine).is_pocket
+        return is_pocket_engine(EngineConfig.model_validate(engine))
     except ValidationError:
         return False
 

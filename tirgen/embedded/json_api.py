@@ -1,12 +1,15 @@
-"""Why a request was refused, in the error shape of vLLM and OpenAI."""
+"""JSON bodies in and out, and refusals in the error format of vLLM and OpenAI."""
 
 from __future__ import annotations
 
 import json
+from typing import Any, TypeVar
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+Json = dict[str, Any]
+_Request = TypeVar("_Request", bound=BaseModel)
 _TYPES = {
     400: "BadRequestError",
     401: "AuthenticationError",
@@ -22,21 +25,16 @@ _TYPES = {
 
 
 class Refusal(Exception):
-    """This request cannot be served; the message says why and what to do."""
+    """The server refuses this request; the message says why and what to do."""
 
     def __init__(self, message: str, *, status: int = 400, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.param = param
-        """The field at fault, if it is one."""
+        """The wrong field, if there is one."""
 
-    def response(self) -> web.Response:
-        return web.Response(
-            text=json.dumps(self.body()), status=self.status, content_type="application/json"
-        )
-
-    def body(self) -> dict[str, object]:
+    def body(self) -> Json:
         kind = _TYPES.get(self.status, "BadRequestError")
         return {
             "error": {
@@ -48,8 +46,27 @@ class Refusal(Exception):
         }
 
 
-def from_validation(error: ValidationError) -> Refusal:
-    """The refusal for a body that does not fit its model: every fault, each with its field."""
+async def parse(http: web.Request, model: type[_Request] | TypeAdapter[_Request]) -> _Request:
+    """The validated body. Raises `Refusal`, which names each wrong field."""
+    body = await http.read()
+    try:
+        if isinstance(model, TypeAdapter):
+            return model.validate_json(body)
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
+def answer(body: Json, status: int = 200) -> web.Response:
+    return web.Response(body=dump(body), status=status, content_type="application/json")
+
+
+def dump(body: Json) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _refusal(error: ValidationError) -> Refusal:
+    """The refusal for a body that does not fit its model: every fault with its field."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     lines = dict.fromkeys(_fault(fault["type"], fault["loc"], fault["msg"]) for fault in faults)
     param = str(faults[0]["loc"][0]) if faults[0]["loc"] else None
@@ -60,8 +77,8 @@ def _fault(kind: str, where: tuple[int | str, ...], message: str) -> str:
     if kind == "extra_forbidden":
         name = ".".join(map(str, where))
         return (
-            f"the field '{name}' is not one the pocket engine honours (docs/serving.md lists "
-            "them): leave it out or use vLLM"
+            f"the embedded engine does not support the field '{name}' (docs/serving.md lists the "
+            "supported ones): leave it out or use vLLM"
         )
     if not where:
         return message.removeprefix("Value error, ")
