@@ -1,10 +1,10 @@
-"""Code benchmarks in HumanEval's format: the policy completes a function, its tests are run.
+"""Code benchmarks in HumanEval's format: the policy completes a function, and its tests are run.
 
-A task is a problem whose question is the beginning of a program and whose gold answer is the
-program that tests it. Prompt and completion run in one jail and answer calls; the tests run in
-another, where no object of the solution ever exists (tirgen.jobs.code_peer). The completion
-counts as right when the tests' process runs to its end, which is the kernel's word. HumanEval+ and
-MBPP+ come in the same fields.
+A task is a problem: its question is the start of a program, its gold answer the program that tests
+it. Prompt and completion run in one sandbox process and answer calls. The tests run in another
+process, which never has an object of the solution (`tirgen.jobs.code_peer`). The completion is
+right if the tests' process runs to its end, as the kernel reports. HumanEval+ and MBPP+ have the
+same fields.
 
 Not covered: LiveCodeBench, whose programs read stdin; tests of what a function does to its
 arguments; tests of a second function that only the solution defines.
@@ -37,9 +37,9 @@ _FIELDS = ("task_id", "prompt", "test", "entry_point")
 
 
 def load_code_tasks(path: str, limit: int | None = None) -> tuple[Problem, ...]:
-    """The tasks of a JSONL, JSON or Parquet file in HumanEval's fields.
+    """The tasks of a JSONL, JSON or Parquet file with HumanEval's fields.
 
-    Raises `ProblemsError` for a file that is missing, empty, or has a row without one of them.
+    Raises `ProblemsError` for a file that is missing, empty, or has a row without these fields.
     """
     where = Path(path).expanduser()
     if not where.is_file():
@@ -69,10 +69,10 @@ def _task(source: str, fields: dict[str, str]) -> Problem:
 
 
 def solution(prompt: str, reply: str, entry_point: str) -> str:
-    """The program that a reply makes of its prompt, tests not included.
+    """The program of a prompt and a reply, without the tests.
 
-    A whole function stands after the prompt, whose imports and helpers it may use and whose own
-    empty definition it replaces; anything else continues the prompt.
+    A whole function is put after the prompt: it can use the prompt's imports and helpers, and
+    replaces the prompt's empty definition. Any other reply continues the prompt.
     """
     blocks = [step.action for step in parse_trajectory(reply) if step.action is not None]
     whole = [block for block in blocks if f"def {entry_point}(" in block]
@@ -82,16 +82,16 @@ def solution(prompt: str, reply: str, entry_point: str) -> str:
 
 
 class Tested(NamedTuple):
-    """What became of a completion's tests."""
+    """The result of a completion's tests."""
 
     verdict: Verdict | None
-    """None where the sandbox could not run them."""
+    """None if the sandbox could not run them."""
     seconds: float
     error: str | None = None
 
 
 async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limits) -> Tested:
-    """Run a task's tests on the program that a reply makes of it."""
+    """Run a task's tests on the program of a reply."""
     entry_point = problem.answer.rstrip().rpartition("check(")[2].removesuffix(")")
     program = solution(problem.question, reply, entry_point)
     execution = await sandbox.run_against(
@@ -109,7 +109,7 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
 
 
 class CodeMaker(RolloutMaker):
-    """Makes one completion of a code task; the configuration's `reasoning` must be cot."""
+    """Makes one completion of a code task; the configuration must have `reasoning = "cot"`."""
 
     @property
     def instruction(self) -> str:
