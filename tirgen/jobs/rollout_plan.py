@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
-from storage.groups import Member, group_dropped
+from storage.groups import Group, Member, dropped_alone
 from storage.records import Level, Problem, Trajectory
 from tirgen.jobs.committed import Done
 
@@ -60,9 +60,13 @@ class Plan:
         self._note(Done.of(row))
 
     def _note(self, row: Done) -> None:
-        """Only that a row is dropped matters here; publication says by which rule."""
-        dropped = row.reward is None or (row.failed_code and not self._keep_failed)
-        found = Member(row.reward or 0.0, "dropped" if dropped else None)
+        dropped = dropped_alone(
+            row.level,
+            row.reward,
+            failed_code=row.failed_code,
+            keep_failed=self._keep_failed,
+        )
+        found = Member(row.trajectory_id, row.level, row.group_id, row.reward or 0.0, dropped)
         self._made[row.problem.problem_id][row.attempt] = found
 
     def missing(self, problem: Problem) -> list[int]:
@@ -98,4 +102,4 @@ class Plan:
 
     def _count(self, problem: Problem) -> None:
         members = list(self._made[problem.problem_id].values())
-        self.mixed += group_dropped(Level.TRAJECTORY, members) is None
+        self.mixed += Group(Level.TRAJECTORY, members).dropped is None
