@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from flows.tree import tree
-from tirgen.config import GenerateConfig
-from tirgen.evaluation.config import EvaluationConfig
+from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.generate_settings import GenerateConfig
 
 
 def pages() -> dict[str, str]:

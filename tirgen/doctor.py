@@ -17,10 +17,11 @@ import duckdb
 
 from storage.datasets import Store
 from storage.records import SCHEMA_VERSION, Outcome
-from tirgen.config import GenerateConfig, SandboxSettings
 from tirgen.engine.config import EngineConfig, open_engines
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
+from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.shared_settings import SandboxSettings
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES, install_command, missing_libraries

@@ -16,10 +16,11 @@ from flows.commands.generate import engine_settings, parse_settings
 from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
 from storage.text import safe_text
-from tirgen.config import load_config
 from tirgen.doctor import Finding, Level, examine
+from tirgen.jobs.generate_settings import GenerateConfig
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.promises import PROMISES
+from tirgen.settings import load_settings
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -69,7 +70,9 @@ def doctor_command(
         **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
-    findings = asyncio.run(examine(load_config(config, settings), open_store(store)))
+    findings = asyncio.run(
+        examine(load_settings(GenerateConfig, config, settings), open_store(store))
+    )
     if json:
         print_json([_document(finding) for finding in findings])
     else:

@@ -5,12 +5,12 @@ import pytest
 from pydantic import ValidationError
 from tiny_model import write_tiny_model
 
-from tirgen.config import GenerateConfig
 from tirgen.embedded.names import MODEL_DIR
 from tirgen.embedded.settings import Precision
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Prompt, Sampling
+from tirgen.jobs.generate_settings import GenerateConfig
 
 COUNT = Sampling(max_tokens=60, temperature=0.0)
 

@@ -15,9 +15,10 @@ from rows import row
 from flows.cli import run
 from flows.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
-from tirgen.config import GenerateConfig, load_config
 from tirgen.embedded.local import pocket_engine_server
 from tirgen.embedded.names import MODEL_DIR, THINKING_DIR, is_pocket
+from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.settings import load_settings
 
 
 def served(**actor: Any) -> GenerateConfig:
@@ -50,7 +51,7 @@ def test_tokenizers_have_flags() -> None:
     settings = engine_settings("actor", "http://h/v1", "m", "/t") | engine_settings(
         "critic", "http://h/v1", "n", "/u"
     )
-    config = load_config(None, settings)
+    config = load_settings(GenerateConfig, None, settings)
     assert (config.actor.tokenizer, config.critic.tokenizer) == ("/t", "/u")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.records import Outcome
-from tirgen.config import SandboxSettings
 from tirgen.doctor import _sandbox as examined
+from tirgen.jobs.shared_settings import SandboxSettings
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.libraries import LIBRARIES
 from tirgen.sandbox.modes import Mode

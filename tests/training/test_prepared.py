@@ -15,11 +15,11 @@ from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import Ending, Outcome, Program, Step, TokenStream, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
 from tirgen.engine.config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
-from tirgen.evaluation.config import EvaluationConfig
-from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
+from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.rollout_settings import PolicySettings, RolloutConfig
 from tirgen.tir.prompts import STANDARD
 
 torch = pytest.importorskip("torch")

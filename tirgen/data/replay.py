@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from storage.records import Ending, Outcome, Step
 from tirgen.sandbox.contract import Execution
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Loop, OffFormat, run_code
 from tirgen.tir.markup import ParsedStep
-from tirgen.tir.story import Story
 
 TOLERANCE = 1e-6
 """Relative; floats that differ by less were printed by another version of Python or numpy."""
@@ -21,7 +21,7 @@ LONG = 200
 """Characters from which a recorded output may have been cut by its publisher."""
 
 
-def replay(story: Story, parsed: Sequence[ParsedStep]) -> Loop[Ending]:
+def replay(builder: TrajectoryBuilder, parsed: Sequence[ParsedStep]) -> Loop[Ending]:
     """Run the programs in their order, the later ones too where an earlier one fails.
 
     Raises `OffFormat` at the end where the recording has an output that its program does not print.
@@ -29,10 +29,10 @@ def replay(story: Story, parsed: Sequence[ParsedStep]) -> Loop[Ending]:
     invented: str | None = None
     for number, (thought, action, observation) in enumerate(parsed, start=1):
         if action is None:
-            story.steps.append(Step(thought=thought))
+            builder.steps.append(Step(thought=thought))
             continue
         execution = yield from run_code(action)
-        story.steps.append(
+        builder.steps.append(
             Step(
                 thought=thought,
                 action=action,

@@ -12,10 +12,10 @@ from pathlib import Path
 from storage.records import Problem, Program, trajectory_id
 from tirgen.data.errors import BadRow, ProblemsError
 from tirgen.data.files import Row, Rows, is_readable, known_endings, read_rows
-from tirgen.data.import_config import ImportConfig
 from tirgen.data.load import load_problems
 from tirgen.data.response_layouts import SHAPES, Foreign, Format, Unreadable, detect
 from tirgen.filters.similarity import read as normalise
+from tirgen.jobs.import_settings import ImportConfig
 from tirgen.text import well_formed
 
 SAMPLE_ROWS = 100

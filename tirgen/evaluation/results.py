@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from storage.records import Outcome, Program, Trajectory
 from tirgen.evaluation.best_of_n import choose
-from tirgen.evaluation.config import Analysis
 from tirgen.evaluation.estimates import Bootstrap, Estimate, majority_at_k, pass_at_k
+from tirgen.evaluation.settings import Analysis
 from tirgen.evaluation.votes import answer_keys
 from tirgen.opinion import is_right
 from tirgen.verdicts import TESTS

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from storage.records import Program, Trajectory
-from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.rules import counts_as_right
+from tirgen.filters.settings import FilterConfig, Rule
 from tirgen.filters.similarity import SimilarityIndex, read
 
 Findings = Mapping[str, str | None]

@@ -19,13 +19,13 @@ from itertools import accumulate, compress, count
 
 from storage.records import Ending, Level, Problem, Program, Trajectory
 from tirgen.engine.protocol import Renderer
-from tirgen.tir.core import Loop, Voice, run_code
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.core import Loop, Sampler, run_code
 from tirgen.tir.markup import action_start
 from tirgen.tir.observation import observe
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import closed, speak
-from tirgen.tir.story import Story
 from tirgen.tir.transcript import split_thought
 
 
@@ -95,20 +95,20 @@ def split(trajectory: Trajectory, step: int, renderer: Renderer, suffix_tokens: 
 
 
 def branch(
-    story: Story, policy: Voice, prefix: Prefix, bounds: Bounds, tools: ToolPolicy
+    builder: TrajectoryBuilder, policy: Sampler, prefix: Prefix, bounds: Bounds, tools: ToolPolicy
 ) -> Loop[Ending]:
     """Say one suffix and one action from the prefix and run it: `bounds.tool_rounds` is 1.
 
-    `story` must continue `prefix` (`Transcript.after`). Its single step has no action where the
+    `builder` must continue `prefix` (`Transcript.after`). Its single step has no action where the
     policy wrote no program; such a sample has no reward (method A17).
     """
-    said = yield from speak(story, policy, bounds, prefix.kept)
+    said = yield from speak(builder, policy, bounds, prefix.kept)
     suffix = said.text[len(prefix.kept) : max(said.thought_length, len(prefix.kept))]
-    tokens = story.transcript.policy_tokens(len(prefix.token_ids))
-    story.think(suffix, tokens=tokens, seconds=said.seconds)
+    tokens = builder.transcript.policy_tokens(len(prefix.token_ids))
+    builder.add_thought(suffix, tokens=tokens, seconds=said.seconds)
     if said.code is None:
         return closed(said)
     execution = yield from run_code(said.code)
     observation = observe(execution, tools.limits, tools.observation_characters)
-    story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000)
+    builder.add_action(said.code, observation, execution.outcome, execution.wall_ms / 1000)
     return Ending.FINISHED if execution.outcome.passed else Ending.EXECUTION_FAILED

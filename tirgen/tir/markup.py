@@ -20,8 +20,10 @@ or output, which open nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+from storage.records import Step
 
 _LINE_ENDS = ("\n", "\r\n", " \n", "  \n")
 CODE_STOP = (*(fence + end for fence in ("```", "~~~") for end in _LINE_ENDS), "```output")
@@ -145,6 +147,11 @@ def render_step(thought: str, action: str | None, observation: str | None) -> st
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`{3,}(?=\s*$)", action, re.M))])
     text = (f"{thought}\n" if thought else "") + f"{fence}python\n{action}\n{fence}\n"
     return text if observation is None else text + render_output(observation)
+
+
+def response_text(steps: Iterable[Step]) -> str:
+    """A whole response as text: thoughts, programs and outputs in their blocks."""
+    return "".join(render_step(step.thought, step.action, step.observation) for step in steps)
 
 
 def close_thinking(sentence: str) -> str:

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from storage.records import Attempt, Ending
 from tirgen.engine.errors import ContextOverflow
 from tirgen.sandbox.contract import Execution
-from tirgen.tir.core import Loop, OffFormat, Voice, run_code
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.core import Loop, OffFormat, Sampler, run_code
 from tirgen.tir.markup import CODE_STOP, action_start, closed_code, invents_output, render_output
 from tirgen.tir.observation import observe
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.story import Story
 
 NO_MORE_PROGRAMS = "[not run: no more programs may be run; go on without them]"
 """What stands in place of an output once the tool budget is spent."""
@@ -56,18 +56,18 @@ class Said:
 
 
 def rollout(
-    story: Story,
-    policy: Voice,
+    builder: TrajectoryBuilder,
+    policy: Sampler,
     bounds: Bounds,
     tools: ToolPolicy,
     correction: Correction | None = None,
 ) -> Loop[Ending]:
     """Reason and run programs until the policy ends its turn or a bound is reached."""
-    transcript = story.transcript
+    transcript = builder.transcript
     while True:
         start = transcript.length()
-        said, execution = yield from _step(story, policy, bounds, tools, correction)
-        story.think(
+        said, execution = yield from _step(builder, policy, bounds, tools, correction)
+        builder.add_thought(
             said.text[: said.thought_length],
             tokens=transcript.policy_tokens(start),
             seconds=said.seconds,
@@ -75,7 +75,7 @@ def rollout(
         if said.code is None or execution is None:
             return closed(said)
         observation = observe(execution, tools.limits, tools.observation_characters)
-        story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000)
+        builder.add_action(said.code, observation, execution.outcome, execution.wall_ms / 1000)
         transcript.inject(render_output(observation, after=said.text))
         if tools.stop_at_failure and not execution.outcome.passed:
             return Ending.EXECUTION_FAILED
@@ -91,19 +91,19 @@ def closed(said: Said) -> Ending:
     return said.ending
 
 
-def speak(story: Story, policy: Voice, bounds: Bounds, said: str) -> Loop[Said]:
+def speak(builder: TrajectoryBuilder, policy: Sampler, bounds: Bounds, said: str) -> Loop[Said]:
     """Let the policy go on from `said` until a program closes or nothing more comes.
 
     Raises `ContextOverflow` where it can say nothing at all.
     """
-    transcript, seconds = story.transcript, 0.0
+    transcript, seconds = builder.transcript, 0.0
     heard = 0  # where its words begin since it was last told something
     while True:
         room = bounds.tokens - transcript.reply_tokens
         if room <= 0:
             return Said(said, None, seconds, Ending.TOKEN_LIMIT)
         try:
-            completion = yield from policy.speak(
+            completion = yield from policy.sample(
                 transcript.prompt(), stop=CODE_STOP, max_tokens=room
             )
         except ContextOverflow:
@@ -115,7 +115,7 @@ def speak(story: Story, policy: Voice, bounds: Bounds, said: str) -> Loop[Said]:
         code = closed_code(said)
         if invents_output(said[heard:]):
             return Said(said, None, seconds, Ending.OFF_FORMAT)
-        if code is not None and story.calls < bounds.tool_rounds:
+        if code is not None and builder.calls < bounds.tool_rounds:
             return Said(said, code, seconds)
         if completion.ended_turn:
             return Said(said, None, seconds)
@@ -127,12 +127,16 @@ def speak(story: Story, policy: Voice, bounds: Bounds, said: str) -> Loop[Said]:
 
 
 def _step(
-    story: Story, policy: Voice, bounds: Bounds, tools: ToolPolicy, correction: Correction | None
+    builder: TrajectoryBuilder,
+    policy: Sampler,
+    bounds: Bounds,
+    tools: ToolPolicy,
+    correction: Correction | None,
 ) -> Loop[tuple[Said, Execution | None]]:
     """One step with its repairs; no execution where the step ran no program."""
-    transcript = story.transcript
+    transcript = builder.transcript
     start, before = transcript.length(), transcript.text
-    said = yield from speak(story, policy, bounds, "")
+    said = yield from speak(builder, policy, bounds, "")
     retries = correction.attempts if correction else 0
     anchor: int | None = None
     while True:
@@ -142,11 +146,11 @@ def _step(
         if execution.outcome.passed or correction is None or not retries:
             return said, execution
         retries -= 1
-        story.retry(_attempt(said, said.code, execution, tools))
+        builder.add_failed_try(_attempt(said, said.code, execution, tools))
         if anchor is None:
             anchor = transcript.anchor(start, said.thought_length, correction.suffix_tokens)
         transcript.cut(anchor, start, before)
-        said = yield from speak(story, policy, bounds, transcript.text[len(before) :])
+        said = yield from speak(builder, policy, bounds, transcript.text[len(before) :])
 
 
 def _attempt(said: Said, code: str, execution: Execution, tools: ToolPolicy) -> Attempt:

@@ -24,7 +24,7 @@ from tirgen.engine.turn import Turn
 from tirgen.tir.markup import THINK_CLOSE, THINK_OPEN, render_step
 
 
-class Unwritable(StrEnum):
+class Unspellable(StrEnum):
     """Why a trajectory cannot be put into a policy's mouth."""
 
     UNSPELLABLE = "unspellable"
@@ -35,7 +35,7 @@ class Unwritable(StrEnum):
     """A program has a line of bare backticks, which would end its block."""
 
 
-class Written(NamedTuple):
+class ReplyTokens(NamedTuple):
     """A trajectory behind its prompt, as a policy reads it."""
 
     token_ids: tuple[int, ...]
@@ -51,7 +51,9 @@ class Piece(NamedTuple):
     """By the policy; what the executor or a budget wrote it is shown."""
 
 
-def written(row: Trajectory, renderer: HfRenderer, budget_sentence: str) -> Written | Unwritable:
+def reply_tokens(
+    row: Trajectory, renderer: HfRenderer, budget_sentence: str
+) -> ReplyTokens | Unspellable:
     """The reply of a trajectory in the policy's tokens; without its prompt.
 
     `budget_sentence` is what ended thinking that had used up its budget, nobody's words to learn.
@@ -61,24 +63,24 @@ def written(row: Trajectory, renderer: HfRenderer, budget_sentence: str) -> Writ
     try:
         pieces = list(_pieces(row, turn, budget_sentence))
     except ValueError:
-        return Unwritable.BROKEN_FENCE
+        return Unspellable.BROKEN_FENCE
     if turn.before_thinking is None and _thinks(row.steps):
-        return Unwritable.THINKING_CLOSED
+        return Unspellable.THINKING_CLOSED
     ids: list[int] = []
     mask: list[bool] = []
     for is_said, run in groupby(pieces, key=lambda piece: piece.is_said):
         parts = [piece.part for piece in run]
         spelled = renderer.encode_reply(parts)
         if spelled is None and is_said:
-            return Unwritable.UNSPELLABLE
+            return Unspellable.UNSPELLABLE
         # What is only shown may be spelled approximately, as it is in a rollout.
         found = spelled or renderer.encode("".join(part.text for part in parts))
         ids += found
         mask += [is_said] * len(found)
-    return Written(tuple(ids), tuple(mask))
+    return ReplyTokens(tuple(ids), tuple(mask))
 
 
-def said_by_policy(row: Trajectory, turn: Turn, budget_sentence: str) -> list[str]:
+def policy_texts(row: Trajectory, turn: Turn, budget_sentence: str) -> list[str]:
     """What the policy has to say, one text for each stretch between things that it is shown."""
     runs = groupby(_pieces(row, turn, budget_sentence), key=lambda piece: piece.is_said)
     return ["".join(p.part.text for p in run) for is_said, run in runs if is_said]

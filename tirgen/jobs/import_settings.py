@@ -1,4 +1,4 @@
-"""What an import can be told."""
+"""The settings of an import."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from pydantic import Field
 
 from storage import files
-from tirgen.config import SandboxSettings
 from tirgen.data.response_layouts import SHAPES, Format
-from tirgen.filters.config import FilterConfig
+from tirgen.filters.settings import FilterConfig
+from tirgen.jobs.shared_settings import SandboxSettings
 from tirgen.settings import JobSettings
 
 
 class ImportConfig(JobSettings):
-    """One import: a file in, a verified and filtered dataset version out."""
+    """One import: a file of trajectories in, a verified and filtered dataset version out."""
 
     path: Path
     format: Format
     stateful: bool | None = None
-    """Run the programs of a response in one interpreter; by default as its publisher did."""
+    """Run all programs of a response in one interpreter. Default: as its publisher did."""
     gold: tuple[str, ...] = ()
-    """Problem files that give the answers where the data names none."""
+    """Problem files with the gold answers, for data that has none."""
     sandbox: SandboxSettings = SandboxSettings()
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
@@ -34,7 +34,7 @@ class ImportConfig(JobSettings):
         return SHAPES[self.format].stateful if self.stateful is None else self.stateful
 
     def identity(self) -> list[Any]:
-        """The file counts by its content, wherever it lies."""
+        """What decides a row; the file counts by its content, not by its folder."""
         document = self.model_dump(mode="json", exclude={"dataset", "path"})
         document["sandbox"] = self.sandbox.identity()
         return [document, self.path.name, self._content]

@@ -1,4 +1,4 @@
-"""The configuration of an evaluation: a policy, benchmarks, and what is asked of the samples."""
+"""The settings of an evaluation: a policy, benchmarks, and what is computed from the samples."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tirgen.config import ProblemSettings, SamplingSettings
-from tirgen.engine.config import EngineConfig
-from tirgen.evaluation.reward_model import RewardModelConfig
-from tirgen.jobs.rollout_config import PolicySettings, RolloutLoop
-from tirgen.settings import Count, Settings
+from tirgen.evaluation.settings import Analysis
+from tirgen.jobs.rollout_settings import PolicySettings, RolloutLoop
+from tirgen.jobs.shared_settings import ProblemSettings, SamplingSettings
+from tirgen.settings import Settings
 
 
 class CodeBenchmark(Settings):
@@ -18,42 +17,24 @@ class CodeBenchmark(Settings):
 
     path: str
     limit: int | None = Field(None, ge=1)
-    """Only the first so many tasks."""
-
-
-class Analysis(Settings):
-    """What is made of the samples; changing it asks the policy for nothing new."""
-
-    pass_at: tuple[Count, ...] = (1,)
-    """k of each pass@k (unbiased estimator) and maj@k; at most `samples`."""
-    best_of: int | None = Field(None, ge=2)
-    """Also choose the best of the first so many samples by execution pass rate."""
-    reward_model: RewardModelConfig | None = None
-    """Breaks ties of best-of-N; without it the majority answer does."""
-    judge: EngineConfig | None = None
-    """A language model that looks at answers the rules call wrong; by default none does."""
-    judge_tokens: Count = 16
-    """Longest reply of the judge; raise it for a model that thinks first."""
-    resamples: Count = 2000
-    """Of the bootstrap over problems."""
-    confidence: float = Field(0.95, gt=0, lt=1)
+    """Take only this many tasks, from the start of the file."""
 
 
 class EvaluationConfig(PolicySettings):
     """One evaluation: benchmarks in, samples and a summary in the store out."""
 
     dataset: str = Field("evaluation", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Name of the dataset that the samples land in."""
+    """Name of the dataset that gets the samples."""
     benchmarks: tuple[ProblemSettings, ...] = (ProblemSettings(path="pocket:test"),)
-    """Problems with answers, each file or folder a benchmark of its own."""
+    """Problems with answers; each file or folder is one benchmark."""
     code_benchmarks: tuple[CodeBenchmark, ...] = ()
     """Functions to complete, judged by their tests; always without tools."""
     samples: int = Field(4, ge=1, le=1024)
     """Answers to each problem: avg@k averages over all of them (the paper takes 4)."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.6, top_p=1.0, top_k=0)
-    """The launcher of the paper: temperature 0.6, top_p 1, top_k off."""
+    """As the paper's launcher: temperature 0.6, top_p 1, top_k off."""
     loop: RolloutLoop = RolloutLoop(tool_rounds=10, stop_at_failure=False)
-    """At inference 10 programs, and a failed one ends nothing."""
+    """For inference: 10 programs, and a failed program ends nothing."""
     analysis: Analysis = Analysis()
 
     @model_validator(mode="after")
@@ -62,20 +43,20 @@ class EvaluationConfig(PolicySettings):
             raise ValueError("an evaluation needs benchmarks or code_benchmarks")
         if max(self.analysis.pass_at, default=1) > self.samples:
             raise ValueError(
-                f"pass_at {max(self.analysis.pass_at)} needs as many samples a problem, "
+                f"pass_at {max(self.analysis.pass_at)} needs as many samples per problem, "
                 f"samples is {self.samples}"
             )
         if self.analysis.best_of and self.analysis.best_of > self.samples:
             raise ValueError(f"best_of {self.analysis.best_of} is more than samples {self.samples}")
         if self.analysis.best_of and self.correction:
             raise ValueError(
-                "best_of chooses by the failures that correction repairs; leave "
-                "correction out, or evaluate twice"
+                "best_of chooses by failures, and correction repairs failures; leave correction "
+                "out, or evaluate twice"
             )
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Neither limits nor the analysis change a sample."""
+        """What decides a sample: neither limits nor the analysis do."""
         document = super().identity()
         del document["analysis"]
         for name in ("benchmarks", "code_benchmarks"):

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from storage.records import BASELINE_RULE, Cost, FilterVerdict, Step, TokenStream, Trajectory
-from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.dataset_rules import DATASET_RULES, Findings
 from tirgen.filters.rules import accept, verdict_of
+from tirgen.filters.settings import FilterConfig, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,16 @@ class YieldRow:
     kept: int
 
 
-def curate(trajectories: Iterable[Trajectory], config: FilterConfig, seed: int) -> list[Trajectory]:
+def filter_rows(
+    trajectories: Iterable[Trajectory], config: FilterConfig, seed: int
+) -> list[Trajectory]:
     """All rows, kept and dropped, with the verdicts of every rule that is on.
 
     Earlier verdicts are replaced. A dataset rule judges the rows that everything before it kept,
     so only those carry its verdict.
     """
     rows = list(trajectories)
-    return list(curated(lambda: rows, config, seed).rows())
+    return list(filter_stream(lambda: rows, config, seed).rows())
 
 
 Read = Callable[[], Iterable[Trajectory]]
@@ -42,7 +44,7 @@ Read = Callable[[], Iterable[Trajectory]]
 
 
 @dataclass(frozen=True, slots=True)
-class Curated:
+class Filtered:
     """A curation that holds verdicts, and no row."""
 
     yields: list[YieldRow]
@@ -57,7 +59,7 @@ class Curated:
             yield replace(row, filters=self._verdicts[row.trajectory_id])
 
 
-def curated(read: Read, config: FilterConfig, seed: int) -> Curated:
+def filter_stream(read: Read, config: FilterConfig, seed: int) -> Filtered:
     """What `curate` gives, for rows that do not fit into memory: they are read twice."""
     known: dict[Any, Any] = {}
     rows = [_without_text(row, accept(row, config), known) for row in read()]
@@ -67,7 +69,7 @@ def curated(read: Read, config: FilterConfig, seed: int) -> Curated:
             rows = [_with_finding(row, rule, findings) for row in rows]
     verdicts = {row.trajectory_id: row.filters for row in rows}
     problems = len({row.problem.problem_id for row in rows})
-    return Curated(yield_table(rows), len(rows), problems, read, verdicts)
+    return Filtered(yield_table(rows), len(rows), problems, read, verdicts)
 
 
 def _without_text(

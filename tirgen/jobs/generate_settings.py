@@ -1,0 +1,187 @@
+"""The settings of a generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from tirgen.engine.config import EngineConfig
+from tirgen.filters.settings import FilterConfig, Mode
+from tirgen.jobs.budget import BudgetSettings
+from tirgen.jobs.shared_settings import ProblemSettings, SamplingSettings, SandboxSettings
+from tirgen.settings import Count, JobSettings, Settings, merged
+from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
+
+
+class LoopSettings(Settings):
+    """The bounds of one trajectory. Reaching a bound is a typed ending, not an error."""
+
+    step_tokens: Count = 512
+    """L_step, the longest actor step without thinking."""
+    step_delimiter: str = "\n\n"
+    """Text that ends an actor step earlier; empty for the bare length rule of the paper."""
+    critic_tokens: Count = 1024
+    """Longest reply of the critic to one step or window, outputs included. In reasoning mode 8192,
+    or 800 for the pocket."""
+    steps: Count = 32
+    """Most actor steps, or windows of thinking, per trajectory."""
+    tokens: Count = 4096
+    """Most tokens of the whole reply, observations included. In reasoning mode 20000, or 1800 for
+    the pocket."""
+    tool_rounds: Count = 16
+    """Most programs per trajectory. After them the actor continues without the critic."""
+    tool_rounds_per_step: Count = 5
+    """Most programs per actor step."""
+    wall_seconds: float = Field(1800, gt=0)
+    """Longest time for one trajectory, waiting for engines included."""
+    stop_at_failure: bool = True
+    """End a trajectory at its first failed program: the filters would drop it anyway."""
+    observation_characters: int = Field(1024, ge=64)
+    """Longest output shown to the models. Longer output is cut in the middle, with a mark."""
+
+
+class ThinkingSettings(Settings):
+    """Reasoning mode: how the chain of thought is cut for the critic, and when it has to end."""
+
+    window_tokens: Count = 4096
+    """Longest window, in tokens of the actor, cut at the end of a line; 64 for the pocket. A window
+    without the end of a line grows until it has one."""
+    least_window_tokens: Count = 2048
+    """Shortest window, except for the last one; 24 for the pocket."""
+    tokens: Count = 16384
+    """The thinking budget, outputs of programs included; 1000 for the pocket."""
+    budget_sentence: str = BUDGET_SENTENCE
+    """Text that ends thinking at its budget. The actor then answers from the whole conversation."""
+
+    @model_validator(mode="after")
+    def _least_within_window(self) -> ThinkingSettings:
+        if self.least_window_tokens > self.window_tokens:
+            raise ValueError("least_window_tokens is more than window_tokens")
+        return self
+
+
+REASONING_LOOP = {"critic_tokens": 8192, "tokens": 20_000}
+"""Defaults that a trajectory with thinking needs (method A13)."""
+POCKET_LOOP = {"critic_tokens": 800, "tokens": 1800}
+"""Defaults that fit the context of the pocket that thinks."""
+POCKET_THINKING = {"window_tokens": 64, "least_window_tokens": 24, "tokens": 1000}
+
+
+class GenerateConfig(JobSettings):
+    """One TIRGen run: problems in, a verified and filtered dataset version out."""
+
+    dataset: str = Field("tir", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the dataset. Every finished run publishes its next version."""
+    problems: ProblemSettings = ProblemSettings()
+    mode: Mode = Mode.NON_REASONING
+    """``reasoning`` for an actor that thinks at length inside ``<think>``: the critic rewrites its
+    thinking window by window. ``non_reasoning`` for an actor that answers in steps."""
+    actor: EngineConfig = EngineConfig()
+    """The model that reasons: the policy that will later be trained."""
+    critic: EngineConfig = EngineConfig()
+    """The model that turns steps into programs; it only needs to follow instructions and code."""
+    prompts: str | None = None
+    """Prompt set, ``pocket`` or ``standard``. Default: the one made for the actor, recognised by
+    its tokenizer."""
+    judge: EngineConfig | None = None
+    """A language model that looks at answers that the rules call wrong. Default: none. Its opinion
+    is stored beside the verdict; `filters.judge_counts` decides whether it counts."""
+    judge_tokens: Count = 16
+    """Longest reply of the judge; raise it for a model that thinks first."""
+    actor_sampling: SamplingSettings = SamplingSettings()
+    critic_sampling: SamplingSettings = SamplingSettings()
+    loop: LoopSettings = LoopSettings()
+    thinking: ThinkingSettings = ThinkingSettings()
+    """Only for `mode` ``reasoning``."""
+    sandbox: SandboxSettings = SandboxSettings()
+    attempts: int = Field(4, ge=1, le=64)
+    """Most attempts per problem; the first that every filter keeps is the last one."""
+    cot_samples: int = Field(4, ge=0, le=64)
+    """Plain chain-of-thought answers per solved problem, to drop problems that need no tool."""
+    filters: FilterConfig = FilterConfig()
+    seed: int = Field(0, ge=0, lt=2**31)
+    live_trajectories: Count = 96
+    """Problems worked on at the same time; engines limit their own requests."""
+    budget: BudgetSettings = BudgetSettings()
+    """What all calls of the run together may cost."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_mode(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or document.get("mode") != Mode.REASONING:
+            return document
+        defaults: dict[str, Any] = {"loop": REASONING_LOOP}
+        for role in ("actor", "critic"):
+            engine = document.get(role, {})
+            if isinstance(engine, EngineConfig):
+                engine = engine.model_dump(exclude_unset=True)
+            if engine.get("kind", "pocket") == "pocket" and not engine.get("model"):
+                engine = {**engine, "model": "thinking"}
+                document = {**document, role: engine}
+            if role == "actor" and _is_pocket(engine):
+                defaults = {"loop": POCKET_LOOP, "thinking": POCKET_THINKING}
+        return merged(defaults, document)
+
+    @model_validator(mode="after")
+    def _thinks_in_tokens(self) -> GenerateConfig:
+        if self.mode is Mode.NON_REASONING:
+            return self
+        if self.thinking.tokens >= self.loop.tokens:
+            raise ValueError("thinking.tokens leaves no room for an answer within loop.tokens")
+        if self.actor.kind == "chat":
+            raise ValueError(
+                "mode = reasoning cuts thinking between tokens, which a chat endpoint does not "
+                "return: serve the actor with vLLM and set actor.kind = tokens"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _known_prompts(self) -> GenerateConfig:
+        if self.prompts is not None and self.prompts not in PROMPT_SETS:
+            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_prices(self) -> GenerateConfig:
+        if self.budget.money is not None:
+            unpriced = {e.priced_as for e in (self.actor, self.critic)} - self.budget.prices.keys()
+            if unpriced:
+                raise ValueError(
+                    f"budget.money needs budget.prices of {', '.join(sorted(unpriced))}"
+                )
+        return self
+
+    @property
+    def prompt_set_name(self) -> str:
+        """The prompt set in force."""
+        default = POCKET if self.actor.is_pocket else STANDARD
+        return self.prompts or default.name
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the content of a row.
+
+        Not which problems are asked for, since every row carries its own, and not the speed: after
+        raising the limit, or with another replica of the same model, the run continues. Settings of
+        the other mode decide nothing.
+        """
+        unused = {"mode", "thinking"} if self.mode is Mode.NON_REASONING else set()
+        unused |= {"judge", "judge_tokens"} if self.judge is None else set()
+        document = self.model_dump(
+            mode="json", exclude={"live_trajectories", "dataset", "budget", "problems", *unused}
+        )
+        for role in ("actor", "critic"):
+            engine: EngineConfig = getattr(self, role)
+            document[role] = engine.identity()
+        if self.judge:
+            document["judge"] = self.judge.identity()
+        document["sandbox"] = self.sandbox.identity()
+        return document
+
+
+def _is_pocket(engine: dict[str, Any]) -> bool:
+    """Whether unchecked engine settings mean the pocket; errors in them are reported later."""
+    try:
+        return EngineConfig.model_validate(engine).is_pocket
+    except ValidationError:
+        return False
