@@ -56,7 +56,7 @@ def test_an_unknown_shape_is_a_usage_error(
     Path(arguments[2]).write_text('{"prompt": "?"}\n')
     code, document = call(capsys, arguments)
     assert code == 2
-    assert "none of the shapes" in document["error"]["message"]
+    assert "has no known layout" in document["error"]["message"]
 
 
 def test_the_pieces_of_a_trajectory_are_its_whole_text(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from storage.records import Problem
+from tirgen.data.contamination import Benchmarks, load_benchmarks
 from tirgen.filters.apply import filter_rows
-from tirgen.filters.contamination import Benchmarks, load_benchmarks
 from tirgen.filters.settings import FilterConfig, Rule
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))

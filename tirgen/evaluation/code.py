@@ -1,10 +1,10 @@
 """Code benchmarks in HumanEval's format: the policy completes a function, its tests are run.
 
 A task is a problem whose question is the beginning of a program and whose gold answer is the
-program that tests it. Prompt and completion run in one jail and answer calls; the tests run in
-another, where no object of the solution ever exists (tirgen.evaluation.peer). The completion
-counts as right when the tests' process runs to its end, which is the kernel's word. HumanEval+ and
-MBPP+ come in the same fields.
+program that tests it. Prompt and completion run in one jail and answer calls. The tests run in
+another jail, where no object of the solution ever exists (`tirgen.evaluation.peer`). The completion
+is right if the tests' process exits normally, as the kernel reports. HumanEval+ and MBPP+ have the
+same fields.
 
 Not covered: LiveCodeBench, whose programs read stdin; tests of what a function does to its
 arguments; tests of a second function that only the solution defines.
@@ -66,8 +66,8 @@ def _task(source: str, fields: dict[str, str]) -> Problem:
 def solution(prompt: str, reply: str, entry_point: str) -> str:
     """The program that a reply makes of its prompt, tests not included.
 
-    A whole function stands after the prompt, whose imports and helpers it may use and whose own
-    empty definition it replaces; anything else continues the prompt.
+    A whole function is put after the prompt: it may use the prompt's imports and helpers, and
+    replaces the empty definition there. Any other reply continues the prompt.
     """
     blocks = [step.action for step in parse_trajectory(reply) if step.action is not None]
     whole = [block for block in blocks if f"def {entry_point}(" in block]
@@ -77,10 +77,10 @@ def solution(prompt: str, reply: str, entry_point: str) -> str:
 
 
 class Tested(NamedTuple):
-    """What became of a completion's tests."""
+    """The result of a completion's tests."""
 
     verdict: Verdict | None
-    """None where the sandbox could not run them."""
+    """None if the sandbox could not run them."""
     seconds: float
     error: str | None = None
 

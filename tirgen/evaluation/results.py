@@ -1,4 +1,4 @@
-"""What the samples of one benchmark say, as figures with intervals; pure over stored rows."""
+"""Computes the results of one benchmark from its samples, with intervals; pure functions."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tirgen.verdicts import TESTS
 
 
 class BenchmarkResult(BaseModel):
-    """One benchmark; rows that the machinery lost count nowhere but in `lost`."""
+    """The results of one benchmark; rows that the machinery lost count only in `lost`."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     benchmark: str
     problems: int
     samples: int
-    """Rows that say something of the policy."""
+    """Rows that say something about the policy."""
     lost: int
     """Rows that the machinery lost; the same command makes them again."""
     unverifiable: int = 0
-    """Rows of problems whose gold answer cannot be verified, which count nowhere else: not even
-    the answers among them that are spelled as the gold one."""
+    """Rows of problems whose gold answer cannot be verified. They count nowhere else, not even
+    answers that are spelled like the gold one."""
     accuracy: Estimate | None
     """avg@k over all samples, a judge's opinions included."""
     accuracy_by_rules: Estimate | None
@@ -39,27 +39,27 @@ class BenchmarkResult(BaseModel):
     pass_at: dict[int, Estimate]
     """Unbiased pass@k."""
     majority_at: dict[int, Estimate]
-    """maj@k; empty for code benchmarks, which have no answer to vote on."""
+    """maj@k; empty for code benchmarks, which have no answers to vote on."""
     best_of: Estimate | None
     """Accuracy of best-of-N by execution pass rate."""
     code_ratio: Estimate | None
     """Share of samples that ran a program."""
     execution_pass: Estimate | None
-    """Share of programs that ran, of those that stand in the responses (Table 6)."""
+    """Share of programs that ran, of those in the final responses (Table 6)."""
     execution_pass_all: Estimate | None
-    """Share of programs that ran, of all that were tried, those corrected away too (method A21)."""
+    """Share of programs that ran, of all that were tried, replaced ones included (method A21)."""
     programs: int
     programs_failed: int
     corrections: int
     """Failed tries that self-correction replaced."""
     truncated: float
-    """Share of samples that a limit cut short."""
+    """Share of samples that reached a limit."""
     tokens_per_sample: Estimate | None
-    """Sampled tokens, those corrected away included: what a sample costs (Table 7)."""
+    """Sampled tokens per sample, replaced ones included: the cost of a sample (Table 7)."""
     correction_tokens: float
-    """Of those, tokens a sample that self-correction threw away."""
+    """Tokens per sample that self-correction replaced; included in `tokens_per_sample`."""
     seconds_per_sample: Estimate | None
-    """From a sample's first request to its end, under the load of this evaluation."""
+    """Wall time of a sample, under the load of this evaluation."""
 
 
 Scores = Mapping[str, float]
@@ -68,10 +68,10 @@ Scores = Mapping[str, float]
 def summarise(
     benchmark: str, rows: Sequence[Trajectory], analysis: Analysis, seed: int, scores: Scores
 ) -> BenchmarkResult:
-    """All figures of one benchmark. `scores` are a reward model's, by trajectory id."""
+    """All results of one benchmark. `scores`: those of a reward model, by trajectory id."""
     problems = by_problem(rows)
     sound = [row for problem in problems for row in problem]
-    heard = sum(not row.ending.is_infrastructure for row in rows)
+    answered = sum(not row.ending.is_infrastructure for row in rows)
     over = _Over(problems, Bootstrap(seed, analysis.resamples, analysis.confidence))
     ranked = scores if analysis.reward_model else None
     chosen = [choose(c, seed, ranked) for c in candidates(problems, analysis.best_of or 0)]
@@ -80,8 +80,8 @@ def summarise(
         benchmark=benchmark,
         problems=len(problems),
         samples=len(sound),
-        lost=len(rows) - heard,
-        unverifiable=heard - len(sound),
+        lost=len(rows) - answered,
+        unverifiable=answered - len(sound),
         accuracy=over.mean(partial(_average, is_right)),
         accuracy_by_rules=over.mean(partial(_average, lambda row: row.correct)),
         pass_at=over.mean_at(analysis.pass_at, _passing),
@@ -119,13 +119,13 @@ class _Over:
     def mean(
         self, value: Callable[[Sequence[Trajectory]], float], least: int = 1
     ) -> Estimate | None:
-        """Of one value a problem, over the problems that have enough samples."""
+        """The mean of one value per problem, over the problems that have enough samples."""
         return self.boot.mean([value(each) for each in self.problems if len(each) >= least])
 
     def mean_at(
         self, counts: Sequence[int], value: Callable[[int, Sequence[Trajectory]], float]
     ) -> dict[int, Estimate]:
-        """The mean of a value that takes `k` samples, for each `k` that some problem has."""
+        """The mean of a value for `k` samples, for each `k` that any problem has."""
         means = {k: self.mean(partial(value, k), least=k) for k in counts}
         return {k: mean for k, mean in means.items() if mean}
 
@@ -140,9 +140,9 @@ def _agreed(seed: int, k: int, samples: Sequence[Trajectory]) -> float:
 
 
 def by_problem(rows: Sequence[Trajectory]) -> list[list[Trajectory]]:
-    """What each problem's samples say of the policy, both in an order of their own.
+    """The samples of each problem, ordered by key, without rows lost to infrastructure.
 
-    Problems whose gold answer cannot be verified say nothing.
+    Problems whose gold answer cannot be verified are left out.
     """
     groups: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.key):
@@ -167,12 +167,12 @@ def _average(value: Callable[[Trajectory], float], rows: Sequence[Trajectory]) -
 
 
 def programs(row: Trajectory) -> int:
-    """Programs that were run; what the sandbox lost was not."""
+    """Programs that were run, without those that the sandbox lost."""
     return sum(step.outcome is not Outcome.INFRA_ERROR for step in row.calls)
 
 
 def failed_programs(row: Trajectory) -> int:
-    """Of them, those that failed and stand in the response."""
+    """Programs of the response that failed."""
     return programs(row) - _passed(row)
 
 
@@ -185,7 +185,7 @@ def _corrections(row: Trajectory) -> int:
 
 
 def _correction_tokens(row: Trajectory) -> float:
-    """Sampled, but in no step: what self-correction cut away."""
+    """Sampled tokens that are in no step: self-correction replaced them."""
     if row.program is not Program.ROLLOUT or not _corrections(row):
         return 0
     return row.cost.actor_completion_tokens - sum(row.tokens.loss_mask)

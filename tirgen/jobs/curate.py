@@ -16,9 +16,9 @@ from pydantic import Field
 from storage.datasets import Store
 from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
+from tirgen.data.contamination import load_benchmarks
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.apply import YieldRow, filter_rows, yield_table
-from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.settings import FilterConfig, Rule
 from tirgen.jobs.reverify import Change, Count, changes, reverify
 from tirgen.jobs.shards import named_lease

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field, replace
 from storage.datasets import Store
 from storage.records import Problem, Program
 from storage.versions import DatasetVersion
+from tirgen.data.contamination import load_benchmarks
 from tirgen.data.errors import BadRow
 from tirgen.data.load import ProblemSet, load_problems
 from tirgen.engine.config import open_engine, open_engines
 from tirgen.filters.apply import YieldRow, filter_stream
-from tirgen.filters.contamination import load_benchmarks
 from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
 from tirgen.jobs.generate_maker import TirgenMaker
 from tirgen.jobs.generate_plan import GenerationPlan

@@ -15,7 +15,7 @@ from storage.records import Program, Provenance, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow, ProblemsError, describe
 from tirgen.data.replay import replay
-from tirgen.data.responses import Intake, Response
+from tirgen.data.responses import Response, ResponseReader
 from tirgen.filters.apply import YieldRow, filter_stream
 from tirgen.filters.rules import accept
 from tirgen.jobs.committed_rows import CommittedRows
@@ -59,11 +59,17 @@ async def import_trajectories(
     `limit` takes only that many responses from the start. Raises `ProblemsError` where nothing can
     be read, `SandboxUnavailable`, and `VerifierUnavailable`.
     """
-    intake = Intake(config)
-    responses = list(islice(intake.responses(), limit))
+    reader = ResponseReader(
+        path=config.path,
+        format=config.format,
+        gold=config.gold,
+        dataset=config.dataset,
+        config_hash=config.fingerprint(),
+    )
+    responses = list(islice(reader.responses(), limit))
     if not responses:
-        why = describe(tuple(intake.bad)) if intake.bad else "it is empty"
-        raise ProblemsError(f"{config.path} holds no response: {why}", tuple(intake.bad))
+        why = describe(tuple(reader.bad)) if reader.bad else "it is empty"
+        raise ProblemsError(f"{config.path} holds no response: {why}", tuple(reader.bad))
     progress = Progress(problems=len(responses))
     recipe = _Recipe(config, responses, progress)
     async with open_job(store, config, recipe, progress, watch, live=AT_ONCE) as job:
@@ -73,7 +79,7 @@ async def import_trajectories(
         version=version,
         made=len(recipe.todo),
         reused=progress.reused_rows,
-        skipped=tuple(intake.bad),
+        skipped=tuple(reader.bad),
         yields=[YieldRow(**row) for row in version.manifest["summary"]["yield"]],
     )
 

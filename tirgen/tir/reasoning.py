@@ -3,13 +3,13 @@
     <think>  window  window  ...  </think>  answer
              kept, or replaced by the critic's words and programs
 
-The actor thinks ahead by at most one window. The critic sees that window alone. If it writes a
-program, its rewrite takes the window's place, whatever was drafted beyond the window is forgotten,
-and the actor goes on from the rewrite; if not, the sampled tokens stand and so does the rest of the
-draft. A window ends where a line ends; one with no line end yet grows until it has one.
+The actor thinks ahead by at most one window. The critic sees only that window. If it writes a
+program, its rewrite replaces the window, the rest of the draft is discarded, and the actor
+continues from the rewrite. If not, the sampled tokens stay, and so does the rest of the draft. A
+window ends where a line ends; a window without a line end grows until it has one.
 
-Thinking ends when the actor closes it, or by the budget sentence, after which the actor answers
-from the whole conversation, the question included (method D4).
+Thinking ends when the actor closes it, or with the budget sentence. The actor then answers from the
+whole conversation, the question included (method D4).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tirgen.tir.programs import Bounds, add_actions
 from tirgen.tir.refine import Refinement, ToolPolicy
 
 Refiner = Callable[[str, int], Loop[Refinement]]
-"""The critic: a window and how many programs it may have, to its rewrite."""
+"""The critic: from a window and its number of programs to the rewrite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,17 @@ class Windows:
     """How a chain of thought is cut for the critic, and when it has to end."""
 
     tokens: int
-    """Longest window, in tokens of the actor; longer only where no line ends within."""
+    """Longest window, in tokens of the actor; longer only if no line ends within."""
     least: int
-    """Shortest window but for the last; also by how much one without a line end grows."""
+    """Shortest window, except the last; also the step by which a window without line end grows."""
     budget: int
     """Thinking tokens, outputs included."""
     budget_sentence: str
-    """What ends thinking that has used up its budget."""
+    """Ends thinking that has used up its budget."""
 
 
 class _Cause(Enum):
-    """Why the actor thinks no further for now."""
+    """Why the actor pauses its thinking."""
 
     WINDOW_FULL = auto()
     THINKING_CLOSED = auto()
@@ -63,7 +63,7 @@ def reasoning(
     tools: ToolPolicy,
     refiner: Refiner | None = None,
 ) -> Loop[Ending]:
-    """Think and answer; without a refiner, this is the baseline with tools off, in one window.
+    """Think and answer. Without a refiner this is the baseline with tools off, in one window.
 
     `bounds.steps` counts windows.
     """
@@ -102,7 +102,7 @@ def reasoning(
 def _think_ahead(
     builder: TrajectoryBuilder, actor: Sampler, windows: Windows, draft: Draft, room: int
 ) -> Loop[tuple[_Cause, int]]:
-    """Draft until there is a window: why thinking pauses, and how many tokens the window has."""
+    """Draft until a window is full: why thinking pauses, and the window's number of tokens."""
     most = min(windows.tokens, room)
     while True:
         missing = most - len(draft.ids)
@@ -111,7 +111,7 @@ def _think_ahead(
                 draft.after(builder.transcript.prompt()), stop=(THINK_CLOSE,), max_tokens=missing
             )
             draft.add(completion)
-            # The mark may have begun in the call before, where no engine looks for it.
+            # The mark may have begun in an earlier call, where no engine looks for it.
             if THINK_CLOSE in draft.text:
                 return _Cause.THINKING_CLOSED, draft.size_through(THINK_CLOSE)
             if completion.ended_turn:
@@ -126,7 +126,7 @@ def _think_ahead(
 
 
 def _cut_off(builder: TrajectoryBuilder, window: Draft, cause: _Cause) -> Ending:
-    """Thinking that can come to no answer stands as it is. Raises `OffFormat`."""
+    """Keep thinking that cannot lead to an answer. Raises `OffFormat`."""
     _keep(builder, window)
     if cause is _Cause.TURN_ENDED:
         raise OffFormat("the actor ended its turn before it closed its thinking")
@@ -136,7 +136,7 @@ def _cut_off(builder: TrajectoryBuilder, window: Draft, cause: _Cause) -> Ending
 def _refine(
     builder: TrajectoryBuilder, window: Draft, bounds: Bounds, refiner: Refiner | None
 ) -> Loop[Refinement]:
-    """What the critic makes of a window; no actions where it is not asked, or writes no program."""
+    """The critic's rewrite of a window; without actions if it is not asked or writes no program."""
     text = window.text.partition(THINK_CLOSE)[0].strip()
     rounds = min(bounds.tool_rounds - builder.calls, bounds.tool_rounds_per_step)
     if refiner is None or not text or rounds <= 0:
@@ -145,7 +145,7 @@ def _refine(
 
 
 def _keep(builder: TrajectoryBuilder, window: Draft) -> None:
-    """The window computes nothing: its tokens stand as they were sampled."""
+    """Keep the window's tokens as they were sampled: it computes nothing."""
     text = window.text
     if strip_blocks(text) != text:
         raise OffFormat("the actor wrote a fenced block of its own under the plain prompt")
@@ -154,7 +154,7 @@ def _keep(builder: TrajectoryBuilder, window: Draft) -> None:
 
 
 def _replace(builder: TrajectoryBuilder, window: Draft, refinement: Refinement) -> None:
-    """The rewrite takes the window's place; only the end of its last line stays."""
+    """Replace the window by the rewrite; only the end of its last line stays."""
     text = window.text.partition(THINK_CLOSE)[0]
     builder.add_thought("", tokens=0, seconds=window.seconds, draft=text)
     add_actions(builder, refinement.actions)
@@ -168,13 +168,13 @@ def _replace(builder: TrajectoryBuilder, window: Draft, refinement: Refinement) 
 
 
 def _mark(builder: TrajectoryBuilder, text: str) -> None:
-    """What the policy would have opened or closed its thinking with."""
+    """Add the text that opens or closes the policy's thinking."""
     tokens = builder.transcript.add_mark(text, is_policy=True)
     builder.add_thought(text, tokens=tokens, seconds=0.0, draft=text)
 
 
 def _end_thinking(builder: TrajectoryBuilder, sentence: str) -> None:
-    """Words that nobody's policy said: they are not learned from."""
+    """Add the budget sentence. No policy sampled it, so it is not learned from."""
     line_end = "" if builder.transcript.text.endswith("\n") else "\n"
     text = line_end + close_thinking(sentence)
     builder.transcript.add_mark(text, is_policy=False)
@@ -182,7 +182,7 @@ def _end_thinking(builder: TrajectoryBuilder, sentence: str) -> None:
 
 
 def _answer(builder: TrajectoryBuilder, actor: Sampler, bounds: Bounds) -> Loop[Ending]:
-    """What the actor says after its thinking, with tools off."""
+    """Let the actor answer after its thinking, with tools off."""
     room = bounds.tokens - builder.transcript.reply_tokens
     if room <= 0:
         return Ending.TOKEN_LIMIT
