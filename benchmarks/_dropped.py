@@ -15,7 +15,7 @@ from typing import Any
 
 from storage.records import Ending, Program, Step, Trajectory
 from tirgen.filters.apply import filter_rows
-from tirgen.filters.settings import FilterConfig, Mode, Rule
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.verification import verify
 
 SHOWN = 160

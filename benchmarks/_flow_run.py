@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storage.datasets import Store
 from tirgen.jobs.generate import generate
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 def config(problems: int) -> GenerateConfig:

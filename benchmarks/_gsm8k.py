@@ -15,8 +15,8 @@ from benchmarks._replay import ClaimCritic, ReplayActor
 from benchmarks._slips import spoil
 from storage.records import Problem, Program, Trajectory
 from tirgen.engine.protocol import Engine
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
-from tirgen.jobs.generate_settings import GenerateConfig
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.core import Role

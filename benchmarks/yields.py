@@ -21,9 +21,9 @@ from storage.datasets import Store
 from storage.records import Program, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.filters.apply import filter_rows, yield_table
-from tirgen.filters.settings import Mode, Rule
+from tirgen.filters.filter_config import Mode, Rule
 from tirgen.jobs.generate import generate
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.settings import load_settings
 
 CLAIM = (

@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from flows.tree import tree
-from tirgen.jobs.evaluate_settings import EvaluationConfig
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 def pages() -> dict[str, str]:

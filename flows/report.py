@@ -18,7 +18,7 @@ from storage.render import render_trajectory
 from tirgen.data.errors import skipped_by_reason
 from tirgen.jobs.estimate import Estimate
 from tirgen.jobs.generate import GenerationReport
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 
 NEXT_QUERY = (
     "select difficulty, program, n, accuracy, calls from accuracy "

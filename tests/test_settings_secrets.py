@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from tirgen.engine.config import EngineConfig
 from tirgen.evaluation.reward_model import RewardModelConfig
-from tirgen.jobs.generate_settings import GenerateConfig
-from tirgen.jobs.shared_settings import SandboxSettings
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import ConfigError, load_settings
 
 KEY = "planted-k3y"

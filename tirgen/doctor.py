@@ -20,13 +20,13 @@ from storage.records import SCHEMA_VERSION, Outcome
 from tirgen.engine.config import EngineConfig, open_engines
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
-from tirgen.jobs.generate_settings import GenerateConfig
-from tirgen.jobs.shared_settings import SandboxSettings
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES, install_command, missing_libraries
 from tirgen.sandbox.modes import Layer
 from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.prompts import POCKET
 from tirgen.verification import Verifier

@@ -17,7 +17,7 @@ from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
 from storage.text import safe_text
 from tirgen.doctor import Finding, Level, examine
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.promises import PROMISES
 from tirgen.settings import load_settings

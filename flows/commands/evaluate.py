@@ -18,7 +18,7 @@ from flows.training.names import find_model
 from flows.training.serving import serving
 from storage.datasets import Store
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
-from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.settings import load_settings
 

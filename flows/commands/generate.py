@@ -21,7 +21,7 @@ from storage.datasets import Store
 from tirgen.data.load import load_problems, unread_columns
 from tirgen.jobs.estimate import estimate as estimate_cost
 from tirgen.jobs.generate import GenerationReport, generate
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.settings import ConfigError, load_settings
 
 DEMO_PROBLEMS = 240

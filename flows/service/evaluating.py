@@ -20,7 +20,7 @@ from flows.training.names import find_model
 from flows.training.serving import serving
 from tirgen.jobs.evaluate import EvaluationReport
 from tirgen.jobs.evaluate import evaluate as run_evaluation
-from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 
 CONFIG = EvaluationConfig()
 """What the run form begins with."""

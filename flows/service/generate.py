@@ -32,7 +32,7 @@ from flows.service.summary import linked, summary
 from storage.records import Problem
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.jobs.generate import Generation, GenerationReport, generation
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.workers import task_group
 
 SHARDS_AT_ONCE = 2

@@ -17,7 +17,7 @@ from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import evaluate
-from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.workers import task_group
 from trainer.job import SftJob
 from trainer.run import SNAPSHOTS, Lineage, Names

@@ -19,11 +19,11 @@ from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
-from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import generate
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress, RolloutProgress
-from tirgen.jobs.rollout_settings import CorrectionSettings
+from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig
 

@@ -22,7 +22,7 @@ from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.jobs.rollout import RolloutReport, collect_rollouts
-from tirgen.jobs.rollout_settings import BranchSettings, RolloutConfig
+from tirgen.jobs.rollout_config import BranchSettings, RolloutConfig
 from tirgen.settings import Count, Settings
 from trainer.job import RlJob
 from trainer.rl import RlConfig

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flows.training.names import Model
 from tirgen.engine.publication import publish
-from tirgen.jobs.rollout_settings import PolicySettings
+from tirgen.jobs.rollout_config import PolicySettings
 
 P = TypeVar("P", bound=PolicySettings)
 

@@ -23,10 +23,10 @@ from tirgen.embedded.pocket.mistakes import wrong_value
 from tirgen.embedded.pocket.problems import draw_problem, problems
 from tirgen.engine.config import open_engines
 from tirgen.engine.protocol import Sampling
-from tirgen.filters.settings import Mode
+from tirgen.filters.filter_config import Mode
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
-from tirgen.jobs.generate_settings import GenerateConfig
-from tirgen.jobs.maker import Identity, Item
+from tirgen.jobs.maker import RunIdentity, Item
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.settings import load_settings
@@ -99,7 +99,7 @@ async def bench(
         Verifier() as verifier,
     ):
         roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
-        identity = Identity("quality", config.fingerprint(), "0", engines[0].server)
+        identity = RunIdentity("quality", config.fingerprint(), "0", engines[0].server)
         maker = TirgenMaker(config, identity, roles, sandbox, verifier)
         yield Bench(config, maker, Driver(roles, sandbox, Limits(), 600))
 

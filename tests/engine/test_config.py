@@ -10,7 +10,7 @@ from tirgen.embedded.settings import Precision
 from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Prompt, Sampling
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 
 COUNT = Sampling(max_tokens=60, temperature=0.0)
 

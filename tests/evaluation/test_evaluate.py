@@ -17,7 +17,7 @@ from storage.records import Program
 from storage.sql import query
 from tirgen.data.errors import ProblemsError
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
-from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.verdicts import compares_answers
 
 SAMPLES, STEPS, TASKS = 3, 6, 2

@@ -12,7 +12,7 @@ import pytest
 from storage.records import Problem
 from tirgen.data.contamination import Benchmarks, load_benchmarks
 from tirgen.filters.apply import filter_rows
-from tirgen.filters.settings import FilterConfig, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))
 FILES = SHARED / "data" / "problems"

@@ -8,7 +8,7 @@ from typing import Any
 
 from storage.records import Ending, Outcome, Program, Trajectory
 from tirgen.filters.apply import YieldRow, filter_rows, filter_stream, yield_table
-from tirgen.filters.settings import FilterConfig, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule
 
 ALL_CALLS = FilterConfig(keep_share_by_calls={})
 LOOP = "print(sum(n for n in range(10)))"

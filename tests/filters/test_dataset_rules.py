@@ -9,8 +9,8 @@ import pytest
 
 from storage.records import Ending, Program, Step, Trajectory
 from tirgen.filters.apply import filter_rows
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.filters.rules import accept
-from tirgen.filters.settings import FilterConfig, Mode, Rule
 
 LOOP = "print(sum(n for n in range(10)))"
 

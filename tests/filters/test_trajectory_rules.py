@@ -14,8 +14,8 @@ from storage.records import (
     Trajectory,
     Verdict,
 )
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import TRAJECTORY_RULES, accept
-from tirgen.filters.settings import FilterConfig, Rule
 
 CONFIG = FilterConfig()
 

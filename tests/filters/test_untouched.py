@@ -6,8 +6,8 @@ import pytest
 
 from storage.records import Ending, Outcome, Step
 from tirgen.filters.apply import filter_rows
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import accept
-from tirgen.filters.settings import FilterConfig, Rule
 from tirgen.filters.untouched import changed_beyond_programs
 
 DRAFT = "Okay, let me see. The sum is 3 + 4 = 8.\nNow I can answer."

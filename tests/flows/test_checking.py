@@ -12,7 +12,7 @@ from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.jobs.generate import generate
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 async def dataset(root: Path) -> DatasetVersion:

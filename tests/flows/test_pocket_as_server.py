@@ -17,7 +17,7 @@ from flows.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
 from tirgen.embedded.local import pocket_engine_server
 from tirgen.embedded.names import MODEL_DIR, THINKING_DIR, is_pocket
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.settings import load_settings
 
 

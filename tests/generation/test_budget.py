@@ -17,7 +17,7 @@ from tirgen.jobs.budget import Account, BudgetSettings, Price, Spend
 from tirgen.jobs.committed_rows import CommittedRows
 from tirgen.jobs.estimate import estimate, spread
 from tirgen.jobs.generate import GenerationReport, generate
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.settings import ConfigError, load_settings
 
 PRICES = {"pocket": {"prompt": 1, "completion": 3}}

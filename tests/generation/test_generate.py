@@ -19,8 +19,8 @@ from tirgen.data.load import load_problems
 from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
-from tirgen.jobs.generate_settings import GenerateConfig
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox

@@ -21,8 +21,8 @@ from tirgen.embedded.names import THINKING_DIR
 from tirgen.engine.config import open_engines
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.generate import GenerationReport, generate
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
-from tirgen.jobs.generate_settings import GenerateConfig
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.settings import ConfigError, load_settings

@@ -9,8 +9,8 @@ from rows import row
 
 from storage.records import Ending, Trajectory
 from tirgen.engine.errors import EngineMisconfigured
+from tirgen.filters.filter_config import FilterConfig
 from tirgen.filters.rules import accept
-from tirgen.filters.settings import FilterConfig
 from tirgen.jobs.committed_rows import CODE_VERSION, is_lost
 from tirgen.jobs.job import INTERNAL_ERRORS, InternalErrorLimit, TooManyInternalErrors
 from tirgen.jobs.maker import describe_error, guarded

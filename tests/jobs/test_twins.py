@@ -21,7 +21,7 @@ from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
 from tirgen.jobs.generate import GenerationReport, generate, generation
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress
 from tirgen.jobs.shards import Shard
 

@@ -19,8 +19,8 @@ from tirgen.jobs.job import OUTAGE_ROWS, open_job
 from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
 from tirgen.jobs.progress import RolloutProgress, unwatched
 from tirgen.jobs.rollout import sample_problems
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_plan import RolloutPlan
-from tirgen.jobs.rollout_settings import RolloutConfig
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import Meter
 

@@ -31,8 +31,8 @@ from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.rollout import RolloutReport, collect_rollouts
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
-from tirgen.jobs.rollout_settings import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.branch import split

@@ -20,8 +20,8 @@ from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
 from tirgen.jobs.branch import BranchItem, BranchMaker
 from tirgen.jobs.maker import RunIdentity
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
-from tirgen.jobs.rollout_settings import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.tir.branch import FailedStep, failed_steps

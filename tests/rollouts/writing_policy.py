@@ -20,7 +20,7 @@ from tirgen.embedded.pocket.families import FAMILIES
 from tirgen.embedded.pocket.problems import draw_problem
 from tirgen.engine.config import EngineConfig
 from tirgen.jobs.rollout import collect_rollouts
-from tirgen.jobs.rollout_settings import RolloutConfig
+from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, PromptSet
 
 WRITER = PromptSet(

@@ -9,11 +9,12 @@ import pytest
 
 from storage.records import Outcome
 from tirgen.doctor import _sandbox as examined
-from tirgen.jobs.shared_settings import SandboxSettings
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+from tirgen.sandbox.program_settings import SandboxSettings
+from tirgen.sandbox.supervisor import LocalSandbox
 
 CORPUS = {
     "print(6 * 7)": "42\n",

@@ -7,8 +7,9 @@ import pytest_asyncio
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.errors import SandboxUnavailable
 from tirgen.sandbox.session import Session
-from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+from tirgen.sandbox.supervisor import LocalSandbox
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=5, memory_mb=256)
 SHORT = Limits(cpu_seconds=0.3, wall_seconds=0.3)

@@ -17,9 +17,9 @@ from storage.records import Ending, Outcome, Program, Step, TokenStream, Traject
 from storage.versions import DatasetVersion
 from tirgen.engine.config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
-from tirgen.jobs.evaluate_settings import EvaluationConfig
-from tirgen.jobs.generate_settings import GenerateConfig
-from tirgen.jobs.rollout_settings import PolicySettings, RolloutConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.tir.prompts import STANDARD
 
 torch = pytest.importorskip("torch")

@@ -11,7 +11,8 @@ pytest.importorskip("torch")
 from flows.training.names import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
-from tirgen.embedded.local import MODEL_DIR, pocket_engine_server
+from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.names import MODEL_DIR
 from tirgen.engine.config import EngineConfig
 from tirgen.engine.publication import served_version
 

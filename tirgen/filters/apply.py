@@ -12,8 +12,8 @@ from typing import Any
 
 from storage.records import BASELINE_RULE, Cost, FilterVerdict, Step, TokenStream, Trajectory
 from tirgen.filters.dataset_rules import DATASET_RULES, Findings
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import accept, verdict_of
-from tirgen.filters.settings import FilterConfig, Rule
 
 
 @dataclass(frozen=True, slots=True)

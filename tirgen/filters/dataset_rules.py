@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from storage.records import Program, Trajectory
 from tirgen.data.contamination import load_benchmarks
 from tirgen.data.similarity import SimilarityIndex, read
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import counts_as_right
-from tirgen.filters.settings import FilterConfig, Rule
 
 Findings = Mapping[str, str | None]
 """Why a dataset rule drops a trajectory, by trajectory id; None keeps it."""

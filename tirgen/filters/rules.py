@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
 from tirgen.filters.code_quality import trivial_reason
-from tirgen.filters.settings import FilterConfig, Mode, Rule
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
 from tirgen.filters.untouched import changed_beyond_programs
 from tirgen.opinion import is_right

@@ -16,8 +16,8 @@ from tirgen.jobs.committed_rows import is_lost, rows_of
 from tirgen.jobs.job import Job
 from tirgen.jobs.maker import Item, Judgement, Sample
 from tirgen.jobs.progress import RolloutProgress
+from tirgen.jobs.rollout_config import BranchSettings, PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, PolicyMaker, policy_bounds
-from tirgen.jobs.rollout_settings import BranchSettings, PolicySettings, RolloutConfig
 from tirgen.jobs.workers import for_each
 from tirgen.tir.branch import FailedStep, branch, failed_steps, split
 from tirgen.tir.builder import TrajectoryBuilder

@@ -19,7 +19,7 @@ from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.engine.config import EngineConfig
 from tirgen.filters.apply import YieldRow, filter_rows, yield_table
-from tirgen.filters.settings import FilterConfig, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.jobs.reverify import Change, Count, changes, reverify
 from tirgen.jobs.shards import named_lease
 from tirgen.opinion import with_opinions

@@ -17,7 +17,7 @@ from storage.records import Problem
 from storage.runs import Run
 from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
 from tirgen.jobs.generate import generation
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 
 SAMPLE = 8

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.datasets import Store
-from storage.records import Ending, Problem, Trajectory
+from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 from tirgen.evaluation.best_of_n import contenders
-from tirgen.evaluation.code import INSTRUCTION, load_code_tasks, run_tests
 from tirgen.evaluation.results import (
+    Analysis,
     BenchmarkResult,
     Scores,
     by_problem,
@@ -26,20 +26,16 @@ from tirgen.evaluation.results import (
     summarise,
 )
 from tirgen.evaluation.reward_model import open_reward_model
-from tirgen.evaluation.settings import Analysis
+from tirgen.jobs.code_tasks import CodeMaker, load_code_tasks
 from tirgen.jobs.committed_rows import rows_of
-from tirgen.jobs.evaluate_settings import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
-from tirgen.jobs.maker import Item, Judgement
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout import PolicyRecipe, sample_problems
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan
 from tirgen.opinion import with_opinions
-from tirgen.tir.builder import TrajectoryBuilder
-from tirgen.tir.driver import Meter
 from tirgen.tir.markup import response_text
-from tirgen.verification import extract_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,24 +85,6 @@ async def evaluate(
         progress=progress,
         seconds=time.monotonic() - started,
     )
-
-
-class CodeMaker(RolloutMaker):
-    """Makes completions of code tasks, judged by their tests. Its configuration must say cot."""
-
-    @property
-    def instruction(self) -> str:
-        return INSTRUCTION
-
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
-        reply = builder.transcript.text
-        if builder.ending.is_infrastructure:
-            return Judgement(None, extract_answer(reply))
-        tested = await run_tests(item.problem, reply, self._sandbox, self._tools.limits)
-        meter.sandbox_seconds += tested.seconds
-        if tested.verdict is None:
-            builder.ending, builder.error = Ending.SANDBOX_ERROR, tested.error
-        return Judgement(tested.verdict, extract_answer(reply))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from tirgen.data.load import ProblemSet, load_problems
 from tirgen.engine.config import open_engine, open_engines
 from tirgen.filters.apply import YieldRow, filter_stream
 from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
 from tirgen.jobs.generate_plan import GenerationPlan
-from tirgen.jobs.generate_settings import GenerateConfig
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched

@@ -9,11 +9,10 @@ from functools import partial
 
 from storage.records import Ending, Program, Provenance, Trajectory
 from tirgen.engine.protocol import Engine, Renderer, Sampling
+from tirgen.filters.filter_config import Mode
 from tirgen.filters.rules import accept
-from tirgen.filters.settings import Mode
-from tirgen.jobs.generate_settings import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig, SamplingSettings
 from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
-from tirgen.jobs.shared_settings import SamplingSettings
 from tirgen.opinion import AnswerJudge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.builder import TrajectoryBuilder

@@ -19,7 +19,7 @@ from tirgen.data.responses import Response, ResponseReader
 from tirgen.filters.apply import YieldRow, filter_stream
 from tirgen.filters.rules import accept
 from tirgen.jobs.committed_rows import CommittedRows
-from tirgen.jobs.import_settings import ImportConfig
+from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
 from tirgen.jobs.progress import Progress, Watch, unwatched

@@ -25,9 +25,9 @@ from tirgen.jobs.committed_rows import CommittedRows, by_id, rows_of
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
+from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
-from tirgen.jobs.rollout_settings import PolicySettings, RolloutConfig
 from tirgen.jobs.workers import task_group
 from tirgen.sandbox.opening import open_sandbox
 from tirgen.verification import Verifier

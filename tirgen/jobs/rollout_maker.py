@@ -9,7 +9,7 @@ from typing import Generic
 from storage.records import Ending, Problem, Program, Provenance, Verdict
 from tirgen.engine.protocol import Engine, Message, Sampling
 from tirgen.jobs.maker import Item, ItemT, Judgement, Maker, RunIdentity, Sample
-from tirgen.jobs.rollout_settings import PolicySettings
+from tirgen.jobs.rollout_config import PolicySettings
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Role, Sampler, derive_seed

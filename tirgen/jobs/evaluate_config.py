@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tirgen.evaluation.settings import Analysis
-from tirgen.jobs.rollout_settings import PolicySettings, RolloutLoop
-from tirgen.jobs.shared_settings import ProblemSettings, SamplingSettings
+from tirgen.data.problem_settings import ProblemSettings
+from tirgen.evaluation.results import Analysis
+from tirgen.jobs.generate_config import SamplingSettings
+from tirgen.jobs.rollout_config import PolicySettings, RolloutLoop
 from tirgen.settings import Settings
 
 

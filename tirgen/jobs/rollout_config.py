@@ -8,8 +8,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from storage.records import Program
+from tirgen.data.problem_settings import ProblemSettings
 from tirgen.engine.config import EngineConfig
-from tirgen.jobs.shared_settings import ProblemSettings, SamplingSettings, SandboxSettings
+from tirgen.jobs.generate_config import SamplingSettings
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
 from tirgen.tir.rollout import Correction

@@ -2,7 +2,7 @@
 
 A task is a problem whose question is the beginning of a program and whose gold answer is the
 program that tests it. Prompt and completion run in one jail and answer calls. The tests run in
-another jail, where no object of the solution ever exists (`tirgen.evaluation.peer`). The completion
+another jail, where no object of the solution ever exists (`tirgen.jobs.code_peer`). The completion
 is right if the tests' process exits normally, as the kernel reports. HumanEval+ and MBPP+ have the
 same fields.
 
@@ -15,19 +15,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.records import Outcome, Problem, Verdict
+from storage.records import Ending, Outcome, Problem, Verdict
 from tirgen.data.errors import ProblemsError
 from tirgen.data.files import Row, read_rows
+from tirgen.jobs.maker import Item, Judgement
+from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.execution import FINE
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
 from tirgen.verdicts import TESTS
+from tirgen.verification import extract_answer
 
 INSTRUCTION = (
     "Complete the following Python function. Reply with the whole function in one fenced Python "
     "block and nothing else.\n\n```python\n{question}\n```"
 )
-_PEER = Path(__file__).with_name("peer.py").read_text(encoding="utf-8")
+_PEER = Path(__file__).with_name("code_peer.py").read_text(encoding="utf-8")
 _FIELDS = ("task_id", "prompt", "test", "entry_point")
 
 
@@ -101,3 +106,21 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
     last = execution.stderr.strip().rpartition("\n")[2] or str(execution.outcome)
     reason = "passed" if passed else last
     return Tested(Verdict(correct=passed, method=TESTS, reason=reason), seconds)
+
+
+class CodeMaker(RolloutMaker):
+    """Makes completions of code tasks, judged by their tests. Its configuration must say cot."""
+
+    @property
+    def instruction(self) -> str:
+        return INSTRUCTION
+
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+        reply = builder.transcript.text
+        if builder.ending.is_infrastructure:
+            return Judgement(None, extract_answer(reply))
+        tested = await run_tests(item.problem, reply, self._sandbox, self._tools.limits)
+        meter.sandbox_seconds += tested.seconds
+        if tested.verdict is None:
+            builder.ending, builder.error = Ending.SANDBOX_ERROR, tested.error
+        return Judgement(tested.verdict, extract_answer(reply))

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from storage import files
 from tirgen.data.response_layouts import SHAPES, Format
-from tirgen.filters.settings import FilterConfig
-from tirgen.jobs.shared_settings import SandboxSettings
+from tirgen.filters.filter_config import FilterConfig
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import JobSettings
 
 

@@ -1,4 +1,4 @@
-"""Settings that several jobs share: sampling, the sandbox, and where problems come from."""
+"""What one program may use, and where programs run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from pydantic import Field, model_validator
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.modes import Mode
 from tirgen.settings import ServerUrl, Settings
-
-
-class SamplingSettings(Settings):
-    """How a model samples."""
-
-    temperature: float = Field(0.6, ge=0, le=5)
-    """0 is greedy. The paper samples at 0.6."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(50, ge=0)
-    """0 is off."""
 
 
 class SandboxSettings(Settings):
@@ -65,28 +55,3 @@ class SandboxSettings(Settings):
         """What decides the result of a program; where it runs does not."""
         named = {"python"} if self.python else set()
         return self.model_dump(include={"cpu_seconds", "wall_seconds", "memory_mb", *named})
-
-
-class ProblemSettings(Settings):
-    """Where the problems come from."""
-
-    path: str = "pocket:test"
-    """A JSONL, JSON, CSV, TSV or Parquet file (text also as .gz or .zst), a Hugging Face datasets
-    folder, or ``pocket:test``."""
-    skip: int = Field(0, ge=0)
-    """Leave out this many problems at the start."""
-    limit: int | None = Field(None, ge=1)
-    """Most problems to take after those skipped. Default: all."""
-    split: str | None = None
-    """Split of a Hugging Face datasets folder."""
-    question_field: str | None = None
-    """Field with the question, for files that have no published layout."""
-    answer_field: str | None = None
-    """Field with the gold answer, for files that have no published layout."""
-    id_field: str | None = None
-    """Field with the publisher's id, for files that have no published layout."""
-    difficulty_field: str | None = None
-    """Field with the publisher's difficulty, for files that have no published layout."""
-    skip_bad_rows: bool = False
-    """Go on without bad rows, however many there are. Default: stop when more than one row in
-    twenty is bad."""

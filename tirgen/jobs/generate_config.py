@@ -6,12 +6,23 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from tirgen.data.problem_settings import ProblemSettings
 from tirgen.engine.config import EngineConfig
-from tirgen.filters.settings import FilterConfig, Mode
+from tirgen.filters.filter_config import FilterConfig, Mode
 from tirgen.jobs.budget import BudgetSettings
-from tirgen.jobs.shared_settings import ProblemSettings, SamplingSettings, SandboxSettings
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings, merged
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
+
+
+class SamplingSettings(Settings):
+    """How a model samples."""
+
+    temperature: float = Field(0.6, ge=0, le=5)
+    """0 is greedy. The paper samples at 0.6."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(50, ge=0)
+    """0 is off."""
 
 
 class LoopSettings(Settings):
