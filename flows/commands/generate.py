@@ -95,13 +95,13 @@ def generate_command(
     skip_bad_rows
         Go on without bad rows however many there are; by default up to one in twenty.
     actor
-        Who reasons: "pocket", or the base URL of an OpenAI-compatible server such as vLLM.
+        Who reasons: "embedded", or the base URL of an OpenAI-compatible server such as vLLM.
     actor_model
         Model name on that server.
     actor_tokenizer
         Directory or Hugging Face id of its tokenizer, where the model name is not one.
     critic
-        Who writes programs: "pocket", or a base URL.
+        Who writes programs: "embedded", or a base URL.
     critic_model
         Model name on that server.
     critic_tokenizer
@@ -214,7 +214,7 @@ def engine_settings(
 ) -> dict[str, Any]:
     """The settings that ``--actor``, ``--actor-model`` and ``--actor-tokenizer`` stand for."""
     settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
-    if where is not None and where != "pocket":
+    if where is not None and where != "embedded":
         settings |= {f"{role}.kind": "tokens", f"{role}.base_url": where}
     return settings
 

@@ -19,7 +19,7 @@ from tirgen.data.errors import ProblemsError
 from tirgen.jobs.curate import CurationReport, curate_config, curate_version
 from tirgen.settings import ConfigError
 from tirgen.tir.markup import response_text
-from tirgen.verdicts import OFF_FORMAT, TESTS
+from tirgen.verification.verdicts import OFF_FORMAT, TESTS
 
 LOOP = "print(sum(n for n in range(10)))"
 CONFIG: dict[str, Any] = {"filters": {"keep_share_by_calls": {}}, "seed": 3}

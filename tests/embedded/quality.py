@@ -21,14 +21,14 @@ from storage.records import Outcome, Problem, Program, Trajectory
 from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Step
 from tirgen.embedded.pocket.mistakes import wrong_value
 from tirgen.embedded.pocket.problems import draw_problem, problems
-from tirgen.engine.config import open_engines
 from tirgen.engine.protocol import Sampling
 from tirgen.filters.filter_config import Mode
+from tirgen.jobs.engines import open_engines
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
-from tirgen.jobs.maker import RunIdentity, Item
+from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.settings import load_settings
 from tirgen.tir.core import Loop, OffFormat, Role, Sampler
 from tirgen.tir.driver import Driver, Meter

@@ -17,14 +17,14 @@ from storage.datasets import Store
 from storage.records import Ending, Program, Trajectory
 from storage.sql import query
 from tirgen.data.load import load_problems
-from tirgen.embedded.names import THINKING_DIR
-from tirgen.engine.config import open_engines
+from tirgen.embedded.models import THINKING_DIR
 from tirgen.engine.renderer import HfRenderer
+from tirgen.jobs.engines import open_engines
 from tirgen.jobs.generate import GenerationReport, generate
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
 from tirgen.jobs.maker import Item, RunIdentity
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.settings import ConfigError, load_settings
 from tirgen.tir.core import Role
 from tirgen.tir.prompts import BUDGET_SENTENCE

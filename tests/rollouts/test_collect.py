@@ -26,15 +26,16 @@ from storage.records import Ending, Level, Outcome, Problem, Program, TokenStrea
 from storage.sql import query
 from tirgen.data.load import load_problems
 from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.names import MODEL_DIR
-from tirgen.engine.config import EngineConfig, open_engine
+from tirgen.embedded.models import MODEL_DIR
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import split
 from tirgen.verification import Verifier
 

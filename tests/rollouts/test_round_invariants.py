@@ -16,14 +16,14 @@ from writing_policy import comparable, settings, write_steps
 
 from storage.records import Ending, Level, Problem, Trajectory
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
 from tirgen.jobs.branch import BranchItem, BranchMaker
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import FailedStep, failed_steps
 from tirgen.tir.markup import render_output
 from tirgen.verification import Verifier

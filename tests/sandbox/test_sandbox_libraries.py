@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from storage.records import Outcome
-from tirgen.doctor import _sandbox as examined
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.jobs.doctor import _sandbox as examined
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.program_settings import SandboxSettings
-from tirgen.sandbox.supervisor import LocalSandbox
 
 CORPUS = {
     "print(6 * 7)": "42\n",

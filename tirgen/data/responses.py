@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 from storage.records import Problem, Program, trajectory_id
+from storage.well_formed import well_formed
 from tirgen.data.errors import BadRow, ProblemsError
 from tirgen.data.files import Row, Rows, is_readable, known_endings, read_rows
 from tirgen.data.load import load_problems
 from tirgen.data.response_layouts import SHAPES, Foreign, Format, Unreadable, detect
 from tirgen.data.similarity import read as normalise
-from tirgen.text import well_formed
 
 SAMPLE_ROWS = 100
 """How many rows decide the layout."""

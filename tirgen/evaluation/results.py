@@ -10,14 +10,13 @@ from functools import partial
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.records import Outcome, Program, Trajectory
-from tirgen.engine.config import EngineConfig
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.evaluation.best_of_n import choose
 from tirgen.evaluation.estimates import Bootstrap, Estimate, majority_at_k, pass_at_k
 from tirgen.evaluation.reward_model import RewardModelConfig
 from tirgen.evaluation.votes import answer_keys
-from tirgen.opinion import is_right
 from tirgen.settings import Count, Settings
-from tirgen.verdicts import TESTS
+from tirgen.verification.verdicts import TESTS, is_right
 
 
 class Analysis(Settings):

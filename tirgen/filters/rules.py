@@ -9,8 +9,8 @@ from tirgen.filters.code_quality import trivial_reason
 from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
 from tirgen.filters.untouched import changed_beyond_programs
-from tirgen.opinion import is_right
 from tirgen.tir.markup import strip_blocks
+from tirgen.verification.verdicts import is_right
 
 CHARACTERS_A_TOKEN = 4
 """Used where an engine did not count tokens."""

@@ -21,12 +21,12 @@ from tirgen.data.files import Row, read_rows
 from tirgen.jobs.maker import Item, Judgement
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
-from tirgen.sandbox.execution import FINE
+from tirgen.sandbox.result import FINISHED
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
-from tirgen.verdicts import TESTS
 from tirgen.verification import extract_answer
+from tirgen.verification.verdicts import TESTS
 
 INSTRUCTION = (
     "Complete the following Python function. Reply with the whole function in one fenced Python "
@@ -102,7 +102,7 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
     seconds = execution.wall_ms / 1000
     if execution.outcome is Outcome.INFRA_ERROR:
         return Tested(None, seconds, execution.stderr.strip() or "the sandbox broke")
-    passed = execution.outcome in FINE
+    passed = execution.outcome in FINISHED
     last = execution.stderr.strip().rpartition("\n")[2] or str(execution.outcome)
     reason = "passed" if passed else last
     return Tested(Verdict(correct=passed, method=TESTS, reason=reason), seconds)

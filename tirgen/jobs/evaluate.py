@@ -26,15 +26,16 @@ from tirgen.evaluation.results import (
     summarise,
 )
 from tirgen.evaluation.reward_model import open_reward_model
+from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.code_tasks import CodeMaker, load_code_tasks
 from tirgen.jobs.committed_rows import rows_of
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout import PolicyRecipe, sample_problems
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan
-from tirgen.opinion import with_opinions
 from tirgen.tir.markup import response_text
 
 
@@ -144,8 +145,9 @@ async def _publish(
 ) -> DatasetVersion:
     rows = list(rows_of(job.run, plan.asked))
     if config.analysis.judge:
-        judge, judge_tokens = config.analysis.judge, config.analysis.judge_tokens
-        rows = await with_opinions(rows, judge, judge_tokens, config.seed)
+        async with open_engine(config.analysis.judge) as engine:
+            judge = AnswerJudge(engine, config.analysis.judge_tokens, config.seed)
+            rows = await judge.with_opinions(rows)
     scores = await _scores(config.analysis, rows)
     results = []
     for name, problems in (bench.math | bench.code).items():

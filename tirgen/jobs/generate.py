@@ -18,9 +18,10 @@ from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.data.errors import BadRow
 from tirgen.data.load import ProblemSet, load_problems
-from tirgen.engine.config import open_engine, open_engines
 from tirgen.filters.apply import YieldRow, filter_stream
+from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
+from tirgen.jobs.engines import open_engine, open_engines
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
 from tirgen.jobs.generate_plan import GenerationPlan
@@ -29,8 +30,7 @@ from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 from tirgen.jobs.shards import WHOLE, Shard
 from tirgen.jobs.workers import for_each, task_group
-from tirgen.opinion import AnswerJudge
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 

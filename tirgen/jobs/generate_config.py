@@ -7,7 +7,13 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from tirgen.data.problem_settings import ProblemSettings
-from tirgen.engine.config import EngineConfig
+from tirgen.embedded.models import (
+    THINKING_NAME,
+    engine_identity,
+    is_pocket_engine,
+    model_label,
+)
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.filters.filter_config import FilterConfig, Mode
 from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.program_settings import SandboxSettings
@@ -127,8 +133,8 @@ class GenerateConfig(JobSettings):
             engine = document.get(role, {})
             if isinstance(engine, EngineConfig):
                 engine = engine.model_dump(exclude_unset=True)
-            if engine.get("kind", "pocket") == "pocket" and not engine.get("model"):
-                engine = {**engine, "model": "thinking"}
+            if engine.get("kind", "embedded") == "embedded" and not engine.get("model"):
+                engine = {**engine, "model": THINKING_NAME}
                 document = {**document, role: engine}
             if role == "actor" and _is_pocket(engine):
                 defaults = {"loop": POCKET_LOOP, "thinking": POCKET_THINKING}
@@ -156,7 +162,8 @@ class GenerateConfig(JobSettings):
     @model_validator(mode="after")
     def _known_prices(self) -> GenerateConfig:
         if self.budget.money is not None:
-            unpriced = {e.priced_as for e in (self.actor, self.critic)} - self.budget.prices.keys()
+            labels = {model_label(engine) for engine in (self.actor, self.critic)}
+            unpriced = labels - self.budget.prices.keys()
             if unpriced:
                 raise ValueError(
                     f"budget.money needs budget.prices of {', '.join(sorted(unpriced))}"
@@ -166,7 +173,7 @@ class GenerateConfig(JobSettings):
     @property
     def prompt_set_name(self) -> str:
         """The prompt set in force."""
-        default = POCKET if self.actor.is_pocket else STANDARD
+        default = POCKET if is_pocket_engine(self.actor) else STANDARD
         return self.prompts or default.name
 
     def identity(self) -> dict[str, Any]:
@@ -182,10 +189,9 @@ class GenerateConfig(JobSettings):
             mode="json", exclude={"live_trajectories", "dataset", "budget", "problems", *unused}
         )
         for role in ("actor", "critic"):
-            engine: EngineConfig = getattr(self, role)
-            document[role] = engine.identity()
+            document[role] = engine_identity(getattr(self, role))
         if self.judge:
-            document["judge"] = self.judge.identity()
+            document["judge"] = engine_identity(self.judge)
         document["sandbox"] = self.sandbox.identity()
         return document
 
@@ -193,6 +199,6 @@ class GenerateConfig(JobSettings):
 def _is_pocket(engine: dict[str, Any]) -> bool:
     """Whether unchecked engine settings mean the pocket; errors in them are reported later."""
     try:
-        return EngineConfig.model_validate(engine).is_pocket
+        return is_pocket_engine(EngineConfig.model_validate(engine))
     except ValidationError:
         return False

@@ -10,10 +10,10 @@ from functools import partial
 from storage.records import Ending, Program, Provenance, Trajectory
 from tirgen.engine.protocol import Engine, Renderer, Sampling
 from tirgen.filters.filter_config import Mode
+from tirgen.filters.judge import AnswerJudge
 from tirgen.filters.rules import accept
 from tirgen.jobs.generate_config import GenerateConfig, SamplingSettings
 from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
-from tirgen.opinion import AnswerJudge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Loop, Role, Sampler, derive_seed

@@ -24,7 +24,7 @@ from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
 from tirgen.jobs.progress import Progress, Watch, unwatched
 from tirgen.jobs.workers import for_each
-from tirgen.sandbox.opening import AnySandbox, open_sandbox
+from tirgen.sandbox.open import AnySandbox, open_sandbox
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import Driver, Meter, Runner
 from tirgen.tir.markup import parse_trajectory

@@ -28,7 +28,7 @@ from storage.records import (
     trajectory_id,
 )
 from tirgen.engine.errors import EngineError
-from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.sandbox.contract import SandboxUnavailable
 from tirgen.tir.builder import TrajectoryBuilder, build
 from tirgen.tir.core import Loop
 from tirgen.tir.driver import Driver, Meter

@@ -16,8 +16,8 @@ from tirgen.jobs.job import InternalErrorLimit
 from tirgen.jobs.maker import describe_error, guarded
 from tirgen.jobs.workers import for_each
 from tirgen.tir.markup import response_text
-from tirgen.verdicts import compares_answers
 from tirgen.verification import Verifier, extract_answer
+from tirgen.verification.verdicts import compares_answers
 
 AT_ONCE = 64
 """More than there are worker processes, so that none waits."""

@@ -19,9 +19,9 @@ from storage.records import Level, Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engine
 from tirgen.jobs.branch import BranchMaker, make_branches
 from tirgen.jobs.committed_rows import CommittedRows, by_id, rows_of
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
@@ -29,7 +29,7 @@ from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
 from tirgen.jobs.workers import task_group
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
 
 Make = Callable[[Problem, int], Coroutine[Any, Any, Trajectory | None]]

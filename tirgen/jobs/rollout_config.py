@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from storage.records import Program
 from tirgen.data.problem_settings import ProblemSettings
-from tirgen.engine.config import EngineConfig
+from tirgen.embedded.models import engine_identity, is_pocket_engine
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.jobs.generate_config import SamplingSettings
 from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings
@@ -87,7 +88,7 @@ class PolicySettings(JobSettings):
         if self.correction and self.policy.kind == "chat":
             raise ValueError(
                 "correction splits a thought in token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket, or leave correction out"
+                "use policy.kind = tokens or embedded, or leave correction out"
             )
         return self
 
@@ -98,7 +99,7 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        default = POCKET if self.policy.is_pocket else STANDARD
+        default = POCKET if is_pocket_engine(self.policy) else STANDARD
         return PROMPT_SETS[self.prompts or default.name]
 
     @property
@@ -109,7 +110,7 @@ class PolicySettings(JobSettings):
     def identity(self) -> dict[str, Any]:
         """What decides the rows: neither the speed nor the address of a replica does."""
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
-        document["policy"] = self.policy.identity()
+        document["policy"] = engine_identity(self.policy)
         document["sandbox"] = self.sandbox.identity()
         return document
 
@@ -152,7 +153,7 @@ class RolloutConfig(PolicySettings):
         if self.branches and self.policy.kind == "chat":
             raise ValueError(
                 "branches continue token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket"
+                "use policy.kind = tokens or embedded"
             )
         if self.branches and self.reasoning == "cot":
             raise ValueError("branches start at failed programs; reasoning = cot writes none")
