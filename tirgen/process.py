@@ -200,11 +200,11 @@ def end_tree(leader: int, grace: float, ended: Callable[[], bool]) -> None:
     whether the leader has.
     """
     family = descendants(leader)
-    _signal_group(leader, signal.SIGTERM)
+    signal_group(leader, signal.SIGTERM)
     wait_until(lambda: ended() and not any(map(_is_running, family)), grace)
     family += descendants(leader)
     if not ended():
-        _signal_group(leader, signal.SIGKILL)
+        signal_group(leader, signal.SIGKILL)
     signal_all(family, signal.SIGKILL)
 
 
@@ -257,7 +257,8 @@ def _is_running(process: psutil.Process) -> bool:
         return False
 
 
-def _signal_group(leader: int, number: signal.Signals) -> None:
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to all processes of a group, if there are any."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, number)
 
