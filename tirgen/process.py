@@ -10,7 +10,6 @@ Each child leads a session of its own, so Ctrl-C in a terminal reaches the paren
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
@@ -125,6 +124,8 @@ class Child:
 
     async def lines(self, pipe: IO[bytes]) -> AsyncGenerator[str, None]:
         """Every line of `stdout` or `stderr` until it ends."""
+        import asyncio  # here, because the guardian starts sooner without it
+
         reader = asyncio.StreamReader(limit=LONGEST_LINE)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), pipe
