@@ -1,4 +1,4 @@
-"""Computes the results of one benchmark from its samples, with intervals; pure functions."""
+"""What the samples of one benchmark say, as figures with intervals; pure over stored rows."""
 
 from __future__ import annotations
 
@@ -20,38 +20,37 @@ from tirgen.verification.verdicts import TESTS, is_right
 
 
 class Analysis(Settings):
-    """What is computed from the samples. Changing it makes no new samples."""
+    """How the samples are analysed; changing it needs no new samples."""
 
     pass_at: tuple[Count, ...] = (1,)
-    """The k of each pass@k (unbiased estimator) and maj@k; at most `samples`."""
+    """k of each pass@k (unbiased estimator) and maj@k; at most `samples`."""
     best_of: int | None = Field(None, ge=2)
-    """Also choose the best of the first N samples by the share of their programs that ran."""
+    """Also choose the best of this many first samples by execution pass rate."""
     reward_model: RewardModelConfig | None = None
-    """Breaks ties of best-of-N. Without it the majority answer does."""
+    """Breaks ties of best-of-N; by default the majority answer does."""
     judge: EngineConfig | None = None
-    """A language model that looks at answers that the rules call wrong. Default: none."""
+    """A language model that checks answers which the verifier found wrong; by default none."""
     judge_tokens: Count = 16
-    """Longest reply of the judge; raise it for a model that thinks first."""
+    """Longest reply of the judge in tokens; raise it for a model that thinks first."""
     resamples: Count = 2000
-    """Resamples of the bootstrap over problems."""
+    """Number of bootstrap resamples over problems."""
     confidence: float = Field(0.95, gt=0, lt=1)
-    """Level of the confidence intervals."""
 
 
 class BenchmarkResult(BaseModel):
-    """The results of one benchmark; rows that the machinery lost count only in `lost`."""
+    """One benchmark; rows that the machinery lost count nowhere but in `lost`."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     benchmark: str
     problems: int
     samples: int
-    """Rows that say something about the policy."""
+    """Rows that say something of the policy."""
     lost: int
     """Rows that the machinery lost; the same command makes them again."""
     unverifiable: int = 0
-    """Rows of problems whose gold answer cannot be verified. They count nowhere else, not even
-    answers that are spelled like the gold one."""
+    """Rows of problems whose gold answer cannot be verified, which count nowhere else: not even
+    the answers among them that are spelled as the gold one."""
     accuracy: Estimate | None
     """avg@k over all samples, a judge's opinions included."""
     accuracy_by_rules: Estimate | None
@@ -59,27 +58,27 @@ class BenchmarkResult(BaseModel):
     pass_at: dict[int, Estimate]
     """Unbiased pass@k."""
     majority_at: dict[int, Estimate]
-    """maj@k; empty for code benchmarks, which have no answers to vote on."""
+    """maj@k; empty for code benchmarks, which have no answer to vote on."""
     best_of: Estimate | None
     """Accuracy of best-of-N by execution pass rate."""
     code_ratio: Estimate | None
     """Share of samples that ran a program."""
     execution_pass: Estimate | None
-    """Share of programs that ran, of those in the final responses (Table 6)."""
+    """Share of programs that ran, of those that stand in the responses (Table 6)."""
     execution_pass_all: Estimate | None
-    """Share of programs that ran, of all that were tried, replaced ones included (method A21)."""
+    """Share of programs that ran, of all that were tried, those corrected away too (method A21)."""
     programs: int
     programs_failed: int
     corrections: int
     """Failed tries that self-correction replaced."""
     truncated: float
-    """Share of samples that reached a limit."""
+    """Share of samples that a limit cut short."""
     tokens_per_sample: Estimate | None
-    """Sampled tokens per sample, replaced ones included: the cost of a sample (Table 7)."""
+    """Sampled tokens, those corrected away included: what a sample costs (Table 7)."""
     correction_tokens: float
-    """Tokens per sample that self-correction replaced; included in `tokens_per_sample`."""
+    """Of those, tokens a sample that self-correction threw away."""
     seconds_per_sample: Estimate | None
-    """Wall time of a sample, under the load of this evaluation."""
+    """From a sample's first request to its end, under the load of this evaluation."""
 
 
 Scores = Mapping[str, float]
@@ -88,10 +87,10 @@ Scores = Mapping[str, float]
 def summarise(
     benchmark: str, rows: Sequence[Trajectory], analysis: Analysis, seed: int, scores: Scores
 ) -> BenchmarkResult:
-    """All results of one benchmark. `scores`: those of a reward model, by trajectory id."""
+    """All figures of one benchmark. `scores` are a reward model's, by trajectory id."""
     problems = by_problem(rows)
     sound = [row for problem in problems for row in problem]
-    answered = sum(not row.ending.is_infrastructure for row in rows)
+    heard = sum(not row.ending.is_infrastructure for row in rows)
     over = _Over(problems, Bootstrap(seed, analysis.resamples, analysis.confidence))
     ranked = scores if analysis.reward_model else None
     chosen = [choose(c, seed, ranked) for c in candidates(problems, analysis.best_of or 0)]
@@ -100,8 +99,8 @@ def summarise(
         benchmark=benchmark,
         problems=len(problems),
         samples=len(sound),
-        lost=len(rows) - answered,
-        unverifiable=answered - len(sound),
+        lost=len(rows) - heard,
+        unverifiable=heard - len(sound),
         accuracy=over.mean(partial(_average, is_right)),
         accuracy_by_rules=over.mean(partial(_average, lambda row: row.correct)),
         pass_at=over.mean_at(analysis.pass_at, _passing),
@@ -139,13 +138,13 @@ class _Over:
     def mean(
         self, value: Callable[[Sequence[Trajectory]], float], least: int = 1
     ) -> Estimate | None:
-        """The mean of one value per problem, over the problems that have enough samples."""
+        """Of one value a problem, over the problems that have enough samples."""
         return self.boot.mean([value(each) for each in self.problems if len(each) >= least])
 
     def mean_at(
         self, counts: Sequence[int], value: Callable[[int, Sequence[Trajectory]], float]
     ) -> dict[int, Estimate]:
-        """The mean of a value for `k` samples, for each `k` that any problem has."""
+        """The mean of a value that takes `k` samples, for each `k` that some problem has."""
         means = {k: self.mean(partial(value, k), least=k) for k in counts}
         return {k: mean for k, mean in means.items() if mean}
 
@@ -160,9 +159,9 @@ def _agreed(seed: int, k: int, samples: Sequence[Trajectory]) -> float:
 
 
 def by_problem(rows: Sequence[Trajectory]) -> list[list[Trajectory]]:
-    """The samples of each problem, ordered by key, without rows lost to infrastructure.
+    """What each problem's samples say of the policy, both in an order of their own.
 
-    Problems whose gold answer cannot be verified are left out.
+    Problems whose gold answer cannot be verified say nothing.
     """
     groups: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.key):
@@ -187,12 +186,12 @@ def _average(value: Callable[[Trajectory], float], rows: Sequence[Trajectory]) -
 
 
 def programs(row: Trajectory) -> int:
-    """Programs that were run, without those that the sandbox lost."""
+    """Programs that were run; what the sandbox lost was not."""
     return sum(step.outcome is not Outcome.INFRA_ERROR for step in row.calls)
 
 
 def failed_programs(row: Trajectory) -> int:
-    """Programs of the response that failed."""
+    """Of them, those that failed and stand in the response."""
     return programs(row) - _passed(row)
 
 
@@ -205,7 +204,7 @@ def _corrections(row: Trajectory) -> int:
 
 
 def _correction_tokens(row: Trajectory) -> float:
-    """Sampled tokens that are in no step: self-correction replaced them."""
+    """Sampled, but in no step: what self-correction cut away."""
     if row.program is not Program.ROLLOUT or not _corrections(row):
         return 0
     return row.cost.actor_completion_tokens - sum(row.tokens.loss_mask)

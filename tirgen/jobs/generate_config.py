@@ -1,7 +1,8 @@
-"""The settings of a generation."""
+"""The configuration of a generation, from a file, flags or Python; it is stored with the data."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -17,59 +18,59 @@ from tirgen.engine.engine_config import EngineConfig
 from tirgen.filters.filter_config import FilterConfig, Mode
 from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.program_settings import SandboxSettings
-from tirgen.settings import Count, JobSettings, Settings, merged
+from tirgen.settings import Count, JobSettings, Settings, load_settings, merged
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 
 
 class SamplingSettings(Settings):
-    """How a model samples."""
+    """How one role samples."""
 
     temperature: float = Field(0.6, ge=0, le=5)
-    """0 is greedy. The paper samples at 0.6."""
+    """0 is greedy; the paper samples at 0.6."""
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(50, ge=0)
     """0 is off."""
 
 
 class LoopSettings(Settings):
-    """The bounds of one trajectory. Reaching a bound is a typed ending, not an error."""
+    """The limits of one trajectory; reaching one is an ending with a name, not an error."""
 
     step_tokens: Count = 512
-    """L_step, the longest actor step without thinking."""
+    """L_step, the longest step of the actor in tokens, in non-reasoning mode."""
     step_delimiter: str = "\n\n"
-    """Text that ends an actor step earlier; empty for the bare length rule of the paper."""
+    """Text that ends an actor step earlier; empty for the paper's rule, by length only."""
     critic_tokens: Count = 1024
-    """Longest reply of the critic to one step or window, outputs included. In reasoning mode 8192,
-    or 800 for the pocket."""
+    """Longest reply of the critic to one step or window in tokens, program outputs included. In
+    reasoning mode 8192, or 800 for the pocket."""
     steps: Count = 32
     """Most actor steps, or windows of thinking, per trajectory."""
     tokens: Count = 4096
-    """Most tokens of the whole reply, observations included. In reasoning mode 20000, or 1800 for
-    the pocket."""
+    """Longest reply in tokens, observations included. In reasoning mode 20000, or 1800 for the
+    pocket."""
     tool_rounds: Count = 16
-    """Most programs per trajectory. After them the actor continues without the critic."""
+    """Most programs per trajectory; after them the actor continues without the critic."""
     tool_rounds_per_step: Count = 5
-    """Most programs per actor step."""
+    """Most programs per step."""
     wall_seconds: float = Field(1800, gt=0)
-    """Longest time for one trajectory, waiting for engines included."""
+    """Longest time of a trajectory, waiting for engines included."""
     stop_at_failure: bool = True
-    """End a trajectory at its first failed program: the filters would drop it anyway."""
+    """End a trajectory at its first failed program, since the filters would drop it anyway."""
     observation_characters: int = Field(1024, ge=64)
-    """Longest output shown to the models. Longer output is cut in the middle, with a mark."""
+    """Longest program output for the models; of a longer one they get the head and the tail."""
 
 
 class ThinkingSettings(Settings):
-    """Reasoning mode: how the chain of thought is cut for the critic, and when it has to end."""
+    """Reasoning mode: how the thinking is cut into windows for the critic, and when it must end."""
 
     window_tokens: Count = 4096
-    """Longest window, in tokens of the actor, cut at the end of a line; 64 for the pocket. A window
-    without the end of a line grows until it has one."""
+    """Longest window in the actor's tokens, cut at the end of a line; 64 for the pocket. A window
+    without a line end grows until it has one."""
     least_window_tokens: Count = 2048
     """Shortest window, except for the last one; 24 for the pocket."""
     tokens: Count = 16384
-    """The thinking budget, outputs of programs included; 1000 for the pocket."""
+    """The thinking budget in tokens, program outputs included; 1000 for the pocket."""
     budget_sentence: str = BUDGET_SENTENCE
-    """Text that ends thinking at its budget. The actor then answers from the whole conversation."""
+    """The sentence that ends thinking at its budget; then the actor answers."""
 
     @model_validator(mode="after")
     def _least_within_window(self) -> ThinkingSettings:
@@ -79,33 +80,33 @@ class ThinkingSettings(Settings):
 
 
 REASONING_LOOP = {"critic_tokens": 8192, "tokens": 20_000}
-"""Defaults that a trajectory with thinking needs (method A13)."""
+"""Larger default limits for reasoning mode (method A13)."""
 POCKET_LOOP = {"critic_tokens": 800, "tokens": 1800}
-"""Defaults that fit the context of the pocket that thinks."""
+"""Default limits that fit the context of the thinking pocket."""
 POCKET_THINKING = {"window_tokens": 64, "least_window_tokens": 24, "tokens": 1000}
 
 
 class GenerateConfig(JobSettings):
-    """One TIRGen run: problems in, a verified and filtered dataset version out."""
+    """A TIRGen run: problems in, a verified and filtered dataset version out."""
 
     dataset: str = Field("tir", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Name of the dataset. Every finished run publishes its next version."""
+    """Name of the dataset; each finished run publishes its next version."""
     problems: ProblemSettings = ProblemSettings()
     mode: Mode = Mode.NON_REASONING
-    """``reasoning`` for an actor that thinks at length inside ``<think>``: the critic rewrites its
-    thinking window by window. ``non_reasoning`` for an actor that answers in steps."""
+    """``reasoning`` for an actor with long thinking inside ``<think>``, which the critic rewrites
+    window by window; ``non_reasoning`` for an actor that answers in steps."""
     actor: EngineConfig = EngineConfig()
-    """The model that reasons: the policy that will later be trained."""
+    """The engine that reasons: the policy to train later."""
     critic: EngineConfig = EngineConfig()
-    """The model that turns steps into programs; it only needs to follow instructions and code."""
+    """The engine that turns steps into programs; it only needs to follow instructions and code."""
     prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``. Default: the one made for the actor, recognised by
-    its tokenizer."""
+    """Prompt set, ``pocket`` or ``standard``; by default the one that fits the actor's
+    tokenizer."""
     judge: EngineConfig | None = None
-    """A language model that looks at answers that the rules call wrong. Default: none. Its opinion
-    is stored beside the verdict; `filters.judge_counts` decides whether it counts."""
+    """A language model that checks answers which the verifier found wrong; by default none. Its
+    opinion is stored beside the verdict; `filters.judge_counts` decides whether it counts."""
     judge_tokens: Count = 16
-    """Longest reply of the judge; raise it for a model that thinks first."""
+    """Longest reply of the judge in tokens; raise it for a model that thinks first."""
     actor_sampling: SamplingSettings = SamplingSettings()
     critic_sampling: SamplingSettings = SamplingSettings()
     loop: LoopSettings = LoopSettings()
@@ -113,15 +114,15 @@ class GenerateConfig(JobSettings):
     """Only for `mode` ``reasoning``."""
     sandbox: SandboxSettings = SandboxSettings()
     attempts: int = Field(4, ge=1, le=64)
-    """Most attempts per problem; the first that every filter keeps is the last one."""
+    """Most attempts per problem; the first one that every filter keeps is the last."""
     cot_samples: int = Field(4, ge=0, le=64)
-    """Plain chain-of-thought answers per solved problem, to drop problems that need no tool."""
+    """Chain-of-thought samples per solved problem, to drop problems that need no tool."""
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
     live_trajectories: Count = 96
-    """Problems worked on at the same time; engines limit their own requests."""
+    """Problems in progress at once; each engine limits its own requests."""
     budget: BudgetSettings = BudgetSettings()
-    """What all calls of the run together may cost."""
+    """What the run can cost, over all its calls."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,25 +146,26 @@ class GenerateConfig(JobSettings):
         if self.mode is Mode.NON_REASONING:
             return self
         if self.thinking.tokens >= self.loop.tokens:
-            raise ValueError("thinking.tokens leaves no room for an answer within loop.tokens")
+            raise ValueError("thinking.tokens must leave room for an answer within loop.tokens")
         if self.actor.kind == "chat":
             raise ValueError(
-                "mode = reasoning cuts thinking between tokens, which a chat endpoint does not "
-                "return: serve the actor with vLLM and set actor.kind = tokens"
+                "mode = reasoning needs token ids, which a chat endpoint does not return: serve "
+                "the actor with vLLM and set actor.kind = tokens"
             )
         return self
 
     @model_validator(mode="after")
     def _known_prompts(self) -> GenerateConfig:
         if self.prompts is not None and self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
+            raise ValueError(f"prompts: {self.prompts!r} is not one of {sorted(PROMPT_SETS)}")
         return self
 
     @model_validator(mode="after")
     def _known_prices(self) -> GenerateConfig:
         if self.budget.money is not None:
-            labels = {model_label(engine) for engine in (self.actor, self.critic)}
-            unpriced = labels - self.budget.prices.keys()
+            unpriced = {
+                model_label(e) for e in (self.actor, self.critic)
+            } - self.budget.prices.keys()
             if unpriced:
                 raise ValueError(
                     f"budget.money needs budget.prices of {', '.join(sorted(unpriced))}"
@@ -172,16 +174,14 @@ class GenerateConfig(JobSettings):
 
     @property
     def prompt_set_name(self) -> str:
-        """The prompt set in force."""
+        """The prompt set that is used."""
         default = POCKET if is_pocket_engine(self.actor) else STANDARD
         return self.prompts or default.name
 
     def identity(self) -> dict[str, Any]:
-        """What decides the content of a row.
-
-        Not which problems are asked for, since every row carries its own, and not the speed: after
-        raising the limit, or with another replica of the same model, the run continues. Settings of
-        the other mode decide nothing.
+        """Without the choice of problems (each row has its own) and the pace: a higher limit, or
+        another server of the same model, continues the run. Also without the settings of the other
+        mode.
         """
         unused = {"mode", "thinking"} if self.mode is Mode.NON_REASONING else set()
         unused |= {"judge", "judge_tokens"} if self.judge is None else set()
@@ -197,8 +197,13 @@ class GenerateConfig(JobSettings):
 
 
 def _is_pocket(engine: dict[str, Any]) -> bool:
-    """Whether unchecked engine settings mean the pocket; errors in them are reported later."""
+    """For settings that are not validated yet; their errors are reported later."""
     try:
         return is_pocket_engine(EngineConfig.model_validate(engine))
     except ValidationError:
         return False
+
+
+def load_config(path: Path | None, overrides: dict[str, Any]) -> GenerateConfig:
+    """The configuration of a generation; as `load_settings`."""
+    return load_settings(GenerateConfig, path, overrides)
