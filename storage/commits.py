@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from storage import files, names
 from storage.checksums import StoredFile
-from storage.damage import tell
+from storage.damage import warn_once
 from storage.errors import Damaged, InvalidName
 from storage.records import SCHEMA_VERSION
 
@@ -37,7 +37,7 @@ class Commits:
     def commit(self, name: str, rows: int, write: Callable[[Path], None]) -> None:
         """Have `write` produce the file `name`; when this returns, no crash can lose it."""
         path = self._batches / name
-        with files.removed_on_failure(files.temporary_beside(path)) as temporary:
+        with files.temporary_for(path) as temporary:
             write(temporary)
             files.place_new(temporary, path)
         entry = {"file": name, "rows": rows, "schema": SCHEMA_VERSION, **StoredFile.describe(path)}
@@ -67,7 +67,7 @@ def commits_of(log: Path) -> list[Commit]:
         raise Damaged(log, f"is not what was written in line {found.damaged[0]}")
     if found.cut:
         what = f"line {found.cut[0]} of {log} is cut short: what it committed is not counted"
-        tell(str(log), f"{what}; {Damaged(log, '').hint}")
+        warn_once(str(log), f"{what}; {Damaged(log, '').hint}")
     return found.commits
 
 

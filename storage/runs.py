@@ -51,7 +51,7 @@ class Run:
         the configuration, last, because it says that all of this is there."""
         empty = self.folder / BATCHES / "empty.parquet"
         files.make_folder(empty.parent)
-        with files.removed_on_failure(files.temporary_beside(empty)) as temporary:
+        with files.temporary_for(empty) as temporary:
             write_empty(temporary)
             files.replace(temporary, empty)
         text = json.dumps(self._config, indent=2, sort_keys=True) + "\n"

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from storage.damage import left_out
+from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
 from storage.lake import LATEST, PROTOCOL, PUBLISHED, RUNNING, Catalog, Lake
@@ -49,7 +49,7 @@ def query(store: Store, sql: str) -> pa.Table:
         except Damaged as damage:
             if damage.owner in skipped or not damage.name or _names(sql, damage.name):
                 raise
-            left_out(damage)
+            warn_left_out(damage)
             skipped.add(damage.owner)
         else:
             return table.rename_columns(_distinct(table.column_names))

@@ -38,6 +38,7 @@ class DatasetVersion(numbered.Version):
     Its manifest has rows, kept rows, files, configuration, summary and the version before.
     """
 
+    NOUN = "dataset"
     NEEDED = (
         "rows", "kept_rows", "files", "created_at", "run_id", "config_hash", "config", "summary",
     )  # fmt: skip

@@ -214,13 +214,10 @@ def refresh(root: Path) -> None:
     """Bring `ROOT/tirgen.duckdb` up to date, again if the store changed meanwhile."""
     while True:
         statements = definitions(_Paths(root))
-        temporary = files.temporary_beside(root / FILE)
-        try:
+        with files.temporary_for(root / FILE) as temporary:
             with duckdb.connect(temporary) as connection:
                 define(connection, statements)
             files.replace(temporary, root / FILE)
-        finally:
-            temporary.unlink(missing_ok=True)
         if definitions(_Paths(root)) == statements:
             return
 

@@ -9,7 +9,6 @@ the one for what the vocabulary does not know.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
 
+from storage.names import fingerprint
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.joining import joining, prefixes_first_only
 from tirgen.engine.protocol import Message
@@ -225,7 +225,7 @@ def _tokenizer(tokenizer_json: str, plain: bool = False) -> Tokenizer:
 
 def _fingerprint(tokenizer_json: str, template: ChatTemplate) -> str:
     document = [json.loads(tokenizer_json), template.source, template.end_token]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint(document)
 
 
 def _any_of(strings: Iterable[str]) -> re.Pattern[str]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from storage.datasets import Store
+from storage.names import fingerprint
 from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.config import EngineConfig
@@ -22,7 +23,7 @@ from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curate, yield_table
 from tirgen.jobs.reverify import Change, Count, changes, reverify
 from tirgen.opinion import with_opinions
-from tirgen.settings import Settings, fingerprint, load_settings
+from tirgen.settings import Settings, load_settings
 
 
 class CurateConfig(Settings):
