@@ -26,8 +26,8 @@ from storage.schema import (
     with_later_columns,
 )
 
-ROW_GROUP = 5_000
-"""Rows per row group of a published file."""
+ROW_GROUP, GROUP_BYTES = 5_000, 64 << 20
+"""Rows, and about how many bytes, of one row group at most; readers hold it in memory."""
 READ_ROWS = 500
 """Rows converted to records at once; limits the memory of a reader for files of any size."""
 
@@ -53,6 +53,32 @@ def write_batch(path: Path, trajectories: Sequence[Trajectory]) -> None:
     with pq.ParquetWriter(path, schema, compression_level=1, **_LAYOUT) as writer:
         for batch in to_batches(trajectories):
             writer.write_batch(batch)
+
+
+def write_merged(path: Path, parts: Sequence[StoredFile]) -> None:
+    """The rows of several files in one, in their order and unchanged.
+
+    Raises:
+        SchemaTooNew: a file was written by a newer tirgen.
+        Damaged: a file was changed after it was written.
+    """
+    schema = trajectory_schema()
+    with pq.ParquetWriter(path, schema, compression_level=1, **_LAYOUT) as writer:
+        held: list[pa.RecordBatch] = []
+        rows = size = 0
+        for batch in (batch for part in parts for batch in _batches(part)):
+            held.append(with_later_columns(batch).select(schema.names).cast(schema))
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if rows >= ROW_GROUP or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
+                held, rows, size = [], 0, 0
+        if held:
+            writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
+
+
+def _batches(file: StoredFile) -> Iterator[pa.RecordBatch]:
+    with _opened(file) as parquet:
+        yield from parquet.iter_batches(READ_ROWS, use_threads=False)
 
 
 class PublishedFile:
@@ -93,9 +119,8 @@ def read_trajectories(file: StoredFile) -> Iterator[Trajectory]:
         SchemaTooNew: the file was written by a newer tirgen.
         Damaged: the file was changed after it was written.
     """
-    with _opened(file) as parquet:
-        for batch in parquet.iter_batches(READ_ROWS):
-            yield from from_batch(with_later_columns(batch))
+    for batch in _batches(file):
+        yield from from_batch(with_later_columns(batch))
 
 
 def read_columns(file: StoredFile, columns: list[str]) -> pa.Table:

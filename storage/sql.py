@@ -118,21 +118,27 @@ class _Lake:
 
     def _versions(self, kind: str) -> str:
         named = "'dataset': VARCHAR, 'version': VARCHAR"
-        return rows_of(f"SELECT * FROM {read}" for read in self._reads(kind, named))
+        reads = self._reads(kind, named)
+        return rows_of(f"SELECT * EXCLUDE (file_row_number) FROM {read}" for read in reads)
 
     def _running(self) -> str:
         """Each trajectory once: of one that was made again, the one committed last."""
-        reads = self._reads(RUNNING, "'dataset': VARCHAR, 'run': VARCHAR, 'commit': BIGINT")
-        newest = "row_number() OVER (PARTITION BY dataset, trajectory_id ORDER BY commit DESC) = 1"
-        rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {read}" for read in reads)
-        return rows_of(
-            [f"SELECT * EXCLUDE (run, commit) FROM ({rows}) QUALIFY {newest}"] if rows else []
+        named = "'dataset': VARCHAR, 'run': VARCHAR, 'commit': BIGINT, 'skip': BIGINT"
+        reads = self._reads(RUNNING, named)
+        rows = " UNION ALL BY NAME ".join(
+            f"SELECT * FROM {read} WHERE file_row_number >= skip" for read in reads
         )
+        newest = (
+            "SELECT * EXCLUDE (run, commit, skip, file_row_number) "
+            f"FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY dataset, trajectory_id "
+            "ORDER BY commit DESC, file_row_number DESC) = 1"
+        )
+        return rows_of([newest] if rows else [])
 
     def _reads(self, kind: str, named: str) -> list[str]:
         return [
             f"read_parquet('{PROTOCOL}{kind}/{schema}/*', hive_partitioning = true, "
-            f"hive_types = {{{named}}}, union_by_name = {schema == 0})"
+            f"hive_types = {{{named}}}, union_by_name = {schema == 0}, file_row_number = true)"
             for schema in self._lake.schemas(kind)
         ]
 

@@ -291,12 +291,30 @@ def _is_of_one_schema(run: Path) -> bool:
 def _read_runs(runs: Sequence[Path], *, union_by_name: bool) -> str:
     batches = list_literal(f"{glob.escape(str(run))}/{BATCHES}/*.parquet" for run in runs)
     logs = list_literal(f"{glob.escape(str(run))}/{LOG}" for run in runs)
-    return f"""SELECT * EXCLUDE (filename, named, place), NULL::VARCHAR AS version
-    FROM read_parquet({batches}, filename = true, union_by_name = {union_by_name}) JOIN (
-        SELECT named, max(place) AS place FROM (
-            SELECT replace(filename, '{LOG}', '{BATCHES}/') || file AS named,
-                row_number() OVER () AS place
-            FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true,
-                columns = {{file: 'VARCHAR'}}, filename = true)
-            WHERE file IS NOT NULL) GROUP BY named) ON filename = named
-    QUALIFY row_number() OVER (PARTITION BY dataset, trajectory_id ORDER BY place DESC) = 1"""
+    return f"""SELECT * EXCLUDE (filename, file_row_number, named, first_, last_),
+        NULL::VARCHAR AS version
+    FROM read_parquet({batches}, filename = true, file_row_number = true,
+        union_by_name = {union_by_name}) JOIN (
+        WITH lines AS (
+            SELECT replace(filename, '{LOG}', '{BATCHES}/') AS folder, file, first, last,
+                row_number() OVER () AS line
+            FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true, columns = {{
+                file: 'VARCHAR', first: 'VARCHAR', last: 'VARCHAR'}}, filename = true)
+            WHERE file IS NOT NULL
+        ), commits AS (
+            SELECT folder, file, min(line) AS line FROM lines WHERE first IS NULL GROUP BY ALL
+        ), files AS (
+            SELECT folder, file, line AS first_, line AS last_, line FROM commits
+            UNION ALL
+            SELECT merged.folder, merged.file, one.line, other.line, merged.line
+            FROM lines AS merged
+            JOIN commits AS one ON one.folder = merged.folder AND one.file = merged.first
+            JOIN commits AS other ON other.folder = merged.folder AND other.file = merged.last
+        )
+        SELECT folder || file AS named, first_, last_ FROM files
+        WHERE NOT EXISTS (FROM files AS merged WHERE merged.folder = files.folder
+            AND merged.line > files.line AND merged.first_ <> merged.last_
+            AND merged.first_ <= files.first_ AND merged.last_ >= files.last_)
+        ) ON filename = named
+    QUALIFY row_number() OVER (
+        PARTITION BY dataset, trajectory_id ORDER BY first_ DESC, file_row_number DESC) = 1"""
