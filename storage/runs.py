@@ -185,5 +185,5 @@ def _older_rows(committed: Sequence[StoredFile]) -> set[tuple[int, int]]:
 
 
 def _ids(file: StoredFile) -> list[str]:
-    ids: list[str] = read_columns(file, ["trajectory_id"])["trajectory_id"].to_pylist()
-    return ids
+    ids = read_columns(file, ["trajectory_id"])["trajectory_id"].to_pylist()
+    return [str(trajectory_id) for trajectory_id in ids]

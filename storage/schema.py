@@ -41,7 +41,7 @@ BATCH_ROWS, BATCH_BYTES = 1_000, 16 << 20
 _Array: TypeAlias = "pa.Array[Any]"
 _TableOrBatch = TypeVar("_TableOrBatch", pa.Table, pa.RecordBatch)
 
-_COLUMN_NAMES = {"answer": "gold_answer"}
+COLUMN_NAMES = {"answer": "gold_answer"}
 """Columns that are not named like their record field, because that name would be unclear."""
 
 
@@ -179,7 +179,7 @@ def _columns(record: type) -> list[_Column]:
     columns = []
     for name, hint in get_type_hints(record).items():
         inner, nullable = _split_optional(hint)
-        columns.append(_Column(name, _COLUMN_NAMES.get(name, name), _codec(inner), nullable))
+        columns.append(_Column(name, COLUMN_NAMES.get(name, name), _codec(inner), nullable))
     return columns
 
 

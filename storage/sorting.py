@@ -15,8 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-PIECE_BYTES = 128 << 20
-"""Bytes that are sorted in memory at once, about; up to three copies exist."""
+from storage import memory
+
+PIECES = 8
+"""Part of the memory limit that is sorted at once; up to three copies of it exist."""
 SPILLED_BYTES = 1 << 20
 """Bytes of a spilled piece that are read at once, about."""
 
@@ -33,7 +35,7 @@ def in_order(
     try:
         for batch in batches:
             held.append(batch)
-            if sum(one.nbytes for one in held) >= PIECE_BYTES:
+            if sum(one.nbytes for one in held) >= memory.limit() // PIECES:
                 pieces.append(_spill(held, by, folder / f".piece-{len(pieces)}.arrow"))
                 held = []
         if not pieces:

@@ -1,11 +1,12 @@
 """SQL over a store: a DuckDB session that can read its views, and nothing else.
 
-The session lives in memory. It reads committed files of the store only (`storage.lake`), its
-configuration is locked, extensions are off, and each query is one SELECT that DuckDB itself accepts
-as the body of a view, which no statement that writes can be, not even one hidden in a WITH clause.
+The session uses memory up to `memory.limit` and a temporary folder beyond it. It reads only
+committed files of the store (`storage.lake`), its configuration is locked, and extensions are off.
+Each query must be one SELECT that DuckDB accepts as the body of a view, which excludes every
+statement that writes, also inside a WITH clause.
 
-A query looks only at what it names. Damage elsewhere is left out and told; damage in a dataset that
-the query names, or that it has no way around, is an error, never an answer from part of the rows.
+A query reads only what it names. Damage elsewhere is left out with a warning. Damage in a dataset
+that the query names, or that it cannot avoid, is an error, never an answer from part of the rows.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
+from storage import memory
 from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
@@ -70,7 +73,10 @@ def _ask_over(
 ) -> pa.Table:
     lake = Lake(Catalog(root, skipped))
     try:
-        with _session(_Lake(root, lake), lake, words) as connection:
+        with (
+            TemporaryDirectory(prefix="tirgen-sql-") as spill,
+            _session(_Lake(root, lake), lake, words, Path(spill)) as connection,
+        ):
             _check_reads_only(connection, sql)
             table: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, QueryError) as error:
@@ -144,9 +150,11 @@ class _Lake:
 
 
 def _session(
-    sources: _Lake, lake: Lake, words: Collection[str] | None
+    sources: _Lake, lake: Lake, words: Collection[str] | None, spill: Path
 ) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config={"temp_directory": ""})
+    connection = duckdb.connect(
+        config={"temp_directory": str(spill), "memory_limit": f"{memory.limit()}B"}
+    )
     connection.register_filesystem(lake)
     define(connection, definitions(sources, words))
     for setting in (

@@ -51,6 +51,30 @@ VIEWS = {
 }
 """What a user may select from, and what it holds."""
 
+DERIVED_COLUMNS = {
+    "version": "the dataset version, e.g. v3; null for rows that are not published",
+    "created_at": "when the row was made, UTC",
+    "correct": "the answer is right; null if it was not judged or cannot be verified",
+    "kept": "every filter rule kept the row; in `filters`, this rule kept it",
+    "baseline": "a chain-of-thought sample that measures its problem",
+    "n_steps": "number of steps",
+    "n_calls": "number of programs that were run",
+    "n_failed_calls": "number of programs that failed",
+    "n_corrections": "number of failed attempts that self-correction replaced",
+    "n_policy_tokens": "number of tokens of thoughts and actions",
+    "mode": "reasoning if the trajectory has a <think> section, else non_reasoning",
+    "step": "number of the step, counted from 1",
+    "position": "number of the rule in the order in which rules were applied",
+    "place": "number of the rule in the order in which rules were applied",
+    "entered": "rows that all rules before this one kept",
+    "dropped": "rows that this rule was the first to drop",
+    "what": "the ending of the trajectory, or the outcome of the program",
+    "level": "trajectory, step or attempt",
+    "reason": "why: of the verdict, or in `filters` of the rule",
+    "detail": "the error, or the output of the program",
+}
+"""What the columns contain that are no field of a record."""
+
 _FIRST = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_steps,
     n_calls, n_failed_calls, n_corrections, n_policy_tokens, final_answer, gold_answer, method,
     reason, error, question"""

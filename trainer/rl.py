@@ -86,7 +86,7 @@ def train_rl(
     keep_failed = _keeps_failed(lineage.dataset, config)
     credited = credit(scored(row, keep_failed) for row in lineage.dataset.read())
     found = rollouts(lineage.dataset.read(), credited.advantages)
-    fit, longer = fitting(found, lineage.longest(config), config.beyond)
+    fit, longer = fitting(found, lineage.longest(config), config.beyond, names.store)
     samples = in_order(fit)
     if not samples:
         raise ValueError(

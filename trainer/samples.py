@@ -6,12 +6,15 @@ Masks were recorded when the tokens were produced; they are never rebuilt from t
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryFile
+from typing import TypeVar, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -169,26 +172,80 @@ class TooLong(ValueError):
     """A sample is too long, and `beyond` is ``refuse``."""
 
 
-def fitting(samples: Iterable[S], longest: int | None, beyond: Beyond) -> tuple[list[S], int]:
+def fitting(
+    samples: Iterable[S], longest: int | None, beyond: Beyond, folder: Path
+) -> tuple[list[S], int]:
     """The samples of at most `longest` tokens, and how many were longer.
 
-    Raises TooLong.
+    Their tensors are in a temporary file in `folder` (`on_disk`). Raises TooLong.
     """
-    found: list[S] = []
     longer = 0
-    for sample in samples:
-        if longest is None or len(sample) <= longest:
-            found.append(sample)
-            continue
-        longer += 1
-        if beyond is Beyond.REFUSE:
-            raise TooLong(
-                f"{sample.sample_id} has {len(sample)} tokens, more than {longest}; raise "
-                "maximum_length, or set beyond to drop or truncate"
-            )
-        if beyond is Beyond.TRUNCATE and sample.learned[:longest].any():
-            found.append(sample.first(longest))
-    return found, longer
+
+    def short() -> Iterator[S]:
+        nonlocal longer
+        for sample in samples:
+            if longest is None or len(sample) <= longest:
+                yield sample
+                continue
+            longer += 1
+            if beyond is Beyond.REFUSE:
+                raise TooLong(
+                    f"{sample.sample_id} has {len(sample)} tokens, more than {longest}; raise "
+                    "maximum_length, or set beyond to drop or truncate"
+                )
+            if beyond is Beyond.TRUNCATE and sample.learned[:longest].any():
+                yield sample.first(longest)
+
+    return on_disk(short(), folder), longer
+
+
+def on_disk(samples: Iterable[S], folder: Path) -> list[S]:
+    """The samples with all tensors in a file that is mapped into memory.
+
+    The system reads pages when they are used and drops them when memory is short. The file has no
+    name in `folder` and ends with the process.
+    """
+    written: list[tuple[S, dict[str, tuple[int, int, torch.dtype]]]] = []
+    with TemporaryFile(dir=folder) as file:
+        for sample in samples:
+            places = {}
+            for name in _tensors(type(sample)):
+                tensor = getattr(sample, name)
+                places[name] = (file.tell(), len(tensor), tensor.dtype)
+                content = tensor.numpy().tobytes()
+                file.write(content + bytes(-len(content) % _ALIGNMENT))
+            written.append((_with_tensors(sample, dict.fromkeys(places)), places))
+        if not written:
+            return []
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return [
+        _with_tensors(sample, {name: _mapped(mapped, *place) for name, place in places.items()})
+        for sample, places in written
+    ]
+
+
+_ALIGNMENT = 8
+"""Of tensors in the file, in bytes."""
+
+
+def _mapped(file: mmap.mmap, offset: int, count: int, dtype: torch.dtype) -> Tensor:
+    if count == 0:
+        return torch.zeros(0, dtype=dtype)
+    return torch.frombuffer(file, dtype=dtype, count=count, offset=offset)
+
+
+@cache
+def _tensors(kind: type[Sample]) -> list[str]:
+    return [name for name, hint in get_type_hints(kind).items() if hint is Tensor]
+
+
+def _with_tensors(sample: S, tensors: Mapping[str, Tensor | None]) -> S:
+    """A copy with other tensors; without the checks of a new sample, since they may be None."""
+    changed = copy(sample)
+    for name, tensor in tensors.items():
+        object.__setattr__(changed, name, tensor)
+    return changed
 
 
 def rollouts(rows: Iterable[Trajectory], advantages: Mapping[str, float]) -> Iterator[Rollout]:

@@ -74,7 +74,9 @@ def train_sft(
         if prepared
         else sft_samples(dataset.read(), config.learn_observations)
     )
-    samples, longer = fitting(found, Lineage(names, config).longest(config), config.beyond)
+    samples, longer = fitting(
+        found, Lineage(names, config).longest(config), config.beyond, names.store
+    )
     samples = in_order(samples)
     if not samples:
         raise ValueError(f"{dataset} has no kept trajectory to train on ({longer} are too long)")

@@ -54,8 +54,8 @@ def step_pairs(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row
     Prompts are token ids, because a prefix ends inside the assistant's turn, which no chat template
     can render.
     """
-    branches = [row for row in trajectories if row.level is Level.STEP and row.tokens.token_ids]
-    for _, group in groupby(sorted(branches, key=_group), key=_group):
+    branches = (row for row in trajectories if row.level is Level.STEP and row.tokens.token_ids)
+    for group in _by_prefix(branches):
         for ran, failed in _paired(group):
             prompt = ran.tokens.prompt_length
             yield {
@@ -67,6 +67,13 @@ def step_pairs(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row
                 "rejected_id": failed.trajectory_id,
                 **about(ran),
             }
+
+
+def _by_prefix(branches: Iterable[Trajectory]) -> Iterator[list[Trajectory]]:
+    """The branches of each prefix; in memory are those of one problem."""
+    for _, of_problem in groupby(branches, key=lambda row: row.problem.problem_id):
+        for _, group in groupby(sorted(of_problem, key=_group), key=_group):
+            yield list(group)
 
 
 def _group(row: Trajectory) -> str:
