@@ -16,10 +16,10 @@ from flows.commands.generate import engine_settings, parse_settings
 from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
 from storage.text import safe_text
-from tirgen.config import load_config
-from tirgen.doctor import Finding, Level, examine
-from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.promises import PROMISES
+from tirgen.jobs.doctor import Finding, Level, examine
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.sandbox.modes import PROMISES, Mode
+from tirgen.settings import load_settings
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -52,7 +52,7 @@ def doctor_command(
     config
         TOML or JSON file with any of the settings; flags win over it.
     actor
-        The engine to check: "pocket", or a base URL.
+        The engine to check: "embedded", or a base URL.
     actor_model
         Model name on that server.
     actor_tokenizer
@@ -69,7 +69,9 @@ def doctor_command(
         **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
-    findings = asyncio.run(examine(load_config(config, settings), open_store(store)))
+    findings = asyncio.run(
+        examine(load_settings(GenerateConfig, config, settings), open_store(store))
+    )
     if json:
         print_json([_document(finding) for finding in findings])
     else:
