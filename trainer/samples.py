@@ -9,12 +9,12 @@ import json
 import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TypeVar, get_type_hints
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -209,8 +209,7 @@ def on_disk(samples: Iterable[S], folder: Path) -> list[S]:
     with TemporaryFile(dir=folder) as file:
         for sample in samples:
             places = {}
-            for name in _tensors(type(sample)):
-                tensor = getattr(sample, name)
+            for name, tensor in _tensors(sample).items():
                 places[name] = (file.tell(), len(tensor), tensor.dtype)
                 content = tensor.numpy().tobytes()
                 file.write(content + bytes(-len(content) % _ALIGNMENT))
@@ -235,9 +234,9 @@ def _mapped(file: mmap.mmap, offset: int, count: int, dtype: torch.dtype) -> Ten
     return torch.frombuffer(file, dtype=dtype, count=count, offset=offset)
 
 
-@cache
-def _tensors(kind: type[Sample]) -> list[str]:
-    return [name for name, hint in get_type_hints(kind).items() if hint is Tensor]
+def _tensors(sample: Sample) -> dict[str, Tensor]:
+    values = {field.name: getattr(sample, field.name) for field in fields(sample)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def _with_tensors(sample: S, tensors: Mapping[str, Tensor | None]) -> S:
