@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else DONE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one boundary
-        from flows.failures import classify, report
+        from flows.terminal.failures import classify, report
 
         failure = classify(error)
         report(failure, as_json="--json" in arguments)
@@ -39,7 +39,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
-        from flows.failures import Failure, report, say_next
+        from flows.terminal.failures import Failure, report, say_next
 
         hint = f"{' '.join(['tirgen', *command.split()])} --help"
         if "--json" in arguments:

@@ -41,13 +41,13 @@ COMMANDS = {
         "generate:generate_command",
         "Generate verified TIR trajectories and publish them as the dataset's next version.",
     ),
-    "dataset list": Command("dataset:list_command", "List the latest version of every dataset."),
+    "dataset list": Command("published:list_datasets", "List the latest version of every dataset."),
     "dataset show": Command(
-        "dataset:show_command",
+        "published:show_dataset",
         "Show one dataset: its versions, and the manifest and yield of the one named.",
     ),
     "dataset check": Command(
-        "dataset:check_command",
+        "published:check_dataset",
         "Compare every file with what was written: manifests, rows, runs and their logs.",
     ),
     "dataset export": Command(
@@ -80,22 +80,22 @@ COMMANDS = {
         "Read trajectories in a browser: thought, code and output, sorted and searched by score.",
     ),
     "policy sft": Command(
-        "sft:sft_command",
+        "train:sft_command",
         "Fine-tune a policy on the kept rows of a dataset version, and publish it.",
     ),
     "policy rl": Command(
-        "rl:rl_command",
+        "train:rl_command",
         "Take a policy through rounds of hierarchical RL; each publishes its next version.",
     ),
     "policy list": Command(
-        "policy:list_command",
+        "published:list_policies",
         "List every policy version, with its parent and the dataset version it learned from.",
     ),
     "policy show": Command(
-        "policy:show_command", "Show one policy version and the rounds of RL that led to it."
+        "published:show_policy", "Show one policy version and the rounds of RL that led to it."
     ),
     "policy check": Command(
-        "policy:check_command",
+        "published:check_policy",
         "Hash every file of a version and compare with what was published; exit 1 when one "
         "differs.",
     ),

@@ -6,12 +6,12 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
-from flows.console import Json, print_json, say
-from flows.extras import require_training
-from flows.progress import CountDisplay
-from flows.tables import show_rows
-from flows.training.names import find_model
+from flows.commands.options import DEFAULT_STORE, AtLeastOne, Json, StorePath, read_store
+from flows.terminal.console import print_json, say
+from flows.terminal.failures import require_training
+from flows.terminal.progress import CountDisplay
+from flows.terminal.tables import show_rows
+from flows.training.models import find_model
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.renderer import HfRenderer
@@ -101,7 +101,7 @@ def _lines(
 
 def _draw(path: Path, found: list[dict[str, Any]]) -> None:
     """A panel a step kind, a bar a dataset: how surprising a token is."""
-    from flows.plots import Marks, marks_plot
+    from flows.terminal.plots import Marks, marks_plot
 
     panels = []
     for kind in dict.fromkeys(line["kind"] for line in found):
@@ -112,7 +112,7 @@ def _draw(path: Path, found: list[dict[str, Any]]) -> None:
         }
         values = {name: Estimate(value=v, low=v, high=v) for name, v in surprise.items()}
         panels.append(Marks(title=f"{kind}: -log p of a token (nats)", values=values))
-    marks_plot(path, panels)
+    marks_plot(panels).save(path)
 
 
 def _document(row: Trajectory, renderer: HfRenderer, prompts: str) -> Document:

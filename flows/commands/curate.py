@@ -6,15 +6,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
-from flows.commands.generate import parse_settings
-from flows.console import Json, print_json, say
-from flows.progress import CountDisplay
-from flows.tables import show_rows
+from flows.commands.options import (
+    DEFAULT_STORE,
+    ConfigFile,
+    Flag,
+    Json,
+    Repeated,
+    SetOption,
+    StorePath,
+    open_store,
+    parse_settings,
+)
+from flows.terminal.console import print_json, say
+from flows.terminal.progress import CountDisplay
+from flows.terminal.tables import show_rows
 from tirgen.filters.curate import YieldRow
 from tirgen.jobs.curate import Curation, Match, curate_config, recurate
 
@@ -26,11 +33,11 @@ def curate_command(
     name: str,
     /,
     *,
-    config: Path | None = None,
-    against: Annotated[list[str] | None, Parameter(negative="")] = None,
-    reverify: Annotated[bool, Parameter(negative="")] = False,
+    config: ConfigFile = None,
+    against: Repeated = None,
+    reverify: Flag = False,
     set_: SetOption = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Flag = False,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -62,7 +69,7 @@ def curate_command(
     opened = open_store(store)
     source = opened.version(name)
     files = against and [_absolute(path) for path in against]
-    settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_ or [])}
+    settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_)}
     resolved = curate_config(source, config, settings)
     with CountDisplay("verify") as display:
         curation = asyncio.run(

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, read_store
-from flows.console import Json, print_json, say
-from flows.progress import CountDisplay
+from flows.commands.options import DEFAULT_STORE, Json, StorePath, read_store
+from flows.terminal.console import print_json, say
+from flows.terminal.progress import CountDisplay
 from storage.exports.common import Texts
 from storage.exports.folder import card, in_split, write_folder
 from storage.exports.formats import SPECS, Format

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from flows.console import Json, print_json, say
-from flows.extras import require_training
+from flows.commands.options import Json
+from flows.terminal.console import print_json, say
+from flows.terminal.failures import require_training
 
 
 def train(

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import Literal
 
-from flows.commands.common import AtLeastOne, Port
-from flows.console import say
+from flows.commands.options import AtLeastOne, Port
+from flows.terminal.console import say
 from tirgen.sandbox.token import TOKEN_VARIABLE, read_token, served_token, token_file
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import is_loopback

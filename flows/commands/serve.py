@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from flows.commands.common import AtLeastOne, Port
-from flows.console import say
+from flows.commands.options import AtLeastOne, Port
+from flows.terminal.console import say
 from tirgen.embedded.names import MODEL_DIR, model_name
 from tirgen.embedded.settings import Precision, ServingSettings
 from tirgen.settings import ConfigError

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, command, print_json, say
-from flows.extras import require_service
+from flows.commands.options import DEFAULT_STORE, Json, StorePath, open_store
 from flows.service.home import Home
-from flows.tables import show_rows
+from flows.terminal.console import command, print_json, say
+from flows.terminal.failures import require_service
+from flows.terminal.tables import show_rows
 
 if TYPE_CHECKING:
     from flows.service.stack import Service

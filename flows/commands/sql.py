@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flows.commands.common import DEFAULT_STORE, StorePath, read_store
-from flows.console import Json, print_json, say
-from flows.tables import show_rows
+from flows.commands.options import DEFAULT_STORE, Json, StorePath, read_store
+from flows.terminal.console import print_json, say
+from flows.terminal.tables import show_rows
 from storage.sql import query
 from storage.views import VIEWS
 

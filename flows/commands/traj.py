@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
-from flows.console import Json, print_json, say, show
-from flows.tables import shortened, show_rows
+from flows.commands.options import DEFAULT_STORE, AtLeastOne, Flag, Json, StorePath, read_store
+from flows.terminal.console import print_json, say, show
+from flows.terminal.tables import shortened, show_rows
 from storage import files
 from storage.find import find_trajectory, list_trajectories
 from storage.render import render_trajectory, trajectory_html
@@ -26,7 +26,7 @@ def list_command(
     *,
     where: str = "true",
     limit: Annotated[AtLeastOne, Parameter(name=["--limit", "-n"])] = 20,
-    baselines: Annotated[bool, Parameter(negative="")] = False,
+    baselines: Flag = False,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:

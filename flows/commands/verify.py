@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from flows.console import Json, print_json, show
+from flows.commands.options import Json
+from flows.terminal.console import print_json, show
 from storage.text import safe_text
 from tirgen.verification import verify
 

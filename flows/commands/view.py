@@ -19,10 +19,10 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 from rich.text import Text
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, print_json, say, show
-from flows.extras import require_viewer
-from flows.service.errors import ServiceFailed
+from flows.commands.options import DEFAULT_STORE, Flag, Json, StorePath, open_store
+from flows.service.ports import ServiceFailed
+from flows.terminal.console import print_json, say, show
+from flows.terminal.failures import require_viewer
 from storage.errors import NotFound
 from storage.find import accuracies, pick_trajectories
 from tirgen.sockets.entrance import link
@@ -42,7 +42,7 @@ def view_command(
     limit: Annotated[
         int, Parameter(name=["--limit", "-n"], validator=validators.Number(gte=1, lte=MOST))
     ] = 500,
-    baselines: Annotated[bool, Parameter(negative="")] = False,
+    baselines: Flag = False,
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
     open_browser: Annotated[bool, Parameter(name="--open", negative="")] = False,
     bundle: Annotated[
@@ -154,7 +154,7 @@ def _serve(folder: Path, logs: Path, port: int, secret: str) -> subprocess.Popen
     lines = (folder / "viewer.log").open("w+b")
     options = ("--log-dir", logs.name, "--host", HOST, "--port", str(port))
     viewer = subprocess.Popen(
-        [sys.executable, "-m", "flows.viewer", "view", "start", *options],
+        [sys.executable, "-m", "flows.service.viewer", "view", "start", *options],
         stdin=subprocess.PIPE,  # its lifeline
         cwd=folder,  # where no .env of the user's lies
         env={**os.environ, "XDG_DATA_HOME": str(folder)},  # it ends who else is noted there

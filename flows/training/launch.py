@@ -9,13 +9,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from flows.terminal.failures import FlowError
+
 LONGEST_LINE = 1 << 20
 LAST_WORDS = 20
 """Lines that are quoted when the job fails."""
 
 
-class JobFailed(Exception):
-    """The job ended with another status than 0; the message quotes its last lines."""
+class JobFailed(FlowError):
+    """The job ended with a status other than 0; the message quotes its last lines."""
+
+    kind = "training"
 
 
 def trainer_command(job: Path, processes: int) -> list[str]:
@@ -49,7 +53,10 @@ async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> 
         process.stdin.close()
         await process.communicate()  # its end, and that of the pipes
     if status:
-        raise JobFailed(f"the job ended with status {status}; it said last:\n" + "\n".join(last))
+        raise JobFailed(
+            f"the job ended with status {status}; its last lines were:\n" + "\n".join(last),
+            "what was committed stays: remove the cause and run the same command to continue",
+        )
     return result
 
 

@@ -13,7 +13,7 @@ import pytest
 from rows import row
 
 from flows.cli import run
-from flows.nothing_kept import explained
+from flows.terminal.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
 from tirgen.config import GenerateConfig, load_config
 from tirgen.embedded.local import pocket_engine_server

@@ -41,7 +41,7 @@ def test_a_query_imports_no_engine_no_configuration_and_no_other_command() -> No
     found = imported("sql", "select 1")
     assert not found & {"pydantic", "aiohttp", "openvino_genai", "sympy", "tokenizers", "jinja2"}
     assert {name for name in found if name.startswith("flows.commands.")} == {
-        "flows.commands.common",
+        "flows.commands.options",
         "flows.commands.sql",
     }
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from flows.training.names import find_model
+from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
 from tirgen.embedded.local import MODEL_DIR, pocket_engine_server

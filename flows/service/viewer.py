@@ -1,4 +1,4 @@
-"""``python -m flows.viewer``: the command of Inspect, whose viewer then stands behind our rule.
+"""``python -m flows.service.viewer``: Inspect's viewer, behind the rule of `tirgen.sockets`.
 
 The secret that its link is made from is the first line of standard input, which stays open as a
 lifeline. Inspect's own viewer would be open to every user of the machine.
