@@ -31,7 +31,7 @@ from tirgen.jobs.maker import Item
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 from tirgen.jobs.shards import WHOLE, Shard
 from tirgen.jobs.tirgen_maker import TirgenMaker
-from tirgen.jobs.workers import for_each, task_group
+from tirgen.jobs.workers import enter_both, for_each, task_group
 from tirgen.opinion import AnswerJudge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.opening import open_sandbox
@@ -126,8 +126,11 @@ class _Recipe:
 
     async def open(self, stack: AsyncExitStack) -> None:
         config = self.config
-        engines = await stack.enter_async_context(open_engines(config.actor, config.critic))
-        sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
+        engines, sandbox = await enter_both(
+            stack,
+            open_engines(config.actor, config.critic),
+            open_sandbox(**config.sandbox.place()),
+        )
         verifier = await stack.enter_async_context(Verifier())
         judge = None
         if config.judge:

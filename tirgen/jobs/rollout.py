@@ -29,7 +29,7 @@ from tirgen.jobs.policy_maker import BranchMaker, RolloutMaker, Workplace
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_plan import Plan, stream
-from tirgen.jobs.workers import task_group
+from tirgen.jobs.workers import enter_both, task_group
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.opening import open_sandbox
 from tirgen.verification import Verifier
@@ -113,8 +113,9 @@ class PolicyRecipe:
 
     async def open(self, stack: AsyncExitStack) -> None:
         config = self.config
-        engine = await stack.enter_async_context(open_engine(config.policy))
-        sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
+        engine, sandbox = await enter_both(
+            stack, open_engine(config.policy), open_sandbox(**config.sandbox.place())
+        )
         self._opened = (engine, sandbox, await stack.enter_async_context(Verifier()))
 
     def workplace(self, run: Run) -> Workplace:
