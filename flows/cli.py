@@ -1,6 +1,6 @@
-"""The ``tirgen`` command: the boundary that every failure passes on its way out.
+"""The ``tirgen`` command: runs one command line and turns every exception into an exit code.
 
-Nothing is imported before it stands, so that an interrupt ends quietly at any moment.
+Everything else is imported inside `run`, so that an interrupt ends quietly at any moment.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ DONE, USAGE, INTERRUPTED = 0, 2, 130
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; failures are told, never raised."""
+    """Run one command line and return its exit code; failures are printed, never raised."""
     try:
         return _run(arguments)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe
         return DONE
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else DONE
@@ -45,7 +45,7 @@ def _run(arguments: Sequence[str]) -> int:
         if "--json" in arguments:
             report(Failure("usage", str(error), hint, USAGE), as_json=True)
         else:
-            say_next(hint)  # cyclopts has said what is wrong
+            say_next(hint)  # cyclopts has printed what is wrong
         return USAGE
     return DONE
 
@@ -54,6 +54,6 @@ def main() -> None:
     """Entry point of the installed command."""
     try:
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # a second one, while the first is told
+    except KeyboardInterrupt:  # a second one, while the first is reported
         code = INTERRUPTED
     sys.exit(code)

@@ -1,8 +1,8 @@
-"""The commands of ``tirgen`` by name: where each lives, and what it does in one line.
+"""The table of commands: the function of each, and a one-line summary.
 
-A command's module is imported when the command is called, and no other: what `tirgen --help` and an
-answer to a mistyped command need lies here. A test holds that every line here is the first line of
-the command's own help.
+Only the module of the called command is imported; `tirgen --help` and the answer to a mistyped
+command need this table alone. A test checks that every summary is the first line of the command's
+own help.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cyclopts import App
 
 
 class Command(NamedTuple):
-    """A command that does something."""
+    """A command with a function of its own."""
 
     place: str
     """Its function, as `module:name` below `flows.commands`."""
@@ -30,7 +30,7 @@ GROUPS = {
     "pocket": "The pocket: the model that ships with tirgen.",
     "sandbox": "The sandbox that model-written code runs in.",
 }
-"""What takes a verb after it."""
+"""Nouns that a verb follows."""
 
 COMMANDS = {
     "demo": Command(
@@ -59,7 +59,7 @@ COMMANDS = {
     ),
     "dataset import": Command(
         "importing:import_command",
-        "Import trajectories that others published: programs run again, answers judged again.",
+        "Import published trajectories: programs run again, answers judged again.",
     ),
     "dataset alignment": Command(
         "alignment:alignment_command",
@@ -68,7 +68,7 @@ COMMANDS = {
     "traj list": Command("traj:list_command", "List trajectories, those that went wrong first."),
     "traj show": Command(
         "traj:show_command",
-        "Show one trajectory: thought, code and output told apart, every verdict with its reason.",
+        "Show one trajectory: its thoughts, code and outputs, and every verdict with its reason.",
     ),
     "sql": Command("sql:sql_command", "Ask the store in DuckDB's SQL, read-only."),
     "verify": Command(
@@ -128,16 +128,16 @@ COMMANDS = {
     ),
     "down": Command(
         "service:down_command",
-        "Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.",
+        "Stop what `tirgen up` started; its runs continue after the next `tirgen up`.",
     ),
     "status": Command(
-        "service:status_command", "List the processes that `tirgen up` started and that live."
+        "service:status_command", "List the running processes that `tirgen up` started."
     ),
 }
 
 
 def called(arguments: Sequence[str]) -> str:
-    """The words of a command line that name its command or group; empty where none does."""
+    """The words of a command line that name its command or group; empty without any."""
     words: list[str] = []
     for argument in arguments:
         name = " ".join([*words, argument])
@@ -149,12 +149,12 @@ def called(arguments: Sequence[str]) -> str:
 
 
 def tree(loaded: Sequence[str] = tuple(COMMANDS)) -> App:
-    """The command line, of which the `loaded` commands can be run and the others named only."""
+    """The command line; only the `loaded` commands can be run, the others are only listed."""
     app = App(
         name="tirgen",
         suppress_keyboard_interrupt=False,
         version=lambda: version("tirgen"),
-        # Markdown costs half the time of a list of commands, which has none of it.
+        # Rendering markdown takes half the time of a list of commands, which needs none.
         help_format="markdown" if any(words in COMMANDS for words in loaded) else "plaintext",
         help=(
             "Verified tool-integrated reasoning data: an actor reasons, a critic writes Python, "

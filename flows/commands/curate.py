@@ -58,11 +58,11 @@ def curate_command(
     name
         The dataset, or one version of it as NAME@vN.
     config
-        TOML or JSON file with `filters` and `seed`; what it leaves out stays as it was.
+        TOML or JSON file with `filters` and `seed`; other settings stay as they were.
     against
         Benchmark whose problems must not be in the data, as a problem file; may be repeated.
     reverify
-        First judge every answer again with the verifier as it is now.
+        First judge every answer again with the current verifier.
     dry_run
         Show what would be kept and why, and publish nothing.
     """
@@ -84,7 +84,7 @@ def curate_command(
 
 
 def _absolute(path: str) -> str:
-    """So that the version names the file wherever it is read; packaged problems have no folder."""
+    """The absolute path, which the version records; packaged problems have no folder."""
     return path if path.startswith("pocket:") else str(Path(path).absolute())
 
 
@@ -119,7 +119,7 @@ def _show(curation: Curation) -> None:
 def side_by_side(
     before: Sequence[YieldRow], after: Sequence[YieldRow], old: str, new: str
 ) -> list[dict[str, Any]]:
-    """One row a rule, with what it dropped and left in the one version and the other."""
+    """A row for each rule, with the rows it dropped and kept in each version."""
     tables = {old: {row.rule: row for row in before}, new: {row.rule: row for row in after}}
     rules = dict.fromkeys(row.rule for row in (*after, *before))
     entered = {

@@ -42,7 +42,7 @@ def import_command(
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
-    """Import trajectories that others published: programs run again, answers judged again.
+    """Import published trajectories: programs run again, answers judged again.
 
     Running the same command again continues where it stopped; a finished import is reused.
 

@@ -50,14 +50,14 @@ def serve_command(
     name
         What clients call the model; by default the folder's name.
     precision
-        float32 agrees with a trainer's log-probabilities; bfloat16 needs a processor that computes
-        it; int8 holds the matrices in 8 bits.
+        float32 agrees with a trainer's log-probabilities; bfloat16 needs a processor with it; int8
+        keeps the matrices in 8 bits.
     threads
         Compute threads.
     max_sequences
         Sequences generated at once; more wait.
     context
-        Longest prompt plus completion in tokens, where less than the model's own.
+        Longest prompt plus completion in tokens, if less than the model's own.
     cache_gib
         Memory for keys and values, at most.
     """

@@ -1,4 +1,4 @@
-"""``tirgen sql``: any read over everything that happened."""
+"""``tirgen sql``: any read-only query over the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sql_command(
 ) -> None:
     """Ask the store in DuckDB's SQL, read-only.
 
-    Without a statement, lists the views there are.
+    Without a statement, lists the views.
 
     Examples of use:
 
