@@ -12,9 +12,9 @@ from storage.records import Problem
 from tirgen.evaluation.code import run_tests
 from tirgen.evaluation.peer import Peer
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
-from tirgen.sandbox.supervisor import LocalSandbox
 
 MODES = ["root", "userns", "bare"] if os.geteuid() == 0 else ["userns", "bare"]
 LIMITS = Limits(cpu_seconds=2, wall_seconds=4, memory_mb=256)
@@ -156,7 +156,7 @@ def test_the_plain_mode_judges_too():
 def test_a_service_judges_too():
     async def judge() -> list[bool | None]:
         async with (
-            serving("127.0.0.1", 0, floor="bare") as address,
+            serving(LocalSandbox(floor="bare")) as address,
             RemoteSandbox([address]) as sandbox,
         ):
             replies = [f"```python\n{text}```\n" for text in (HONEST, ATTACKS["nothing"])]
