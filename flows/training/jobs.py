@@ -1,19 +1,24 @@
-"""One training job from its start to the published version, and the callbacks of every training."""
+"""Runs one training job in child processes, and defines the callbacks of every training."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from flows.terminal.failures import FlowError
 from flows.terminal.progress import Line, ProgressDisplay
-from flows.training.launch import run_supervised, trainer_command
 from storage.policies import Policies, PolicyVersion
+from tirgen.guardian import GRACE_SECONDS
 from tirgen.jobs.progress import GenerationProgress, RolloutProgress
+from tirgen.process import Child
 
 if TYPE_CHECKING:  # needs torch
     from flows.training.improve import Stage
@@ -22,6 +27,16 @@ if TYPE_CHECKING:  # needs torch
 
 Limit = Callable[[], AbstractAsyncContextManager[Any]]
 """Bounds how many may do something at once, for example by a concurrency limit of Prefect."""
+QUOTED_LINES = 20
+"""Lines of output in the message of a failed job."""
+END_SECONDS = GRACE_SECONDS + 10
+"""How long `tirgen.guardian` may take to end the job."""
+
+
+class JobFailed(FlowError):
+    """The job ended with a status other than 0; the message quotes its last lines."""
+
+    kind = "training"
 
 
 @dataclass(slots=True)
@@ -106,3 +121,38 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
         path.write_text(job.model_dump_json())
         last_line = await run_supervised(trainer_command(path, processes), take)
     return Policies(job.names.store).version(last_line)
+
+
+def trainer_command(job: Path, processes: int) -> list[str]:
+    """The command that runs a file for `trainer.job`; under torchrun for several processes."""
+    launcher = [] if processes == 1 else ["-m", "trainer.launch", str(processes)]
+    return [sys.executable, *launcher, "-m", "trainer.job", str(job)]
+
+
+async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> str:
+    """Run the command to its end, `say` each line it prints, and return the last one of stdout.
+
+    Leaves no process behind, whether it returns, fails, is cancelled, or this process is killed
+    (`tirgen.guardian`). Raises `JobFailed`.
+    """
+    job = Child(command, stdout="pipe", stderr="pipe", guarded=True)
+    last: deque[str] = deque(maxlen=QUOTED_LINES)
+
+    async def follow(pipe: IO[bytes]) -> str:
+        line = ""
+        async for line in job.lines(pipe):
+            last.append(line)
+            say(line)
+        return line
+
+    try:
+        result, _ = await asyncio.gather(follow(job.stdout), follow(job.stderr))
+        status = await asyncio.to_thread(job.wait)
+    finally:
+        await asyncio.to_thread(job.end, END_SECONDS)
+    if status:
+        raise JobFailed(
+            f"the job ended with status {status}; its last lines were:\n" + "\n".join(last),
+            "what was committed stays: remove the cause and run the same command to continue",
+        )
+    return result
