@@ -19,10 +19,10 @@ from flows.training.models import Model, find_model, published, serving, trainin
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
 from storage.policies import PolicyVersion
-from tirgen.config import GenerateConfig
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig

@@ -24,8 +24,8 @@ from flows.commands.options import (
 from flows.terminal.console import print_json, show
 from flows.terminal.failures import PREREQUISITE
 from storage.text import safe_text
-from tirgen.config import load_config
-from tirgen.doctor import Finding, Level, examine
+from tirgen.jobs.doctor import Finding, Level, examine
+from tirgen.jobs.generate_config import load_config
 from tirgen.sandbox.modes import PROMISES, Mode
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}

@@ -24,8 +24,8 @@ from flows.terminal.console import print_json, say
 from flows.terminal.progress import job_display
 from flows.training.models import find_model, serving
 from storage.datasets import Store
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.settings import load_settings
 

@@ -28,10 +28,10 @@ from flows.terminal.problems import problems_document, say_problems, say_unread
 from flows.terminal.progress import generation_display
 from flows.terminal.report import report_document, show_estimate, show_report
 from storage.datasets import Store
-from tirgen.config import GenerateConfig, load_config
 from tirgen.data.load import load_problems, unread_columns
 from tirgen.jobs.estimate import estimate as estimate_cost
 from tirgen.jobs.generate import Report, generate
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 
 DEMO_PROBLEMS = 240
 

@@ -61,14 +61,14 @@ class Engines:
     """The engines of actor and critic."""
 
     actor: str | None = None
-    """Engine of the actor, which reasons: "pocket", or the base URL of an OpenAI-compatible server
+    """Engine of the actor, which reasons: "embedded", or the base URL of an OpenAI-compatible server
     such as vLLM."""
     actor_model: str | None = None
     """Model name on that server."""
     actor_tokenizer: str | None = None
     """Directory or Hugging Face id of its tokenizer, if the model name is not one."""
     critic: str | None = None
-    """Engine of the critic, which writes programs: "pocket", or a base URL."""
+    """Engine of the critic, which writes programs: "embedded", or a base URL."""
     critic_model: str | None = None
     """Model name on that server."""
     critic_tokenizer: str | None = None
@@ -88,7 +88,7 @@ def engine_settings(
 ) -> dict[str, Any]:
     """The settings of an engine by dotted name; what is None is not set."""
     settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
-    if address is not None and address != "pocket":
+    if address is not None and address != "embedded":
         settings |= {f"{role}.kind": "tokens", f"{role}.base_url": address}
     return settings
 

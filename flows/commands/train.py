@@ -24,7 +24,7 @@ from flows.commands.results import show_published, show_results, show_rounds
 from flows.terminal.console import print_json, say
 from flows.terminal.failures import require_training
 from flows.terminal.progress import job_display
-from tirgen.evaluation.config import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # needs torch

@@ -28,13 +28,13 @@ from flows.service.markdown import fenced, inert, table
 from flows.service.running import ENGINE, hinted, live_progress, slot
 from flows.training.models import find_model, serving
 from storage.records import Problem
-from tirgen.config import GenerateConfig
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.curate import CurateConfig, recurate
 from tirgen.jobs.evaluate import EvaluationReport
 from tirgen.jobs.evaluate import evaluate as run_evaluation
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import Generation, Report, generation
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.workers import task_group
 
 SHARDS_AT_ONCE = 2

@@ -89,7 +89,7 @@ def _origin(report: Report) -> str:
 
 def _engine(engine: dict[str, Any]) -> str:
     address = f" at {engine['base_url']}" if engine["base_url"] else ""
-    return f"{engine['model'] or engine['kind']}{address}"
+    return f"{engine['model']}{address}"
 
 
 def _link(trajectory_id: str) -> Link | str:

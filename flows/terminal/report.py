@@ -14,11 +14,11 @@ from flows.terminal.console import command, say, show, store_option
 from flows.terminal.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
-from tirgen.config import GenerateConfig
 from tirgen.data.errors import skipped_by_reason
-from tirgen.filters.config import Rule
+from tirgen.filters.filter_config import Rule
 from tirgen.jobs.estimate import Estimate
 from tirgen.jobs.generate import Report
+from tirgen.jobs.generate_config import GenerateConfig
 
 NEXT_QUERY = (
     "select difficulty, program, n, accuracy, calls from accuracy "

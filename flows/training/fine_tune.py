@@ -13,9 +13,9 @@ from flows.training.models import Model, published, serving, settings_for
 from flows.training.prepared import asked_as, prepare, told
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.workers import task_group
 from tirgen.settings import load_settings
 from trainer.job import SftJob

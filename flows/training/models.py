@@ -14,7 +14,7 @@ from storage.datasets import Store
 from storage.errors import NotFound
 from storage.numbered import MANIFEST
 from storage.policies import Policies, PolicyVersion
-from tirgen.embedded.names import MODEL_DIR, is_pocket
+from tirgen.embedded.models import MODEL_DIR, is_pocket
 from tirgen.engine.publication import publish
 from tirgen.jobs.rollout_config import PolicySettings
 
@@ -103,7 +103,7 @@ async def serving(settings: P, model: Model) -> P:
     """
     settings = _asked_as_trained(settings, model)
     update: dict[str, Any] = {"policy_version": model.label}
-    if settings.policy.kind == "pocket":
+    if settings.policy.kind == "embedded":
         update["policy"] = settings.policy.model_copy(update={"model": str(model.folder)})
     else:
         await publish(settings.policy, model.folder, model.reference)

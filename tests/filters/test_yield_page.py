@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tirgen.filters.config import Rule
+from tirgen.filters.filter_config import Rule
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

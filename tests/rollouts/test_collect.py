@@ -26,9 +26,10 @@ from storage.records import Ending, Level, Outcome, Problem, Program, TokenStrea
 from storage.sql import query
 from tirgen.data.load import load_problems
 from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.names import MODEL_DIR
-from tirgen.engine.config import EngineConfig, open_engine
+from tirgen.embedded.models import MODEL_DIR
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import RolloutMaker, Workplace
 from tirgen.jobs.rollout import RolloutReport, collect

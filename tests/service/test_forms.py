@@ -12,7 +12,7 @@ from flows.service.forms import filled_in
 from flows.service.policy_flows import ROUNDS, SFT, RoundsForm, SftForm, rl, sft
 from flows.training.fine_tune import sft_settings
 from flows.training.rounds import rounds_settings
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 from trainer.hierarchical import Aggregation
 
 

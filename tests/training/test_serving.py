@@ -8,12 +8,13 @@ import pytest
 
 pytest.importorskip("torch")
 
+from served_weights import served_version
+
 from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
 from tirgen.embedded.local import MODEL_DIR, pocket_engine_server
-from tirgen.engine.config import EngineConfig
-from tirgen.engine.publication import served_version
+from tirgen.engine.engine_config import EngineConfig
 
 
 async def test_a_running_server_is_given_the_policy_of_every_round(tmp_path: Path) -> None:

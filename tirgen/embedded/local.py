@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from tirgen.embedded.names import API_KEY_VARIABLE, MODEL_DIR, model_name
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.models import API_KEY_VARIABLE, MODEL_DIR, model_name
+from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.process import Child
 
