@@ -61,8 +61,8 @@ class Engines:
     """The engines of actor and critic."""
 
     actor: str | None = None
-    """Engine of the actor, which reasons: "embedded", or the base URL of an OpenAI-compatible server
-    such as vLLM."""
+    """Engine of the actor, which reasons: "embedded", or the base URL of an OpenAI-compatible
+    server such as vLLM."""
     actor_model: str | None = None
     """Model name on that server."""
     actor_tokenizer: str | None = None
