@@ -116,11 +116,15 @@ def evaluate_command(
     if json:
         results = [result.model_dump(mode="json") for result in report.results]
         print_json({"version": str(report.version), "policy": policy or None, "results": results})
-        return
-    show_results(str(report.version), [(policy or "as served", each) for each in report.results])
+    else:
+        _show(report, policy or "as served", opened)
+
+
+def _show(report: EvaluationReport, policy: str, store: Store) -> None:
+    show_results(str(report.version), [(policy, result) for result in report.results])
     reused = "reused" if report.reused_version else "published"
     say(
-        f"{reused} {report.version} in {opened.root}; mean accuracy "
+        f"{reused} {report.version} in {store.root}; mean accuracy "
         f"{100 * report.mean_accuracy:.1f} %; {report.seconds:.1f} s"
     )
 

@@ -88,7 +88,7 @@ def view_command(
         logs = Path(folder, "logs")
         logs.mkdir()
         say(f"writing {len(found)} trajectories for the viewer")
-        counts = {
+        counts: dict[str, object] = {
             "trajectories": len(found),
             "logs": len(write_logs(logs, found, accuracies(opened))),
         }
@@ -97,16 +97,21 @@ def view_command(
             _print(counts | {"bundle": str(bundle)}, str(bundle), json)
             say(f"look at it: python -m http.server --directory {bundle}")
             return
-        port = port or free_port()
-        url = f"http://{HOST}:{port}"
-        secret = new_secret()
-        address = link(url, secret, LINK_SECONDS)
-        with serving_logs(logs, port, secret) as viewer:
-            _print(counts | {"url": url, "link": address}, address, json)
-            say("ctrl-C ends the viewer")
-            if open_browser:
-                webbrowser.open(address)
-            viewer.wait()
+        _serve(logs, counts, port or free_port(), open_browser=open_browser, json=json)
+
+
+def _serve(
+    logs: Path, counts: dict[str, object], port: int, *, open_browser: bool, json: bool
+) -> None:
+    """Serve the logs until interrupted."""
+    url, secret = f"http://{HOST}:{port}", new_secret()
+    address = link(url, secret, LINK_SECONDS)
+    with serving_logs(logs, port, secret) as viewer:
+        _print(counts | {"url": url, "link": address}, address, json)
+        say("ctrl-C ends the viewer")
+        if open_browser:
+            webbrowser.open(address)
+        viewer.wait()
 
 
 def _print(document: dict[str, object], line: str, json: bool) -> None:
