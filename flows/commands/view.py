@@ -19,7 +19,7 @@ from flows.terminal.console import print_json, say, show
 from flows.terminal.failures import require_viewer
 from storage.errors import NotFound
 from storage.find import accuracies, pick_trajectories
-from tirgen.sockets.entrance import link
+from tirgen.sockets.login_link import link
 from tirgen.sockets.secret import new_secret
 
 MOST = 2000

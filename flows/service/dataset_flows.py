@@ -29,11 +29,11 @@ from flows.service.running import ENGINE, hinted, live_progress, slot
 from flows.training.models import find_model, serving
 from storage.records import Problem
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.jobs.curate import CurateConfig, recurate
+from tirgen.jobs.curate import CurateConfig, curate_version
 from tirgen.jobs.evaluate import EvaluationReport
 from tirgen.jobs.evaluate import evaluate as run_evaluation
 from tirgen.jobs.evaluate_config import EvaluationConfig
-from tirgen.jobs.generate import Generation, Report, generation
+from tirgen.jobs.generate import Generation, GenerationReport, generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.workers import task_group
 
@@ -106,7 +106,7 @@ async def curate(
     with hinted():
         store = worker_store()
         source = store.version(dataset)
-        curation = await recurate(store, source, config, again=verify_again)
+        curation = await curate_version(store, source, config, again=verify_again)
         version = curation.version
         assert version is not None
         health = examine(version, alarm)
@@ -204,7 +204,7 @@ def _of_the_day(config: GenerateConfig) -> GenerateConfig:
     return config.model_copy(update={"seed": (config.seed + day) % 2**31})
 
 
-async def _show_generation(report: Report, figures: Figures, health: Health) -> None:
+async def _show_generation(report: GenerationReport, figures: Figures, health: Health) -> None:
     """The artifacts of a generation; each has a key, so that its page shows its history."""
     key = artifact_key(report.version.dataset)
     await acreate_markdown_artifact(

@@ -11,10 +11,10 @@ from flows.service.figures import Figure, Figures
 from flows.service.home import page_of
 from flows.service.markdown import Link, fenced, table
 from flows.terminal.plots import Bar, bar_chart, data_uri
-from tirgen.jobs.generate import Report
+from tirgen.jobs.generate import GenerationReport
 
 
-def generation_page(report: Report, figures: Figures, health: Health) -> str:
+def generation_page(report: GenerationReport, figures: Figures, health: Health) -> str:
     """The page of a generation; after every table stands the command that prints it again."""
     return "\n\n".join(_sections(report, figures, health))
 
@@ -35,7 +35,7 @@ def facts_table(facts: dict[str, str]) -> str:
     return table([{"what": what, "which": which} for what, which in facts.items()])
 
 
-def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]:
+def _sections(report: GenerationReport, figures: Figures, health: Health) -> Iterator[str]:
     manifest = report.version.manifest
     kept = f"{manifest['kept_rows']} kept of {report.version.samples} trajectories"
     yield f"# {report.version}: {kept}"
@@ -53,7 +53,7 @@ def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]
     yield "## Made from\n\n" + _origin(report)
 
 
-def _counts(report: Report) -> str:
+def _counts(report: GenerationReport) -> str:
     progress = report.progress
     made = (
         f"All {progress.reused_rows} trajectories were made before."
@@ -68,7 +68,7 @@ def _counts(report: Report) -> str:
     return made + (left_out if report.skipped or report.repeated else "")
 
 
-def _origin(report: Report) -> str:
+def _origin(report: GenerationReport) -> str:
     """What the version was made from, down to the models, and its names."""
     manifest = report.version.manifest
     config = manifest["config"]

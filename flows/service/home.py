@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from flows.service.ports import HOST
 from storage.datasets import Store
 from tirgen.settings import ConfigError
-from tirgen.sockets.entrance import link
+from tirgen.sockets.login_link import link
 from tirgen.sockets.rule import address_of
 from tirgen.sockets.secret import derived, keep_secret, make_private, new_secret, read_secret
 

@@ -16,7 +16,7 @@ from flows.training.models import Model, published, serving, settings_for, train
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.jobs.rollout import RolloutReport, collect
+from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import BranchSettings, RolloutConfig
 from tirgen.settings import Count, Settings, load_settings
 from trainer.job import RlJob
@@ -68,8 +68,8 @@ async def reinforce(
 ) -> list[Round]:
     """Take the policy through all rounds; each publishes the next version of `name`.
 
-    Raises what `collect` raises, and `JobFailed` where an update fails: the check after publication
-    found that the engine served another policy, or no group of the round teaches anything.
+    Raises what `collect_rollouts` raises, and `JobFailed` if an update fails: the oracle found that
+    the engine served another policy, or no group of the round teaches anything.
     """
     loop = _Loop(store, name, config, processes, hooks)
     rounds: list[Round] = []
@@ -95,7 +95,7 @@ class _Loop:
         here = {} if self.config.rollouts.groups is None else {"start": start}
         settings = await serving(self.config.rollouts.model_copy(update=here), policy)
         async with self.hooks.engine():
-            return await collect(settings, self.store, self.hooks.rollouts)
+            return await collect_rollouts(settings, self.store, self.hooks.rollouts)
 
     async def update(self, parent: Model, rollouts: DatasetVersion) -> PolicyVersion:
         names = training_names(self.store, self.name, parent, str(rollouts))
