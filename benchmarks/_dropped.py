@@ -18,7 +18,7 @@ from tirgen.filters.config import FilterConfig, Mode, Rule
 from tirgen.filters.curate import curate
 from tirgen.verification import verify
 
-SHOWN = 160
+SHOWN = 80
 """Characters of an excerpt."""
 Change = Callable[[Trajectory], list[Trajectory]]
 """From a sound row to rows of which the rule drops one."""
