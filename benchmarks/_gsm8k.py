@@ -80,7 +80,7 @@ async def play(
     played: Sequence[Recording], model: str, sandbox: Sandbox, verifier: Verifier
 ) -> list[Pair]:
     """Both programs over each recording, in the order given."""
-    config = GenerateConfig(dataset="replay", prompts=STANDARD.name, cot_samples=0)
+    config = GenerateConfig(dataset="replay", prompts=STANDARD, cot_samples=0)
     solutions = {r.problem.question: r.solution for r in played}
     engines: dict[Role, Engine] = {
         Role.ACTOR: ReplayActor(model, STANDARD, solutions),

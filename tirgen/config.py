@@ -17,7 +17,7 @@ from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.modes import Mode as SandboxMode
 from tirgen.settings import Count, JobSettings, ServerUrl, Settings, load_settings, merged
-from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
+from tirgen.tir.prompts import BUDGET_SENTENCE, Prompts, PromptSet, usual_prompts
 
 
 class SamplingSettings(Settings):
@@ -164,9 +164,10 @@ class GenerateConfig(JobSettings):
     """Who reasons: the policy that will later be trained."""
     critic: EngineConfig = EngineConfig()
     """Who turns steps into programs; needs instruction following and coding skill only."""
-    prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor, told by its
-    tokenizer."""
+    prompts: Prompts | None = None
+    """Prompt set: ``standard``, ``thinking``, ``base``, ``pocket``, or a folder with your files. By
+    default ``pocket`` for an actor with the pocket's tokenizer, else ``thinking`` if `mode` is
+    ``reasoning``, else ``standard``."""
     judge: EngineConfig | None = None
     """A language model that looks at answers the rules call wrong; by default none does. What
     it says is stored beside the verdict, and `filters.judge_counts` decides what it is worth."""
@@ -220,12 +221,6 @@ class GenerateConfig(JobSettings):
         return self
 
     @model_validator(mode="after")
-    def _known_prompts(self) -> GenerateConfig:
-        if self.prompts is not None and self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
-        return self
-
-    @model_validator(mode="after")
     def _known_prices(self) -> GenerateConfig:
         if self.budget.money is not None:
             unpriced = {e.priced_as for e in (self.actor, self.critic)} - self.budget.prices.keys()
@@ -236,10 +231,10 @@ class GenerateConfig(JobSettings):
         return self
 
     @property
-    def prompt_set_name(self) -> str:
+    def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        default = POCKET if self.actor.is_pocket else STANDARD
-        return self.prompts or default.name
+        thinks = self.mode is Mode.REASONING
+        return self.prompts or usual_prompts(self.actor.is_pocket, thinks=thinks)
 
     def identity(self) -> dict[str, Any]:
         """Leaves out which problems are asked for, since every row carries its own, and how fast:
@@ -257,6 +252,7 @@ class GenerateConfig(JobSettings):
         if self.judge:
             document["judge"] = self.judge.identity()
         document["sandbox"] = self.sandbox.identity()
+        document["prompts"] = self.prompt_set.digest
         return document
 
 

@@ -131,7 +131,7 @@ def _tokenizer(role: str, engine: EngineConfig) -> Finding:
 
 def _prompts(config: GenerateConfig) -> Finding:
     """A set that was made for another model is the usual reason why nothing is kept."""
-    name = config.prompt_set_name
+    name = config.prompt_set.name
     if (name == POCKET.name) == config.actor.is_pocket:
         return Finding("prompts", Level.OK, f"the set {name!r}")
     found = f"the set {name!r} was not made for the actor"

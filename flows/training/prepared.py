@@ -21,7 +21,14 @@ from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.embedded.names import is_pocket
 from tirgen.engine.renderer import HfRenderer
-from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
+from tirgen.filters.config import Mode
+from tirgen.tir.prompts import (
+    BUDGET_SENTENCE,
+    PromptSet,
+    as_prompts,
+    as_setting,
+    usual_prompts,
+)
 from tirgen.tir.written import Unwritable, written
 from trainer.samples import PREPARED, ROWS
 from trainer.sft import SftConfig
@@ -33,9 +40,12 @@ _TOGETHER = 1000
 class Asked(NamedTuple):
     """How a policy is asked, in training as in every sampling afterwards."""
 
-    prompts: str
-    """Name of the prompt set."""
+    prompts: PromptSet
     template_variables: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """For the policy's manifest, which has the texts of a set that does not ship."""
+        return {**self._asdict(), "prompts": as_setting(self.prompts)}
 
     def renderer(self, folder: Path) -> HfRenderer:
         return HfRenderer.load(folder, self.template_variables)
@@ -46,13 +56,16 @@ class NothingToLearn(ValueError):
 
 
 def asked_as(version: DatasetVersion, folder: Path, config: SftConfig) -> Asked:
-    """As the configuration says, else as the data was made, else as the model is usually asked."""
+    """As the configuration says, else as the data was made, else as the model is usually asked.
+
+    Raises BadPrompts.
+    """
     made = version.manifest.get("config", {})
     engine = made.get("actor") or made.get("policy") or {}
-    usual = POCKET if is_pocket(folder) else STANDARD
+    usual = usual_prompts(is_pocket(folder), thinks=made.get("mode") == Mode.REASONING)
     variables = config.template_variables
     return Asked(
-        config.prompts or made.get("prompts") or usual.name,
+        as_prompts(config.prompts or made.get("prompts") or usual),
         engine.get("template_variables", {}) if variables is None else variables,
     )
 
@@ -96,7 +109,7 @@ class _Preparing:
     def __init__(self, version: DatasetVersion, folder: Path, asked: Asked) -> None:
         self.rows: Counter[str] = Counter()
         self._renderer = asked.renderer(folder)
-        self._prompts = PROMPT_SETS[asked.prompts]
+        self._prompts = asked.prompts
         thinking = version.manifest.get("config", {}).get("thinking") or {}
         self._budget_sentence = thinking.get("budget_sentence", BUDGET_SENTENCE)
 

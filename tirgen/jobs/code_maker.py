@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from storage.records import Ending
+from storage.records import Ending, Problem
+from tirgen.engine.protocol import Message
 from tirgen.evaluation.code import INSTRUCTION, run_tests
 from tirgen.jobs.maker import Item, Judgement
 from tirgen.jobs.policy_maker import RolloutMaker
 from tirgen.tir.driver import Meter
+from tirgen.tir.prompts import prompt_hash
 from tirgen.tir.story import Story
 from tirgen.verification import extract_answer
 
@@ -14,9 +16,12 @@ from tirgen.verification import extract_answer
 class CodeMaker(RolloutMaker):
     """Makes one completion of a code task; the configuration's `reasoning` must be cot."""
 
+    def messages(self, problem: Problem) -> tuple[Message, ...]:
+        return (Message("user", INSTRUCTION.replace("{question}", problem.question)),)
+
     @property
-    def instruction(self) -> str:
-        return INSTRUCTION
+    def prompt_hash(self) -> str:
+        return prompt_hash(INSTRUCTION)
 
     async def judge(self, item: Item, story: Story, meter: Meter) -> Judgement:
         reply = story.transcript.text

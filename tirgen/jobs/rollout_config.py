@@ -11,7 +11,7 @@ from storage.records import Program
 from tirgen.config import ProblemSettings, SamplingSettings, SandboxSettings
 from tirgen.engine.config import EngineConfig
 from tirgen.settings import Count, JobSettings, Settings
-from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
+from tirgen.tir.prompts import Prompts, PromptSet, usual_prompts
 from tirgen.tir.rollout import Correction
 
 
@@ -61,8 +61,9 @@ class PolicySettings(JobSettings):
     policy_version: str | None = None
     """The policy's own version, recorded with every row; name it wherever a server keeps one
     model name through updates, else two policies would count as one."""
-    prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``; by default the one made for the policy."""
+    prompts: Prompts | None = None
+    """Prompt set: ``standard``, ``thinking``, ``base``, ``pocket``, or a folder with your files;
+    by default the one that the policy was trained with, or that was made for it."""
     reasoning: Literal["tir", "cot"] = "tir"
     """``tir``: the policy writes programs; ``cot``: tools off, one answer under the plain prompt
     (the chain-of-thought baselines T1 and T2)."""
@@ -80,8 +81,6 @@ class PolicySettings(JobSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicySettings:
-        if self.prompts is not None and self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
         if self.correction and self.policy.kind == "chat":
             raise ValueError(
                 "correction splits a thought in token ids, which chat endpoints do not give; "
@@ -96,8 +95,7 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        default = POCKET if self.policy.is_pocket else STANDARD
-        return PROMPT_SETS[self.prompts or default.name]
+        return self.prompts or usual_prompts(self.policy.is_pocket)
 
     @property
     def repairs(self) -> Correction | None:
@@ -109,6 +107,7 @@ class PolicySettings(JobSettings):
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
         document["policy"] = self.policy.identity()
         document["sandbox"] = self.sandbox.identity()
+        document["prompts"] = self.prompt_set.digest
         return document
 
 
