@@ -21,12 +21,11 @@ from tirgen.config import GenerateConfig, SandboxSettings
 from tirgen.engine.config import EngineConfig, open_engines
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
-from tirgen.sandbox.contract import Limits, Sandbox
-from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.sandbox.contract import Limits, Sandbox, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES, install_command, missing_libraries
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Layer
-from tirgen.sandbox.opening import open_sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.prompts import POCKET
 from tirgen.verification import Verifier
 

@@ -18,8 +18,7 @@ from flows.failures import PREREQUISITE
 from storage.text import safe_text
 from tirgen.config import load_config
 from tirgen.doctor import Finding, Level, examine
-from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.promises import PROMISES
+from tirgen.sandbox.modes import PROMISES, Mode
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 

@@ -28,7 +28,7 @@ from tirgen.filters.config import Mode
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.core import Loop, OffFormat, Role, Voice
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.prompts import POCKET

@@ -23,7 +23,7 @@ from tirgen.jobs.generate import generate
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 

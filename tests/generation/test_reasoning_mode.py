@@ -24,7 +24,7 @@ from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.generate import Report, generate
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.settings import ConfigError
 from tirgen.tir.core import Role
 from tirgen.tir.prompts import BUDGET_SENTENCE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.verification import Verifier
 
 sys.path[:0] = [str(Path(__file__).parents[2])]  # where `benchmarks` lies

@@ -34,7 +34,7 @@ from tirgen.jobs.policy_maker import RolloutMaker, Workplace
 from tirgen.jobs.rollout import RolloutReport, collect
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import split
 from tirgen.verification import Verifier
 

@@ -22,7 +22,7 @@ from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import BranchItem, BranchMaker, RolloutMaker, Workplace
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import FailedStep, failed_steps
 from tirgen.tir.markup import render_output
 from tirgen.verification import Verifier

@@ -10,10 +10,10 @@ import pytest
 from storage.records import Outcome
 from tirgen.config import SandboxSettings
 from tirgen.doctor import _sandbox as examined
-from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
 
 CORPUS = {
     "print(6 * 7)": "42\n",

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from tirgen.embedded.architecture import ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine
-from tirgen.embedded.lifeline import die_with_parent
 from tirgen.embedded.names import API_KEY_VARIABLE, MODEL_DIR, model_name
 from tirgen.embedded.routes import PocketRoutes
 from tirgen.embedded.settings import ServingSettings
+from tirgen.process import end_with_parent
 from tirgen.settings import ConfigError
 from tirgen.sockets.aiohttp_guard import runner
 from tirgen.sockets.rule import address_of, require_secret
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", type=ServingSettings.model_validate_json, help="as JSON")
     options = vars(parser.parse_args(arguments))
     if options.pop("die_with_parent"):
-        die_with_parent()
+        end_with_parent()
     try:
         serve(**options)
     except (ConfigError, ModelUnsupported, OSError) as error:

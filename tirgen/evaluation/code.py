@@ -19,7 +19,7 @@ from storage.records import Outcome, Problem, Verdict
 from tirgen.data.errors import ProblemsError
 from tirgen.data.files import Row, read_rows
 from tirgen.sandbox.contract import Limits, Sandbox
-from tirgen.sandbox.execution import FINE
+from tirgen.sandbox.result import FINISHED
 from tirgen.tir.markup import parse_trajectory
 from tirgen.verdicts import TESTS
 
@@ -97,7 +97,7 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
     seconds = execution.wall_ms / 1000
     if execution.outcome is Outcome.INFRA_ERROR:
         return Tested(None, seconds, execution.stderr.strip() or "the sandbox broke")
-    passed = execution.outcome in FINE
+    passed = execution.outcome in FINISHED
     last = execution.stderr.strip().rpartition("\n")[2] or str(execution.outcome)
     reason = "passed" if passed else last
     return Tested(Verdict(correct=passed, method=TESTS, reason=reason), seconds)

@@ -34,7 +34,7 @@ from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.jobs.workers import for_each, task_group
 from tirgen.opinion import AnswerJudge
 from tirgen.sandbox.contract import Sandbox
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 

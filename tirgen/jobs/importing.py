@@ -23,7 +23,7 @@ from tirgen.jobs.job import Job, identity_of, open_job
 from tirgen.jobs.progress import Progress, Watch, unwatched
 from tirgen.jobs.replay_maker import RecordedItem, ReplayMaker
 from tirgen.jobs.workers import for_each
-from tirgen.sandbox.opening import AnySandbox, open_sandbox
+from tirgen.sandbox.open import AnySandbox, open_sandbox
 from tirgen.verification import Verifier
 
 AT_ONCE = 32

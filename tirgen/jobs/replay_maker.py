@@ -12,7 +12,7 @@ from tirgen.data.replay import replay
 from tirgen.data.responses import Response
 from tirgen.filters.rules import accept
 from tirgen.jobs.maker import Identity, Item, Judgement, Maker, Sample
-from tirgen.sandbox.opening import AnySandbox
+from tirgen.sandbox.open import AnySandbox
 from tirgen.tir.driver import Driver, Meter, Runner
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.story import Story

@@ -31,7 +31,7 @@ from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_plan import Plan, stream
 from tirgen.jobs.workers import task_group
 from tirgen.sandbox.contract import Sandbox
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
 
 Make = Callable[[Problem, int], Coroutine[Any, Any, Trajectory | None]]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.jail import libc
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.supervisor import LocalSandbox
 
 NOBODY = 65_534
 

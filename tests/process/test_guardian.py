@@ -8,7 +8,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+
+from tirgen.process import wait_until
 
 FAMILY = """
 import os, signal, subprocess, sys, time
@@ -28,7 +29,7 @@ time.sleep(600)
 """
 CALLER = """
 import subprocess, sys
-subprocess.Popen([sys.executable, "-m", "flows.training.supervise", *sys.argv[1:]],
+subprocess.Popen([sys.executable, "-m", "tirgen.guardian", *sys.argv[1:]],
                  stdin=subprocess.PIPE).wait()
 """
 
@@ -51,12 +52,12 @@ def test_no_descendant_outlives_a_caller_that_is_killed(tmp_path, how):
     """The grandchild that ignores SIGTERM and the one in a session of its own included."""
     command, pids = family(tmp_path)
     caller = subprocess.Popen([sys.executable, "-c", CALLER, *command])
-    wait_until(lambda: pids.exists() and pids.read_text())
+    assert wait_until(lambda: pids.exists() and bool(pids.read_text()), 30)
     started = [int(pid) for pid in pids.read_text().split()]
     assert all(map(lives, started))
     os.kill(caller.pid, how)
     caller.wait()
-    wait_until(lambda: not any(map(lives, started)))
+    assert wait_until(lambda: not any(map(lives, started)), 30)
     assert (tmp_path / "checkpoint").read_text() == "written on SIGTERM"
 
 
@@ -65,31 +66,31 @@ def test_no_descendant_outlives_a_guardian_that_is_killed(tmp_path, which):
     """Only the stubborn grandchild needs SIGKILL; the others had their time."""
     command, pids = family(tmp_path)
     outer = subprocess.Popen(
-        [sys.executable, "-m", "flows.training.supervise", *command], stdin=subprocess.PIPE
+        [sys.executable, "-m", "tirgen.guardian", *command], stdin=subprocess.PIPE
     )
-    wait_until(lambda: pids.exists() and pids.read_text())
+    assert wait_until(lambda: pids.exists() and bool(pids.read_text()), 30)
     started = [int(pid) for pid in pids.read_text().split()]
     inner = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text())
     os.kill(outer.pid if which == "outer" else inner, signal.SIGKILL)
-    wait_until(lambda: not any(map(lives, [*started, inner])))
+    assert wait_until(lambda: not any(map(lives, [*started, inner])), 30)
     assert (tmp_path / "checkpoint").read_text() == "written on SIGTERM"
     assert outer.wait(30) == (-9 if which == "outer" else 128 + 9)
     assert outer.stdin is not None
     outer.stdin.close()
 
 
-def test_the_supervisor_itself_may_be_told_to_end(tmp_path):
+def test_the_guardian_itself_may_be_told_to_end(tmp_path):
     command, pids = family(tmp_path)
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "flows.training.supervise", *command], stdin=subprocess.PIPE
+    guardian = subprocess.Popen(
+        [sys.executable, "-m", "tirgen.guardian", *command], stdin=subprocess.PIPE
     )
-    wait_until(lambda: pids.exists() and pids.read_text())
+    assert wait_until(lambda: pids.exists() and bool(pids.read_text()), 30)
     started = [int(pid) for pid in pids.read_text().split()]
-    supervisor.terminate()
-    assert supervisor.wait(30) == 143
+    guardian.terminate()
+    assert guardian.wait(30) == 143
     assert not any(map(lives, started))
-    assert supervisor.stdin is not None
-    supervisor.stdin.close()
+    assert guardian.stdin is not None
+    guardian.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -97,10 +98,10 @@ def test_the_supervisor_itself_may_be_told_to_end(tmp_path):
     [("exit(0)", 0), ("exit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 128 + 9)],
 )
 def test_the_exit_status_is_the_commands_own(code, status):
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "flows.training.supervise", sys.executable, "-c", code],
+    guardian = subprocess.Popen(
+        [sys.executable, "-m", "tirgen.guardian", sys.executable, "-c", code],
         stdin=subprocess.PIPE,
     )
-    assert supervisor.wait(30) == status
-    assert supervisor.stdin is not None
-    supervisor.stdin.close()
+    assert guardian.wait(30) == status
+    assert guardian.stdin is not None
+    guardian.stdin.close()

@@ -1,4 +1,4 @@
-"""The posix mode's process: limits, then the snippet read from stdin; no zygote and no jail."""
+"""The process of a snippet in the mode `posix`: limits, then the snippet from stdin; no jail."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 import os
 import random
 import resource
+import signal
 import sys
 from math import ceil
 
-from tirgen.sandbox.jail import limits, runner, wire
+from tirgen.sandbox.jail import libc, limits, runner, wire
 
 LIBRARY_BYTES = 1 << 30
 """Address space that numpy and sympy take when the snippet imports them."""
@@ -18,6 +19,8 @@ LIBRARY_BYTES = 1 << 30
 
 def main() -> None:
     """``python -c '...' PACKAGE_ROOT CONFIG`` with the code on stdin."""
+    if sys.platform == "linux":
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     config = json.loads(sys.argv[2])
     sys.path.remove(sys.argv[1])
     sys.path += config["site"]

@@ -1,7 +1,8 @@
-"""Takes the names of our files out of the zygote's code: a snippet's output must not hold them.
+"""Hides the sandbox's own code from snippets: file names in tracebacks, and modules.
 
-Where a dump of the whole stack (`traceback.print_stack`, `faulthandler`) or a warning shows frames
-of ours, they stand there as `<sandbox>`. Not covered: who walks up the stack may read our globals.
+In a dump of the whole stack (`traceback.print_stack`, `faulthandler`) or a warning, frames of the
+sandbox have the file name `<sandbox>`. Not covered: code that walks up the stack can read our
+globals.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ NAME = "<sandbox>"
 _PACKAGE = __package__.partition(".")[0]
 
 
-def forget_our_files() -> None:
-    """Rename what every function of ours that is loaded says it comes from; calls made before keep
-    the old name."""
+def hide_file_names() -> None:
+    """Replace the file name of every loaded function of ours; running calls keep the old one."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == _PACKAGE:
             for thing in vars(module).values():
@@ -37,3 +37,10 @@ def _rename(thing: object) -> None:
 def _renamed(code: types.CodeType) -> types.CodeType:
     inner = (_renamed(c) if isinstance(c, types.CodeType) else c for c in code.co_consts)
     return code.replace(co_filename=NAME, co_consts=tuple(inner))
+
+
+def unload_modules() -> None:
+    """Remove this package from the loaded modules: a snippet finds what plain Python would have."""
+    sys.orig_argv[:] = ["python"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]:
+        del sys.modules[name]

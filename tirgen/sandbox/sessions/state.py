@@ -1,8 +1,8 @@
 """One state of a session: a process that holds the interpreter as some cell left it.
 
-It is frozen except while it forks, so that nothing a cell left running (a thread, a signal
-handler) uses any time between cells. What it says is a byte or a struct; who said it, the kernel
-attests.
+It is frozen except while it forks, so nothing that a cell left running (a thread, a signal
+handler) uses time between cells. Its messages are a byte or a struct; the kernel attests who sent
+them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from collections.abc import AsyncIterator
 from tirgen.sandbox.jail.wire import Cell
 
 ANSWER_SECONDS = 5.0
-"""How long a session's process may take for the few steps it does for us."""
+"""How long a session's process may take to answer an order."""
 _CREDENTIALS = struct.Struct("=iII")
 _ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(4)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Ours, which learns the sender's pid with each message, and theirs."""
+    """Our end, which gets the sender's pid with each message, and the other end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -33,7 +33,7 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 async def receive(ours: socket.socket, pidfd: int | None = None) -> tuple[bytes, int]:
-    """The next message and the sender's pid; descriptors nobody asked for are closed.
+    """The next message and the sender's pid; descriptors that came along are closed.
 
     As `receive_with_descriptors`.
     """
@@ -48,8 +48,8 @@ async def receive_with_descriptors(
 ) -> tuple[bytes, list[int], int]:
     """The next message, descriptors that came with it, the sender's pid.
 
-    Empty when the other end is closed or, with `pidfd`, when that process is gone: its end of the
-    socket may still be open in the state it was forked from.
+    Empty when the other end is closed or, with `pidfd`, when that process has ended: its end of
+    the socket may still be open in the state it was forked from.
     """
     gone = False
     while True:
@@ -67,7 +67,7 @@ async def receive_with_descriptors(
 
 
 async def _first_readable(*fds: int) -> set[int]:
-    """Wait for a message or the end of a process; which of these came."""
+    """Wait for a message or the end of a process; returns which came."""
     loop = asyncio.get_running_loop()
     came: set[int] = set()
     any_came = asyncio.Event()
@@ -97,21 +97,21 @@ def _attached(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:
 
 
 class State:
-    """A frozen interpreter; `users` sessions stand on it."""
+    """A frozen interpreter; `users` sessions continue from it."""
 
     def __init__(self, ours: socket.socket, inner_pid: int, pid: int) -> None:
         self.socket = ours
         self.inner_pid = inner_pid
-        """As its own namespace counts."""
+        """In its own pid namespace."""
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.users = 1
         self.turn = asyncio.Lock()
-        """Held while it does something for one of them."""
+        """Held while it carries out an order of one of them."""
 
     @classmethod
     async def arrive(cls, ours: socket.socket) -> State | None:
-        """The process that announces itself on this socket; None if none does."""
+        """The process that announces itself on this socket; None if none does in time."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 data, pid = await receive(ours)
@@ -126,10 +126,10 @@ class State:
         self._signal(signal.SIGSTOP)
 
     async def reap(self, inner_pid: int) -> tuple[int, int]:
-        """Have it wait for a child of its own: wait status, peak kilobytes.
+        """Have it wait for one of its children: wait status, peak kilobytes.
 
-        Earlier cells may have tampered with the answer; it is always one that the kernel could
-        have given.
+        Earlier cells may have tampered with the answer, so one that the kernel cannot have given
+        is replaced.
         """
         async with self.awake():
             try:
@@ -143,13 +143,13 @@ class State:
         return (status if is_an_end else signal.SIGABRT), peak
 
     async def end(self) -> None:
-        """Kill it, and wait until it is over."""
+        """Kill it, and wait until it has ended."""
         self._signal(signal.SIGKILL)
         await _first_readable(self.pidfd)
 
     @contextlib.asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
-        """Thawed for as long as this lasts, for one user at a time."""
+        """Let it run for the block, for one user at a time."""
         async with self.turn:
             self._signal(signal.SIGCONT)
             try:
@@ -158,7 +158,7 @@ class State:
                 self.freeze()
 
     def release(self) -> None:
-        """One user less; the last one ends the process."""
+        """It has one user less; without users the process ends."""
         self.users -= 1
         if self.users == 0:
             self._signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The zygotes of one sandbox: dead ones are replaced, worn ones retired, the idlest one is next."""
+"""The zygotes of one sandbox: dead and worn ones are replaced, the least loaded one is next."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import contextlib
 from typing import Any
 
 from tirgen.sandbox.cgroups import Group
-from tirgen.sandbox.errors import ZygoteFailed, ZygoteLost
+from tirgen.sandbox.client import PATIENCE_SECONDS, ZygoteClient
+from tirgen.sandbox.contract import ZygoteFailed, ZygoteLost
 from tirgen.sandbox.interpreter import Interpreter
-from tirgen.sandbox.link import PATIENCE_SECONDS, Link
 from tirgen.sandbox.modes import Mode
 
 
-class Fleet:
+class ZygotePool:
     """`count` zygotes in `mode`, from `start` to `close`."""
 
     def __init__(
@@ -29,10 +29,10 @@ class Fleet:
         self._count = count
         self._group = group
         self._patience = patience
-        self._links: list[Link] = []
+        self._zygotes: list[ZygoteClient] = []
         self._repair = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
-        self._retired: set[Link] = set()
+        self._retired: set[ZygoteClient] = set()
         self.restarts = 0
         """Zygotes replaced because they died or hung."""
         self.retirements = 0
@@ -40,19 +40,19 @@ class Fleet:
 
     async def start(self) -> None:
         """Raises ZygoteFailed where this machine does not support the mode."""
-        self._links = [await self._new()]
+        self._zygotes = [await self._new()]
         more = (self._new() for _ in range(self._count - 1))
-        self._links += await asyncio.gather(*more)
+        self._zygotes += await asyncio.gather(*more)
 
-    async def _new(self) -> Link:
-        return await Link.start(self._mode, self._interpreter, self._patience, self._group)
+    async def _new(self) -> ZygoteClient:
+        return await ZygoteClient.start(self._mode, self._interpreter, self._patience, self._group)
 
     @property
     def hello(self) -> dict[str, Any]:
         """What the first zygote found when it prepared itself."""
-        return self._links[0].hello if self._links else {}
+        return self._zygotes[0].hello if self._zygotes else {}
 
-    async def pick(self) -> Link:
+    async def pick(self) -> ZygoteClient:
         """The least loaded healthy zygote.
 
         Raises:
@@ -60,30 +60,30 @@ class Fleet:
             ZygoteFailed: one died and could not be started again.
         """
         async with self._repair:
-            for link in [link for link in self._links if not link.alive]:
-                await self._replace(link)
+            for dead in [zygote for zygote in self._zygotes if not zygote.alive]:
+                await self._replace(dead)
                 self.restarts += 1
-        if not self._links:
+        if not self._zygotes:
             raise ZygoteLost("the sandbox was closed")
-        link = min(self._links, key=lambda link: link.load)
-        if link.is_worn and not self._retiring:
-            task = asyncio.create_task(self._retire(link))
+        picked = min(self._zygotes, key=lambda zygote: zygote.load)
+        if picked.is_worn and not self._retiring:
+            task = asyncio.create_task(self._retire(picked))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-        return link
+        return picked
 
-    async def _replace(self, old: Link) -> None:
+    async def _replace(self, old: ZygoteClient) -> None:
         fresh = await self._new()
-        if old not in self._links:  # closed meanwhile
+        if old not in self._zygotes:  # closed meanwhile
             await fresh.close()
             return
-        self._links[self._links.index(old)] = fresh
+        self._zygotes[self._zygotes.index(old)] = fresh
         if not old.alive:
             await old.close()
 
-    async def _retire(self, worn: Link) -> None:
-        """Put a fresh one in its place; it stays until its last snippet and session are over."""
-        with contextlib.suppress(ZygoteFailed):  # it goes on, and is tried again at the next pick
+    async def _retire(self, worn: ZygoteClient) -> None:
+        """Put a fresh one in its place; it stays until its last snippet and session have ended."""
+        with contextlib.suppress(ZygoteFailed):  # then it goes on; the next pick tries again
             await self._replace(worn)
             self.retirements += 1
             self._retired.add(worn)
@@ -93,9 +93,9 @@ class Fleet:
 
     async def close(self) -> None:
         """End every zygote and with it every snippet."""
-        links, self._links = self._links, []
+        zygotes, self._zygotes = self._zygotes, []
         retiring = list(self._retiring)
         for task in retiring:
             task.cancel()
         await asyncio.gather(*retiring, return_exceptions=True)
-        await asyncio.gather(*(link.close() for link in (*links, *self._retired)))
+        await asyncio.gather(*(zygote.close() for zygote in (*zygotes, *self._retired)))

@@ -17,36 +17,40 @@ from typing import Self
 from storage.records import Outcome
 from tirgen.sandbox import posix, selftest
 from tirgen.sandbox.cgroups import Group, NotDelegated, open_group
-from tirgen.sandbox.contract import Execution, Limits
-from tirgen.sandbox.errors import SandboxUnavailable, SelfTestFailed, ZygoteFailed, ZygoteLost
-from tirgen.sandbox.execution import FINE, assemble, infrastructure_fault
-from tirgen.sandbox.fairness import FairSlots, turn
-from tirgen.sandbox.fleet import Fleet
-from tirgen.sandbox.flight import Flight, Landed
-from tirgen.sandbox.holdings import Holdings
+from tirgen.sandbox.client import PATIENCE_SECONDS, ZygoteClient
+from tirgen.sandbox.contract import (
+    Execution,
+    Limits,
+    SandboxUnavailable,
+    SelfTestFailed,
+    ZygoteFailed,
+    ZygoteLost,
+)
 from tirgen.sandbox.interpreter import Interpreter, WrongInterpreter
-from tirgen.sandbox.link import PATIENCE_SECONDS, Link
+from tirgen.sandbox.job import SnippetJob
 from tirgen.sandbox.modes import Layer, Mode, layers
 from tirgen.sandbox.outcome import Stop
-from tirgen.sandbox.session import Session, open_session
-
-__all__ = ["LocalSandbox", "SandboxUnavailable"]
+from tirgen.sandbox.pool import ZygotePool
+from tirgen.sandbox.result import FINISHED, JobResult, execution, infrastructure_fault
+from tirgen.sandbox.sessions.session import Session, open_session
+from tirgen.sandbox.sessions.session_jail import SessionMemory
+from tirgen.sandbox.slots import FairSlots, turn
 
 VERSION = "zygote/1"
 _ATTEMPTS = 3
 _CORES_PER_ZYGOTE = 8
 _END_SECONDS = 1.0
-"""How long a program may take to end once its tests have."""
+"""How long a program may take to end after its tests have."""
 _OVER_ITS_LIMITS = (Outcome.TIMEOUT, Outcome.OOM, Outcome.INFRA_ERROR)
 
 
 class LocalSandbox:
     """Runs snippets on this machine; an async context manager.
 
-    On entering, the strongest mode that proves itself in a self-test is chosen; `floor` is the
-    weakest one accepted, `mode` asks for exactly one. At most `slots` snippets run at once, and
-    between their cells all sessions together hold at most `session_memory_mb`, by default what the
-    slots may at the usual limit.
+    On entering, it chooses the strongest mode that passes a self-test. `floor` is the weakest one
+    accepted, `mode` asks for exactly one. At most `slots` snippets run at once. Between their
+    cells, all sessions together hold at most `session_memory_mb`; the default is what the slots
+    may use at the usual limit.
     """
 
     def __init__(
@@ -60,10 +64,10 @@ class LocalSandbox:
         preload: Sequence[str] = (),
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Raises ValueError where floor or mode is none of ours, or there are no slots.
+        """Raises ValueError for an unknown floor or mode, or less than one slot.
 
-        `python` is the interpreter that runs snippets, by default our own; modules of `preload`
-        are loaded before the first of them.
+        `python` is the interpreter that runs snippets, by default ours; modules of `preload` are
+        loaded before the first of them.
         """
         if slots is not None and slots < 1:
             raise ValueError(f"slots: at least one program must run at once, not {slots}")
@@ -71,12 +75,12 @@ class LocalSandbox:
         self._count = slots or _cores()
         self._slots = FairSlots(self._count)
         memory_mb = session_memory_mb or self._count * Limits().memory_mb
-        self._holdings = Holdings(memory_mb << 20)
+        self._session_memory = SessionMemory(memory_mb << 20)
         self._python, self._preload = python, tuple(preload)
         self._interpreter: Interpreter | None = None
         self._patience = patience
         self._mode = self._candidates[0]
-        self._fleet: Fleet | None = None
+        self._pool: ZygotePool | None = None
         self._group: Group | None = None
         self._why_no_group = ""
 
@@ -86,8 +90,8 @@ class LocalSandbox:
 
     @property
     def layers(self) -> list[Layer]:
-        """What holds a snippet back here, and what each missing layer means."""
-        hello = self._fleet.hello if self._fleet else {}
+        """What isolates a snippet here, and what each missing layer means."""
+        hello = self._pool.hello if self._pool else {}
         return layers(self._mode, hello, self._why_no_group)
 
     @property
@@ -98,12 +102,12 @@ class LocalSandbox:
     @property
     def zygote_restarts(self) -> int:
         """Because one died or hung."""
-        return self._fleet.restarts if self._fleet else 0
+        return self._pool.restarts if self._pool else 0
 
     @property
     def zygote_retirements(self) -> int:
         """Because one was worn."""
-        return self._fleet.retirements if self._fleet else 0
+        return self._pool.retirements if self._pool else 0
 
     async def __aenter__(self) -> Self:
         """Choose the mode.
@@ -144,15 +148,15 @@ class LocalSandbox:
         except NotDelegated as reason:
             self._why_no_group = str(reason)
         count = -(-self._count // _CORES_PER_ZYGOTE)
-        self._fleet = Fleet(mode, self._interpreter, count, self._group, self._patience)
-        await self._fleet.start()
-        has_sympy = "sympy" in self._fleet.hello["libraries"]
+        self._pool = ZygotePool(mode, self._interpreter, count, self._group, self._patience)
+        await self._pool.start()
+        has_sympy = "sympy" in self._pool.hello["libraries"]
         if problems := await selftest.problems(self.run, has_sympy):
             raise SelfTestFailed("; ".join(problems))
 
     async def _close(self) -> None:
-        if self._fleet is not None:
-            await self._fleet.close()
+        if self._pool is not None:
+            await self._pool.close()
         if self._group is not None:
             self._group.close()
             self._group = None
@@ -168,8 +172,8 @@ class LocalSandbox:
     async def run(self, code: str, limits: Limits) -> Execution:
         """Execute `code` when a slot is free; waiting for it counts against no limit.
 
-        Slots go in turn to the trajectories that wait (tirgen.sandbox.fairness).
-        A fault of the machinery is met with another attempt, then reported as infra_error.
+        Slots go in turn to the trajectories that wait (tirgen.sandbox.slots). After an
+        infrastructure fault it is tried again, then reported as infra_error.
         """
         return await self._try(lambda: self._attempt(code, limits))
 
@@ -189,30 +193,32 @@ class LocalSandbox:
     async def session(
         self, memory_mb: int = 1024, cpu_budget: float = 300.0, *, echo: bool = True
     ) -> Session:
-        """A persistent interpreter with limits of its own over all its cells together.
+        """A persistent interpreter; `cpu_budget` bounds the seconds of CPU of all its cells.
 
         Raises:
-            SandboxUnavailable: sessions need namespaces, which this mode has not.
-            SessionsFull: the others hold all the memory that sessions may.
+            SandboxUnavailable: sessions need namespaces, which this mode does not have.
+            SessionsFull: the other sessions hold all the memory that sessions may.
             ZygoteLost: the zygote ended before the session was open.
             ZygoteFailed: and could not be started again.
         """
         if self._mode not in (Mode.ROOT, Mode.USERNS):
             raise SandboxUnavailable(
-                f"sessions need pid namespaces, which the {self._mode} mode has not; "
+                f"sessions need pid namespaces, which the {self._mode} mode does not have; "
                 "run as root or where user namespaces are allowed, or keep snippets stateless"
             )
-        link = await self._pick()
-        return await open_session(link, self._slots, self._holdings, memory_mb, cpu_budget, echo)
+        zygote = await self._pick()
+        return await open_session(
+            zygote, self._slots, self._session_memory, memory_mb, cpu_budget, echo
+        )
 
     async def _attempt_both(self, code: str, tests: str, limits: Limits) -> Execution:
         one, other = (end.detach() for end in socket.socketpair())
-        crew: list[Flight] = []
-        program = asyncio.create_task(self._attempt(code, limits, one, crew))
-        judge = asyncio.create_task(self._attempt(tests, limits, other, crew))
+        peers: list[SnippetJob] = []
+        program = asyncio.create_task(self._attempt(code, limits, one, peers))
+        judge = asyncio.create_task(self._attempt(tests, limits, other, peers))
         try:
             await asyncio.wait([program, judge], return_when=asyncio.FIRST_COMPLETED)
-            if judge.done() and judge.result().outcome not in FINE:
+            if judge.done() and judge.result().outcome not in FINISHED:
                 await asyncio.wait([program], timeout=_END_SECONDS)  # it may have ended first
             if program.done() and program.result().outcome in _OVER_ITS_LIMITS:
                 return program.result()
@@ -227,28 +233,28 @@ class LocalSandbox:
         code: str,
         limits: Limits,
         stdin: int | None = None,
-        crew: list[Flight] | None = None,
+        peers: list[SnippetJob] | None = None,
     ) -> Execution:
-        """One try; `stdin` becomes this call's to close."""
+        """One attempt; it closes `stdin`."""
         if self._mode is Mode.POSIX:
             assert self._interpreter is not None, "enter the sandbox first"
-            landed = await posix.execute(code, limits, self._interpreter, stdin)
-            return assemble(landed, 0, limits, jailed=False)
+            result = await posix.execute(code, limits, self._interpreter, stdin)
+            return execution(result, 0, limits, jailed=False)
         try:
-            link = await self._pick()
-            landed = await _fly(link.launch(code, limits, stdin, crew))
+            zygote = await self._pick()
+            result = await _result(zygote.run(code, limits, stdin, peers))
         except (ZygoteLost, ZygoteFailed) as error:
             return infrastructure_fault(str(error))
-        return assemble(landed, link.resident_bytes, limits, jailed=True)
+        return execution(result, zygote.resident_bytes, limits, jailed=True)
 
-    async def _pick(self) -> Link:
-        if self._fleet is None:
+    async def _pick(self) -> ZygoteClient:
+        if self._pool is None:
             raise ZygoteLost("the sandbox is not open")
-        return await self._fleet.pick()
+        return await self._pool.pick()
 
 
 def candidates(floor: Mode) -> list[Mode]:
-    """The modes to try, strongest first: none below the floor, root's only as root."""
+    """The modes to try, strongest first: none below the floor, `root` only as root."""
     allowed = [mode for mode in Mode if mode.strength >= floor.strength]
     if not sys.platform.startswith("linux"):
         return [mode for mode in allowed if mode is Mode.POSIX] or allowed
@@ -259,11 +265,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-async def _fly(flight: Flight) -> Landed:
-    """Wait for the end; a caller that goes away takes its snippet with it before the slot frees."""
+async def _result(job: SnippetJob) -> JobResult:
+    """Wait for the end; when the caller is cancelled, its snippet ends before the slot is free."""
     try:
-        return await asyncio.shield(flight.done)
+        return await asyncio.shield(job.done)
     except asyncio.CancelledError:
-        flight.stop(Stop.CANCELLED)
-        await asyncio.wait([flight.done])
+        job.stop(Stop.CANCELLED)
+        await asyncio.wait([job.done])
         raise

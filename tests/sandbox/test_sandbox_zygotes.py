@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from storage.records import Outcome
-from tirgen.sandbox import cgroups, link
+from tirgen.sandbox import cgroups, client
 from tirgen.sandbox.cgroups import Group, NotDelegated
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.fairness import TRAJECTORY, FairSlots
 from tirgen.sandbox.interpreter import Interpreter
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.slots import TRAJECTORY, FairSlots
 
 LIMITS = Limits(cpu_seconds=4, wall_seconds=8, memory_mb=256)
 UNIFIED = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")]
@@ -57,8 +57,8 @@ async def test_a_worn_zygote_is_retired_without_a_snippet_lost(mode, monkeypatch
     others = children(os.getpid())
     async with LocalSandbox(mode=mode) as sandbox:
         first = children(os.getpid()) - others
-        monkeypatch.setattr(link, "WORN_AFTER_SNIPPETS", 20)
-        monkeypatch.setattr(link, "_WEIGH_EVERY", 10)
+        monkeypatch.setattr(client, "WORN_AFTER_SNIPPETS", 20)
+        monkeypatch.setattr(client, "_WEIGH_EVERY", 10)
         slow = asyncio.create_task(sandbox.run("import time; time.sleep(2); print('slow')", LIMITS))
         for number in range(30):
             execution = await sandbox.run(f"print({number})", LIMITS)
@@ -76,10 +76,10 @@ async def test_a_worn_zygote_is_retired_without_a_snippet_lost(mode, monkeypatch
 
 async def test_a_zygote_that_has_grown_is_worn(monkeypatch):
     async with LocalSandbox() as sandbox:
-        monkeypatch.setattr(link, "_WEIGH_EVERY", 1)
+        monkeypatch.setattr(client, "_WEIGH_EVERY", 1)
         assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
         assert sandbox.zygote_retirements == 0
-        monkeypatch.setattr(link, "WORN_AFTER_BYTES", -(1 << 40))
+        monkeypatch.setattr(client, "WORN_AFTER_BYTES", -(1 << 40))
         deadline = time.monotonic() + 180  # a zygote starts slowly on a busy machine
         while sandbox.zygote_retirements == 0 and time.monotonic() < deadline:
             assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
@@ -183,13 +183,13 @@ def test_our_own_part_is_found(tmp_path):
 
 
 async def test_zygote_and_snippets_live_in_the_group():
-    """With whatever controllers this machine has in version 2: membership needs none."""
+    """Membership needs no controllers, so any version 2 hierarchy will do."""
     roots = [root for root in UNIFIED if (root / "cgroup.procs").exists()]
     if os.geteuid() or not roots:
         pytest.skip("needs root and a mounted cgroup v2")
     group = Group.create(roots[0], {})
     try:
-        zygote = await link.Link.start(Mode.BARE, Interpreter.find(), group=group)
+        zygote = await client.ZygoteClient.start(Mode.BARE, Interpreter.find(), group=group)
         members = (group.path / "cgroup.procs").read_text().split()
         await zygote.close()
     finally:

@@ -1,4 +1,4 @@
-"""Which sandbox a run uses: this machine's, or the services its configuration names."""
+"""Opens the sandbox of a run: the local one, or the services that its configuration names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.remote import RemoteSandbox
-from tirgen.sandbox.supervisor import LocalSandbox
 
 AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
 
@@ -19,8 +19,8 @@ def open_sandbox(
     python: str | None = None,
     preload: Sequence[str] = (),
 ) -> AbstractAsyncContextManager[AnySandbox]:
-    """To be entered. Services are shown the token of `tirgen.sandbox.token`; `python` and `preload`
-    are for this machine's.
+    """A context manager. Services get the token that `tirgen.sandbox.token` finds; `python` and
+    `preload` are for the local sandbox.
 
     Raises:
         ValueError: the floor is no mode.

@@ -1,7 +1,7 @@
 """Who runs next: slots are given out in turn over trajectories, not over snippets.
 
-A trajectory with a thousand snippets in the queue costs another one at most one snippet's wait per
-trajectory. Within a trajectory the first to come is the first served.
+A trajectory with a thousand snippets in the queue delays another one by at most one snippet per
+trajectory. Within a trajectory, first come is first served.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Hashable
 from contextvars import ContextVar
 
 TRAJECTORY: ContextVar[str] = ContextVar("trajectory")
-"""On whose behalf snippets run; set once, it holds for every task started from there."""
+"""The trajectory that snippets run for; once set, it holds for every task started from there."""
 
 
 def turn() -> Hashable:
-    """Whose turn a snippet takes: its trajectory's, or where none is named that of its task."""
+    """Whose turn a snippet takes: its trajectory's, or its task's where no trajectory is named."""
     return TRAJECTORY.get(None) or asyncio.current_task()
 
 
@@ -31,7 +31,7 @@ class FairSlots:
 
     @contextlib.asynccontextmanager
     async def hold(self, whose: Hashable) -> AsyncIterator[None]:
-        """A slot for as long as this lasts, when it is the turn of `whose`."""
+        """A slot for the block, when it is the turn of `whose`."""
         await self._acquire(whose)
         try:
             yield
@@ -49,7 +49,7 @@ class FairSlots:
             await given
         except asyncio.CancelledError:
             if given.done() and not given.cancelled():
-                self._release()  # it came too late: the next one's
+                self._release()  # it was given too late: pass it on
             else:
                 self._forget(whose, given)
             raise
@@ -69,5 +69,5 @@ class FairSlots:
         given = queue.popleft()
         self.waiting -= 1
         if queue:
-            self._queues[whose] = queue  # behind everybody else
+            self._queues[whose] = queue  # behind all the others
         given.set_result(None)

@@ -1,7 +1,7 @@
-"""What goes over HTTP: SandboxFusion's `/run_code` request and reply, and what we add to them.
+"""The HTTP messages: SandboxFusion's `/run_code` request and reply, and our additions.
 
-verl's and THOR's bodies are understood unchanged. What the shape cannot say stands in fields of
-ours: `trajectory` and `limits` in a request, `tirgen` in a reply.
+The bodies that verl and THOR send work unchanged. Our additions are separate fields: `trajectory`,
+`tests` and `limits` in a request, `tirgen` in a reply.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits
-from tirgen.sandbox.execution import FINE
+from tirgen.sandbox.result import FINISHED
 
 CAPS = Limits(cpu_seconds=60, wall_seconds=60, memory_mb=4096, output_bytes=1 << 20)
-"""The most a request may ask for; what it asks above is cut to this, as SandboxFusion does."""
+"""The most a request may ask for; larger values are reduced to this, as SandboxFusion does."""
 
 MAX_WAITING = 4096
-"""Snippets in the queue of a service; beyond it clients are told to come back (503)."""
+"""Snippets in the queue of a service; beyond it clients get 503 and try again later."""
 
 
 class ExactLimits(BaseModel):
-    """Our own limits, where `run_timeout` and `memory_limit_MB` are too coarse."""
+    """Exact limits, where `run_timeout` and `memory_limit_MB` are too coarse."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,31 +33,31 @@ class ExactLimits(BaseModel):
 
 
 class RunCode(BaseModel):
-    """One program. Fields of SandboxFusion that we cannot honour must be empty."""
+    """One program. Fields of SandboxFusion that are not supported must be empty."""
 
     model_config = ConfigDict(extra="ignore")
 
     code: str
     language: str = "python"
     run_timeout: float = 10.0
-    """Seconds of CPU and, waiting for a core apart, of wall time."""
+    """Seconds of CPU, and of wall time without waiting for a core."""
     compile_timeout: float = 10.0
-    """Accepted and without meaning: Python is not compiled ahead."""
+    """Accepted and ignored: Python is not compiled ahead."""
     memory_limit_MB: int = -1
     """-1 for the default."""
     stdin: str | None = None
     files: dict[str, Any] | None = None
     fetch_files: list[str] | None = None
     trajectory: str | None = Field(None, max_length=256)
-    """On whose behalf it runs: trajectories take turns in the queue."""
+    """The trajectory it belongs to: trajectories take turns in the queue."""
     tests: str | None = None
-    """A second program, in a jail of its own at the other end of stdin; the reply is of this one
+    """A second program, in its own jail at the other end of stdin; the reply is its result
     (`Sandbox.run_against`)."""
     limits: ExactLimits | None = None
     """In place of `run_timeout` and `memory_limit_MB`."""
 
     def refusal(self) -> str | None:
-        """Why this cannot be run here, or None."""
+        """Why this cannot be run, or None."""
         if self.language not in ("python", "python3"):
             return f"language {self.language!r} is not supported; send language 'python'"
         for name in ("stdin", "files", "fetch_files"):
@@ -100,7 +100,7 @@ class OpenSession(BaseModel):
 
 
 class Branch(BaseModel):
-    """How many more sessions shall stand where this one does."""
+    """How many new sessions shall start from the same state."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -108,16 +108,16 @@ class Branch(BaseModel):
 
 
 def reply(execution: Execution, mode: str) -> dict[str, Any]:
-    """SandboxFusion's reply: only an infrastructure fault is a SandboxError, never the code's."""
-    broken = execution.outcome is Outcome.INFRA_ERROR
+    """SandboxFusion's reply; only an infrastructure fault is a SandboxError."""
+    faulty = execution.outcome is Outcome.INFRA_ERROR
     late = execution.outcome is Outcome.TIMEOUT
-    fine = execution.outcome in FINE
+    finished = execution.outcome in FINISHED
     return {
-        "status": "SandboxError" if broken else "Success" if fine else "Failed",
-        "message": execution.stderr if broken else "",
+        "status": "SandboxError" if faulty else "Success" if finished else "Failed",
+        "message": execution.stderr if faulty else "",
         "compile_result": None,
         "run_result": {
-            "status": "Error" if broken else "TimeLimitExceeded" if late else "Finished",
+            "status": "Error" if faulty else "TimeLimitExceeded" if late else "Finished",
             "execution_time": execution.wall_ms / 1e3,
             "return_code": None if late else execution.exit_code,
             "stdout": execution.stdout,
@@ -137,10 +137,10 @@ def reply(execution: Execution, mode: str) -> dict[str, Any]:
 
 
 def execution_of(answer: dict[str, Any]) -> Execution:
-    """The execution a reply of ours tells of.
+    """The execution that a reply describes.
 
     Raises:
-        KeyError, ValueError, TypeError: it is no reply of ours.
+        KeyError, ValueError, TypeError: it is not the reply of such a service.
     """
     ours, run = answer["tirgen"], answer["run_result"]
     return Execution(
