@@ -1,4 +1,4 @@
-"""The page docs/ablation.md, written from the results alone."""
+"""The page docs/ablation.md, written from docs/results/ablation.json only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page docs/yields.md from the figures in docs/results, and from nothing else."""
+"""The page docs/yields.md, written from the figures in docs/results only."""
 
 from __future__ import annotations
 

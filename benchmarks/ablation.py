@@ -46,7 +46,7 @@ QUICK = {
     "cot_rl.rollouts.groups": 4,
 }
 NOTE = "Settings are those of that day."
-"""Replaced by hand in the figures where a measurement is older than a default."""
+"""Edited in the JSON where a measurement is older than a default."""
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "test-output" / "ablation"
 RESULTS, PAGE = ROOT / "docs" / "results" / "ablation.json", ROOT / "docs" / "ablation.md"
@@ -128,7 +128,7 @@ async def _seed(root: Path, seed: int, changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _cpu_seconds() -> float:
-    """Of this process and all children that have ended."""
+    """CPU seconds of this process and of all children that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 

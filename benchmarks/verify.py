@@ -1,7 +1,7 @@
-"""Labelled answer pairs, ours against math-verify called directly: accuracy and cost.
+"""Labelled answer pairs, judged by tirgen and by math-verify alone: accuracy and cost.
 
-Peers run in processes of their own, killed at a limit, since a grader may hang: each pair's time
-is CPU time of the process that decided it.
+Peers run in their own processes, killed at a limit, since a grader may hang. The time of a pair is
+the CPU time of the process that decided it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a grader said of one pair; None where it had to be killed."""
+    """A grader's verdict on one pair; None where it had to be killed."""
 
     said: bool | None
     milliseconds: float
 
 
 def run(quick: bool) -> Result:
-    """Grade the pairs of `tests/verification/pairs.jsonl`, a fifth of them if quick."""
+    """Grade the pairs of `tests/verification/pairs.jsonl`; a fifth of them if quick."""
     pairs = _pairs()[:: 5 if quick else 1]
     narrate(f"{len(pairs)} pairs through our verifier")
     measured = asyncio.run(_ours(pairs))
@@ -129,7 +129,7 @@ async def _ours(pairs: Sequence[Pair]) -> list[Measured]:
 
 
 async def _throughput(pairs: Sequence[Pair]) -> dict[str, float]:
-    """All pairs at once, hostile ones and the start of the workers included."""
+    """All pairs at once, with the hostile ones and the start of the workers."""
     before, started = _cpu_seconds(), time.perf_counter()
     async with Verifier() as verifier:
         await asyncio.gather(*(verifier.verify(p.gold, p.response) for p in pairs))
@@ -142,7 +142,7 @@ async def _throughput(pairs: Sequence[Pair]) -> dict[str, float]:
 
 
 def _elsewhere(pairs: Sequence[Pair], expected: Sequence[Measured]) -> dict[str, float]:
-    """The blocking call where timeouts by signal fail, each in a fresh interpreter."""
+    """The blocking call in threads, where timeouts by signal fail; each in a new interpreter."""
     os.environ[_MARK] = str(os.getpid())
     figures: dict[str, float] = {}
     for name, judged in (("threads", _in_threads), ("an_event_loop", _in_event_loop)):
@@ -172,7 +172,7 @@ def _blocking(pair: Pair) -> bool:
 
 
 def _is_worker_of_ours(process: Path) -> bool:
-    """Started under this benchmark, and outliving who started it."""
+    """Processes started under this benchmark that outlived their parent."""
     try:
         environment = (process / "environ").read_bytes().split(b"\0")
         command = (process / "cmdline").read_bytes()
@@ -212,7 +212,7 @@ def _math_verify_last_box(gold: str, response: str) -> bool:
 
 
 def _peer(pairs: Sequence[Pair], grader: Grader) -> list[Measured]:
-    """Grade each pair in a process that is killed and replaced when it overruns."""
+    """Grade each pair in a process that is killed and replaced at the limit."""
     measured = []
     process, pipe = _start(grader)
     for pair in pairs:
@@ -257,6 +257,7 @@ def _serve(pipe: Connection, grader: Grader) -> None:
 
 
 def _limit_memory() -> None:
-    """About what our own workers get, libraries included: no pair may take the machine."""
+    """About the limit of tirgen's own workers, libraries included: no pair may use up the
+    machine."""
     limit = 2 << 30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -1,4 +1,4 @@
-"""What becomes of 2,000 packaged problems in each mode, rule by rule; writes docs/yields.md.
+"""What 2,000 packaged problems yield in each mode, rule by rule; writes docs/yields.md.
 
 The runs are kept in `test-output/yields`: a published one is read, an interrupted one continues.
 Remove the folder to generate again.
@@ -32,7 +32,7 @@ CLAIM = (
 )
 PROBLEMS, QUICK_PROBLEMS = 2000, 24
 NOTE = "Settings are those of that day."
-"""Replaced by hand in the figures where a measurement is older than a default."""
+"""Edited in the JSON where a measurement is older than a default."""
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "test-output" / "yields"
 RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "yields.md"
@@ -74,7 +74,7 @@ def configuration(mode: Mode, size: int) -> GenerateConfig:
 
 
 def _version(config: GenerateConfig, store: Store) -> DatasetVersion:
-    """The newest version, if it is of as many problems as are asked for, else a new one."""
+    """The newest version, if it has as many problems as are asked for, else a new one."""
     found = store.versions(config.dataset)
     if found and found[-1].manifest["summary"]["problems"] == config.problems.limit:
         return found[-1]
