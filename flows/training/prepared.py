@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.embedded.names import is_pocket
+from tirgen.embedded.models import is_pocket
 from tirgen.engine.renderer import HfRenderer
-from tirgen.filters.config import Mode
+from tirgen.filters.filter_config import Mode
 from tirgen.tir.prompts import (
     BUDGET_SENTENCE,
     PromptSet,

@@ -24,7 +24,7 @@ async def serving(settings: P, model: Model, asked: Mapping[str, Any] | None = N
     """
     settings = _asked_as_trained(settings, model.asked if asked is None else asked)
     update: dict[str, Any] = {"policy_version": model.label}
-    if settings.policy.kind == "pocket":
+    if settings.policy.kind == "embedded":
         update["policy"] = settings.policy.model_copy(update={"model": str(model.folder)})
     else:
         await publish(settings.policy, model.folder, model.reference)

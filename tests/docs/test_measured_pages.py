@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tirgen.filters.config import Rule
+from tirgen.filters.filter_config import Rule
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -5,7 +5,7 @@ from quality import bench, score, score_critic
 
 from storage.records import Program
 from tirgen.embedded.pocket.problems import problems
-from tirgen.filters.config import Mode
+from tirgen.filters.filter_config import Mode
 
 pytestmark = pytest.mark.slow
 

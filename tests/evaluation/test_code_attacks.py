@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Problem
-from tirgen.evaluation.code import run_tests
-from tirgen.evaluation.peer import Peer
+from tirgen.jobs.code_peer import Peer
+from tirgen.jobs.code_tasks import run_tests
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.remote import RemoteSandbox

@@ -9,7 +9,7 @@ import pytest
 
 from storage.records import Problem
 from tirgen.data.errors import ProblemsError
-from tirgen.evaluation.code import load_code_tasks, run_tests, solution
+from tirgen.jobs.code_tasks import load_code_tasks, run_tests, solution
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox
 

@@ -15,9 +15,9 @@ from rows import row
 from flows.cli import run
 from flows.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
-from tirgen.config import GenerateConfig, load_config
-from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.names import MODEL_DIR, THINKING_DIR, is_pocket
+from tirgen.embedded.local import embedded_server
+from tirgen.embedded.models import MODEL_DIR, THINKING_DIR, is_pocket, tokenizer_source
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 
 
 def served(**actor: Any) -> GenerateConfig:
@@ -39,9 +39,9 @@ def test_the_pocket_is_told_by_its_tokenizer_under_any_name(folder: Path, tmp_pa
 
 def test_a_served_model_that_is_called_pocket_needs_no_tokenizer() -> None:
     config = served(model="pocket")
-    assert (config.actor.tokenizer_source, config.prompt_set.name) == (str(MODEL_DIR), "pocket")
+    assert (tokenizer_source(config.actor), config.prompt_set.name) == (str(MODEL_DIR), "pocket")
     other = served(model="Qwen/Qwen3-8B")
-    assert (other.actor.tokenizer_source, other.prompt_set.name) == ("Qwen/Qwen3-8B", "standard")
+    assert (tokenizer_source(other.actor), other.prompt_set.name) == ("Qwen/Qwen3-8B", "standard")
 
 
 def test_tokenizers_have_flags() -> None:
@@ -57,7 +57,7 @@ def test_tokenizers_have_flags() -> None:
 async def test_the_pocket_behind_a_url_keeps_as_the_embedded_one_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with pocket_engine_server() as url:
+    async with embedded_server() as url:
         engines = ["--actor", url, "--actor-model", "pocket"]
         engines += ["--critic", url, "--critic-model", "pocket", "--store", str(tmp_path), "--json"]
         code = await asyncio.to_thread(run, ["generate", "--limit", "8", *engines])

@@ -15,11 +15,11 @@ import pytest
 
 from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Trajectory
-from tirgen.config import load_config
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineMisconfigured
+from tirgen.jobs.engines import open_engines
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import load_config
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox

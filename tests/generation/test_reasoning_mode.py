@@ -16,12 +16,12 @@ import pytest
 from storage.datasets import Store
 from storage.records import Ending, Program, Trajectory
 from storage.sql import query
-from tirgen.config import GenerateConfig, load_config
 from tirgen.data.load import load_problems
-from tirgen.embedded.names import THINKING_DIR
-from tirgen.engine.config import open_engines
+from tirgen.embedded.models import THINKING_DIR
 from tirgen.engine.renderer import HfRenderer
+from tirgen.jobs.engines import open_engines
 from tirgen.jobs.generate import Report, generate
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.local import LocalSandbox

@@ -20,8 +20,8 @@ from hostile_engine import HostileEngine
 from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
-from tirgen.config import GenerateConfig
 from tirgen.jobs.generate import Report, generate, generation
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress
 from tirgen.jobs.shards import Shard
 

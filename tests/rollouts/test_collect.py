@@ -25,10 +25,11 @@ from storage.groups import judge
 from storage.records import Ending, Level, Outcome, Problem, Program, TokenStream, Trajectory
 from storage.sql import query
 from tirgen.data.load import load_problems
-from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.names import MODEL_DIR
-from tirgen.engine.config import EngineConfig, open_engine
+from tirgen.embedded.local import embedded_server
+from tirgen.embedded.models import MODEL_DIR
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import RolloutMaker, Workplace
 from tirgen.jobs.rollout import RolloutReport, collect
@@ -55,7 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def base_url() -> AsyncIterator[str]:
     """One server for all: starting it is most of what a small round costs."""
-    async with pocket_engine_server() as url:
+    async with embedded_server() as url:
         yield url
 
 

@@ -16,8 +16,8 @@ from writing_policy import comparable, settings, write_steps
 
 from storage.records import Ending, Level, Problem, Trajectory
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import BranchItem, BranchMaker, RolloutMaker, Workplace
 from tirgen.jobs.rollout_config import RolloutConfig

@@ -10,7 +10,7 @@ from typing import Any
 
 from stack import TIRGEN, wait_until
 
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 
 
 @contextmanager

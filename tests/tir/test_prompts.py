@@ -9,12 +9,12 @@ from prompt_folder import TEXTS, write_prompts
 from pydantic import ValidationError
 
 from flows.cli import run
-from tirgen.config import GenerateConfig
-from tirgen.embedded.names import MODEL_DIR
-from tirgen.engine.config import EngineConfig
+from tirgen.embedded.models import MODEL_DIR
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.protocol import Message
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.template import ChatTemplate
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.tir.prompt_check import Level, findings
 from tirgen.tir.prompts import (

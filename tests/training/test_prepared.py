@@ -17,10 +17,10 @@ from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import Ending, Outcome, Program, Step, TokenStream, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
-from tirgen.engine.config import EngineConfig
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
-from tirgen.evaluation.config import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.tir.prompts import STANDARD, BadPrompts
 

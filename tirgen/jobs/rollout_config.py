@@ -8,8 +8,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from storage.records import Program
-from tirgen.config import ProblemSettings, SamplingSettings, SandboxSettings
-from tirgen.engine.config import EngineConfig
+from tirgen.data.problem_settings import ProblemSettings
+from tirgen.embedded.models import engine_identity, is_pocket_engine
+from tirgen.engine.engine_config import EngineConfig
+from tirgen.jobs.generate_config import SamplingSettings
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings
 from tirgen.tir.prompts import Prompts, PromptSet, usual_prompts
 from tirgen.tir.rollout import Correction
@@ -84,7 +87,7 @@ class PolicySettings(JobSettings):
         if self.correction and self.policy.kind == "chat":
             raise ValueError(
                 "correction splits a thought in token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket, or leave correction out"
+                "use policy.kind = tokens or embedded, or leave correction out"
             )
         return self
 
@@ -95,7 +98,7 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        return self.prompts or usual_prompts(self.policy.is_pocket)
+        return self.prompts or usual_prompts(is_pocket_engine(self.policy))
 
     @property
     def repairs(self) -> Correction | None:
@@ -105,7 +108,7 @@ class PolicySettings(JobSettings):
     def identity(self) -> dict[str, Any]:
         """All that decides the rows: neither the pace nor where a replica runs does."""
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
-        document["policy"] = self.policy.identity()
+        document["policy"] = engine_identity(self.policy)
         document["sandbox"] = self.sandbox.identity()
         document["prompts"] = self.prompt_set.digest
         return document
@@ -148,7 +151,7 @@ class RolloutConfig(PolicySettings):
         if self.branches and self.policy.kind == "chat":
             raise ValueError(
                 "branches continue token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket"
+                "use policy.kind = tokens or embedded"
             )
         if self.branches and self.reasoning == "cot":
             raise ValueError("branches grow from failed programs; reasoning = cot writes none")

@@ -32,6 +32,7 @@ from tirgen.sandbox.sessions.registry import (
 from tirgen.sandbox.slots import TRAJECTORY
 from tirgen.sandbox.token import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from tirgen.sockets.aiohttp_guard import guarded, runner
+from tirgen.sockets.prometheus import Metric, exposition
 from tirgen.sockets.rule import Rule, address_of, bearer, names_of, require_secret
 
 MAX_BODY = 8 << 20
@@ -126,23 +127,33 @@ class Service:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Prometheus text format."""
-        lines = ["# TYPE tirgen_sandbox_executions_total counter"]
-        lines += [
-            f'tirgen_sandbox_executions_total{{outcome="{outcome}"}} {self.outcomes[outcome]}'
-            for outcome in Outcome
-        ]
-        for name, kind, value in (
-            ("cpu_seconds_total", "counter", self.cpu_seconds),
-            ("zygote_restarts_total", "counter", self.sandbox.zygote_restarts),
-            ("zygote_retirements_total", "counter", self.sandbox.zygote_retirements),
-            ("sessions_expired_total", "counter", self.sessions.expired),
-            ("sessions", "gauge", self.sessions.count),
-            ("pending", "gauge", self.pending),
-            ("waiting", "gauge", self.sandbox.waiting),
-            ("uptime_seconds", "gauge", time.monotonic() - self.started_at),
-        ):
-            lines += [f"# TYPE tirgen_sandbox_{name} {kind}", f"tirgen_sandbox_{name} {value:g}"]
-        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+        return web.Response(text=exposition(self._metrics()), content_type="text/plain")
+
+    def _metrics(self) -> Iterator[Metric]:
+        outcomes = {f'outcome="{outcome}"': self.outcomes[outcome] for outcome in Outcome}
+        yield Metric(
+            "tirgen_sandbox_executions_total", "counter", "Programs run, by outcome.", outcomes
+        )
+        counters = (
+            ("cpu_seconds_total", "CPU time of programs.", self.cpu_seconds),
+            ("zygote_restarts_total", "Failed zygotes replaced.", self.sandbox.zygote_restarts),
+            ("zygote_retirements_total", "Worn zygotes replaced.", self.sandbox.zygote_retirements),
+            (
+                "sessions_expired_total",
+                "Sessions ended by their time limit.",
+                self.sessions.expired,
+            ),
+        )
+        gauges = (
+            ("sessions", "Open sessions.", self.sessions.count),
+            ("pending", "Requests without an answer.", self.pending),
+            ("waiting", "Programs that wait for a slot.", self.sandbox.waiting),
+            ("uptime_seconds", "Age of the service.", time.monotonic() - self.started_at),
+        )
+        for name, text, value in counters:
+            yield Metric(f"tirgen_sandbox_{name}", "counter", text, {"": value})
+        for name, text, value in gauges:
+            yield Metric(f"tirgen_sandbox_{name}", "gauge", text, {"": value})
 
 
 def application(service: Service, host: str, token: str | None = None) -> web.Application:
