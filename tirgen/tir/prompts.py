@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from storage.names import fingerprint
 from tirgen.engine.protocol import Message
-from tirgen.settings import ConfigError, fingerprint
+from tirgen.settings import ConfigError
 
 Part: TypeAlias = Literal["cot", "tir", "critic"]
 PLACEHOLDERS: dict[Part, str] = {"cot": "{question}", "tir": "{question}", "critic": "{step}"}
