@@ -22,7 +22,7 @@ from storage.records import Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.protocol import Message
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.reverify import response_text
+from tirgen.tir.markup import response_text
 from tirgen.tir.prompts import STANDARD, PromptSet
 
 SHOWN_EVERY = 1_000

@@ -17,7 +17,8 @@ from flows.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
 from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import MODEL_DIR, THINKING_DIR, is_pocket, tokenizer_source
-from tirgen.jobs.generate_config import GenerateConfig, load_config
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import load_settings
 
 
 def served(**actor: Any) -> GenerateConfig:
@@ -50,7 +51,7 @@ def test_tokenizers_have_flags() -> None:
     settings = engine_settings("actor", "http://h/v1", "m", "/t") | engine_settings(
         "critic", "http://h/v1", "n", "/u"
     )
-    config = load_config(None, settings)
+    config = load_settings(GenerateConfig, None, settings)
     assert (config.actor.tokenizer, config.critic.tokenizer) == ("/t", "/u")
 
 

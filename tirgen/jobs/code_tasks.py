@@ -1,9 +1,9 @@
-"""Code benchmarks in HumanEval's format: the policy completes a function, and its tests are run.
+"""Code benchmarks in HumanEval's format: the policy completes a function, its tests are run.
 
-A task is a problem: its question is the start of a program, its gold answer the program that tests
-it. Prompt and completion run in one sandbox process and answer calls. The tests run in another
-process, which never has an object of the solution (`tirgen.jobs.code_peer`). The completion is
-right if the tests' process runs to its end, as the kernel reports. HumanEval+ and MBPP+ have the
+A task is a problem whose question is the beginning of a program and whose gold answer is the
+program that tests it. Prompt and completion run in one jail and answer calls. The tests run in
+another jail, where no object of the solution ever exists (`tirgen.jobs.code_peer`). The completion
+is right if the tests' process exits normally, as the kernel reports. HumanEval+ and MBPP+ have the
 same fields.
 
 Not covered: LiveCodeBench, whose programs read stdin; tests of what a function does to its
@@ -20,13 +20,13 @@ from tirgen.data.errors import ProblemsError
 from tirgen.data.files import Row, read_rows
 from tirgen.engine.protocol import Message
 from tirgen.jobs.maker import Item, Judgement
-from tirgen.jobs.policy_maker import RolloutMaker
+from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.result import FINISHED
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.prompts import prompt_hash
-from tirgen.tir.story import Story
 from tirgen.verification import extract_answer
 from tirgen.verification.verdicts import TESTS
 
@@ -39,9 +39,9 @@ _FIELDS = ("task_id", "prompt", "test", "entry_point")
 
 
 def load_code_tasks(path: str, limit: int | None = None) -> tuple[Problem, ...]:
-    """The tasks of a JSONL, JSON or Parquet file with HumanEval's fields.
+    """The tasks of a JSONL, JSON or Parquet file in HumanEval's fields.
 
-    Raises `ProblemsError` for a file that is missing, empty, or has a row without these fields.
+    Raises `ProblemsError` for a file that is missing, empty, or has a row without one of them.
     """
     where = Path(path).expanduser()
     if not where.is_file():
@@ -71,10 +71,10 @@ def _task(source: str, fields: dict[str, str]) -> Problem:
 
 
 def solution(prompt: str, reply: str, entry_point: str) -> str:
-    """The program of a prompt and a reply, without the tests.
+    """The program that a reply makes of its prompt, tests not included.
 
-    A whole function is put after the prompt: it can use the prompt's imports and helpers, and
-    replaces the prompt's empty definition. Any other reply continues the prompt.
+    A whole function is put after the prompt: it may use the prompt's imports and helpers, and
+    replaces the empty definition there. Any other reply continues the prompt.
     """
     blocks = [step.action for step in parse_trajectory(reply) if step.action is not None]
     whole = [block for block in blocks if f"def {entry_point}(" in block]
@@ -93,7 +93,7 @@ class Tested(NamedTuple):
 
 
 async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limits) -> Tested:
-    """Run a task's tests on the program of a reply."""
+    """Run a task's tests on the program that a reply makes of it."""
     entry_point = problem.answer.rstrip().rpartition("check(")[2].removesuffix(")")
     program = solution(problem.question, reply, entry_point)
     execution = await sandbox.run_against(
@@ -111,7 +111,7 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
 
 
 class CodeMaker(RolloutMaker):
-    """Makes one completion of a code task; the configuration must have `reasoning = "cot"`."""
+    """Makes completions of code tasks, judged by their tests. Its configuration must say cot."""
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         return (Message("user", INSTRUCTION.replace("{question}", problem.question)),)
@@ -120,12 +120,12 @@ class CodeMaker(RolloutMaker):
     def prompt_hash(self) -> str:
         return prompt_hash(INSTRUCTION)
 
-    async def judge(self, item: Item, story: Story, meter: Meter) -> Judgement:
-        reply = story.transcript.text
-        if story.ending.is_infrastructure:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+        reply = builder.transcript.text
+        if builder.ending.is_infrastructure:
             return Judgement(None, extract_answer(reply))
         tested = await run_tests(item.problem, reply, self._sandbox, self._tools.limits)
         meter.sandbox_seconds += tested.seconds
         if tested.verdict is None:
-            story.ending, story.error = Ending.SANDBOX_ERROR, tested.error
+            builder.ending, builder.error = Ending.SANDBOX_ERROR, tested.error
         return Judgement(tested.verdict, extract_answer(reply))

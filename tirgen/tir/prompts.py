@@ -85,7 +85,7 @@ class PromptSet:
 
 
 def prompt_hash(template: str) -> str:
-    """Short content hash of an instruction, for provenance."""
+    """Short hash of an instruction, for provenance."""
     return hashlib.sha256(template.encode()).hexdigest()[:12]
 
 
