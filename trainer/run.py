@@ -108,7 +108,8 @@ class Lineage:
             "parent": self.parent_name,
             "dataset": str(self.dataset),
             "samples": self.samples,
-            "config": self.config.model_dump(mode="json"),
+            # A folder of prompts decides by its texts, which are in the samples.
+            "config": self.config.model_dump(mode="json", exclude={"prompts"}),
         }
 
     @cached_property

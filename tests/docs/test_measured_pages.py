@@ -1,7 +1,9 @@
-"""The page of yields says what the committed figures say, and shows every rule."""
+"""The pages that benchmarks write say what the committed figures say."""
 
-import sys
+import json
 from pathlib import Path
+
+import pytest
 
 from tirgen.filters.filter_config import Rule
 
@@ -9,11 +11,22 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
+@pytest.fixture(autouse=True)
+def benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
 def test_the_yield_page_is_written_from_its_figures() -> None:
-    sys.path[:0] = [str(ROOT)]  # where `benchmarks` lies
     from benchmarks._yield_page import page
 
     assert (DOCS / "yields.md").read_text("utf-8") == page(DOCS / "results")
+
+
+def test_the_ablation_page_is_written_from_its_figures() -> None:
+    from benchmarks._ablation_page import page
+
+    figures = json.loads((DOCS / "results" / "ablation.json").read_text("utf-8"))
+    assert (DOCS / "ablation.md").read_text("utf-8") == page(figures)
 
 
 def test_every_rule_is_shown_by_a_trajectory_it_dropped() -> None:
