@@ -19,20 +19,23 @@ from tirgen.data.load import load_problems
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.jobs.engines import open_engines
 from tirgen.jobs.generate import generate
-from tirgen.jobs.generate_config import load_config
-from tirgen.jobs.maker import Identity, Item
-from tirgen.jobs.tirgen_maker import TirgenMaker
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.jobs.generate_maker import TirgenMaker
+from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.local import LocalSandbox
+from tirgen.settings import load_settings
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 
-IDENTITY = Identity("run", "hash", "0", "pocket")
+IDENTITY = RunIdentity("run", "hash", "0", "pocket")
 
 
 def settings(**changes: object):
-    return load_config(
-        None, {"dataset": "t", "problems.limit": 24, "attempts": 2, "cot_samples": 2, **changes}
+    return load_settings(
+        GenerateConfig,
+        None,
+        {"dataset": "t", "problems.limit": 24, "attempts": 2, "cot_samples": 2, **changes},
     )
 
 

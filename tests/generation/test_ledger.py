@@ -1,13 +1,13 @@
 from rows import row
 
 from storage.records import Ending, Program
-from tirgen.jobs.committed import Done
-from tirgen.jobs.ledger import Ledger
+from tirgen.jobs.committed_rows import CommittedRow
+from tirgen.jobs.generate_plan import GenerationPlan
 
 
-def ledger(*committed, attempts=3, baselines=2) -> Ledger:
-    made = Ledger(attempts=attempts, baselines=baselines)
-    made.load(map(Done.of, committed))
+def ledger(*committed, attempts=3, baselines=2) -> GenerationPlan:
+    made = GenerationPlan(attempts=attempts, baselines=baselines)
+    made.load(map(CommittedRow.of, committed))
     return made
 
 
@@ -45,6 +45,6 @@ def test_forgiven_faults_are_made_again():
     book = ledger(row(kept=True), attempts=1, baselines=1)
     book.record(row(program=Program.COT, attempt=0, ending=Ending.ENGINE_ERROR))
     assert book.is_settled("p1")
-    assert book.forgive_lost(["p1"]) == 1
+    assert book.retry_lost(["p1"]) == 1
     assert book.missing_baselines("p1") == [0]
-    assert book.forgive_lost(["p1"]) == 0
+    assert book.retry_lost(["p1"]) == 0

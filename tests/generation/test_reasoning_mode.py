@@ -20,20 +20,20 @@ from tirgen.data.load import load_problems
 from tirgen.embedded.models import THINKING_DIR
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.engines import open_engines
-from tirgen.jobs.generate import Report, generate
-from tirgen.jobs.generate_config import GenerateConfig, load_config
-from tirgen.jobs.maker import Identity, Item
-from tirgen.jobs.tirgen_maker import TirgenMaker
+from tirgen.jobs.generate import GenerationReport, generate
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.jobs.generate_maker import TirgenMaker
+from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.settings import ConfigError
+from tirgen.settings import ConfigError, load_settings
 from tirgen.tir.core import Role
 from tirgen.tir.prompts import BUDGET_SENTENCE
 from tirgen.verification import Verifier
 
 
 def settings(**changes: object) -> GenerateConfig:
-    return load_config(None, {"dataset": "t", "mode": "reasoning", "problems.limit": 18,
-                              "attempts": 2, "cot_samples": 2, **changes})  # fmt: skip
+    base = {"dataset": "t", "mode": "reasoning", "problems.limit": 18, "attempts": 2}
+    return load_settings(GenerateConfig, None, {**base, "cot_samples": 2, **changes})
 
 
 async def make_all(config: GenerateConfig, count: int, together: bool = True) -> list[Trajectory]:
@@ -45,7 +45,7 @@ async def make_all(config: GenerateConfig, count: int, together: bool = True) ->
         Verifier() as verifier,
     ):
         roles = dict(zip(Role, engines, strict=True))
-        identity = Identity("run", "hash", "0", "pocket")
+        identity = RunIdentity("run", "hash", "0", "pocket")
         maker = TirgenMaker(config, identity, roles, sandbox, verifier)
         if together:
             return list(await asyncio.gather(*map(maker.make, items)))
@@ -64,7 +64,7 @@ def comparable(row: Trajectory) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Store]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[GenerationReport, Store]:
     store = Store(tmp_path_factory.mktemp("reasoning"))
     return asyncio.run(generate(settings(), store)), store
 
@@ -143,7 +143,7 @@ def test_an_actor_without_token_ids_is_refused():
 
 def test_settings_of_the_other_mode_do_not_name_a_run():
     def named(**changes: object) -> str:
-        return load_config(None, dict(changes)).fingerprint()
+        return load_settings(GenerateConfig, None, dict(changes)).fingerprint()
 
     assert named() == named(**{"thinking.tokens": 50})
     assert named(mode="reasoning") != named()

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rows import row
-from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
+from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, sampler, story
 
 from storage.records import Ending, Level, Outcome, Program, TokenStream
 from tirgen.engine.protocol import Message
 from tirgen.tir.branch import Prefix, branch, failed_steps, split, step_span
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Generate, Role
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import Correction, rollout
-from tirgen.tir.story import Story
 from tirgen.tir.transcript import Transcript, split_thought
 
 RENDERER = CharacterRenderer()
@@ -29,7 +29,7 @@ def rolled(first: str, second: str, correction: Correction | None = None):
     """A stored trajectory whose second step failed."""
     told = answer(
         of := story(),
-        rollout(of, voice(Role.ACTOR), bounds(), GO_ON, correction),
+        rollout(of, sampler(Role.ACTOR), bounds(), GO_ON, correction),
         [
             said(first + GOOD, stop=STOP),
             ran("408\n"),
@@ -45,10 +45,10 @@ def rolled(first: str, second: str, correction: Correction | None = None):
     )
 
 
-def grow(prefix: Prefix, answers, see=lambda request: None, **changes) -> Story:
+def grow(prefix: Prefix, answers, see=lambda request: None, **changes) -> TrajectoryBuilder:
     messages = (Message("user", "Q"),)
-    of = Story(Transcript.after(messages, RENDERER, prefix.token_ids, prefix.kept))
-    program = branch(of, voice(Role.ACTOR), prefix, bounds(tool_rounds=1, **changes), TOOLS)
+    of = TrajectoryBuilder(Transcript.after(messages, RENDERER, prefix.token_ids, prefix.kept))
+    program = branch(of, sampler(Role.ACTOR), prefix, bounds(tool_rounds=1, **changes), TOOLS)
     return answer(of, program, answers, see)
 
 
@@ -147,7 +147,7 @@ def test_the_first_step_is_split_no_earlier_than_the_reply_begins(length, kept):
     """Method D9: there the prefix could end inside the prompt."""
     first = answer(
         of := story(),
-        rollout(of, voice(Role.ACTOR), bounds(), TOOLS),
+        rollout(of, sampler(Role.ACTOR), bounds(), TOOLS),
         [said("Print x.\n" + BAD, stop=STOP), ERROR],
     )
     failed = replace(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from scripted import ran, said, voice
+from scripted import ran, said, sampler
 
 from storage.records import Outcome
 from tirgen.engine.errors import (
@@ -64,7 +64,7 @@ def driver(
 
 
 def speaking(role: Role = Role.ACTOR) -> Loop[str]:
-    completion = yield from voice(role).speak(ASK)
+    completion = yield from sampler(role).sample(ASK)
     return completion.text
 
 

@@ -1,21 +1,30 @@
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
+from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, sampler, story
 
 from storage.records import Ending, Outcome
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role, SandboxFault, TimeLimitReached
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.story import Story
 
 STEP = "Multiply: 12 * 34 = 400.\n\n"
 REWRITE = "Multiply 12 by 34.\n```python\nprint(12 * 34)\n```\n"
 LAST = "The answer is \\boxed{408}."
 
 
-def run(answers, *, of: Story | None = None, limits: Bounds | None = None, tools=TOOLS, see=None):
+def run(
+    answers,
+    *,
+    of: TrajectoryBuilder | None = None,
+    limits: Bounds | None = None,
+    tools=TOOLS,
+    see=None,
+):
     of = of or story()
-    program = tirgen(of, voice(Role.ACTOR), voice(Role.CRITIC), POCKET, limits or bounds(), tools)
+    program = tirgen(
+        of, sampler(Role.ACTOR), sampler(Role.CRITIC), POCKET, limits or bounds(), tools
+    )
     return answer(of, program, answers, see or (lambda request: None))
 
 
@@ -250,7 +259,7 @@ def test_programs_reach_the_sandbox_without_their_fences():
 
 def test_chain_of_thought_is_one_call_with_tools_off():
     of = story()
-    told = answer(of, chain_of_thought(of, voice(Role.ACTOR), bounds()), [said(LAST, ended=True)])
+    told = answer(of, chain_of_thought(of, sampler(Role.ACTOR), bounds()), [said(LAST, ended=True)])
     assert told.ending is Ending.FINISHED
     assert told.steps[0].thought == LAST
 
@@ -258,8 +267,8 @@ def test_chain_of_thought_is_one_call_with_tools_off():
 def test_a_critic_that_never_comes_to_an_end_is_cut_at_its_budget():
     untagged = said("text\n```\nx\n```\n", stop="\n```\n")
     of = story()
-    critic = voice(Role.CRITIC, max_tokens=60)
-    program = tirgen(of, voice(Role.ACTOR), critic, POCKET, bounds(), TOOLS)
+    critic = sampler(Role.CRITIC, max_tokens=60)
+    program = tirgen(of, sampler(Role.ACTOR), critic, POCKET, bounds(), TOOLS)
     told = answer(
         of,
         program,

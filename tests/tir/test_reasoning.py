@@ -2,16 +2,16 @@
 
 from functools import partial
 
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
+from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, sampler, story
 
 from storage.records import Ending, Outcome
 from tirgen.engine.protocol import Message
 from tirgen.filters.untouched import changed_beyond_programs
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.reasoning import Windows, reasoning
 from tirgen.tir.refine import refine
-from tirgen.tir.story import Story
 from tirgen.tir.transcript import Transcript
 
 TALK = "Let me see.\n"
@@ -30,9 +30,9 @@ def windows(**changes):
 
 def run(answers, *, of=None, cut=None, limits=None, tools=TOOLS, see=None, with_critic=True):
     of = of or story()
-    refiner = partial(refine, voice(Role.CRITIC), POCKET, tools=tools) if with_critic else None
+    refiner = partial(refine, sampler(Role.CRITIC), POCKET, tools=tools) if with_critic else None
     program = reasoning(
-        of, voice(Role.ACTOR), limits or bounds(), cut or windows(), tools, refiner=refiner
+        of, sampler(Role.ACTOR), limits or bounds(), cut or windows(), tools, refiner=refiner
     )
     return answer(of, program, answers, see or (lambda request: None))
 
@@ -52,7 +52,7 @@ def one_window():
             said(ANSWER, ended=True)]  # fmt: skip
 
 
-def policy_text(told: Story) -> str:
+def policy_text(told: TrajectoryBuilder) -> str:
     stream = told.transcript.stream()
     kept = [t for t, policy in zip(stream.token_ids, stream.loss_mask, strict=True) if policy]
     return CharacterRenderer().decode(tuple(kept))
@@ -228,7 +228,7 @@ def test_thinking_that_the_template_opened_is_not_opened_again():
         def prompt_ids(self, messages):
             return (*super().prompt_ids(messages), *self.encode("<think>\n"))
 
-    of = Story(Transcript((Message("user", "Q"),), Opening()))
+    of = TrajectoryBuilder(Transcript((Message("user", "Q"),), Opening()))
     told = run([closed(TALK), said("unchanged", ended=True), said(ANSWER, ended=True)], of=of)
     assert told.transcript.text == f"{TALK}</think>{ANSWER}"
 

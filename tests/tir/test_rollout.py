@@ -1,4 +1,4 @@
-from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
+from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, sampler, story
 
 from storage.records import Ending, Outcome
 from tirgen.engine.errors import ContextOverflow, EngineUnavailable
@@ -17,7 +17,7 @@ ERROR = ran("", Outcome.ERROR, "NameError: name 'twelve' is not defined")
 
 def run(answers, correction=None, tools=GO_ON, see=lambda request: None, **changes):
     of = story()
-    program = rollout(of, voice(Role.ACTOR), bounds(**changes), tools, correction)
+    program = rollout(of, sampler(Role.ACTOR), bounds(**changes), tools, correction)
     return answer(of, program, answers, see)
 
 

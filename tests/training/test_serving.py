@@ -13,13 +13,13 @@ from served_weights import served_version
 from flows.training.names import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
-from tirgen.embedded.local import MODEL_DIR, pocket_engine_server
+from tirgen.embedded.local import MODEL_DIR, embedded_server
 from tirgen.engine.engine_config import EngineConfig
 
 
 async def test_a_running_server_is_given_the_policy_of_every_round(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    async with pocket_engine_server() as base_url:
+    async with embedded_server() as base_url:
         engine = EngineConfig(
             kind="tokens", base_url=base_url, model="pocket", tokenizer=str(MODEL_DIR)
         )
