@@ -7,8 +7,11 @@ are legible on a light and on a dark page.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from itertools import cycle
+from typing import Any, Final, ParamSpec
 
 from markupsafe import Markup
 
@@ -22,9 +25,28 @@ COLOURS: Final = ("#3f7ae0", "#d9822b", "#3f9c6d", "#a15fc4", "#c2453d", "#7a849
 GOOD, BAD, OTHER = COLOURS[2], COLOURS[4], COLOURS[5]
 _LONGEST_LABEL: Final = 34
 
+P = ParamSpec("P")
 Points = Sequence[tuple[float, float]]
 
 
+def _styled(draw: Callable[P, Markup]) -> Callable[P, Markup]:
+    """Draw under settings of ours; letters stay letters, which the page's own font shows."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **options: P.kwargs) -> Markup:
+        from matplotlib import rc_context
+
+        style = rc_context(
+            {"svg.hashsalt": "tirgen", "svg.fonttype": "none", "text.parse_math": False}
+        )
+        with style, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # only matplotlib's own font lacks them
+            return draw(*args, **options)
+
+    return styled
+
+
+@_styled
 def bars(
     parts: Mapping[str, Mapping[str, float]], unit: str, colours: Mapping[str, str] = {}
 ) -> Markup:
@@ -45,10 +67,12 @@ def bars(
     axis.set_yticks(positions, labels)
     axis.invert_yaxis()
     axis.margins(x=0.16)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.set_xlabel(unit)
     return _svg(figure, axis, legend=len(names) > 1)
 
 
+@_styled
 def histogram(values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Markup:
     """How often each value occurs, for each named group; whole numbers get a bar of their own."""
     figure, axis = _axes(2.2)
@@ -60,16 +84,19 @@ def histogram(values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -
     else:
         edges = [low + (high - low or 1.0) * step / 30 for step in range(31)]
     groups = {_short(name): group for name, group in values.items() if group}
-    shown = dict(zip(groups, COLOURS[2:] if len(groups) == 1 else (GOOD, BAD), strict=False))
+    shown = dict(zip(groups, cycle((GOOD, BAD, *COLOURS)), strict=False))
     axis.hist(
         list(groups.values()), bins=edges, stacked=True, label=list(groups),
         color=[shown[name] for name in groups], rwidth=0.85 if whole and high - low <= 30 else 1.0,
     )  # fmt: skip
+    if whole:
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     return _svg(figure, axis, legend=len(groups) > 1)
 
 
+@_styled
 def intervals(
     values: Mapping[str, Mapping[str, Estimate]], xlabel: str, percent: bool = True
 ) -> Markup:
@@ -95,6 +122,7 @@ def intervals(
     return _svg(figure, axis, legend=len(series) > 1)
 
 
+@_styled
 def lines(series: Mapping[str, Points], xlabel: str, ylabel: str, whole: bool = False) -> Markup:
     """Curves over one quantity; with `whole` it has no values between whole numbers."""
     figure, axis = _axes(2.2)
@@ -138,14 +166,12 @@ def _axes(height: float) -> tuple[Any, Any]:
 
 
 def _svg(figure: Any, axis: Any, *, legend: bool) -> Markup:
-    from matplotlib import rc_context
-
-    with rc_context({"svg.hashsalt": "tirgen", "svg.fonttype": "none", "text.parse_math": False}):
-        if legend:
-            axis.legend(fontsize=8.5, labelcolor=INK, framealpha=0.0, loc="best")
-        for text in figure.findobj(lambda found: hasattr(found, "set_parse_math")):
-            text.set_parse_math(False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    if legend:
+        axis.legend(
+            fontsize=8.5, labelcolor=INK, framealpha=0.0, ncols=6, loc="lower left",
+            bbox_to_anchor=(0, 1), borderaxespad=0.2,
+        )  # fmt: skip
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     drawn = buffer.getvalue()
     return Markup(drawn[drawn.index("<svg") :])

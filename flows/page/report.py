@@ -1,4 +1,4 @@
-"""One page about a dataset version: charts, figures, and the SQL behind each of them."""
+"""One page about a dataset version or a policy: charts, figures, and the SQL behind them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from flows.page import charts
+from flows.plots import Lines
+from flows.training.figures import all_rounds, rounds_panels
 from storage.datasets import Store
 from storage.literals import literal
+from storage.policies import Policies, PolicyVersion
 from storage.sql import query
 from storage.text import visible
 from storage.versions import DatasetVersion
 from tirgen.evaluation.estimates import Bootstrap, Estimate
+from trainer.history import HISTORY, read_history
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page's Content-Security-Policy: no script, no request."""
@@ -47,6 +51,7 @@ class Section(NamedTuple):
     """What is drawn, in which unit, of which rows."""
     drawn: Markup
     sql: str
+    """Empty where the figures come from the trainer's own record."""
 
 
 def dataset_report(store: Store, version: DatasetVersion) -> str:
@@ -55,6 +60,58 @@ def dataset_report(store: Store, version: DatasetVersion) -> str:
     sections = [found for chart in _DATASET if (found := _section(store, chart, chosen))]
     [facts] = query(store, _FACTS.format(where=chosen)).to_pylist()
     return _page(f"{version}", _described(facts), sections, store)
+
+
+def policy_report(store: Store, policy: PolicyVersion) -> str:
+    """The page of a policy version: its training, its rounds, and its evaluations."""
+    history = Policies(store.root).work(policy.policy, policy.manifest["config_hash"]) / HISTORY
+    steps = read_history(history) if history.exists() else []
+    sql = _EVALUATED.format(policy=literal(policy.policy))
+    evaluated = query(store, sql).to_pylist()
+    rounds = all_rounds(store, policy)
+    sections = [
+        *_training(steps),
+        *(_round(panel) for panel in rounds_panels(rounds) if len(rounds) > 1 and panel.lines),
+    ]
+    if evaluated:
+        drawn = _evaluated_chart(evaluated)
+        sections.append(Section("Accuracy", "Of each evaluated version.", drawn, sql))
+    return _page(str(policy), _policy_facts(policy), sections, store)
+
+
+def _training(steps: Rows) -> Iterator[Section]:
+    """The curves over the optimiser's steps; one step is no curve."""
+    for name, unit in (("loss", "loss"), ("gradient_norm", "norm of the gradient")):
+        points = [(step["step"], step[name]) for step in steps if step.get(name) is not None]
+        if len(points) > 1:
+            drawn = charts.lines({unit: points}, "optimiser step", unit, whole=True)
+            yield Section(unit.capitalize(), "Of the last training.", drawn, "")
+
+
+def _round(panel: Lines) -> Section:
+    drawn = charts.lines(panel.lines, "round", panel.title, whole=True)
+    return Section(panel.title.capitalize(), "By round of reinforcement learning.", drawn, "")
+
+
+def _evaluated_chart(rows: Rows) -> Markup:
+    found: defaultdict[str, dict[str, Estimate]] = defaultdict(dict)
+    for row in rows:
+        value = Estimate(value=row["value"], low=row["low"], high=row["high"])
+        found[row["policy"]][row["benchmark"]] = value
+    return charts.intervals(found, "right, %, with 95 % interval over problems")
+
+
+def _policy_facts(policy: PolicyVersion) -> Iterator[tuple[str, str]]:
+    manifest = policy.manifest
+    yield "trained by", {"sft": "SFT", "rl": "reinforcement learning"}[manifest["kind"]]
+    yield "parent", manifest["parent"]
+    yield "dataset", manifest["dataset"]
+    yield "published", manifest["created_at"][:16].replace("T", " ")
+    last = manifest["metrics"].get("last_step", {})
+    if "step" in last:
+        yield "steps", f"{last['step']:,}"
+    if "samples" in manifest["metrics"]:
+        yield "samples", f"{manifest['metrics']['samples']:,}"
 
 
 def _section(store: Store, chart: Chart, chosen: str) -> Section | None:
@@ -98,6 +155,11 @@ FROM all_samples WHERE {where} GROUP BY ALL ORDER BY program DESC"""
 _FIGURES = """SELECT benchmark, figure, value, low, high FROM evaluations
 WHERE {where} AND figure IN ('accuracy', 'code_ratio', 'execution_pass')
 ORDER BY benchmark, figure"""
+
+
+_EVALUATED = """SELECT DISTINCT ON (policy, benchmark) policy, benchmark, value, low, high
+FROM evaluations WHERE starts_with(policy, {policy} || '@') AND figure = 'accuracy'
+ORDER BY policy, benchmark, version[2:]::INTEGER DESC"""
 
 
 def _yield_chart(rows: Rows) -> Markup:
