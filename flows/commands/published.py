@@ -12,7 +12,7 @@ from flows.commands.results import show_rounds
 from flows.terminal.console import print_json, say
 from flows.terminal.failures import WORK_FAILED, require_training
 from flows.terminal.tables import minute, show_rows
-from storage.inspection import Flaw, flaws
+from storage.checking import Flaw, flaws
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 

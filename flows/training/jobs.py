@@ -50,7 +50,7 @@ class Steps:
     """What the trainer reported about the last step: loss, gradient norm and so on."""
 
     def update(self, event: dict[str, Any]) -> None:
-        """Take in one event of the trainer (`trainer.run.Tell`)."""
+        """Take in one event of the trainer (`trainer.run.OnEvent`)."""
         match event["event"]:
             case "began":
                 self.total, self.done = event["steps"], event["done"]
