@@ -39,7 +39,7 @@ test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
-	@$(BIN)/pytest tests/service $(TWO_AT_A_TIME) $(ARGS)
+	@$(BIN)/pytest tests/flows/service $(TWO_AT_A_TIME) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

@@ -1,14 +1,8 @@
-"""What holds for every test: helper modules lie beside them, and the longest files begin first."""
-
-import sys
-from pathlib import Path
+"""The order of all tests: the longest files begin first."""
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "tir")]
-
-LONGEST = {"training", "generation", "verification", "test_killed_workers", "test_failures"}
+LONGEST = {"training", "jobs", "verification", "test_killed_workers", "test_failures"}
 """Folders and files that take minutes: begun last, they would keep one core waiting for another."""
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from writing import Fields, write_arrow, write_csv, write_jsonl, write_parquet
 
+from tests.data.writing import Fields, write_arrow, write_csv, write_jsonl, write_parquet
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 
 import pytest
-from foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 
+from tests.data.foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 from tirgen.data.columns import Fields
 from tirgen.data.errors import ProblemsError
 from tirgen.data.response_layouts import SHAPES, Format, Unreadable, detect

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
-from tiny_model import write_tiny_model
 
+from tests.embedded.tiny_model import write_tiny_model
 from tirgen.embedded import pause
 from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine

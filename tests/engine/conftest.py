@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import re
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -20,8 +19,6 @@ from tirgen.engine.protocol import Message, Prompt
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
-
-sys.path.append(str(Path(__file__).parents[1] / "pocket"))  # tiny_model
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHATML = (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
-from tiny_model import CONTEXT, write_tiny_model
 
+from tests.embedded.tiny_model import CONTEXT, write_tiny_model
 from tirgen.embedded.local import pocket_engine_server
 from tirgen.engine.config import EngineConfig, open_engine, open_engines
 from tirgen.engine.dialect import Continuation

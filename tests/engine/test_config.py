@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from tiny_model import write_tiny_model
 
+from tests.embedded.tiny_model import write_tiny_model
 from tirgen.config import GenerateConfig
 from tirgen.embedded.names import MODEL_DIR
 from tirgen.embedded.settings import Precision

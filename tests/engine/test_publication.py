@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from tiny_model import write_tiny_model
 
+from tests.embedded.tiny_model import write_tiny_model
 from tirgen.embedded.local import pocket_engine_server
 from tirgen.engine import publication
 from tirgen.engine.config import EngineConfig, open_engine

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rows import row
-
 from storage.records import (
     Attempt,
     Cost,
@@ -17,6 +15,7 @@ from storage.records import (
     Trajectory,
     Verdict,
 )
+from tests.rows import row
 
 OK, BAD = Outcome.OK, Outcome.ERROR
 

@@ -1,9 +1,9 @@
 import random
 
 import pytest
-from answers import BAD, OK, sample
 
 from storage.records import Outcome
+from tests.evaluation.answers import BAD, OK, sample
 from tirgen.evaluation.best_of_n import choose, contenders, pass_rate
 from tirgen.evaluation.votes import answer_keys, representatives
 

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from answers import sample
-from scripted import said
 
 from storage.records import Ending, Opinion
+from tests.evaluation.answers import sample
+from tests.tir.scripted import said
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
 from tirgen.opinion import AnswerJudge, says_yes

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 import pytest
-from answers import BAD, OK, sample
 
 from storage.records import UNVERIFIABLE, Ending, Opinion
+from tests.evaluation.answers import BAD, OK, sample
 from tirgen.evaluation.config import Analysis
 from tirgen.evaluation.results import summarise
 

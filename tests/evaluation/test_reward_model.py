@@ -1,6 +1,6 @@
 import pytest
-from scoring_server import scoring_server
 
+from tests.evaluation.scoring_server import scoring_server
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.evaluation.reward_model import RewardModelConfig, open_reward_model
 

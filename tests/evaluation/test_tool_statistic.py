@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from answers import BAD, OK, sample
 
 from storage.datasets import Store
 from storage.records import Level, Opinion
+from tests.evaluation.answers import BAD, OK, sample
 from tirgen.evaluation.tool_statistic import ToolTable, tool_table
 
 

@@ -7,7 +7,6 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from rows import row
 
 from flows.cli import run
 from flows.failures import BUG
@@ -15,6 +14,7 @@ from flows.progress import CountDisplay, Line, ProgressDisplay
 from storage.datasets import Store
 from storage.records import Attempt, Outcome, Step
 from storage.text import to_json, visible
+from tests.rows import row
 
 HOSTILE = (
     "\x1b[2J\x1b]0;title\x07\x1b]8;;http://evil\x1b\\ \x9b31m \u202edesrever\u2066 \u2028 "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rows import row
 
 from storage.records import Ending, Trajectory
+from tests.rows import row
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.filters.config import FilterConfig
 from tirgen.filters.rules import accept

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
-from hostile_engine import HostileEngine
 
 from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
+from tests.jobs.hostile_engine import HostileEngine
 from tirgen.config import GenerateConfig
 from tirgen.jobs.generate import Report, generate, generation
 from tirgen.jobs.progress import GenerationProgress

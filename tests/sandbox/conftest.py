@@ -15,8 +15,6 @@ from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.supervisor import LocalSandbox
 
-sys.path[:0] = [str(Path(__file__).parents[2])]  # where `benchmarks` lies
-
 Run = Callable[..., Execution]
 
 IS_ROOT = os.geteuid() == 0

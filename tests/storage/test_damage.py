@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rows import row
 
 from flows.cli import run
 from flows.failures import NOT_FOUND, WORK_FAILED
@@ -21,6 +20,7 @@ from storage.policies import Policies
 from storage.records import Step
 from storage.sql import query
 from storage.views import refresh
+from tests.rows import row
 
 ANSWERS = "SELECT dataset, count(*) AS n FROM all_trajectories GROUP BY 1 ORDER BY 1"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from rows import row
 
 from storage import schema, sorting, versions
 from storage.datasets import Store
 from storage.records import Step, Trajectory
+from tests.rows import row
 
 
 def rows(count: int) -> list[Trajectory]:

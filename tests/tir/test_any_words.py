@@ -8,9 +8,9 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import TOOLS, CharacterRenderer, bounds, ran, said, story, voice
 
 from storage.records import Ending, Outcome
+from tests.tir.scripted import TOOLS, CharacterRenderer, bounds, ran, said, story, voice
 from tirgen.engine.errors import ContextOverflow
 from tirgen.engine.protocol import Completion
 from tirgen.tir.core import Generate, Role

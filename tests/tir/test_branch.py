@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import row
-from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
 
 from storage.records import Ending, Level, Outcome, Program, TokenStream
+from tests.rows import row
+from tests.tir.scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
 from tirgen.engine.protocol import Message
 from tirgen.tir.branch import Prefix, branch, failed_steps, split, step_span
 from tirgen.tir.core import Generate, Role

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from scripted import ran, said, voice
 
 from storage.records import Outcome
+from tests.tir.scripted import ran, said, voice
 from tirgen.engine.errors import (
     EngineError,
     EngineMisconfigured,

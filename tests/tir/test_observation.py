@@ -1,6 +1,5 @@
-from scripted import ran
-
 from storage.records import Outcome
+from tests.tir.scripted import ran
 from tirgen.sandbox.contract import Limits
 from tirgen.tir.observation import observe, shorten
 

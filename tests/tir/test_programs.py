@@ -1,6 +1,15 @@
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
-
 from storage.records import Ending, Outcome
+from tests.tir.scripted import (
+    END,
+    TOOLS,
+    CharacterRenderer,
+    answer,
+    bounds,
+    ran,
+    said,
+    story,
+    voice,
+)
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.tir.core import Execute, Generate, Role, SandboxFault, TimeLimitReached
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen

@@ -2,9 +2,18 @@
 
 from functools import partial
 
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
-
 from storage.records import Ending, Outcome
+from tests.tir.scripted import (
+    END,
+    TOOLS,
+    CharacterRenderer,
+    answer,
+    bounds,
+    ran,
+    said,
+    story,
+    voice,
+)
 from tirgen.engine.protocol import Message
 from tirgen.filters.untouched import changed_beyond_programs
 from tirgen.tir.core import Execute, Generate, Role

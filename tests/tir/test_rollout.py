@@ -1,6 +1,5 @@
-from scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
-
 from storage.records import Ending, Outcome
+from tests.tir.scripted import TOOLS, CharacterRenderer, answer, bounds, ran, said, story, voice
 from tirgen.engine.errors import ContextOverflow, EngineUnavailable
 from tirgen.tir.core import Generate, Role
 from tirgen.tir.markup import render_output

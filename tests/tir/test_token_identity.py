@@ -7,9 +7,9 @@ token of its own, which the tokenizer always takes; the engine samples its lette
 from __future__ import annotations
 
 import pytest
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, voice
 
 from storage.records import Ending, Outcome
+from tests.tir.scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, voice
 from tirgen.engine.protocol import Message
 from tirgen.tir.core import Generate, Role
 from tirgen.tir.markup import render_output

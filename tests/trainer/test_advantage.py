@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from tiny_policy import trajectory
 
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, TokenStream, Verdict
+from tests.trainer.tiny_policy import trajectory
 from trainer.advantage import Drop, Scored, credit, group_advantages, scored
 
 TOKENS = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))

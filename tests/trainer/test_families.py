@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import FAMILIES, FUSED, write_family
 from safetensors import safe_open
-from tiny_policy import logprobs, publish, round_rows
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from storage.datasets import Store
 from storage.records import Level
+from tests.trainer.families import FAMILIES, FUSED, write_family
+from tests.trainer.tiny_policy import logprobs, publish, round_rows
 from trainer.agreement import ModelMismatch
 from trainer.distributed import World
 from trainer.lora import LoraConfig, Unadaptable

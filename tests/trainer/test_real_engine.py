@@ -7,11 +7,11 @@ from typing import Any
 import aiohttp
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_policy import check_sampler, publish, trajectory
 from transformers import AutoTokenizer
 
 from storage.datasets import Store
 from storage.records import TokenStream, Trajectory
+from tests.trainer.tiny_policy import check_sampler, publish, trajectory
 from tirgen.embedded.local import pocket_engine_server
 from tirgen.embedded.names import MODEL_DIR, MODEL_NAME
 from tirgen.engine.config import EngineConfig

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_policy import trajectory
 
 from storage.records import FilterVerdict, Level, TokenStream, Trajectory
+from tests.trainer.tiny_policy import trajectory
 from trainer.samples import (
     PREPARED,
     Beyond,

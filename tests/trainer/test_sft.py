@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import logprobs, publish, trajectory, weights_of
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import TokenStream, Trajectory
+from tests.trainer.tiny_policy import logprobs, publish, trajectory, weights_of
 from trainer import checkpoint
 from trainer.distributed import World
 from trainer.history import read_history

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rows import PROVENANCE
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from storage.datasets import Store
@@ -24,6 +23,7 @@ from storage.records import (
     trajectory_id,
 )
 from storage.versions import DatasetVersion
+from tests.rows import PROVENANCE
 from trainer.distributed import World
 from trainer.model import ModelConfig, Scorer, load_policy, score
 from trainer.oracle import Gap, require_agreement

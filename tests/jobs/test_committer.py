@@ -1,0 +1,49 @@
+import asyncio
+
+import pytest
+
+from tests.rows import row
+from tirgen.jobs.committer import Committer
+
+
+async def test_a_row_is_durable_when_add_returns():
+    store = []
+    async with Committer(store.extend, seconds=0.01) as committer:
+        await committer.add(row())
+        assert store == [row()]
+
+
+async def test_rows_that_finish_together_share_a_commit():
+    commits = []
+    async with Committer(lambda rows: commits.append(len(rows)), seconds=0.01) as committer:
+        await asyncio.gather(*(committer.add(row(attempt=n)) for n in range(50)))
+    assert sum(commits) == 50
+    assert len(commits) == 1
+
+
+async def test_what_waits_at_the_end_is_committed():
+    store = []
+    async with Committer(store.extend, seconds=30) as committer:
+        waiting = asyncio.create_task(committer.add(row()))
+        await asyncio.sleep(0.01)
+    assert store == [row()]
+    await waiting
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("not a row")])
+async def test_what_the_store_raises_reaches_every_waiting_row(error):
+    def refuse(rows):
+        raise error
+
+    async with Committer(refuse, seconds=0.01) as committer:
+        raised = await asyncio.gather(
+            *(committer.add(row(attempt=n)) for n in range(3)), return_exceptions=True
+        )
+    assert raised == [error] * 3
+
+
+async def test_a_closed_committer_takes_nothing():
+    async with Committer(lambda rows: None, seconds=0.01) as committer:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        await committer.add(row())
