@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Compiled once here: the sandbox's interpreters write no bytecode, and would compile sympy at every start.
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 # Files of tests, that is: the fixtures of a file are made once.
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -30,6 +31,9 @@ setup: $(VENV)/.core  ## the virtual environment with what the main job needs
 
 demo: $(VENV)/.core  ## TIRGen on the embedded engine: problems in, verified dataset out
 	@$(BIN)/tirgen demo
+
+# Tests start hundreds of processes, which share what the first of them compiled.
+test test-slow test-service: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.dev  ## the gate and the whole suite
 	@$(MAKE) --no-print-directory lint
