@@ -1,7 +1,7 @@
 """One process or many from the same code: torch's own engine, started by `torchrun`.
 
-gloo on CPU, nccl on CUDA. A process is told what it is by the environment that torchrun sets;
-without it the run is a single process.
+gloo on CPU, nccl on CUDA. The environment that torchrun sets tells a process its rank; without it
+the run is a single process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer.launch import FOLDER
 from trainer.model import Scorer
 
 T = TypeVar("T")
@@ -72,6 +73,8 @@ class World:
 def joined() -> Iterator[World]:
     """Join the processes that torchrun started, or be the only one.
 
+    They meet through files where `trainer.launch` started them, else at torchrun's own port.
+
     On the CPU torch works with one thread: measured as the fastest for small models, and another
     number of threads would round differently.
     """
@@ -87,13 +90,28 @@ def joined() -> Iterator[World]:
     many = "WORLD_SIZE" in os.environ
     if many:
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-        dist.init_process_group(backend, device_id=device if cuda else None)
+        store, rank, size = _meeting() or (None, -1, -1)
+        dist.init_process_group(
+            backend, device_id=device if cuda else None, store=store, rank=rank, world_size=size
+        )
     try:
         yield World(dist.get_rank() if many else 0, dist.get_world_size() if many else 1, device)
     finally:
         torch.set_num_threads(threads)
         if many:
             dist.destroy_process_group()
+
+
+def _meeting() -> tuple[dist.FileStore, int, int] | None:
+    """Where the processes of `trainer.launch` meet, this one's rank, and how many they are.
+
+    A new file for every restart by torchrun: what the old processes wrote would mislead the new.
+    """
+    if (folder := os.environ.get(FOLDER)) is None:
+        return None
+    size = int(os.environ["WORLD_SIZE"])
+    file = os.path.join(folder, f"processes-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}")
+    return dist.FileStore(file, size), int(os.environ["RANK"]), size
 
 
 def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:

@@ -1,6 +1,6 @@
 """`python -m trainer.job JOB.json`: one training run, alone or as a process under torchrun.
 
-    torchrun --nproc-per-node 8 -m trainer.job job.json
+    python -m trainer.launch 8 -m trainer.job job.json
 
 The file says what to read, what to publish and how; running it again goes on where it was. On
 stdout stands what happens, a JSON object a line (`trainer.run.Tell`), and in the last line the

@@ -20,10 +20,8 @@ class JobFailed(Exception):
 
 def trainer_command(job: Path, processes: int) -> list[str]:
     """How a file for `trainer.job` is run, under torchrun where more than one process shares it."""
-    if processes == 1:
-        return [sys.executable, "-m", "trainer.job", str(job)]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [sys.executable, *torchrun, "-m", "trainer.job", str(job)]
+    launcher = [] if processes == 1 else ["-m", "trainer.launch", str(processes)]
+    return [sys.executable, *launcher, "-m", "trainer.job", str(job)]
 
 
 async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> str:

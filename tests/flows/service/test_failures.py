@@ -28,7 +28,7 @@ BRIEF = {"problems": {"limit": 60}, "attempts": 1, "cot_samples": 0}
 def test_an_engine_that_goes_down_fails_the_run_and_the_next_one_goes_on(stack, tmp_path):
     port = free_port()
     with engine(tmp_path / "engine.log", port) as base_url:
-        served = served_at(base_url, max_tries=1)
+        served = served_at(base_url, max_tries=1, patience_minutes=0.1)
         settings = {
             "dataset": "outage", "actor": served, "critic": served, "prompts": "pocket",
             "live_trajectories": 8, **BRIEF,

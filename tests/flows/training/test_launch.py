@@ -39,5 +39,4 @@ async def test_a_cancelled_job_is_ended():
 
 def test_several_processes_run_under_torchrun():
     command = trainer_command(Path("job.json"), 2)
-    assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    assert command[-3:] == ["-m", "trainer.job", "job.json"]
+    assert command[1:] == ["-m", "trainer.launch", "2", "-m", "trainer.job", "job.json"]
