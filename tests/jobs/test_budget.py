@@ -107,29 +107,30 @@ def test_the_budget_does_not_name_another_run() -> None:
     assert GenerateConfig().fingerprint() == load_config(None, {"budget.tokens": 5}).fingerprint()
 
 
-def a_run(store: Store, **changes: Any) -> Report:
-    return asyncio.run(generate(settings(**changes), store))
+def a_run(store: Store, changes: dict[str, Any]) -> Report:
+    return asyncio.run(generate(settings(changes), store))
 
 
-def settings(**changes: Any) -> GenerateConfig:
+def settings(changes: dict[str, Any]) -> GenerateConfig:
     few = {"dataset": "t", "problems.limit": 16, "attempts": 2, "cot_samples": 1}
-    named = {name.replace("__", "."): value for name, value in changes.items()}
-    return load_config(None, {**few, "budget.prices": PRICES, **named})
+    return load_config(None, {**few, "budget.prices": PRICES, **changes})
 
 
-def test_a_run_stops_publishes_and_goes_on_with_exact_totals(tmp_path: Path) -> None:
+def test_a_run_stops_publishes_and_goes_on_with_exact_totals(
+    tmp_path: Path, served: dict[str, Any]
+) -> None:
     store = Store(tmp_path)
-    first = a_run(store, budget__tokens=6_000)
+    first = a_run(store, {**served, "budget.tokens": 6_000})
     assert first.stopped is not None
     assert first.version.manifest["summary"]["stopped"] == first.stopped
     assert first.progress.settled < 16
     assert 0 < first.version.manifest["rows"] == first.progress.trajectories
 
-    again = a_run(store, budget__tokens=6_000)
+    again = a_run(store, {**served, "budget.tokens": 6_000})
     assert (again.reused_version, again.progress.trajectories) == (True, 0)
     assert str(again.version) == str(first.version)
 
-    rest = a_run(store)
+    rest = a_run(store, served)
     assert rest.stopped is None
     assert rest.progress.settled == 16
     costs = [t.cost for t in rest.version.read()]
@@ -141,12 +142,14 @@ def test_a_run_stops_publishes_and_goes_on_with_exact_totals(tmp_path: Path) -> 
     assert spend.seconds > first.seconds
 
 
-def test_an_estimate_comes_near_and_its_rows_are_reused(tmp_path: Path) -> None:
+def test_an_estimate_comes_near_and_its_rows_are_reused(
+    tmp_path: Path, served: dict[str, Any]
+) -> None:
     store = Store(tmp_path)
-    told = asyncio.run(estimate(settings(), store))
+    told = asyncio.run(estimate(settings(served), store))
     assert (told.problems, told.sampled) == (16, 8)
     assert store.versions("t") == []
-    report = a_run(store)
+    report = a_run(store, served)
     assert report.progress.reused_rows > 8
     spent = report.progress.account.spend
     assert abs(told.tokens - spent.tokens) < max(4 * told.tokens_error, 0.3 * spent.tokens)

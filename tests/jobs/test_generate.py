@@ -4,81 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Trajectory
-from tirgen.config import load_config
+from tests.jobs.generating import (
+    DATASET,
+    command,
+    comparable,
+    kill_when_committed,
+    make_all,
+)
+from tirgen.config import GenerateConfig, load_config
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engines
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.jobs.generate import generate
-from tirgen.jobs.maker import Identity, Item
-from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
-from tirgen.tir.core import Role
-from tirgen.verification import Verifier
-
-IDENTITY = Identity("run", "hash", "0", "pocket")
 
 
-def settings(**changes: object):
+def settings(**changes: object) -> GenerateConfig:
     return load_config(
         None, {"dataset": "t", "problems.limit": 24, "attempts": 2, "cot_samples": 2, **changes}
     )
-
-
-def comparable(row: Trajectory) -> tuple[object, ...]:
-    """Everything of a row but the clock and the last digits of its log-probabilities.
-
-    A batch's size decides the order of the engine's sums, and with it the seventh digit.
-    """
-    steps = [(s.thought, s.action, s.observation, s.outcome, s.draft) for s in row.steps]
-    tokens = (row.tokens.token_ids, row.tokens.loss_mask, row.tokens.prompt_length)
-    return (row.key, row.ending, row.verdict, tokens, row.filters, steps, row.final_answer)
 
 
 def logprobs(rows: list[Trajectory]) -> list[float]:
     return [value for row in rows for value in row.tokens.logprobs if value is not None]
 
 
-async def make_all(sandbox_of=lambda sandbox: sandbox, together: bool = True) -> list[Trajectory]:
-    config = settings()
-    problems = load_problems("pocket:test", limit=12).problems
-    items = [Item(problem=p, program=Program.TIRGEN, attempt=0) for p in problems]
-    async with (
-        open_engines(config.actor, config.critic) as engines,
-        LocalSandbox() as sandbox,
-        Verifier() as verifier,
-    ):
-        roles = dict(zip(Role, engines, strict=True))
-        maker = TirgenMaker(config, IDENTITY, roles, sandbox_of(sandbox), verifier)
-        if together:
-            return list(await asyncio.gather(*map(maker.make, items)))
-        return [await maker.make(item) for item in items]
-
-
 @pytest.fixture(scope="module")
-def alone() -> list[Trajectory]:
-    return asyncio.run(make_all(together=False))
+def alone(served: dict[str, object]) -> list[Trajectory]:
+    return asyncio.run(make_all(settings(**served), 12, together=False))
 
 
-def test_a_trajectory_does_not_depend_on_its_batch_mates(alone):
+def test_a_trajectory_does_not_depend_on_its_batch_mates(
+    alone: list[Trajectory], served: dict[str, object]
+) -> None:
     """Method C2: text, tokens, mask and outcomes are the same alone and among many."""
-    among_many = asyncio.run(make_all())
+    among_many = asyncio.run(make_all(settings(**served), 12, together=True))
     assert list(map(comparable, among_many)) == list(map(comparable, alone))
     assert logprobs(among_many) == pytest.approx(logprobs(alone), abs=1e-4)
 
 
-def test_trained_ids_are_engine_ids_and_injected_ids(alone):
+def test_trained_ids_are_engine_ids_and_injected_ids(alone: list[Trajectory]) -> None:
     """Method C3: where the actor's log-probability is recorded the token is policy."""
     for row in alone:
         stream = row.tokens
@@ -115,9 +87,11 @@ class FaultySandbox:
         return await self._inner.run(code, limits)
 
 
-def test_lost_sandbox_calls_change_no_verdict_and_no_filter(alone):
+def test_lost_sandbox_calls_change_no_verdict_and_no_filter(
+    alone: list[Trajectory], served: dict[str, object]
+) -> None:
     """Method C7: a persistent fault discards its row and touches no other."""
-    rows = asyncio.run(make_all(FaultySandbox, together=False))
+    rows = asyncio.run(make_all(settings(**served), 12, together=False, sandbox_of=FaultySandbox))
     lost = [row for row in rows if row.ending is Ending.SANDBOX_ERROR]
     assert lost
     for row in lost:
@@ -128,34 +102,34 @@ def test_lost_sandbox_calls_change_no_verdict_and_no_filter(alone):
     assert all(sound[row.key] == comparable(row) for row in alone if row.key in sound)
 
 
-def test_a_generation_publishes_and_the_same_command_reuses_it(tmp_path):
+def test_a_generation_publishes_and_the_same_command_reuses_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    report = asyncio.run(generate(settings(), store))
+    report = asyncio.run(generate(settings(**{"problems.limit": 12}), store))
     assert report.version.manifest["rows"] == report.progress.trajectories
-    assert report.progress.settled == 24
+    assert report.progress.settled == 12
     assert any(row.kept for row in report.version.read())
     assert report.yields[0].entered == report.version.samples
 
-    again = asyncio.run(generate(settings(), store))
+    again = asyncio.run(generate(settings(**{"problems.limit": 12}), store))
     assert again.reused_version
     assert again.version.path == report.version.path
     assert again.progress.trajectories == 0
 
-    more = asyncio.run(generate(settings(**{"problems.limit": 30}), store))
+    more = asyncio.run(generate(settings(**{"problems.limit": 16}), store))
     assert more.progress.reused_rows == report.version.manifest["rows"]
     assert more.version.version == "v2"
 
 
 def test_what_was_committed_but_never_published_is_published_by_the_next_call(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: dict[str, object]
+) -> None:
     store = Store(tmp_path)
-    asyncio.run(generate(settings(**{"problems.limit": 3}), store))
+    asyncio.run(generate(settings(**served, **{"problems.limit": 3}), store))
     with monkeypatch.context() as broken:
         broken.setattr("storage.runs.publish", lambda *args: sys.exit("killed while publishing"))
         with pytest.raises(SystemExit):
-            asyncio.run(generate(settings(**{"problems.limit": 5}), store))
-    report = asyncio.run(generate(settings(**{"problems.limit": 5}), store))
+            asyncio.run(generate(settings(**served, **{"problems.limit": 5}), store))
+    report = asyncio.run(generate(settings(**served, **{"problems.limit": 5}), store))
     assert report.progress.trajectories == 0
     assert not report.reused_version
     assert {row.problem.problem_id for row in report.version.read()} == {
@@ -163,10 +137,10 @@ def test_what_was_committed_but_never_published_is_published_by_the_next_call(
     }
 
 
-def test_a_corrected_gold_answer_is_judged_anew(tmp_path):
+def test_a_corrected_gold_answer_is_judged_anew(tmp_path: Path, served: dict[str, object]) -> None:
     file = tmp_path / "problems.jsonl"
     row = '{"id": 1, "question": "What is the sum of the digits of 42^6?", "answer": "%s"}'
-    changes = {"problems.path": str(file), "problems.limit": None, "attempts": 1}
+    changes = {**served, "problems.path": str(file), "problems.limit": None, "attempts": 1}
     store = Store(tmp_path / "store")
     file.write_text(row % "-1")
     before = asyncio.run(generate(settings(**changes), store))
@@ -177,7 +151,7 @@ def test_a_corrected_gold_answer_is_judged_anew(tmp_path):
     assert after.progress.trajectories > 0
 
 
-def test_a_wrong_address_writes_nothing(tmp_path):
+def test_a_wrong_address_writes_nothing(tmp_path: Path) -> None:
     config = settings(
         **{
             "actor.kind": "tokens",
@@ -191,63 +165,43 @@ def test_a_wrong_address_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-COMMAND = [
-    sys.executable, "-m", "flows", "generate", "--dataset", "killed", "--limit", "60",
-    "--set", "attempts=2", "--set", "cot_samples=1", "--json",
-]  # fmt: skip
-
-
-def committed(store: Store) -> list[Trajectory]:
-    runs = sorted((store.root / "datasets" / "killed" / "runs").glob("*"))
-    run = store.find_run("killed", runs[0].name) if runs else None
-    return list(run.read()) if run else []
-
-
-def test_a_run_killed_at_any_moment_ends_with_the_same_rows(tmp_path):
+def test_a_run_killed_at_any_moment_ends_with_the_same_rows(
+    tmp_path: Path, served: dict[str, object]
+) -> None:
     """Method C9: the same (problem, attempt) set, nothing twice, nothing asked again."""
+    asked = {**served, "problems.limit": 40, "attempts": 2, "cot_samples": 1}
     straight = subprocess.run(
-        [*COMMAND, "--store", str(tmp_path / "straight")], check=True, capture_output=True
+        command(tmp_path / "straight", asked), check=True, capture_output=True
     )
     expected = {
         row.key: comparable(row)
-        for row in Store(tmp_path / "straight").version("killed").read()
+        for row in Store(tmp_path / "straight").version(DATASET).read()
         if row.program is Program.TIRGEN
     }
     store = Store(tmp_path / "killed")
-    reused: list[int] = []
-    for wanted in (1, 40):
-        process = subprocess.Popen(
-            [*COMMAND, "--store", str(store.root)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while len(committed(store)) < wanted and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        reused.append(len(committed(store)))
-    done = subprocess.run(
-        [*COMMAND, "--store", str(store.root)], check=True, capture_output=True, text=True
-    )
+    started = command(store.root, asked)
+    reused = [kill_when_committed(wanted, started, store) for wanted in (1, 30)]
+    done = subprocess.run(started, check=True, capture_output=True, text=True)
     report = json.loads(done.stdout)
-    assert report["reused_rows"] == reused[-1] >= 40
+    assert report["reused_rows"] == reused[-1] >= 30
     assert f"reusing {reused[-1]} committed trajectories" in done.stderr
     everything = report["trajectories"] + report["baselines"]
     assert report["made_now"] + report["reused_rows"] == everything
-    rows = [row for row in store.version("killed").read() if row.program is Program.TIRGEN]
+    rows = [row for row in store.version(DATASET).read() if row.program is Program.TIRGEN]
     assert len(rows) == len({row.key for row in rows})
     assert {row.key: comparable(row) for row in rows} == expected
     assert json.loads(straight.stdout)["trajectories"] == report["trajectories"]
 
 
-async def test_a_judge_is_asked_of_every_answer_that_the_rules_call_wrong(tmp_path: Path) -> None:
+async def test_a_judge_is_asked_of_every_answer_that_the_rules_call_wrong(
+    tmp_path: Path, pocket_url: str, served: dict[str, object]
+) -> None:
     """Verdicts stay as they are, and what the judge says stands beside them."""
     store = Store(tmp_path)
-    plain = await generate(settings(dataset="plain", **{"problems.limit": 12}), store)
-    judged = await generate(
-        settings(dataset="judged", judge={}, judge_tokens=4, **{"problems.limit": 12}), store
-    )
+    few = {**served, "problems.limit": 12}
+    judge = {"kind": "tokens", "base_url": pocket_url, "model": "pocket"}
+    plain = await generate(settings(dataset="plain", **few), store)
+    judged = await generate(settings(dataset="judged", judge=judge, judge_tokens=4, **few), store)
     before, after = list(plain.version.read()), list(judged.version.read())
     assert {(r.key, r.verdict) for r in before} == {(r.key, r.verdict) for r in after}
     assert not any(row.opinion for row in before)

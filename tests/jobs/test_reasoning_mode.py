@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,19 +12,19 @@ import pytest
 from storage.datasets import Store
 from storage.records import Ending, Program, Trajectory
 from storage.sql import query
+from tests.jobs.generating import (
+    DATASET,
+    command,
+    comparable,
+    kill_when_committed,
+    make_all,
+)
 from tirgen.config import GenerateConfig, load_config
-from tirgen.data.load import load_problems
 from tirgen.embedded.names import THINKING_DIR
-from tirgen.engine.config import open_engines
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.generate import Report, generate
-from tirgen.jobs.maker import Identity, Item
-from tirgen.jobs.tirgen_maker import TirgenMaker
-from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.settings import ConfigError
-from tirgen.tir.core import Role
 from tirgen.tir.prompts import BUDGET_SENTENCE
-from tirgen.verification import Verifier
 
 
 def settings(**changes: object) -> GenerateConfig:
@@ -36,31 +32,8 @@ def settings(**changes: object) -> GenerateConfig:
                               "attempts": 2, "cot_samples": 2, **changes})  # fmt: skip
 
 
-async def make_all(config: GenerateConfig, count: int, together: bool = True) -> list[Trajectory]:
-    problems = load_problems("pocket:test", limit=count).problems
-    items = [Item(problem=p, program=Program.TIRGEN, attempt=0) for p in problems]
-    async with (
-        open_engines(config.actor, config.critic) as engines,
-        LocalSandbox() as sandbox,
-        Verifier() as verifier,
-    ):
-        roles = dict(zip(Role, engines, strict=True))
-        identity = Identity("run", "hash", "0", "pocket")
-        maker = TirgenMaker(config, identity, roles, sandbox, verifier)
-        if together:
-            return list(await asyncio.gather(*map(maker.make, items)))
-        return [await maker.make(item) for item in items]
-
-
 def told(row: Trajectory) -> str:
     return "\n".join(step.thought for step in row.steps)
-
-
-def comparable(row: Trajectory) -> tuple[object, ...]:
-    """Everything of a row but the clock and the last digits of its log-probabilities."""
-    steps = [(s.thought, s.action, s.observation, s.outcome, s.draft) for s in row.steps]
-    tokens = (row.tokens.token_ids, row.tokens.loss_mask, row.tokens.prompt_length)
-    return (row.key, row.ending, row.verdict, tokens, row.filters, steps, row.final_answer)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +42,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Store]:
     return asyncio.run(generate(settings(), store)), store
 
 
-def test_the_embedded_default_thinks_runs_programs_and_publishes(published):
+def test_the_embedded_default_thinks_runs_programs_and_publishes(
+    published: tuple[Report, Store],
+) -> None:
     report, store = published
     rows = list(report.version.read())
     assert report.progress.settled == 18
@@ -84,7 +59,7 @@ def test_the_embedded_default_thinks_runs_programs_and_publishes(published):
     assert modes == [{"mode": "reasoning"}]
 
 
-def test_baselines_think_without_tools(published):
+def test_baselines_think_without_tools(published: tuple[Report, Store]) -> None:
     report, _ = published
     baselines = [row for row in report.version.read() if row.program is Program.COT]
     assert baselines
@@ -93,7 +68,7 @@ def test_baselines_think_without_tools(published):
         assert not row.calls
 
 
-def test_the_same_command_reuses_what_is_published(published):
+def test_the_same_command_reuses_what_is_publishes(published: tuple[Report, Store]) -> None:
     report, store = published
     again = asyncio.run(generate(settings(), store))
     assert again.reused_version
@@ -101,7 +76,7 @@ def test_the_same_command_reuses_what_is_published(published):
     assert again.version.path == report.version.path
 
 
-def test_trained_ids_are_engine_ids_and_injected_ids(published):
+def test_trained_ids_are_engine_ids_and_injected_ids(published: tuple[Report, Store]) -> None:
     """The stream decodes to every step in order; only policy tokens have log-probabilities."""
     renderer = HfRenderer.load(THINKING_DIR)
     report, _ = published
@@ -118,15 +93,20 @@ def test_trained_ids_are_engine_ids_and_injected_ids(published):
             assert policy or logprob is None
 
 
-def test_a_trajectory_does_not_depend_on_its_batch_mates():
-    config = settings()
+def test_a_trajectory_does_not_depend_on_its_batch_mates(
+    served_thinking: dict[str, object],
+) -> None:
+    config = settings(**served_thinking)
     alone = asyncio.run(make_all(config, 6, together=False))
-    together = asyncio.run(make_all(config, 6))
+    together = asyncio.run(make_all(config, 6, together=True))
     assert list(map(comparable, together)) == list(map(comparable, alone))
 
 
-def test_a_small_budget_ends_thinking_and_the_actor_answers():
-    rows = asyncio.run(make_all(settings(**{"thinking.tokens": 40}), 18))
+def test_a_small_budget_ends_thinking_and_the_actor_answers(
+    served_thinking: dict[str, object],
+) -> None:
+    config = settings(**served_thinking, **{"thinking.tokens": 40})
+    rows = asyncio.run(make_all(config, 18, together=True))
     ended = [row for row in rows if BUDGET_SENTENCE in told(row)]
     assert len(ended) > 9
     assert sum(row.final_answer is not None for row in ended) > len(ended) / 2
@@ -136,12 +116,12 @@ def test_a_small_budget_ends_thinking_and_the_actor_answers():
         assert row.ending is Ending.TOKEN_LIMIT or answer.strip()
 
 
-def test_an_actor_without_token_ids_is_refused():
+def test_an_actor_without_token_ids_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"actor\.kind = tokens"):
         settings(**{"actor.kind": "chat", "actor.base_url": "http://h/v1", "actor.model": "m"})
 
 
-def test_settings_of_the_other_mode_do_not_name_a_run():
+def test_settings_of_the_other_mode_do_not_name_a_run() -> None:
     def named(**changes: object) -> str:
         return load_config(None, dict(changes)).fingerprint()
 
@@ -150,38 +130,20 @@ def test_settings_of_the_other_mode_do_not_name_a_run():
     assert named(mode="reasoning") != named(mode="reasoning", **{"thinking.tokens": 50})
 
 
-COMMAND = [
-    sys.executable, "-m", "flows", "generate", "--dataset", "killed", "--limit", "16",
-    "--set", "mode=reasoning", "--set", "attempts=2", "--set", "cot_samples=1", "--json",
-]  # fmt: skip
-
-
-def committed(store: Store) -> list[Trajectory]:
-    runs = sorted((store.root / "datasets" / "killed" / "runs").glob("*"))
-    run = store.find_run("killed", runs[0].name) if runs else None
-    return list(run.read()) if run else []
-
-
-def test_a_run_killed_in_the_middle_ends_with_the_same_rows(tmp_path: Path):
-    straight = [*COMMAND, "--store", str(tmp_path / "straight")]
-    subprocess.run(straight, check=True, capture_output=True)
+def test_a_run_killed_in_the_middle_ends_with_the_same_rows(
+    tmp_path: Path, served_thinking: dict[str, object]
+) -> None:
+    asked = {**served_thinking, "mode": "reasoning", "problems.limit": 16, "attempts": 2}
+    asked |= {"cot_samples": 1}
+    subprocess.run(command(tmp_path / "straight", asked), check=True, capture_output=True)
     expected = {
-        row.key: comparable(row) for row in Store(tmp_path / "straight").version("killed").read()
+        row.key: comparable(row) for row in Store(tmp_path / "straight").version(DATASET).read()
     }
     store = Store(tmp_path / "killed")
-    command = [*COMMAND, "--store", str(store.root)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while len(committed(store)) < 8 and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    reused = len(committed(store))
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    started = command(store.root, asked)
+    reused = kill_when_committed(8, started, store)
+    done = subprocess.run(started, check=True, capture_output=True, text=True)
     assert json.loads(done.stdout)["reused_rows"] == reused >= 8
-    rows = list(store.version("killed").read())
+    rows = list(store.version(DATASET).read())
     assert len(rows) == len({row.key for row in rows})
     assert {row.key: comparable(row) for row in rows} == expected
