@@ -31,15 +31,17 @@ def tirgen(store: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def improve(store: Path) -> Any:
-    settings = [part for setting in SMALL for part in ("--set", setting)]
+def improve(store: Path, sandbox: str) -> Any:
+    parts = ("generate", "rl.rollouts", "evaluation")
+    shared = [f'{part}.sandbox.services=["{sandbox}"]' for part in parts]
+    settings = [part for setting in (*SMALL, *shared) for part in ("--set", setting)]
     return tirgen(store, "improve", "--policy", "pi", "--limit", "40", "--rounds", "1", *settings)
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory, sandbox_url: str) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    improve(folder)
+    improve(folder, sandbox_url)
     return folder
 
 
@@ -53,9 +55,9 @@ def test_every_stage_is_evaluated_and_drawn(store: Path) -> None:
         assert (report / plot).read_text().startswith("<?xml")
 
 
-def test_another_turn_finds_everything_and_makes_nothing(store: Path) -> None:
+def test_another_turn_finds_everything_and_makes_nothing(store: Path, sandbox_url: str) -> None:
     before = sorted(str(path) for path in store.rglob("*.parquet"))
-    assert improve(store)["policy"] == "pi@v2"
+    assert improve(store, sandbox_url)["policy"] == "pi@v2"
     assert sorted(str(path) for path in store.rglob("*.parquet")) == before
     assert [str(version) for version in Policies(store).all()] == ["pi@v1", "pi@v2"]
 
@@ -99,7 +101,7 @@ def test_a_fine_tuning_draws_its_held_out_curve(store: Path, tmp_path: Path) -> 
         store,
         *("policy", "sft", version, "--policy", "curve", "--plot", str(tmp_path / "curve.svg")),
         *("--heldout", "pocket:test", "--heldout-limit", "6", "--snapshot-every", "1"),
-        *("--set", "batch_samples=8"),
+        *("--set", "batch_samples=64", "--set", "epochs=3"),
     )
     steps = [point["step"] for point in made["curve"]]
     assert steps == list(range(steps[-1] + 1))

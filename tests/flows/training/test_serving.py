@@ -16,7 +16,9 @@ from tirgen.engine.config import EngineConfig
 from tirgen.engine.publication import served_version
 
 
-async def test_a_running_server_is_given_the_policy_of_every_round(tmp_path: Path) -> None:
+async def test_a_running_server_is_given_the_policy_of_every_round(
+    tmp_path: Path, sandbox_url: str
+) -> None:
     store = Store(tmp_path)
     async with pocket_engine_server() as base_url:
         engine = EngineConfig(
@@ -32,6 +34,7 @@ async def test_a_running_server_is_given_the_policy_of_every_round(tmp_path: Pat
                     "samples": 6,
                     "groups": None,
                     "branches": None,
+                    "sandbox": {"services": [sandbox_url]},
                 },
                 "update": {"updates": 1, "optimizer": {"learning_rate": 3e-3}},
             }
