@@ -13,7 +13,7 @@ from tirgen.evaluation.best_of_n import choose
 from tirgen.evaluation.estimates import Bootstrap, Estimate
 from tirgen.evaluation.results import failed_programs, programs
 from tirgen.evaluation.tool_statistic import ToolTable, tool_table
-from tirgen.opinion import is_right
+from tirgen.verification.verdicts import is_right
 
 BEST_OF = "BoN@8"
 CHOSEN_FROM = "T5"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.records import Ending, Program, Step, Trajectory
-from tirgen.filters.config import FilterConfig, Mode, Rule
 from tirgen.filters.curate import curate
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.verification import verify
 
 SHOWN = 160

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from storage.datasets import Store
-from tirgen.config import GenerateConfig
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 def config(problems: int) -> GenerateConfig:

@@ -14,8 +14,8 @@ from benchmarks._claims import CLAIM, computed, is_rounding
 from benchmarks._replay import ClaimCritic, ReplayActor
 from benchmarks._slips import spoil
 from storage.records import Problem, Program, Trajectory
-from tirgen.config import GenerateConfig
 from tirgen.engine.protocol import Engine
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Sandbox

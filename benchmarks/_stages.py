@@ -20,10 +20,10 @@ from flows.training.rounds import RoundsConfig, reinforce
 from flows.training.serving import serving
 from storage.datasets import Store
 from storage.policies import PolicyVersion
-from tirgen.config import GenerateConfig
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tirgen.filters.config import Rule
+from tirgen.filters.filter_config import Rule
 
 HEAD = """# Yield in both modes, rule by rule
 

@@ -23,11 +23,10 @@ from benchmarks._completions_server import TOKENS
 from tirgen.engine.chat import ChatEngine, ChatOptions
 from tirgen.engine.completions import request_body
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import Capabilities
 from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.engine.renderer import HfRenderer
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 from tirgen.engine.template import ChatTemplate
 from tirgen.engine.tokens import TokenEngine
 

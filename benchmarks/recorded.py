@@ -26,7 +26,7 @@ from benchmarks._tora import Comparison, Rerun, read, rerun
 from storage.records import Problem
 from tirgen.data.load import load_problems
 from tirgen.sandbox.contract import Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.verification import Verifier
 
 CLAIM = (

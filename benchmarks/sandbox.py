@@ -19,7 +19,7 @@ from benchmarks import Result, narrate
 from benchmarks._sandbox_peers import Cost, Peer, peers
 from benchmarks.soak import descendants
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 
 CLAIM = (
     "A jailed trivial snippet costs at most 6 CPU-ms, a jailed sympy one at most 18, and a "

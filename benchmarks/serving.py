@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from benchmarks import Figures, Result, narrate
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 
 CLAIM = (
     "64 concurrent clients get at least 5 times the tokens per CPU-second of the pocket server "

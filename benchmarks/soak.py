@@ -13,7 +13,7 @@ from typing import NamedTuple
 from benchmarks import Result, narrate
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 
 CLAIM = (
     "In 20,000 snippets, one in ten hostile, eight at a time, no innocent one gets a wrong "

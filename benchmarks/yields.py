@@ -20,10 +20,10 @@ from benchmarks._yield_page import page
 from storage.datasets import Store
 from storage.records import Program, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig, load_config
-from tirgen.filters.config import Mode, Rule
 from tirgen.filters.curate import curate, yield_table
+from tirgen.filters.filter_config import Mode, Rule
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 
 CLAIM = (
     "In both modes every problem is settled, something is kept of it, and every filter rule is "

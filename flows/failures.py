@@ -48,7 +48,7 @@ def _classified(error: BaseException) -> Failure:
     from tirgen.data.errors import ProblemsError
     from tirgen.engine.errors import EngineError, EngineMisconfigured
     from tirgen.jobs.limits import TooManyInternalErrors
-    from tirgen.sandbox.errors import SandboxUnavailable
+    from tirgen.sandbox.contract import SandboxUnavailable
     from tirgen.settings import ConfigError
     from tirgen.sockets.secret import SecretExposed
     from tirgen.verification import VerifierUnavailable

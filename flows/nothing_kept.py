@@ -6,7 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from storage.records import Trajectory
-from tirgen.filters.config import Rule
+from tirgen.filters.filter_config import Rule
 
 
 class Advice(NamedTuple):

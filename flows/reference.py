@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from flows.tree import tree
-from tirgen.config import GenerateConfig
-from tirgen.evaluation.config import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 def pages() -> dict[str, str]:
@@ -70,7 +70,7 @@ def _section(what: str, command: str, model: type[BaseModel]) -> str:
 def _rows(model: type[BaseModel], prefix: str, given: BaseModel | None = None) -> Iterator[str]:
     """`given` is what the model's own place has as its default, where it has one."""
     for name, field in model.model_fields.items():
-        default = getattr(given, name) if given else field.get_default(call_default_factory=True)
+        default = getattr(given, name) if given else _default_of(field)
         nested = _model_of(field)
         if nested is not None:
             own = default if isinstance(default, BaseModel) else None
@@ -78,6 +78,10 @@ def _rows(model: type[BaseModel], prefix: str, given: BaseModel | None = None) -
         else:
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {_shown(default)} | {meaning} |"
+
+
+def _default_of(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:

@@ -15,10 +15,10 @@ from flows.nothing_kept import explained
 from flows.tables import show_rows
 from storage.records import Trajectory
 from storage.render import render_trajectory
-from tirgen.config import GenerateConfig
 from tirgen.data.errors import skipped_by_reason
 from tirgen.jobs.estimate import Estimate
 from tirgen.jobs.generate import Report
+from tirgen.jobs.generate_config import GenerateConfig
 
 NEXT_QUERY = (
     "select difficulty, program, n, accuracy, calls from accuracy "

@@ -1,7 +1,7 @@
 """``python -m flows.viewer``: the command of Inspect, whose viewer then stands behind our rule.
 
-The secret that its link is made from is the first line of standard input, which stays open as a
-lifeline. Inspect's own viewer would be open to every user of the machine.
+The secret that its link is made from is the first line of standard input; the viewer ends when that
+input does. Inspect's own viewer would be open to every user of the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from tirgen.embedded.lifeline import die_with_parent
+from tirgen.process import end_with_parent
 from tirgen.sockets.asgi_guard import Guarded
 from tirgen.sockets.entrance import Entrance
 from tirgen.sockets.rule import Rule, bearer, names_of
@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 def main() -> None:
     secret = sys.stdin.readline().strip()
-    die_with_parent()
+    end_with_parent()
 
     class Config(uvicorn.Config):
         """Inspect has no other way to put anything before its application."""

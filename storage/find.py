@@ -51,6 +51,28 @@ def find_trajectory(store: Store, prefix: str) -> Trajectory:
     return trajectory
 
 
+def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
+    """All attempts at the trajectory's problem, or at its step's prefix, in order.
+
+    Each with `trajectory_id`, `attempt` and `correct`, which is null where it was not judged; those
+    of the same run and program, so that they can be compared.
+    """
+    same = {
+        "dataset": trajectory.dataset,
+        "run_id": trajectory.provenance.run_id,
+        "program": trajectory.program.value,
+        "problem_id": trajectory.problem.problem_id,
+        "coalesce(group_id, problem_id)": trajectory.group_id or trajectory.problem.problem_id,
+    }
+    condition = " AND ".join(f"{column} = {literal(value)}" for column, value in same.items())
+    rows: list[dict[str, Any]] = query(
+        store,
+        f"SELECT DISTINCT trajectory_id, attempt, correct FROM trajectories WHERE {condition} "
+        "ORDER BY attempt",
+    ).to_pylist()
+    return rows
+
+
 def list_trajectories(
     store: Store,
     dataset: str | None = None,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from storage.errors import InvalidName
 
@@ -25,3 +28,9 @@ def safe(name: str, what: str) -> str:
         hint = "use letters, digits, dot, dash and underscore, beginning with a letter or digit"
         raise InvalidName(f"{name!r} cannot be a {what}", hint)
     return name
+
+
+def fingerprint(document: Any) -> str:
+    """Names a JSON document by its content: 16 hexadecimal digits of a SHA-256."""
+    text = json.dumps(document, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

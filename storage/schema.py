@@ -33,6 +33,7 @@ import pyarrow as pa
 
 from storage.errors import SchemaTooNew
 from storage.records import SCHEMA_VERSION, Trajectory
+from storage.well_formed import well_formed
 
 _VERSION_KEY = b"tirgen.schema_version"
 BATCH_ROWS, BATCH_BYTES = 1_000, 16 << 20
@@ -65,14 +66,10 @@ class _Scalar:
         try:
             return pa.array(values, self.type)
         except UnicodeEncodeError:
-            return pa.array([value and _without_surrogates(value) for value in values], self.type)
+            return pa.array([value and well_formed(value) for value in values], self.type)
 
     def decode(self, array: _Array) -> list[Any]:
         return array.to_pylist()
-
-
-def _without_surrogates(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class _Enum(_Scalar):

@@ -30,7 +30,7 @@ async def pocket_url() -> AsyncIterator[str]:
 async def thinking_url() -> AsyncIterator[str]:
     """Where the pocket that thinks is served."""
     from tirgen.embedded.local import pocket_engine_server
-    from tirgen.embedded.names import THINKING_DIR
+    from tirgen.embedded.models import THINKING_DIR
 
     async with pocket_engine_server(THINKING_DIR) as url:
         yield url

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tirgen.config import GenerateConfig, SandboxSettings
-from tirgen.engine.config import EngineConfig
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.evaluation.reward_model import RewardModelConfig
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import ConfigError, load_settings
 
 KEY = "planted-k3y"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tomllib
@@ -13,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
+
+from storage.names import fingerprint
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -102,12 +103,6 @@ class JobSettings(Settings):
     """Base of the configuration of every job: rows of a dataset."""
 
     dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-
-
-def fingerprint(document: Any) -> str:
-    """Names a JSON document by its content: 16 hexadecimal digits."""
-    text = json.dumps(document, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 S = TypeVar("S", bound=BaseModel)

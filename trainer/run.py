@@ -6,8 +6,6 @@ same job started again goes on from its last checkpoint, or finds that it is alr
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from transformers import AutoConfig
 from storage import files, views
 from storage.datasets import Store
 from storage.model_names import portable_name
+from storage.names import fingerprint
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
@@ -113,8 +112,7 @@ class Lineage:
 
     @cached_property
     def config_hash(self) -> str:
-        text = json.dumps(self.described, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
+        return fingerprint(self.described)
 
     @property
     def published(self) -> PolicyVersion | None:

@@ -16,10 +16,9 @@ from flows.commands.generate import engine_settings, parse_settings
 from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
 from storage.text import safe_text
-from tirgen.config import load_config
-from tirgen.doctor import Finding, Level, examine
-from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.promises import PROMISES
+from tirgen.jobs.doctor import Finding, Level, examine
+from tirgen.jobs.generate_config import load_config
+from tirgen.sandbox.modes import PROMISES, Mode
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -52,7 +51,7 @@ def doctor_command(
     config
         TOML or JSON file with any of the settings; flags win over it.
     actor
-        The engine to check: "pocket", or a base URL.
+        The engine to check: "embedded", or a base URL.
     actor_model
         Model name on that server.
     actor_tokenizer

@@ -17,8 +17,8 @@ from flows.progress import rollout_display
 from flows.training.names import find_model
 from flows.training.serving import serving
 from storage.datasets import Store
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.settings import load_settings
 

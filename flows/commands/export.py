@@ -20,7 +20,7 @@ from storage.exports.write import Shape, write_lines, write_rows
 from storage.find import matching_ids
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.reverify import response_text
 from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
 

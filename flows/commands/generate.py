@@ -18,10 +18,10 @@ from flows.problems import problems_document, say_problems, say_unread
 from flows.progress import generation_display
 from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
-from tirgen.config import GenerateConfig, load_config
 from tirgen.data.load import load_problems, unread_columns
 from tirgen.jobs.estimate import estimate as estimate_cost
 from tirgen.jobs.generate import Report, generate
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 from tirgen.settings import ConfigError
 
 DEMO_PROBLEMS = 240
@@ -95,13 +95,13 @@ def generate_command(
     skip_bad_rows
         Go on without bad rows however many there are; by default up to one in twenty.
     actor
-        Who reasons: "pocket", or the base URL of an OpenAI-compatible server such as vLLM.
+        Who reasons: "embedded", or the base URL of an OpenAI-compatible server such as vLLM.
     actor_model
         Model name on that server.
     actor_tokenizer
         Directory or Hugging Face id of its tokenizer, where the model name is not one.
     critic
-        Who writes programs: "pocket", or a base URL.
+        Who writes programs: "embedded", or a base URL.
     critic_model
         Model name on that server.
     critic_tokenizer
@@ -214,7 +214,7 @@ def engine_settings(
 ) -> dict[str, Any]:
     """The settings that ``--actor``, ``--actor-model`` and ``--actor-tokenizer`` stand for."""
     settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
-    if where is not None and where != "pocket":
+    if where is not None and where != "embedded":
         settings |= {f"{role}.kind": "tokens", f"{role}.base_url": where}
     return settings
 

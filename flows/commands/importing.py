@@ -15,9 +15,9 @@ from flows.console import Json, print_json, say
 from flows.progress import import_display
 from flows.tables import show_rows
 from tirgen.data.errors import skipped_by_reason
-from tirgen.data.import_config import ImportConfig
 from tirgen.data.response_layouts import Format
 from tirgen.data.responses import find_format
+from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.importing import ImportReport, import_trajectories
 from tirgen.settings import load_settings
 

@@ -9,8 +9,9 @@ from cyclopts import Parameter, validators
 
 from flows.commands.common import AtLeastOne, Port
 from flows.console import say
-from tirgen.embedded.names import MODEL_DIR, model_name
-from tirgen.embedded.settings import Precision, ServingSettings
+from tirgen.embedded.models import MODEL_DIR, model_name
+from tirgen.embedded.serving_settings import ServingSettings
+from tirgen.engine.engine_config import Precision
 from tirgen.settings import ConfigError
 
 _Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
@@ -44,7 +45,7 @@ def serve_command(
     model_dir
         A model in the Hugging Face layout; by default the one that ships with tirgen.
     host
-        Address to bind; any but loopback needs a key in TIRGEN_POCKET_API_KEY.
+        Address to bind; any but loopback needs a key in TIRGEN_SERVE_API_KEY.
     port
         Port to bind; 0 takes any free one.
     name

@@ -14,7 +14,7 @@ from flows.commands.results import show_published, show_results
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.progress import steps_display
-from tirgen.evaluation.config import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # torch, which the core install leaves out

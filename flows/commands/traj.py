@@ -13,7 +13,7 @@ from flows.console import Json, print_json, say, show
 from flows.tables import shortened, show_rows
 from storage import files
 from storage.find import find_trajectory, list_trajectories
-from storage.render import render_trajectory, trajectory_html
+from storage.render import render_trajectory
 
 SPARED = ("attempt", "problem", "calls", "failed", "answer")
 """Columns of a list that a narrow terminal does without, the first of them first."""
@@ -75,8 +75,10 @@ def show_command(
     """
     trajectory = find_trajectory(read_store(store), trajectory_id)
     if html is not None:
+        from flows.page.trajectory import trajectory_page  # its libraries only where a page is made
+
         with files.writing(html) as page:
-            page.write(trajectory_html(trajectory))
+            page.write(trajectory_page(trajectory))
         say(f"wrote {html}")
     elif json:
         print_json(asdict(trajectory))

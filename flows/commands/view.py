@@ -6,10 +6,8 @@ import contextlib
 import http.client
 import os
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 import webbrowser
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -25,12 +23,15 @@ from flows.extras import require_viewer
 from flows.service.errors import ServiceFailed
 from storage.errors import NotFound
 from storage.find import accuracies, pick_trajectories
+from tirgen.process import Child, ChildLost
 from tirgen.sockets.entrance import link
 from tirgen.sockets.secret import new_secret
 
 MOST = 2000
 """Trajectories in one view: building the logs takes some ten milliseconds each."""
 HOST = "127.0.0.1"
+START_SECONDS = 300.0
+"""How long the viewer may take to answer, on a busy machine."""
 LINK_SECONDS = 30 * 86_400.0
 """How long the link works, unless the viewer ends first."""
 
@@ -117,15 +118,14 @@ def view_command(
 
 
 @contextlib.contextmanager
-def _until_interrupted(viewer: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """An interrupt is how people are done with it, so none leaves here."""
+def _until_interrupted(viewer: Child) -> Iterator[Child]:
+    """End the viewer after the block; an interrupt is how users end it, so it is no error."""
     try:
         yield viewer
     except KeyboardInterrupt:
         return
     finally:
-        viewer.terminate()
-        viewer.wait()
+        viewer.end()
 
 
 def _tell(document: dict[str, object], line: str, json: bool) -> None:
@@ -143,7 +143,7 @@ def _bundle(logs: Path, site: Path) -> None:
         bundle_log_dir(log_dir=str(logs), output_dir=str(site))
 
 
-def _serve(folder: Path, logs: Path, port: int, secret: str) -> subprocess.Popen[bytes]:
+def _serve(folder: Path, logs: Path, port: int, secret: str) -> Child:
     """The viewer's process, once it answers. It ends with this one, however that ends.
 
     Raises:
@@ -151,36 +151,34 @@ def _serve(folder: Path, logs: Path, port: int, secret: str) -> subprocess.Popen
     """
     if _answers(port):
         raise ServiceFailed(f"port {port} is taken", "choose another, or none for a free one")
-    lines = (folder / "viewer.log").open("w+b")
     options = ("--log-dir", logs.name, "--host", HOST, "--port", str(port))
-    viewer = subprocess.Popen(
+    viewer = Child(
         [sys.executable, "-m", "flows.viewer", "view", "start", *options],
-        stdin=subprocess.PIPE,  # its lifeline
-        cwd=folder,  # where no .env of the user's lies
-        env={**os.environ, "XDG_DATA_HOME": str(folder)},  # it ends who else is noted there
-        stdout=lines,
-        stderr=lines,
+        cwd=folder,  # the user's folder may hold a .env file
+        env={**os.environ, "XDG_DATA_HOME": str(folder)},  # it ends other viewers noted there
     )
-    assert viewer.stdin is not None
-    viewer.stdin.write(f"{secret}\n".encode())
-    viewer.stdin.flush()
-    while not _answers(port):
-        if viewer.poll() is not None:
-            lines.seek(0)
-            last = lines.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise ServiceFailed(
-                f"the viewer did not start on port {port}: {''.join(last) or 'it said nothing'}",
-                "tirgen traj show ID --html page.html needs no viewer",
-            )
-        time.sleep(0.1)
+    try:
+        viewer.write(f"{secret}\n".encode())
+        viewer.wait_ready(lambda: _answers(port), START_SECONDS)
+        _check_closed_to_strangers(port)
+    except ChildLost as error:
+        viewer.end()
+        raise ServiceFailed(
+            f"the viewer did not start on port {port}: it {error}",
+            "tirgen traj show ID --html page.html needs no viewer",
+        ) from error
+    except BaseException:
+        viewer.end()
+        raise
+    return viewer
+
+
+def _check_closed_to_strangers(port: int) -> None:
     if _status(port) != HTTPStatus.UNAUTHORIZED:
-        viewer.kill()
-        viewer.wait()
         raise ServiceFailed(
             "the viewer of this version of inspect_ai would be open to everybody on this machine",
             "pip install 'tirgen[view]' installs one that is not",
         )
-    return viewer
 
 
 def _answers(port: int) -> bool:
@@ -190,7 +188,7 @@ def _answers(port: int) -> bool:
 
 
 def _status(port: int) -> int:
-    """What the viewer answers to somebody who knows no secret."""
+    """The viewer's answer to a client without the secret."""
     connection = http.client.HTTPConnection(HOST, port, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", "/")

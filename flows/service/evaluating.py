@@ -18,9 +18,9 @@ from flows.service.place import worker_store
 from flows.service.summary import section
 from flows.training.names import find_model
 from flows.training.serving import serving
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import EvaluationReport
 from tirgen.jobs.evaluate import evaluate as run_evaluation
+from tirgen.jobs.evaluate_config import EvaluationConfig
 
 CONFIG = EvaluationConfig()
 """What the run form begins with."""

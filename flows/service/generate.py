@@ -30,9 +30,9 @@ from flows.service.markdown import inert
 from flows.service.place import worker_store
 from flows.service.summary import linked, summary
 from storage.records import Problem
-from tirgen.config import GenerateConfig
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.jobs.generate import Generation, Report, generation
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.workers import task_group
 
 SHARDS_AT_ONCE = 2

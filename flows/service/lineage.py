@@ -76,7 +76,7 @@ def _of_dataset(version: DatasetVersion, policies: dict[str, str]) -> Iterator[E
 
 def _model(engine: dict[str, Any], policies: dict[str, str]) -> str | None:
     """A published policy by its name, another model by its own."""
-    model = engine.get("model") or engine.get("kind")
+    model = engine.get("model")
     return policies.get(str(Path(model).absolute()), model) if model else None
 
 

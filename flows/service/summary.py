@@ -71,7 +71,7 @@ def _origin(report: Report) -> list[dict[str, Any]]:
 
 def _engine(engine: dict[str, Any]) -> str:
     where = f" at {engine['base_url']}" if engine["base_url"] else ""
-    return f"{engine['model'] or engine['kind']}{where}"
+    return f"{engine['model']}{where}"
 
 
 def _facts(report: Report) -> str:

@@ -15,9 +15,9 @@ from flows.training.serving import serving
 from flows.training.steps import Watch
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.workers import task_group
 from trainer.job import SftJob
 from trainer.run import SNAPSHOTS, Lineage, Names

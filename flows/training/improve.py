@@ -17,11 +17,11 @@ from flows.training.steps import Steps
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress, RolloutProgress
 from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings

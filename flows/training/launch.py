@@ -1,17 +1,21 @@
-"""Runs a training job as a process of its own, which ends with the flow run however that ends."""
+"""Runs a training job in processes of its own, which end with the flow run, however it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio.subprocess import PIPE
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
-LONGEST_LINE = 1 << 20
-LAST_WORDS = 20
-"""Lines that are quoted when the job fails."""
+from tirgen.guardian import GRACE_SECONDS
+from tirgen.process import Child
+
+QUOTED_LINES = 20
+"""Of its output, in the message when the job fails."""
+END_SECONDS = GRACE_SECONDS + 10
+"""How long the guardian may take to end the job."""
 
 
 class JobFailed(Exception):
@@ -27,37 +31,24 @@ def trainer_command(job: Path, processes: int) -> list[str]:
 async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> str:
     """Run the command to its end, `say` each line it prints, and return the last one of stdout.
 
-    Leaves no process behind, whether it returns, fails, is cancelled, or its own process is killed
-    (`flows.training.supervise`). Raises `JobFailed`.
+    Leaves no process behind, whether it returns, fails, is cancelled, or this process is killed
+    (`tirgen.guardian`). Raises `JobFailed`.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "flows.training.supervise", *command,
-        stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LONGEST_LINE,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    last: deque[str] = deque(maxlen=LAST_WORDS)
+    job = Child(command, stdout="pipe", stderr="pipe", guarded=True)
+    last: deque[str] = deque(maxlen=QUOTED_LINES)
+
+    async def follow(pipe: IO[bytes]) -> str:
+        line = ""
+        async for line in job.lines(pipe):
+            last.append(line)
+            say(line)
+        return line
+
     try:
-        result, _ = await asyncio.gather(
-            _follow(process.stdout, say, last), _follow(process.stderr, say, last)
-        )
-        status = await process.wait()
+        result, _ = await asyncio.gather(follow(job.stdout), follow(job.stderr))
+        status = await asyncio.to_thread(job.wait)
     finally:
-        process.stdin.close()
-        await process.communicate()  # its end, and that of the pipes
+        await asyncio.to_thread(job.end, END_SECONDS)
     if status:
         raise JobFailed(f"the job ended with status {status}; it said last:\n" + "\n".join(last))
     return result
-
-
-async def _follow(
-    stream: asyncio.StreamReader, say: Callable[[str], None], last: deque[str]
-) -> str:
-    """Say every line to the stream's end, and return the last."""
-    line = ""
-    async for raw in stream:
-        line = raw.decode(errors="replace").rstrip()
-        last.append(line)
-        say(line)
-    return line

@@ -10,7 +10,7 @@ from storage.datasets import Store
 from storage.errors import NotFound
 from storage.numbered import MANIFEST
 from storage.policies import Policies, PolicyVersion
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 
 if TYPE_CHECKING:
     from trainer.run import Names

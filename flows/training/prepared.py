@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.embedded.names import is_pocket
+from tirgen.embedded.models import is_pocket
 from tirgen.engine.renderer import HfRenderer
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
 from tirgen.tir.written import Unwritable, written

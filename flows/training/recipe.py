@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tirgen.embedded.names import is_pocket
+from tirgen.embedded.models import is_pocket
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # torch, which the core install leaves out

@@ -21,7 +21,7 @@ async def serving(settings: P, model: Model) -> P:
     """
     settings = _asked_as_trained(settings, model)
     update: dict[str, Any] = {"policy_version": model.label}
-    if settings.policy.kind == "pocket":
+    if settings.policy.kind == "embedded":
         update["policy"] = settings.policy.model_copy(update={"model": str(model.folder)})
     else:
         await publish(settings.policy, model.folder, model.reference)

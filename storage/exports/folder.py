@@ -106,7 +106,7 @@ def _made(config: dict[str, Any]) -> list[tuple[str, object]]:
     for name, inner in names:
         value = config.get(name)
         if inner is not None and isinstance(value, dict):
-            value = value.get(inner) or value.get("kind")
+            value = value.get(inner)
         if value is not None:
             found.append((f"{name}.{inner}" if inner else name, value))
     return found

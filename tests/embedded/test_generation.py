@@ -17,7 +17,7 @@ def generation(tokens: list[int], **fields: object) -> Generation:
     """What these tokens make of a request, fed until it ends."""
     made = Generation(
         GenerationRequest(**{"prompt": (1,), "max_tokens": 100, "seed": 0, **fields}),
-        spoken=PIECES,
+        token_texts=PIECES,
         eos=frozenset({EOS}),
         progress=asyncio.Event(),
         streaming=True,

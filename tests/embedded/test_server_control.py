@@ -12,14 +12,14 @@ import pytest_asyncio
 from aiohttp.test_utils import TestServer
 
 from tests.embedded.tiny_model import write_tiny_model
-from tirgen.embedded import pause
+from tirgen.embedded import control
 from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine
-from tirgen.embedded.errors import Refusal
+from tirgen.embedded.control import PauseSwitch
 from tirgen.embedded.graph import write_ir
+from tirgen.embedded.json_api import Refusal
 from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.pause import Gate
-from tirgen.embedded.routes import PocketRoutes
+from tirgen.embedded.routes import Routes
 
 LONG = {"prompt": "1", "max_tokens": 400, "ignore_eos": True}
 SHORT = {"prompt": "2", "max_tokens": 3, "ignore_eos": True}
@@ -206,24 +206,24 @@ async def engine(tiny_model: Path) -> AsyncIterator[ContinuousBatchingEngine]:
 
 @pytest.mark.parametrize(("method", "path"), CONTROL)
 async def test_a_key_guards_the_routes(engine, http, method, path) -> None:
-    async def status(routes: PocketRoutes, key: str | None) -> int:
+    async def status(routes: Routes, key: str | None) -> int:
         async with TestServer(routes.application()) as served:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             async with http.request(method, served.make_url(path), headers=headers) as answer:
                 return answer.status
 
-    guarded = PocketRoutes(engine, model="pocket", api_key="secret")
+    guarded = Routes(engine, model="pocket", api_key="secret")
     assert await status(guarded, None) == 401
     assert await status(guarded, "guess") == 401
     assert await status(guarded, "secret") in (200, 400)
 
 
 async def test_a_request_is_not_held_for_ever(monkeypatch) -> None:
-    monkeypatch.setattr(pause, "_HOLD_SECONDS", 0.01)
-    closed = Gate()
-    closed.close()
+    monkeypatch.setattr(control, "_HOLD_SECONDS", 0.01)
+    switch = PauseSwitch()
+    switch.pause()
     with pytest.raises(Refusal, match="POST /resume") as refusal:
-        async with closed.passed():
+        async with switch.running():
             pass
     assert refusal.value.status == 503
 

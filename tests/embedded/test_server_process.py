@@ -177,7 +177,7 @@ async def test_an_api_key_guards_everything_under_v1(
     tiny_model: Path, http: aiohttp.ClientSession
 ) -> None:
     statuses = []
-    async with started(tiny_model, TIRGEN_POCKET_API_KEY="secret") as (base_url, _):
+    async with started(tiny_model, TIRGEN_SERVE_API_KEY="secret") as (base_url, _):
         for key in (None, "wrong", "secret"):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             async with http.get(base_url + "/models", headers=headers) as answer:
@@ -188,9 +188,9 @@ async def test_an_api_key_guards_everything_under_v1(
 
 
 async def test_another_address_than_loopback_needs_a_key(tiny_model: Path, monkeypatch, capsys):
-    monkeypatch.delenv("TIRGEN_POCKET_API_KEY", raising=False)
+    monkeypatch.delenv("TIRGEN_SERVE_API_KEY", raising=False)
     assert main([str(tiny_model), "--host", "0.0.0.0", "--port", "0"]) == 1
-    assert "set TIRGEN_POCKET_API_KEY" in capsys.readouterr().err
+    assert "set TIRGEN_SERVE_API_KEY" in capsys.readouterr().err
 
 
 async def test_it_listens_on_loopback_only(tiny_server: str) -> None:

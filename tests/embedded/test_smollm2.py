@@ -9,7 +9,8 @@ from tokenizers import Tokenizer
 
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.generation import Generation, GenerationRequest
-from tirgen.embedded.settings import Precision, ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
+from tirgen.engine.engine_config import Precision
 
 SMOLLM2 = Path(__file__).parents[2] / ".models" / "smollm2"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]

@@ -14,10 +14,9 @@ from aiohttp.test_utils import TestServer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Message, Prompt
 from tirgen.engine.renderer import HfRenderer
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 from tirgen.engine.tokens import TokenEngine
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

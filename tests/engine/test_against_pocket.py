@@ -11,11 +11,13 @@ from openai import AsyncOpenAI
 
 from tests.embedded.tiny_model import CONTEXT, write_tiny_model
 from tirgen.embedded.local import pocket_engine_server
-from tirgen.engine.config import EngineConfig, open_engine, open_engines
+from tirgen.embedded.models import engine_identity
 from tirgen.engine.dialect import Continuation
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
 from tirgen.engine.tokens import TokenEngine
+from tirgen.jobs.engines import open_engine, open_engines
 
 MESSAGES = (Message("user", "How much is 2+2?"),)
 DRAW = Sampling(max_tokens=24, seed=5)
@@ -47,7 +49,7 @@ def asked(engine: TokenEngine) -> Prompt:
 
 async def test_the_probe_is_content(pocket) -> None:
     assert pocket.capabilities.max_model_len == CONTEXT
-    assert pocket.server.startswith("tirgen-pocket/")
+    assert pocket.server.startswith("tirgen-embedded/")
 
 
 async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket) -> None:
@@ -127,6 +129,6 @@ async def test_a_directory_without_model_is_one_sentence(tmp_path: Path) -> None
 def test_the_same_weights_elsewhere_are_the_same_engine(pocket_dir: Path, tmp_path: Path) -> None:
     here, there = EngineConfig(model=str(pocket_dir)), EngineConfig(model=str(tmp_path / "copy"))
     shutil.copytree(pocket_dir, tmp_path / "copy")
-    assert here.identity() == there.identity()
+    assert engine_identity(here) == engine_identity(there)
     write_tiny_model(tmp_path / "copy", seed=1)
-    assert here.identity() != there.identity()
+    assert engine_identity(here) != engine_identity(there)

@@ -14,9 +14,8 @@ from tirgen.engine.errors import (
     EngineUnavailable,
 )
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 
 QUICK = RetryPolicy(max_tries=4, try_seconds=0.5, total_seconds=5, first_delay=0.01)
 COUNT = Sampling(max_tokens=400)
@@ -175,7 +174,7 @@ async def test_lasting_faults_end_in_unavailable(chat, peer) -> None:
 
 
 async def test_a_prompt_that_is_refused_is_not_asked_again(client, peer) -> None:
-    """A plain question with the same fields shows that it is about the prompt."""
+    """A test question with the same fields shows that it is about the prompt."""
     engine = await connected(client)
     peer.requests.clear()
     peer.faults.extend([status(400, "unsafe prompt: mentions temperature")])
@@ -188,12 +187,12 @@ async def test_a_prompt_that_is_refused_is_not_asked_again(client, peer) -> None
 
 async def test_an_endpoint_that_refuses_every_question_stops_the_run(chat, peer) -> None:
     peer.faults.extend([status(422, "no such project")] * 30)
-    with pytest.raises(EngineMisconfigured, match=r"refuses a plain question.*no such project"):
+    with pytest.raises(EngineMisconfigured, match=r"refuses a test question.*no such project"):
         await chat.complete(ASK, COUNT)
 
 
 @pytest.mark.parametrize(
-    ("code", "meaning"), [(401, "valid key"), (402, "paid first"), (403, "forbids this")]
+    ("code", "meaning"), [(401, "valid key"), (402, "asks for payment"), (403, "no permission")]
 )
 async def test_what_is_about_the_account_stops_the_run(chat, peer, code, meaning) -> None:
     peer.faults.append(status(code, "sorry"))

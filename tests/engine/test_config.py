@@ -5,12 +5,17 @@ import pytest
 from pydantic import ValidationError
 
 from tests.embedded.tiny_model import write_tiny_model
-from tirgen.config import GenerateConfig
-from tirgen.embedded.names import MODEL_DIR
-from tirgen.embedded.settings import Precision
-from tirgen.engine.config import EngineConfig, open_engine
+from tirgen.embedded.models import (
+    MODEL_DIR,
+    engine_identity,
+    is_pocket_engine,
+    model_label,
+)
+from tirgen.engine.engine_config import EngineConfig, Precision
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Prompt, Sampling
+from tirgen.jobs.engines import open_engine
+from tirgen.jobs.generate_config import GenerateConfig
 
 COUNT = Sampling(max_tokens=60, temperature=0.0)
 
@@ -164,7 +169,7 @@ async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config) -> Non
     ("fields", "said"),
     [
         ({"kind": "tokens"}, "needs base_url and model"),
-        ({"kind": "pocket", "base_url": "http://x/v1"}, "the pocket is started here"),
+        ({"kind": "embedded", "base_url": "http://x/v1"}, "the embedded engine is started"),
         ({"kind": "chat", "base_url": "localhost:8000", "model": "m"}, "is not a URL"),
         ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "name that in api_key_env"),
         ({"api_key": "sk-secret"}, "Extra inputs are not permitted"),
@@ -206,7 +211,7 @@ async def test_a_server_that_quotes_the_query_tells_nobody(config, peer, monkeyp
     ("engine", "pocket"),
     [
         ({}, True),
-        ({"model": "thinking"}, True),
+        ({"model": "pocket-thinking"}, True),
         ({"kind": "tokens", "tokenizer": str(MODEL_DIR)}, True),
         ({"model": "{other}"}, False),
         ({"kind": "tokens", "tokenizer": "{other}"}, False),
@@ -223,20 +228,20 @@ def test_the_pocket_is_known_by_its_tokenizer_wherever_it_runs(
     if "kind" in fields:
         fields |= {"base_url": "http://127.0.0.1:1/v1", "model": "served"}
     config = EngineConfig.model_validate(fields)
-    assert config.is_pocket is pocket
+    assert is_pocket_engine(config) is pocket
     asked = GenerateConfig(dataset="d", actor=config).prompt_set_name
     assert asked == ("pocket" if pocket else "standard")
 
 
 def test_a_model_of_the_embedded_engine_goes_by_its_folder(tmp_path: Path) -> None:
     published = tmp_path / "policies" / "pupil" / "versions" / "v3"
-    assert EngineConfig().priced_as == "pocket"
-    assert EngineConfig(model="thinking").priced_as == "pocket-thinking"
-    assert EngineConfig(model=str(tmp_path / "smollm2")).priced_as == "smollm2"
-    assert EngineConfig(model=str(published)).priced_as == "pupil@v3"
+    assert model_label(EngineConfig()) == "pocket"
+    assert model_label(EngineConfig(model="pocket-thinking")) == "pocket-thinking"
+    assert model_label(EngineConfig(model=str(tmp_path / "smollm2"))) == "smollm2"
+    assert model_label(EngineConfig(model=str(published))) == "pupil@v3"
 
 
 def test_what_the_embedded_engine_computes_in_names_the_run_and_its_threads_do_not() -> None:
-    plain = EngineConfig().identity()
-    assert EngineConfig(threads=2).identity() == plain
-    assert EngineConfig(precision=Precision.INT8).identity() != plain
+    plain = engine_identity(EngineConfig())
+    assert engine_identity(EngineConfig(threads=2)) == plain
+    assert engine_identity(EngineConfig(precision=Precision.INT8)) != plain

@@ -10,9 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tirgen.engine.config import EngineConfig, open_engine
 from tirgen.engine.dialect import Continuation
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.protocol import Message, Prompt, Sampling
+from tirgen.jobs.engines import open_engine
 
 PAPER = Sampling(max_tokens=512, temperature=0.6, top_p=0.95, top_k=50, seed=11)
 ASK = Prompt(messages=(Message("user", "Say yes."),))

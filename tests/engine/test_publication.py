@@ -14,12 +14,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.embedded.tiny_model import write_tiny_model
+from tests.served_weights import served_version
 from tirgen.embedded.local import pocket_engine_server
 from tirgen.engine import publication
-from tirgen.engine.config import EngineConfig, open_engine
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import EngineMisconfigured, PublicationFailed
 from tirgen.engine.protocol import Completion, Prompt, Sampling
-from tirgen.engine.publication import publish, served_version
+from tirgen.engine.publication import publish
+from tirgen.jobs.engines import open_engine
 
 Fault = Callable[[], web.Response | None]
 PROMPT = Prompt(messages=(), token_ids=tuple(range(10, 110)))
@@ -179,15 +181,15 @@ async def test_a_server_without_the_routes_is_told_what_to_start_it_with(peer, v
         await publish(config, versions["v2"], "v2")
 
 
-@pytest.mark.parametrize("kind", ["pocket", "chat"])
+@pytest.mark.parametrize("kind", ["embedded", "chat"])
 async def test_what_has_no_server_of_ours_takes_no_policy(versions, kind) -> None:
-    fields = {} if kind == "pocket" else {"base_url": "http://localhost:1/v1", "model": "m"}
+    fields = {} if kind == "embedded" else {"base_url": "http://localhost:1/v1", "model": "m"}
     with pytest.raises(EngineMisconfigured, match="no server that takes a policy"):
         await publish(EngineConfig(kind=kind, **fields), versions["v2"], "v2")
 
 
 async def test_the_key_of_the_configuration_opens_the_routes(versions, monkeypatch) -> None:
-    monkeypatch.setenv("TIRGEN_POCKET_API_KEY", "secret")
+    monkeypatch.setenv("TIRGEN_SERVE_API_KEY", "secret")
     command = (
         "-m",
         "tirgen.embedded.server",
@@ -205,7 +207,7 @@ async def test_the_key_of_the_configuration_opens_the_routes(versions, monkeypat
     try:
         with pytest.raises(EngineMisconfigured, match="key"):
             await publish(served_by(url, versions), versions["v2"], "v2")
-        config = served_by(url, versions, api_key_env="TIRGEN_POCKET_API_KEY")
+        config = served_by(url, versions, api_key_env="TIRGEN_SERVE_API_KEY")
         await publish(config, versions["v2"], "v2")
         assert await served_version(config) == "v2"
     finally:

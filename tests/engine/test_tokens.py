@@ -128,7 +128,7 @@ async def test_a_lasting_fault_ends_in_unavailable(engine, peer, prompt) -> None
 
 @pytest.mark.parametrize("code", [400, 409, 413, 422])
 async def test_a_refused_prompt_is_not_asked_again(engine, peer, prompt, code) -> None:
-    """A plain question with the same settings shows that the refusal is about the prompt."""
+    """A test question with the same settings shows that the refusal is about the prompt."""
     peer.faults.append(status(code, message="bad prompt"))
     with pytest.raises(EngineRefused, match="bad prompt"):
         await engine.complete(prompt, COUNT)
@@ -137,7 +137,7 @@ async def test_a_refused_prompt_is_not_asked_again(engine, peer, prompt, code) -
 
 async def test_an_engine_that_refuses_every_question_stops_the_run(engine, peer, prompt) -> None:
     peer.faults.extend([status(400, message="top_p is not supported")] * 2)
-    with pytest.raises(EngineMisconfigured, match=r"plain question.*top_p is not supported"):
+    with pytest.raises(EngineMisconfigured, match=r"test question.*top_p is not supported"):
         await engine.complete(prompt, COUNT)
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Problem
-from tirgen.evaluation.code import run_tests
-from tirgen.evaluation.peer import Peer
+from tirgen.jobs.code_peer import Peer
+from tirgen.jobs.code_tasks import run_tests
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
-from tirgen.sandbox.supervisor import LocalSandbox
 
 MODES = ["root", "userns", "bare"] if os.geteuid() == 0 else ["userns", "bare"]
 LIMITS = Limits(cpu_seconds=2, wall_seconds=4, memory_mb=256)

@@ -9,9 +9,9 @@ import pytest
 
 from storage.records import Problem
 from tirgen.data.errors import ProblemsError
-from tirgen.evaluation.code import load_code_tasks, run_tests, solution
+from tirgen.jobs.code_tasks import load_code_tasks, run_tests, solution
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[2] / "../shared"))
 HUMANEVAL = SHARED / "data/problems/humaneval.jsonl"

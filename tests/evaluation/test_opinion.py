@@ -7,8 +7,8 @@ from tests.evaluation.answers import sample
 from tests.tir.scripted import said
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
-from tirgen.opinion import AnswerJudge, says_yes
-from tirgen.verdicts import OFF_FORMAT, TESTS
+from tirgen.filters.judge import AnswerJudge, says_yes
+from tirgen.verification.verdicts import OFF_FORMAT, TESTS
 
 
 class SayingEngine:

@@ -4,8 +4,7 @@ import pytest
 
 from storage.records import UNVERIFIABLE, Ending, Opinion
 from tests.evaluation.answers import BAD, OK, sample
-from tirgen.evaluation.config import Analysis
-from tirgen.evaluation.results import summarise
+from tirgen.evaluation.results import Analysis, summarise
 
 ROWS = [
     sample("p1", 0, outcomes=(OK, OK), seconds=2.0),

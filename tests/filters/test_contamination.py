@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from storage.records import Problem
-from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.contamination import Benchmarks, load_benchmarks
+from tirgen.data.contamination import Benchmarks, load_benchmarks
 from tirgen.filters.curate import curate
+from tirgen.filters.filter_config import FilterConfig, Rule
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))
 FILES = SHARED / "data" / "problems"

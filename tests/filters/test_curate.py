@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from storage.records import Ending, Outcome, Program, Trajectory
-from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.curate import YieldRow, curate, curated, yield_table
+from tirgen.filters.filter_config import FilterConfig, Rule
 
 ALL_CALLS = FilterConfig(keep_share_by_calls={})
 LOOP = "print(sum(n for n in range(10)))"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from storage.records import Ending, Program, Step, Trajectory
-from tirgen.filters.config import FilterConfig, Mode, Rule
 from tirgen.filters.curate import curate
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.filters.rules import accept
 
 LOOP = "print(sum(n for n in range(10)))"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from storage.records import Ending, Outcome, Step
-from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.curate import curate
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import accept
 from tirgen.filters.untouched import changed_beyond_programs
 

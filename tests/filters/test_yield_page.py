@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks._yield_page import page
-from tirgen.filters.config import Rule
+from tirgen.filters.filter_config import Rule
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -53,7 +53,7 @@ def test_evaluating_a_model_needs_no_torch(installed, tmp_path):
     find = [
         installed / "python",
         "-c",
-        "from tirgen.embedded.names import MODEL_DIR as m; print(m)",
+        "from tirgen.embedded.models import MODEL_DIR as m; print(m)",
     ]
     found = subprocess.run(find, check=True, capture_output=True, text=True, cwd="/")
     model = found.stdout.strip()
@@ -63,7 +63,7 @@ def test_evaluating_a_model_needs_no_torch(installed, tmp_path):
 
 def test_the_model_ships_with_the_package(installed):
     probe = (
-        "from tirgen.embedded.names import MODEL_DIR; "
+        "from tirgen.embedded.models import MODEL_DIR; "
         "print((MODEL_DIR / 'model.safetensors').stat().st_size)"
     )
     done = subprocess.run(

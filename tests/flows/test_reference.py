@@ -4,8 +4,8 @@ from pathlib import Path
 
 from flows.reference import pages
 from flows.training.improve import ImproveConfig
-from tirgen.data.import_config import ImportConfig
 from tirgen.jobs.curate import CurateConfig
+from tirgen.jobs.import_config import ImportConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = re.compile(r".{0,40}(?:\bspec\b|§|\([AD]\d+)")

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from storage.datasets import Store
 from storage.records import Program, Trajectory
-from tirgen.config import GenerateConfig
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engines
+from tirgen.jobs.engines import open_engines
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Sandbox
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 

@@ -9,7 +9,7 @@ import pytest
 from storage.records import Ending, Trajectory
 from tests.rows import row
 from tirgen.engine.errors import EngineMisconfigured
-from tirgen.filters.config import FilterConfig
+from tirgen.filters.filter_config import FilterConfig
 from tirgen.filters.rules import accept
 from tirgen.jobs.boundary import guarded, where
 from tirgen.jobs.committed import CODE_VERSION, is_lost

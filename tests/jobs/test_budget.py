@@ -13,11 +13,11 @@ import pytest
 from storage.datasets import Store
 from storage.records import Cost, Ending, Program, Trajectory
 from tests.rows import row
-from tirgen.config import GenerateConfig, load_config
 from tirgen.jobs.budget import Account, BudgetSettings, Price, Spend
 from tirgen.jobs.committed import Committed
 from tirgen.jobs.estimate import estimate, spread
 from tirgen.jobs.generate import Report, generate
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 from tirgen.settings import ConfigError
 
 PRICES = {"pocket": {"prompt": 1, "completion": 3}}

@@ -19,7 +19,7 @@ from tirgen.data.errors import ProblemsError
 from tirgen.jobs.curate import Curation, curate_config, recurate
 from tirgen.jobs.reverify import response_text
 from tirgen.settings import ConfigError
-from tirgen.verdicts import OFF_FORMAT, TESTS
+from tirgen.verification.verdicts import OFF_FORMAT, TESTS
 
 LOOP = "print(sum(n for n in range(10)))"
 CONFIG: dict[str, Any] = {"filters": {"keep_share_by_calls": {}}, "seed": 3}

@@ -16,9 +16,9 @@ from tests.evaluation.scoring_server import scoring_server
 from tests.evaluation.test_code_tasks import TASK
 from tests.jobs import writing_policy
 from tirgen.data.errors import ProblemsError
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
-from tirgen.verdicts import compares_answers
+from tirgen.jobs.evaluate_config import EvaluationConfig
+from tirgen.verification.verdicts import compares_answers
 
 SAMPLES, STEPS, TASKS = 3, 6, 2
 JUDGED = {"pass_at": [1, 3], "best_of": 3, "judge": {}, "judge_tokens": 4, "resamples": 200}

@@ -19,10 +19,10 @@ from tests.jobs.generating import (
     kill_when_committed,
     make_all,
 )
-from tirgen.config import GenerateConfig, load_config
 from tirgen.data.load import load_problems
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 
 

@@ -25,8 +25,8 @@ from tests.data.foreign_rows import (
     VERL_RETOOL,
 )
 from tirgen.data.errors import ProblemsError
-from tirgen.data.import_config import ImportConfig
 from tirgen.data.responses import find_format
+from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.importing import ImportReport, import_trajectories
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))

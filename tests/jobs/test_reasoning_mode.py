@@ -19,10 +19,10 @@ from tests.jobs.generating import (
     kill_when_committed,
     make_all,
 )
-from tirgen.config import GenerateConfig, load_config
-from tirgen.embedded.names import THINKING_DIR
+from tirgen.embedded.models import THINKING_DIR
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.generate import Report, generate
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 from tirgen.settings import ConfigError
 from tirgen.tir.prompts import BUDGET_SENTENCE
 

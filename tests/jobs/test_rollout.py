@@ -26,15 +26,16 @@ from tests.jobs import writing_policy
 from tests.jobs.writing_policy import comparable, served, settings, write_steps
 from tirgen.data.load import load_problems
 from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.names import MODEL_DIR
-from tirgen.engine.config import EngineConfig, open_engine
+from tirgen.embedded.models import MODEL_DIR
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import RolloutMaker, Workplace
 from tirgen.jobs.rollout import RolloutReport, collect
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import split
 from tirgen.verification import Verifier
 

@@ -16,13 +16,13 @@ import pytest
 from storage.records import Ending, Level, Problem, Trajectory
 from tests.jobs.writing_policy import comparable, settings, write_steps
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import Identity
 from tirgen.jobs.policy_maker import BranchItem, BranchMaker, RolloutMaker, Workplace
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import FailedStep, failed_steps
 from tirgen.tir.markup import render_output
 from tirgen.verification import Verifier

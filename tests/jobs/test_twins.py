@@ -20,8 +20,8 @@ from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
 from tests.jobs.hostile_engine import HostileEngine
-from tirgen.config import GenerateConfig
 from tirgen.jobs.generate import Report, generate, generation
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress
 from tirgen.jobs.shards import Shard
 

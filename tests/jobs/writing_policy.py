@@ -15,10 +15,10 @@ from typing import Any
 
 from storage.datasets import Store
 from storage.records import Trajectory
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 from tirgen.embedded.pocket.families import FAMILIES
 from tirgen.embedded.pocket.problems import draw_problem
-from tirgen.engine.config import EngineConfig
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.jobs.rollout import collect
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, PromptSet

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.verification import Verifier
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.supervisor import LocalSandbox
 
 Run = Callable[..., Execution]
 
@@ -74,7 +74,7 @@ def held_here(mode: str) -> Iterator[Run]:
 def held_by_nobody(mode: str) -> Iterator[Run]:
     """A sandbox of an unprivileged user's process."""
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("nobody.py")), mode],
+        [sys.executable, str(Path(__file__).with_name("unprivileged.py")), mode],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

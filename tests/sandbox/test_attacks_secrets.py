@@ -9,7 +9,7 @@ from storage.records import Outcome
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A file every user of this machine may read, so that only the sandbox stands before it."""
+    """A file that every user of this machine may read: only the sandbox prevents it."""
     for directory in (tmp_path, *tmp_path.parents[:3]):
         directory.chmod(0o755)
     path = tmp_path / "secret"
@@ -35,7 +35,7 @@ def test_no_environment_of_any_process_is_readable(holds):
 
 
 def test_no_secret_of_the_supervisor_is_in_memory(run):
-    """The canary lies in the environment of the process that started the zygote."""
+    """The canary is in the environment of the process that started the zygote."""
     execution = run(
         "import gc\n"
         "word = 'can' + 'ary-'\n"

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from storage.records import Outcome
-from tirgen.config import SandboxSettings
-from tirgen.doctor import _sandbox as examined
-from tirgen.sandbox.contract import Limits
+from tirgen.jobs.doctor import _sandbox as examined
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+from tirgen.sandbox.program_settings import SandboxSettings
 
 CORPUS = {
     "print(6 * 7)": "42\n",

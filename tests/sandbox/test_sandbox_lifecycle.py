@@ -17,8 +17,8 @@ from benchmarks.soak import GROWTH_MB, Footprint, Tally, descendants, settled, s
 from storage.records import Outcome
 from tirgen.sandbox import selftest
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.local import LocalSandbox, candidates
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.supervisor import LocalSandbox, candidates
 
 LIMITS = Limits(cpu_seconds=4, wall_seconds=8, memory_mb=256)
 HERE = Path(__file__).parent
@@ -122,7 +122,7 @@ def test_nothing_survives_a_supervisor_killed_hard(mode):
     program = (
         "import asyncio, sys\n"
         "from tirgen.sandbox.contract import Limits\n"
-        "from tirgen.sandbox.supervisor import LocalSandbox\n"
+        "from tirgen.sandbox.local import LocalSandbox\n"
         "async def main():\n"
         f"    async with LocalSandbox(mode='{mode}') as sandbox:\n"
         "        print('up', flush=True)\n"

@@ -4,7 +4,7 @@ from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.jail.wire import PERHAPS_MEMORY_STATUS
 from tirgen.sandbox.outcome import Facts, Stop, judge
-from tirgen.sandbox.output import HeadAndTail
+from tirgen.sandbox.result import HeadAndTail
 
 
 def test_ok_needs_exit_zero_and_something_printed(run):

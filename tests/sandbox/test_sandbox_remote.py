@@ -10,12 +10,11 @@ import pytest
 import pytest_asyncio
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.errors import SandboxUnavailable
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
+from tirgen.sandbox.local import LocalSandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
-from tirgen.sandbox.supervisor import LocalSandbox
 from tirgen.sandbox.token import read_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

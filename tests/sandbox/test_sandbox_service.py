@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from tirgen.sandbox.messages import CAPS, MAX_WAITING, ExactLimits, RunCode
 from tirgen.sandbox.service import serving
-from tirgen.sandbox.shapes import CAPS, MAX_WAITING, ExactLimits, RunCode
 from tirgen.settings import ConfigError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -6,9 +6,9 @@ import pytest
 import pytest_asyncio
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.session import Session
-from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
+from tirgen.sandbox.local import LocalSandbox
+from tirgen.sandbox.sessions.session import Session
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=5, memory_mb=256)
 SHORT = Limits(cpu_seconds=0.3, wall_seconds=0.3)
@@ -166,7 +166,7 @@ MACHINERY = (
 
 
 async def test_a_process_smuggled_in_ends_the_session(session):
-    """It would run between the cells, on nobody's account."""
+    """It would run between the cells, and its time would count for no cell."""
     await session.run(
         MACHINERY + "def smuggle(self, echo, fds):\n"
         "    os.write(fds[4], own['Cell'].HERE + own['Cell'].PID.pack(os.getpid()))\n"
@@ -175,7 +175,7 @@ async def test_a_process_smuggled_in_ends_the_session(session):
         "own['_State']._fork_cell = smuggle",
         LIMITS,
     )
-    states = set(session._home.held)
+    states = set(session._jail.held)
     execution = await session.run("print(1)", LIMITS)
     assert execution.outcome is Outcome.ERROR
     assert "an earlier cell broke it" in execution.stderr
@@ -191,7 +191,7 @@ async def test_a_process_smuggled_in_ends_the_session(session):
 async def test_an_unused_permission_to_fork_cannot_be_saved(session):
     await session.run(MACHINERY + "own['_State']._fork_cell = lambda *a: None", LIMITS)
     await session.run("print(1)", LIMITS)
-    assert not session._home.gate._allowed
+    assert not session._jail.permits._permitted
 
 
 async def test_a_session_that_ends_itself_is_no_fault_of_ours(session):
@@ -209,12 +209,12 @@ async def test_an_end_forged_by_an_earlier_cell_changes_no_fact(session, ended):
         "    except OSError: pass",
         LIMITS,
     )
-    before = session._home.cpu_left
+    before = session._jail.cpu_left
     execution = await session.run("while True: pass", SHORT)
     assert execution.outcome is Outcome.TIMEOUT
     assert execution.cpu_ms > 100
     assert execution.peak_memory_mb <= 256
-    assert session._home.cpu_left < before - 0.1
+    assert session._jail.cpu_left < before - 0.1
 
 
 async def test_a_cell_given_up_at_any_moment_leaves_nothing(session):

@@ -1,4 +1,4 @@
-"""The token that a service makes for itself: its user on this machine finds it, nobody else."""
+"""The token that a service makes: only the same user on this machine finds it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import aiohttp
 import pytest
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
 from tirgen.sandbox.token import served_token, token_file, token_of

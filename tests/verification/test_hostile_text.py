@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storage.records import Verdict
 from tirgen.verification import extract_answer
 from tirgen.verification.judge import judge
-from tirgen.verification.outcomes import Outcome
+from tirgen.verification.matching import Outcome
 from tirgen.verification.tokens import MAX_LENGTH
 from tirgen.verification.values import Value
 

@@ -10,7 +10,7 @@ import pytest
 from storage.records import Verdict
 from tirgen.verification import Verifier, WorkerLimits, verify
 from tirgen.verification.judge import judge
-from tirgen.verification.outcomes import Outcome
+from tirgen.verification.matching import Outcome
 from tirgen.verification.values import Value
 
 

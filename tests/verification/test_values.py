@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tirgen.verification.judge import judge
-from tirgen.verification.outcomes import Outcome
+from tirgen.verification.matching import Outcome
 from tirgen.verification.values import Value
 
 MANY = settings(max_examples=int(os.environ.get("TIRGEN_EXAMPLES", "300")), deadline=None)

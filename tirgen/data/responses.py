@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from storage.records import Problem, Program, trajectory_id
+from storage.records import Problem
+from storage.well_formed import well_formed
 from tirgen.data.errors import BadRow, ProblemsError
 from tirgen.data.files import Row, Rows, is_readable, known_endings, read_rows
-from tirgen.data.import_config import ImportConfig
 from tirgen.data.load import load_problems
 from tirgen.data.response_layouts import SHAPES, Foreign, Format, Unreadable, detect
-from tirgen.filters.similarity import read as normalise
-from tirgen.text import well_formed
+from tirgen.data.similarity import read as normalise
 
 SAMPLE_ROWS = 100
 """How many rows tell the format."""
@@ -34,8 +33,6 @@ class Response:
 
     problem: Problem
     attempt: int
-    identity: str
-    """Its trajectory id."""
     foreign: Foreign
 
 
@@ -43,24 +40,24 @@ class Response:
 class Intake:
     """Turns the rows of a file into responses; those it cannot read are kept by name."""
 
-    config: ImportConfig
+    path: Path
+    format: Format
+    gold: Sequence[str] = ()
+    """Problem files with the answers that the data lacks."""
     bad: list[BadRow] = field(default_factory=list)
 
     def responses(self) -> Iterator[Response]:
-        golds = _golds(self.config.gold)
-        config_hash = self.config.fingerprint()
+        golds = _golds(self.gold)
         attempts: Counter[str] = Counter()
         for foreign in self._foreign():
             problem = self._problem(foreign, golds)
             attempt = attempts[problem.problem_id]
             attempts[problem.problem_id] += 1
-            key = (problem.problem_id, Program.IMPORTED.value, attempt)
-            identity = trajectory_id(self.config.dataset, config_hash, key)
-            yield Response(problem, attempt, identity, foreign)
+            yield Response(problem, attempt, foreign)
 
     def _foreign(self) -> Iterator[Foreign]:
-        read = SHAPES[self.config.format].read
-        for row in file_rows(self.config.path):
+        read = SHAPES[self.format].read
+        for row in file_rows(self.path):
             if isinstance(row, BadRow):
                 self.bad.append(row)
                 continue
@@ -71,7 +68,7 @@ class Intake:
                 self.bad.append(row.bad(str(error)))
 
     def _problem(self, foreign: Foreign, golds: dict[tuple[str, ...], str]) -> Problem:
-        source = self.config.path.stem
+        source = self.path.stem
         name = foreign.name or hashlib.sha256(foreign.question.encode()).hexdigest()[:12]
         answer = foreign.gold or golds.get(normalise(foreign.question).words) or ""
         return Problem(

@@ -14,11 +14,10 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from tirgen.engine.config import api_key
+from tirgen.engine.connect import api_key
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 from tirgen.settings import NameOrFolder, ServerUrl, Settings, Variable
 
 

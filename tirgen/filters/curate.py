@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from storage.records import BASELINE_RULE, Cost, FilterVerdict, Step, TokenStream, Trajectory
-from tirgen.filters.config import FilterConfig, Rule
 from tirgen.filters.dataset_rules import DATASET_RULES, Findings
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import accept, verdict_of
 
 

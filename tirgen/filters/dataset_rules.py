@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from storage.records import Program, Trajectory
-from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.contamination import load_benchmarks
+from tirgen.data.contamination import load_benchmarks
+from tirgen.data.similarity import SimilarityIndex, read
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import counts_as_right
-from tirgen.filters.similarity import SimilarityIndex, read
 
 Findings = Mapping[str, str | None]
 """Why a dataset rule drops a trajectory, by trajectory id; None keeps it."""

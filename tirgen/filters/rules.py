@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
 from tirgen.filters.code_quality import trivial_reason
-from tirgen.filters.config import FilterConfig, Mode, Rule
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
 from tirgen.filters.untouched import changed_beyond_programs
-from tirgen.opinion import is_right
 from tirgen.tir.markup import strip_blocks
+from tirgen.verification.verdicts import is_right
 
 CHARACTERS_A_TOKEN = 4
 """Where an engine did not count."""

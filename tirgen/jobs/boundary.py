@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storage.records import Trajectory
 from tirgen.engine.errors import EngineError
-from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.sandbox.contract import SandboxUnavailable
 from tirgen.verification import VerifierUnavailable
 
 ENDS_THE_JOB = (EngineError, SandboxUnavailable, VerifierUnavailable, OSError)

@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from storage.datasets import Store
+from storage.names import fingerprint
 from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.engine.config import EngineConfig
-from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.contamination import load_benchmarks
+from tirgen.data.contamination import load_benchmarks
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.filters.filter_config import FilterConfig, Rule
+from tirgen.filters.judge import AnswerJudge
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.reverify import Change, Count, changes, reverify
-from tirgen.opinion import with_opinions
-from tirgen.settings import Settings, fingerprint, load_settings
+from tirgen.settings import Settings, load_settings
 
 
 class CurateConfig(Settings):
@@ -107,7 +109,9 @@ async def recurate(
     old = list(source.read())
     judged = await reverify(old, count) if again else old
     if config.judge:
-        judged = await with_opinions(judged, config.judge, config.judge_tokens, config.seed)
+        async with open_engine(config.judge) as engine:
+            judge = AnswerJudge(engine, config.judge_tokens, config.seed)
+            judged = await judge.with_opinions(judged)
     rows = curate(judged, config.filters, config.seed)
     described = _described(source, config, again, rows)
     fresh = again or config.judge is not None

@@ -15,9 +15,9 @@ from statistics import mean, stdev
 from storage.datasets import Store
 from storage.records import Problem
 from storage.runs import Run
-from tirgen.config import GenerateConfig
 from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
 from tirgen.jobs.generate import generation
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 
 SAMPLE = 8

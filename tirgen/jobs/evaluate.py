@@ -17,9 +17,8 @@ from storage.versions import DatasetVersion
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 from tirgen.evaluation.best_of_n import contenders
-from tirgen.evaluation.code import load_code_tasks
-from tirgen.evaluation.config import Analysis, EvaluationConfig
 from tirgen.evaluation.results import (
+    Analysis,
     BenchmarkResult,
     Scores,
     by_problem,
@@ -27,15 +26,17 @@ from tirgen.evaluation.results import (
     summarise,
 )
 from tirgen.evaluation.reward_model import open_reward_model
-from tirgen.jobs.code_maker import CodeMaker
+from tirgen.filters.judge import AnswerJudge
+from tirgen.jobs.code_tasks import CodeMaker, load_code_tasks
 from tirgen.jobs.committed import rows_of
+from tirgen.jobs.engines import open_engine
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.policy_maker import RolloutMaker
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.reverify import response_text
 from tirgen.jobs.rollout import PolicyRecipe, ask
 from tirgen.jobs.rollout_plan import Plan
-from tirgen.opinion import with_opinions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +154,9 @@ async def _publish(
 ) -> DatasetVersion:
     rows = list(rows_of(job.run, plan.asked))
     if config.analysis.judge:
-        judge, judge_tokens = config.analysis.judge, config.analysis.judge_tokens
-        rows = await with_opinions(rows, judge, judge_tokens, config.seed)
+        async with open_engine(config.analysis.judge) as engine:
+            judge = AnswerJudge(engine, config.analysis.judge_tokens, config.seed)
+            rows = await judge.with_opinions(rows)
     scores = await _scores(config.analysis, rows)
     results = []
     for name, problems in (bench.math | bench.code).items():

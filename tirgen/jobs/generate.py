@@ -17,14 +17,15 @@ from storage.datasets import Store
 from storage.records import Problem, Program
 from storage.runs import Run
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
+from tirgen.data.contamination import load_benchmarks
 from tirgen.data.errors import BadRow
 from tirgen.data.load import ProblemSet, load_problems
-from tirgen.engine.config import open_engine, open_engines
 from tirgen.engine.protocol import Engine
-from tirgen.filters.contamination import load_benchmarks
 from tirgen.filters.curate import YieldRow, curated
+from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.committed import Committed, asked_for, by_id
+from tirgen.jobs.engines import open_engine, open_engines
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.job import Job, identity_of, open_job
 from tirgen.jobs.ledger import Ledger
 from tirgen.jobs.maker import Item
@@ -32,9 +33,8 @@ from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 from tirgen.jobs.shards import WHOLE, Shard
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.jobs.workers import for_each, task_group
-from tirgen.opinion import AnswerJudge
 from tirgen.sandbox.contract import Sandbox
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 

@@ -11,19 +11,19 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 from storage.datasets import Store
-from storage.records import Program
+from storage.records import Program, trajectory_id
 from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow, ProblemsError, describe
-from tirgen.data.import_config import ImportConfig
 from tirgen.data.responses import Intake, Response
 from tirgen.filters.curate import YieldRow, curated
 from tirgen.jobs.committed import Committed
+from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.job import Job, identity_of, open_job
 from tirgen.jobs.progress import Progress, Watch, unwatched
 from tirgen.jobs.replay_maker import RecordedItem, ReplayMaker
 from tirgen.jobs.workers import for_each
-from tirgen.sandbox.opening import AnySandbox, open_sandbox
+from tirgen.sandbox.open import AnySandbox, open_sandbox
 from tirgen.verification import Verifier
 
 AT_ONCE = 32
@@ -54,7 +54,7 @@ async def import_trajectories(
     `limit` takes only the first so many. Raises `ProblemsError` where nothing can be read,
     `SandboxUnavailable`, and `VerifierUnavailable`.
     """
-    intake = Intake(config)
+    intake = Intake(config.path, config.format, config.gold)
     responses = list(islice(intake.responses(), limit))
     if not responses:
         why = describe(tuple(intake.bad)) if intake.bad else "it is empty"
@@ -86,8 +86,13 @@ class _Recipe:
 
     def load(self, committed: Committed) -> bool:
         """A response whose gold answer has changed is judged anew."""
+        name, config_hash = self.config.dataset, self.config.fingerprint()
         done = {row.trajectory_id: row.problem for row in committed.rows() if not row.is_lost}
-        self.todo = [r for r in self.responses if done.get(r.identity) != r.problem]
+        self.todo = [
+            response
+            for response in self.responses
+            if done.get(trajectory_id(name, config_hash, _item(response).key)) != response.problem
+        ]
         self.progress.reused_rows = len(self.responses) - len(self.todo)
         self.progress.settled = self.progress.reused_rows
         return bool(self.todo)
@@ -109,17 +114,20 @@ async def _work(recipe: _Recipe, job: Job[Progress]) -> None:
     maker = recipe.maker(job.run)
 
     async def make(response: Response) -> None:
-        item = RecordedItem(
-            problem=response.problem,
-            program=Program.IMPORTED,
-            attempt=response.attempt,
-            response=response,
-        )
-        await job.row(maker, item)
+        await job.row(maker, _item(response))
         job.progress.settled += 1
         job.watch(job.progress)
 
     await for_each(recipe.todo, make, AT_ONCE)
+
+
+def _item(response: Response) -> RecordedItem:
+    return RecordedItem(
+        problem=response.problem,
+        program=Program.IMPORTED,
+        attempt=response.attempt,
+        response=response,
+    )
 
 
 def _publish(config: ImportConfig, job: Job[Progress]) -> DatasetVersion:

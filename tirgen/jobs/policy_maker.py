@@ -20,8 +20,8 @@ from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import rollout
 from tirgen.tir.story import Story
 from tirgen.tir.transcript import Transcript
-from tirgen.verdicts import OFF_FORMAT
 from tirgen.verification import Verifier, extract_answer
+from tirgen.verification.verdicts import OFF_FORMAT
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from storage.records import Provenance, Trajectory
-from tirgen.data.import_config import ImportConfig
 from tirgen.data.replay import replay
 from tirgen.data.responses import Response
 from tirgen.filters.rules import accept
+from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.maker import Identity, Item, Judgement, Maker, Sample
-from tirgen.sandbox.opening import AnySandbox
+from tirgen.sandbox.open import AnySandbox
 from tirgen.tir.driver import Driver, Meter, Runner
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.story import Story

@@ -16,8 +16,8 @@ from tirgen.jobs.boundary import guarded, where
 from tirgen.jobs.limits import InternalErrorLimit
 from tirgen.jobs.workers import for_each
 from tirgen.tir.markup import render_step
-from tirgen.verdicts import compares_answers
 from tirgen.verification import Verifier, extract_answer
+from tirgen.verification.verdicts import compares_answers
 
 AT_ONCE = 64
 """More than there are worker processes, so that none waits."""

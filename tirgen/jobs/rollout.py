@@ -20,10 +20,10 @@ from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engine
 from tirgen.engine.protocol import Engine
 from tirgen.jobs.branch import grow
 from tirgen.jobs.committed import Committed, by_id, rows_of
+from tirgen.jobs.engines import open_engine
 from tirgen.jobs.job import Job, identity_of, open_job
 from tirgen.jobs.policy_maker import BranchMaker, RolloutMaker, Workplace
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
@@ -31,7 +31,7 @@ from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_plan import Plan, stream
 from tirgen.jobs.workers import task_group
 from tirgen.sandbox.contract import Sandbox
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
 
 Make = Callable[[Problem, int], Coroutine[Any, Any, Trajectory | None]]

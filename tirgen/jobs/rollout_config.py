@@ -8,8 +8,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from storage.records import Program
-from tirgen.config import ProblemSettings, SamplingSettings, SandboxSettings
-from tirgen.engine.config import EngineConfig
+from tirgen.data.problem_settings import ProblemSettings
+from tirgen.embedded.models import engine_identity, is_pocket_engine
+from tirgen.engine.engine_config import EngineConfig
+from tirgen.jobs.generate_config import SamplingSettings
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
 from tirgen.tir.rollout import Correction
@@ -85,7 +88,7 @@ class PolicySettings(JobSettings):
         if self.correction and self.policy.kind == "chat":
             raise ValueError(
                 "correction splits a thought in token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket, or leave correction out"
+                "use policy.kind = tokens or embedded, or leave correction out"
             )
         return self
 
@@ -96,7 +99,7 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        default = POCKET if self.policy.is_pocket else STANDARD
+        default = POCKET if is_pocket_engine(self.policy) else STANDARD
         return PROMPT_SETS[self.prompts or default.name]
 
     @property
@@ -107,7 +110,7 @@ class PolicySettings(JobSettings):
     def identity(self) -> dict[str, Any]:
         """All that decides the rows: neither the pace nor where a replica runs does."""
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
-        document["policy"] = self.policy.identity()
+        document["policy"] = engine_identity(self.policy)
         document["sandbox"] = self.sandbox.identity()
         return document
 
@@ -149,7 +152,7 @@ class RolloutConfig(PolicySettings):
         if self.branches and self.policy.kind == "chat":
             raise ValueError(
                 "branches continue token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket"
+                "use policy.kind = tokens or embedded"
             )
         if self.branches and self.reasoning == "cot":
             raise ValueError("branches grow from failed programs; reasoning = cot writes none")

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 
 from storage.records import Ending, Program, Provenance, Trajectory
-from tirgen.config import GenerateConfig, SamplingSettings
 from tirgen.engine.protocol import Engine, Renderer, Sampling
-from tirgen.filters.config import Mode
+from tirgen.filters.filter_config import Mode
+from tirgen.filters.judge import AnswerJudge
 from tirgen.filters.rules import accept
+from tirgen.jobs.generate_config import GenerateConfig, SamplingSettings
 from tirgen.jobs.maker import Identity, Item, Judgement, Maker, Sample
-from tirgen.opinion import AnswerJudge
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.core import Loop, Role, Voice, derive_seed
 from tirgen.tir.driver import Driver, Meter

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from storage.records import Ending, Step, Trajectory
 from tirgen.engine.renderer import HfRenderer, ReplyPart
-from tirgen.engine.turn import Turn
+from tirgen.engine.template import Turn
 from tirgen.tir.markup import THINK_CLOSE, THINK_OPEN, render_step
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from tirgen.verification.tokens import Unreadable
@@ -58,7 +58,7 @@ def _scaled(factor: Expression, value: Value) -> Value:
 
     match value:
         case Quantity(amount, unit):
-            return Quantity(_expression(times(_unfolded(amount))), unit)
+            return Quantity(amount_of(times(_unfolded(amount))), unit)
         case Tuple(items):
             return Tuple(tuple(map(times, items)))
         case Listing(items):
@@ -74,9 +74,9 @@ def _unfolded(amount: Number | Expression) -> Expression:
     return amount
 
 
-def _expression(value: Value) -> Expression:
+def amount_of(value: Value) -> Expression:
     if not isinstance(value, Expression):
-        raise Unreadable("an amount that is no number")
+        raise Unreadable("a unit after what is no amount")
     return value
 
 
@@ -109,7 +109,7 @@ def total(values: Sequence[Value]) -> Value:
     if len(units) == 1:
         parts = [value.amount if isinstance(value, Quantity) else value for value in values]
         if all(isinstance(part, Expression) for part in parts):
-            return Quantity(_expression(total(parts)), units.pop())
+            return Quantity(amount_of(total(parts)), units.pop())
     raise Unreadable("a sum of unlike things")
 
 
@@ -270,24 +270,25 @@ _EXACT: dict[str, Callable[[list[Fraction]], Fraction | None]] = {
 }
 
 
-def approximate(node: Node) -> float | None:
-    """About the value of a constant, to put end points in order; None if it has variables."""
+_CONSTANTS = {"pi": math.pi, "e": math.e, "oo": math.inf}
+
+
+def approximate(node: Node, point: Mapping[str, float] = _CONSTANTS) -> float | None:
+    """About the value of an expression at a point; None where a variable has no value there."""
     try:
-        return _float(node)
+        return _float(node, {**point, **_CONSTANTS})
     except (ArithmeticError, ValueError, TypeError, KeyError):
         return None
 
 
-def _float(node: Node) -> float:
+def _float(node: Node, point: Mapping[str, float]) -> float:
     match node:
         case Num(value):
             return float(value)
         case Sym(name):
-            return {"pi": math.pi, "e": math.e, "oo": math.inf}[name]
-        case Op(name, args):
-            values = [_float(arg) for arg in args]
-            if name in _FLOATS:
-                return _FLOATS[name](values)
+            return point[name]
+        case Op(name, args) if name in _FLOATS:
+            return _FLOATS[name]([_float(arg, point) for arg in args])
     raise KeyError
 
 

@@ -6,11 +6,10 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
-from tirgen.verification.functions import FUNCTIONS, PYTHON
 from tirgen.verification.literals import literal, node_of
-from tirgen.verification.symbols import GREEK
+from tirgen.verification.symbols import FUNCTIONS, GREEK, PYTHON
 from tirgen.verification.tokens import Kind, Token, Unreadable
-from tirgen.verification.unit_phrases import UnitPhrases
+from tirgen.verification.units import UnitPhrases
 from tirgen.verification.values import (
     Bracket,
     Cases,
@@ -131,7 +130,9 @@ class Brackets(UnitPhrases):
         return True
 
     def _pair_or_group(self, opening: str) -> Value:
+        outer, self.inside = self.inside, opening == "("
         items = self.items(")", "]", "[")
+        self.inside = outer
         closing = self.tokens[self.at - 1].text
         if len(items) == 2 and (opening == "[") != (closing == "]"):
             low, high = node_of(items[0]), node_of(items[1])

@@ -7,20 +7,19 @@ from fractions import Fraction
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
 from tirgen.verification.cursor import Beyond
-from tirgen.verification.functions import (
+from tirgen.verification.literals import lowest_terms, node_of, radians
+from tirgen.verification.postfixes import Postfixes
+from tirgen.verification.symbols import (
     BEYOND,
     CALLED,
     COLLECTED,
     DECORATED,
     FUNCTIONS,
+    GREEK,
     NUMBER_SETS,
     PYTHON,
 )
-from tirgen.verification.literals import lowest_terms, node_of, radians
-from tirgen.verification.postfixes import Postfixes
-from tirgen.verification.symbols import GREEK
 from tirgen.verification.tokens import Kind, Unreadable
-from tirgen.verification.unit_table import BARE
 from tirgen.verification.values import (
     Expression,
     Matrix,
@@ -33,7 +32,7 @@ from tirgen.verification.values import (
     Text,
     Value,
 )
-from tirgen.verification.vocabulary import is_word
+from tirgen.verification.vocabulary import BARE, is_word
 
 
 class Commands(Postfixes):
@@ -138,8 +137,7 @@ class Commands(Postfixes):
         return Expression(Op("root", (radicand, node_of(index))))
 
     def _called(self, name: str) -> Value:
-        self.take()
-        arguments = tuple(map(node_of, self.items(")")))
+        arguments = tuple(map(node_of, self.items({"(": ")", "\\{": "\\}"}[self.take().text])))
         if not arguments or (name in ("div", "binom", "pow", "mod") and len(arguments) > 2):
             raise Unreadable(f"{name} of {len(arguments)}")
         if name == "same":
@@ -184,11 +182,10 @@ class Commands(Postfixes):
         if name == "Gamma" and self.is_operator("("):
             return self._called("gamma")
         if name in ("gcd", "lcm", "max", "min"):
-            if self.is_operator("("):
+            if self.is_operator("(", "\\{"):
                 return self._called(CALLED[name])
             raise Beyond(name)
-        if name in GREEK or name in ("ell", "hbar", "ldots", "Delta", "Gamma", "Theta", "Lambda",
-                                     "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"):  # fmt: skip
+        if name in GREEK or name == "ldots":
             return Expression(Sym(name))
         if name == "infty":
             return Expression(Sym("oo"))
@@ -268,6 +265,8 @@ class Commands(Postfixes):
         texts = [self.peek(k).text for k in range(6)]
         if texts[0] == "{" and texts[2:4] == ["}", "{"] and texts[5] == "}":
             over, under = texts[1], texts[4]
+            if over == "d" and under[0] == "d":
+                raise Beyond("a derivative")
             if len(over) == len(under) == 2 and over[0] == under[0] == "d":
                 self.at += 6
                 return Expression(Sym(f"{over}/{under}"))

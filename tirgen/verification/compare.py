@@ -6,13 +6,20 @@ precision, names and units follow it.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from tirgen.verification import ranges
-from tirgen.verification.choices import Choices, different
-from tirgen.verification.composites import are_named, by_name, end_point, value_of
+from tirgen.verification.composites import (
+    Choices,
+    are_named,
+    by_name,
+    different,
+    end_point,
+    value_of,
+)
+from tirgen.verification.matching import Outcome, outcome, undecided
 from tirgen.verification.naming import function_of
-from tirgen.verification.outcomes import Outcome, outcome, undecided
 from tirgen.verification.relations import letters_of, side_named, variables
 from tirgen.verification.scalars import (
     components,
@@ -86,8 +93,8 @@ class Comparison(Choices):
         match gold, answer:
             case Choice(), _:
                 return self._choice(gold, answer)
-            case _, Choice(letters, text):
-                return self._against_choice(gold, letters, text)
+            case _, Choice():
+                return self._against_choice(gold, answer)
             case Named(), Named():
                 return self._both_named(gold, answer)
             case Named(name, value), Relation(_, signs) if set(signs) == {"="}:
@@ -144,7 +151,7 @@ class Comparison(Choices):
             case Relation(), Relation():
                 return self._relations(gold, answer)
             case Text(first), Text(second):
-                return outcome(_joined(first) == _joined(second), "text", "other words")
+                return outcome(_same_words(first, second), "text", "other words")
             case Clock(), Clock():
                 return same_clock(gold, answer)
             case Date(), Date():
@@ -289,6 +296,19 @@ def _substituted(node: Node, name: str, value: int) -> Node:
 
 def is_decimal(value: Value) -> bool:
     return isinstance(value, Number) and value.unit is not None
+
+
+def _same_words(gold: str, answer: str) -> bool:
+    """The same letters; or the subject of a gold sentence: ``Ann`` where ``Ann will win``."""
+    if _joined(gold) == _joined(answer):
+        return True
+    rest = gold.removeprefix(answer)
+    said = rest != gold and _PREDICATE.match(rest) is not None
+    return said and not _NEGATED.search(rest)
+
+
+_PREDICATE = re.compile(r" (?:will|can|must|should|has|wins?|gets)\b")
+_NEGATED = re.compile(r"\b(?:not|never|no|cannot|loses?)\b")
 
 
 def _joined(words: str) -> str:

@@ -1,4 +1,4 @@
-"""Lists, sets, intervals, matrices, cases and ratios against each other."""
+"""Lists, sets, intervals, matrices, cases, ratios and choices against each other."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.finishing import finished
+from tirgen.verification.matching import Outcome, outcome
 from tirgen.verification.naming import agree
-from tirgen.verification.outcomes import Outcome, outcome
 from tirgen.verification.relations import Relations
 from tirgen.verification.values import (
+    KINDS,
     Cases,
+    Choice,
     Expression,
     Listing,
     Named,
@@ -20,7 +22,9 @@ from tirgen.verification.values import (
     Op,
     Quantity,
     Region,
+    Set,
     Sym,
+    Text,
     Tuple,
     Value,
 )
@@ -144,3 +148,46 @@ def _product(first: Node, second: Node) -> Value:
 
 def end_point(node: Node) -> Value:
     return finished(Expression(node))
+
+
+class Choices(Composites):
+    """Compares choices."""
+
+    def _choice(self, gold: Choice, answer: Value) -> Outcome:
+        if isinstance(answer, Named):
+            return self._choice(gold, answer.value)
+        if isinstance(answer, Choice):
+            amounts = (Number, Expression)
+            both = isinstance(gold.text, amounts) and isinstance(answer.text, amounts)
+            if gold.text and answer.text and both and gold.letters == answer.letters:
+                return self.same(gold.text, answer.text)
+            return outcome(gold.letters == answer.letters, "choice", "other letters")
+        if _letters(answer) == gold.letters:
+            return outcome(True, "choice")
+        return different(gold, answer) if gold.text is None else self.same(gold.text, answer)
+
+    def _against_choice(self, gold: Value, answer: Choice) -> Outcome | None:
+        if answer.text is not None:
+            return self.same(gold, answer.text)
+        letters = _letters(gold)
+        if letters is None:
+            return None
+        return outcome(letters == answer.letters, "choice", "other letters")
+
+
+def _letters(value: Value) -> frozenset[str] | None:
+    """The letters that a value lists, as those of a choice: ``AC``, ``{A, C}``, ``a``."""
+    match value:
+        case Expression(Sym(name)) | Text(name) if len(name) == 1:
+            return frozenset(name.upper())
+        case Expression(Op("mul", args)) if all(isinstance(one, Sym) for one in args):
+            return _letters(Set(tuple(map(Expression, args))))
+        case Set(items) | Listing(items) | Tuple(items):
+            letters = [_letters(item) for item in items]
+            known = frozenset(letter for one in letters for letter in one or ())
+            return known if None not in letters and len(known) == len(letters) else None
+    return None
+
+
+def different(gold: Value, answer: Value) -> Outcome:
+    return outcome(False, "type", f"a {KINDS[type(answer)]} where a {KINDS[type(gold)]} is asked")

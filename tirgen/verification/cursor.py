@@ -5,13 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from tirgen.verification.functions import CALLED, COLLECTED, FUNCTIONS
+from tirgen.verification.symbols import CALLED, COLLECTED, FUNCTIONS
 from tirgen.verification.tokens import Kind, Token, Unreadable
-from tirgen.verification.unit_table import BARE
-from tirgen.verification.values import (
-    Value,
-)
-from tirgen.verification.vocabulary import is_word
+from tirgen.verification.values import Value
+from tirgen.verification.vocabulary import BARE, RATED, is_word
 
 MAX_DEPTH = 24
 """Levels of brackets and arguments, beyond what any gold answer of the benchmarks has."""
@@ -31,6 +28,8 @@ class Cursor(ABC):
         self.tokens = tokens
         self.at = 0
         self._depth = 0
+        self.inside = False
+        """Parentheses, in which a colon divides."""
 
     @property
     def next(self) -> Token:
@@ -69,11 +68,20 @@ class Cursor(ABC):
         if token.kind is Kind.NAME and token.text.lower() in BARE:
             before = self.at - 1 - (self.tokens[self.at - 1].text == "(")
             return before >= 0 and self.tokens[before].text not in _BEFORE_A_FACTOR
+        if token.kind is Kind.NAME and self._rate_next():
+            return True
         if len(token.text) < 4 and self.peek().text in ("^", "_", "**"):
             return False
         if token.kind is Kind.NAME and len(token.text) < 3 and token.text.islower():
             return is_word(token.text) and (self._is_long(-1) or self._is_long(1))
         return token.kind is Kind.NAME and is_word(token.text) and not self._is_function(token)
+
+    def _rate_next(self) -> bool:
+        """Whether ``m/s`` follows a number: symbols of two units and no variables."""
+        over, sign, under = self.next, self.peek(), self.peek(2)
+        number = self.at and self.tokens[self.at - 1].kind is Kind.NUMBER and over.spaced
+        known = over.text in RATED and under.text in RATED
+        return bool(number and known and sign.text == "/" and self.peek(3).text != "(")
 
     def _is_long(self, offset: int) -> bool:
         """Whether a neighbour is a word that cannot be a product of letters."""

@@ -17,9 +17,8 @@ from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product, total
 from tirgen.verification.commands import Commands
 from tirgen.verification.cursor import MAX_DEPTH
-from tirgen.verification.functions import BEYOND, CALLED, DECORATED, FUNCTIONS
 from tirgen.verification.literals import MAX_DIGITS, continued, literal, node_of, whole_of
-from tirgen.verification.symbols import GREEK
+from tirgen.verification.symbols import PRIMARY, SIGNS
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.values import (
     Expression,
@@ -32,7 +31,7 @@ from tirgen.verification.values import (
     Sym,
     Value,
 )
-from tirgen.verification.vocabulary import is_word
+from tirgen.verification.vocabulary import ORDINALS, is_word
 
 
 class Expressions(Commands):
@@ -98,7 +97,9 @@ class Expressions(Commands):
                 break
             if self.accept("*"):
                 factors.append(self._signed_factor())
-            elif self.is_operator("/") and not self._unit_ahead():
+            elif (self.is_operator("/") and not self._unit_ahead()) or (
+                self.inside and self.is_operator(":")
+            ):
                 self.take()
                 divisor = self._signed_factor()
                 factors.append(Expression(Op("inv", (node_of(divisor),))))
@@ -138,6 +139,11 @@ class Expressions(Commands):
             ):
                 factors[-1] = Expression(Num(whole + top / bottom), percent)
                 return True
+            case Quantity(Expression(Op("div", (Num(top, None), Num(bottom, None)))), unit) if (
+                whole is not None and 0 < top < bottom
+            ):
+                factors[-1] = Quantity(Expression(Num(whole + top / bottom)), unit)
+                return True
         self.at, self.tokens = start, tokens
         return False
 
@@ -151,26 +157,19 @@ class Expressions(Commands):
         if token.kind is Kind.COMMAND:
             if token.text == "Omega" and self.tokens[self.at - 1].kind is Kind.NUMBER:
                 return False
-            return self._starts_primary(token.text) and not self._unit_fraction()
+            return token.text in PRIMARY and not self._unit_fraction()
         if token.kind is Kind.NUMBER:
             return True
-        if token.text == "(" and self.peek().kind in (Kind.WORD, Kind.NAME):
-            following = self.peek()
-            return following.kind is Kind.NAME and not is_word(following.text)
+        following = self.peek()
+        if token.text == "(" and following.kind in (Kind.WORD, Kind.NAME):
+            clause = is_word(following.text) or self.peek(2).text in SIGNS
+            return following.kind is Kind.NAME and not clause
         return token.kind is Kind.OPERATOR and token.text in ("(", "{")
-
-    def _starts_primary(self, name: str) -> bool:
-        if name in FUNCTIONS or name in CALLED or name in GREEK or name in DECORATED:
-            return True
-        return name in ("frac", "binom", "infty", "lfloor", "lceil", "overline", "angle",
-                        "begin matrix", "begin determinant", "ell", "hbar", "dot") or name in (
-                            "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi",
-                            "Omega") or name in BEYOND  # fmt: skip
 
     def factor(self) -> Value:
         value = self.nested(self.primary)
         for _ in range(MAX_DEPTH):
-            if self.is_operator("!") and self.peek().text != "=":
+            if self.is_operator("!"):
                 self.take()
                 value = Expression(Op("factorial", (node_of(value),)))
             elif self.is_operator("'", '"'):
@@ -220,6 +219,8 @@ class Expressions(Commands):
         scale = Fraction(10) ** (int(exponent or 0))
         value = Fraction(int(whole + places or "0"), 10 ** len(places)) * scale
         if (not point or not places) and not exponent:
+            if self.next.text in ORDINALS and not self.next.spaced:
+                self.take()
             return self._imaginary(Num(value))
         significant = len((whole + places).lstrip("0"))
         return self._imaginary(Num(value, scale / 10 ** len(places), significant))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from storage.records import UNVERIFIABLE, Verdict
 from tirgen.verification.answers import read
 from tirgen.verification.compare import Comparison
-from tirgen.verification.outcomes import Leaf
+from tirgen.verification.matching import Leaf
 from tirgen.verification.show import said, shown
 from tirgen.verification.tokens import MAX_LENGTH, spelled
 from tirgen.verification.values import Listing, Named, Opaque, Text, Tuple, Value

@@ -90,12 +90,6 @@ def restricted(base: Region, index: str) -> Region:
     raise Beyond("a set with an index")
 
 
-def amount_of(value: Value) -> Expression:
-    if not isinstance(value, Expression):
-        raise Unreadable("a unit after what is no amount")
-    return value
-
-
 def radians(value: Value) -> Node:
     """An argument of a function, degrees as radians."""
     if isinstance(value, Quantity) and value.unit == unit_of("degree"):

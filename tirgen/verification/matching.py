@@ -1,14 +1,36 @@
-"""Several values against several: in order, in any order, every pair."""
+"""What a comparison finds, and several values against several: in order, in any order, all."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from tirgen.verification.outcomes import Leaf, Outcome, outcome
-from tirgen.verification.values import (
-    Value,
-)
+from tirgen.verification.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether two values are the same, by which rule, and what else there is to say."""
+
+    same: bool
+    rule: str
+    why: str = ""
+    decided: bool = True
+    """False where the gold value cannot be judged by."""
+
+
+Leaf: TypeAlias = Callable[[Value, Value], Outcome]
+"""Decides two expressions, equations or unread mathematics, gold first."""
+
+
+def outcome(same: bool, rule: str, why: str = "") -> Outcome:
+    return Outcome(same, rule, "" if same else why)
+
+
+def undecided(why: str) -> Outcome:
+    return Outcome(False, "unverifiable", why, decided=False)
 
 
 class Matching(ABC):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from tirgen.verification.arithmetic import amount_of
 from tirgen.verification.brackets import Brackets
 from tirgen.verification.cursor import Beyond
-from tirgen.verification.functions import APPLIED, MAYBE_APPLIED
-from tirgen.verification.literals import amount_of, base_of, node_of, restricted
+from tirgen.verification.literals import base_of, node_of, restricted
+from tirgen.verification.symbols import APPLIED
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.units import unit_of
 from tirgen.verification.values import (
+    CONSTANTS,
     Based,
     Bracket,
     Expression,
@@ -163,9 +165,7 @@ class Postfixes(Brackets):
             or (letter in ("n", "d") and self.peek().text in "ABCXYZ")
         ):
             return True
-        if self.is_plain_argument():
-            return letter in MAYBE_APPLIED or (self.at == 1 and letter != "e")
-        return False
+        return self.is_plain_argument() and letter not in CONSTANTS
 
     def is_plain_argument(self) -> bool:
         """Whether ``(x)`` or ``(2)`` is next."""
@@ -183,6 +183,8 @@ class Postfixes(Brackets):
         start = self.at
         arguments = self.items(")")
         assert isinstance(node, Sym)
+        if node.name == "C" and len(arguments) == 2 and self.tokens[start].kind is Kind.NAME:
+            return Expression(Op("binom", tuple(map(node_of, arguments))))
         if len(arguments) > 1 and node.name.isupper() and self.tokens[start].kind is not Kind.NAME:
             return Tuple(tuple(arguments))
         try:

@@ -6,12 +6,9 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.literals import node_of
-from tirgen.verification.matching import Matching
+from tirgen.verification.matching import Matching, Outcome, outcome
 from tirgen.verification.naming import NAMING, agree, function_of, namings
-from tirgen.verification.outcomes import Outcome, outcome
-from tirgen.verification.scalars import (
-    same_amount,
-)
+from tirgen.verification.scalars import same_amount
 from tirgen.verification.values import (
     Cases,
     Expression,
@@ -106,14 +103,18 @@ class Relations(Matching):
     def _expressions(
         self, gold: Number | Expression, answer: Number | Expression, *, named: bool = False
     ) -> Outcome:
-        first, second = node_of(gold), node_of(answer)
+        first, second = _written_out(node_of(gold), node_of(answer))
+        if first != node_of(gold):
+            gold, answer = Expression(first), Expression(second)
         if symbols(first) == symbols(second):
             return same_amount(gold, answer, self._leaf)
         result = outcome(False, "name", "other variables than were asked")
         for candidate in namings(first, second, named=named):
             result = same_amount(gold, Expression(candidate), self._leaf)
             if result.same:
-                break
+                return result
+        if symbols(second) < symbols(first):
+            return same_amount(gold, answer, self._leaf)
         return result
 
     def _relations(self, gold: Relation, answer: Relation) -> Outcome | None:
@@ -154,6 +155,10 @@ class Relations(Matching):
 
         A list in the order of the alphabet only lists the names.
         """
+        if set(gold.signs) == {"="} and isinstance(answer, Number | Expression):
+            every = self._every([(side, answer) for side in gold.sides], "relation")
+            if every.same:
+                return every
         items = _ascending(gold)
         names = [letters_of(item.node) for item in items or () if isinstance(item, Expression)]
         if items and names != sorted(names) and isinstance(answer, Listing | Tuple):
@@ -172,6 +177,30 @@ class Relations(Matching):
         if items and isinstance(gold, Listing | Tuple):
             return self._in_order(gold.items, items, "order")
         return None
+
+
+def _written_out(first: Node, second: Node) -> tuple[Node, Node]:
+    r"""Two expressions in ``a_1, \\ldots, a_n`` where the terms that are written are all."""
+    names = symbols(first) | symbols(second)
+    indices = {name.partition("_")[2] for name in names if "_" in name}
+    last = [index for index in indices if len(index) == 1 and index.isalpha()]
+    written = sorted(int(index) for index in indices if index.isdecimal())
+    if "ldots" not in symbols(first) & symbols(second) or len(last) != 1 or not written:
+        return first, second
+    count = Num(Fraction(written[-1] + 1))
+    return _at_count(first, last[0], count), _at_count(second, last[0], count)
+
+
+def _at_count(node: Node, last: str, count: Num) -> Node:
+    match node:
+        case Sym(name) if name == last:
+            return count
+        case Sym(name) if name.endswith(f"_{last}"):
+            return Sym(f"{name[:-1]}{count.value}")
+        case Op(name, args):
+            kept = [_at_count(arg, last, count) for arg in args if arg != Sym("ldots")]
+            return Op(name, tuple(kept))
+    return node
 
 
 def _rename(value: Value, names: dict[str, str]) -> Value:

@@ -19,7 +19,7 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig
 
 from tirgen.verification.evaluate import NoValue, both_at, identical, same_zeros
 from tirgen.verification.literals import node_of
-from tirgen.verification.outcomes import Outcome, outcome, undecided
+from tirgen.verification.matching import Outcome, outcome, undecided
 from tirgen.verification.scalars import precise, tolerance
 from tirgen.verification.show import latex, said
 from tirgen.verification.values import (

@@ -80,6 +80,8 @@ _LAYOUT = tuple(
             "\x01",
         ),
         (r"\{,\}", "\x02"),
+        (r"\\mu\s*\\(text|mathrm)\s*\{\s*(?=[a-zA-Z])", r"\\\1{u"),
+        (r"(?<=\d)\s*(?:\\mathrm\s*\{E\}|(?<=\s)E)\s*(?=[-+]?\d)", "e"),
         (r"\{\s*([-+=:<>*/.])\s*\}", r"\1"),
         (r"\b(?:np|numpy|sp|sympy|math|mpmath|fractions|cmath)\.(?=[a-zA-Z])", ""),
         (r"\b(?:float|int|mpf|mpc)\d*\((?=['\"-]?[\d.])", "Float("),
@@ -139,6 +141,7 @@ def _unicode(text: str) -> str:
 
 def _money(text: str) -> str:
     """Dollar signs in pairs delimit mathematics; a single one before a number is money."""
+    text = re.sub(r"(?<![A-Za-z])US(?=\s*\\?\$)", "", text)
     text = text.replace("\\$", "\\dollar ").replace("\\textdollar", "\\dollar ")
     if text.count("$") % 2 and (match := re.search(r"\$(?=\s*[\d.])", text)):
         text = f"{text[: match.start()]}\\dollar {text[match.end() :]}"

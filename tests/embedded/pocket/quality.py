@@ -18,17 +18,17 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.records import Outcome, Problem, Program, Trajectory
-from tirgen.config import GenerateConfig, load_config
 from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Step
 from tirgen.embedded.pocket.mistakes import wrong_value
 from tirgen.embedded.pocket.problems import draw_problem, problems
-from tirgen.engine.config import open_engines
 from tirgen.engine.protocol import Sampling
-from tirgen.filters.config import Mode
+from tirgen.filters.filter_config import Mode
+from tirgen.jobs.engines import open_engines
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 from tirgen.jobs.maker import Identity, Item
 from tirgen.jobs.tirgen_maker import TirgenMaker
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.core import Loop, OffFormat, Role, Voice
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.prompts import POCKET

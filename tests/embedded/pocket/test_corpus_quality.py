@@ -5,7 +5,7 @@ import pytest
 from storage.records import Program
 from tests.embedded.pocket.quality import bench, score, score_critic
 from tirgen.embedded.pocket.problems import problems
-from tirgen.filters.config import Mode
+from tirgen.filters.filter_config import Mode
 
 pytestmark = pytest.mark.slow
 

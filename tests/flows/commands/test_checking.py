@@ -11,8 +11,8 @@ from flows.cli import run
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 async def dataset(root: Path) -> DatasetVersion:

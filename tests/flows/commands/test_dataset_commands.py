@@ -11,7 +11,7 @@ import pytest
 from flows.cli import run
 from flows.commands.alignment import pieces
 from storage.datasets import Store
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 from tirgen.jobs.reverify import response_text
 
 RESPONSE = "We add.\n```python\nprint(sum([2, 2]))\n```\n```output\n4\n```\nIt is $\\boxed{4}$."

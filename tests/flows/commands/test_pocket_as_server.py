@@ -15,9 +15,9 @@ from flows.cli import run
 from flows.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
 from tests.rows import row
-from tirgen.config import GenerateConfig, load_config
 from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.names import MODEL_DIR, THINKING_DIR, is_pocket
+from tirgen.embedded.models import MODEL_DIR, THINKING_DIR, is_pocket, tokenizer_source
+from tirgen.jobs.generate_config import GenerateConfig, load_config
 
 
 def served(**actor: Any) -> GenerateConfig:
@@ -39,9 +39,9 @@ def test_the_pocket_is_told_by_its_tokenizer_under_any_name(folder: Path, tmp_pa
 
 def test_a_served_model_that_is_called_pocket_needs_no_tokenizer() -> None:
     config = served(model="pocket")
-    assert (config.actor.tokenizer_source, config.prompt_set_name) == (str(MODEL_DIR), "pocket")
+    assert (tokenizer_source(config.actor), config.prompt_set_name) == (str(MODEL_DIR), "pocket")
     other = served(model="Qwen/Qwen3-8B")
-    assert (other.actor.tokenizer_source, other.prompt_set_name) == ("Qwen/Qwen3-8B", "standard")
+    assert (tokenizer_source(other.actor), other.prompt_set_name) == ("Qwen/Qwen3-8B", "standard")
 
 
 def test_tokenizers_have_flags() -> None:

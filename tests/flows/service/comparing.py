@@ -11,8 +11,8 @@ from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import Trajectory
 from storage.sql import query
-from tirgen.config import GenerateConfig
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 def rows(store: Path, dataset: str) -> list[tuple[object, ...]]:

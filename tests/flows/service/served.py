@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.flows.service.stack import TIRGEN, wait_until
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_a_restarted_server_finds_two_runs_of_one_dataset_where_they_were(stack,
 RUN = """
 import asyncio, json, sys
 from flows.service.generate import generate
-from tirgen.config import GenerateConfig
+from tirgen.jobs.generate_config import GenerateConfig
 config = GenerateConfig.model_validate(json.loads(sys.argv[1]))
 asyncio.run(generate(config, patience_minutes=0))
 """

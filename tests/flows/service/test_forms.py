@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from flows.service.forms import filled_in
 from flows.service.training import ROUNDS, SFT, RoundsForm, SftForm, rl, sft
 from flows.training.recipe import rounds_settings, sft_settings
-from tirgen.embedded.names import MODEL_DIR
+from tirgen.embedded.models import MODEL_DIR
 from trainer.hierarchical import Aggregation
 
 

@@ -16,12 +16,13 @@ from tests.rows import row
 def store(tmp_path: Path) -> Store:
     """Two turns of the wheel: generate, fine-tune, sample, reinforce; generate with the result."""
     made = Store(tmp_path)
-    publish_dataset(made, "lesson", {"actor": {"kind": "pocket"}, "critic": {"kind": "pocket"}})
+    pocket = {"kind": "embedded", "model": "pocket"}
+    publish_dataset(made, "lesson", {"actor": pocket, "critic": pocket})
     publish_policy(made, "sft", "/models/pocket", "lesson@v1")
     publish_dataset(made, "rollouts", {"policy_version": "pupil@v1"})
     reinforced = publish_policy(made, "rl", "pupil@v1", "rollouts@v1")
-    taught = {"kind": "pocket", "model": str(reinforced.path)}
-    publish_dataset(made, "second", {"actor": taught, "critic": {"kind": "pocket"}})
+    taught = {"kind": "embedded", "model": str(reinforced.path)}
+    publish_dataset(made, "second", {"actor": taught, "critic": pocket})
     return made
 
 

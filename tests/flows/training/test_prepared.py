@@ -15,10 +15,10 @@ from storage.records import Ending, Outcome, Program, Step, TokenStream, Traject
 from storage.versions import DatasetVersion
 from tests.rows import PROVENANCE, row
 from tests.tokenizer_families import FAMILIES, write_tokenizer
-from tirgen.config import GenerateConfig
-from tirgen.engine.config import EngineConfig
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
-from tirgen.evaluation.config import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.tir.prompts import STANDARD
 

@@ -11,9 +11,9 @@ pytest.importorskip("torch")
 from flows.training.names import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
+from tests.served_weights import served_version
 from tirgen.embedded.local import MODEL_DIR, pocket_engine_server
-from tirgen.engine.config import EngineConfig
-from tirgen.engine.publication import served_version
+from tirgen.engine.engine_config import EngineConfig
 
 
 async def test_a_running_server_is_given_the_policy_of_every_round(
