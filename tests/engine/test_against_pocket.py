@@ -1,5 +1,7 @@
 """The clients against the real embedded engine, with a random model: what it says is noise."""
 
+from __future__ import annotations
+
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
@@ -47,12 +49,12 @@ def asked(engine: TokenEngine) -> Prompt:
     return Prompt(messages=MESSAGES, token_ids=engine.renderer.prompt_ids(MESSAGES))
 
 
-async def test_the_probe_is_content(pocket) -> None:
+async def test_the_probe_is_content(pocket: TokenEngine) -> None:
     assert pocket.capabilities.max_model_len == CONTEXT
     assert pocket.server.startswith("tirgen-embedded/")
 
 
-async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket) -> None:
+async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket: TokenEngine) -> None:
     alone = await pocket.complete(asked(pocket), DRAW)
     crowd = await asyncio.gather(*(pocket.complete(asked(pocket), DRAW) for _ in range(16)))
     assert {c.token_ids for c in crowd} == {alone.token_ids}
@@ -60,13 +62,13 @@ async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket) -> None
         assert completion.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
-async def test_another_seed_gives_other_tokens(pocket) -> None:
+async def test_another_seed_gives_other_tokens(pocket: TokenEngine) -> None:
     one = await pocket.complete(asked(pocket), DRAW)
     other = await pocket.complete(asked(pocket), Sampling(max_tokens=24, seed=6))
     assert one.token_ids != other.token_ids
 
 
-async def test_a_stop_string_from_its_own_words_ends_it(pocket) -> None:
+async def test_a_stop_string_from_its_own_words_ends_it(pocket: TokenEngine) -> None:
     whole = await pocket.complete(asked(pocket), DRAW)
     stop = next(c for c in whole.text[4:] if c.isascii() and c.isalnum())
     sampling = Sampling(max_tokens=24, seed=5, stop=(stop,))
@@ -76,7 +78,7 @@ async def test_a_stop_string_from_its_own_words_ends_it(pocket) -> None:
     assert stopped.token_ids == whole.token_ids[: len(stopped.token_ids)]
 
 
-async def test_growing_by_its_own_ids_goes_on_where_it_stopped(pocket) -> None:
+async def test_growing_by_its_own_ids_goes_on_where_it_stopped(pocket: TokenEngine) -> None:
     whole = await pocket.complete(asked(pocket), Sampling(max_tokens=12, temperature=0))
     first = await pocket.complete(asked(pocket), Sampling(max_tokens=5, temperature=0))
     grown = Prompt(messages=MESSAGES, token_ids=asked(pocket).token_ids + first.token_ids)
@@ -84,7 +86,7 @@ async def test_growing_by_its_own_ids_goes_on_where_it_stopped(pocket) -> None:
     assert first.token_ids + rest.token_ids == whole.token_ids
 
 
-async def test_the_context_ends_both_kinds_of_call(pocket) -> None:
+async def test_the_context_ends_both_kinds_of_call(pocket: TokenEngine) -> None:
     brim = Prompt(messages=(), token_ids=(40,) * (CONTEXT - 3))
     completion = await pocket.complete(brim, DRAW)
     assert completion.finish is Finish.LENGTH
@@ -93,7 +95,7 @@ async def test_the_context_ends_both_kinds_of_call(pocket) -> None:
         await pocket.complete(Prompt(messages=(), token_ids=(40,) * CONTEXT), DRAW)
 
 
-async def test_our_rendering_is_the_servers(pocket, base_url: str) -> None:
+async def test_our_rendering_is_the_servers(pocket: TokenEngine, base_url: str) -> None:
     async with AsyncOpenAI(base_url=base_url, api_key="none") as client:
         answer = await client.chat.completions.create(
             model="pocket",

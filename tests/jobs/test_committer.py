@@ -1,19 +1,23 @@
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from storage.records import Trajectory
 from tests.rows import row
 from tirgen.jobs.committer import Committer
 
 
-async def test_a_row_is_durable_when_add_returns():
+async def test_a_row_is_durable_when_add_returns() -> None:
     store = []
     async with Committer(store.extend, seconds=0.01) as committer:
         await committer.add(row())
         assert store == [row()]
 
 
-async def test_rows_that_finish_together_share_a_commit():
+async def test_rows_that_finish_together_share_a_commit() -> None:
     commits = []
     async with Committer(lambda rows: commits.append(len(rows)), seconds=0.01) as committer:
         await asyncio.gather(*(committer.add(row(attempt=n)) for n in range(50)))
@@ -21,7 +25,7 @@ async def test_rows_that_finish_together_share_a_commit():
     assert len(commits) == 1
 
 
-async def test_what_waits_at_the_end_is_committed():
+async def test_what_waits_at_the_end_is_committed() -> None:
     store = []
     async with Committer(store.extend, seconds=30) as committer:
         waiting = asyncio.create_task(committer.add(row()))
@@ -31,8 +35,8 @@ async def test_what_waits_at_the_end_is_committed():
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("not a row")])
-async def test_what_the_store_raises_reaches_every_waiting_row(error):
-    def refuse(rows):
+async def test_what_the_store_raises_reaches_every_waiting_row(error: OSError | ValueError) -> None:
+    def refuse(rows: Sequence[Trajectory]) -> None:
         raise error
 
     async with Committer(refuse, seconds=0.01) as committer:
@@ -42,7 +46,7 @@ async def test_what_the_store_raises_reaches_every_waiting_row(error):
     assert raised == [error] * 3
 
 
-async def test_a_closed_committer_takes_nothing():
+async def test_a_closed_committer_takes_nothing() -> None:
     async with Committer(lambda rows: None, seconds=0.01) as committer:
         pass
     with pytest.raises(RuntimeError, match="closed"):

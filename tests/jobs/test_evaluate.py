@@ -64,7 +64,7 @@ def report(folder: Path, store: Store) -> EvaluationReport:
     return asyncio.run(run())
 
 
-def test_every_sample_lands_in_the_store(report):
+def test_every_sample_lands_in_the_store(report: EvaluationReport) -> None:
     rows = list(report.version.read())
     assert len(rows) == SAMPLES * (STEPS + TASKS)
     assert {row.program for row in rows} == {Program.ROLLOUT, Program.COT}
@@ -73,7 +73,9 @@ def test_every_sample_lands_in_the_store(report):
     assert report.progress.rollouts == len(rows)
 
 
-def test_there_is_one_result_a_benchmark_and_the_manifest_has_them(report):
+def test_there_is_one_result_a_benchmark_and_the_manifest_has_them(
+    report: EvaluationReport,
+) -> None:
     steps, tiny = report.results
     assert (steps.benchmark, steps.problems, steps.samples) == ("steps", STEPS, STEPS * SAMPLES)
     assert (tiny.benchmark, tiny.problems, tiny.majority_at) == ("tiny", TASKS, {})
@@ -85,7 +87,7 @@ def test_there_is_one_result_a_benchmark_and_the_manifest_has_them(report):
     assert [each["benchmark"] for each in stored] == ["steps", "tiny"]
 
 
-def test_both_verdicts_are_stored(report, store):
+def test_both_verdicts_are_stored(report: EvaluationReport, store: Store) -> None:
     sql = "SELECT correct, judge_model, count(*) AS n FROM trajectories GROUP BY ALL"
     found = query(store, sql).to_pylist()
     judged = sum(row["n"] for row in found if row["judge_model"] == "pocket")
@@ -94,7 +96,9 @@ def test_both_verdicts_are_stored(report, store):
     assert all(row["judge_model"] is None for row in found if row["correct"])
 
 
-def test_another_question_of_the_same_samples_asks_the_policy_for_nothing(folder, store, report):
+def test_another_question_of_the_same_samples_asks_the_policy_for_nothing(
+    folder: Path, store: Store, report: EvaluationReport
+) -> None:
     config = settings(folder, {"pass_at": [2], "resamples": 100})
     again = asyncio.run(evaluate(config, store))
     assert again.progress.rollouts == 0
@@ -116,12 +120,14 @@ def test_another_question_of_the_same_samples_asks_the_policy_for_nothing(folder
         ({}, {"benchmarks": [], "code_benchmarks": []}, "needs benchmarks"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_reason(folder, analysis, changes, why):
+def test_what_cannot_be_is_refused_with_a_reason(
+    folder: Path, analysis: dict[str, Any], changes: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ValueError, match=why):
         settings(folder, analysis, **changes)
 
 
-def test_benchmarks_of_one_name_are_refused(folder, store):
+def test_benchmarks_of_one_name_are_refused(folder: Path, store: Store) -> None:
     twice = [{"path": str(folder / "steps.jsonl")}] * 2
     with pytest.raises(ProblemsError, match="rename"):
         asyncio.run(evaluate(settings(folder, {}, benchmarks=twice), store))

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -85,7 +85,7 @@ def assert_close(one: TokenStream, other: TokenStream) -> None:
         assert left is None or left == pytest.approx(right, abs=1e-5)
 
 
-def test_a_round_holds_its_groups(rows, report):
+def test_a_round_holds_its_groups(rows: list[Trajectory], report: RolloutReport) -> None:
     groups = defaultdict(set)
     for row in of_level(rows, Level.TRAJECTORY):
         assert row.program is Program.ROLLOUT
@@ -97,7 +97,7 @@ def test_a_round_holds_its_groups(rows, report):
     assert report.version.manifest["rows"] == len(rows)
 
 
-def test_every_policy_token_was_sampled_and_every_other_was_not(rows):
+def test_every_policy_token_was_sampled_and_every_other_was_not(rows: list[Trajectory]) -> None:
     """Method C3."""
     for row in rows:
         stream = row.tokens
@@ -107,7 +107,7 @@ def test_every_policy_token_was_sampled_and_every_other_was_not(rows):
             assert (logprob is not None) == own
 
 
-def test_what_is_masked_is_the_prompt_and_the_output_blocks(rows):
+def test_what_is_masked_is_the_prompt_and_the_output_blocks(rows: list[Trajectory]) -> None:
     """Method C1, on a real policy's rollouts."""
     renderer = HfRenderer.load(str(MODEL_DIR), {})
     for row in of_level(rows, Level.TRAJECTORY):
@@ -118,7 +118,9 @@ def test_what_is_masked_is_the_prompt_and_the_output_blocks(rows):
         assert injected == "".join(blocks)
 
 
-def test_branches_grow_from_the_tokens_of_the_trajectory_they_are_named_after(rows, report):
+def test_branches_grow_from_the_tokens_of_the_trajectory_they_are_named_after(
+    rows: list[Trajectory], report: RolloutReport
+) -> None:
     renderer = HfRenderer.load(str(MODEL_DIR), {})
     parents = {row.trajectory_id: row for row in of_level(rows, Level.TRAJECTORY)}
     branches = of_level(rows, Level.STEP)
@@ -138,7 +140,7 @@ def test_branches_grow_from_the_tokens_of_the_trajectory_they_are_named_after(ro
     assert report.levels[Level.STEP].groups == len(groups)
 
 
-def test_a_branch_is_rewarded_for_running(rows):
+def test_a_branch_is_rewarded_for_running(rows: list[Trajectory]) -> None:
     branches = of_level(rows, Level.STEP)
     assert any(row.reward == 1 for row in branches)
     for row in branches:
@@ -147,7 +149,9 @@ def test_a_branch_is_rewarded_for_running(rows):
         assert row.verdict is None
 
 
-def test_the_same_call_finds_the_version_and_makes_nothing(config, store, report):
+def test_the_same_call_finds_the_version_and_makes_nothing(
+    config: RolloutConfig, store: Store, report: RolloutReport
+) -> None:
     again = asyncio.run(collect(config, store))
     assert again.reused_version
     assert again.version.path == report.version.path
@@ -162,7 +166,9 @@ def test_the_same_call_finds_the_version_and_makes_nothing(config, store, report
         pytest.param(PROBLEMS * 4 + 1, id="among the branches"),
     ],
 )
-def test_a_round_killed_at_any_moment_ends_with_the_same_rows(config, rows, moment, tmp_path):
+def test_a_round_killed_at_any_moment_ends_with_the_same_rows(
+    config: RolloutConfig, rows: list[Trajectory], moment: Any, tmp_path: Path
+) -> None:
     arguments = [config.problems.path, str(tmp_path), str(config.policy.base_url)]
     command = [sys.executable, writing_policy.__file__, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -261,7 +267,9 @@ def alone(config: RolloutConfig) -> Alone:
     return asyncio.run(make_alone(config))
 
 
-def test_a_rollout_depends_on_no_other_and_a_lost_sandbox_call_on_no_reward(alone, rows):
+def test_a_rollout_depends_on_no_other_and_a_lost_sandbox_call_on_no_reward(
+    alone: Alone, rows: list[Trajectory]
+) -> None:
     """Method C2 and C7: alone and in a crowd, beside faults and without."""
     made = alone.beside_faults
     lost = [row for row in made if row.ending is Ending.SANDBOX_ERROR]
@@ -278,7 +286,7 @@ def test_a_rollout_depends_on_no_other_and_a_lost_sandbox_call_on_no_reward(alon
             assert_close(row.tokens, other.tokens)
 
 
-def test_corrections_are_on_record_and_paid_for(alone):
+def test_corrections_are_on_record_and_paid_for(alone: Alone) -> None:
     """Method A20, A21."""
     corrected = [row for row in alone.corrected if any(step.attempts for step in row.steps)]
     assert corrected
@@ -289,14 +297,16 @@ def test_corrections_are_on_record_and_paid_for(alone):
         assert all(len(step.attempts) <= 4 for step in row.steps)
 
 
-def test_the_chain_of_thought_baseline_runs_nothing(alone):
+def test_the_chain_of_thought_baseline_runs_nothing(alone: Alone) -> None:
     for row in alone.cot:
         assert row.program is Program.COT
         assert not row.calls
         assert row.level is Level.TRAJECTORY
 
 
-def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(base_url, tmp_path):
+def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(
+    base_url: str, tmp_path: Path
+) -> None:
     config = RolloutConfig.model_validate(
         {
             "problems": {"path": "pocket:train", "limit": 30},
@@ -316,7 +326,7 @@ def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(base_url, tm
         assert {row.reward for row in kept if row.group_id == group} == {0.0, 1.0}
 
 
-def test_a_round_holds_the_problems_as_they_are_asked_now(base_url, tmp_path):
+def test_a_round_holds_the_problems_as_they_are_asked_now(base_url: str, tmp_path: Path) -> None:
     """Fewer of them, and later one with its gold answer corrected."""
     file, store = write_steps(tmp_path / "steps.jsonl", 2), Store(tmp_path / "store")
 
@@ -337,7 +347,7 @@ def test_a_round_holds_the_problems_as_they_are_asked_now(base_url, tmp_path):
     assert asked(1).reused_version
 
 
-def test_two_rounds_at_once_sample_everything_once(base_url, tmp_path):
+def test_two_rounds_at_once_sample_everything_once(base_url: str, tmp_path: Path) -> None:
     file, store = write_steps(tmp_path / "steps.jsonl", 2), Store(tmp_path / "store")
     config = settings(file, policy=served(base_url), branches=None)
 
@@ -358,12 +368,14 @@ def test_two_rounds_at_once_sample_everything_once(base_url, tmp_path):
         ({"prompts": "none"}, "is none of"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_reason(problems, changes, why):
+def test_what_cannot_be_is_refused_with_a_reason(
+    problems: Path, changes: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ValueError, match=why):
         settings(problems, **changes)
 
 
-def test_chat_endpoints_can_be_sampled_but_neither_branched_nor_corrected(problems):
+def test_chat_endpoints_can_be_sampled_but_neither_branched_nor_corrected(problems: Path) -> None:
     chat = EngineConfig(kind="chat", base_url="http://localhost:1/v1", model="m")
     with pytest.raises(ValueError, match="chat endpoints"):
         settings(problems, policy=chat)
@@ -376,7 +388,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("page", ["rollouts.md", "evaluation.md"])
-def test_the_queries_of_the_pages_run(page, store, report):
+def test_the_queries_of_the_pages_run(page: str, store: Store, report: RolloutReport) -> None:
     queries = re.findall(r"```sql\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert queries
     for sql in queries:

@@ -87,8 +87,8 @@ async def work(
     return list(job.run.read()), progress
 
 
-async def test_every_attempt_is_made_and_committed_once(tmp_path):
-    async def make(problem, attempt):
+async def test_every_attempt_is_made_and_committed_once(tmp_path: Path) -> None:
+    async def make(problem: Problem, attempt: int) -> Trajectory:
         return made(problem, attempt)
 
     store, progress = await work(tmp_path, make)
@@ -98,10 +98,10 @@ async def test_every_attempt_is_made_and_committed_once(tmp_path):
     assert (progress.begun, progress.settled, progress.rollouts) == (30, 30, 60)
 
 
-async def test_no_more_are_made_at_once_than_allowed_and_the_room_is_used(tmp_path):
+async def test_no_more_are_made_at_once_than_allowed_and_the_room_is_used(tmp_path: Path) -> None:
     busy = most = 0
 
-    async def make(problem, attempt):
+    async def make(problem: Problem, attempt: int) -> Trajectory:
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
@@ -113,11 +113,11 @@ async def test_no_more_are_made_at_once_than_allowed_and_the_room_is_used(tmp_pa
     assert most == 5
 
 
-async def test_a_slow_rollout_keeps_nobody_waiting(tmp_path):
+async def test_a_slow_rollout_keeps_nobody_waiting(tmp_path: Path) -> None:
     last: list[str] = []
     others = asyncio.Event()
 
-    async def make(problem, attempt):
+    async def make(problem: Problem, attempt: int) -> Trajectory:
         if problem.problem_id == "p0" and attempt == 0:
             await others.wait()
         last.append(problem.problem_id)
@@ -131,8 +131,10 @@ async def test_a_slow_rollout_keeps_nobody_waiting(tmp_path):
 
 
 @pytest.mark.parametrize("down", [Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT])
-async def test_what_is_down_ends_the_round_and_leaves_no_task_behind(tmp_path, down):
-    async def make(problem, attempt):
+async def test_what_is_down_ends_the_round_and_leaves_no_task_behind(
+    tmp_path: Path, down: Ending
+) -> None:
+    async def make(problem: Problem, attempt: int) -> Trajectory:
         await asyncio.sleep(0.001 * attempt)
         return made(problem, attempt, down)
 
@@ -140,8 +142,8 @@ async def test_what_is_down_ends_the_round_and_leaves_no_task_behind(tmp_path, d
         await work(tmp_path, make)
 
 
-async def test_now_and_then_a_lost_rollout_ends_nothing(tmp_path):
-    async def make(problem, attempt):
+async def test_now_and_then_a_lost_rollout_ends_nothing(tmp_path: Path) -> None:
+    async def make(problem: Problem, attempt: int) -> Trajectory:
         return made(problem, attempt, [Ending.FINISHED, Ending.ENGINE_ERROR][attempt])
 
     store, progress = await work(tmp_path, make, samples=2)
@@ -149,8 +151,8 @@ async def test_now_and_then_a_lost_rollout_ends_nothing(tmp_path):
     assert progress.infrastructure == 30
 
 
-async def test_what_can_never_succeed_is_raised_at_once(tmp_path):
-    async def make(problem, attempt):
+async def test_what_can_never_succeed_is_raised_at_once(tmp_path: Path) -> None:
+    async def make(problem: Problem, attempt: int) -> Trajectory:
         if problem.problem_id == "p3":
             raise EngineMisconfigured("no such model")
         await asyncio.sleep(0.01)
@@ -160,10 +162,10 @@ async def test_what_can_never_succeed_is_raised_at_once(tmp_path):
         await work(tmp_path, make)
 
 
-async def test_a_row_that_the_store_cannot_hold_takes_no_other_along(tmp_path):
+async def test_a_row_that_the_store_cannot_hold_takes_no_other_along(tmp_path: Path) -> None:
     """Its place is taken by an internal error, and what finished with it is committed."""
 
-    async def make(problem, attempt):
+    async def make(problem: Problem, attempt: int) -> Trajectory:
         found = made(problem, attempt)
         return replace(found, attempt=2**70) if problem.problem_id == "p3" else found
 

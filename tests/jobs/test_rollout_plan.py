@@ -1,12 +1,15 @@
+from __future__ import annotations
+
 import random
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.records import Ending, Outcome, Problem, Program, Step, Verdict
+from storage.records import Ending, Outcome, Problem, Program, Step, Trajectory, Verdict
 from tests.rows import row
 from tirgen.jobs.branch import choose
 from tirgen.jobs.committed import Done
@@ -21,7 +24,7 @@ def problem(name: str) -> Problem:
 PROBLEMS = [problem(f"p{n:02}") for n in range(40)]
 
 
-def sample(name: str, number: int, right: bool, ending: Ending = Ending.FINISHED):
+def sample(name: str, number: int, right: bool, ending: Ending = Ending.FINISHED) -> Trajectory:
     made = row(name, number, program=Program.ROLLOUT, ending=ending)
     verdict = Verdict(correct=right, method="m", reason="r")
     return replace(made, steps=(Step(thought="t"),), verdict=verdict, group_id=name)
@@ -43,7 +46,9 @@ def work(plan: Plan, mixed: set[str], rng: random.Random) -> list[str]:
 
 
 @given(st.sets(st.sampled_from([p.problem_id for p in PROBLEMS])), st.integers(1, 12), st.randoms())
-def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(mixed, quota, rng):
+def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(
+    mixed: Any, quota: Any, rng: Any
+) -> None:
     """Whatever finishes first: the set that is asked depends on the answers alone."""
     plan = Plan(PROBLEMS, samples=2, groups=quota, most=len(PROBLEMS))
     begun = work(plan, mixed, rng)
@@ -58,7 +63,7 @@ def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(mixed, quota, r
     assert plan.drawn == needed
 
 
-def test_a_continued_round_begins_nothing_twice():
+def test_a_continued_round_begins_nothing_twice() -> None:
     mixed = {p.problem_id for p in PROBLEMS[::3]}
     first = Plan(PROBLEMS, 2, 5, 40)
     work(first, mixed, random.Random(1))
@@ -71,7 +76,9 @@ def test_a_continued_round_begins_nothing_twice():
 
 
 @pytest.mark.parametrize(("keep_failed", "mixed"), [(False, 0), (True, 1)])
-def test_a_continued_round_counts_failed_code_as_the_first_call_did(keep_failed, mixed):
+def test_a_continued_round_counts_failed_code_as_the_first_call_did(
+    keep_failed: bool, mixed: int
+) -> None:
     broken = Step(thought="t", action="1/0", outcome=Outcome.ERROR)
     made = [sample("p00", 0, True), replace(sample("p00", 1, False), steps=(broken,))]
     first, again = (Plan(PROBLEMS, 2, None, 1, keep_failed) for _ in range(2))
@@ -84,7 +91,7 @@ def test_a_continued_round_counts_failed_code_as_the_first_call_did(keep_failed,
     assert (first.mixed, again.mixed) == (mixed, mixed)
 
 
-def test_attempts_lost_to_infrastructure_are_made_again_by_the_next_call():
+def test_attempts_lost_to_infrastructure_are_made_again_by_the_next_call() -> None:
     plan = Plan(PROBLEMS, 2, None, 1)
     made = [sample("p00", 0, True), sample("p00", 1, False, Ending.ENGINE_ERROR)]
     plan.load(map(Done.of, made))
@@ -92,13 +99,13 @@ def test_attempts_lost_to_infrastructure_are_made_again_by_the_next_call():
     assert plan.missing(PROBLEMS[0]) == [1]
 
 
-def test_without_a_quota_every_problem_is_asked_once():
+def test_without_a_quota_every_problem_is_asked_once() -> None:
     plan = Plan(PROBLEMS, 2, None, len(PROBLEMS))
     assert work(plan, set(), random.Random(0)) == [p.problem_id for p in PROBLEMS]
     assert plan.full
 
 
-def test_the_stream_goes_on_where_the_round_before_stopped():
+def test_the_stream_goes_on_where_the_round_before_stopped() -> None:
     whole = list(islice(stream(PROBLEMS, 3, 0), 100))
     assert list(islice(stream(PROBLEMS, 3, 37), 63)) == whole[37:]
     assert sorted(p.problem_id for p in whole[:40]) == [p.problem_id for p in PROBLEMS]
@@ -106,7 +113,7 @@ def test_the_stream_goes_on_where_the_round_before_stopped():
     assert whole[:40] != list(islice(stream(PROBLEMS, 4, 0), 40))
 
 
-def test_a_problem_that_the_stream_repeats_within_a_round_is_asked_once():
+def test_a_problem_that_the_stream_repeats_within_a_round_is_asked_once() -> None:
     plan = Plan(stream(PROBLEMS[:3], 0, 2), 2, 9, 5)
     begun = work(plan, set(), random.Random(0))
     assert sorted(begun) == ["p00", "p01", "p02"]
@@ -123,7 +130,7 @@ def failed(name: str, attempt: int, step: int = 1) -> FailedStep:
 MANY = [failed(f"q{n}", attempt) for n in range(6) for attempt in range(4)]
 
 
-def test_one_step_a_problem_comes_before_a_second_of_any():
+def test_one_step_a_problem_comes_before_a_second_of_any() -> None:
     """Method A18."""
     assert len({s.problem.problem_id for s in choose(MANY, 6, 0)}) == 6
     assert len({s.problem.problem_id for s in choose(MANY, 4, 0)}) == 4
@@ -133,13 +140,13 @@ def test_one_step_a_problem_comes_before_a_second_of_any():
     assert len(choose(MANY, 100, 0)) == len(MANY)
 
 
-def test_the_choice_depends_on_the_seed_alone():
+def test_the_choice_depends_on_the_seed_alone() -> None:
     shuffled = random.Random(5).sample(MANY, len(MANY))
     assert choose(shuffled, 9, 3) == choose(MANY, 9, 3)
     assert choose(MANY, 9, 3) != choose(MANY, 9, 4)
 
 
-def test_every_step_is_as_likely_as_any_other_of_its_problem():
+def test_every_step_is_as_likely_as_any_other_of_its_problem() -> None:
     counts = [0] * 4
     for seed in range(800):
         counts[choose(MANY[:4], 1, seed)[0].attempt] += 1

@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
 
+T = TypeVar("T")
 Run = Callable[..., Execution]
 
 IS_ROOT = os.geteuid() == 0
@@ -54,7 +56,7 @@ def held_here(mode: str) -> Iterator[Run]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    def wait(coroutine):
+    def wait(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(120)
 
     sandbox = LocalSandbox(mode=Mode(mode))

@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +16,7 @@ from storage.records import (
     Program,
     Step,
     TokenStream,
+    Trajectory,
     Verdict,
 )
 from tests.rows import row
@@ -28,7 +32,7 @@ def sample(
     ending: Ending = Ending.FINISHED,
     group: str = "p1",
     method: str = "m",
-):
+) -> Trajectory:
     made = row("p1", number, program=Program.ROLLOUT, ending=ending)
     return replace(
         made,
@@ -41,33 +45,33 @@ def sample(
     )
 
 
-def rules(*rows) -> list[str | None]:
+def rules(*rows: Trajectory) -> list[str | None]:
     return [next((v.rule for v in r.filters if not v.kept), None) for r in judge(rows)]
 
 
-def test_a_mixed_group_is_kept():
+def test_a_mixed_group_is_kept() -> None:
     assert rules(sample(0), sample(1, right=False)) == [None, None]
 
 
-def test_a_trajectory_with_failed_code_is_left_out_of_its_group():
+def test_a_trajectory_with_failed_code_is_left_out_of_its_group() -> None:
     failed = sample(2, outcomes=(Outcome.OK, Outcome.ERROR))
     assert rules(sample(0), sample(1, right=False), failed) == [None, None, "failed_code"]
     assert rules(sample(0), sample(1), replace(failed)) == ["all_alike", "all_alike", "failed_code"]
 
 
-def test_a_single_survivor_teaches_nothing():
+def test_a_single_survivor_teaches_nothing() -> None:
     """Method D13: there it kept an advantage equal to its reward."""
     assert rules(sample(0), sample(1, outcomes=(Outcome.TIMEOUT,))) == ["alone", "failed_code"]
 
 
-def test_infrastructure_is_neither_right_nor_wrong():
+def test_infrastructure_is_neither_right_nor_wrong() -> None:
     """Method D7, C7: what the machinery lost changes no other row's verdict."""
     lost = sample(2, ending=Ending.SANDBOX_ERROR)
     with_it = rules(sample(0), sample(1, right=False), lost)
     assert with_it == [None, None, "infrastructure"]
 
 
-def test_a_step_is_rewarded_for_code_that_ran_only():
+def test_a_step_is_rewarded_for_code_that_ran_only() -> None:
     steps = [
         sample(0, level=Level.STEP),
         sample(1, level=Level.STEP, outcomes=(Outcome.NO_OUTPUT,)),
@@ -77,7 +81,7 @@ def test_a_step_is_rewarded_for_code_that_ran_only():
     assert rules(*steps) == [None, None, "no_code"]
 
 
-def test_a_step_group_that_lost_more_than_half_is_dropped():
+def test_a_step_group_that_lost_more_than_half_is_dropped() -> None:
     """Method A17."""
     some = [sample(n, level=Level.STEP, outcomes=()) for n in range(2, 4)]
     mixed = [
@@ -88,7 +92,7 @@ def test_a_step_group_that_lost_more_than_half_is_dropped():
     assert rules(*mixed, *some, sample(9, level=Level.STEP, outcomes=()))[:2] == ["half_lost"] * 2
 
 
-def test_groups_of_the_two_levels_never_mix():
+def test_groups_of_the_two_levels_never_mix() -> None:
     """Method D12."""
     assert rules(sample(0), sample(1, level=Level.STEP, outcomes=(Outcome.ERROR,))) == [
         "alone",
@@ -96,7 +100,7 @@ def test_groups_of_the_two_levels_never_mix():
     ]
 
 
-def test_counts_are_of_groups_and_of_rows():
+def test_counts_are_of_groups_and_of_rows() -> None:
     judged = judge(
         [
             sample(0),
@@ -127,7 +131,7 @@ members = st.builds(
 
 
 @given(st.lists(members, max_size=12, unique_by=lambda r: r.trajectory_id), st.booleans())
-def test_what_is_kept_is_what_the_trainer_gives_an_advantage(rows, keep_failed):
+def test_what_is_kept_is_what_the_trainer_gives_an_advantage(rows: Any, keep_failed: Any) -> None:
     """tirgen fills the quota, trainer computes the advantages: they may not disagree."""
     advantage = pytest.importorskip("trainer.advantage")
     credit = advantage.credit(advantage.scored(row, keep_failed) for row in rows)
@@ -140,7 +144,7 @@ def test_what_is_kept_is_what_the_trainer_gives_an_advantage(rows, keep_failed):
         }
 
 
-def test_every_rule_says_why():
+def test_every_rule_says_why() -> None:
     for level, reasons in RULES.items():
         for rule, reason in reasons.items():
             assert rule
@@ -149,7 +153,7 @@ def test_every_rule_says_why():
     assert member(sample()).dropped is None
 
 
-def test_a_gold_answer_that_cannot_be_verified_is_no_reward():
+def test_a_gold_answer_that_cannot_be_verified_is_no_reward() -> None:
     unread = sample(2, right=False, method=UNVERIFIABLE)
     assert unread.reward is None
     assert rules(sample(0), sample(1, right=False), unread) == [None, None, "unverifiable"]

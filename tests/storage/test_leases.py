@@ -104,7 +104,9 @@ def left_by_a_dead_process(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_silent_holder_elsewhere_is_given_up(tmp_path: Path, monkeypatch) -> None:
+def test_a_silent_holder_elsewhere_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where its process cannot be looked at, its silence is measured by the clock of who waits."""
     left_by_a_dead_process(tmp_path, machine="another", host="elsewhere")
     now = [1000.0]
@@ -119,7 +121,9 @@ def test_a_silent_holder_elsewhere_is_given_up(tmp_path: Path, monkeypatch) -> N
     granted.release()
 
 
-def test_a_holder_elsewhere_that_beats_is_waited_for(tmp_path: Path, monkeypatch) -> None:
+def test_a_holder_elsewhere_that_beats_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever its clock says: only that its file changes counts."""
     path = left_by_a_dead_process(tmp_path, machine="another", since="2001-01-01T00:00:00+00:00")
     now = [1000.0]
@@ -132,7 +136,9 @@ def test_a_holder_elsewhere_that_beats_is_waited_for(tmp_path: Path, monkeypatch
         now[0] += leases.SILENCE_SECONDS - 1
 
 
-def test_a_holder_beats_and_notices_that_it_was_given_up(tmp_path: Path, monkeypatch) -> None:
+def test_a_holder_beats_and_notices_that_it_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
     lease = held(tmp_path)
     deadline = time.monotonic() + 60

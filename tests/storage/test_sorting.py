@@ -1,6 +1,7 @@
 """Publishing sorts in bounded memory: the same rows in the same order as all at once."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_a_row_group_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_rows_that_cannot_be_had_leave_nothing_behind(tmp_path: Path) -> None:
-    def broken():
+    def broken() -> Iterator[Trajectory]:
         yield from rows(5)
         raise OSError("the disk is gone")
 

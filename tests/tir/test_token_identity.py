@@ -52,12 +52,12 @@ def letters(*texts: str) -> list[int]:
     return [ord(letter) for text in texts for letter in text]
 
 
-def test_the_renderer_would_spell_it_otherwise():
+def test_the_renderer_would_spell_it_otherwise() -> None:
     assert list(MergingRenderer().encode(CALL)) != letters(CALL)
     assert MergingRenderer().decode(tuple(letters(CALL))) == CALL
 
 
-def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine():
+def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine() -> None:
     """Method D14, C3."""
     seen = []
     of = merging_story()
@@ -72,7 +72,7 @@ def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine():
     assert told.transcript.stream().token_ids == (*prompts[1], *letters(LAST), END)
 
 
-def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled():
+def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled() -> None:
     """Method D14."""
     of = merging_story()
     program = tirgen(of, voice(Role.ACTOR), voice(Role.CRITIC), POCKET, bounds(), TOOLS)
@@ -80,7 +80,7 @@ def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled():
     assert own(told) == [*letters(LAST), END]
 
 
-def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone():
+def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone() -> None:
     """Method D2, D14: of the step that failed, neither tokens nor mask stay behind."""
     seen = []
     of = merging_story()
@@ -104,7 +104,7 @@ def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone():
     assert retry.token_ids[stream.prompt_length :] == tuple(letters(kept))
 
 
-def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it_whole():
+def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it_whole() -> None:
     """Method D2: a second backtrack there ate the user's prompt."""
     seen = []
     of = merging_story()
@@ -130,7 +130,7 @@ def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it
 
 
 @pytest.mark.parametrize("correction", [None, Correction(suffix_tokens=4)])
-def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction):
+def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction: Correction | None) -> None:
     """Method D15: there the end token was appended, and what was cut off looked complete."""
     of = merging_story()
     cut = "Words without end, so \\boxed{1}"
@@ -141,7 +141,7 @@ def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction):
     assert own(told) == letters(cut)
 
 
-def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either():
+def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either() -> None:
     """Method D15."""
     of = merging_story()
     told = answer(of, chain_of_thought(of, voice(Role.ACTOR), bounds()), [said("It is \\boxed{1}")])
@@ -149,7 +149,7 @@ def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either():
     assert own(told) == letters("It is \\boxed{1}")
 
 
-def test_rollouts_that_take_turns_spend_each_its_own_budget():
+def test_rollouts_that_take_turns_spend_each_its_own_budget() -> None:
     """Method D6, C2: step by step beside each other, as one batch there."""
     limits = bounds(tool_rounds=1)
     stories = [merging_story() for _ in range(3)]

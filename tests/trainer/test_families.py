@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,7 +135,9 @@ def test_attention_that_crosses_documents_is_refused_by_name(
 ) -> None:
     """A kernel that looks at no boundaries, as flash attention in batches of several rows."""
 
-    def leaky(module, query, key, value, attention_mask, **rest):  # type: ignore[no-untyped-def]
+    def leaky(
+        module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **rest: Any
+    ) -> Any:
         return sdpa_attention_forward(module, query, key, value, None, **rest)
 
     AttentionInterface.register("leaky", leaky)

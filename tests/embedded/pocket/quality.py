@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -78,7 +78,7 @@ async def bench(
     temperature: float,
     mode: Mode = Mode.NON_REASONING,
     critic: str | None = None,
-):
+) -> AsyncIterator[Bench]:
     limits = {"loop.steps": 12, "loop.tokens": 1200} if mode is Mode.NON_REASONING else {}
     config = load_config(
         None,
@@ -135,7 +135,7 @@ def held_out_steps(count: int) -> Iterator[tuple[str, int, Step, str]]:
         yield family, level, step, step.plain(wrong_value(rng, step.value))
 
 
-def steps_of(solution) -> list[Step]:
+def steps_of(solution: Generator[Step, str, None]) -> list[Step]:
     steps: list[Step] = []
     try:
         step = next(solution)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,9 @@ def spoil(file: Path) -> None:
 
 @pytest.mark.parametrize("harm", [spoil, Path.unlink])
 @pytest.mark.parametrize(("kind", "make"), [("dataset", dataset), ("policy", policy)])
-async def test_a_file_that_is_not_what_was_published_is_named(capsys, tmp_path, kind, make, harm):
+async def test_a_file_that_is_not_what_was_published_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str, make: Any, harm: Any
+) -> None:
     version = await make(tmp_path)
     [file] = {*version.path.glob("*.parquet"), *version.path.glob("*.safetensors")}
     asked = ["check", str(version), "--store", str(tmp_path), "--json"]
@@ -44,6 +47,6 @@ async def test_a_file_that_is_not_what_was_published_is_named(capsys, tmp_path, 
     assert (code, [one["path"] for one in told["damaged"]]) == (1, [str(file)])
 
 
-def check(capsys, kind: str, arguments: list[str]) -> tuple[int, object]:
+def check(capsys: pytest.CaptureFixture[str], kind: str, arguments: list[str]) -> tuple[int, Any]:
     code = run([kind, *arguments])
     return code, json.loads(capsys.readouterr().out)

@@ -117,7 +117,9 @@ def test_a_taken_port_is_told(store: Path, capsys: pytest.CaptureFixture[str]) -
         assert f"port {port} is taken" in capsys.readouterr().err
 
 
-def test_a_bundle_is_a_folder_of_pages(store: Path, tmp_path: Path, capsys) -> None:
+def test_a_bundle_is_a_folder_of_pages(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = ["view", "d", "--store", str(store), "--where", "attempt = 0", "--json"]
     assert run([*asked, "--bundle", str(tmp_path / "site")]) == 0
     site = tmp_path / "site"
@@ -131,6 +133,6 @@ def test_a_bundle_is_a_folder_of_pages(store: Path, tmp_path: Path, capsys) -> N
     assert run([*asked, "--bundle", str(site)]) == 2
 
 
-def test_nothing_to_see_is_not_found(store: Path, capsys) -> None:
+def test_nothing_to_see_is_not_found(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["view", "d", "--where", "attempt > 9", "--store", str(store)]) == 3
     assert "no trajectory meets the condition" in capsys.readouterr().err

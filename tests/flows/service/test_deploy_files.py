@@ -34,13 +34,13 @@ def manifests() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("deployment", deployments(), ids=lambda found: found["name"])
-def test_every_deployment_names_a_flow_and_a_pool_of_ours(deployment):
+def test_every_deployment_names_a_flow_and_a_pool_of_ours(deployment: Any) -> None:
     module, _, name = deployment["entrypoint"].rpartition(".")
     assert getattr(import_module(module), name).name == deployment["name"]
     assert deployment["work_pool"]["name"] in POOLS
 
 
-def test_a_cluster_runs_under_the_settings_of_tirgen_up(tmp_path):
+def test_a_cluster_runs_under_the_settings_of_tirgen_up(tmp_path: Path) -> None:
     found, home = manifests(), Home(tmp_path, 4200)
     client = found["ConfigMap/tirgen-client"]["data"]
     wanted = home.client_environment()
@@ -70,7 +70,7 @@ def variables(container: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", pods())
-def test_a_pod_has_no_rights_that_it_does_not_need(name):
+def test_a_pod_has_no_rights_that_it_does_not_need(name: Any) -> None:
     pod = pods()[name]["spec"]
     assert pod["automountServiceAccountToken"] is False
     context = pod["securityContext"]
@@ -90,14 +90,16 @@ def test_a_pod_has_no_rights_that_it_does_not_need(name):
 
 
 @pytest.mark.parametrize("name", pods())
-def test_no_pod_starts_without_the_secret(name):
+def test_no_pod_starts_without_the_secret(name: Any) -> None:
     [container] = pods()[name]["spec"]["containers"]
     wanted = SERVER_AUTH if "flows.service.server" in container["command"] else CLIENT_AUTH
     secret = variables(container)[wanted]["valueFrom"]["secretKeyRef"]
     assert secret == {"name": "tirgen", "key": "auth"}, "required: nothing says optional"
 
 
-def test_the_server_of_a_cluster_is_the_guarded_one_and_refuses_an_empty_secret(monkeypatch):
+def test_the_server_of_a_cluster_is_the_guarded_one_and_refuses_an_empty_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     [container] = pods()["Deployment/prefect"]["spec"]["containers"]
     python, module, name, *options = container["command"]
     assert (python, module) == ("python", "-m")
@@ -107,7 +109,9 @@ def test_the_server_of_a_cluster_is_the_guarded_one_and_refuses_an_empty_secret(
         import_module(name).main()
 
 
-def test_the_server_of_a_cluster_goes_by_the_name_that_its_clients_use(monkeypatch):
+def test_the_server_of_a_cluster_goes_by_the_name_that_its_clients_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = manifests()
     names = found["ConfigMap/tirgen-server"]["data"]["TIRGEN_ALLOWED_HOSTS"]
     monkeypatch.setenv("TIRGEN_ALLOWED_HOSTS", names)
@@ -115,7 +119,7 @@ def test_the_server_of_a_cluster_goes_by_the_name_that_its_clients_use(monkeypat
     assert urlsplit(api).hostname in names_of("0.0.0.0")
 
 
-def test_a_cluster_lets_only_clients_reach_the_server_and_nothing_reach_the_rest():
+def test_a_cluster_lets_only_clients_reach_the_server_and_nothing_reach_the_rest() -> None:
     found = manifests()
     everything = found["NetworkPolicy/everything"]["spec"]
     assert (everything["podSelector"], everything["ingress"]) == ({}, [])
@@ -133,7 +137,7 @@ def test_a_cluster_lets_only_clients_reach_the_server_and_nothing_reach_the_rest
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_a_cluster_has_a_worker_for_each_pool(pool):
+def test_a_cluster_has_a_worker_for_each_pool(pool: Any) -> None:
     worker = manifests()[f"Deployment/worker-{pool}"]
     [container] = worker["spec"]["template"]["spec"]["containers"]
     assert container["command"][1:] == worker_command(pool)[2:]

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.slow
 BRIEF = {"problems": {"limit": 60}, "attempts": 1, "cot_samples": 0}
 
 
-def test_an_engine_that_goes_down_fails_the_run_and_the_next_one_goes_on(stack, tmp_path):
+def test_an_engine_that_goes_down_fails_the_run_and_the_next_one_goes_on(
+    stack: Stack, tmp_path: Path
+) -> None:
     port = free_port()
     with engine(tmp_path / "engine.log", port) as base_url:
         served = served_at(base_url, max_tries=1, patience_minutes=0.1)
@@ -48,7 +50,7 @@ def test_an_engine_that_goes_down_fails_the_run_and_the_next_one_goes_on(stack, 
         assert rows(stack.store, "outage") == undisturbed(settings, tmp_path)
 
 
-def test_a_sandbox_that_goes_down_is_waited_for(stack, tmp_path):
+def test_a_sandbox_that_goes_down_is_waited_for(stack: Stack, tmp_path: Path) -> None:
     port = free_port()
     settings = {
         **BRIEF, "dataset": "unboxed", "problems": {"limit": 120},
@@ -71,7 +73,9 @@ def waits(stack: Stack, run_id: str) -> bool:
     return any(task["state_name"] == "AwaitingRetry" for task in found)
 
 
-def test_a_restarted_server_finds_two_runs_of_one_dataset_where_they_were(stack, tmp_path):
+def test_a_restarted_server_finds_two_runs_of_one_dataset_where_they_were(
+    stack: Stack, tmp_path: Path
+) -> None:
     """The second waits for the first, and finds that all is done."""
     server = stack.process("server")
     settings = {**BRIEF, "dataset": "twice", "problems": {"limit": 120}}
@@ -106,7 +110,9 @@ cp -r "$TIRGEN_STORE/datasets" "$OUT/mended"
 """
 
 
-def test_a_full_disk_fails_the_run_and_with_more_room_it_goes_on(stack, tmp_path):
+def test_a_full_disk_fails_the_run_and_with_more_room_it_goes_on(
+    stack: Stack, tmp_path: Path
+) -> None:
     """On a disk of its own, in this process's place of a worker's."""
     settings = {"dataset": "cramped", **BRIEF, "problems": {"limit": 240}}
     done = on_a_small_disk(stack, settings, tmp_path)

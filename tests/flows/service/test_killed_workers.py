@@ -30,7 +30,7 @@ ROUNDS = {
 }
 
 
-def test_runs_whose_workers_are_killed_end_as_if_undisturbed(stack, tmp_path):
+def test_runs_whose_workers_are_killed_end_as_if_undisturbed(stack: Stack, tmp_path: Path) -> None:
     """Worker and flow process die at once: in generate, in rollouts, then in an update."""
     doomed = {"killed": stack.process("worker-cpu"), "killed-round": stack.process("worker-gpu")}
     learning = stack.start("rl", {"parent": "", "policy": "killed", "config": ROUNDS})

@@ -35,14 +35,14 @@ def publish_policy(store: Store, kind: str, parent: str, dataset: str) -> Policy
     return Policies(store.root).publish("pupil", lambda folder: None, described)
 
 
-def test_a_policy_leads_back_to_the_first_dataset_and_its_models(store):
+def test_a_policy_leads_back_to_the_first_dataset_and_its_models(store: Store) -> None:
     found = made_from(edges(store), "pupil@v2")
     assert [edge.source for edge in found] == [
         "pupil@v1", "rollouts@v1", "/models/pocket", "lesson@v1", "pupil@v1", "pocket", "pocket",
     ]  # fmt: skip
 
 
-def test_a_dataset_leads_on_to_every_policy_and_dataset_after_it(store):
+def test_a_dataset_leads_on_to_every_policy_and_dataset_after_it(store: Store) -> None:
     found = made_with(edges(store), "lesson@v1")
     assert [edge.product for edge in found] == [
         "pupil@v1",
@@ -53,16 +53,16 @@ def test_a_dataset_leads_on_to_every_policy_and_dataset_after_it(store):
     ]
 
 
-def test_a_policy_that_an_engine_loads_by_its_folder_is_known_by_its_name(store):
+def test_a_policy_that_an_engine_loads_by_its_folder_is_known_by_its_name(store: Store) -> None:
     assert Edge("second@v1", "made with actor", "pupil@v2") in edges(store)
 
 
-def test_what_nothing_came_of_leads_nowhere(store):
+def test_what_nothing_came_of_leads_nowhere(store: Store) -> None:
     assert made_with(edges(store), "second@v1") == []
 
 
 @pytest.mark.parametrize(
     ("name", "key"), [("Math_TIR@v3", "math-tir-v3"), ("a.b", "a-b"), ("tir", "tir")]
 )
-def test_every_name_has_a_key_that_prefect_takes(name, key):
+def test_every_name_has_a_key_that_prefect_takes(name: str, key: str) -> None:
     assert artifact_key(name) == key

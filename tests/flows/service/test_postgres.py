@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 PASSWORD = "planted-password-4"
 
 
-def test_the_history_of_runs_lies_in_postgresql(tmp_path):
+def test_the_history_of_runs_lies_in_postgresql(tmp_path: Path) -> None:
     with database() as address:
         stack = Stack(tmp_path, free_port(), {"TIRGEN_SERVICE_DATABASE": address})
         stack.tirgen("up")

@@ -19,7 +19,7 @@ OUTPUT = Path(__file__).parents[3] / "test-output"
 """Where screenshots are left; git ignores it."""
 
 
-def test_a_value_out_of_bounds_is_refused_before_a_run_exists(stack):
+def test_a_value_out_of_bounds_is_refused_before_a_run_exists(stack: Stack) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         stack.start("generate", {"shard_problems": 20})
     with refused.value as answer:
@@ -27,7 +27,7 @@ def test_a_value_out_of_bounds_is_refused_before_a_run_exists(stack):
         assert "less than the minimum of 50" in answer.read().decode()
 
 
-def test_bringing_up_twice_starts_nothing_twice(stack):
+def test_bringing_up_twice_starts_nothing_twice(stack: Stack) -> None:
     before = stack.tirgen("status")
     deployment = stack.deployment("generate")
     [schedule] = deployment["schedules"]
@@ -44,13 +44,13 @@ def test_bringing_up_twice_starts_nothing_twice(stack):
     assert len({found["name"] for found in automations}) == len(automations) >= 2
 
 
-def test_a_store_has_one_service(stack):
+def test_a_store_has_one_service(stack: Stack) -> None:
     other = Stack(stack.store, free_port())
     with pytest.raises(AssertionError, match=f"is up at {stack.url}"):
         other.tirgen("up")
 
 
-def test_a_run_started_by_the_form_shows_what_it_made(stack):
+def test_a_run_started_by_the_form_shows_what_it_made(stack: Stack) -> None:
     with chromium() as browser:
         fill_in_and_submit(browser, stack)
         wait_until(lambda: runs_named(stack, "generate by-form"), 60, stack.tails)
@@ -105,7 +105,7 @@ def runs_named(stack: Stack, name: str) -> list[dict[str, Any]]:
     return [run for run in stack.ask("/flow_runs/filter", {}) if run["name"] == name]
 
 
-def test_a_cell_shows_its_text_and_the_page_loads_nothing_for_it(stack):
+def test_a_cell_shows_its_text_and_the_page_loads_nothing_for_it(stack: Stack) -> None:
     texts = [r"\|v\|", r"\|![b](http://127.0.0.1:1/x.png)", "`a` | b", r"a\\|b <b>x</b> &amp; `"]
     page = {"type": "markdown", "key": "cells", "data": table([{"t": t, "n": 1} for t in texts])}
     made = stack.ask("/artifacts/", page)

@@ -55,7 +55,7 @@ def serving(server: Inbox) -> Iterator[Inbox]:
         server.server_close()
 
 
-def test_no_secret_is_written_down_and_drifting_and_failed_runs_notify(tmp_path):
+def test_no_secret_is_written_down_and_drifting_and_failed_runs_notify(tmp_path: Path) -> None:
     with serving(Inbox()) as inbox, engine(tmp_path / "engine.log", free_port()) as base_url:
         environment = {
             "TIRGEN_SERVICE_AUTH": f"tirgen:{PASSWORD}",

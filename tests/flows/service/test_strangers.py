@@ -75,7 +75,9 @@ def targets(stack: Stack, sandbox_url: str, pocket_url: str, marker: Path) -> di
     }  # fmt: skip
 
 
-def test_a_page_of_another_origin_reads_nothing_and_runs_nothing(stack, tmp_path):
+def test_a_page_of_another_origin_reads_nothing_and_runs_nothing(
+    stack: Stack, tmp_path: Path
+) -> None:
     Store(stack.store).open_run("strangers", {}, "c0ffee").publish([row()], {})
     sandbox_port, pocket_port = free_port(), free_port()
     marker = tmp_path / "ran"
@@ -107,14 +109,14 @@ def log_in(browser: Browser, stack: Stack) -> None:
     browser.wait_for("verifier")
 
 
-def test_a_name_that_is_pointed_at_loopback_is_refused(stack):
+def test_a_name_that_is_pointed_at_loopback_is_refused(stack: Stack) -> None:
     with chromium() as browser:
         for port, path in ((stack.port, "/api/health"), (stack.port, "/"), (stack.port + 1, "/")):
             browser.open(f"http://evil.example:{port}{path}")
             assert "does not go by that host name" in browser.text()
 
 
-def test_a_link_opens_once_and_the_password_always(stack):
+def test_a_link_opens_once_and_the_password_always(stack: Stack) -> None:
     link = stack.tirgen("up")["link"]
     assert stack.secret().partition(":")[2] not in link
     with chromium() as browser:
@@ -127,7 +129,7 @@ def test_a_link_opens_once_and_the_password_always(stack):
 
 
 @pytest.mark.parametrize("path", ["/flow_runs/filter", "/deployments/filter", "/logs/filter"])
-def test_who_knows_no_secret_is_refused(stack, path):
+def test_who_knows_no_secret_is_refused(stack: Stack, path: str) -> None:
     request = urllib.request.Request(
         f"{stack.url}/api{path}", b"{}", {"Content-Type": "application/json"}
     )
@@ -137,7 +139,7 @@ def test_who_knows_no_secret_is_refused(stack, path):
         assert answer.code == 401
 
 
-def test_everything_listens_on_loopback_only(stack):
+def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     own = socket.gethostbyname(socket.gethostname())
     if own.startswith("127."):
         pytest.skip("this machine has no other address")

@@ -29,7 +29,7 @@ CHAIN = [
 ]
 
 
-def test_a_schedule_leads_to_an_evaluated_policy_with_nobody_touching_it(stack):
+def test_a_schedule_leads_to_an_evaluated_policy_with_nobody_touching_it(stack: Stack) -> None:
     """Schedule, dataset version, SFT, evaluation; and RL begins, where it is asked for."""
     few = {"config": {"benchmarks": [{"path": "pocket:test", "limit": 20}], "samples": 1}}
     evaluation = stack.deployment("evaluate")["id"]
@@ -57,7 +57,7 @@ def runs_of(stack: Stack, name: str) -> list[dict[str, Any]]:
     return [run for run in found if run["created_by"] and run["created_by"]["type"] == "AUTOMATION"]
 
 
-def test_a_run_that_is_refused_trains_nothing(stack):
+def test_a_run_that_is_refused_trains_nothing(stack: Stack) -> None:
     """It waits for a word, and neither a worker's slot nor a process waits with it."""
     make_dataset(stack)
     run_id = stack.start("sft", {"dataset": "lesson", "policy": "refused", "ask_first": True})
@@ -87,7 +87,7 @@ def answer(stack: Stack, run_id: str, form: dict[str, Any], *, accepted: bool = 
     assert (said["status"] == "ACCEPT") is accepted, said
 
 
-def test_the_whole_wheel_is_one_run_which_goes_on_when_it_is_told_to(stack):
+def test_the_whole_wheel_is_one_run_which_goes_on_when_it_is_told_to(stack: Stack) -> None:
     few = {"path": "pocket:train", "limit": 60}
     config = {
         "policy": "wheel",
@@ -117,14 +117,14 @@ def test_the_whole_wheel_is_one_run_which_goes_on_when_it_is_told_to(stack):
     assert {"wheel@v1", "wheel-rollouts@v1", "wheel-tir@v1"} <= sources
 
 
-def test_a_cancelled_run_of_two_processes_leaves_none(stack):
+def test_a_cancelled_run_of_two_processes_leaves_none(stack: Stack) -> None:
     run_id, started = training_for_long(stack, processes=2)
     stack.cancel(run_id)
     wait_until(lambda: not any(map(lives, started)), 90, stack.tails)
     assert stack.finish(run_id, 60)["state_type"] == "CANCELLED"
 
 
-def test_a_run_whose_flow_process_is_killed_leaves_no_process(stack):
+def test_a_run_whose_flow_process_is_killed_leaves_no_process(stack: Stack) -> None:
     run_id, started = training_for_long(stack)
     os.kill(started[0], signal.SIGKILL)
     wait_until(lambda: not any(map(lives, started)), 60, stack.tails)

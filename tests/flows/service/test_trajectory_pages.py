@@ -33,26 +33,26 @@ async def ask(store: Store, path: str, headers: dict[str, str] = KNOWN) -> tuple
         return answer.status, await answer.text(), policy
 
 
-async def test_a_trajectory_is_a_page_that_loads_nothing(store):
+async def test_a_trajectory_is_a_page_that_loads_nothing(store: Store) -> None:
     status, page, policy = await ask(store, f"/trajectories/{row().trajectory_id}")
     assert status == 200
     assert row().trajectory_id in page
     assert policy.startswith("default-src 'none'")
 
 
-async def test_an_unknown_trajectory_is_not_found_with_a_way_on(store):
+async def test_an_unknown_trajectory_is_not_found_with_a_way_on(store: Store) -> None:
     status, page, _ = await ask(store, "/trajectories/nothing")
     assert status == 404
     assert "tirgen traj list" in page
 
 
-async def test_a_name_that_a_stranger_points_here_is_refused(store):
+async def test_a_name_that_a_stranger_points_here_is_refused(store: Store) -> None:
     path = f"/trajectories/{row().trajectory_id}"
     status, _, _ = await ask(store, path, KNOWN | {"Host": "evil.example:4201"})
     assert status == 403
 
 
-async def test_the_password_or_the_cookie_opens_the_pages(store):
+async def test_the_password_or_the_cookie_opens_the_pages(store: Store) -> None:
     path = f"/trajectories/{row().trajectory_id}"
     name, value = pages_cookie(LOGIN, PORT)
     for headers in ({}, {"Authorization": basic("tirgen:guess")}, {"Cookie": f"{name}=guess"}):
