@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 from tests.embedded.tiny_model import CONTEXT, write_tiny_model
 from tirgen.embedded.local import pocket_engine_server
 from tirgen.embedded.models import engine_identity
+from tirgen.engine.chat import ChatEngine
 from tirgen.engine.dialect import Continuation
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured
@@ -42,6 +43,7 @@ async def pocket(pocket_dir: Path, base_url: str) -> AsyncIterator[TokenEngine]:
         kind="tokens", base_url=base_url, model="pocket", tokenizer=str(pocket_dir)
     )
     async with open_engine(config) as engine:
+        assert isinstance(engine, TokenEngine)
         yield engine
 
 
@@ -103,13 +105,15 @@ async def test_our_rendering_is_the_servers(pocket: TokenEngine, base_url: str) 
             max_tokens=1,
             extra_body={"return_token_ids": True},
         )
-    assert tuple(answer.prompt_token_ids) == asked(pocket).token_ids
+    assert answer.model_extra
+    assert tuple(answer.model_extra["prompt_token_ids"]) == asked(pocket).token_ids
 
 
 async def test_the_chat_engine_speaks_to_it(base_url: str) -> None:
     config = EngineConfig(kind="chat", base_url=base_url, model="pocket")
     async with open_engine(config) as engine:
         completion = await engine.complete(Prompt(messages=MESSAGES, reply="It is "), DRAW)
+        assert isinstance(engine, ChatEngine)
         assert engine.dialect.continuation is Continuation.FINAL_MESSAGE
     assert completion.completion_tokens == 24
     assert completion.token_ids == ()

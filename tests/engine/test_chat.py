@@ -56,6 +56,7 @@ async def lost_stream(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await answer.prepare(request)
     await answer.write(b'data: {"choices": [], "id": "c"}\n\n')
+    assert request.transport
     request.transport.abort()
     return answer
 
@@ -253,8 +254,9 @@ async def test_what_a_user_omits_is_never_sent_and_what_is_extra_always_is(
 
 async def half_a_character_a_chunk(request: web.Request) -> web.Response:
     halves = ["\ud83d", "\ude00", " \ud800!"]
-    events = [{"choices": [{"delta": {"content": half}, "finish_reason": None}]} for half in halves]
-    events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    events: list[Any] = [
+        {"choices": [{"delta": {"content": half}, "finish_reason": None}]} for half in halves
+    ]
     text = "".join(f": waiting\r\n\r\ndata: {json.dumps(event)}\r\n\r\n" for event in events)
     return web.Response(text=text, content_type="text/event-stream")
 

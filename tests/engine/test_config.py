@@ -18,6 +18,7 @@ from tirgen.embedded.models import (
 from tirgen.engine.engine_config import EngineConfig, Precision
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Prompt, Sampling
+from tirgen.engine.tokens import TokenEngine
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.generate_config import GenerateConfig
 
@@ -51,6 +52,7 @@ async def test_an_engine_opens_and_answers(config: EngineConfig, prompt: Prompt)
 
 async def test_the_probe_finds_what_the_server_does(config: EngineConfig) -> None:
     async with open_engine(config) as engine:
+        assert isinstance(engine, TokenEngine)
         found = engine.capabilities
     assert found.max_model_len == 512
     assert found.neutral_fields == {"repetition_penalty": 1.0, "min_p": 0.0}
@@ -88,7 +90,7 @@ async def test_a_wrong_address_is_one_sentence(config: EngineConfig) -> None:
 
 
 async def test_a_forgotten_v1_is_one_sentence(config: EngineConfig) -> None:
-    said = await sentence(changed(config, base_url=config.base_url.removesuffix("/v1")))
+    said = await sentence(changed(config, base_url=str(config.base_url).removesuffix("/v1")))
     assert "it ends in /v1 for most servers" in said
 
 
@@ -161,7 +163,7 @@ async def test_a_server_that_ignores_stop_strings_is_refused(
 async def test_a_server_that_cuts_the_stop_string_off_is_refused(
     config: EngineConfig, peer: Peer
 ) -> None:
-    def cut(choice: dict[str, object]) -> None:
+    def cut(choice: dict[str, Any]) -> None:
         if choice["stop_reason"]:
             choice["text"] = choice["text"].removesuffix(choice["stop_reason"])
 

@@ -256,9 +256,9 @@ class Proxy:
                 self.target + request.path_qs,
                 data=await request.read(),
                 headers={"Content-Type": request.content_type},
-            ) as answer,
+            ) as passed_on,
         ):
-            return web.Response(status=answer.status, body=await answer.read())
+            return web.Response(status=passed_on.status, body=await passed_on.read())
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ async def hang(request: web.Request) -> web.Response:
 
 
 async def reset(request: web.Request) -> web.Response:
+    assert request.transport
     request.transport.abort()
     return web.Response()
 
@@ -42,6 +43,7 @@ async def half_an_answer(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Length": "1000"})
     await answer.prepare(request)
     await answer.write(b'{"choices": [')
+    assert request.transport
     request.transport.abort()
     return answer
 

@@ -16,6 +16,7 @@ from storage.records import (
     Verdict,
 )
 from tests.rows import row
+from tirgen.evaluation.estimates import Estimate
 
 OK, BAD = Outcome.OK, Outcome.ERROR
 
@@ -46,3 +47,9 @@ def sample(
         cost=Cost(actor_completion_tokens=10 + 5 * corrections, wall_seconds=seconds),
         group_id=problem,
     )
+
+
+def value(estimate: Estimate | None) -> float:
+    """Of a figure that must be there."""
+    assert estimate is not None
+    return estimate.value

@@ -138,7 +138,7 @@ def verdicts(mode: str, *solutions: str) -> list[bool | None]:
             tested = await asyncio.gather(
                 *(run_tests(TASK, reply, sandbox, LIMITS) for reply in replies)
             )
-        return [each.verdict and each.verdict.correct for each in tested]
+        return [each.verdict.correct if each.verdict else None for each in tested]
 
     return asyncio.run(judge())
 
@@ -164,7 +164,7 @@ def test_a_service_judges_too() -> None:
         ):
             replies = [f"```python\n{text}```\n" for text in (HONEST, ATTACKS["nothing"])]
             tested = [await run_tests(TASK, reply, sandbox, LIMITS) for reply in replies]
-        return [each.verdict and each.verdict.correct for each in tested]
+        return [each.verdict.correct if each.verdict else None for each in tested]
 
     assert asyncio.run(judge()) == [True, False]
 

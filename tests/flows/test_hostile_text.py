@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Path:
         steps=(step,),
         final_answer=HOSTILE,
         error=HOSTILE,
-        verdict=replace(made.verdict, reason=HOSTILE),
+        verdict=made.verdict and replace(made.verdict, reason=HOSTILE),
         filters=(replace(made.filters[0], kept=True, reason=HOSTILE),),
     )
     opened = Store(tmp_path / "store").open_run("d", {}, "h")

@@ -50,7 +50,7 @@ def test_generating_needs_no_torch(installed: Path) -> None:
 
 
 def test_evaluating_a_model_needs_no_torch(installed: Path, tmp_path: Path) -> None:
-    find = [
+    find: list[str | Path] = [
         installed / "python",
         "-c",
         "from tirgen.embedded.models import MODEL_DIR as m; print(m)",

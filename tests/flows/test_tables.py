@@ -35,7 +35,7 @@ def test_ids_are_whole_and_no_line_is_wider_than_the_terminal(
     capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
     out, _ = shown(capsys, width, ROWS, "", ("calls", "problem"))
-    assert all(row["trajectory"] in out for row in ROWS)
+    assert all(str(row["trajectory"]) in out for row in ROWS)
     assert max(map(len, out.splitlines())) <= width
 
 

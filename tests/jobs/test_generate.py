@@ -71,6 +71,9 @@ class FaultySandbox:
     def mode(self) -> str:
         return self._inner.mode
 
+    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
+        return await self._inner.run_against(code, tests, limits)
+
     async def run(self, code: str, limits: Limits) -> Execution:
         self._calls += 1
         if self._calls % 10 == 0:

@@ -127,7 +127,7 @@ def test_branches_grow_from_the_tokens_of_the_trajectory_they_are_named_after(
     assert branches
     groups = defaultdict(set)
     for row in branches:
-        name, _, step = row.group_id.partition("/")
+        name, _, step = str(row.group_id).partition("/")
         prefix = split(parents[name], int(step), renderer, suffix_tokens=3)
         stream = row.tokens
         assert stream.token_ids[: stream.prompt_length] == prefix.token_ids
@@ -204,6 +204,9 @@ class FaultySandbox:
     @property
     def mode(self) -> str:
         return self._inner.mode
+
+    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
+        return await self._inner.run_against(code, tests, limits)
 
     async def run(self, code: str, limits: Limits) -> Execution:
         self._calls += 1
@@ -351,7 +354,7 @@ def test_two_rounds_at_once_sample_everything_once(base_url: str, tmp_path: Path
     file, store = write_steps(tmp_path / "steps.jsonl", 2), Store(tmp_path / "store")
     config = settings(file, policy=served(base_url), branches=None)
 
-    async def twice() -> list[RolloutReport]:
+    async def twice() -> tuple[RolloutReport, RolloutReport]:
         return await asyncio.gather(collect(config, store), collect(config, store))
 
     first, second = asyncio.run(twice())

@@ -70,6 +70,9 @@ class DyingSandbox:
     def mode(self) -> str:
         return self._inner.mode
 
+    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
+        return await self._inner.run_against(code, tests, limits)
+
     async def run(self, code: str, limits: Limits) -> Execution:
         self._calls += 1
         if self._calls % 10:
@@ -177,7 +180,9 @@ def test_trained_ids_are_the_engines_ids_and_the_injected_ids(made: Made) -> Non
             assert prompt.token_ids == tuple(ids)
             ids += completion.token_ids
             if (call := next(calls, None)) is not None:
-                ids += made.renderer.encode(render_output(call.observation, after=completion.text))
+                ids += made.renderer.encode(
+                    render_output(call.observation or "", after=completion.text)
+                )
         assert row.tokens.token_ids == tuple(ids)
         sampled = [token for _, completion in heard for token in completion.token_ids]
         own = zip(row.tokens.token_ids, row.tokens.loss_mask, strict=True)
@@ -200,4 +205,4 @@ def test_a_branch_belongs_to_the_problem_of_the_trajectory_it_grows_from(made: M
     assert len({row.problem.problem_id for row, _ in made.branches}) > 1
     for row, branch in made.branches:
         assert branch.problem == row.problem
-        assert branch.group_id.startswith(f"{row.trajectory_id}/")
+        assert str(branch.group_id).startswith(f"{row.trajectory_id}/")

@@ -44,7 +44,7 @@ def raw(number, *args):
 """
 
 
-def limits(**changes: float) -> Limits:
+def limits(**changes: Any) -> Limits:
     """The tests' own: short, so that an attack on time costs little of it."""
     return Limits(**{"cpu_seconds": 4, "wall_seconds": 8, "memory_mb": 256, **changes})
 
@@ -88,6 +88,7 @@ def held_by_nobody(mode: str) -> Iterator[Run]:
 
         def run(code: str, **changes: float) -> Execution:
             request = {"code": code, "limits": {**limits_dict(**changes)}}
+            assert process.stdout is not None
             print(json.dumps(request), file=process.stdin, flush=True)
             answer = json.loads(process.stdout.readline())
             return Execution(**{**answer, "outcome": Outcome(answer["outcome"])})

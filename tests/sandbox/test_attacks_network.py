@@ -13,7 +13,7 @@ x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw numbers 
 
 
 @contextlib.contextmanager
-def listening(family: int, address: object) -> Iterator[socket.socket]:
+def listening(family: int, address: tuple[str, int] | str) -> Iterator[socket.socket]:
     """A real service that counts who reached it."""
     with socket.socket(family) as server:
         server.bind(address)

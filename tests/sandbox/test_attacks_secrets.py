@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.sandbox.conftest import Run
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Path:
+def secret(tmp_path: Path) -> Iterator[Path]:
     """A file that every user of this machine may read: only the sandbox prevents it."""
     for directory in (tmp_path, *tmp_path.parents[:3]):
         directory.chmod(0o755)

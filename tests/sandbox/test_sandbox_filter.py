@@ -28,7 +28,7 @@ def verdict(program: list[bytes], arch: int, number: int, *arguments: int) -> in
         if code == LOAD:
             (accumulator,) = struct.unpack_from("=I", data, value)
         elif code == RETURN:
-            return value
+            return int(value)
         elif code == JUMP:
             at += value
         else:

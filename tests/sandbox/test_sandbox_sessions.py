@@ -189,6 +189,7 @@ async def test_a_process_smuggled_in_ends_the_session(session: Session) -> None:
     assert execution.outcome is Outcome.ERROR
     assert "an earlier cell broke it" in execution.stderr
     assert (await session.run("print(1)", LIMITS)).outcome is Outcome.ERROR
+    left = states
     for _ in range(100):
         left = states & {int(name) for name in os.listdir("/proc") if name.isdigit()}
         if not left:

@@ -118,7 +118,7 @@ async def test_strangers_are_told_what_to_send(server: str) -> None:
 async def test_foreign_pages_and_names_get_nothing_but_a_refusal(
     server: str, method: str, foreign: dict[str, Any]
 ) -> None:
-    status, headers, _ = await ask(server, method, **KNOWN, **foreign)
+    status, headers, _ = await ask(server, method, None, **KNOWN, **foreign)
     assert status == 403
     assert not [name for name in headers if name.startswith("access-control-")]
 

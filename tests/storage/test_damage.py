@@ -85,14 +85,16 @@ def replaced_by_a_file(folder: Path) -> None:
     folder.write_text("junk")
 
 
+def made_a_folder(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "no part": lambda folder: (folder / "part-00000.parquet").unlink(),
     "cut part": cut,
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
-    "manifest is a folder": lambda folder: (
-        (folder / "manifest.json").unlink(),
-        (folder / "manifest.json").mkdir(),
-    ),
+    "manifest is a folder": made_a_folder,
     "half a manifest": lambda folder: (folder / "manifest.json").write_text('{"rows": 4'),
     "a list": lambda folder: (folder / "manifest.json").write_text("[]"),
     "not text": lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe{}"),

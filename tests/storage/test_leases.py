@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_of_many_that_claim_a_dead_holders_lease_one_gets_it(tmp_path: Path) -> 
         left_by_a_dead_process(tmp_path)
         start, granted = threading.Barrier(8), list[Lease | Holder]()
 
-        def claim(start: threading.Barrier = start, granted: list = granted) -> None:
+        def claim(start: threading.Barrier = start, granted: list[str] = granted) -> None:
             start.wait()
             granted.append(Claim(tmp_path, "whole").attempt())
 
@@ -94,7 +95,7 @@ def test_of_many_that_claim_a_dead_holders_lease_one_gets_it(tmp_path: Path) -> 
         won[0].release()
 
 
-def left_by_a_dead_process(folder: Path, **changes: object) -> Path:
+def left_by_a_dead_process(folder: Path, **changes: Any) -> Path:
     """The file of a holder whose process has ended, or, by `changes`, of another machine."""
     lease = held(folder)
     lease.release()

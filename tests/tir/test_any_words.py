@@ -59,8 +59,10 @@ def told(seed: int, correction: Correction | None) -> tuple[Story, list[str]]:
         while True:
             if isinstance(request, Generate):
                 answer = speak(rng, request, context)
-                thrown = isinstance(answer, ContextOverflow)
-                request = loop.throw(answer) if thrown else loop.send(answer)
+                if isinstance(answer, ContextOverflow):
+                    request = loop.throw(answer)
+                else:
+                    request = loop.send(answer)
             else:
                 executed.append(request.code)
                 request = loop.send(rng.choice(OUTCOMES))

@@ -23,9 +23,10 @@ from tests.tir.scripted import (
     story,
     voice,
 )
-from tirgen.engine.protocol import Message
+from tirgen.engine.protocol import Completion, Message
+from tirgen.sandbox.contract import Execution
 from tirgen.tir.branch import Prefix, branch, failed_steps, split, step_span
-from tirgen.tir.core import Generate, Role
+from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import Correction, rollout
 from tirgen.tir.story import Story
@@ -41,13 +42,14 @@ ERROR = ran("", Outcome.ERROR, "NameError: x")
 
 def rolled(first: str, second: str, correction: Correction | None = None) -> Trajectory:
     """A stored trajectory whose second step failed."""
+    failed: list[Completion | Execution] = [said(second + BAD, stop=STOP), ERROR]
     told = answer(
         of := story(),
         rollout(of, voice(Role.ACTOR), bounds(), GO_ON, correction),
         [
             said(first + GOOD, stop=STOP),
             ran("408\n"),
-            *[said(second + BAD, stop=STOP), ERROR] * (2 if correction else 1),
+            *failed * (2 if correction else 1),
             said("So \\boxed{1}.", ended=True),
         ],
     )
@@ -123,7 +125,7 @@ def test_a_row_without_token_ids_is_refused() -> None:
 
 def test_a_branch_is_one_suffix_and_one_action_and_nothing_else() -> None:
     """Method D9, D10: the whole prefix has mask 0; no end of turn and no output follows."""
-    seen = []
+    seen: list[Generate | Execute] = []
     prefix = split(rolled("a\n", "We set x first.\n"), 2, RENDERER, 7)
     told = grow(prefix, [said("now.\n" + GOOD, stop=STOP), ran("408\n")], seen.append)
     assert isinstance(seen[0], Generate)

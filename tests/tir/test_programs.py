@@ -74,7 +74,7 @@ def test_the_actor_continues_from_the_real_output() -> None:
 
 
 def test_the_critic_sees_the_isolated_step_only() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     run(one_call(), of=story("SECRET QUESTION"), see=seen.append)
     critic = [r.prompt for r in seen if isinstance(r, Generate) and r.role is Role.CRITIC]
     assert critic
@@ -94,7 +94,7 @@ def test_a_step_without_computation_keeps_the_sampled_tokens() -> None:
 
 def test_masked_ids_decode_to_exactly_the_injected_blocks() -> None:
     """Method C1: three calls, and nothing but their outputs is masked."""
-    answers = []
+    answers: list[Completion | Execution] = []
     for number in (1, 2, 3):
         answers += [
             said(f"Step {number} computes.\n\n", stop="\n\n"),
@@ -256,7 +256,8 @@ def test_a_question_too_long_for_the_context_is_never_judged() -> None:
 
 
 def test_seeds_depend_on_the_voice_and_the_call_alone() -> None:
-    first, second = [], []
+    first: list[Generate | Execute] = []
+    second: list[Generate | Execute] = []
     run(one_call(), see=first.append)
     run(one_call(), of=story("another"), see=second.append)
     seeds = [[r.sampling.seed for r in run if isinstance(r, Generate)] for run in (first, second)]
@@ -265,7 +266,7 @@ def test_seeds_depend_on_the_voice_and_the_call_alone() -> None:
 
 
 def test_programs_reach_the_sandbox_without_their_fences() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     run(one_call(), see=seen.append)
     assert [r.code for r in seen if isinstance(r, Execute)] == ["print(12 * 34)"]
 

@@ -114,7 +114,7 @@ def test_a_window_without_a_program_keeps_its_sampled_tokens() -> None:
 
 
 def test_the_actor_goes_on_from_the_refined_text() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     answers = [
         said(CLAIM + "And then 400 + 1 is"),
         *rewrite(),
@@ -130,7 +130,7 @@ def test_the_actor_goes_on_from_the_refined_text() -> None:
 
 
 def test_what_was_drafted_beyond_a_kept_window_is_not_sampled_again() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     answers = [
         said("Let me think.\nNow the"),
         said("Let me think.", ended=True),
@@ -146,7 +146,7 @@ def test_what_was_drafted_beyond_a_kept_window_is_not_sampled_again() -> None:
 
 
 def test_the_critic_sees_the_isolated_window_only() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     answers = [
         said(TALK + "What else"),
         said(TALK, ended=True),
@@ -163,7 +163,7 @@ def test_the_critic_sees_the_isolated_window_only() -> None:
 
 
 def test_a_window_without_the_end_of_a_line_grows_until_it_has_one() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     answers = [
         said("x" * 20),
         said("y" * 10),
@@ -183,7 +183,7 @@ def test_a_window_without_the_end_of_a_line_grows_until_it_has_one() -> None:
 
 
 def test_a_window_ends_at_the_last_line_end_within_its_size() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     answers = [
         said("one\ntwo\nthree\nfou"),
         said("unchanged", ended=True),
@@ -200,7 +200,7 @@ def test_a_window_ends_at_the_last_line_end_within_its_size() -> None:
 
 def test_thinking_ends_by_the_budget_sentence_with_the_question_in_the_prompt() -> None:
     """Method D4: the official code continues from the response alone."""
-    seen = []
+    seen: list[Generate | Execute] = []
     answers = [
         said("Let me see.\nOr rather"),
         said("Let me see.", ended=True),
@@ -264,7 +264,7 @@ def test_thinking_that_the_template_opened_is_not_opened_again() -> None:
 
 
 def test_without_a_critic_it_is_the_baseline_with_tools_off() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     told = run([closed(CLAIM), said(ANSWER, ended=True)], with_critic=False, see=seen.append)
     assert told.ending is Ending.FINISHED
     assert {request.role for request in seen} == {Role.ACTOR}
@@ -357,9 +357,9 @@ def test_a_full_context_is_a_typed_ending() -> None:
 
 
 def test_the_tool_budget_forbids_further_programs_but_not_the_words_after_them() -> None:
-    seen = []
+    seen: list[Generate | Execute] = []
     two = f"{TALK}{CLAIM}1 + 1 is 3.\n"
-    answers = [
+    answers: list[Completion | Execution] = [
         closed(two),
         said(TALK + PROGRAM, stop="\n```\n"),
         ran("408\n"),

@@ -16,7 +16,7 @@ from tests.tir.scripted import (
 from tirgen.engine.errors import ContextOverflow, EngineUnavailable
 from tirgen.engine.protocol import Completion
 from tirgen.sandbox.contract import Execution
-from tirgen.tir.core import Generate, Role
+from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.markup import render_output
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import NO_MORE_PROGRAMS, Correction, rollout
@@ -67,7 +67,7 @@ def test_training_stops_at_the_first_failed_execution() -> None:
 def test_k_failures_then_success_say_k_plus_one_suffixes_from_one_anchored_prefix() -> None:
     """Method C8: the anchor is set once and the prompt before it stays whole."""
     for failures in (1, 2, 4):
-        seen = []
+        seen: list[Generate | Execute] = []
         told = run(
             [
                 *failing(failures),
@@ -128,7 +128,7 @@ def test_retries_count_their_tokens_but_spend_no_tool_round() -> None:
 
 def test_a_program_beyond_the_budget_is_not_run_and_the_policy_is_told_so() -> None:
     """Method A24: it cannot invent the output, since the environment's words stand there."""
-    seen = []
+    seen: list[Generate | Execute] = []
     told = run(
         [
             said(THOUGHT + GOOD, stop="\n```\n"),

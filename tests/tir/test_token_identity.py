@@ -10,8 +10,9 @@ import pytest
 
 from storage.records import Ending, Outcome
 from tests.tir.scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, voice
-from tirgen.engine.protocol import Message
-from tirgen.tir.core import Generate, Role
+from tirgen.engine.protocol import Completion, Message
+from tirgen.sandbox.contract import Execution
+from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.markup import render_output
 from tirgen.tir.programs import chain_of_thought, tirgen
 from tirgen.tir.prompts import POCKET
@@ -59,10 +60,14 @@ def test_the_renderer_would_spell_it_otherwise() -> None:
 
 def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine() -> None:
     """Method D14, C3."""
-    seen = []
+    seen: list[Generate | Execute] = []
     of = merging_story()
     program = rollout(of, voice(Role.ACTOR), bounds(), GO_ON)
-    answers = [said(CALL, stop=STOP), ran("print\n"), said(LAST, ended=True)]
+    answers: list[Completion | Execution] = [
+        said(CALL, stop=STOP),
+        ran("print\n"),
+        said(LAST, ended=True),
+    ]
     told = answer(of, program, answers, seen.append)
     assert own(told) == [*letters(CALL, LAST), END]
     prompts = [request.prompt.token_ids for request in seen if isinstance(request, Generate)]
@@ -82,11 +87,11 @@ def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled() -> None:
 
 def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone() -> None:
     """Method D2, D14: of the step that failed, neither tokens nor mask stay behind."""
-    seen = []
+    seen: list[Generate | Execute] = []
     of = merging_story()
     program = rollout(of, voice(Role.ACTOR), bounds(), GO_ON, Correction(suffix_tokens=4))
     thought = "We print. Now to it.\n"
-    answers = [
+    answers: list[Completion | Execution] = [
         said(thought + "```python\nprnt(1)\n```\n", stop=STOP),
         FAULT,
         said("anew.\n```python\nprint(1)\n```\n", stop=STOP),
@@ -106,11 +111,11 @@ def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone() -
 
 def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it_whole() -> None:
     """Method D2: a second backtrack there ate the user's prompt."""
-    seen = []
+    seen: list[Generate | Execute] = []
     of = merging_story()
     program = rollout(of, voice(Role.ACTOR), bounds(), GO_ON, Correction(suffix_tokens=3))
     broken, sound = "```python\nprnt(1)\n```\n", "```python\nprint(1)\n```\n"
-    answers = []
+    answers: list[Completion | Execution] = []
     for thought in ("One is it.\n", "Two is it.\n"):
         answers += [said(thought + broken, stop=STOP), FAULT]
         answers += [said("so\n" + broken, stop=STOP), FAULT]

@@ -11,7 +11,7 @@ def loss_at(advantage: float, ratio: float) -> float:
     from trainer.loss import clipped_policy_loss
 
     new, old = torch.tensor([math.log(ratio)]), torch.tensor([0.0])
-    return clipped_policy_loss(new, old, torch.tensor([advantage])).item()
+    return float(clipped_policy_loss(new, old, torch.tensor([advantage])).item())
 
 
 def test_a_bad_token_far_above_its_old_probability_costs_no_more_than_the_dual_clip() -> None:

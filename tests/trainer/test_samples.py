@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +28,7 @@ STREAM = TokenStream(
 )
 
 
-def kept(**fields: object) -> Trajectory:
+def kept(**fields: Any) -> Trajectory:
     return trajectory(0, "g", STREAM, correct=True, **fields)
 
 

@@ -93,7 +93,7 @@ def observation_logprob(folder: Path, row: Trajectory) -> float:
     model = Qwen3ForCausalLM.from_pretrained(folder)
     ids = list(row.tokens.token_ids)
     said = logprobs(model, ids)
-    return said[torch.tensor(ids[1:]) == OBSERVED].mean().item()
+    return float(said[torch.tensor(ids[1:]) == OBSERVED].mean().item())
 
 
 def test_observations_are_learned_only_where_asked_for(

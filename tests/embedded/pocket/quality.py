@@ -135,7 +135,7 @@ def held_out_steps(count: int) -> Iterator[tuple[str, int, Step, str]]:
         yield family, level, step, step.plain(wrong_value(rng, step.value))
 
 
-def steps_of(solution: Generator[Step, str, None]) -> list[Step]:
+def steps_of(solution: Generator[Step, str, str]) -> list[Step]:
     steps: list[Step] = []
     try:
         step = next(solution)
