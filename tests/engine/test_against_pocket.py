@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
@@ -121,8 +122,10 @@ async def test_the_chat_engine_speaks_to_it(base_url: str) -> None:
 
 async def test_two_roles_share_one_pocket(pocket_dir: Path) -> None:
     config = EngineConfig(model=str(pocket_dir))
-    async with open_engines(config, config) as (actor, critic):
-        assert actor._client.base_url == critic._client.base_url
+    before = psutil.Process().children()
+    async with open_engines(config, config) as (_, critic):
+        assert len(psutil.Process().children()) == len(before) + 1
+        assert isinstance(critic, TokenEngine)
         assert (await critic.complete(asked(critic), DRAW)).completion_tokens == 24
 
 

@@ -112,7 +112,8 @@ def test_the_page_and_the_export_hold_nothing_that_acts(store: Path, tmp_path: P
 def test_markup_and_braces_in_a_title_and_in_figures_are_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with ProgressDisplay("[bold]{x}[/]\x1b[2J", lambda figures: Line(1, 2, figures)) as display:
+    title = "[bold]{x}[/]\x1b[2J"
+    with ProgressDisplay[str](title, lambda figures: Line(1, 2, figures)) as display:
         display._last_line = -1e9
         display.update("[red]{y}[/]\x9b1m")
     with CountDisplay("[/nothing]") as counted:

@@ -57,7 +57,17 @@ def test_evaluating_a_model_needs_no_torch(installed: Path, tmp_path: Path) -> N
     ]
     found = subprocess.run(find, check=True, capture_output=True, text=True, cwd="/")
     model = found.stdout.strip()
-    asked = ["eval", model, "--bench", "pocket:test", "--limit", "2", "--store", tmp_path, "--json"]
+    asked: list[str | Path] = [
+        "eval",
+        model,
+        "--bench",
+        "pocket:test",
+        "--limit",
+        "2",
+        "--store",
+        tmp_path,
+        "--json",
+    ]
     subprocess.run([installed / "tirgen", *asked], check=True, capture_output=True, cwd="/")
 
 

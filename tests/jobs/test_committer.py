@@ -11,7 +11,7 @@ from tirgen.jobs.committer import Committer
 
 
 async def test_a_row_is_durable_when_add_returns() -> None:
-    store: list[list[Trajectory]] = []
+    store: list[Trajectory] = []
     async with Committer(store.extend, seconds=0.01) as committer:
         await committer.add(row())
         assert store == [row()]
@@ -26,7 +26,7 @@ async def test_rows_that_finish_together_share_a_commit() -> None:
 
 
 async def test_what_waits_at_the_end_is_committed() -> None:
-    store: list[list[Trajectory]] = []
+    store: list[Trajectory] = []
     async with Committer(store.extend, seconds=30) as committer:
         waiting = asyncio.create_task(committer.add(row()))
         await asyncio.sleep(0.01)

@@ -94,7 +94,7 @@ def test_both_verdicts_are_stored(report: EvaluationReport, store: Store) -> Non
     found = query(store, sql).to_pylist()
     judged = sum(row["n"] for row in found if row["judge_model"] == "pocket")
     wrong = [row for row in report.version.read() if row.final_answer and not row.correct]
-    assert judged == sum(bool(row.verdict) and compares_answers(row.verdict) for row in wrong)
+    assert judged == sum(compares_answers(row.verdict) for row in wrong if row.verdict)
     assert all(row["judge_model"] is None for row in found if row["correct"])
 
 

@@ -80,7 +80,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin/python")
 
 
-async def output(code: str, **settings: object) -> str:
+async def output(code: str, **settings: Any) -> str:
     async with LocalSandbox(slots=1, **settings) as sandbox:
         execution = await sandbox.run(code, Limits())
     return execution.stdout or execution.stderr

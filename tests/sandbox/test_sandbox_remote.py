@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -144,10 +145,12 @@ async def test_connections_notice_a_machine_that_is_gone(address: str) -> None:
     """A machine that loses its power says nothing; TCP alone would wait a quarter of an hour."""
     async with RemoteSandbox([address], "t0ken") as remote:
         await remote.run("print(1)", LIMITS)
-        pool = remote._http.connector._conns.values()
-        (connection,) = [idle.transport.get_extra_info("socket") for ((idle, _),) in pool]
-        tcp = [connection.getsockopt(socket.IPPROTO_TCP, option) for option in KEEPALIVE]
-        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        port = int(address.rpartition(":")[2])
+        ours = psutil.Process().net_connections("tcp")
+        [descriptor] = [each.fd for each in ours if each.raddr and each.raddr.port == port]
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            tcp = [connection.getsockopt(socket.IPPROTO_TCP, option) for option in KEEPALIVE]
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert tcp == [15, 5, 3, 30_000]
 
 

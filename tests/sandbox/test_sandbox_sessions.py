@@ -201,6 +201,7 @@ async def test_a_process_smuggled_in_ends_the_session(session: Session) -> None:
 async def test_an_unused_permission_to_fork_cannot_be_saved(session: Session) -> None:
     await session.run(MACHINERY + "own['_State']._fork_cell = lambda *a: None", LIMITS)
     await session.run("print(1)", LIMITS)
+    assert session._jail.permits
     assert not session._jail.permits._permitted
 
 

@@ -121,12 +121,8 @@ def test_thinking_is_reasoning_and_what_follows_it_is_text(
 ) -> None:
     steps = (Step(thought="<think>\nlong"), Step(thought="and on</think>\n\nIt is 3."))
     inside, both = sample(tmp_path, make_trajectory(steps=steps)).messages[1:]
-    kinds: list[object] = [type(part) for part in (*inside.content, *both.content)]
-    assert kinds == [
-        ContentReasoning,
-        ContentReasoning,
-        ContentText,
-    ]
+    kinds: list[object] = [ContentReasoning, ContentReasoning, ContentText]
+    assert [type(part) for part in (*inside.content, *both.content)] == kinds
     assert both.text == "It is 3."
 
 

@@ -81,7 +81,9 @@ def test_of_many_that_claim_a_dead_holders_lease_one_gets_it(tmp_path: Path) -> 
         left_by_a_dead_process(tmp_path)
         start, granted = threading.Barrier(8), list[Lease | Holder]()
 
-        def claim(start: threading.Barrier = start, granted: list[str] = granted) -> None:
+        def claim(
+            start: threading.Barrier = start, granted: list[Lease | Holder] = granted
+        ) -> None:
             start.wait()
             granted.append(Claim(tmp_path, "whole").attempt())
 

@@ -267,7 +267,7 @@ def test_without_a_critic_it_is_the_baseline_with_tools_off() -> None:
     seen: list[Generate | Execute] = []
     told = run([closed(CLAIM), said(ANSWER, ended=True)], with_critic=False, see=seen.append)
     assert told.ending is Ending.FINISHED
-    assert {request.role for request in seen} == {Role.ACTOR}
+    assert {isinstance(request, Generate) and request.role for request in seen} == {Role.ACTOR}
     assert told.transcript.text == f"<think>\n{CLAIM}</think>{ANSWER}"
 
 

@@ -143,7 +143,9 @@ def test_a_program_beyond_the_budget_is_not_run_and_the_policy_is_told_so() -> N
     assert [step.action for step in told.steps] == ["print(12 * 34)", None]
     assert "Once more." in told.steps[1].thought
     injected = render_output(NO_MORE_PROGRAMS)
-    assert seen[-1].prompt.reply.endswith(GOOD + injected)
+    last = seen[-1]
+    assert isinstance(last, Generate)
+    assert last.prompt.reply.endswith(GOOD + injected)
     stream = told.transcript.stream()
     own = "".join(
         chr(t) for t, m in zip(stream.token_ids, stream.loss_mask, strict=True) if m and t

@@ -27,8 +27,8 @@ def test_each_kind_of_file_holds_the_same_rows(tmp_path: Path) -> None:
         path = tmp_path / f"out{ending}"
         assert write_rows(ROWS, path, FLAT) == {path: 5}
         found = duckdb.sql(f"SELECT sum(a), sum(b) FROM '{path}'")
-    assert found
-    assert found.fetchall() == [(10, 20)]
+        assert found
+        assert found.fetchall() == [(10, 20)]
 
 
 def test_an_ending_that_says_nothing_is_refused(tmp_path: Path) -> None:
