@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.records import Ending, Program, Step, Trajectory
-from tirgen.filters.curate import curate
+from tirgen.filters.apply import filter_rows
 from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.verification import verify
 
@@ -70,7 +70,7 @@ def _by_setting(
         config = FilterConfig.model_validate(settings)
         for rows in datasets:
             kept = [row for row in rows if row.kept]
-            yield from _dropped(rule, curate(kept, config, seed=0), "setting", how)
+            yield from _dropped(rule, filter_rows(kept, config, seed=0), "setting", how)
 
 
 def _settings(rule: Rule, datasets: Sequence[list[Trajectory]], folder: Path) -> Mapping[str, Any]:
@@ -99,7 +99,7 @@ def _constructed(rule: Rule, datasets: Sequence[list[Trajectory]]) -> Iterator[D
     if rule in CHANGES:
         how, change = CHANGES[rule]
         sound = next(row for rows in datasets for row in rows if row.kept)
-        rows = curate(change(sound), FilterConfig(), seed=0)
+        rows = filter_rows(change(sound), FilterConfig(), seed=0)
         yield from _dropped(rule, rows, "constructed", how, first=False)
 
 

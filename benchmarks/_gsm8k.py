@@ -16,8 +16,8 @@ from benchmarks._slips import spoil
 from storage.records import Problem, Program, Trajectory
 from tirgen.engine.protocol import Engine
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.maker import Identity, Item
-from tirgen.jobs.tirgen_maker import TirgenMaker
+from tirgen.jobs.generate_maker import TirgenMaker
+from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.core import Role
 from tirgen.tir.prompts import STANDARD
@@ -86,7 +86,7 @@ async def play(
         Role.ACTOR: ReplayActor(model, STANDARD, solutions),
         Role.CRITIC: ClaimCritic(STANDARD),
     }
-    identity = Identity("replay", config.fingerprint(), "benchmark", "replay")
+    identity = RunIdentity("replay", config.fingerprint(), "benchmark", "replay")
     maker = TirgenMaker(config, identity, engines, sandbox, verifier)
     gate = asyncio.Semaphore(AT_ONCE)
 

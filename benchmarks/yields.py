@@ -20,10 +20,11 @@ from benchmarks._yield_page import page
 from storage.datasets import Store
 from storage.records import Program, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.filters.curate import curate, yield_table
+from tirgen.filters.apply import filter_rows, yield_table
 from tirgen.filters.filter_config import Mode, Rule
 from tirgen.jobs.generate import generate
-from tirgen.jobs.generate_config import GenerateConfig, load_config
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import load_settings
 
 CLAIM = (
     "In both modes every problem is settled, something is kept of it, and every filter rule is "
@@ -59,7 +60,8 @@ def run(quick: bool) -> Result:
 def configuration(mode: Mode, size: int) -> GenerateConfig:
     """Default settings: the same as `tirgen generate` with the flags that the page names."""
     name = f"yield-{mode.value.replace('_', '-')}"
-    return load_config(
+    return load_settings(
+        GenerateConfig,
         None,
         {
             "dataset": name,
@@ -81,7 +83,7 @@ def _version(config: GenerateConfig, store: Store) -> DatasetVersion:
 
 def _curated(config: GenerateConfig, version: DatasetVersion) -> list[Trajectory]:
     """All rows, with the verdicts of the filters as they are now."""
-    return curate(version.read(), config.filters, config.seed)
+    return filter_rows(version.read(), config.filters, config.seed)
 
 
 def _report(mode: Mode, version: DatasetVersion, rows: list[Trajectory]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _classified(error: BaseException) -> Failure:
     from storage.leases import LeaseLost
     from tirgen.data.errors import ProblemsError
     from tirgen.engine.errors import EngineError, EngineMisconfigured
-    from tirgen.jobs.limits import TooManyInternalErrors
+    from tirgen.jobs.job import TooManyInternalErrors
     from tirgen.sandbox.contract import SandboxUnavailable
     from tirgen.settings import ConfigError
     from tirgen.sockets.secret import SecretExposed

@@ -17,7 +17,7 @@ from storage.records import Trajectory
 from storage.render import render_trajectory
 from tirgen.data.errors import skipped_by_reason
 from tirgen.jobs.estimate import Estimate
-from tirgen.jobs.generate import Report
+from tirgen.jobs.generate import GenerationReport
 from tirgen.jobs.generate_config import GenerateConfig
 
 NEXT_QUERY = (
@@ -26,7 +26,7 @@ NEXT_QUERY = (
 )
 
 
-def report_document(report: Report) -> dict[str, Any]:
+def report_document(report: GenerationReport) -> dict[str, Any]:
     """The report as one JSON document."""
     progress = report.progress
     return {
@@ -59,14 +59,14 @@ def report_document(report: Report) -> dict[str, Any]:
     }
 
 
-def advice(report: Report) -> list[str]:
+def advice(report: GenerationReport) -> list[str]:
     """Why nothing was kept and what to do; nothing where something was."""
     if report.version.manifest["kept_rows"]:
         return []
     return explained(list(report.version.read()), str(report.version))
 
 
-def show_report(report: Report, store: Path) -> None:
+def show_report(report: GenerationReport, store: Path) -> None:
     """The report for people: data on stdout, narration on stderr."""
     for sentence in skipped_by_reason(report.skipped):
         say(sentence)
@@ -117,7 +117,7 @@ def show_estimate(found: Estimate, config: GenerateConfig) -> None:
     )
 
 
-def _yield_rows(report: Report) -> list[dict[str, Any]]:
+def _yield_rows(report: GenerationReport) -> list[dict[str, Any]]:
     """One row a rule, in the order in which they ask; above them what came in."""
     came_in = report.yields[0].entered if report.yields else 0
     raw = {"filter": "raw", "entered": None, "dropped": None, "kept": came_in}
@@ -133,7 +133,7 @@ def _yield_rows(report: Report) -> list[dict[str, Any]]:
     return [raw, *rows]
 
 
-def _example(report: Report) -> Trajectory | None:
+def _example(report: GenerationReport) -> Trajectory | None:
     """A kept trajectory of the hardest kind with the most calls: where the method shows best."""
     kept = (trajectory for trajectory in report.version.read() if trajectory.kept)
     return max(
@@ -141,7 +141,7 @@ def _example(report: Report) -> Trajectory | None:
     )
 
 
-def _last_line(report: Report) -> str:
+def _last_line(report: GenerationReport) -> str:
     progress = report.progress
     if report.reused_version:
         return (

@@ -13,7 +13,7 @@ import uvicorn
 
 from tirgen.process import end_with_parent
 from tirgen.sockets.asgi_guard import Guarded
-from tirgen.sockets.entrance import Entrance
+from tirgen.sockets.login_link import LoginLink
 from tirgen.sockets.rule import Rule, bearer, names_of
 from tirgen.sockets.secret import derived
 
@@ -39,7 +39,7 @@ def main() -> None:
 def _guarded(app: Any, secret: str, port: int) -> Guarded:
     cookie = (f"tirgen-viewer-{port}", derived(secret, "viewer"))
     rule = Rule(names_of(HOST), (bearer(secret),), cookie)
-    return Guarded(app, rule, Entrance(secret, cookie, once=False))
+    return Guarded(app, rule, LoginLink(secret, cookie, once=False))
 
 
 if __name__ == "__main__":

@@ -31,11 +31,16 @@ CALLS = "calls"
 """Folder of a run with one small file for each call that worked on it."""
 
 
+def run_id(dataset: str, config_hash: str) -> str:
+    """Names a run in the provenance of its rows; known before the run is created."""
+    return f"{dataset}-{config_hash[:12]}"
+
+
 class Run:
     """The rows of one configuration below `ROOT/datasets/DATASET/runs/<config hash>/`."""
 
     def __init__(self, root: Path, dataset: str, config: dict[str, Any], config_hash: str) -> None:
-        self.run_id = f"{dataset}-{config_hash[:12]}"
+        self.run_id = run_id(dataset, config_hash)
         self._root = root
         self._dataset = root / "datasets" / dataset
         self.folder = self._dataset / "runs" / config_hash

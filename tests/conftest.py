@@ -20,31 +20,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def pocket_url() -> AsyncIterator[str]:
     """Where the packaged pocket is served: starting it is most of what a small job costs."""
-    from tirgen.embedded.local import pocket_engine_server
+    from tirgen.embedded.local import embedded_server
 
-    async with pocket_engine_server() as url:
+    async with embedded_server() as url:
         yield url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def thinking_url() -> AsyncIterator[str]:
     """Where the pocket that thinks is served."""
-    from tirgen.embedded.local import pocket_engine_server
+    from tirgen.embedded.local import embedded_server
     from tirgen.embedded.models import THINKING_DIR
 
-    async with pocket_engine_server(THINKING_DIR) as url:
+    async with embedded_server(THINKING_DIR) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def sandbox_url() -> Iterator[str]:
     """A sandbox as a service, which answers whatever the test's own event loop does."""
+    from tirgen.sandbox.local import LocalSandbox
     from tirgen.sandbox.service import serving
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    service = serving("127.0.0.1", 0)
+    service = serving(LocalSandbox())
     try:
         yield asyncio.run_coroutine_threadsafe(service.__aenter__(), loop).result(300)
         asyncio.run_coroutine_threadsafe(service.__aexit__(None, None, None), loop).result(300)

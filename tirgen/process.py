@@ -10,7 +10,6 @@ Each child leads a session of its own, so Ctrl-C in a terminal reaches the paren
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
@@ -61,6 +60,7 @@ class Child:
         guarded: bool = False,
     ) -> None:
         """Start `command`; with `guarded`, under `tirgen.guardian`. Raises OSError."""
+        self._unread = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         targets: dict[Output, int | IO[bytes] | None] = {
             "pipe": subprocess.PIPE,
@@ -113,18 +113,24 @@ class Child:
             raise ChildLost(self.why_ended()) from error
 
     def read_line(self, seconds: float) -> bytes:
-        """The next line of its output, within `seconds`. Raises ChildLost."""
+        """The next line of its output, without its end, within `seconds`. Raises ChildLost."""
         poll = select.poll()
         poll.register(self.stdout, select.POLLIN | select.POLLHUP)
-        if not poll.poll(seconds * 1000):
-            raise ChildLost(f"gave no answer for {seconds:.0f} s")
-        line = self.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise ChildLost(self.why_ended())
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._unread:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise ChildLost(f"gave no answer for {seconds:.0f} s")
+            data = os.read(self.stdout.fileno(), 1 << 16)
+            if not data:
+                raise ChildLost(self.why_ended())
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
         return line
 
     async def lines(self, pipe: IO[bytes]) -> AsyncGenerator[str, None]:
         """Every line of `stdout` or `stderr` until it ends."""
+        import asyncio  # here, because the guardian starts sooner without it
+
         reader = asyncio.StreamReader(limit=LONGEST_LINE)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), pipe
@@ -200,11 +206,11 @@ def end_tree(leader: int, grace: float, ended: Callable[[], bool]) -> None:
     whether the leader has.
     """
     family = descendants(leader)
-    _signal_group(leader, signal.SIGTERM)
+    signal_group(leader, signal.SIGTERM)
     wait_until(lambda: ended() and not any(map(_is_running, family)), grace)
     family += descendants(leader)
     if not ended():
-        _signal_group(leader, signal.SIGKILL)
+        signal_group(leader, signal.SIGKILL)
     signal_all(family, signal.SIGKILL)
 
 
@@ -257,7 +263,8 @@ def _is_running(process: psutil.Process) -> bool:
         return False
 
 
-def _signal_group(leader: int, number: signal.Signals) -> None:
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to all processes of a group, if there are any."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, number)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from storage.policies import PolicyVersion
 from storage.records import Level
 from storage.versions import DatasetVersion
-from trainer.advantage import Credit, credit, scored
+from trainer.advantage import Credit, credit, trained_member
 from trainer.distributed import Sharding, World, distribute
 from trainer.hierarchical import (
     STATISTICS,
@@ -82,7 +82,8 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
     if lineage.published:
         return lineage.published
     keep_failed = _keeps_failed(lineage.dataset, config)
-    credited = credit(scored(row, keep_failed) for row in lineage.dataset.read())
+    rows = lineage.dataset.read()
+    credited = credit(trained_member(row, keep_failed) for row in rows)
     found = rollouts(lineage.dataset.read(), credited.advantages)
     fit, longer = fitting(found, lineage.longest(config), config.beyond)
     samples = in_order(fit)

@@ -15,8 +15,8 @@ from flows.commands.generate import parse_settings
 from flows.console import Json, print_json, say
 from flows.progress import CountDisplay
 from flows.tables import show_rows
-from tirgen.filters.curate import YieldRow
-from tirgen.jobs.curate import Curation, Match, curate_config, recurate
+from tirgen.filters.apply import YieldRow
+from tirgen.jobs.curate import CurationReport, Match, curate_config, curate_version
 
 SHOWN = 20
 """Rows of a list for people; `--json` has them all."""
@@ -66,7 +66,7 @@ def curate_command(
     resolved = curate_config(source, config, settings)
     with CountDisplay("verify") as display:
         curation = asyncio.run(
-            recurate(
+            curate_version(
                 opened, source, resolved, again=reverify, publish=not dry_run, count=display.count
             )
         )
@@ -81,7 +81,7 @@ def _absolute(path: str) -> str:
     return path if path.startswith("pocket:") else str(Path(path).absolute())
 
 
-def _document(curation: Curation) -> dict[str, Any]:
+def _document(curation: CurationReport) -> dict[str, Any]:
     return {
         "made_from": str(curation.source),
         "version": curation.version and str(curation.version),
@@ -95,7 +95,7 @@ def _document(curation: Curation) -> dict[str, Any]:
     }
 
 
-def _show(curation: Curation) -> None:
+def _show(curation: CurationReport) -> None:
     target = str(curation.version or "dry run")
     rows = side_by_side(curation.before, curation.after, str(curation.source), target)
     spared = (f"{curation.source} kept", f"{curation.source} dropped")
@@ -151,7 +151,7 @@ def _show_some(title: str, rows: list[dict[str, Any]]) -> None:
         show_rows(short, f"{title}{more}")
 
 
-def _last_line(curation: Curation) -> str:
+def _last_line(curation: CurationReport) -> str:
     before = curation.source.manifest["kept_rows"]
     if curation.version is None:
         return f"would keep {curation.kept} rows, {before} now; nothing was published"

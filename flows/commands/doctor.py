@@ -17,8 +17,9 @@ from flows.console import Json, print_json, show
 from flows.failures import PREREQUISITE
 from storage.text import safe_text
 from tirgen.jobs.doctor import Finding, Level, examine
-from tirgen.jobs.generate_config import load_config
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.sandbox.modes import PROMISES, Mode
+from tirgen.settings import load_settings
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -68,7 +69,9 @@ def doctor_command(
         **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
-    findings = asyncio.run(examine(load_config(config, settings), open_store(store)))
+    findings = asyncio.run(
+        examine(load_settings(GenerateConfig, config, settings), open_store(store))
+    )
     if json:
         print_json([_document(finding) for finding in findings])
     else:

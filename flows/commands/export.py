@@ -21,7 +21,7 @@ from storage.find import matching_ids
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.reverify import response_text
+from tirgen.tir.markup import response_text
 from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
 
 SHOWN_EVERY = 1_000

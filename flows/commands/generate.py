@@ -20,9 +20,9 @@ from flows.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.data.load import load_problems, unread_columns
 from tirgen.jobs.estimate import estimate as estimate_cost
-from tirgen.jobs.generate import Report, generate
-from tirgen.jobs.generate_config import GenerateConfig, load_config
-from tirgen.settings import ConfigError
+from tirgen.jobs.generate import GenerationReport, generate
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import ConfigError, load_settings
 
 DEMO_PROBLEMS = 240
 
@@ -141,7 +141,7 @@ def generate_command(
         **engine_settings("critic", critic, critic_model, critic_tokenizer),
         **parse_settings(set_ or []),
     }
-    resolved = load_config(config, overrides)
+    resolved = load_settings(GenerateConfig, config, overrides)
     if dry_run:
         _show_resolved(resolved, as_json=json)
         return
@@ -157,7 +157,7 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     TIRGen over 240 packaged problems into a published dataset version; a second run reuses it.
     """
     settings = {"dataset": "demo", "problems.path": "pocket:test", "problems.limit": DEMO_PROBLEMS}
-    _run(load_config(None, settings), store, as_json=json)
+    _run(load_settings(GenerateConfig, None, settings), store, as_json=json)
 
 
 def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
@@ -180,7 +180,7 @@ def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
     fields = {"path", "question_field", "answer_field", "split"}
     say_unread(unread_columns(**config.problems.model_dump(include=fields)))
     with generation_display("generate") as display:
-        report: Report = asyncio.run(generate(config, store, display.update))
+        report: GenerationReport = asyncio.run(generate(config, store, display.update))
     if as_json:
         print_json(report_document(report))
     else:

@@ -52,23 +52,19 @@ def serve(
     preload
         Module loaded once for all programs, beside numpy and sympy; may be repeated.
     """
+    from tirgen.sandbox.local import LocalSandbox
     from tirgen.sandbox.service import serve as serve_forever
 
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(
-                serve_forever(
-                    host,
-                    port,
-                    _token(host, token),
-                    floor,
-                    slots,
-                    _announce,
-                    session_memory_mb=session_memory,
-                    python=python,
-                    preload=preload,
-                )
+            sandbox = LocalSandbox(
+                floor,
+                slots=slots,
+                session_memory_mb=session_memory,
+                python=python,
+                preload=preload,
             )
+            asyncio.run(serve_forever(sandbox, host, port, _token(host, token), _announce))
         except ValueError as error:
             raise ConfigError(str(error)) from None
 

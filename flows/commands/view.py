@@ -24,7 +24,7 @@ from flows.service.errors import ServiceFailed
 from storage.errors import NotFound
 from storage.find import accuracies, pick_trajectories
 from tirgen.process import Child, ChildLost
-from tirgen.sockets.entrance import link
+from tirgen.sockets.login_link import link
 from tirgen.sockets.secret import new_secret
 
 MOST = 2000

@@ -15,7 +15,7 @@ from flows.service.hints import hinted
 from flows.service.lineage import show_lineage
 from flows.service.markdown import fenced, table
 from flows.service.place import worker_store
-from tirgen.jobs.curate import CurateConfig, recurate
+from tirgen.jobs.curate import CurateConfig, curate_version
 
 CONFIG, ALARM = CurateConfig(), Alarm()
 """What the run form begins with."""
@@ -39,7 +39,7 @@ async def curate(
     with hinted():
         store = worker_store()
         source = store.version(dataset)
-        curation = await recurate(store, source, config, again=verify_again)
+        curation = await curate_version(store, source, config, again=verify_again)
         version = curation.version
         assert version is not None
         health = examine(version, alarm)

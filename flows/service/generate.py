@@ -31,7 +31,7 @@ from flows.service.place import worker_store
 from flows.service.summary import linked, summary
 from storage.records import Problem
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.jobs.generate import Generation, Report, generation
+from tirgen.jobs.generate import Generation, GenerationReport, generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.workers import task_group
 
@@ -147,7 +147,7 @@ def _of_the_day(config: GenerateConfig) -> GenerateConfig:
     return config.model_copy(update={"seed": (config.seed + day) % 2**31})
 
 
-async def _show(report: Report, figures: Figures, health: Health) -> None:
+async def _show(report: GenerationReport, figures: Figures, health: Health) -> None:
     """The artifacts of a finished run; keyed, so that the page of each shows its history."""
     key = artifact_key(report.version.dataset)
     await acreate_markdown_artifact(

@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.service.place import PAGES_VARIABLE, STORE_VARIABLE
-from tirgen.sockets.entrance import link
+from tirgen.sockets.login_link import link
 from tirgen.sockets.rule import address_of
 from tirgen.sockets.secret import derived, keep_secret, make_private, new_secret, read_secret
 

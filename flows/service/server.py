@@ -17,8 +17,8 @@ from prefect.settings import get_current_settings
 
 from flows.service.home import HOST, SERVER_AUTH, pages_cookie
 from tirgen.sockets.asgi_guard import Guarded
-from tirgen.sockets.entrance import Entrance
-from tirgen.sockets.rule import Asked, Rule, basic, names_of, require_secret
+from tirgen.sockets.login_link import LoginLink
+from tirgen.sockets.rule import RequestHead, Rule, basic, names_of, require_secret
 
 API = "/api"
 OPEN = (f"{API}/health", f"{API}/ready")
@@ -46,15 +46,15 @@ def rule(host: str, login: str | None) -> Rule:
     return Rule(names_of(host), (basic(login),) if login else (), guards=_is_guarded)
 
 
-def entrance(login: str | None, port: int) -> Entrance | None:
+def entrance(login: str | None, port: int) -> LoginLink | None:
     """What the link that `tirgen up` prints leads to: it opens the trajectory pages, too."""
     if not login:
         return None
     password = base64.b64encode(login.encode()).decode()
-    return Entrance(login, pages_cookie(login, port + 1), password)
+    return LoginLink(login, pages_cookie(login, port + 1), password)
 
 
-def _is_guarded(asked: Asked) -> bool:
+def _is_guarded(asked: RequestHead) -> bool:
     is_api = asked.path == API or asked.path.startswith(f"{API}/")
     return is_api and asked.path not in OPEN and not asked.is_websocket
 

@@ -11,10 +11,10 @@ from flows.service.figures import Figure, Figures
 from flows.service.health import Health
 from flows.service.markdown import Link, fenced, table
 from flows.service.place import page_of
-from tirgen.jobs.generate import Report
+from tirgen.jobs.generate import GenerationReport
 
 
-def summary(report: Report, figures: Figures, health: Health) -> str:
+def summary(report: GenerationReport, figures: Figures, health: Health) -> str:
     """The page; every table is followed by the command that gives its rows again."""
     return "\n\n".join(_sections(report, figures, health))
 
@@ -25,7 +25,7 @@ def _yield_chart(figures: Figures) -> str:
     return data_uri(bar_chart("Rows kept by each rule", bars))
 
 
-def _sections(report: Report, figures: Figures, health: Health) -> Iterator[str]:
+def _sections(report: GenerationReport, figures: Figures, health: Health) -> Iterator[str]:
     manifest = report.version.manifest
     kept = f"{manifest['kept_rows']} kept of {report.version.samples} trajectories"
     yield f"# {report.version}: {kept}"
@@ -51,7 +51,7 @@ def _link(trajectory_id: str) -> Link | str:
     return Link(trajectory_id, page) if page else trajectory_id
 
 
-def _origin(report: Report) -> list[dict[str, Any]]:
+def _origin(report: GenerationReport) -> list[dict[str, Any]]:
     """Where the version came from, down to the models, and what names it."""
     manifest = report.version.manifest
     config = manifest["config"]
@@ -74,7 +74,7 @@ def _engine(engine: dict[str, Any]) -> str:
     return f"{engine['model']}{where}"
 
 
-def _facts(report: Report) -> str:
+def _facts(report: GenerationReport) -> str:
     progress = report.progress
     made = (
         f"All {progress.reused_rows} trajectories were there already."

@@ -22,7 +22,7 @@ from storage.versions import DatasetVersion
 from tirgen.embedded.models import is_pocket
 from tirgen.engine.renderer import HfRenderer
 from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
-from tirgen.tir.written import Unwritable, written
+from tirgen.tir.reply_tokens import Unspellable, reply_tokens
 from trainer.samples import PREPARED, ROWS
 from trainer.sft import SftConfig
 
@@ -78,11 +78,11 @@ def prepare(version: DatasetVersion, folder: Path, asked: Asked, out: Path) -> C
 _TELLING = {
     "recorded": "with their recorded tokens",
     "rendered": "written with the policy's own tokenizer and template",
-    Unwritable.UNSPELLABLE: "left out, its tokenizer cannot spell them exactly",
-    Unwritable.THINKING_CLOSED: (
+    Unspellable.UNSPELLABLE: "left out, its tokenizer cannot spell them exactly",
+    Unspellable.THINKING_CLOSED: (
         "left out, they think and its prompt closes thinking (see template_variables)"
     ),
-    Unwritable.BROKEN_FENCE: "left out, a program has a line of bare backticks",
+    Unspellable.BROKEN_FENCE: "left out, a program has a line of bare backticks",
 }
 
 
@@ -104,12 +104,12 @@ class _Preparing:
         for row in version.read():
             if row.kept and row.level is Level.TRAJECTORY and row.program is not Program.COT:
                 sample = self._sample(row)
-                if isinstance(sample, Unwritable):
+                if isinstance(sample, Unspellable):
                     self.rows[sample] += 1
                 else:
                     yield sample
 
-    def _sample(self, row: Trajectory) -> dict[str, Any] | Unwritable:
+    def _sample(self, row: Trajectory) -> dict[str, Any] | Unspellable:
         prompt = self._renderer.prompt_ids(self._prompts.for_tir(row.problem.question))
         stream = row.tokens
         if stream.token_ids and row.provenance.tokenizer == self._renderer.fingerprint:
@@ -117,8 +117,8 @@ class _Preparing:
             mask = stream.loss_mask[stream.prompt_length :]
             way = "recorded"
         else:
-            reply = written(row, self._renderer, self._budget_sentence)
-            if isinstance(reply, Unwritable):
+            reply = reply_tokens(row, self._renderer, self._budget_sentence)
+            if isinstance(reply, Unspellable):
                 return reply
             (ids, mask), way = reply, "rendered"
         self.rows[way] += 1

@@ -21,7 +21,7 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.jobs.progress import RolloutProgress
-from tirgen.jobs.rollout import RolloutReport, collect
+from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import BranchSettings, RolloutConfig
 from tirgen.settings import Count, Settings
 from trainer.job import RlJob
@@ -83,8 +83,8 @@ async def reinforce(
 ) -> list[Round]:
     """Take the policy through all rounds; each publishes the next version of `name`.
 
-    Raises what `collect` raises, and `JobFailed` where an update fails: the oracle found the engine
-    serving another policy, or no group of the round teaches anything.
+    Raises what `collect_rollouts` raises, and `JobFailed` where an update fails: the oracle found
+    the engine serving another policy, or no group of the round teaches anything.
     """
     loop = _Loop(store, name, config, processes, hooks)
     rounds: list[Round] = []
@@ -110,7 +110,9 @@ class _Loop:
         here = {} if self.config.rollouts.groups is None else {"start": start}
         settings = await serving(self.config.rollouts.model_copy(update=here), policy)
         async with self.hooks.engine():
-            return await collect(settings, self.store, partial(self.hooks.rollouts, number))
+            return await collect_rollouts(
+                settings, self.store, partial(self.hooks.rollouts, number)
+            )
 
     async def update(self, number: int, parent: Model, rollouts: DatasetVersion) -> PolicyVersion:
         names = training_names(self.store, self.name, parent, str(rollouts))

@@ -11,7 +11,7 @@ from tests.data.foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 from tirgen.data.columns import Fields
 from tirgen.data.errors import ProblemsError
 from tirgen.data.response_layouts import SHAPES, Format, Unreadable, detect
-from tirgen.data.tool_marks import in_our_blocks
+from tirgen.data.tool_marks import in_fenced_blocks
 from tirgen.tir.markup import ParsedStep, parse_trajectory
 
 
@@ -76,8 +76,8 @@ def test_turns_of_tools_are_outputs(row: Fields, written: Callable[[object], obj
     ],
 )
 def test_every_mark_of_a_program_gives_its_code(call: str, code: str) -> None:
-    text = f"Look.\n{in_our_blocks(call)}\n<tool_response>\n5\n```\n</tool_response>"
-    [step] = parse_trajectory(in_our_blocks(text))
+    text = f"Look.\n{in_fenced_blocks(call)}\n<tool_response>\n5\n```\n</tool_response>"
+    [step] = parse_trajectory(in_fenced_blocks(text))
     assert (step.action, step.observation) == (code, "5\n'''")
 
 

@@ -20,7 +20,7 @@ from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.control import PauseSwitch
 from tirgen.embedded.graph import write_ir
 from tirgen.embedded.json_api import Refusal
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 from tirgen.embedded.routes import Routes
 
 LONG = {"prompt": "1", "max_tokens": 400, "ignore_eos": True}
@@ -39,7 +39,7 @@ CONTROL = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tiny_model: Path) -> AsyncIterator[str]:
     """Without /v1; its own, because pausing disturbs others."""
-    async with pocket_engine_server(tiny_model) as base_url:
+    async with embedded_server(tiny_model) as base_url:
         yield base_url.removesuffix("/v1")
 
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from tests.embedded.tiny_model import CONTEXT, write_tiny_model
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import engine_identity
 from tirgen.engine.chat import ChatEngine
 from tirgen.engine.dialect import Continuation
@@ -34,7 +34,7 @@ def pocket_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def base_url(pocket_dir: Path) -> AsyncIterator[str]:
-    async with pocket_engine_server(pocket_dir, model="pocket") as url:
+    async with embedded_server(pocket_dir, model="pocket") as url:
         yield url
 
 

@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 from tests.embedded.tiny_model import write_tiny_model
 from tests.engine.conftest import Peer
 from tests.served_weights import served_version
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 from tirgen.engine import publication
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import EngineMisconfigured, PublicationFailed
@@ -43,7 +43,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(versions: dict[str, Path]) -> AsyncIterator[str]:
-    async with pocket_engine_server(versions["v1"], model="pocket") as url:
+    async with embedded_server(versions["v1"], model="pocket") as url:
         yield url
 
 
@@ -91,7 +91,7 @@ async def test_a_published_policy_is_the_one_a_fresh_server_would_serve(
     before = said(await draw(config))
     assert said(await draw(config)) == before
     await publish(config, versions["v2"], "pi@v2")
-    async with pocket_engine_server(versions["v2"], model="pocket") as fresh:
+    async with embedded_server(versions["v2"], model="pocket") as fresh:
         expected = said(await draw(served_by(fresh, versions)))
     assert said(await draw(config)) == expected
     assert before != expected

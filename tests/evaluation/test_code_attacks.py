@@ -159,7 +159,7 @@ def test_the_plain_mode_judges_too() -> None:
 def test_a_service_judges_too() -> None:
     async def judge() -> list[bool | None]:
         async with (
-            serving("127.0.0.1", 0, floor="bare") as address,
+            serving(LocalSandbox(floor="bare")) as address,
             RemoteSandbox([address]) as sandbox,
         ):
             replies = [f"```python\n{text}```\n" for text in (HONEST, ATTACKS["nothing"])]

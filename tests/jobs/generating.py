@@ -17,14 +17,14 @@ from storage.records import Program, Trajectory
 from tirgen.data.load import load_problems
 from tirgen.jobs.engines import open_engines
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.maker import Identity, Item
-from tirgen.jobs.tirgen_maker import TirgenMaker
+from tirgen.jobs.generate_maker import TirgenMaker
+from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.contract import Sandbox
 from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
 
-IDENTITY = Identity("run", "hash", "0", "pocket")
+IDENTITY = RunIdentity("run", "hash", "0", "pocket")
 DATASET = "killed"
 
 

@@ -14,11 +14,11 @@ from storage.datasets import Store
 from storage.records import Cost, Ending, Program, Trajectory
 from tests.rows import row
 from tirgen.jobs.budget import Account, BudgetSettings, Price, Spend
-from tirgen.jobs.committed import Committed
+from tirgen.jobs.committed_rows import CommittedRows
 from tirgen.jobs.estimate import estimate, spread
-from tirgen.jobs.generate import Report, generate
-from tirgen.jobs.generate_config import GenerateConfig, load_config
-from tirgen.settings import ConfigError
+from tirgen.jobs.generate import GenerationReport, generate
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import ConfigError, load_settings
 
 PRICES = {"pocket": {"prompt": 1, "completion": 3}}
 
@@ -92,7 +92,7 @@ def test_money_is_tokens_of_each_model_at_its_price() -> None:
 
 def test_a_money_budget_without_prices_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"budget\.money needs budget\.prices of pocket"):
-        load_config(None, {"budget.money": 5})
+        load_settings(GenerateConfig, None, {"budget.money": 5})
 
 
 def test_attempts_lost_and_made_again_were_paid_twice(tmp_path: Path) -> None:
@@ -100,20 +100,23 @@ def test_attempts_lost_and_made_again_were_paid_twice(tmp_path: Path) -> None:
     run.append([paid(100, ending=Ending.ENGINE_ERROR, created_at=1.0)])
     run.append([paid(100, created_at=2.0)])
     assert len(list(run.read())) == 1
-    assert Committed(run).spend(BudgetSettings(), 0.0).tokens == 200
+    assert CommittedRows(run).spend(BudgetSettings(), 0.0).tokens == 200
 
 
 def test_the_budget_does_not_name_another_run() -> None:
-    assert GenerateConfig().fingerprint() == load_config(None, {"budget.tokens": 5}).fingerprint()
+    assert (
+        GenerateConfig().fingerprint()
+        == load_settings(GenerateConfig, None, {"budget.tokens": 5}).fingerprint()
+    )
 
 
-def a_run(store: Store, changes: dict[str, Any]) -> Report:
+def a_run(store: Store, changes: dict[str, Any]) -> GenerationReport:
     return asyncio.run(generate(settings(changes), store))
 
 
 def settings(changes: dict[str, Any]) -> GenerateConfig:
     few = {"dataset": "t", "problems.limit": 16, "attempts": 2, "cot_samples": 1}
-    return load_config(None, {**few, "budget.prices": PRICES, **changes})
+    return load_settings(GenerateConfig, None, {**few, "budget.prices": PRICES, **changes})
 
 
 def test_a_run_stops_publishes_and_goes_on_with_exact_totals(

@@ -19,7 +19,7 @@ from storage.records import (
 )
 from storage.runs import Run
 from tests.rows import row
-from tirgen.jobs.committed import Committed, Done
+from tirgen.jobs.committed_rows import CommittedRow, CommittedRows
 
 ROWS = [row("p1"), row("p2"), row("p3")]
 PROBLEMS = {each.problem.problem_id: each.problem for each in ROWS}
@@ -43,54 +43,54 @@ def step(source: Trajectory) -> Trajectory:
 
 
 def test_a_version_with_the_rows_that_the_run_holds_answers_again(run: Run) -> None:
-    found = Committed(run).version(PROBLEMS)
+    found = CommittedRows(run).version(PROBLEMS)
     assert found is not None
     assert found.version == "v1"
-    assert Committed(run).version() == found
+    assert CommittedRows(run).version() == found
 
 
 def test_what_was_never_published_answers_nothing(tmp_path: Path) -> None:
     run = Store(tmp_path).open_run("d", {}, "h")
     run.append(ROWS)
-    assert Committed(run).version(PROBLEMS) is None
+    assert CommittedRows(run).version(PROBLEMS) is None
 
 
 def test_a_row_that_was_made_again_after_the_publication_wants_another(run: Run) -> None:
     """As after an infrastructure fault, by a call that was killed before it could publish."""
     run.append([replace(ROWS[1], created_at=1.0)])
-    assert Committed(run).version(PROBLEMS) is None
+    assert CommittedRows(run).version(PROBLEMS) is None
 
 
 def test_a_call_for_fewer_problems_is_not_answered_with_more(run: Run) -> None:
-    assert Committed(run).version({"p1": PROBLEMS["p1"]}) is None
+    assert CommittedRows(run).version({"p1": PROBLEMS["p1"]}) is None
 
 
 def test_a_call_for_more_problems_is_not_answered_with_fewer(run: Run) -> None:
     run.append([row("p4")])
-    assert Committed(run).version({**PROBLEMS, "p4": row("p4").problem}) is None
-    assert Committed(run).version(PROBLEMS) is not None
+    assert CommittedRows(run).version({**PROBLEMS, "p4": row("p4").problem}) is None
+    assert CommittedRows(run).version(PROBLEMS) is not None
 
 
 def test_which_branches_were_grown_asks_for_no_other_version(run: Run) -> None:
     """Which steps are branched follows from the trajectories; a step left over is in no version."""
     run.append([step(ROWS[0])])
-    assert Committed(run).version(PROBLEMS) is not None
+    assert CommittedRows(run).version(PROBLEMS) is not None
 
 
 def test_rows_of_a_problem_with_another_gold_answer_are_not_taken_over(run: Run) -> None:
     asked = {**PROBLEMS, "p2": corrected("p2")}
-    assert {each.problem.problem_id for each in Committed(run).rows(asked)} == {"p1", "p3"}
-    assert Committed(run).version(asked) is None
+    assert {each.problem.problem_id for each in CommittedRows(run).rows(asked)} == {"p1", "p3"}
+    assert CommittedRows(run).version(asked) is None
 
 
 def test_a_run_that_is_not_there_holds_nothing() -> None:
-    assert list(Committed(None).rows(PROBLEMS)) == []
+    assert list(CommittedRows(None).rows(PROBLEMS)) == []
 
 
 def test_lost_rows_are_among_those_taken_over(run: Run) -> None:
     """Whether they count as made is for the caller to say."""
     run.append([row("p1", 1, ending=Ending.ENGINE_ERROR)])
-    assert sum(each.is_lost for each in Committed(run).rows(PROBLEMS)) == 1
+    assert sum(each.is_lost for each in CommittedRows(run).rows(PROBLEMS)) == 1
 
 
 def test_what_is_read_in_columns_is_what_the_rows_say(tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ def test_what_is_read_in_columns_is_what_the_rows_say(tmp_path: Path) -> None:
     run = Store(tmp_path).open_run("d", {}, "h")
     run.append(rows[:2])
     run.append(rows[2:])
-    assert list(Committed(run).rows()) == [Done.of(each) for each in rows]
+    assert list(CommittedRows(run).rows()) == [CommittedRow.of(each) for each in rows]

@@ -16,9 +16,9 @@ from storage.sql import query
 from storage.versions import DatasetVersion
 from tests.rows import row
 from tirgen.data.errors import ProblemsError
-from tirgen.jobs.curate import Curation, curate_config, recurate
-from tirgen.jobs.reverify import response_text
+from tirgen.jobs.curate import CurationReport, curate_config, curate_version
 from tirgen.settings import ConfigError
+from tirgen.tir.markup import response_text
 from tirgen.verification.verdicts import OFF_FORMAT, TESTS
 
 LOOP = "print(sum(n for n in range(10)))"
@@ -41,9 +41,11 @@ def a_version(tmp_path: Path, rows: list[Trajectory]) -> tuple[Store, DatasetVer
     return store, store.open_run("d", CONFIG, "h").publish(rows, {})
 
 
-def again(store: Store, source: DatasetVersion, verify: bool = False, **overrides: Any) -> Curation:
+def again(
+    store: Store, source: DatasetVersion, verify: bool = False, **overrides: Any
+) -> CurationReport:
     config = curate_config(source, None, {k.replace("__", "."): v for k, v in overrides.items()})
-    return asyncio.run(recurate(store, source, config, again=verify))
+    return asyncio.run(curate_version(store, source, config, again=verify))
 
 
 def test_other_filters_make_a_version_that_names_the_one_it_was_made_from(tmp_path: Path) -> None:

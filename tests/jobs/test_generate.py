@@ -22,14 +22,14 @@ from tests.jobs.generating import (
 from tirgen.data.load import load_problems
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.jobs.generate import generate
-from tirgen.jobs.generate_config import GenerateConfig, load_config
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
+from tirgen.settings import load_settings
 
 
 def settings(**changes: object) -> GenerateConfig:
-    return load_config(
-        None, {"dataset": "t", "problems.limit": 24, "attempts": 2, "cot_samples": 2, **changes}
-    )
+    few = {"dataset": "t", "problems.limit": 24, "attempts": 2, "cot_samples": 2}
+    return load_settings(GenerateConfig, None, {**few, **changes})
 
 
 def logprobs(rows: list[Trajectory]) -> list[float]:

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from storage.records import Ending, Program, Trajectory
 from tests.rows import row
-from tirgen.jobs.committed import Done
-from tirgen.jobs.ledger import Ledger
+from tirgen.jobs.committed_rows import CommittedRow
+from tirgen.jobs.generate_plan import GenerationPlan
 
 
-def ledger(*committed: Trajectory, attempts: int = 3, baselines: int = 2) -> Ledger:
-    made = Ledger(attempts=attempts, baselines=baselines)
-    made.load(map(Done.of, committed))
+def ledger(*committed: Trajectory, attempts: int = 3, baselines: int = 2) -> GenerationPlan:
+    made = GenerationPlan(attempts=attempts, baselines=baselines)
+    made.load(map(CommittedRow.of, committed))
     return made
 
 
@@ -46,6 +46,6 @@ def test_forgiven_faults_are_made_again() -> None:
     book = ledger(row(kept=True), attempts=1, baselines=1)
     book.record(row(program=Program.COT, attempt=0, ending=Ending.ENGINE_ERROR))
     assert book.is_settled("p1")
-    assert book.forgive_lost(["p1"]) == 1
+    assert book.retry_lost(["p1"]) == 1
     assert book.missing_baselines("p1") == [0]
-    assert book.forgive_lost(["p1"]) == 0
+    assert book.retry_lost(["p1"]) == 0

@@ -21,15 +21,15 @@ from tests.jobs.generating import (
 )
 from tirgen.embedded.models import THINKING_DIR
 from tirgen.engine.renderer import HfRenderer
-from tirgen.jobs.generate import Report, generate
-from tirgen.jobs.generate_config import GenerateConfig, load_config
-from tirgen.settings import ConfigError
+from tirgen.jobs.generate import GenerationReport, generate
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import ConfigError, load_settings
 from tirgen.tir.prompts import BUDGET_SENTENCE
 
 
 def settings(**changes: object) -> GenerateConfig:
-    return load_config(None, {"dataset": "t", "mode": "reasoning", "problems.limit": 18,
-                              "attempts": 2, "cot_samples": 2, **changes})  # fmt: skip
+    base = {"dataset": "t", "mode": "reasoning", "problems.limit": 18, "attempts": 2}
+    return load_settings(GenerateConfig, None, {**base, "cot_samples": 2, **changes})
 
 
 def told(row: Trajectory) -> str:
@@ -37,13 +37,13 @@ def told(row: Trajectory) -> str:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Store]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[GenerationReport, Store]:
     store = Store(tmp_path_factory.mktemp("reasoning"))
     return asyncio.run(generate(settings(), store)), store
 
 
 def test_the_embedded_default_thinks_runs_programs_and_publishes(
-    published: tuple[Report, Store],
+    published: tuple[GenerationReport, Store],
 ) -> None:
     report, store = published
     rows = list(report.version.read())
@@ -59,7 +59,7 @@ def test_the_embedded_default_thinks_runs_programs_and_publishes(
     assert modes == [{"mode": "reasoning"}]
 
 
-def test_baselines_think_without_tools(published: tuple[Report, Store]) -> None:
+def test_baselines_think_without_tools(published: tuple[GenerationReport, Store]) -> None:
     report, _ = published
     baselines = [row for row in report.version.read() if row.program is Program.COT]
     assert baselines
@@ -68,7 +68,9 @@ def test_baselines_think_without_tools(published: tuple[Report, Store]) -> None:
         assert not row.calls
 
 
-def test_the_same_command_reuses_what_is_publishes(published: tuple[Report, Store]) -> None:
+def test_the_same_command_reuses_what_is_published(
+    published: tuple[GenerationReport, Store],
+) -> None:
     report, store = published
     again = asyncio.run(generate(settings(), store))
     assert again.reused_version
@@ -76,7 +78,9 @@ def test_the_same_command_reuses_what_is_publishes(published: tuple[Report, Stor
     assert again.version.path == report.version.path
 
 
-def test_trained_ids_are_engine_ids_and_injected_ids(published: tuple[Report, Store]) -> None:
+def test_trained_ids_are_engine_ids_and_injected_ids(
+    published: tuple[GenerationReport, Store],
+) -> None:
     """The stream decodes to every step in order; only policy tokens have log-probabilities."""
     renderer = HfRenderer.load(THINKING_DIR)
     report, _ = published
@@ -123,7 +127,7 @@ def test_an_actor_without_token_ids_is_refused() -> None:
 
 def test_settings_of_the_other_mode_do_not_name_a_run() -> None:
     def named(**changes: object) -> str:
-        return load_config(None, dict(changes)).fingerprint()
+        return load_settings(GenerateConfig, None, dict(changes)).fingerprint()
 
     assert named() == named(**{"thinking.tokens": 50})
     assert named(mode="reasoning") != named()

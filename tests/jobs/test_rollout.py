@@ -25,22 +25,22 @@ from storage.sql import query
 from tests.jobs import writing_policy
 from tests.jobs.writing_policy import comparable, served, settings, write_steps
 from tirgen.data.load import load_problems
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.engines import open_engine
-from tirgen.jobs.maker import Identity
-from tirgen.jobs.policy_maker import RolloutMaker, Workplace
-from tirgen.jobs.rollout import RolloutReport, collect
+from tirgen.jobs.maker import RunIdentity
+from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import RolloutConfig
+from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import split
 from tirgen.verification import Verifier
 
 PROBLEMS = 12
-IDENTITY = Identity("run", "hash", "0", "pocket")
+IDENTITY = RunIdentity("run", "hash", "0", "pocket")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def base_url() -> AsyncIterator[str]:
     """One server for all: starting it is most of what a small round costs."""
-    async with pocket_engine_server() as url:
+    async with embedded_server() as url:
         yield url
 
 
@@ -67,7 +67,7 @@ def config(problems: Path, base_url: str) -> RolloutConfig:
 
 @pytest.fixture(scope="module")
 def report(config: RolloutConfig, store: Store) -> RolloutReport:
-    return asyncio.run(collect(config, store))
+    return asyncio.run(collect_rollouts(config, store))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_branch_is_rewarded_for_running(rows: list[Trajectory]) -> None:
 def test_the_same_call_finds_the_version_and_makes_nothing(
     config: RolloutConfig, store: Store, report: RolloutReport
 ) -> None:
-    again = asyncio.run(collect(config, store))
+    again = asyncio.run(collect_rollouts(config, store))
     assert again.reused_version
     assert again.version.path == report.version.path
     assert again.progress.rollouts == again.progress.branches == 0
@@ -186,7 +186,7 @@ def test_a_round_killed_at_any_moment_ends_with_the_same_rows(
     assert run
     committed = len(run.keys())
     assert committed
-    done = asyncio.run(collect(config, store))
+    done = asyncio.run(collect_rollouts(config, store))
     assert done.progress.rollouts + done.progress.branches == len(rows) - committed
     made = list(done.version.read())
     assert list(map(comparable, made)) == list(map(comparable, rows))
@@ -234,7 +234,7 @@ class Alone(NamedTuple):
 
 
 async def made(maker: RolloutMaker, problem: Problem, number: int) -> Trajectory:
-    return await maker.make(maker.sample_of(problem, number))
+    return await maker.make(maker.item(problem, number))
 
 
 async def make_alone(plain: RolloutConfig) -> Alone:
@@ -254,9 +254,9 @@ async def make_alone(plain: RolloutConfig) -> Alone:
     ):
         faulty = FaultySandbox(sandbox)
         makers = (
-            RolloutMaker(plain, Workplace(IDENTITY, engine, faulty, verifier)),
-            RolloutMaker(corrected, Workplace(IDENTITY, engine, sandbox, verifier)),
-            RolloutMaker(cot, Workplace(IDENTITY, engine, sandbox, verifier)),
+            RolloutMaker(plain, JobContext(IDENTITY, engine, faulty, verifier)),
+            RolloutMaker(corrected, JobContext(IDENTITY, engine, sandbox, verifier)),
+            RolloutMaker(cot, JobContext(IDENTITY, engine, sandbox, verifier)),
         )
         return Alone(
             [await made(makers[0], problem, n) for problem in found[:6] for n in range(4)],
@@ -320,7 +320,7 @@ def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(
             "loop": {"tokens": 400},
         }
     )
-    done = asyncio.run(collect(config, Store(tmp_path)))
+    done = asyncio.run(collect_rollouts(config, Store(tmp_path)))
     kept = [row for row in done.version.read() if row.kept]
     assert len({row.group_id for row in kept}) == done.levels[Level.TRAJECTORY].mixed
     assert done.levels[Level.TRAJECTORY].mixed == 1 if done.full else done.next_start == 30
@@ -337,7 +337,7 @@ def test_a_round_holds_the_problems_as_they_are_asked_now(base_url: str, tmp_pat
         every = settings(file, policy=served(base_url), branches=None)
         problems = every.problems.model_copy(update={"limit": limit})
         config = every.model_copy(update={"problems": problems})
-        return asyncio.run(collect(config, store))
+        return asyncio.run(collect_rollouts(config, store))
 
     both, first = asked(2), asked(1)
     assert [report.version.manifest["rows"] for report in (both, first)] == [8, 4]
@@ -355,7 +355,9 @@ def test_two_rounds_at_once_sample_everything_once(base_url: str, tmp_path: Path
     config = settings(file, policy=served(base_url), branches=None)
 
     async def twice() -> tuple[RolloutReport, RolloutReport]:
-        return await asyncio.gather(collect(config, store), collect(config, store))
+        return await asyncio.gather(
+            collect_rollouts(config, store), collect_rollouts(config, store)
+        )
 
     first, second = asyncio.run(twice())
     assert sorted((first.progress.rollouts, second.progress.rollouts)) == [0, 8]
@@ -366,7 +368,7 @@ def test_two_rounds_at_once_sample_everything_once(base_url: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"reasoning": "cot"}, "branches grow from failed programs"),
+        ({"reasoning": "cot"}, "branches start at failed programs"),
         ({"start": 3}, "rounds with a number of groups"),
         ({"prompts": "none"}, "is none of"),
     ],

@@ -14,16 +14,15 @@ from storage.datasets import Store
 from storage.records import Ending, Problem, Program, Provenance, Trajectory
 from tests.rows import PROVENANCE, row
 from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
-from tirgen.jobs.committed import Committed
-from tirgen.jobs.job import open_job
-from tirgen.jobs.limits import OUTAGE_ROWS
-from tirgen.jobs.maker import Identity, Item, Judgement, Maker, Sample
+from tirgen.jobs.committed_rows import CommittedRows
+from tirgen.jobs.job import OUTAGE_ROWS, open_job
+from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
 from tirgen.jobs.progress import RolloutProgress, unwatched
-from tirgen.jobs.rollout import ask
+from tirgen.jobs.rollout import sample_problems
 from tirgen.jobs.rollout_config import RolloutConfig
-from tirgen.jobs.rollout_plan import Plan
+from tirgen.jobs.rollout_plan import RolloutPlan
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import Meter
-from tirgen.tir.story import Story
 
 PROBLEMS = [Problem(problem_id=f"p{n}", source="s", question="q", answer="1") for n in range(30)]
 
@@ -34,7 +33,7 @@ class ByHand(Maker[Item]):
     """Makes what it is told to."""
 
     def __init__(self, by_hand: Make) -> None:
-        super().__init__("d", Identity("r", "h", "0", "e"))
+        super().__init__("d", RunIdentity("r", "h", "0", "e"))
         self._by_hand = by_hand
 
     async def make(self, item: Item) -> Trajectory:
@@ -43,7 +42,7 @@ class ByHand(Maker[Item]):
     def begin(self, item: Item) -> Sample:
         raise NotImplementedError
 
-    async def judge(self, item: Item, story: Story, meter: Meter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
         raise NotImplementedError
 
     def provenance(self, item: Item) -> Provenance:
@@ -53,10 +52,10 @@ class ByHand(Maker[Item]):
 class Nothing:
     """A recipe that opens nothing and always has work."""
 
-    def load(self, committed: Committed) -> bool:
+    def load(self, committed: CommittedRows) -> bool:
         return True
 
-    async def open(self, stack: AsyncExitStack) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
         pass
 
 
@@ -71,19 +70,19 @@ async def work(
 ) -> tuple[list[Trajectory], RolloutProgress]:
     store, config = Store(folder), RolloutConfig(dataset="d")
     progress = RolloutProgress(problems=len(PROBLEMS))
-    plan = Plan(PROBLEMS, samples, None, len(PROBLEMS))
+    plan = RolloutPlan(PROBLEMS, samples, None, len(PROBLEMS))
     maker = ByHand(by_hand)
     async with open_job(store, config, Nothing(), progress, unwatched, live=live) as job:
 
         async def make(problem: Problem, number: int) -> Trajectory | None:
             item = Item(problem=problem, program=Program.ROLLOUT, attempt=number)
-            return await job.row(maker, item, plan.record)
+            return await job.make_row(maker, item, plan.record)
 
         try:
-            await ask(job, plan, plan.next(), make, live)
+            await sample_problems(job, plan, plan.next(), make, live)
         finally:
             left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert {task.get_name() for task in left} == {"committer"}
+            assert {task.get_name() for task in left} == {"commit queue"}
     return list(job.run.read()), progress
 
 

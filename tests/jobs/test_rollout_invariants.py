@@ -17,17 +17,18 @@ from storage.records import Ending, Level, Problem, Trajectory
 from tests.jobs.writing_policy import comparable, settings, write_steps
 from tirgen.data.load import load_problems
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
+from tirgen.jobs.branch import BranchItem, BranchMaker
 from tirgen.jobs.engines import open_engine
-from tirgen.jobs.maker import Identity
-from tirgen.jobs.policy_maker import BranchItem, BranchMaker, RolloutMaker, Workplace
+from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.rollout_config import RolloutConfig
+from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import FailedStep, failed_steps
 from tirgen.tir.markup import render_output
 from tirgen.verification import Verifier
 
-IDENTITY = Identity("run", "hash", "0", "pocket")
+IDENTITY = RunIdentity("run", "hash", "0", "pocket")
 SAMPLES = 3
 
 
@@ -144,11 +145,11 @@ async def make(config: RolloutConfig) -> Made:
         listening = ListeningEngine(engine)
         alone, branches = [], []
         async with LocalSandbox() as sandbox:
-            place = Workplace(IDENTITY, listening, sandbox, verifier)
+            place = JobContext(IDENTITY, listening, sandbox, verifier)
             maker = RolloutMaker(config, place)
             for problem, attempt in asked(config):
                 listening.heard = []
-                item = maker.sample_of(problem, attempt)
+                item = maker.item(problem, attempt)
                 alone.append((await maker.make(item), listening.heard))
             listening.heard = []
             assert config.branches
@@ -159,8 +160,8 @@ async def make(config: RolloutConfig) -> Made:
         others = descendants(os.getpid())
         async with LocalSandbox() as sandbox:
             dying = DyingSandbox(sandbox, others)
-            maker = RolloutMaker(config, Workplace(IDENTITY, engine, dying, verifier))
-            items = [maker.sample_of(problem, number) for problem, number in asked(config)]
+            maker = RolloutMaker(config, JobContext(IDENTITY, engine, dying, verifier))
+            items = [maker.item(problem, number) for problem, number in asked(config)]
             crowd = await asyncio.gather(*map(maker.make, items))
         assert engine.renderer
         return Made(alone, branches, list(crowd), dying.deaths, engine.renderer)

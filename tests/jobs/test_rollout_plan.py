@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from storage.records import Ending, Outcome, Problem, Program, Step, Trajectory, Verdict
 from tests.rows import row
 from tirgen.jobs.branch import choose
-from tirgen.jobs.committed import Done
-from tirgen.jobs.rollout_plan import Plan, stream
+from tirgen.jobs.committed_rows import CommittedRow
+from tirgen.jobs.rollout_plan import RolloutPlan, stream
 from tirgen.tir.branch import FailedStep
 
 
@@ -30,7 +30,7 @@ def sample(name: str, number: int, right: bool, ending: Ending = Ending.FINISHED
     return replace(made, steps=(Step(thought="t"),), verdict=verdict, group_id=name)
 
 
-def work(plan: Plan, mixed: set[str], rng: random.Random) -> list[str]:
+def work(plan: RolloutPlan, mixed: set[str], rng: random.Random) -> list[str]:
     """Work a plan off, several problems open at once, which finish in any order."""
     begun, waiting = [], []
     while True:
@@ -50,7 +50,7 @@ def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(
     mixed: Any, quota: Any, rng: Any
 ) -> None:
     """Whatever finishes first: the set that is asked depends on the answers alone."""
-    plan = Plan(PROBLEMS, samples=2, groups=quota, most=len(PROBLEMS))
+    plan = RolloutPlan(PROBLEMS, samples=2, groups=quota, most=len(PROBLEMS))
     begun = work(plan, mixed, rng)
     needed, found = 0, 0
     for each in PROBLEMS:
@@ -65,11 +65,11 @@ def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(
 
 def test_a_continued_round_begins_nothing_twice() -> None:
     mixed = {p.problem_id for p in PROBLEMS[::3]}
-    first = Plan(PROBLEMS, 2, 5, 40)
+    first = RolloutPlan(PROBLEMS, 2, 5, 40)
     work(first, mixed, random.Random(1))
-    again = Plan(PROBLEMS, 2, 5, 40)
+    again = RolloutPlan(PROBLEMS, 2, 5, 40)
     made = [sample(n, k, n in mixed and k == 0) for n in first.asked for k in range(2)]
-    assert again.load(map(Done.of, made[:7])) == 7
+    assert again.load(map(CommittedRow.of, made[:7])) == 7
     assert work(again, mixed, random.Random(2)) == list(first.asked)[3:]
     assert list(again.asked) == list(first.asked)
     assert again.mixed == first.mixed
@@ -81,26 +81,26 @@ def test_a_continued_round_counts_failed_code_as_the_first_call_did(
 ) -> None:
     broken = Step(thought="t", action="1/0", outcome=Outcome.ERROR)
     made = [sample("p00", 0, True), replace(sample("p00", 1, False), steps=(broken,))]
-    first, again = (Plan(PROBLEMS, 2, None, 1, keep_failed) for _ in range(2))
+    first, again = (RolloutPlan(PROBLEMS, 2, None, 1, keep_failed) for _ in range(2))
     first.next()
     for each in made:
         first.record(each)
     first.settle(PROBLEMS[0])
-    again.load(map(Done.of, made))
+    again.load(map(CommittedRow.of, made))
     assert (first.next(), again.next()) == (None, None)
     assert (first.mixed, again.mixed) == (mixed, mixed)
 
 
 def test_attempts_lost_to_infrastructure_are_made_again_by_the_next_call() -> None:
-    plan = Plan(PROBLEMS, 2, None, 1)
+    plan = RolloutPlan(PROBLEMS, 2, None, 1)
     made = [sample("p00", 0, True), sample("p00", 1, False, Ending.ENGINE_ERROR)]
-    plan.load(map(Done.of, made))
+    plan.load(map(CommittedRow.of, made))
     assert plan.next() == PROBLEMS[0]
     assert plan.missing(PROBLEMS[0]) == [1]
 
 
 def test_without_a_quota_every_problem_is_asked_once() -> None:
-    plan = Plan(PROBLEMS, 2, None, len(PROBLEMS))
+    plan = RolloutPlan(PROBLEMS, 2, None, len(PROBLEMS))
     assert work(plan, set(), random.Random(0)) == [p.problem_id for p in PROBLEMS]
     assert plan.full
 
@@ -114,7 +114,7 @@ def test_the_stream_goes_on_where_the_round_before_stopped() -> None:
 
 
 def test_a_problem_that_the_stream_repeats_within_a_round_is_asked_once() -> None:
-    plan = Plan(stream(PROBLEMS[:3], 0, 2), 2, 9, 5)
+    plan = RolloutPlan(stream(PROBLEMS[:3], 0, 2), 2, 9, 5)
     begun = work(plan, set(), random.Random(0))
     assert sorted(begun) == ["p00", "p01", "p02"]
     assert plan.drawn == 5

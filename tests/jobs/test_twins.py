@@ -20,7 +20,7 @@ from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
 from tests.jobs.hostile_engine import HostileEngine
-from tirgen.jobs.generate import Report, generate, generation
+from tirgen.jobs.generate import GenerationReport, generate, generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress
 from tirgen.jobs.shards import Shard
@@ -175,7 +175,7 @@ async def test_shards_are_worked_on_at_once_and_published_together(
     made = await asyncio.gather(settle(1), settle(2), settle(3), settle(2))
     assert sum(made) == PROBLEMS
     assert min(made[1], made[3]) == 0
-    report: Report = await generate(config, store)
+    report: GenerationReport = await generate(config, store)
     assert report.progress.trajectories == 0
     assert len(published(store.root)) == PROBLEMS
     assert set(asked(server).values()) == {1}

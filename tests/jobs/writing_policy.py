@@ -19,7 +19,7 @@ from tirgen.embedded.models import MODEL_DIR
 from tirgen.embedded.pocket.families import FAMILIES
 from tirgen.embedded.pocket.problems import draw_problem
 from tirgen.engine.engine_config import EngineConfig
-from tirgen.jobs.rollout import collect
+from tirgen.jobs.rollout import collect_rollouts
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.tir.prompts import POCKET, PROMPT_SETS, PromptSet
 
@@ -76,4 +76,4 @@ def served(base_url: str) -> EngineConfig:
 
 if __name__ == "__main__":
     asked = settings(Path(sys.argv[1]), policy=served(sys.argv[3]))
-    asyncio.run(collect(asked, Store(Path(sys.argv[2]))))
+    asyncio.run(collect_rollouts(asked, Store(Path(sys.argv[2]))))

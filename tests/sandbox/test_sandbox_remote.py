@@ -32,7 +32,7 @@ NOBODY_LISTENS = "http://127.0.0.1:9"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def address() -> AsyncIterator[str]:
-    async with serving("127.0.0.1", 0, "t0ken", slots=2) as address:
+    async with serving(LocalSandbox(slots=2), token="t0ken") as address:
         yield address
 
 
@@ -67,7 +67,7 @@ async def test_a_wrong_token_is_said_at_the_start(address: str) -> None:
 
 
 async def test_a_service_below_the_floor_is_refused() -> None:
-    async with serving("127.0.0.1", 0, mode="posix") as weak:
+    async with serving(LocalSandbox(mode="posix")) as weak:
         with pytest.raises(SandboxUnavailable, match="below the floor bare; start it with"):
             async with RemoteSandbox([weak]):
                 pass
@@ -82,7 +82,7 @@ async def test_the_services_take_turns_and_a_dead_one_is_passed_over(address: st
 
 
 async def test_with_no_service_left_it_is_nobodys_code_that_failed(address: str) -> None:
-    async with serving("127.0.0.1", 0) as other:
+    async with serving(LocalSandbox()) as other:
         remote = RemoteSandbox([other])
         await remote.__aenter__()
     try:
@@ -96,8 +96,10 @@ async def test_with_no_service_left_it_is_nobodys_code_that_failed(address: str)
 @contextlib.asynccontextmanager
 async def service_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     program = (
-        "import asyncio; from tirgen.sandbox.service import serve\n"
-        "asyncio.run(serve(port=0, slots=2, announce=lambda at: print(at, flush=True)))"
+        "import asyncio; from tirgen.sandbox.local import LocalSandbox\n"
+        "from tirgen.sandbox.service import serve\n"
+        "announce = lambda at: print(at, flush=True)\n"
+        "asyncio.run(serve(LocalSandbox(slots=2), announce=announce))"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.messages import CAPS, MAX_WAITING, ExactLimits, RunCode
 from tirgen.sandbox.service import serving
 from tirgen.settings import ConfigError
@@ -31,7 +32,7 @@ THOR = {"code": "print(6 * 7)", "language": "python", "run_timeout": 30, "compil
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    async with serving("127.0.0.1", 0, TOKEN, slots=2) as address:
+    async with serving(LocalSandbox(slots=2), token=TOKEN) as address:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with aiohttp.ClientSession(address, headers=headers) as client:
             yield client
@@ -134,7 +135,7 @@ async def test_a_client_that_goes_away_frees_its_slot(client: aiohttp.ClientSess
 
 async def test_an_open_address_needs_a_token() -> None:
     with pytest.raises(ConfigError, match="reachable from other machines"):
-        async with serving("0.0.0.0", 0):
+        async with serving(LocalSandbox(), "0.0.0.0"):
             pass
 
 
@@ -208,7 +209,7 @@ async def test_senseless_wishes_are_refused(
 
 async def test_idle_sessions_expire() -> None:
     async with (
-        serving("127.0.0.1", 0, idle_seconds=1) as address,
+        serving(LocalSandbox(), idle_seconds=1) as address,
         aiohttp.ClientSession(address) as client,
     ):
         session = await open_session(client)

@@ -11,6 +11,7 @@ import pytest
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits, SandboxUnavailable
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
 from tirgen.sandbox.token import served_token, token_file, token_of
@@ -51,7 +52,7 @@ def test_one_that_others_can_read_is_refused() -> None:
 async def test_a_client_of_the_same_user_needs_no_setting_and_another_is_told_which(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async with serving("127.0.0.1", 0, served_token(), slots=1) as address:
+    async with serving(LocalSandbox(slots=1), token=served_token()) as address:
         async with RemoteSandbox([address]) as remote:
             assert (await remote.run("print(1)", Limits())).outcome is Outcome.OK
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
@@ -73,7 +74,7 @@ async def test_what_a_web_page_can_send_runs_nothing(tmp_path: Path, token: str 
         page | {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
     ]  # fmt: skip
     async with (
-        serving("127.0.0.1", 0, token, mode="posix", slots=1) as address,
+        serving(LocalSandbox(mode="posix", slots=1), token=token) as address,
         aiohttp.ClientSession(address) as client,
     ):
         for headers in sent:

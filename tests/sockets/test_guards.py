@@ -15,7 +15,7 @@ from aiohttp import web
 
 from tirgen.sockets.aiohttp_guard import guarded, runner
 from tirgen.sockets.asgi_guard import Guarded, Receive, Scope, Send
-from tirgen.sockets.entrance import Entrance, link
+from tirgen.sockets.login_link import LoginLink, link
 from tirgen.sockets.rule import Rule, bearer, names_of
 
 SECRET = "s3cret"
@@ -47,7 +47,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 async def asgi() -> AsyncIterator[str]:
-    entrance = Entrance(SECRET, COOKIE, "cGFzcw==")
+    entrance = LoginLink(SECRET, COOKIE, "cGFzcw==")
     config = uvicorn.Config(Guarded(application, RULE, entrance), port=0, log_level="error")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -8,7 +8,7 @@ import pytest
 
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import (
-    Asked,
+    RequestHead,
     Rule,
     address_of,
     basic,
@@ -31,7 +31,7 @@ def status(
     websocket: bool = False,
 ) -> int:
     pairs = headers.items() if isinstance(headers, dict) else headers
-    refusal = rule.refusal(Asked(method, path, Asked.grouped(pairs), websocket))
+    refusal = rule.refusal(RequestHead(method, path, RequestHead.grouped(pairs), websocket))
     return refusal.status if refusal else 200
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tirgen.sockets.entrance import PAGE, PAGE_HEADERS, Entrance, link
+from tirgen.sockets.login_link import PAGE, PAGE_HEADERS, LoginLink, link
 from tirgen.sockets.secret import SecretExposed, derived, keep_secret, new_secret, read_secret
 
 
@@ -53,8 +53,8 @@ def test_no_file_and_an_empty_one_hold_none(tmp_path: Path) -> None:
     assert read_secret(tmp_path / "none") is None
 
 
-def entrance() -> Entrance:
-    return Entrance("s3cret", ("name", "value"), "cGFzcw==")
+def entrance() -> LoginLink:
+    return LoginLink("s3cret", ("name", "value"), "cGFzcw==")
 
 
 def handed_in(code: str) -> bytes:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.groups import RULES, count, group_dropped, judge, member
+from storage.groups import RULES, Drop, Group, count, judge, member
 from storage.records import (
     UNVERIFIABLE,
     Ending,
@@ -131,17 +129,34 @@ members = st.builds(
 
 
 @given(st.lists(members, max_size=12, unique_by=lambda r: r.trajectory_id), st.booleans())
-def test_what_is_kept_is_what_the_trainer_gives_an_advantage(rows: Any, keep_failed: Any) -> None:
-    """tirgen fills the quota, trainer computes the advantages: they may not disagree."""
-    advantage = pytest.importorskip("trainer.advantage")
-    credit = advantage.credit(advantage.scored(row, keep_failed) for row in rows)
-    judged = judge(rows, keep_failed)
-    assert {r.trajectory_id for r in judged if r.kept} == set(credit.advantages)
+def test_kept_rows_are_those_that_the_method_compares(
+    rows: list[Trajectory], keep_failed: bool
+) -> None:
+    """Method A5, A6 and A17, written out once more without the rules' names."""
+
+    def has_reward(r: Trajectory) -> bool:
+        machinery = r.ending in (Ending.ENGINE_ERROR, Ending.REFUSED)
+        if r.level is Level.STEP:
+            return not machinery and len(r.steps) > 0
+        failed = any(step.outcome is Outcome.ERROR for step in r.steps)
+        assert r.verdict
+        return not machinery and r.verdict.method != UNVERIFIABLE and (keep_failed or not failed)
+
+    wanted = set()
     for level in Level:
-        assert count(level, judged).mixed == credit.groups[level]
-        assert count(level, judged).dropped == {
-            drop.value: number for drop, number in credit.dropped[level].items() if number
-        }
+        for name in ("p1", "p2"):
+            group = [r for r in rows if r.level is level and r.group_id == name]
+            left = [r for r in group if has_reward(r)]
+            lost_half = level is Level.STEP and len(left) < len(group) / 2
+            if not lost_half and len({r.reward for r in left}) == 2:
+                wanted |= {r.trajectory_id for r in left}
+    judged = judge(rows, keep_failed)
+    assert {r.trajectory_id for r in judged if r.kept} == wanted
+    for level in Level:
+        found = count(level, judged)
+        dropped = [r for r in judged if r.level is level and not r.kept]
+        assert found.mixed == len({r.group_id for r in judged if r.level is level and r.kept})
+        assert sum(found.dropped.values()) == len(dropped)
 
 
 def test_every_rule_says_why() -> None:
@@ -149,7 +164,7 @@ def test_every_rule_says_why() -> None:
         for rule, reason in reasons.items():
             assert rule
             assert reason, level
-    assert group_dropped(Level.STEP, []) == "alone"
+    assert Group(Level.STEP, []).dropped is Drop.ALONE
     assert member(sample()).dropped is None
 
 

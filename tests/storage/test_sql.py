@@ -26,7 +26,7 @@ from storage.records import (
 )
 from storage.sql import query
 from storage.views import VIEWS
-from tirgen.filters.curate import yield_table
+from tirgen.filters.apply import yield_table
 
 Make = Callable[..., Trajectory]
 

@@ -20,16 +20,16 @@ from tests.tir.scripted import (
     bounds,
     ran,
     said,
+    sampler,
     story,
-    voice,
 )
 from tirgen.engine.protocol import Completion, Message
 from tirgen.sandbox.contract import Execution
 from tirgen.tir.branch import Prefix, branch, failed_steps, split, step_span
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import Correction, rollout
-from tirgen.tir.story import Story
 from tirgen.tir.transcript import Transcript, split_thought
 
 RENDERER = CharacterRenderer()
@@ -45,7 +45,7 @@ def rolled(first: str, second: str, correction: Correction | None = None) -> Tra
     failed: list[Completion | Execution] = [said(second + BAD, stop=STOP), ERROR]
     told = answer(
         of := story(),
-        rollout(of, voice(Role.ACTOR), bounds(), GO_ON, correction),
+        rollout(of, sampler(Role.ACTOR), bounds(), GO_ON, correction),
         [
             said(first + GOOD, stop=STOP),
             ran("408\n"),
@@ -63,10 +63,10 @@ def rolled(first: str, second: str, correction: Correction | None = None) -> Tra
 
 def grow(
     prefix: Prefix, answers: Answers, see: See = lambda request: None, **changes: object
-) -> Story:
+) -> TrajectoryBuilder:
     messages = (Message("user", "Q"),)
-    of = Story(Transcript.after(messages, RENDERER, prefix.token_ids, prefix.kept))
-    program = branch(of, voice(Role.ACTOR), prefix, bounds(tool_rounds=1, **changes), TOOLS)
+    of = TrajectoryBuilder(Transcript.after(messages, RENDERER, prefix.token_ids, prefix.kept))
+    program = branch(of, sampler(Role.ACTOR), prefix, bounds(tool_rounds=1, **changes), TOOLS)
     return answer(of, program, answers, see)
 
 
@@ -167,7 +167,7 @@ def test_the_first_step_is_split_no_earlier_than_the_reply_begins(length: int, k
     """Method D9: there the prefix could end inside the prompt."""
     first = answer(
         of := story(),
-        rollout(of, voice(Role.ACTOR), bounds(), TOOLS),
+        rollout(of, sampler(Role.ACTOR), bounds(), TOOLS),
         [said("Print x.\n" + BAD, stop=STOP), ERROR],
     )
     failed = replace(

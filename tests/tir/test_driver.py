@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage.records import Outcome
-from tests.tir.scripted import ran, said, voice
+from tests.tir.scripted import ran, said, sampler
 from tirgen.engine.errors import (
     EngineError,
     EngineMisconfigured,
@@ -65,7 +65,7 @@ def driver(
 
 
 def speaking(role: Role = Role.ACTOR) -> Loop[str]:
-    completion = yield from voice(role).speak(ASK)
+    completion = yield from sampler(role).sample(ASK)
     return completion.text
 
 

@@ -11,17 +11,17 @@ from tests.tir.scripted import (
     bounds,
     ran,
     said,
+    sampler,
     story,
-    voice,
 )
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Completion
 from tirgen.sandbox.contract import Execution
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role, SandboxFault, TimeLimitReached
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.story import Story
 
 STEP = "Multiply: 12 * 34 = 400.\n\n"
 REWRITE = "Multiply 12 by 34.\n```python\nprint(12 * 34)\n```\n"
@@ -31,13 +31,15 @@ LAST = "The answer is \\boxed{408}."
 def run(
     answers: Answers,
     *,
-    of: Story | None = None,
+    of: TrajectoryBuilder | None = None,
     limits: Bounds | None = None,
     tools: ToolPolicy = TOOLS,
     see: See | None = None,
-) -> Story:
+) -> TrajectoryBuilder:
     of = of or story()
-    program = tirgen(of, voice(Role.ACTOR), voice(Role.CRITIC), POCKET, limits or bounds(), tools)
+    program = tirgen(
+        of, sampler(Role.ACTOR), sampler(Role.CRITIC), POCKET, limits or bounds(), tools
+    )
     return answer(of, program, answers, see or (lambda request: None))
 
 
@@ -273,7 +275,7 @@ def test_programs_reach_the_sandbox_without_their_fences() -> None:
 
 def test_chain_of_thought_is_one_call_with_tools_off() -> None:
     of = story()
-    told = answer(of, chain_of_thought(of, voice(Role.ACTOR), bounds()), [said(LAST, ended=True)])
+    told = answer(of, chain_of_thought(of, sampler(Role.ACTOR), bounds()), [said(LAST, ended=True)])
     assert told.ending is Ending.FINISHED
     assert told.steps[0].thought == LAST
 
@@ -281,8 +283,8 @@ def test_chain_of_thought_is_one_call_with_tools_off() -> None:
 def test_a_critic_that_never_comes_to_an_end_is_cut_at_its_budget() -> None:
     untagged = said("text\n```\nx\n```\n", stop="\n```\n")
     of = story()
-    critic = voice(Role.CRITIC, max_tokens=60)
-    program = tirgen(of, voice(Role.ACTOR), critic, POCKET, bounds(), TOOLS)
+    critic = sampler(Role.CRITIC, max_tokens=60)
+    program = tirgen(of, sampler(Role.ACTOR), critic, POCKET, bounds(), TOOLS)
     told = answer(
         of,
         program,

@@ -16,18 +16,18 @@ from tests.tir.scripted import (
     bounds,
     ran,
     said,
+    sampler,
     story,
-    voice,
 )
 from tirgen.engine.protocol import Completion, Message, Prompt
 from tirgen.filters.untouched import changed_beyond_programs
 from tirgen.sandbox.contract import Execution
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.programs import Bounds
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.reasoning import Windows, reasoning
 from tirgen.tir.refine import ToolPolicy, refine
-from tirgen.tir.story import Story
 from tirgen.tir.transcript import Transcript
 
 TALK = "Let me see.\n"
@@ -52,17 +52,17 @@ def windows(**changes: Any) -> Windows:
 def run(
     answers: Answers,
     *,
-    of: Story | None = None,
+    of: TrajectoryBuilder | None = None,
     cut: Windows | None = None,
     limits: Bounds | None = None,
     tools: ToolPolicy = TOOLS,
     see: See | None = None,
     with_critic: bool = True,
-) -> Story:
+) -> TrajectoryBuilder:
     of = of or story()
-    refiner = partial(refine, voice(Role.CRITIC), POCKET, tools=tools) if with_critic else None
+    refiner = partial(refine, sampler(Role.CRITIC), POCKET, tools=tools) if with_critic else None
     program = reasoning(
-        of, voice(Role.ACTOR), limits or bounds(), cut or windows(), tools, refiner=refiner
+        of, sampler(Role.ACTOR), limits or bounds(), cut or windows(), tools, refiner=refiner
     )
     return answer(of, program, answers, see or (lambda request: None))
 
@@ -82,7 +82,7 @@ def one_window() -> list[Completion | Execution]:
             said(ANSWER, ended=True)]  # fmt: skip
 
 
-def policy_text(told: Story) -> str:
+def policy_text(told: TrajectoryBuilder) -> str:
     stream = told.transcript.stream()
     kept = [t for t, policy in zip(stream.token_ids, stream.loss_mask, strict=True) if policy]
     return CharacterRenderer().decode(tuple(kept))
@@ -258,7 +258,7 @@ def test_thinking_that_the_template_opened_is_not_opened_again() -> None:
         def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
             return (*super().prompt_ids(messages), *self.encode("<think>\n"))
 
-    of = Story(Transcript((Message("user", "Q"),), Opening()))
+    of = TrajectoryBuilder(Transcript((Message("user", "Q"),), Opening()))
     told = run([closed(TALK), said("unchanged", ended=True), said(ANSWER, ended=True)], of=of)
     assert told.transcript.text == f"{TALK}</think>{ANSWER}"
 

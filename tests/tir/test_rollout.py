@@ -10,17 +10,17 @@ from tests.tir.scripted import (
     bounds,
     ran,
     said,
+    sampler,
     story,
-    voice,
 )
 from tirgen.engine.errors import ContextOverflow, EngineUnavailable
 from tirgen.engine.protocol import Completion
 from tirgen.sandbox.contract import Execution
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.markup import render_output
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import NO_MORE_PROGRAMS, Correction, rollout
-from tirgen.tir.story import Story
 
 GO_ON = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)
 THOUGHT = "First we set up. Then we multiply.\n"
@@ -36,9 +36,9 @@ def run(
     tools: ToolPolicy = GO_ON,
     see: See = lambda request: None,
     **changes: object,
-) -> Story:
+) -> TrajectoryBuilder:
     of = story()
-    program = rollout(of, voice(Role.ACTOR), bounds(**changes), tools, correction)
+    program = rollout(of, sampler(Role.ACTOR), bounds(**changes), tools, correction)
     return answer(of, program, answers, see)
 
 

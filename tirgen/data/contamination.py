@@ -1,11 +1,11 @@
-"""Which training problems also stand in an evaluation benchmark, and by which of three tests.
+"""Finds training problems that are also in an evaluation benchmark, by three tests.
 
 exact     the same words after normalisation
 13-gram   the same run of 13 words
-similar   the same question in other words (`similarity`), which works on short problems too
+similar   the same question in other words (`similarity`), also for short problems
 
-A run of words that several problems of the benchmarks share is wording ("express your answer as
-a common fraction"), and proves nothing.
+A run of words that several benchmark problems share is a phrase ("express your answer as a common
+fraction") and does not count.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tirgen.data.similarity import SimilarityIndex, Text, read
 RUN = 13
 """Words of a run."""
 WORDING = 3
-"""A run in so many problems of the benchmarks is wording."""
+"""A run in this many benchmark problems is a phrase."""
 
 
 class Finding(NamedTuple):
-    """What matched what."""
+    """A match with a benchmark problem, and the test that found it."""
 
     test: str
     benchmark_problem: str
-    """Its id, which begins with the benchmark's name."""
+    """The id of the benchmark problem; it begins with the benchmark's name."""
 
     def __str__(self) -> str:
         return f"{self.test}: {self.benchmark_problem}"
 
 
 class Benchmarks:
-    """The problems that must not be trained on, ready to be asked about many others."""
+    """An index of the problems that must not be trained on."""
 
     def __init__(self, problems: Iterable[Problem], least: float) -> None:
         self._exact: dict[tuple[str, ...], str] = {}
@@ -57,7 +57,7 @@ class Benchmarks:
                 del self._runs[run]
 
     def find(self, question: str) -> Finding | None:
-        """The benchmark problem that this question is, by the strictest test that tells."""
+        """The benchmark problem that matches this question by the strictest test, or None."""
         text = read(question)
         if text.words in self._exact:
             return Finding("exact", self._exact[text.words])
@@ -79,7 +79,7 @@ def load_benchmarks(paths: tuple[str, ...], least: float) -> Benchmarks:
 
 
 def _runs(text: Text) -> Iterator[tuple[str, ...]]:
-    """Runs that are mostly words; those of formulas are alike wherever the notation is."""
+    """Runs that are mostly words; runs of formulas look alike in different problems."""
     words = [word for word in text.words if word.isalnum()]
     for at in range(len(words) - RUN + 1):
         run = tuple(words[at : at + RUN])

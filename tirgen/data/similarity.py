@@ -1,8 +1,8 @@
-"""Do two questions ask the same? Normalised words, shared character n-grams, and the numbers.
+"""Whether two questions ask the same: by words, shared character n-grams, and numbers.
 
-Character n-grams compare short questions as well as long ones, where a rule on runs of 13 words
-sees nothing. Templates make different problems of one wording, so questions with other numbers are
-the same only if hardly anything else differs. MinHash proposes pairs, exact sets decide.
+Character n-grams also compare short questions, for which runs of 13 words say nothing. Templates
+make different problems with the same wording, so questions with different numbers are the same only
+if almost nothing else differs. MinHash proposes pairs; exact sets decide.
 
 Not covered: translations, and paraphrases that share neither wording nor numbers.
 """
@@ -16,16 +16,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # scipy comes along: most of a second that only two rules need
+if TYPE_CHECKING:  # it imports scipy: almost a second that only two rules need
     from datasketch import MinHash, MinHashLSH
 
 GRAM = 4
 """Characters of an n-gram."""
 VERBATIM = 0.9
-"""Resemblance from which questions are the same although their numbers differ."""
+"""Similarity from which questions are the same although their numbers differ."""
 PERMUTATIONS = 128
 RECALL_MARGIN = 0.8
-"""Pairs are proposed from this share of the wanted resemblance on, so that few are missed."""
+"""Pairs are proposed from this share of the wanted similarity on, so that few are missed."""
 
 _NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen twenty"""
@@ -40,7 +40,7 @@ _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^]")
 
 
 class Text(NamedTuple):
-    """A question as it is compared."""
+    """A question in the form that is compared."""
 
     words: tuple[str, ...]
     """Lower case, without layout commands and punctuation; numbers in digits."""
@@ -65,9 +65,9 @@ def resemblance(one: Text, other: Text) -> float:
 
 
 def same(one: Text, other: Text, least: float) -> float | None:
-    """The resemblance if the two ask the same, else None.
+    """The similarity if the two ask the same, else None.
 
-    `least` suffices where both name the very same numbers; otherwise it takes `VERBATIM`.
+    With the same numbers in both, `least` is enough; otherwise `VERBATIM` is needed.
     """
     found = resemblance(one, other)
     confirmed = bool(one.numbers) and one.numbers == other.numbers
@@ -83,10 +83,10 @@ class Match(NamedTuple):
 
 @dataclass(slots=True)
 class SimilarityIndex:
-    """Finds among many questions those that ask the same as a given one."""
+    """Finds questions that ask the same as a given one."""
 
     least: float
-    """Resemblance that suffices where the numbers agree."""
+    """Similarity that is enough if the numbers agree."""
     _texts: dict[str, Text] = field(default_factory=dict)
     _lsh: MinHashLSH = field(init=False)
 
@@ -100,7 +100,7 @@ class SimilarityIndex:
         self._lsh.insert(name, _minhash(text.grams))
 
     def best(self, text: Text) -> Match | None:
-        """The most similar question that asks the same; of equals the first by name."""
+        """The most similar question that asks the same; of equal ones the first by name."""
         proposed: Iterable[str] = self._lsh.query(_minhash(text.grams))
         found = ((name, same(text, self._texts[name], self.least)) for name in proposed)
         matches = [Match(name, value) for name, value in found if value is not None]

@@ -14,26 +14,25 @@ from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.process import Child
 
-__all__ = ["MODEL_DIR", "pocket_engine_server"]
+__all__ = ["MODEL_DIR", "embedded_server"]
 
 _START_SECONDS = 60.0
 """Starting takes one second on a free machine."""
 
 
 @asynccontextmanager
-async def pocket_engine_server(
+async def embedded_server(
     model_dir: Path = MODEL_DIR,
     *,
     model: str | None = None,
     port: int = 0,
     settings: ServingSettings | None = None,
 ) -> AsyncIterator[str]:
-    """Run a server for the block; yields its base URL, up to and with `/v1`.
+    """Run a server during the block; yields its base URL, including `/v1`.
 
-    `model` is what `/v1/models` calls it, by default `model_name` of the folder.
-
-    The child ends with the block, and with this process however that ends. Raises
-    `EngineMisconfigured`, with what the child said last, when it does not come up.
+    `model` is the name in `/v1/models`, by default `model_name` of the folder. The server ends with
+    the block, and with this process however that ends. Raises `EngineMisconfigured`, with the
+    server's last output, when it does not start.
     """
     server = Child(
         _command(model_dir, model, port, settings),
@@ -56,15 +55,15 @@ def _command(
 
 
 async def _base_url(server: Child) -> str:
-    """The line the server prints once it listens."""
+    """The line that the server prints when it listens."""
     async with aclosing(server.lines(server.stdout)) as lines:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 line = await anext(lines, None)
         except TimeoutError:
             raise EngineMisconfigured(
-                f"The pocket engine did not start within {_START_SECONDS:.0f} s: {server.said()}"
+                f"The embedded engine did not start within {_START_SECONDS:.0f} s: {server.said()}"
             ) from None
     if line is None:
-        raise EngineMisconfigured(f"The pocket engine {server.how_ended()}: {server.said()}")
+        raise EngineMisconfigured(f"The embedded engine {server.how_ended()}: {server.said()}")
     return line

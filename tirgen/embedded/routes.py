@@ -28,7 +28,7 @@ from tirgen.embedded.requests import (
 from tirgen.embedded.responses import Answer, AnyRequest, Choice
 from tirgen.sockets.aiohttp_guard import guarded
 from tirgen.sockets.prometheus import exposition
-from tirgen.sockets.rule import Asked, Rule, bearer, names_of
+from tirgen.sockets.rule import RequestHead, Rule, bearer, names_of
 
 _WITH_MESSAGE = (400, 401, 403, 415)
 """Statuses of aiohttp errors whose message says more than the status."""
@@ -77,9 +77,9 @@ class Routes:
         )
         return app
 
-    def _needs_key(self, asked: Asked) -> bool:
+    def _needs_key(self, head: RequestHead) -> bool:
         """Everything under /v1, as in vLLM, and the routes that replace weights."""
-        return asked.path in self._control_paths or asked.path.startswith("/v1")
+        return head.path in self._control_paths or head.path.startswith("/v1")
 
     async def _completions(self, http: web.Request) -> web.StreamResponse:
         request = await parse(http, CompletionRequest)

@@ -20,20 +20,20 @@ from tirgen.verification.verdicts import TESTS, is_right
 
 
 class Analysis(Settings):
-    """What is made of the samples; changing it asks the policy for nothing new."""
+    """How the samples are analysed; changing it needs no new samples."""
 
     pass_at: tuple[Count, ...] = (1,)
     """k of each pass@k (unbiased estimator) and maj@k; at most `samples`."""
     best_of: int | None = Field(None, ge=2)
-    """Also choose the best of the first so many samples by execution pass rate."""
+    """Also choose the best of this many first samples by execution pass rate."""
     reward_model: RewardModelConfig | None = None
-    """Breaks ties of best-of-N; without it the majority answer does."""
+    """Breaks ties of best-of-N; by default the majority answer does."""
     judge: EngineConfig | None = None
-    """A language model that looks at answers the rules call wrong; by default none does."""
+    """A language model that checks answers which the verifier found wrong; by default none."""
     judge_tokens: Count = 16
-    """Longest reply of the judge; raise it for a model that thinks first."""
+    """Longest reply of the judge in tokens; raise it for a model that thinks first."""
     resamples: Count = 2000
-    """Of the bootstrap over problems."""
+    """Number of bootstrap resamples over problems."""
     confidence: float = Field(0.95, gt=0, lt=1)
 
 

@@ -11,7 +11,7 @@ from tirgen.settings import Settings
 
 
 class Rule(StrEnum):
-    """Every rule, in the order in which a trajectory meets them."""
+    """Every rule, in the order in which rules are applied."""
 
     PROGRAM = "program"
     INFRASTRUCTURE = "infrastructure"
@@ -38,57 +38,58 @@ class Rule(StrEnum):
 
 
 class Mode(StrEnum):
-    """The two kinds of trajectories, which differ in length by an order of magnitude."""
+    """The two kinds of trajectories; they differ in length by a factor of about ten."""
 
     NON_REASONING = "non_reasoning"
     REASONING = "reasoning"
-    """It has a ``<think>`` section."""
+    """The trajectory has a ``<think>`` section."""
 
 
 class FilterConfig(Settings):
-    """Rules that are off and the thresholds of those that are on; defaults are the paper's."""
+    """Rules that are off, and the thresholds of the others; defaults are the paper's."""
 
     off: tuple[Rule, ...] = ()
-    """Rules not to apply. `program`, `infrastructure` and `verifiable` cannot be off: what they
-    drop is no sample of the policy's tool use, or says nothing about it."""
+    """Rules not to apply. `program`, `infrastructure` and `verifiable` cannot be off: the rows that
+    they drop say nothing about the policy's use of tools."""
     judge_counts: bool = True
-    """`correct`: an answer that the rules call wrong is right if a judge was asked and says so."""
+    """`correct`: an answer that the rules call wrong counts as right if a judge says so."""
     trivial_blocks: float = Field(0.4, ge=0, le=1)
-    """Largest share of trivial code blocks, rounded up to whole blocks as in the official filter;
-    unlike there, one substantial block is always required."""
+    """Largest share of trivial code blocks, rounded up to whole blocks as in the official filter.
+    Unlike there, one substantial block is always required."""
     minimum_code_lines: int = Field(0, ge=0)
-    """Blocks with fewer lines of code are trivial whatever they do; 0 judges by content alone
-    (the official filter asks for 6)."""
+    """Blocks with fewer lines of code are trivial, whatever they do. 0 judges by content alone (the
+    official filter asks for 6)."""
     repetition_length: int = Field(20, ge=1)
-    """Characters of the n-gram whose repetition is counted."""
+    """Length in characters of the n-gram whose repetitions are counted."""
     repetition_count: int = Field(20, ge=1)
-    """Most occurrences of one n-gram in what the policy wrote."""
+    """Most occurrences of one n-gram in the policy's text."""
     shortest: dict[Mode, int] = Field({})
     """`length`: fewest policy tokens by mode, e.g. ``{reasoning = 3000}`` as in the official
-    filter; none where not named."""
+    filter. Default: no bound."""
     longest: dict[Mode, int] = Field({})
-    """`length`: most policy tokens by mode."""
+    """`length`: most policy tokens by mode. Default: no bound."""
     minimum_calls: int = Field(1, ge=1)
-    """`interaction_density`: fewest code calls of a trajectory. Dense cold starts leave
-    reinforcement learning more to explore (ASTER, arXiv 2602.01204)."""
+    """`interaction_density`: fewest code calls of a trajectory. A cold start on trajectories with
+    many calls leaves reinforcement learning more to explore (ASTER, arXiv 2602.01204)."""
     against: tuple[str, ...] = ()
-    """`contaminated`: benchmarks that must not be trained on, as problem files."""
+    """`contaminated`: problem files of benchmarks that must not be trained on."""
     against_similarity: float = Field(0.5, gt=0.1, le=1)
-    """From which resemblance a question is the benchmark's in other words, if the numbers agree."""
+    """Similarity from which a question counts as a benchmark's in other words, if numbers agree."""
     richest_per_problem: bool = False
-    """`one_per_problem` prefers more code calls, and draws among equals; off, as in the paper, it
-    draws among all."""
+    """`one_per_problem` prefers the trajectory with more code calls, and draws among equals. Off:
+    it draws among all, as in the paper."""
     near_duplicate: float | None = Field(None, gt=0.1, le=1)
-    """From which resemblance two problems are one, if the numbers agree; by default not judged."""
+    """Similarity from which two problems count as one, if numbers agree. Default: not tested."""
     cot_solved_share: float = Field(1.0, gt=0, le=1)
-    """A problem is dropped if at least this share of its chain-of-thought samples is right."""
+    """Drop a problem if at least this share of its chain-of-thought samples is right."""
     cot_minimum_samples: int = Field(4, ge=1)
-    """Judged chain-of-thought samples needed before a problem may be dropped: the paper's k."""
+    """Judged chain-of-thought samples needed to drop a problem: the paper's k."""
     keep_share_by_calls: dict[int, float] = Field({1: 0.5})
-    """Share of trajectories kept for each number of code calls; 1 where not named."""
+    """Share of trajectories kept for each number of code calls; 1 for numbers not named."""
     keep_share_by_difficulty: dict[str, float] = Field({})
-    """Share kept of each difficulty as published, or ``cot 1/4`` by the chain-of-thought samples
-    that are right where none is; 1 where not named."""
+    """Share of trajectories kept for each difficulty; 1 for those not named. The name is the
+    published difficulty; without one it is e.g. ``cot 1/4``, the share of right chain-of-thought
+    samples."""
 
     @field_validator("off")
     @classmethod
@@ -103,11 +104,11 @@ class FilterConfig(Settings):
     def _shares(cls, shares: dict[Any, float]) -> dict[Any, float]:
         wrong = [f"{name}: {share}" for name, share in shares.items() if not 0 <= share <= 1]
         if wrong:
-            raise ValueError(f"a share lies between 0 and 1, not {'; '.join(wrong)}")
+            raise ValueError(f"a share must be between 0 and 1, not {'; '.join(wrong)}")
         return shares
 
     def applies(self, rule: Rule) -> bool:
-        """It is not off, and of the optional ones, there is something to judge by."""
+        """Whether the rule is applied: it is not off, and an optional rule has its threshold."""
         chosen = {
             Rule.LENGTH: bool(self.shortest or self.longest),
             Rule.INTERACTION_DENSITY: self.minimum_calls > 1,

@@ -1,7 +1,7 @@
-"""The second opinion: a language model looks at answers that the rules call wrong (method A23).
+"""The second judge: a language model checks answers that the verifier found wrong (method A23).
 
-The rules' verdict stays as it is; what the judge says is stored beside it. It sees question, gold
-answer and final answer, never the solution, which could talk it into anything.
+The verifier's verdict stays; the judge's opinion is stored beside it. The judge gets question, gold
+answer and final answer, but not the solution, which could persuade it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ JUDGE = (
 )
 _WORD = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SHOWN = 200
-"""Characters of the judge's words that are kept."""
+"""Characters of the judge's reply that are kept."""
 
 
 class AnswerJudge:
-    """Asks one engine, greedily; safe to use from many tasks at once."""
+    """Asks one engine with greedy sampling; safe to use from many tasks at once."""
 
     def __init__(self, engine: Engine, max_tokens: int, seed: int) -> None:
         self._engine = engine
@@ -39,10 +39,10 @@ class AnswerJudge:
         self._seed = seed
 
     async def opinion(self, row: Trajectory) -> Opinion | None:
-        """What the judge says of a row's final answer; None where it has nothing to say.
+        """The judge's opinion of a row's final answer; None if it is not asked or does not answer.
 
-        That is: the rules found it right or could not tell, something else than the answer decided,
-        there is no answer, or the judge could not be asked. Raises `EngineMisconfigured`.
+        It is not asked if the verifier found the answer right or could not judge it, if something
+        else than the answer decided, or if there is no answer. Raises `EngineMisconfigured`.
         """
         verdict = row.verdict
         decided = verdict is None or verdict.correct or not compares_answers(verdict)
@@ -84,6 +84,6 @@ class AnswerJudge:
 
 
 def says_yes(reply: str) -> bool:
-    """The last yes or no of the reply decides; without either it is no."""
+    """The last yes or no of the reply decides; a reply without either is a no."""
     words = _WORD.findall(reply)
     return bool(words) and words[-1].lower() == "yes"

@@ -2,10 +2,10 @@
 
 The text of this module is put before a solution and before its tests, which run in two jails. No
 object of the solution ever exists in the process that judges it: an answer arrives as JSON and is
-built again from exact builtin types. Standard library only, for nothing else is there.
+rebuilt from exact builtin types. Only the standard library is available there.
 
-Not covered: changes that a call makes to its arguments, and answers of types that have no plain
-form (instances of the solution's own classes, arrays).
+Not covered: changes that a call makes to its arguments, and answers of types without a plain form
+(instances of the solution's classes, arrays).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from typing import Any
 LONGEST_MESSAGE = 64 << 20
 """Bytes."""
 LONGEST_ITERATOR = 100_000
-"""Items of an iterator that is sent: it is sent whole, and must have an end."""
+"""Most items of an iterator; it is sent whole."""
 _EXACT_IN_JSON = 1 << 53
 _LENGTH_BYTES = 8
 
 
 class SolutionFailed(Exception):
-    """The other process ended, broke the protocol, or raised what has no builtin name."""
+    """The other process ended, broke the protocol, or raised an exception that is not builtin."""
 
 
 _NEVER_REBUILT = (StopIteration, StopAsyncIteration, Warning, BaseExceptionGroup)
-"""A StopIteration would end a loop of the tests as if all were well."""
+"""A StopIteration would end a loop of the tests without an error."""
 _EXCEPTIONS: dict[str, type[Exception]] = {
     name: kind
     for name, kind in vars(builtins).items()
@@ -45,14 +45,14 @@ _EXCEPTIONS: dict[str, type[Exception]] = {
 
 
 class Peer:
-    """One end; `functions` are those that the other end may call, by number."""
+    """One end of the channel; the other end calls `functions` by number."""
 
     def __init__(self, descriptor: int, *functions: Callable[..., Any]) -> None:
         self._descriptor = descriptor
         self._functions = list(functions)
 
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Have the other end call its function, serving its calls meanwhile.
+        """Call a function of the other end, and answer its calls until it returns.
 
         Raises `SolutionFailed`, or the builtin exception that the function raised.
         """
@@ -112,7 +112,7 @@ class Peer:
         return bytes(data)
 
     def encode(self, value: Any) -> Any:
-        """`value` as what JSON can hold. Raises TypeError where it has no plain form."""
+        """`value` in a form that JSON can hold. Raises TypeError if it has no plain form."""
         if value is None or isinstance(value, bool | str):
             return value
         if isinstance(value, numbers.Number):
@@ -139,7 +139,7 @@ class Peer:
         return self.encode(_plain_scalar(value))
 
     def decode(self, node: Any) -> Any:
-        """What `encode` made `node` of, in exact builtin types. Raises where nothing did."""
+        """The inverse of `encode`, in exact builtin types. Raises for other nodes."""
         if type(node) is list:
             return [self.decode(item) for item in node]
         if type(node) is not dict:
@@ -171,7 +171,7 @@ _FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {
 
 
 def _encoded_number(value: Any) -> Any:
-    """Numbers of every library by what they are worth: numpy's and sympy's are registered."""
+    """The value of a number of any library; numpy's and sympy's types are registered."""
     if isinstance(value, numbers.Integral):
         whole = int(value)
         return whole if abs(whole) < _EXACT_IN_JSON else {"int": hex(whole)}
@@ -185,7 +185,7 @@ def _encoded_number(value: Any) -> Any:
 
 
 def _plain_scalar(value: Any) -> Any:
-    """numpy's truth value is registered as no number."""
+    """numpy's bool is not registered as a number."""
     if getattr(value, "ndim", None) == 0:
         return value.item()
     raise TypeError(f"{type(value).__name__} objects have no plain form that tests could compare")
@@ -207,7 +207,7 @@ def _rebuilt(name: str, message: str) -> Exception:
 
 
 def _own_channel() -> int:
-    """The descriptor to talk over; what reads stdin finds its end."""
+    """The descriptor of the channel; stdin is replaced by an empty file."""
     channel = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -216,7 +216,7 @@ def _own_channel() -> int:
 
 
 def _module(name: str, *sources: str) -> dict[str, Any]:
-    """The names that the sources define, run one after the other in one new module."""
+    """Run the sources one after the other in a new module; returns its names."""
     module = types.ModuleType(name)
     sys.modules[name] = module
     for source in sources:
@@ -233,7 +233,7 @@ def be_solution(source: str, entry_point: str) -> None:
 def be_tests(prompt: str, tests: str, entry_point: str) -> None:
     """Run the tests on the other process's function; raises what they raise.
 
-    They see what the task's prompt defines, and nothing that the solution does.
+    The tests see what the task's prompt defines, and nothing of the solution.
     """
     peer = Peer(_own_channel())
     try:

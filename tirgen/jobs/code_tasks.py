@@ -1,10 +1,10 @@
 """Code benchmarks in HumanEval's format: the policy completes a function, its tests are run.
 
 A task is a problem whose question is the beginning of a program and whose gold answer is the
-program that tests it. Prompt and completion run in one jail and answer calls; the tests run in
-another, where no object of the solution ever exists (tirgen.jobs.code_peer). The completion
-counts as right when the tests' process runs to its end, which is the kernel's word. HumanEval+ and
-MBPP+ come in the same fields.
+program that tests it. Prompt and completion run in one jail and answer calls. The tests run in
+another jail, where no object of the solution ever exists (`tirgen.jobs.code_peer`). The completion
+is right if the tests' process exits normally, as the kernel reports. HumanEval+ and MBPP+ have the
+same fields.
 
 Not covered: LiveCodeBench, whose programs read stdin; tests of what a function does to its
 arguments; tests of a second function that only the solution defines.
@@ -19,12 +19,12 @@ from storage.records import Ending, Outcome, Problem, Verdict
 from tirgen.data.errors import ProblemsError
 from tirgen.data.files import Row, read_rows
 from tirgen.jobs.maker import Item, Judgement
-from tirgen.jobs.policy_maker import RolloutMaker
+from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.result import FINISHED
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
-from tirgen.tir.story import Story
 from tirgen.verification import extract_answer
 from tirgen.verification.verdicts import TESTS
 
@@ -71,8 +71,8 @@ def _task(source: str, fields: dict[str, str]) -> Problem:
 def solution(prompt: str, reply: str, entry_point: str) -> str:
     """The program that a reply makes of its prompt, tests not included.
 
-    A whole function stands after the prompt, whose imports and helpers it may use and whose own
-    empty definition it replaces; anything else continues the prompt.
+    A whole function is put after the prompt: it may use the prompt's imports and helpers, and
+    replaces the empty definition there. Any other reply continues the prompt.
     """
     blocks = [step.action for step in parse_trajectory(reply) if step.action is not None]
     whole = [block for block in blocks if f"def {entry_point}(" in block]
@@ -82,10 +82,10 @@ def solution(prompt: str, reply: str, entry_point: str) -> str:
 
 
 class Tested(NamedTuple):
-    """What became of a completion's tests."""
+    """The result of a completion's tests."""
 
     verdict: Verdict | None
-    """None where the sandbox could not run them."""
+    """None if the sandbox could not run them."""
     seconds: float
     error: str | None = None
 
@@ -109,18 +109,18 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
 
 
 class CodeMaker(RolloutMaker):
-    """Makes one completion of a code task; the configuration's `reasoning` must be cot."""
+    """Makes completions of code tasks, judged by their tests. Its configuration must say cot."""
 
     @property
     def instruction(self) -> str:
         return INSTRUCTION
 
-    async def judge(self, item: Item, story: Story, meter: Meter) -> Judgement:
-        reply = story.transcript.text
-        if story.ending.is_infrastructure:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+        reply = builder.transcript.text
+        if builder.ending.is_infrastructure:
             return Judgement(None, extract_answer(reply))
         tested = await run_tests(item.problem, reply, self._sandbox, self._tools.limits)
         meter.sandbox_seconds += tested.seconds
         if tested.verdict is None:
-            story.ending, story.error = Ending.SANDBOX_ERROR, tested.error
+            builder.ending, builder.error = Ending.SANDBOX_ERROR, tested.error
         return Judgement(tested.verdict, extract_answer(reply))

@@ -1,7 +1,7 @@
-"""A dataset version filtered again under other settings, and if wanted verified again first.
+"""Filters a dataset version again under other settings, and optionally verifies it again first.
 
-No inference: every verdict follows from the stored rows. What comes out is the dataset's next
-version, which names the one it was made from and keeps the rejected rows with their reasons.
+Without inference: every verdict follows from the stored rows. The result is the dataset's next
+version. It names the version that it was made from and keeps rejected rows with their reasons.
 """
 
 from __future__ import annotations
@@ -19,53 +19,54 @@ from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.engine.engine_config import EngineConfig
-from tirgen.filters.curate import YieldRow, curate, yield_table
+from tirgen.filters.apply import YieldRow, filter_rows, yield_table
 from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.reverify import Change, Count, changes, reverify
+from tirgen.jobs.shards import named_lease
 from tirgen.settings import Settings, load_settings
 
 
 class CurateConfig(Settings):
-    """How a version is curated; by default as the version it is made from was."""
+    """How a version is curated; by default as the version that it is made from."""
 
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
-    """Of the draws among siblings and strata."""
+    """Seed of the draws within problems and groups."""
     judge: EngineConfig | None = None
-    """A language model to ask of answers that the rules call wrong: the one thing here that
-    costs inference. By default none is asked, and opinions that are stored stay."""
+    """A language model that is asked about answers that the rules call wrong: the only setting
+    here that costs inference. Default: none is asked, and stored opinions stay."""
     judge_tokens: int = Field(16, ge=1)
     """Longest reply of the judge."""
 
 
 class Match(NamedTuple):
-    """A problem and what it matched."""
+    """A problem and the other problem that it matched."""
 
     problem: Problem
     rule: str
     matched: str
-    """How, and the id of the other problem."""
+    """The test that matched, and the id of the other problem."""
 
 
-_RESEMBLANCE = {Rule.CONTAMINATED, Rule.NEAR_DUPLICATE}
+_SIMILARITY = {Rule.CONTAMINATED, Rule.NEAR_DUPLICATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curation:
+class CurationReport:
     """What a curation did."""
 
     source: DatasetVersion
     version: DatasetVersion | None
     """None if nothing was to be published."""
     reused: bool
-    """The same curation of the same version had been published before."""
+    """The same curation of the same version was published before."""
     before: list[YieldRow]
     after: list[YieldRow]
     rows: list[Trajectory]
     changed: list[Change]
-    """Trajectories judged otherwise than before."""
+    """Trajectories whose verdict changed."""
 
     @property
     def kept(self) -> int:
@@ -73,26 +74,26 @@ class Curation:
 
     @property
     def matches(self) -> Iterator[Match]:
-        """Each problem that was dropped for what it resembles, once."""
-        told = set()
+        """Each problem that was dropped for its similarity to another one, once."""
+        seen = set()
         for row in self.rows:
             for verdict in row.filters:
                 match = Match(row.problem, verdict.rule, verdict.reason)
-                if verdict.rule in _RESEMBLANCE and not verdict.kept and match not in told:
-                    told.add(match)
+                if verdict.rule in _SIMILARITY and not verdict.kept and match not in seen:
+                    seen.add(match)
                     yield match
 
 
 def curate_config(
     source: DatasetVersion, path: Path | None, overrides: dict[str, Any]
 ) -> CurateConfig:
-    """The source's own filters and seed, with a file and overrides on top. Raises `ConfigError`."""
+    """The filters and seed of `source`, changed by a file and overrides. Raises `ConfigError`."""
     own = source.manifest["config"]
     base = {name: own[name] for name in ("filters", "seed") if name in own}
     return load_settings(CurateConfig, path, overrides, base)
 
 
-async def recurate(
+async def curate_version(
     store: Store,
     source: DatasetVersion,
     config: CurateConfig,
@@ -100,8 +101,8 @@ async def recurate(
     again: bool = False,
     publish: bool = True,
     count: Count = lambda done, total: None,
-) -> Curation:
-    """Filter a version again, after verifying it `again` if so told, and publish the result.
+) -> CurationReport:
+    """Filter a version and publish the result; with `again`, verify every answer first.
 
     Raises `ProblemsError` for benchmarks that cannot be read, before anything is done.
     """
@@ -112,20 +113,41 @@ async def recurate(
         async with open_engine(config.judge) as engine:
             judge = AnswerJudge(engine, config.judge_tokens, config.seed)
             judged = await judge.with_opinions(judged)
-    rows = curate(judged, config.filters, config.seed)
-    described = _described(source, config, again, rows)
-    fresh = again or config.judge is not None
-    made = _made_before(store, source, described) if publish and not fresh else None
-    version = store.derive(source, rows, lambda: described) if publish and made is None else made
-    return Curation(
+    rows = filter_rows(judged, config.filters, config.seed)
+    reused = version = None
+    if publish:
+        described = _described(source, config, again, rows)
+        may_reuse = not again and config.judge is None
+        reused, version = await _publish(store, source, rows, described, may_reuse)
+    return CurationReport(
         source=source,
         version=version,
-        reused=made is not None,
+        reused=reused is not None,
         before=yield_table(old),
         after=yield_table(rows),
         rows=rows,
         changed=list(changes(old, judged)),
     )
+
+
+async def _publish(
+    store: Store,
+    source: DatasetVersion,
+    rows: list[Trajectory],
+    described: dict[str, Any],
+    may_reuse: bool,
+) -> tuple[DatasetVersion | None, DatasetVersion]:
+    """The version that was reused, if any, and the version that holds the rows.
+
+    The lease makes the same curation in another process wait, so that it finds this version.
+    """
+    name = f"curation-{described['config_hash']}"
+    folder = store.dataset_folder(source.dataset)
+    async with named_lease(folder, name, waiting=lambda holder: None) as lease:
+        if may_reuse and (made := _made_before(store, source, described)):
+            return made, made
+        lease.check()
+        return None, store.derive(source, rows, lambda: described)
 
 
 def _described(

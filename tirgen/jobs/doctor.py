@@ -1,4 +1,4 @@
-"""The checks of everything a generation needs: each one tried for real, each with its fix."""
+"""Checks everything that a generation needs, by using it, and says how to fix what fails."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Finding:
     level: Level
     found: str
     fix: str = ""
-    """What to do about it; empty when nothing is."""
+    """What to do about it; empty if nothing."""
     seconds: float = 0.0
 
 
 async def examine(config: GenerateConfig, store: Store) -> list[Finding]:
-    """All findings, in the order in which a person would mend them."""
+    """All findings, in the order in which to fix them."""
     checks: list[Callable[[], Awaitable[list[Finding]]]] = [
         _python,
         lambda: _store(store),
@@ -89,7 +89,7 @@ async def _store(store: Store) -> list[Finding]:
         with tempfile.TemporaryFile(dir=parent) as file:
             file.write(b"x")
     except OSError as error:
-        fix = "name a folder you may write with --store or TIRGEN_STORE"
+        fix = "name a writable folder with --store or TIRGEN_STORE"
         return [Finding("store", Level.FAIL, f"{parent}: {error.strerror}", fix)]
     found = f"{folder} writable, {free / GIB:.1f} GiB free, schema {SCHEMA_VERSION}"
     if free < DISK_LOW:
@@ -104,7 +104,7 @@ async def _sql() -> list[Finding]:
 
 
 async def _engines(config: GenerateConfig) -> list[Finding]:
-    """Each role is asked with the sampling of the run: a field that is refused shows here."""
+    """Asks each role with the sampling of the run, to find refused fields."""
     findings = []
     samplings = {"actor": config.actor_sampling, "critic": config.critic_sampling}
     try:
@@ -132,7 +132,7 @@ def _tokenizer(role: str, engine: EngineConfig) -> Finding:
 
 
 def _prompts(config: GenerateConfig) -> Finding:
-    """A set that was made for another model is the usual reason why nothing is kept."""
+    """Prompts for another model are the usual reason why no trajectory is kept."""
     name = config.prompt_set_name
     if (name == POCKET.name) == is_pocket_engine(config.actor):
         return Finding("prompts", Level.OK, f"the set {name!r}")
@@ -163,11 +163,11 @@ async def _sandbox(settings: SandboxSettings) -> list[Finding]:
 
 
 async def _libraries(sandbox: Sandbox, settings: SandboxSettings) -> Finding:
-    """Which libraries programs find: one that is missing fails an honest program."""
+    """The libraries that programs find; a missing one makes a correct program fail."""
     name = "sandbox libraries"
     missing = await missing_libraries(sandbox)
     if missing is None:
-        return Finding(name, Level.FAIL, "programs could not be asked", "docs/sandbox.md")
+        return Finding(name, Level.FAIL, "no program could run", "docs/sandbox.md")
     found = ", ".join(library for library in LIBRARIES if library not in missing) or "none"
     if not missing:
         return Finding(name, Level.OK, found)
@@ -181,7 +181,7 @@ async def _libraries(sandbox: Sandbox, settings: SandboxSettings) -> Finding:
 
 def _layer(layer: Layer) -> Finding:
     level = Level.OK if layer.active else Level.WARN
-    fix = "" if layer.active else "docs/sandbox.md tells which machines have it"
+    fix = "" if layer.active else "docs/sandbox.md says which machines have it"
     return Finding(f"sandbox layer: {layer.name}", level, layer.meaning, fix)
 
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import model_folder, model_name, tokenizer_source
 from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.connect import TokenServer, connect_chat, connect_tokens
@@ -57,6 +57,6 @@ class _Embedded(NamedTuple):
 
 async def _start(wanted: _Embedded, stack: AsyncExitStack) -> TokenServer:
     settings = ServingSettings(precision=wanted.precision, threads=wanted.threads)
-    server = pocket_engine_server(wanted.folder, settings=settings)
+    server = embedded_server(wanted.folder, settings=settings)
     base_url = await stack.enter_async_context(server)
     return TokenServer(base_url, model_name(wanted.folder), str(wanted.folder))

@@ -1,4 +1,4 @@
-"""The configuration of an evaluation: a policy, benchmarks, and what is asked of the samples."""
+"""The configuration of an evaluation: a policy, benchmarks, and the analysis of the samples."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class CodeBenchmark(Settings):
 
     path: str
     limit: int | None = Field(None, ge=1)
-    """Only the first so many tasks."""
+    """Most tasks to take, from the start; by default all."""
 
 
 class EvaluationConfig(PolicySettings):
-    """One evaluation: benchmarks in, samples and a summary in the store out."""
+    """An evaluation: benchmarks in, samples and a summary in the store out."""
 
     dataset: str = Field("evaluation", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Name of the dataset that the samples land in."""
+    """Name of the dataset that gets the samples."""
     benchmarks: tuple[ProblemSettings, ...] = (ProblemSettings(path="pocket:test"),)
-    """Problems with answers, each file or folder a benchmark of its own."""
+    """Problems with answers; each file or folder is one benchmark."""
     code_benchmarks: tuple[CodeBenchmark, ...] = ()
-    """Functions to complete, judged by their tests; always without tools."""
+    """Functions to complete, judged by their tests; always sampled without tools."""
     samples: int = Field(4, ge=1, le=1024)
-    """Answers to each problem: avg@k averages over all of them (the paper takes 4)."""
+    """Samples per problem: avg@k averages over all of them (4 in the paper)."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.6, top_p=1.0, top_k=0)
-    """The launcher of the paper: temperature 0.6, top_p 1, top_k off."""
+    """As in the paper's launcher: temperature 0.6, top_p 1, top_k off."""
     loop: RolloutLoop = RolloutLoop(tool_rounds=10, stop_at_failure=False)
-    """At inference 10 programs, and a failed one ends nothing."""
+    """For inference: 10 programs, and a failed program does not end the rollout."""
     analysis: Analysis = Analysis()
 
     @model_validator(mode="after")
@@ -44,20 +44,20 @@ class EvaluationConfig(PolicySettings):
             raise ValueError("an evaluation needs benchmarks or code_benchmarks")
         if max(self.analysis.pass_at, default=1) > self.samples:
             raise ValueError(
-                f"pass_at {max(self.analysis.pass_at)} needs as many samples a problem, "
+                f"pass_at {max(self.analysis.pass_at)} needs that many samples per problem, but "
                 f"samples is {self.samples}"
             )
         if self.analysis.best_of and self.analysis.best_of > self.samples:
             raise ValueError(f"best_of {self.analysis.best_of} is more than samples {self.samples}")
         if self.analysis.best_of and self.correction:
             raise ValueError(
-                "best_of chooses by the failures that correction repairs; leave "
-                "correction out, or evaluate twice"
+                "best_of chooses by failures, which correction repairs; leave correction out, or "
+                "evaluate twice"
             )
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Neither limits nor the analysis change a sample."""
+        """Without limits and analysis, which change no sample."""
         document = super().identity()
         del document["analysis"]
         for name in ("benchmarks", "code_benchmarks"):

@@ -1,8 +1,4 @@
-"""The configuration of a generation: everything that can be set, typed, bounded and documented.
-
-The same model is read from a TOML or JSON file, from flags and from Python; the resolved form is
-written beside the output.
-"""
+"""The configuration of a generation, from a file, flags or Python; it is stored with the data."""
 
 from __future__ import annotations
 
@@ -37,43 +33,44 @@ class SamplingSettings(Settings):
 
 
 class LoopSettings(Settings):
-    """The bounds of one trajectory; reaching one is a typed ending, not an error."""
+    """The limits of one trajectory; reaching one is an ending with a name, not an error."""
 
     step_tokens: Count = 512
-    """L_step, the longest actor step without thinking."""
+    """L_step, the longest step of the actor in tokens, in non-reasoning mode."""
     step_delimiter: str = "\n\n"
-    """What ends an actor step before that; empty for the paper's bare length rule."""
+    """Text that ends an actor step earlier; empty for the paper's rule, by length only."""
     critic_tokens: Count = 1024
-    """Longest reply of the critic to one step or window, outputs included; in reasoning mode 8192,
-    or 800 for the pocket."""
+    """Longest reply of the critic to one step or window in tokens, program outputs included. In
+    reasoning mode 8192, or 800 for the pocket."""
     steps: Count = 32
-    """Actor steps, or windows of thinking, per trajectory."""
+    """Most actor steps, or windows of thinking, per trajectory."""
     tokens: Count = 4096
-    """Tokens of the whole reply, observations included; in reasoning mode 20000, or
-    1800 for the pocket."""
+    """Longest reply in tokens, observations included. In reasoning mode 20000, or 1800 for the
+    pocket."""
     tool_rounds: Count = 16
-    """Programs per trajectory; afterwards the actor goes on alone."""
+    """Most programs per trajectory; after them the actor continues without the critic."""
     tool_rounds_per_step: Count = 5
+    """Most programs per step."""
     wall_seconds: float = Field(1800, gt=0)
-    """Longest a trajectory may take, waiting for engines included."""
+    """Longest time of a trajectory, waiting for engines included."""
     stop_at_failure: bool = True
-    """End a trajectory at its first failed program: the filters would drop it anyway."""
+    """End a trajectory at its first failed program, since the filters would drop it anyway."""
     observation_characters: int = Field(1024, ge=64)
-    """Longest output shown to the models; head and tail around a marked cut."""
+    """Longest program output for the models; of a longer one they get the head and the tail."""
 
 
 class ThinkingSettings(Settings):
-    """Reasoning mode: how the chain of thought is cut for the critic, and when it has to end."""
+    """Reasoning mode: how the thinking is cut into windows for the critic, and when it must end."""
 
     window_tokens: Count = 4096
-    """Longest window, in the actor's tokens, cut where a line ends; 64 for the
-    pocket. A window without the end of a line grows until it has one."""
+    """Longest window in the actor's tokens, cut at the end of a line; 64 for the pocket. A window
+    without a line end grows until it has one."""
     least_window_tokens: Count = 2048
-    """Shortest window but for the last one; 24 for the pocket."""
+    """Shortest window, except for the last one; 24 for the pocket."""
     tokens: Count = 16384
-    """The thinking budget, outputs of programs included; 1000 for the pocket."""
+    """The thinking budget in tokens, program outputs included; 1000 for the pocket."""
     budget_sentence: str = BUDGET_SENTENCE
-    """What ends thinking at its budget; the actor then answers from all that was said."""
+    """The sentence that ends thinking at its budget; then the actor answers."""
 
     @model_validator(mode="after")
     def _least_within_window(self) -> ThinkingSettings:
@@ -83,49 +80,49 @@ class ThinkingSettings(Settings):
 
 
 REASONING_LOOP = {"critic_tokens": 8192, "tokens": 20_000}
-"""What a trajectory that thinks needs more of, by default (method A13)."""
+"""Larger default limits for reasoning mode (method A13)."""
 POCKET_LOOP = {"critic_tokens": 800, "tokens": 1800}
-"""What fits the context of the pocket that thinks."""
+"""Default limits that fit the context of the thinking pocket."""
 POCKET_THINKING = {"window_tokens": 64, "least_window_tokens": 24, "tokens": 1000}
 
 
 class GenerateConfig(JobSettings):
-    """One TIRGen run: problems in, a verified and filtered dataset version out."""
+    """A TIRGen run: problems in, a verified and filtered dataset version out."""
 
     dataset: str = Field("tir", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Name of the dataset; every finished run publishes its next version."""
+    """Name of the dataset; each finished run publishes its next version."""
     problems: ProblemSettings = ProblemSettings()
     mode: Mode = Mode.NON_REASONING
-    """``reasoning`` for an actor that thinks at length inside ``<think>``: the critic rewrites its
-    thinking window by window. ``non_reasoning`` for one that answers in steps."""
+    """``reasoning`` for an actor with long thinking inside ``<think>``, which the critic rewrites
+    window by window; ``non_reasoning`` for an actor that answers in steps."""
     actor: EngineConfig = EngineConfig()
-    """Who reasons: the policy that will later be trained."""
+    """The engine that reasons: the policy to train later."""
     critic: EngineConfig = EngineConfig()
-    """Who turns steps into programs; needs instruction following and coding skill only."""
+    """The engine that turns steps into programs; it only needs to follow instructions and code."""
     prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``; by default the one made for the actor, told by its
+    """Prompt set, ``pocket`` or ``standard``; by default the one that fits the actor's
     tokenizer."""
     judge: EngineConfig | None = None
-    """A language model that looks at answers the rules call wrong; by default none does. What
-    it says is stored beside the verdict, and `filters.judge_counts` decides what it is worth."""
+    """A language model that checks answers which the verifier found wrong; by default none. Its
+    opinion is stored beside the verdict; `filters.judge_counts` decides whether it counts."""
     judge_tokens: Count = 16
-    """Longest reply of the judge; raise it for a model that thinks first."""
+    """Longest reply of the judge in tokens; raise it for a model that thinks first."""
     actor_sampling: SamplingSettings = SamplingSettings()
     critic_sampling: SamplingSettings = SamplingSettings()
     loop: LoopSettings = LoopSettings()
     thinking: ThinkingSettings = ThinkingSettings()
-    """For `mode` ``reasoning`` only."""
+    """Only for `mode` ``reasoning``."""
     sandbox: SandboxSettings = SandboxSettings()
     attempts: int = Field(4, ge=1, le=64)
-    """Up to so many attempts a problem, stopping at the first that every filter keeps."""
+    """Most attempts per problem; the first one that every filter keeps is the last."""
     cot_samples: int = Field(4, ge=0, le=64)
-    """Plain chain-of-thought answers per solved problem, to drop what needs no tool."""
+    """Chain-of-thought samples per solved problem, to drop problems that need no tool."""
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
     live_trajectories: Count = 96
-    """Problems worked on at once; engines bound their own requests."""
+    """Problems in progress at once; each engine limits its own requests."""
     budget: BudgetSettings = BudgetSettings()
-    """What the run may cost in all its calls together."""
+    """What the run can cost, over all its calls."""
 
     @model_validator(mode="before")
     @classmethod
@@ -149,18 +146,18 @@ class GenerateConfig(JobSettings):
         if self.mode is Mode.NON_REASONING:
             return self
         if self.thinking.tokens >= self.loop.tokens:
-            raise ValueError("thinking.tokens leaves no room for an answer within loop.tokens")
+            raise ValueError("thinking.tokens must leave room for an answer within loop.tokens")
         if self.actor.kind == "chat":
             raise ValueError(
-                "mode = reasoning cuts thinking between tokens, which a chat endpoint does not "
-                "return: serve the actor with vLLM and set actor.kind = tokens"
+                "mode = reasoning needs token ids, which a chat endpoint does not return: serve "
+                "the actor with vLLM and set actor.kind = tokens"
             )
         return self
 
     @model_validator(mode="after")
     def _known_prompts(self) -> GenerateConfig:
         if self.prompts is not None and self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
+            raise ValueError(f"prompts: {self.prompts!r} is not one of {sorted(PROMPT_SETS)}")
         return self
 
     @model_validator(mode="after")
@@ -177,14 +174,14 @@ class GenerateConfig(JobSettings):
 
     @property
     def prompt_set_name(self) -> str:
-        """The prompt set in force."""
+        """The prompt set that is used."""
         default = POCKET if is_pocket_engine(self.actor) else STANDARD
         return self.prompts or default.name
 
     def identity(self) -> dict[str, Any]:
-        """Leaves out which problems are asked for, since every row carries its own, and how fast:
-        raising the limit, or pointing at another replica of the same model, continues the run.
-        Settings of the mode that is not on decide nothing.
+        """Without the choice of problems (each row has its own) and the pace: a higher limit, or
+        another server of the same model, continues the run. Also without the settings of the other
+        mode.
         """
         unused = {"mode", "thinking"} if self.mode is Mode.NON_REASONING else set()
         unused |= {"judge", "judge_tokens"} if self.judge is None else set()
@@ -200,7 +197,7 @@ class GenerateConfig(JobSettings):
 
 
 def _is_pocket(engine: dict[str, Any]) -> bool:
-    """Of an engine's settings before they are checked; what is wrong with them is told later."""
+    """For settings that are not validated yet; their errors are reported later."""
     try:
         return is_pocket_engine(EngineConfig.model_validate(engine))
     except ValidationError:

@@ -1,4 +1,4 @@
-"""What an import can be told."""
+"""The configuration of an import."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from tirgen.settings import JobSettings
 
 
 class ImportConfig(JobSettings):
-    """One import: a file in, a verified and filtered dataset version out."""
+    """An import: a file in, a verified and filtered dataset version out."""
 
     path: Path
     format: Format
     stateful: bool | None = None
-    """Run the programs of a response in one interpreter; by default as its publisher did."""
+    """Run all programs of a response in one interpreter; by default as the publisher did."""
     gold: tuple[str, ...] = ()
-    """Problem files that give the answers where the data names none."""
+    """Problem files with the answers that the data lacks."""
     sandbox: SandboxSettings = SandboxSettings()
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
 
     @property
     def in_sessions(self) -> bool:
-        """Variables survive from program to program."""
+        """Programs of a response share their variables."""
         return SHAPES[self.format].stateful if self.stateful is None else self.stateful
 
     def identity(self) -> list[Any]:
-        """The file counts by its content, wherever it lies."""
+        """The file by its name and content, not by its folder."""
         document = self.model_dump(mode="json", exclude={"dataset", "path"})
         document["sandbox"] = self.sandbox.identity()
         return [document, self.path.name, self._content]

@@ -1,4 +1,4 @@
-"""Working a list off with a bounded number of tasks at once."""
+"""Asyncio tasks that work on a list, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
-    """Do `work` on every item, begun in order, at most `at_once` of them at the same time.
+    """Call `work` on every item, in order, with at most `at_once` calls at the same time.
 
-    Raises the first error as it is; what was under way is cancelled because of it.
+    Raises the first error as it is; the other calls are cancelled.
     """
     queue = iter(items)
 
@@ -28,7 +28,7 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group that raises the first failure of its tasks as it is, not a group of errors."""
+    """A task group that raises the first error of its tasks, not an exception group."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group
@@ -37,6 +37,6 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure of a task group; the others were cancelled because of it."""
+    """The error that came first; it cancelled the other tasks."""
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

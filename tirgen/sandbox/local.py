@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from storage.records import Outcome
@@ -31,7 +30,7 @@ from tirgen.sandbox.job import SnippetJob
 from tirgen.sandbox.modes import Layer, Mode, layers
 from tirgen.sandbox.outcome import Stop
 from tirgen.sandbox.pool import ZygotePool
-from tirgen.sandbox.result import FINISHED, JobResult, execution, infrastructure_fault
+from tirgen.sandbox.result import FINISHED, JobResult, infrastructure_fault, to_execution
 from tirgen.sandbox.sessions.session import Session, open_session
 from tirgen.sandbox.sessions.session_jail import SessionMemory
 from tirgen.sandbox.slots import FairSlots, turn
@@ -161,12 +160,7 @@ class LocalSandbox:
             self._group.close()
             self._group = None
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     async def run(self, code: str, limits: Limits) -> Execution:
@@ -239,13 +233,13 @@ class LocalSandbox:
         if self._mode is Mode.POSIX:
             assert self._interpreter is not None, "enter the sandbox first"
             result = await posix.execute(code, limits, self._interpreter, stdin)
-            return execution(result, 0, limits, jailed=False)
+            return to_execution(result, 0, limits, jailed=False)
         try:
             zygote = await self._pick()
             result = await _result(zygote.run(code, limits, stdin, peers))
         except (ZygoteLost, ZygoteFailed) as error:
             return infrastructure_fault(str(error))
-        return execution(result, zygote.resident_bytes, limits, jailed=True)
+        return to_execution(result, zygote.resident_bytes, limits, jailed=True)
 
     async def _pick(self) -> ZygoteClient:
         if self._pool is None:

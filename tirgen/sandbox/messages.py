@@ -73,12 +73,8 @@ class RunCode(BaseModel):
             wall_seconds=self.run_timeout,
             memory_mb=self.memory_limit_MB if self.memory_limit_MB > 0 else Limits().memory_mb,
         )
-        return Limits(
-            cpu_seconds=min(asked.cpu_seconds, CAPS.cpu_seconds),
-            wall_seconds=min(asked.wall_seconds, CAPS.wall_seconds),
-            memory_mb=min(asked.memory_mb, CAPS.memory_mb),
-            output_bytes=min(asked.output_bytes, CAPS.output_bytes),
-        )
+        fields = Limits.__slots__
+        return Limits(**{name: min(getattr(asked, name), getattr(CAPS, name)) for name in fields})
 
 
 class Batch(BaseModel):

@@ -46,12 +46,7 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
         "each snippet is a process of its own, killed as a whole",
         "",
     ),
-    (
-        "resource limits",
-        tuple(Mode),
-        "memory, CPU, file size and open files are bounded",
-        "",
-    ),
+    ("resource limits", tuple(Mode), "memory, CPU, file size and open files are bounded", ""),
     (
         "zygote",
         _JAILED,
@@ -90,54 +85,45 @@ def layers(mode: Mode, hello: dict[str, Any], why_no_group: str) -> list[Layer]:
 
     `why_no_group` is empty where a control group contains all zygotes.
     """
-    report = [
-        Layer(name=name, active=mode in modes, meaning=does if mode in modes else missing)
-        for name, modes, does, missing in _LAYERS
-    ]
+    rows = [(name, mode in modes, does, without) for name, modes, does, without in _LAYERS]
     if mode in _JAILED:
-        report += [_scratch_layer(hello), *_kernel_layers(hello), _group_layer(why_no_group)]
-    return report
+        rows += _machine_layers(hello, why_no_group)
+    return [
+        Layer(name=name, active=active, meaning=does if active else without)
+        for name, active, does, without in rows
+    ]
 
 
-def _scratch_layer(hello: dict[str, Any]) -> Layer:
-    return Layer(
-        name="scratch",
-        active=hello["scratch"],
-        meaning="a private 16 MB directory per snippet, gone with it"
-        if hello["scratch"]
-        else "snippets cannot write any file: point TMPDIR to a directory that may be written",
-    )
-
-
-def _kernel_layers(hello: dict[str, Any]) -> list[Layer]:
+def _machine_layers(hello: dict[str, Any], why_no_group: str) -> list[tuple[str, bool, str, str]]:
+    """The layers that depend on the machine: name, active, what it does, without it."""
     abi = hello["landlock_abi"]
     return [
-        Layer(
-            name="landlock scopes",
-            active=abi >= 6,
-            meaning=f"ABI {abi}: TCP, abstract sockets and signals are stopped a second time"
-            if abi >= 6
-            else f"ABI {abi} (Linux 6.12 has 6): sockets and signals are stopped by seccomp alone",
+        (
+            "scratch",
+            hello["scratch"],
+            "a private 16 MB directory per snippet, gone with it",
+            "snippets cannot write any file: point TMPDIR to a directory that may be written",
         ),
-        Layer(
-            name="huge pages",
-            active=hello["huge_pages"] > 0,
-            meaning="forks are a third cheaper"
-            if hello["huge_pages"]
-            else "speed only: Linux 6.1 with transparent huge pages makes forks a third cheaper",
+        (
+            "landlock scopes",
+            abi >= 6,
+            f"ABI {abi}: TCP, abstract sockets and signals are stopped a second time",
+            f"ABI {abi} (Linux 6.12 has 6): sockets and signals are stopped by seccomp alone",
+        ),
+        (
+            "huge pages",
+            hello["huge_pages"] > 0,
+            "forks are a third cheaper",
+            "speed only: Linux 6.1 with transparent huge pages makes forks a third cheaper",
+        ),
+        (
+            "memory of all snippets together",
+            not why_no_group,
+            "bounded by a cgroup: in the worst case a snippet is killed, not something else",
+            f"bounded by slots times the memory limit, not by a cgroup ({why_no_group}): leave "
+            "that much room, or set a limit on the container",
         ),
     ]
-
-
-def _group_layer(why_not: str) -> Layer:
-    return Layer(
-        name="memory of all snippets together",
-        active=not why_not,
-        meaning="bounded by slots times the memory limit, not by a cgroup "
-        f"({why_not}): leave that much room, or set a limit on the container"
-        if why_not
-        else "bounded by a cgroup: in the worst case a snippet is killed, not something else",
-    )
 
 
 class Promise(NamedTuple):

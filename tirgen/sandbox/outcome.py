@@ -14,8 +14,8 @@ from enum import Enum
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.jail.limits import SCRATCH_BYTES
 from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS, PERHAPS_MEMORY_STATUS
-from tirgen.sandbox.scratch import MOST_BYTES
 
 MOST_OUTPUT = 8 << 20
 """Bytes in one stream; a snippet that prints more prints without end."""
@@ -45,7 +45,7 @@ STOP_MESSAGES = {
     Stop.OUTPUT: f"Killed: it printed more than {MOST_OUTPUT >> 20} MB.",
     Stop.THREADS: f"Killed: it had more than {MOST_THREADS} threads at once.",
     Stop.PAGE_TABLES: f"Killed: its page tables took more than {MOST_PAGE_TABLES >> 20} MB.",
-    Stop.SCRATCH: f"Killed: it put more than {MOST_BYTES >> 20} MB into files.",
+    Stop.SCRATCH: f"Killed: it put more than {SCRATCH_BYTES >> 20} MB into files.",
     Stop.SESSION_MEMORY: "Undone: all sessions together held more memory than they may, and this "
     "one the most.",
 }

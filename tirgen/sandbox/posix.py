@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 
-from tirgen.process import start
+from tirgen.process import signal_group, start
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.interpreter import ENVIRONMENT, ISOLATED, PACKAGE_ROOT, Interpreter
 from tirgen.sandbox.jail import wire
@@ -116,9 +116,9 @@ def _watch(
             reason = _reason_to_stop(started, limits, streams, abandoned)
             if reason is not None and stopped is None:
                 stopped = reason
-                os.killpg(process.pid, signal.SIGKILL)
+                signal_group(process.pid, signal.SIGKILL)
         wall = time.monotonic() - started
-        _kill_group(process.pid)
+        signal_group(process.pid, signal.SIGKILL)
         _drain(selector, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     for pipe in (process.stdout, process.stderr):
@@ -154,13 +154,6 @@ def _reason_to_stop(
     if any(stream.total > MOST_OUTPUT for stream in streams):
         return Stop.OUTPUT
     return None
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _kilobytes(maxrss: int) -> int:

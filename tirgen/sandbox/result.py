@@ -58,7 +58,7 @@ class JobResult:
     stderr: HeadAndTail
 
 
-def execution(result: JobResult, baseline: int, limits: Limits, *, jailed: bool) -> Execution:
+def to_execution(result: JobResult, baseline: int, limits: Limits, *, jailed: bool) -> Execution:
     """What the caller gets. `baseline` is the memory in bytes the process started with."""
     report, stdout, stderr = result.report, result.stdout, result.stderr
     facts = Facts(

@@ -13,10 +13,8 @@ import stat
 import tempfile
 
 from tirgen.sandbox import kernel
+from tirgen.sandbox.jail.limits import SCRATCH_BYTES, SCRATCH_ENTRIES
 
-MOST_BYTES = 16 << 20
-"""In files that have a name."""
-MOST_ENTRIES = 512
 MOST_WRITTEN = 64 << 20
 """Bytes written in all, or held in deleted files."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,7 +71,7 @@ class Scratch:
                     for entry in found:
                         known = entry.stat(follow_symlinks=False)
                         total, entries = total + known.st_blocks * 512, entries + 1
-                        if total > MOST_BYTES or entries > MOST_ENTRIES:
+                        if total > SCRATCH_BYTES or entries > SCRATCH_ENTRIES:
                             return True
                         if stat.S_ISDIR(known.st_mode):
                             todo.append(entry.path)

@@ -11,7 +11,7 @@ import contextlib
 import resource
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,7 +22,6 @@ from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits, SandboxError, SandboxUnavailable
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.messages import MAX_WAITING, Batch, Branch, OpenSession, RunCode, reply
-from tirgen.sandbox.modes import Mode
 from tirgen.sandbox.sessions.registry import (
     IDLE_SECONDS,
     NoSuchSession,
@@ -175,42 +174,27 @@ def application(service: Service, host: str, token: str | None = None) -> web.Ap
 
 @contextlib.asynccontextmanager
 async def serving(
-    host: str,
-    port: int,
+    sandbox: LocalSandbox,
+    host: str = "127.0.0.1",
+    port: int = 0,
     token: str | None = None,
-    floor: str = Mode.BARE,
-    slots: int | None = None,
     *,
-    mode: str | None = None,
-    session_memory_mb: int | None = None,
-    python: str | None = None,
-    preload: Sequence[str] = (),
     idle_seconds: float = IDLE_SECONDS,
 ) -> AsyncIterator[str]:
-    """Serve for the block; yields the address, with the port that it got.
-
-    The parameters between `token` and `idle_seconds` are those of `LocalSandbox`.
+    """Enter the sandbox and serve it for the block; yields the address, with the port it got.
 
     Raises:
         ConfigError: an address other than loopback without a token.
-        ValueError: no slots.
-        SandboxUnavailable: nothing at or above the floor works here.
+        SandboxUnavailable: the sandbox does not work here.
         OSError: the address cannot be bound.
     """
     require_secret(
         host,
         bool(token),
-        f"this service runs whatever code it is sent; give a token in {TOKEN_VARIABLE}, or in a "
-        f"file that {TOKEN_FILE_VARIABLE} names, or listen on 127.0.0.1",
+        f"this service runs any code it is sent; give a token in {TOKEN_VARIABLE}, or in a file "
+        f"that {TOKEN_FILE_VARIABLE} names, or listen on 127.0.0.1",
     )
-    async with LocalSandbox(
-        floor,
-        mode=mode,
-        slots=slots,
-        session_memory_mb=session_memory_mb,
-        python=python,
-        preload=preload,
-    ) as sandbox:
+    async with sandbox:
         sessions = SessionRegistry(sandbox, idle_seconds)
         # a client that hangs up cancels its handler, which kills its snippet and frees its slot
         served = runner(application(Service(sandbox, sessions), host, token))
@@ -225,16 +209,11 @@ async def serving(
 
 
 async def serve(
+    sandbox: LocalSandbox,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: int = 0,
     token: str | None = None,
-    floor: str = Mode.BARE,
-    slots: int | None = None,
     announce: Callable[[str], None] = print,
-    *,
-    session_memory_mb: int | None = None,
-    python: str | None = None,
-    preload: Sequence[str] = (),
 ) -> None:
     """Serve until cancelled; raises what `serving` raises.
 
@@ -243,16 +222,7 @@ async def serve(
     with contextlib.suppress(ValueError, OSError):  # macOS reports a larger maximum than it allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    async with serving(
-        host,
-        port,
-        token,
-        floor,
-        slots,
-        session_memory_mb=session_memory_mb,
-        python=python,
-        preload=preload,
-    ) as address:
+    async with serving(sandbox, host, port, token) as address:
         announce(address)
         await asyncio.Event().wait()
 

@@ -1,7 +1,7 @@
-"""The instructions each role is given, as data: one set for real models, one for the pocket.
+"""The instructions of each role, as data: one set for real models, one for the pocket.
 
-The critic's prompt carries the isolated step and nothing else (method A11): never the question,
-never the answer, so that what it writes cannot leave the actor's own distribution.
+The critic's prompt has the isolated step and nothing else (method A11): never the question, never
+the answer, so that the critic's text stays close to the actor's own distribution.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class PromptSet:
 
 
 def prompt_hash(template: str) -> str:
-    """Short content hash of an instruction, for provenance."""
+    """Short hash of an instruction, for provenance."""
     return hashlib.sha256(template.encode()).hexdigest()[:12]
 
 
 BUDGET_SENTENCE = (
     "Considering the limited time, I have to give the answer based on the thinking so far."
 )
-"""What ends thinking that has used up its budget; the pocket has learned to answer after it."""
+"""Ends thinking that has used up its budget; the pocket has learned to answer after it."""
 
 POCKET = PromptSet(
     name="pocket",
@@ -50,7 +50,7 @@ POCKET = PromptSet(
     tir="{question}\nSolve step by step with Python. Put the answer in \\boxed{}.",
     critic="Rewrite this step so that Python does the computing.\n\n{step}",
 )
-"""Short, because every token of it is one the pocket had to learn."""
+"""Short, because the pocket had to learn every token of it."""
 
 STANDARD = PromptSet(
     name="standard",

@@ -24,12 +24,13 @@ from tirgen.embedded.pocket.problems import draw_problem, problems
 from tirgen.engine.protocol import Sampling
 from tirgen.filters.filter_config import Mode
 from tirgen.jobs.engines import open_engines
-from tirgen.jobs.generate_config import GenerateConfig, load_config
-from tirgen.jobs.maker import Identity, Item
-from tirgen.jobs.tirgen_maker import TirgenMaker
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.jobs.generate_maker import TirgenMaker
+from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.tir.core import Loop, OffFormat, Role, Voice
+from tirgen.settings import load_settings
+from tirgen.tir.core import Loop, OffFormat, Role, Sampler
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.refine import Refinement, ToolPolicy, refine
@@ -68,8 +69,8 @@ class Bench:
         """What the critic makes of a step; None where it left the format."""
         sampling = self.config.critic_sampling.model_dump()
         engine = self.driver.engines[Role.CRITIC]
-        voice = Voice(Role.CRITIC, engine.renderer, Sampling(max_tokens=300, **sampling), seed)
-        return await self.driver.drive(_rewriting(voice, step), Meter())
+        sampler = Sampler(Role.CRITIC, engine.renderer, Sampling(max_tokens=300, **sampling), seed)
+        return await self.driver.drive(_rewriting(sampler, step), Meter())
 
 
 @asynccontextmanager
@@ -80,7 +81,8 @@ async def bench(
     critic: str | None = None,
 ) -> AsyncIterator[Bench]:
     limits = {"loop.steps": 12, "loop.tokens": 1200} if mode is Mode.NON_REASONING else {}
-    config = load_config(
+    config = load_settings(
+        GenerateConfig,
         None,
         {
             "mode": mode.value,
@@ -97,7 +99,7 @@ async def bench(
         Verifier() as verifier,
     ):
         roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
-        identity = Identity("quality", config.fingerprint(), "0", engines[0].server)
+        identity = RunIdentity("quality", config.fingerprint(), "0", engines[0].server)
         maker = TirgenMaker(config, identity, roles, sandbox, verifier)
         yield Bench(config, maker, Driver(roles, sandbox, Limits(), 600))
 
@@ -146,9 +148,9 @@ def steps_of(solution: Generator[Step, str, str]) -> list[Step]:
         return steps
 
 
-def _rewriting(voice: Voice, step: str) -> Loop[Refinement | None]:
+def _rewriting(sampler: Sampler, step: str) -> Loop[Refinement | None]:
     try:
-        return (yield from refine(voice, POCKET, step, 1, TOOLS))
+        return (yield from refine(sampler, POCKET, step, 1, TOOLS))
     except OffFormat:
         return None
 

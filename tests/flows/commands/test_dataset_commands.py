@@ -12,7 +12,7 @@ from flows.cli import run
 from flows.commands.alignment import pieces
 from storage.datasets import Store
 from tirgen.embedded.models import MODEL_DIR
-from tirgen.jobs.reverify import response_text
+from tirgen.tir.markup import response_text
 
 RESPONSE = "We add.\n```python\nprint(sum([2, 2]))\n```\n```output\n4\n```\nIt is $\\boxed{4}$."
 
@@ -56,7 +56,7 @@ def test_an_unknown_shape_is_a_usage_error(
     Path(arguments[2]).write_text('{"prompt": "?"}\n')
     code, document = call(capsys, arguments)
     assert code == 2
-    assert "none of the shapes" in document["error"]["message"]
+    assert "has no known layout" in document["error"]["message"]
 
 
 def test_the_pieces_of_a_trajectory_are_its_whole_text(

@@ -15,9 +15,10 @@ from flows.cli import run
 from flows.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
 from tests.rows import row
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import MODEL_DIR, THINKING_DIR, is_pocket, tokenizer_source
-from tirgen.jobs.generate_config import GenerateConfig, load_config
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import load_settings
 
 
 def served(**actor: Any) -> GenerateConfig:
@@ -50,14 +51,14 @@ def test_tokenizers_have_flags() -> None:
     settings = engine_settings("actor", "http://h/v1", "m", "/t") | engine_settings(
         "critic", "http://h/v1", "n", "/u"
     )
-    config = load_config(None, settings)
+    config = load_settings(GenerateConfig, None, settings)
     assert (config.actor.tokenizer, config.critic.tokenizer) == ("/t", "/u")
 
 
 async def test_the_pocket_behind_a_url_keeps_as_the_embedded_one_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with pocket_engine_server() as url:
+    async with embedded_server() as url:
         engines = ["--actor", url, "--actor-model", "pocket"]
         engines += ["--critic", url, "--critic-model", "pocket", "--store", str(tmp_path), "--json"]
         code = await asyncio.to_thread(run, ["generate", "--limit", "8", *engines])

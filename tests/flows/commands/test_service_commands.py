@@ -19,8 +19,8 @@ def test_the_command_line_does_not_import_prefect() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_supervisor_imports_nothing_that_is_slow() -> None:
-    probe = "import sys, flows.training.supervise; print({'prefect', 'asyncio'} & {*sys.modules})"
+def test_the_guardian_imports_nothing_that_is_slow() -> None:
+    probe = "import sys, tirgen.guardian; print({'prefect', 'asyncio'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
 

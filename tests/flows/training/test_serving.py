@@ -12,7 +12,7 @@ from flows.training.names import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
 from tests.served_weights import served_version
-from tirgen.embedded.local import MODEL_DIR, pocket_engine_server
+from tirgen.embedded.local import MODEL_DIR, embedded_server
 from tirgen.engine.engine_config import EngineConfig
 
 
@@ -20,7 +20,7 @@ async def test_a_running_server_is_given_the_policy_of_every_round(
     tmp_path: Path, sandbox_url: str
 ) -> None:
     store = Store(tmp_path)
-    async with pocket_engine_server() as base_url:
+    async with embedded_server() as base_url:
         engine = EngineConfig(
             kind="tokens", base_url=base_url, model="pocket", tokenizer=str(MODEL_DIR)
         )

@@ -7,7 +7,9 @@ import os
 import resource
 from typing import NamedTuple
 
-FILE_BYTES = 16 << 20
+SCRATCH_BYTES = 16 << 20
+"""In the files of a snippet together, and so in each of them."""
+SCRATCH_ENTRIES = 512
 OPEN_FILES = 64
 STACK_BYTES = 64 << 20
 """Well below the usual memory limit: each thread reserves this much address space."""
@@ -48,7 +50,7 @@ def apply(baseline: Baseline, memory_bytes: int, cpu_seconds: float) -> None:
     _set(resource.RLIMIT_AS, baseline.address_space + memory_bytes)
     _set(resource.RLIMIT_DATA, baseline.data + memory_bytes)
     _set(resource.RLIMIT_CPU, math.ceil(cpu_seconds) + 1)
-    _set(resource.RLIMIT_FSIZE, FILE_BYTES)
+    _set(resource.RLIMIT_FSIZE, SCRATCH_BYTES)
     _set(resource.RLIMIT_NOFILE, OPEN_FILES)
     _set(resource.RLIMIT_STACK, STACK_BYTES)
     _set(resource.RLIMIT_CORE, 0)

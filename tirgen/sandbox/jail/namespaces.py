@@ -13,12 +13,13 @@ import stat
 from collections.abc import Callable, Iterable
 
 from tirgen.sandbox.jail import libc
+from tirgen.sandbox.jail.limits import SCRATCH_BYTES, SCRATCH_ENTRIES
 from tirgen.sandbox.jail.syscalls import number
 
 SCRATCH = "/jail/scratch"
 SCRATCH_PARENT = "/jail"
 """Landlock's rule is for this directory: it then holds for each scratch mounted below it."""
-SCRATCH_OPTIONS = "size=16m,nr_inodes=512,mode=1777"
+SCRATCH_OPTIONS = f"size={SCRATCH_BYTES},nr_inodes={SCRATCH_ENTRIES},mode=1777"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 PRIVATE_ID = 64_123
 """User and group of every snippet: it owns no file and no other process of the host."""

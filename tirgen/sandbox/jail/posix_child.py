@@ -39,7 +39,7 @@ def main() -> None:
 def _limit(memory_bytes: int, cpu_seconds: float) -> None:
     for kind, value in (
         (resource.RLIMIT_CPU, ceil(cpu_seconds) + 1),
-        (resource.RLIMIT_FSIZE, limits.FILE_BYTES),
+        (resource.RLIMIT_FSIZE, limits.SCRATCH_BYTES),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_AS, LIBRARY_BYTES + memory_bytes),
     ):

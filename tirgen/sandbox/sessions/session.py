@@ -24,7 +24,7 @@ from tirgen.sandbox.jail import wire
 from tirgen.sandbox.jail.wire import Cell
 from tirgen.sandbox.job import SnippetJob
 from tirgen.sandbox.outcome import Stop
-from tirgen.sandbox.result import JobResult, execution, infrastructure_fault, not_run
+from tirgen.sandbox.result import JobResult, infrastructure_fault, not_run, to_execution
 from tirgen.sandbox.sessions.fork_permits import ForkPermits
 from tirgen.sandbox.sessions.session_jail import BROKEN, SessionJail, SessionMemory
 from tirgen.sandbox.sessions.state import (
@@ -102,7 +102,7 @@ class Session:
             return self._jail.why_ended()
         # earlier cells can have tampered with the ready message: here it proves nothing
         result = replace(result, ready=wire.READY)
-        return execution(result, self._baseline, limits, jailed=False)
+        return to_execution(result, self._baseline, limits, jailed=False)
 
     def _may_stay(self, following: State) -> bool:
         """Whether all sessions, with the new state, hold no more memory than they may."""

@@ -1,4 +1,4 @@
-"""The rows of a generation: TIRGen's actor and critic, and the chain-of-thought baselines."""
+"""Makes the rows of a generation: TIRGen's attempts and the chain-of-thought baselines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tirgen.filters.filter_config import Mode
 from tirgen.filters.judge import AnswerJudge
 from tirgen.filters.rules import accept
 from tirgen.jobs.generate_config import GenerateConfig, SamplingSettings
-from tirgen.jobs.maker import Identity, Item, Judgement, Maker, Sample
+from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
 from tirgen.sandbox.contract import Sandbox
-from tirgen.tir.core import Loop, Role, Voice, derive_seed
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.core import Loop, Role, Sampler, derive_seed
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
 from tirgen.tir.prompts import PROMPT_SETS, PromptSet, prompt_hash
 from tirgen.tir.reasoning import Windows, reasoning
 from tirgen.tir.refine import ToolPolicy, refine
-from tirgen.tir.story import Story
 from tirgen.tir.transcript import Transcript
 from tirgen.verification import Verifier, extract_answer
 
@@ -32,7 +32,7 @@ class TirgenMaker(Maker[Item]):
     def __init__(
         self,
         config: GenerateConfig,
-        identity: Identity,
+        identity: RunIdentity,
         engines: Mapping[Role, Engine],
         sandbox: Sandbox,
         verifier: Verifier,
@@ -45,20 +45,20 @@ class TirgenMaker(Maker[Item]):
         self._verifier = verifier
         self._second_judge = second_judge
         self._prompts: PromptSet = PROMPT_SETS[config.prompt_set_name]
-        limits = config.sandbox.limits()
-        self._driver = Driver(engines, sandbox, limits, config.loop.wall_seconds)
+        loop, limits = config.loop, config.sandbox.limits()
+        self._driver = Driver(engines, sandbox, limits, loop.wall_seconds)
         self._tools = ToolPolicy(
             limits=limits,
-            observation_characters=config.loop.observation_characters,
-            stop_at_failure=config.loop.stop_at_failure,
+            observation_characters=loop.observation_characters,
+            stop_at_failure=loop.stop_at_failure,
         )
         self._bounds = Bounds(
-            step_tokens=config.loop.step_tokens,
-            step_delimiter=config.loop.step_delimiter,
-            steps=config.loop.steps,
-            tokens=config.loop.tokens,
-            tool_rounds=config.loop.tool_rounds,
-            tool_rounds_per_step=config.loop.tool_rounds_per_step,
+            step_tokens=loop.step_tokens,
+            step_delimiter=loop.step_delimiter,
+            steps=loop.steps,
+            tokens=loop.tokens,
+            tool_rounds=loop.tool_rounds,
+            tool_rounds_per_step=loop.tool_rounds_per_step,
         )
         self._windows = Windows(
             tokens=config.thinking.window_tokens,
@@ -69,17 +69,17 @@ class TirgenMaker(Maker[Item]):
 
     def begin(self, item: Item) -> Sample:
         messages = self._prompts.for_cot(item.problem.question)
-        story = Story(Transcript(messages, self._renderer(Role.ACTOR)))
-        return Sample(story, self._program(story, item), self._driver)
+        builder = TrajectoryBuilder(Transcript(messages, self._renderer(Role.ACTOR)))
+        return Sample(builder, self._program(builder, item), self._driver)
 
-    async def judge(self, item: Item, story: Story, meter: Meter) -> Judgement:
-        text = story.transcript.text
-        judged = story.ending.is_judged
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+        text = builder.transcript.text
+        judged = builder.ending.is_judged
         verdict = await self._verifier.verify(item.problem.answer, text) if judged else None
         return Judgement(verdict, extract_answer(text))
 
     async def finish(self, row: Trajectory) -> Trajectory:
-        """With the second opinion and, but for baselines, the filters' verdicts."""
+        """Add the second opinion and, except for baselines, the filters' verdicts."""
         if self._second_judge:
             row = replace(row, opinion=await self._second_judge.opinion(row))
         if row.program is Program.COT:
@@ -105,27 +105,27 @@ class TirgenMaker(Maker[Item]):
             sandbox=self._sandbox.mode,
         )
 
-    def _program(self, story: Story, item: Item) -> Loop[Ending]:
+    def _program(self, builder: TrajectoryBuilder, item: Item) -> Loop[Ending]:
         seed = self._seed(item)
-        actor = self._voice(Role.ACTOR, seed, self._config.loop.tokens)
-        critic = self._voice(Role.CRITIC, seed, self._config.loop.critic_tokens)
+        actor = self._sampler(Role.ACTOR, seed, self._config.loop.tokens)
+        critic = self._sampler(Role.CRITIC, seed, self._config.loop.critic_tokens)
         if self._config.mode is Mode.REASONING:
             refiner = partial(refine, critic, self._prompts, tools=self._tools)
             with_tools = refiner if item.program is Program.TIRGEN else None
             return reasoning(
-                story, actor, self._bounds, self._windows, self._tools, refiner=with_tools
+                builder, actor, self._bounds, self._windows, self._tools, refiner=with_tools
             )
         if item.program is Program.COT:
-            return chain_of_thought(story, actor, self._bounds)
-        return tirgen(story, actor, critic, self._prompts, self._bounds, self._tools)
+            return chain_of_thought(builder, actor, self._bounds)
+        return tirgen(builder, actor, critic, self._prompts, self._bounds, self._tools)
 
     def _seed(self, item: Item) -> int:
         return derive_seed(self._config.seed, item.problem.problem_id, item.program, item.attempt)
 
-    def _voice(self, role: Role, seed: int, max_tokens: int) -> Voice:
+    def _sampler(self, role: Role, seed: int, max_tokens: int) -> Sampler:
         settings = self._sampling(role)
         sampling = Sampling(max_tokens=max_tokens, **settings.model_dump())
-        return Voice(role, self._renderer(role), sampling, seed)
+        return Sampler(role, self._renderer(role), sampling, seed)
 
     def _sampling(self, role: Role) -> SamplingSettings:
         config = self._config

@@ -1,7 +1,7 @@
-"""Curation of a whole run: every rule over every row, and the table of what each rule dropped.
+"""Applies every rule to all rows of a run, and counts what each rule dropped.
 
-Pure and deterministic: verdicts depend on the rows, the configuration and the seed, never on the
-order in which rows arrive, so stored trajectories can be filtered again at no inference cost.
+Pure and deterministic: verdicts depend on the rows, the configuration and the seed, not on the
+order of the rows. So stored trajectories can be filtered again without inference.
 """
 
 from __future__ import annotations
@@ -18,32 +18,34 @@ from tirgen.filters.rules import accept, verdict_of
 
 @dataclass(frozen=True, slots=True)
 class YieldRow:
-    """What one rule did to the rows that reached it."""
+    """How many rows reached a rule, and how many it dropped."""
 
     rule: str
     entered: int
     dropped: int
-    """Of those, the rows for which this was the first rule to drop them."""
+    """Rows that this rule was the first to drop."""
     kept: int
 
 
-def curate(trajectories: Iterable[Trajectory], config: FilterConfig, seed: int) -> list[Trajectory]:
+def filter_rows(
+    trajectories: Iterable[Trajectory], config: FilterConfig, seed: int
+) -> list[Trajectory]:
     """All rows, kept and dropped, with the verdicts of every rule that is on.
 
-    Earlier verdicts are replaced. A dataset rule judges the rows that everything before it kept,
-    so only those carry its verdict.
+    Earlier verdicts are replaced. A dataset rule judges only the rows that all rules before it
+    kept, so only those have its verdict.
     """
     rows = list(trajectories)
-    return list(curated(lambda: rows, config, seed).rows())
+    return list(filter_stream(lambda: rows, config, seed).rows())
 
 
 Read = Callable[[], Iterable[Trajectory]]
-"""Gives the same rows each time it is called."""
+"""Returns the same rows each time it is called."""
 
 
 @dataclass(frozen=True, slots=True)
-class Curated:
-    """A curation that holds verdicts, and no row."""
+class Filtered:
+    """The verdicts of all rows, without the rows."""
 
     yields: list[YieldRow]
     count: int
@@ -52,13 +54,13 @@ class Curated:
     _verdicts: Mapping[str, tuple[FilterVerdict, ...]]
 
     def rows(self) -> Iterator[Trajectory]:
-        """All rows with their verdicts, as they are read again."""
+        """Read all rows again, each with its verdicts."""
         for row in self._read():
             yield replace(row, filters=self._verdicts[row.trajectory_id])
 
 
-def curated(read: Read, config: FilterConfig, seed: int) -> Curated:
-    """What `curate` gives, for rows that do not fit into memory: they are read twice."""
+def filter_stream(read: Read, config: FilterConfig, seed: int) -> Filtered:
+    """As `filter_rows`, for rows that do not fit into memory: they are read twice."""
     known: dict[Any, Any] = {}
     rows = [_without_text(row, accept(row, config), known) for row in read()]
     for rule, judge in DATASET_RULES.items():
@@ -67,15 +69,15 @@ def curated(read: Read, config: FilterConfig, seed: int) -> Curated:
             rows = [_with_finding(row, rule, findings) for row in rows]
     verdicts = {row.trajectory_id: row.filters for row in rows}
     problems = len({row.problem.problem_id for row in rows})
-    return Curated(yield_table(rows), len(rows), problems, read, verdicts)
+    return Filtered(yield_table(rows), len(rows), problems, read, verdicts)
 
 
 def _without_text(
     row: Trajectory, filters: tuple[FilterVerdict, ...], known: dict[Any, Any]
 ) -> Trajectory:
-    """What the dataset rules ask of a row: its problem, verdicts and number of calls.
+    """The row as the dataset rules need it: its problem, verdicts and number of calls.
 
-    What rows have in common is in memory once, in `known`.
+    Values that rows share are in memory once, in `known`.
     """
 
     def shared(value: Any) -> Any:
@@ -97,9 +99,9 @@ _CALL, _NO_TOKENS, _NO_COST = Step(thought="", action=""), TokenStream(), Cost()
 
 
 def yield_table(trajectories: Iterable[Trajectory]) -> list[YieldRow]:
-    """From raw to kept, rule by rule; each dropped row counts at the first rule that drops it.
+    """Rows from raw to kept, rule by rule; a dropped row counts at the first rule that drops it.
 
-    Baselines do not enter. The view `yields` of the store says the same.
+    Baselines are not counted. The view `yields` of the store has the same numbers.
     """
     dropped: dict[str, int] = {}
     total = 0

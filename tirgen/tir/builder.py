@@ -1,4 +1,4 @@
-"""The story of one trajectory while it is told: its steps, and how it ended."""
+"""Builds one trajectory from the events of its program: thoughts, actions, and the ending."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tirgen.tir.transcript import Transcript
 
 
 @dataclass(slots=True)
-class Story:
-    """What a program has told so far; complete enough to be stored wherever it breaks off."""
+class TrajectoryBuilder:
+    """The trajectory so far. It can be stored whenever its program breaks off."""
 
     transcript: Transcript
     steps: list[Step] = field(default_factory=list)
@@ -29,10 +29,12 @@ class Story:
         """How many programs were run."""
         return sum(step.action is not None for step in self.steps)
 
-    def think(self, text: str, *, tokens: int, seconds: float, draft: str | None = None) -> None:
-        """Add to the thought that the next action, or the end, will close.
+    def add_thought(
+        self, text: str, *, tokens: int, seconds: float, draft: str | None = None
+    ) -> None:
+        """Extend the open thought, which the next action or the end closes.
 
-        `draft` is what the actor itself had said there, where that is to be told.
+        `draft` is the actor's own text at this place, where it differs or must be stored.
         """
         self._thought += text
         self._tokens += tokens
@@ -40,15 +42,17 @@ class Story:
         if draft is not None:
             self._draft = (self._draft or "") + draft
 
-    def retry(self, attempt: Attempt) -> None:
-        """A try at the running step failed and is replaced; the step remembers it."""
+    def add_failed_try(self, attempt: Attempt) -> None:
+        """Store a failed try of the open step, which another try replaces."""
         self._attempts.append(attempt)
 
-    def act(self, action: str, observation: str, outcome: Outcome, sandbox_seconds: float) -> None:
-        """Close the running thought with an action and what came of it."""
+    def add_action(
+        self, action: str, observation: str, outcome: Outcome, sandbox_seconds: float
+    ) -> None:
+        """Close the open thought with an action and its result."""
         self._close(action, observation, outcome, sandbox_seconds)
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Close the last thought, which has no action."""
         if not self.steps:
             self._draft = None  # nothing was rewritten
@@ -79,23 +83,23 @@ class Story:
         self._attempts = []
 
 
-def tell(story: Story, program: Loop[Ending]) -> Loop[Story]:
-    """Run a program to its end, whatever that is: trouble becomes the story's typed ending."""
+def build(builder: TrajectoryBuilder, program: Loop[Ending]) -> Loop[TrajectoryBuilder]:
+    """Run a program to its end; an error becomes the trajectory's typed ending."""
     try:
-        story.ending = yield from program
+        builder.ending = yield from program
     except ContextOverflow as error:
-        # A limit on tokens like any other, unless the question alone was too long for it.
-        story.ending = Ending.TOKEN_LIMIT if story.transcript.text else Ending.REFUSED
-        story.error = str(error)
+        # A token limit like any other, unless the question alone was too long.
+        builder.ending = Ending.TOKEN_LIMIT if builder.transcript.text else Ending.REFUSED
+        builder.error = str(error)
     except EngineRefused as error:
-        story.ending, story.error = Ending.REFUSED, str(error)
+        builder.ending, builder.error = Ending.REFUSED, str(error)
     except EngineUnavailable as error:
-        story.ending, story.error = Ending.ENGINE_ERROR, str(error)
+        builder.ending, builder.error = Ending.ENGINE_ERROR, str(error)
     except SandboxFault as error:
-        story.ending, story.error = Ending.SANDBOX_ERROR, str(error)
+        builder.ending, builder.error = Ending.SANDBOX_ERROR, str(error)
     except TimeLimitReached as error:
-        story.ending, story.error = Ending.TIME_LIMIT, str(error)
+        builder.ending, builder.error = Ending.TIME_LIMIT, str(error)
     except OffFormat as error:
-        story.ending, story.error = Ending.OFF_FORMAT, str(error)
-    story.finish()
-    return story
+        builder.ending, builder.error = Ending.OFF_FORMAT, str(error)
+    builder.close()
+    return builder

@@ -1,7 +1,7 @@
-"""What a run has committed, in the few columns that a job needs to go on, read in one pass.
+"""Which rows a run has committed, in the columns that a job needs to continue, read in one pass.
 
-A problem whose question or gold answer was changed since is another problem under the same name:
-what was made of it before counts as not made.
+A problem whose question or gold answer has changed is another problem under the same id: its old
+rows do not count.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _COLUMNS = [
     *dict.fromkeys([*_DECIDING, *COST_COLUMNS]),
     "filters.list.element.kept", "steps.list.element.outcome",
 ]  # fmt: skip
-_FAULTLESS = [outcome.value for outcome in Outcome if not outcome.is_code_failure]
+_NOT_FAILED = [outcome.value for outcome in Outcome if not outcome.is_code_failure]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """One committed row, as far as it decides what is still to be made."""
+class CommittedRow:
+    """What one committed row tells about the rows still to make."""
 
     trajectory_id: str
     problem: Problem
@@ -45,13 +45,14 @@ class Done:
     created_at: float
     kept: bool
     reward: float | None
+    """None for rows of step level too."""
     failed_code: bool
-    """Some program of it failed, and the code is to blame."""
+    """One of its programs failed because of its code."""
     is_lost: bool
-    """To be made again: the machinery broke, or an earlier tirgen failed on it."""
+    """The row has to be made again; see `is_lost`."""
 
     @classmethod
-    def of(cls, row: Trajectory) -> Done:
+    def of(cls, row: Trajectory) -> CommittedRow:
         return cls(
             trajectory_id=row.trajectory_id,
             problem=row.problem,
@@ -70,39 +71,39 @@ class Done:
 
 
 def is_lost(ending: Ending, code_version: str) -> bool:
-    """Whether a row counts as not made.
+    """Whether a row counts as not made: the machinery broke, or an older tirgen failed on it.
 
-    What made this very tirgen fail would make it fail again, and cost the same once more.
+    A row on which this version of tirgen failed is not made again: it would fail again.
     """
     if ending is Ending.INTERNAL_ERROR:
         return code_version != CODE_VERSION
     return ending.is_infrastructure
 
 
-class Committed:
-    """The committed rows of a run, or of none."""
+class CommittedRows:
+    """The committed rows of a run; empty without a run."""
 
     def __init__(self, run: Run | None) -> None:
         self._run = run
         self._costs: list[list[dict[str, Any]]] = []
-        self._newest: dict[str, Done] = {}
-        """By trajectory; of one that was made again, the newest row."""
+        self._newest: dict[str, CommittedRow] = {}
+        """By trajectory id. A trajectory that was made again has its newest row here."""
         for table in run.columns(_COLUMNS) if run else ():
             self._costs.append(table.select(COST_COLUMNS).to_pylist())
-            for done in _rows(table):
-                self._newest.pop(done.trajectory_id, None)
-                self._newest[done.trajectory_id] = done
+            for row in _rows(table):
+                self._newest.pop(row.trajectory_id, None)
+                self._newest[row.trajectory_id] = row
 
-    def rows(self, problems: Mapping[str, Problem] | None = None) -> Iterator[Done]:
-        """Each trajectory once, of `problems` (by id) as they read today; by default of all."""
-        for done in self._newest.values():
-            if problems is None or problems.get(done.problem.problem_id) == done.problem:
-                yield done
+    def rows(self, problems: Mapping[str, Problem] | None = None) -> Iterator[CommittedRow]:
+        """The newest row of each trajectory of `problems` (by id, unchanged); by default of all."""
+        for row in self._newest.values():
+            if problems is None or problems.get(row.problem.problem_id) == row.problem:
+                yield row
 
     def spend(self, budget: BudgetSettings, began: float) -> Spend:
-        """What all calls before this one have cost, rows that were made again since included.
+        """What all earlier calls have cost, rows that were made again included.
 
-        This one `began` at a time of the monotonic clock.
+        `began`: when the present call began, by the monotonic clock in seconds.
         """
         earlier = self._run.seconds() if self._run else 0.0
         spend = Spend(earlier_seconds=earlier, started=began)
@@ -112,18 +113,18 @@ class Committed:
         return spend
 
     def version(self, problems: Mapping[str, Problem] | None = None) -> DatasetVersion | None:
-        """The run's newest version, if its trajectories are those that the run holds of `problems`.
+        """The run's newest version, if it holds exactly the committed trajectories of `problems`.
 
-        A call that was killed between its last commit and its publication leaves rows that no
-        version has; one that asked for other problems, a version of other rows.
+        It does not after a call that was killed between its last commit and its publication, or
+        after a call for other problems.
         """
         found = self._run.published if self._run else None
         if found is None:
             return None
         held = {
-            done.trajectory_id: done.created_at
-            for done in self.rows(problems)
-            if done.level is Level.TRAJECTORY
+            row.trajectory_id: row.created_at
+            for row in self.rows(problems)
+            if row.level is Level.TRAJECTORY
         }
         return found if held == _trajectories(found.table(_IDENTITY)) else None
 
@@ -133,50 +134,50 @@ def by_id(problems: Iterable[Problem]) -> dict[str, Problem]:
 
 
 def rows_of(run: Run, problems: Mapping[str, Problem]) -> Iterator[Trajectory]:
-    """The whole rows that `Committed.rows` has, for publication."""
+    """The whole rows of `CommittedRows.rows`, for publication."""
     return asked_for(run.read(), problems)
 
 
 def asked_for(rows: Iterable[Trajectory], problems: Mapping[str, Problem]) -> Iterator[Trajectory]:
-    """Those of the rows whose problem reads today as it did then."""
+    """The rows of these problems; a problem that has changed since does not count."""
     return (row for row in rows if problems.get(row.problem.problem_id) == row.problem)
 
 
 def _trajectories(table: pa.Table) -> dict[str, float]:
-    """When each trajectory was made."""
+    """When each trajectory was made, by id."""
     columns = zip(*(table[name].to_pylist() for name in _IDENTITY), strict=True)
     return {name: made for name, level, made in columns if level == Level.TRAJECTORY}
 
 
-def _rows(table: pa.Table) -> Iterator[Done]:
+def _rows(table: pa.Table) -> Iterator[CommittedRow]:
     dropped = _rows_with(table["filters"], lambda kept: pc.invert(kept))
     failed = _rows_with(
         table["steps"],
         lambda outcome: pc.and_(
-            pc.is_valid(outcome), pc.invert(pc.is_in(outcome, pa.array(_FAULTLESS)))
+            pc.is_valid(outcome), pc.invert(pc.is_in(outcome, pa.array(_NOT_FAILED)))
         ),
     )
     columns = (table[name].to_pylist() for name in _DECIDING)
     for number, row in enumerate(zip(*columns, strict=True)):
-        yield _done(row, number in dropped, number in failed)
+        yield _row(row, number in dropped, number in failed)
 
 
 def _rows_with(nested: Any, holds: Any) -> set[int]:
-    """The rows in whose list some element's only field makes `holds` true."""
+    """The rows in whose list at least one element's only field makes `holds` true."""
     lists = nested.combine_chunks()
     rows = pc.list_parent_indices(lists)
     return set(rows.filter(holds(lists.flatten().field(0))).to_pylist())
 
 
-def _done(row: tuple[Any, ...], dropped: bool, failed: bool) -> Done:
-    """From the values of `_DECIDING`."""
+def _row(values: tuple[Any, ...], dropped: bool, failed: bool) -> CommittedRow:
+    """From the values of the columns `_DECIDING`."""
     (
         trajectory_id, level, created_at, program, attempt, group_id, ending, correct, method,
         code_version, problem_id, source, question, answer, difficulty,
-    ) = row  # fmt: skip
+    ) = values  # fmt: skip
     ended = Ending(ending)
     scored = ended.is_judged and method != UNVERIFIABLE and level == Level.TRAJECTORY
-    return Done(
+    return CommittedRow(
         trajectory_id=trajectory_id,
         problem=Problem(
             problem_id=problem_id,

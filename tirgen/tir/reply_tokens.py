@@ -1,14 +1,13 @@
-"""A recorded trajectory as tokens that another policy would say and be shown.
+"""A recorded trajectory in the tokens of a policy, with a mask of the tokens to learn from.
 
-    prompt │ lead or thinking's opening │ r a │ o │ r a │ o │ … │ r │ end of turn
-    asked                        said by the policy; what the executor wrote (o) it is shown
+    prompt │ lead, or start of thinking │ r a │ o │ r a │ o │ … │ r │ end of turn
 
-The steps are the record; the tokens are the policy's own reading of them, with whatever its chat
-template has in a turn beside the words. What the policy says between two things that it is shown is
-tokenised as one text, what it is shown as another, so that no token reaches across: in a rollout
-the boundary lies there too.
+The policy says thoughts (r) and actions (a); outputs (o) are shown to it. The record holds the
+steps as text. Here they become tokens of any policy, together with the text that its chat template
+adds to a turn. Text that the policy says between two outputs is tokenised as one, and so is each
+output, so that no token crosses the boundary: a rollout has the same boundaries.
 
-Not covered: attempts that self-correction replaced; they are no part of what a policy goes on from.
+Not covered: attempts that self-correction replaced, since the policy does not continue from them.
 """
 
 from __future__ import annotations
@@ -24,62 +23,64 @@ from tirgen.engine.template import Turn
 from tirgen.tir.markup import THINK_CLOSE, THINK_OPEN, render_step
 
 
-class Unwritable(StrEnum):
-    """Why a trajectory cannot be put into a policy's mouth."""
+class Unspellable(StrEnum):
+    """Why a policy cannot say a trajectory."""
 
     UNSPELLABLE = "unspellable"
-    """The policy's tokenizer has no tokens that read exactly so."""
+    """The policy's tokenizer cannot encode exactly this text."""
     THINKING_CLOSED = "thinking_closed"
-    """It thinks, but the policy's prompt has closed thinking before it begins."""
+    """The trajectory thinks, but the policy's prompt has already closed thinking."""
     BROKEN_FENCE = "broken_fence"
     """A program has a line of bare backticks, which would end its block."""
 
 
-class Written(NamedTuple):
-    """A trajectory behind its prompt, as a policy reads it."""
+class ReplyTokens(NamedTuple):
+    """A trajectory after its prompt, in the tokens of a policy."""
 
     token_ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
-    """True where the policy says the token."""
+    """True for tokens that the policy says."""
 
 
 class Piece(NamedTuple):
-    """A stretch of a turn."""
+    """A part of a turn."""
 
     part: ReplyPart
     is_said: bool
-    """By the policy; what the executor or a budget wrote it is shown."""
+    """Whether the policy says it; text of the executor or of a budget is shown to the policy."""
 
 
-def written(row: Trajectory, renderer: HfRenderer, budget_sentence: str) -> Written | Unwritable:
+def reply_tokens(
+    row: Trajectory, renderer: HfRenderer, budget_sentence: str
+) -> ReplyTokens | Unspellable:
     """The reply of a trajectory in the policy's tokens; without its prompt.
 
-    `budget_sentence` is what ended thinking that had used up its budget, nobody's words to learn.
-    Raises EngineRefused where the policy's template refuses a question and its answer.
+    `budget_sentence` ended thinking that had used up its budget; it is not learned from. Raises
+    EngineRefused where the policy's template refuses a question and its answer.
     """
     turn = renderer.turn
     try:
         pieces = list(_pieces(row, turn, budget_sentence))
     except ValueError:
-        return Unwritable.BROKEN_FENCE
+        return Unspellable.BROKEN_FENCE
     if turn.before_thinking is None and _thinks(row.steps):
-        return Unwritable.THINKING_CLOSED
+        return Unspellable.THINKING_CLOSED
     ids: list[int] = []
     mask: list[bool] = []
     for is_said, run in groupby(pieces, key=lambda piece: piece.is_said):
         parts = [piece.part for piece in run]
         spelled = renderer.encode_reply(parts)
         if spelled is None and is_said:
-            return Unwritable.UNSPELLABLE
-        # What is only shown may be spelled approximately, as it is in a rollout.
+            return Unspellable.UNSPELLABLE
+        # Shown text may be encoded approximately, as in a rollout.
         found = spelled or renderer.encode("".join(part.text for part in parts))
         ids += found
         mask += [is_said] * len(found)
-    return Written(tuple(ids), tuple(mask))
+    return ReplyTokens(tuple(ids), tuple(mask))
 
 
-def said_by_policy(row: Trajectory, turn: Turn, budget_sentence: str) -> list[str]:
-    """What the policy has to say, one text for each stretch between things that it is shown."""
+def policy_texts(row: Trajectory, turn: Turn, budget_sentence: str) -> list[str]:
+    """What the policy has to say: one text for each part between two shown texts."""
     runs = groupby(_pieces(row, turn, budget_sentence), key=lambda piece: piece.is_said)
     return ["".join(p.part.text for p in run) for is_said, run in runs if is_said]
 
@@ -91,7 +92,7 @@ def _thinks(steps: tuple[Step, ...]) -> bool:
 
 
 def _pieces(row: Trajectory, turn: Turn, budget_sentence: str) -> Iterator[Piece]:
-    """The turn in order. Raises ValueError for a program that no fence can hold."""
+    """The turn in order. Raises ValueError for a program that no fence can enclose."""
     thinks = _thinks(row.steps)
     start = (turn.before_thinking or "") if thinks else turn.lead
     found = [_template(start), *_steps(row.steps, turn, budget_sentence)]
@@ -121,7 +122,7 @@ def _steps(steps: tuple[Step, ...], turn: Turn, budget_sentence: str) -> Iterato
 
 
 def _end_of_thinking(thought: str, turn: Turn, budget_sentence: str) -> Iterator[Piece]:
-    """Closed by the policy itself, or by a budget, which it has not to learn."""
+    """The end of thinking, by the policy or by a budget; a budget's is not learned from."""
     kept = thought.removesuffix(budget_sentence) if budget_sentence else thought
     by_budget = kept != thought
     yield Piece(ReplyPart(kept), is_said=True)

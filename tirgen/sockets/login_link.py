@@ -1,7 +1,7 @@
-"""A link that opens a server in a browser: a code that works for a while, changed for a cookie.
+"""A link that opens a server in a browser: a code with a time limit, exchanged for a cookie.
 
-The code stands after the ``#``, which browsers send nowhere: it lands in no log. The cookie opens
-what its server says it does, and nothing else (other ports of the same host are sent it, too).
+The code is after the ``#``, which browsers do not send, so no log contains it. Browsers send the
+cookie to every port of the host; each server accepts only its own cookie.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tirgen.sockets.secret import derived
 
 PATH = "/tirgen/open"
 LINK_SECONDS = 3600.0
-"""How long a link works, unless it is used."""
+"""How long an unused link works."""
 _SCRIPT = """\
 const answer = await fetch(location.pathname, {
   method: "POST", headers: {"Content-Type": "application/json"},
@@ -46,27 +46,27 @@ PAGE_HEADERS = {
 
 
 @dataclass(slots=True)
-class Entrance:
-    """Changes codes for cookies."""
+class LoginLink:
+    """Exchanges codes for a cookie."""
 
     secret: str
-    """What the codes are made from."""
+    """The key of the codes."""
     cookie: tuple[str, str]
     """Name and value."""
     password: str | None = None
-    """What Prefect's pages keep to call their API: ``user:password`` in base64."""
+    """For Prefect's pages, which call their API with it: ``user:password`` in base64."""
     once: bool = True
-    """A code that was used opens nothing any more."""
+    """Each code works once."""
     _used: set[str] = field(default_factory=set)
 
     def answer(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the answer to a page that hands in its code."""
+        """Status, headers and body of the answer to a page that sends its code."""
         try:
             code = str(json.loads(body)["code"])
         except (ValueError, TypeError, LookupError, RecursionError):
             code = ""
         if code in self._used or not _is_good(self.secret, code):
-            text = "This link was used, or is too old. The command that printed it prints another."
+            text = "This link was used or is too old. Run the command again for another link."
             return 403, {"Content-Type": "text/plain; charset=utf-8"}, text.encode()
         if self.once:
             self._used.add(code)
@@ -80,7 +80,7 @@ class Entrance:
 
 
 def link(root: str, secret: str, seconds: float = LINK_SECONDS) -> str:
-    """An address that opens the server at `root` in the next `seconds`."""
+    """A URL that opens the server at `root` during the next `seconds`."""
     stem = f"{time.time() + seconds:.0f}.{secrets.token_urlsafe(8)}"
     return f"{root}{PATH}#{stem}.{derived(secret, stem)}"
 
