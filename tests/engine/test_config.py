@@ -137,7 +137,7 @@ async def test_a_template_that_renders_no_plain_question_is_refused(
 
 async def test_a_server_that_ignores_stop_strings_is_refused(config, peer) -> None:
     peer.honours_stop = False
-    assert "does not honour `stop`" in await sentence(config)
+    assert "does not support `stop`" in await sentence(config)
 
 
 async def test_a_server_that_cuts_the_stop_string_off_is_refused(config, peer) -> None:
@@ -146,7 +146,7 @@ async def test_a_server_that_cuts_the_stop_string_off_is_refused(config, peer) -
             choice["text"] = choice["text"].removesuffix(choice["stop_reason"])
 
     peer.alter = cut
-    assert "does not honour `stop`" in await sentence(config)
+    assert "does not support `stop`" in await sentence(config)
 
 
 async def test_a_chat_endpoint_opens_and_answers(config, prompt) -> None:
