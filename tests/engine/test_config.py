@@ -229,7 +229,7 @@ def test_the_pocket_is_known_by_its_tokenizer_wherever_it_runs(
         fields |= {"base_url": "http://127.0.0.1:1/v1", "model": "served"}
     config = EngineConfig.model_validate(fields)
     assert is_pocket_engine(config) is pocket
-    asked = GenerateConfig(dataset="d", actor=config).prompt_set_name
+    asked = GenerateConfig(dataset="d", actor=config).prompt_set.name
     assert asked == ("pocket" if pocket else "standard")
 
 
