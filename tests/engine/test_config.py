@@ -157,7 +157,7 @@ async def test_a_server_that_ignores_stop_strings_is_refused(
     config: EngineConfig, peer: Peer
 ) -> None:
     peer.honours_stop = False
-    assert "does not honour `stop`" in await sentence(config)
+    assert "does not support `stop`" in await sentence(config)
 
 
 async def test_a_server_that_cuts_the_stop_string_off_is_refused(
@@ -168,7 +168,7 @@ async def test_a_server_that_cuts_the_stop_string_off_is_refused(
             choice["text"] = choice["text"].removesuffix(choice["stop_reason"])
 
     peer.alter = cut
-    assert "does not honour `stop`" in await sentence(config)
+    assert "does not support `stop`" in await sentence(config)
 
 
 async def test_a_chat_endpoint_opens_and_answers(config: EngineConfig, prompt: Prompt) -> None:

@@ -162,7 +162,7 @@ async def test_a_folder_that_is_refused_leaves_the_old_policy_at_work(
     config = served_by(base_url, versions)
     before = said(await draw(config))
     spoil(Path(shutil.copytree(versions["v2"], tmp_path / "spoilt")))
-    with pytest.raises(PublicationFailed, match=rf"(?s){reason}.*goes on with the policy it had"):
+    with pytest.raises(PublicationFailed, match=rf"(?s){reason}.*continues with its old policy"):
         await publish(config, tmp_path / "spoilt", "v2")
     assert said(await draw(config)) == before
     assert await served_version(config) == "v1"
@@ -332,7 +332,7 @@ async def test_a_label_that_does_not_stick_keeps_the_server_paused(
 ) -> None:
     """As behind a load balancer, where the next request meets another server."""
     proxy.faults["/update_weight_version"] = lambda: web.json_response({"success": True})
-    await left_paused(versions, proxy, "told that its weights are 'v2' and says 'unlabelled'")
+    await left_paused(versions, proxy, "Its weights were named 'v2', but it reports 'unlabelled'")
 
 
 async def test_a_reload_that_breaks_halfway_keeps_the_server_paused(
