@@ -184,7 +184,7 @@ def run(quick: bool) -> Result:
     )
     note = (
         f"{WRITERS} writers, {batches} batches each ({max(2, batches // 5)} for duckdb, which "
-        f"would take too long), {BATCH_ROWS} rows of {len(_as_json(_row(0, 0, 0)))} "
+        f"would take too long), {BATCH_ROWS} rows of {len(_as_json(sample_row(0, 0, 0)))} "
         f"bytes as JSON; {KILLED} writers killed half-way; a reader polls throughout. SQLite "
         "spends less CPU on an append: it neither compresses nor makes columns. A quick run is "
         "too small for the aggregate: setting up the SQL session is most of it"
@@ -271,7 +271,7 @@ def _write(
 ) -> None:
     """One writer process: append, acknowledge, go on."""
     place = contender(folder)
-    work = [[_row(writer, batch, n) for n in range(BATCH_ROWS)] for batch in range(batches)]
+    work = [[sample_row(writer, batch, n) for n in range(BATCH_ROWS)] for batch in range(batches)]
     pipe.send("ready")
     pipe.recv()
     for rows in work:
@@ -295,7 +295,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _row(writer: int, batch: int, number: int) -> Trajectory:
+def sample_row(writer: int, batch: int, number: int) -> Trajectory:
     """A row of a few KB: four steps of words and code, and a token stream."""
     generator = random.Random(f"{writer}-{batch}-{number}")
     step = Step(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flows.console import print_json, say
 from flows.failures import WORK_FAILED
-from storage.inspection import Flaw
+from storage.checking import Flaw
 
 
 def report_flaws(what: str, flaws: Sequence[Flaw], *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from flows.commands.checking import report_flaws
 from flows.commands.common import DEFAULT_STORE, StorePath, read_store
 from flows.console import Json, print_json, say
 from flows.tables import minute, show_rows
-from storage.inspection import flaws
+from storage.checking import flaws
 from storage.versions import DatasetVersion
 
 

@@ -11,7 +11,7 @@ from flows.commands.results import show_rounds
 from flows.console import Json, print_json, say
 from flows.extras import require_training
 from flows.tables import show_rows
-from storage.inspection import Flaw
+from storage.checking import Flaw
 from storage.policies import Policies, PolicyVersion
 
 

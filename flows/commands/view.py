@@ -84,7 +84,7 @@ def view_command(
         Write a new folder of static pages there instead, which any web server can show.
     """
     require_viewer()
-    from storage.inspect_log import write_logs
+    from storage.exports.inspect_log import write_logs
 
     opened = open_store(store)
     found = pick_trajectories(

@@ -1,4 +1,4 @@
-"""How far a training job is, as it tells itself (`trainer.run.Tell`); imports no torch."""
+"""How far a training job is, as it tells itself (`trainer.run.OnEvent`); imports no torch."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config) -> Non
         ({"kind": "tokens"}, "needs base_url and model"),
         ({"kind": "embedded", "base_url": "http://x/v1"}, "the embedded engine is started"),
         ({"kind": "chat", "base_url": "localhost:8000", "model": "m"}, "is not a URL"),
-        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "name that in api_key_env"),
+        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "name it in api_key_env"),
         ({"api_key": "sk-secret"}, "Extra inputs are not permitted"),
     ],
 )

@@ -17,7 +17,7 @@ from tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
-from storage.model_names import portable_name
+from storage.names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.records import Level, Outcome, Step, Trajectory
 from trainer.distributed import World

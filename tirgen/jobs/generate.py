@@ -135,7 +135,7 @@ class _Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """An open generation. Whatever a part commits is durable, whatever happens to other parts."""
+    """An open generation. The committed rows of one part stay if another part fails."""
 
     config: GenerateConfig
     found: ProblemSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from storage.model_names import EDGE, portable_name
+from storage.names import EDGE, portable_name
 
 
 def model(folder: Path, weights: bytes = b"w") -> Path:

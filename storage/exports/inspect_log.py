@@ -1,8 +1,8 @@
-"""Trajectories as logs of Inspect, whose viewer people read them in (the `view` extra).
+"""Trajectories as logs for Inspect's viewer (the `view` extra).
 
-One log per dataset version, program and policy; a sample is a trajectory, an epoch one of several
-attempts at one problem. Written through Inspect's own API only, for that is what it keeps stable;
-the files are for looking at and may be thrown away: the truth is the store's Parquet.
+There is one log per dataset version, program and policy. A sample is a trajectory, an epoch one of
+several attempts at a problem. Logs are written only through Inspect's public API. They are for
+reading and may be deleted; the data is in the store's Parquet files.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from storage.find import Found
 from storage.records import Attempt, Level, Outcome, Step, Trajectory
 
 _RIGHT, _WRONG, _UNDECIDED = "C", "I", "N"
-"""Inspect's letters for correct, incorrect and no answer."""
+"""Inspect's letters for correct, incorrect and not judged."""
 _ERRORS = {
     Outcome.TIMEOUT: "timeout",
     Outcome.OOM: "limit",
@@ -63,10 +63,10 @@ _COLUMNS = ("sampleId", "epoch", "input", "target", "answer", "tokens")
 def write_logs(
     folder: Path, found: Iterable[Found], accuracies: Mapping[tuple[str, str, str], float]
 ) -> list[Path]:
-    """Write the trajectories to `folder`; the files, one for each log.
+    """Write the trajectories to `folder`; returns the files, one for each log.
 
-    `accuracies` are those of `find.accuracies`: what is shown of a log is that of all its rows, not
-    of the few that were chosen to be looked at. Of rows that are not published none is shown.
+    `accuracies` comes from `find.accuracies`, so that a log shows the accuracy of all rows, not of
+    the few that it contains. For rows that are not published no accuracy is shown.
     """
     ordered = sorted(found, key=_log_of)
     groups = enumerate(groupby(ordered, key=_log_of), start=1)
@@ -77,7 +77,7 @@ def write_logs(
 
 
 _Log = tuple[str, str, str, str]
-"""Dataset version, program, level and policy: within one, problem and attempt name a sample."""
+"""Dataset version, program, level and policy; within one log, problem and attempt are unique."""
 
 
 def _log_of(found: Found) -> _Log:
@@ -93,7 +93,7 @@ def _write(
 ) -> Path:
     version, program, level, policy = log
     trajectories = [found.trajectory for found in group]
-    samples = _told_apart([_sample(trajectory) for trajectory in trajectories])
+    samples = _with_distinct_epochs([_sample(trajectory) for trajectory in trajectories])
     document = EvalLog(
         status="success",
         eval=EvalSpec(
@@ -135,8 +135,8 @@ def _sample(trajectory: Trajectory) -> EvalSample:
     )
 
 
-def _told_apart(samples: list[EvalSample]) -> list[EvalSample]:
-    """Attempts of several runs, as a mixed version has them, get the next free epochs."""
+def _with_distinct_epochs(samples: list[EvalSample]) -> list[EvalSample]:
+    """Give samples with the same id and epoch (of several runs) the next free epoch."""
     taken: set[tuple[int | str, int]] = set()
     for sample in samples:
         while (sample.id, sample.epoch) in taken:
@@ -161,7 +161,7 @@ def _step(step: Step, number: str) -> Iterator[ChatMessage]:
 
 
 def _tried(attempt: Attempt, number: str) -> Iterator[ChatMessage]:
-    """What self-correction replaced: the trajectory does not hold it."""
+    """An attempt that self-correction replaced; it is not part of the trajectory."""
     text = f"*Tried and replaced:*\n\n{attempt.thought}"
     call = ToolCall(number, "python", {"code": attempt.action})
     yield ChatMessageAssistant(content=[ContentText(text=text)], tool_calls=[call])
@@ -169,7 +169,7 @@ def _tried(attempt: Attempt, number: str) -> Iterator[ChatMessage]:
 
 
 def _thought(text: str) -> Iterator[Content]:
-    """What stands inside ``<think>`` as reasoning, the rest as text."""
+    """The text inside ``<think>`` as reasoning, the rest as text."""
     thinking, end, said = text.partition("</think>")
     if not end and "<think>" not in text:
         thinking, said = "", text
@@ -214,7 +214,7 @@ def _letter(trajectory: Trajectory) -> str:
 
 
 def _metadata(trajectory: Trajectory) -> dict[str, object]:
-    """What the list does not show: how to come back to the row, and the actor's own words."""
+    """What the viewer's list does not show: id, difficulty, seed and the actor's drafts."""
     drafts = {
         f"step {number}": step.draft
         for number, step in enumerate(trajectory.steps, start=1)
@@ -229,7 +229,7 @@ def _metadata(trajectory: Trajectory) -> dict[str, object]:
 
 
 def _provenance(trajectories: Sequence[Trajectory]) -> dict[str, object]:
-    """Of the first row; a published version is made of one configuration."""
+    """The provenance of the first row; a version has one configuration."""
     made_by = trajectories[0].provenance
     return {
         "run": made_by.run_id,
@@ -268,7 +268,7 @@ def _results(samples: Sequence[EvalSample], accuracy: float | None) -> EvalResul
 
 
 def _stats(trajectories: Sequence[Trajectory]) -> EvalStats:
-    """Without times Inspect says that it took NaN days."""
+    """Token usage and times; without times the viewer shows NaN days."""
     ends = [trajectory.created_at for trajectory in trajectories]
     return EvalStats(
         started_at=_moment(min(ends)),

@@ -1,4 +1,4 @@
-"""A pretraining corpus read from files and cut into padded batches of similar lengths."""
+"""A pretraining corpus: read from a file and cut into padded batches of similar lengths."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pyarrow.parquet as pq
 import torch
 
 SORTED_TOGETHER = 1024
-"""So many neighbours are sorted by length: little padding, and the order still holds roughly."""
+"""Neighbouring samples that are sorted by length: little padding, and nearly the same order."""
 IGNORED = -100
-"""The label of a token that is not learned, in torch's convention."""
+"""The label of a token that is not learned, as in torch."""
 
 
 class TokenSample(NamedTuple):
-    """One conversation as tokens; the mask is true where the token is to be learned."""
+    """One conversation as tokens; the mask is true where the token is learned."""
 
     token_ids: list[int]
     loss_mask: list[bool]
 
 
-class Batch(NamedTuple):
+class PaddedBatch(NamedTuple):
     """Samples padded on the right, where causal attention never looks."""
 
     token_ids: torch.Tensor
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 def read_corpus(path: Path) -> list[TokenSample]:
     """Read the columns `token_ids` and `loss_mask` of a Parquet file.
 
-    Raises ValueError for a row whose lists differ in length, or where nothing is learned.
+    Raises ValueError for a row with lists of different lengths or no learned token.
     """
     table = pq.read_table(path, columns=["token_ids", "loss_mask"])
     columns = table.column("token_ids").to_pylist(), table.column("loss_mask").to_pylist()
@@ -49,11 +49,10 @@ def read_corpus(path: Path) -> list[TokenSample]:
 
 
 def batches(samples: Sequence[TokenSample], seed: int, tokens: int) -> list[list[int]]:
-    """Every sample once, as lists of indices; no batch is over `tokens` with its padding.
+    """Batches as lists of indices, with every sample once and at most `tokens` with padding.
 
-    The corpus is in the order of training: only `SORTED_TOGETHER` neighbours at a time are
-    sorted by length, cut into batches, and these shuffled. A sample that is longer than `tokens`
-    is a batch of its own.
+    The corpus is in training order: `SORTED_TOGETHER` neighbours at a time are sorted by length
+    and cut into batches, and these are shuffled. A longer sample is a batch of its own.
     """
     rng = random.Random(seed)
     found: list[list[int]] = []
@@ -67,8 +66,8 @@ def batches(samples: Sequence[TokenSample], seed: int, tokens: int) -> list[list
     return found
 
 
-def collate(samples: Sequence[TokenSample], padding: int) -> Batch:
-    """Pad to the longest sample."""
+def padded(samples: Sequence[TokenSample], padding: int) -> PaddedBatch:
+    """The samples as one batch, padded to the longest of them with the token `padding`."""
     longest = max(len(sample.token_ids) for sample in samples)
     ids = torch.full((len(samples), longest), padding)
     labels = torch.full((len(samples), longest), IGNORED)
@@ -76,11 +75,11 @@ def collate(samples: Sequence[TokenSample], padding: int) -> Batch:
         tokens = torch.tensor(sample.token_ids)
         ids[row, : len(tokens)] = tokens
         labels[row, : len(tokens)] = torch.where(torch.tensor(sample.loss_mask), tokens, IGNORED)
-    return Batch(ids, labels)
+    return PaddedBatch(ids, labels)
 
 
 def _cut(samples: Sequence[TokenSample], chunk: list[int], tokens: int) -> Iterator[list[int]]:
-    """Cut indices in order of length wherever one more would make the padded batch too large."""
+    """Cut indices, sorted by length, where one more would make the padded batch too large."""
     batch: list[int] = []
     for index in chunk:
         if batch and len(samples[index].token_ids) * (len(batch) + 1) > tokens:

@@ -7,8 +7,8 @@ import pytest
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, ContentReasoning, ContentText
 
+from storage.exports.inspect_log import write_logs
 from storage.find import Found
-from storage.inspect_log import write_logs
 from storage.records import (
     UNVERIFIABLE,
     Attempt,

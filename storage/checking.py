@@ -1,4 +1,4 @@
-"""Looking a dataset over: is every file of its versions and runs what was written?"""
+"""Checking a dataset: are all files of its versions and runs as they were written?"""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from storage.versions import every_version
 
 
 class Flaw(NamedTuple):
-    """A file that is not what was written."""
+    """A damaged file and what is wrong with it."""
 
     path: Path
     why: str
 
 
 def flaws(store: Store, reference: str) -> Iterator[Flaw]:
-    """What is damaged in a dataset, its versions and runs, or in one version (``name@v3``).
+    """The damaged files of a dataset with its versions and runs, or of one version (``name@v3``).
 
     Raises:
         NotFound: no such dataset, or no such version of it.
@@ -32,7 +32,7 @@ def flaws(store: Store, reference: str) -> Iterator[Flaw]:
     name, _, wanted = reference.partition("@")
     folder = store.dataset_folder(name)
     if wanted or not store.has_runs(name):
-        store.published_version(reference)  # refuses what is not there
+        store.published_version(reference)  # raises NotFound
     for version in every_version(folder):
         if wanted in ("", version.version):
             for path in version.damaged_files():
