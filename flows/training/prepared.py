@@ -1,9 +1,9 @@
 """A dataset version made ready for fine-tuning one policy: its samples, and how it is asked.
 
-Recorded tokens are taken where the row was made with the policy's own tokenizer and template, by
-their fingerprint. Every other row, and every row without tokens, is written with the policy's own
-(`tirgen.tir.reply_tokens`), so that any data trains any model. All stand behind the prompt under which
-the policy will be sampled.
+A row's recorded tokens are used if it was made with the policy's own tokenizer and template, by
+their fingerprint. Every other row, also one without tokens, is written with the policy's own
+(`tirgen.tir.reply_tokens`), so that any data trains any model. All samples begin with the prompt
+with which the policy will be sampled.
 """
 
 from __future__ import annotations
