@@ -15,9 +15,8 @@ from typing import Any
 
 from benchmarks import narrate
 from flows.training.fine_tune import fine_tune
-from flows.training.names import Model, find_model, published, training_names
+from flows.training.models import Model, find_model, published, serving, training_names
 from flows.training.rounds import RoundsConfig, reinforce
-from flows.training.serving import serving
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tirgen.jobs.evaluate import evaluate

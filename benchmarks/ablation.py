@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks import Result, narrate
 from benchmarks._ablation_page import page
 from benchmarks._compare import EXPECTATIONS, Samples, compare, stage_row, tool_statistic
-from flows.plots import Marks, marks_plot
+from flows.terminal.plots import Marks, marks_plot
 from storage.datasets import Store
 from tirgen.evaluation.estimates import Estimate
 
@@ -142,4 +142,5 @@ def _plot(rows: Sequence[Mapping[str, Any]]) -> None:
         }
 
     titles = {"accuracy": "accuracy", "execution_pass": "programs that ran"}
-    marks_plot(PLOT, [Marks(title=title, values=estimates(name)) for name, title in titles.items()])
+    panels = [Marks(title=title, values=estimates(name)) for name, title in titles.items()]
+    marks_plot(panels).save(PLOT)

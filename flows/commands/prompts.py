@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.text import Text
 
-from flows.console import Json, print_json, show
-from flows.failures import WORK_FAILED
-from flows.tables import show_rows
+from flows.commands.options import Json
+from flows.terminal.console import print_json, show
+from flows.terminal.failures import WORK_FAILED
+from flows.terminal.tables import show_rows
 from storage.text import safe_text
 from tirgen.engine.renderer import HfRenderer
 from tirgen.settings import ConfigError

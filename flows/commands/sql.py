@@ -1,10 +1,10 @@
-"""``tirgen sql``: any read over everything that happened."""
+"""``tirgen sql``: any read-only query over the store."""
 
 from __future__ import annotations
 
-from flows.commands.common import DEFAULT_STORE, StorePath, read_store
-from flows.console import Json, print_json, say
-from flows.tables import show_rows
+from flows.commands.options import DEFAULT_STORE, Flag, Json, StorePath, read_store
+from flows.terminal.console import print_json, say
+from flows.terminal.tables import show_rows
 from storage.describe import columns
 from storage.sql import query
 from storage.views import VIEWS
@@ -17,12 +17,12 @@ def sql_command(
     /,
     *,
     store: StorePath = DEFAULT_STORE,
-    schema: bool = False,
+    schema: Flag = False,
     json: Json = False,
 ) -> None:
     """Ask the store in DuckDB's SQL, read-only.
 
-    Without a statement, lists the views there are.
+    Without a statement, lists the views.
 
     Examples of use:
 

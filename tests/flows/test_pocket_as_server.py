@@ -13,7 +13,7 @@ import pytest
 from rows import row
 
 from flows.cli import run
-from flows.nothing_kept import explained
+from flows.terminal.nothing_kept import explained
 from storage.records import Ending, FilterVerdict
 from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import MODEL_DIR, THINKING_DIR, is_pocket, tokenizer_source

@@ -12,7 +12,7 @@ import pytest
 from rows import row
 
 from flows.cli import run
-from flows.failures import NOT_FOUND, WORK_FAILED
+from flows.terminal.failures import NOT_FOUND, WORK_FAILED
 from storage import damage
 from storage.commits import read_log
 from storage.datasets import Store

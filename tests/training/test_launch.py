@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from flows.training.launch import JobFailed, run_supervised, trainer_command
+from flows.training.jobs import JobFailed, run_supervised, trainer_command
 
 
 def python(code: str) -> list[str]:

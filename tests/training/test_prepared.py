@@ -27,9 +27,9 @@ from tirgen.tir.prompts import STANDARD, BadPrompts
 torch = pytest.importorskip("torch")
 
 from flows.training.fine_tune import fine_tune  # noqa: E402
-from flows.training.names import Model, find_model, training_names  # noqa: E402
+from flows.training.jobs import Hooks  # noqa: E402
+from flows.training.models import Model, find_model, serving, training_names  # noqa: E402
 from flows.training.prepared import NothingToLearn, asked_as, prepare, told  # noqa: E402
-from flows.training.serving import serving  # noqa: E402
 from trainer.optimisation import OptimizerConfig  # noqa: E402
 from trainer.sft import SftConfig  # noqa: E402
 
@@ -230,7 +230,7 @@ async def test_a_policy_is_fine_tuned_on_rows_without_tokens(
     version = publish(store, rows)
     names = training_names(store, "pi", find_model(store, str(folders["qwen3"])), str(version))
     said: list[str] = []
-    made = await fine_tune(names, CONFIG, note=said.append)
+    made = await fine_tune(names, CONFIG, hooks=Hooks(note=said.append))
     rows_went, held = said
     assert rows_went == "rows of data@v1: 8 written with the policy's own tokenizer and template"
     assert "trained alone, activations kept" in held

@@ -19,7 +19,7 @@ from storage.policies import Policies, PolicyVersion
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
-from flows.training.names import find_model
+from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 
 SETTINGS = (

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from served_weights import served_version
 
-from flows.training.names import find_model
+from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
 from tirgen.embedded.local import MODEL_DIR, embedded_server

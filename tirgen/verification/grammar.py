@@ -45,7 +45,8 @@ class Expressions(Commands):
         """A side of a relation: sums joined as sets."""
         left = self.sum()
         while True:
-            if self._is_union() and self.take():
+            if self._is_union():
+                self.take()
                 left = ranges.union(left, self.sum())
             elif self.accept("cap"):
                 left = ranges.meet(left, self.sum())

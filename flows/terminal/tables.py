@@ -1,6 +1,6 @@
-"""Rows of plain values for people: a table where it can be read, else one row below the other.
+"""Prints rows of plain values for people: as a table if it fits, else one row below the other.
 
-Names and ids are never broken, so that what is shown can be copied into the next command.
+Names and ids are never broken, so that they can be copied into the next command.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from flows.console import say, show, stdout
+from flows.terminal.console import say, show, stdout
 from storage.text import safe_text, to_json, visible
 
 FOLDED, BORDER = 14, 3
-"""Columns of the terminal that a text of several words needs at least, and a column's border."""
+"""The least width of a text of several words, and the width of a column's border."""
 LONGEST_WORD = 40
-"""Words up to this length are not broken."""
+"""Longer words are broken."""
 MOST_SHOWN = 400
-"""Characters of a value in a row that is shown by itself."""
+"""Characters of a value in a row that is not in a table."""
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def show_rows(rows: Rows, title: str = "", expendable: Sequence[str] = ()) -> None:
-    """Print the rows as a table, in which a narrow terminal misses some `expendable` columns.
+    """Print the rows as a table; on a narrow terminal without some of the `expendable` columns.
 
-    The first of them goes first. Where even that is too wide, rows stand one below the other.
-    Every row has the columns of the first one.
+    They are left out in the given order. If the rest is still too wide, the rows are printed one
+    below the other. Every row has the columns of the first one.
     """
     if not rows:
         say(f"{title}: no rows" if title else "no rows")
@@ -44,18 +44,20 @@ def show_rows(rows: Rows, title: str = "", expendable: Sequence[str] = ()) -> No
         if _fits(shown):
             show(_table(title, shown))
             if left_out:
-                say(f"left out for want of width: {', '.join(left_out)} (--json has them)")
+                say(
+                    f"left out, the terminal is too narrow: {', '.join(left_out)} (--json has them)"
+                )
             return
     _show_records(title, columns)
 
 
 def shortened(text: str, most: int) -> str:
-    """At most so many characters, the last of them an ellipsis where something is cut."""
+    """At most `most` characters; the last one is an ellipsis if something is cut."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def minute(moment: str) -> str:
-    """An ISO moment to the minute, which is what people tell versions apart by."""
+    """An ISO time, to the minute."""
     return moment[:16].replace("T", " ")
 
 
@@ -63,19 +65,19 @@ def minute(moment: str) -> str:
 class _Column:
     name: str
     heading: str
-    """Its name as it is shown: PIVOT makes names of values."""
+    """The name made safe to print: PIVOT makes column names of values."""
     cells: list[str]
     is_number: bool
 
     @cached_property
     def natural(self) -> int:
-        """Its width where nothing is folded."""
+        """Its width if no line is folded."""
         texts = (self.heading, *self.cells)
         return max(cell_len(line) for text in texts for line in text.split("\n"))
 
     @cached_property
     def least(self) -> int:
-        """Its width where everything is folded that may be."""
+        """Its width if every line is folded as far as allowed."""
         words = (word for text in (self.heading, *self.cells) for word in text.split())
         longest = max((min(cell_len(word), LONGEST_WORD) for word in words), default=0)
         return max(longest, min(FOLDED, max(map(cell_len, self.cells), default=0)))
@@ -91,7 +93,7 @@ def _fits(columns: Sequence[_Column]) -> bool:
 
 
 def _widths(columns: Sequence[_Column]) -> list[int]:
-    """Whole columns where they fit; else the widest are folded first, none below its least."""
+    """Natural widths if they fit; else the widest columns are folded first, none below `least`."""
     room = stdout.width - 1 - BORDER * len(columns)
     measured = [(column.natural, column.least) for column in columns]
     level = room
@@ -103,7 +105,7 @@ def _widths(columns: Sequence[_Column]) -> list[int]:
 
 
 def _table(title: str, columns: Sequence[_Column]) -> Table:
-    """Numbers stand to the right; text is never markup."""
+    """Numbers are aligned to the right; text is never markup."""
     grid = Table(title=safe_text(title) if title else None, title_justify="left")
     for column, width in zip(columns, _widths(columns), strict=True):
         grid.add_column(

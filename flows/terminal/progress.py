@@ -1,4 +1,4 @@
-"""Progress on stderr: a live line on a terminal, now and then one off it."""
+"""Progress of a job on stderr: a live line on a terminal, and a line every 30 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from flows.console import say, stderr
-from flows.training.steps import Steps
+from flows.terminal.console import say, stderr
 from storage.text import visible
 from tirgen.jobs.budget import Account
 from tirgen.jobs.progress import GenerationProgress, Progress, RolloutProgress
@@ -22,21 +21,31 @@ T = TypeVar("T")
 
 
 class Line(NamedTuple):
-    """Where some work is."""
+    """How far a job is."""
 
     done: int
     total: int | None
     """None while it is not known."""
     figures: str = ""
+    waiting: str = ""
+    """What the job waits for before it starts."""
+
+    @property
+    def share(self) -> float:
+        """The part that is done, 0 to 1."""
+        return min(self.done / self.total, 1.0) if self.total else 0.0
+
+    def __str__(self) -> str:
+        return self.waiting or f"{self.done}/{self.total or '?'}  {self.figures}".rstrip()
 
 
 class ProgressDisplay(Generic[T]):
-    """Shows done of total, figures, and the time left, from the first update on."""
+    """Shows the count, some figures and the time left, from the first update on."""
 
     def __init__(
         self, title: str, describe: Callable[[T], Line], opening: Callable[[T], str] | None = None
     ) -> None:
-        """`opening` is what to say of the first state."""
+        """`opening` gives a sentence about the first state."""
         self._title = title
         self._describe = describe
         self._opening = opening
@@ -65,44 +74,35 @@ class ProgressDisplay(Generic[T]):
             self._bar.stop()
 
     def update(self, state: T) -> None:
-        """The `watch` of the work."""
-        if isinstance(state, Progress) and state.waiting_for:
-            say(f"{self._title}: {state.waiting_for} works on this configuration; waiting for it")
+        """Show a state; this is the `watch` callback of a job."""
+        line = self._describe(state)
+        if line.waiting:
+            say(f"{self._title}: {line.waiting}")
             return
         if self._opening:
             say(self._opening(state))
             self._opening = None
-        done, total, figures = self._describe(state)
-        self._bar.update(self._task, total=total, completed=done, figures=visible(figures))
+        figures = visible(line.figures)
+        self._bar.update(self._task, total=line.total, completed=line.done, figures=figures)
         if stderr.is_terminal:
             self._bar.start()
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            say(f"{self._title}: {done}/{total or '?'}  {figures}".rstrip())
+            say(f"{self._title}: {line}")
 
 
 def generation_display(title: str) -> ProgressDisplay[GenerationProgress]:
-    """Of TIRGen over problems."""
-    return ProgressDisplay(title, _generation, _reused)
+    """Shows TIRGen over problems."""
+    return ProgressDisplay(title, describe, _reused)
 
 
-def import_display(title: str) -> ProgressDisplay[Progress]:
-    """Of recorded responses run and judged again."""
-    return ProgressDisplay(title, lambda progress: Line(progress.settled, progress.problems))
-
-
-def rollout_display(title: str) -> ProgressDisplay[RolloutProgress]:
-    """Of a round of rollouts, or of an evaluation."""
-    return ProgressDisplay(title, _rollouts)
-
-
-def steps_display(title: str) -> ProgressDisplay[Steps]:
-    """Of a training job."""
-    return ProgressDisplay(title, _steps)
+def job_display(title: str) -> ProgressDisplay[Progress]:
+    """Shows an import, a round of rollouts, or an evaluation."""
+    return ProgressDisplay(title, describe)
 
 
 class CountDisplay(ProgressDisplay[tuple[int, int]]):
-    """Of work that only counts."""
+    """Shows work that has a count and no other figures."""
 
     def __init__(self, title: str) -> None:
         super().__init__(title, lambda count: Line(*count))
@@ -111,12 +111,30 @@ class CountDisplay(ProgressDisplay[tuple[int, int]]):
         self.update((done, total))
 
 
-def _generation(progress: GenerationProgress) -> Line:
-    figures = (
-        f"{_figures(progress.correct, progress.failed_executions)}  "
-        f"{_speed(progress.tokens, progress.started)}{spending(progress.account)}"
-    )
-    return Line(progress.settled, progress.problems, figures)
+def describe(progress: Progress) -> Line:
+    """How far a job of `tirgen.jobs` is.
+
+    A round of rollouts with a quota is counted in mixed groups, everything else in problems.
+    """
+    done, total = progress.settled, progress.problems
+    if progress.waiting_for:
+        waiting = f"waiting for {progress.waiting_for}, which works on this configuration"
+        return Line(done, total, waiting=waiting)
+    seconds = max(time.monotonic() - progress.started, 1e-3)
+    figures = [
+        f"{progress.correct} correct",
+        f"{progress.failed_executions} failed executions",
+        f"{progress.tokens / seconds:,.0f} tokens/s",
+        *_spending(progress.account),
+    ]
+    if isinstance(progress, RolloutProgress):
+        figures.insert(0, f"{progress.rollouts} rollouts")
+        if progress.branches:
+            figures.insert(3, f"{progress.branches_ran}/{progress.branches} branches ran")
+        if progress.wanted_groups is not None:
+            figures.insert(0, f"mixed groups of {progress.begun} problems")
+            done, total = progress.mixed, progress.wanted_groups
+    return Line(done, total, "  ".join(figures))
 
 
 def _reused(progress: GenerationProgress) -> str:
@@ -124,46 +142,19 @@ def _reused(progress: GenerationProgress) -> str:
         return f"{progress.problems} problems; nothing to reuse, starting fresh"
     return (
         f"{progress.problems} problems; reusing {progress.reused_rows} committed trajectories, "
-        f"{progress.settled} problems need nothing more"
+        f"{progress.settled} problems are already settled"
     )
 
 
-def _rollouts(progress: RolloutProgress) -> Line:
-    """Counted in mixed groups where the round has a quota of them, in problems else."""
-    quota = progress.wanted_groups
-    branches = f"  {progress.branches_ran}/{progress.branches} branches ran"
-    figures = (
-        f"{progress.rollouts} rollouts  "
-        f"{_figures(progress.correct, progress.failed_executions)}"
-        f"{branches if progress.branches else ''}  {_speed(progress.tokens, progress.started)}"
-    )
-    if quota is None:
-        return Line(progress.settled, progress.problems, figures)
-    return Line(progress.mixed, quota, f"mixed groups of {progress.begun} problems  {figures}")
-
-
-def _steps(steps: Steps) -> Line:
-    loss = f"loss {steps.last['loss']:.4g}" if "loss" in steps.last else ""
-    return Line(steps.done, steps.total or None, loss)
-
-
-def _figures(correct: int, failed: int) -> str:
-    return f"{correct} correct  {failed} failed executions"
-
-
-def _speed(tokens: int, started: float) -> str:
-    return f"{tokens / max(time.monotonic() - started, 1e-3):,.0f} tokens/s"
-
-
-def spending(account: Account) -> str:
-    """What the run has spent, of how much; nothing where neither budget nor price is set."""
+def _spending(account: Account) -> list[str]:
+    """What the run has spent; empty where neither a budget nor a price is set."""
     budget, spend = account.budget, account.spend
     parts = [
         _of(f"{spend.tokens:,}", budget.tokens, "tokens") if budget.limits else "",
         _of(f"{spend.money:.4g}", budget.money, "spent") if budget.prices else "",
         _of(f"{spend.seconds / 60:.1f}", budget.minutes, "minutes") if budget.minutes else "",
     ]
-    return "".join(f"  {part}" for part in parts if part)
+    return [part for part in parts if part]
 
 
 def _of(spent: str, limit: float | None, unit: str) -> str:

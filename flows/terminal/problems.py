@@ -1,18 +1,19 @@
-"""What is said of a problem file before anything is run: what was read, and what was not."""
+"""What was read of a problem file and what was left out, printed before anything runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from flows.console import say
+from flows.terminal.console import say
+from flows.terminal.tables import shortened
 from storage.records import Problem
 from tirgen.data.errors import skipped_by_reason
 from tirgen.data.load import ProblemSet
 from tirgen.verification import undecidable
 
 SHOWN = 3
-"""Gold answers that are named of those which nothing can be judged by."""
+"""Gold answers that cannot be verified and are named; the others are only counted."""
 
 
 def problems_document(found: ProblemSet) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def problems_document(found: ProblemSet) -> dict[str, Any]:
 
 
 def say_problems(found: ProblemSet) -> None:
-    """The same for people."""
+    """Print the same for people."""
     say(f"{len(found.problems):,} problems, read by the layout {found.layout!r}")
     first = found.problems[0]
     say(f"the first one: {_short(first.question, 300)}  [gold answer: {_short(first.answer, 60)}]")
@@ -49,11 +50,11 @@ def say_problems(found: ProblemSet) -> None:
 
 
 def say_unread(names: Sequence[str]) -> None:
-    """Warns of columns of long text: one of them may be what the questions speak of."""
+    """Warn of unread columns of long text: one of them may hold a part of the question."""
     if names:
         say(
-            f"note: the columns {', '.join(names)} hold long text that no question is made of; "
-            "rename the one that belongs to the question to context"
+            f"note: the columns {', '.join(names)} hold long text that is not used; "
+            "if one belongs to the question, rename it to context"
         )
 
 
@@ -62,5 +63,4 @@ def _undecidable(found: ProblemSet) -> list[tuple[Problem, str]]:
 
 
 def _short(text: str, most: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return shortened(" ".join(text.split()), most)
