@@ -6,15 +6,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
-from flows.commands.generate import parse_settings
-from flows.console import Json, print_json, say
-from flows.progress import CountDisplay
-from flows.tables import show_rows
+from flows.commands.options import (
+    DEFAULT_STORE,
+    ConfigFile,
+    Flag,
+    Json,
+    Repeated,
+    SetOption,
+    StorePath,
+    open_store,
+    parse_settings,
+)
+from flows.terminal.console import print_json, say
+from flows.terminal.progress import CountDisplay
+from flows.terminal.tables import show_rows
 from tirgen.filters.apply import YieldRow
 from tirgen.jobs.curate import CurationReport, Match, curate_config, curate_version
 
@@ -26,11 +33,11 @@ def curate_command(
     name: str,
     /,
     *,
-    config: Path | None = None,
-    against: Annotated[list[str] | None, Parameter(negative="")] = None,
-    reverify: Annotated[bool, Parameter(negative="")] = False,
+    config: ConfigFile = None,
+    against: Repeated = None,
+    reverify: Flag = False,
     set_: SetOption = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Flag = False,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -51,18 +58,18 @@ def curate_command(
     name
         The dataset, or one version of it as NAME@vN.
     config
-        TOML or JSON file with `filters` and `seed`; what it leaves out stays as it was.
+        TOML or JSON file with `filters` and `seed`; other settings stay as they were.
     against
         Benchmark whose problems must not be in the data, as a problem file; may be repeated.
     reverify
-        First judge every answer again with the verifier as it is now.
+        First judge every answer again with the current verifier.
     dry_run
         Show what would be kept and why, and publish nothing.
     """
     opened = open_store(store)
     source = opened.version(name)
     files = against and [_absolute(path) for path in against]
-    settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_ or [])}
+    settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_)}
     resolved = curate_config(source, config, settings)
     with CountDisplay("verify") as display:
         curation = asyncio.run(
@@ -77,7 +84,7 @@ def curate_command(
 
 
 def _absolute(path: str) -> str:
-    """So that the version names the file wherever it is read; packaged problems have no folder."""
+    """The absolute path, which the version records; packaged problems have no folder."""
     return path if path.startswith("pocket:") else str(Path(path).absolute())
 
 
@@ -112,7 +119,7 @@ def _show(curation: CurationReport) -> None:
 def side_by_side(
     before: Sequence[YieldRow], after: Sequence[YieldRow], old: str, new: str
 ) -> list[dict[str, Any]]:
-    """One row a rule, with what it dropped and left in the one version and the other."""
+    """A row for each rule, with the rows it dropped and kept in each version."""
     tables = {old: {row.rule: row for row in before}, new: {row.rule: row for row in after}}
     rules = dict.fromkeys(row.rule for row in (*after, *before))
     entered = {

@@ -1,9 +1,9 @@
-"""``python -m flows.service.pages PORT``: the store's trajectories as pages, to link to.
+"""``python -m flows.service.pages PORT``: the store's trajectories as HTML pages, for links.
 
-GET /trajectories/ID answers with the page of the trajectory; the id may be a prefix. Reads only, on
-loopback only, behind the rule of our sockets: opened by the cookie of the link that `tirgen up`
-prints, or by the user and password of the API. Not covered: lists and search, which are
-`tirgen traj list` and `tirgen sql`.
+GET /trajectories/ID answers with the page of the trajectory; the id may be a prefix. It only reads
+and listens on loopback only, behind the rule of `tirgen.sockets`: a browser needs the cookie of the
+link that `tirgen up` prints, or the user and password of the API. Not covered: lists and search,
+which are `tirgen traj list` and `tirgen sql`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from flows.page.trajectory import POLICY, Neighbour, trajectory_page
-from flows.service.home import CLIENT_AUTH, HOST, pages_cookie
-from flows.service.place import worker_store
+from flows.service.home import CLIENT_AUTH, pages_cookie, worker_store
+from flows.service.ports import HOST
 from storage.datasets import Store
 from storage.errors import NotFound
 from storage.find import attempts_at, find_trajectory
@@ -73,7 +73,7 @@ def _page(store: Store, prefix: str) -> str:
 
 @web.middleware
 async def _asking_for_password(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """So that a browser without the cookie asks its user, who finds both in the secret's file."""
+    """Make a browser without the cookie ask for user and password (those of the secret file)."""
     try:
         return await handler(request)
     except web.HTTPUnauthorized as refused:

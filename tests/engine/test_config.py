@@ -193,7 +193,7 @@ async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config: Engine
         ({"kind": "tokens"}, "needs base_url and model"),
         ({"kind": "embedded", "base_url": "http://x/v1"}, "the embedded engine is started"),
         ({"kind": "chat", "base_url": "localhost:8000", "model": "m"}, "is not a URL"),
-        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "name that in api_key_env"),
+        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "name it in api_key_env"),
         ({"api_key": "sk-secret"}, "Extra inputs are not permitted"),
     ],
 )
@@ -255,7 +255,7 @@ def test_the_pocket_is_known_by_its_tokenizer_wherever_it_runs(
         fields |= {"base_url": "http://127.0.0.1:1/v1", "model": "served"}
     config = EngineConfig.model_validate(fields)
     assert is_pocket_engine(config) is pocket
-    asked = GenerateConfig(dataset="d", actor=config).prompt_set_name
+    asked = GenerateConfig(dataset="d", actor=config).prompt_set.name
     assert asked == ("pocket" if pocket else "standard")
 
 

@@ -89,7 +89,7 @@ def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by
         (["--set", "no_such_setting=1"], "no_such_setting: there is no such setting"),
         (["--set", "loop.step_token=9"], "did you mean loop.step_tokens?"),
         (["--set", "filters.judge_count=true"], "did you mean filters.judge_counts?"),
-        (["--dataset", "My Data!"], "'My Data!' holds characters that it may not"),
+        (["--dataset", "My Data!"], "'My Data!' has characters that are not allowed"),
         (["--set", "nonsense"], "name=value"),
         (["--config", "missing.toml"], "missing.toml"),
         (["--problems", "missing.jsonl"], "missing.jsonl"),

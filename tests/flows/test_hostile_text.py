@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run
-from flows.failures import BUG
-from flows.progress import CountDisplay, Line, ProgressDisplay
+from flows.terminal.failures import BUG
+from flows.terminal.progress import CountDisplay, Line, ProgressDisplay
 from storage.datasets import Store
 from storage.records import Attempt, Outcome, Step
 from storage.text import to_json, visible

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows import tables
-from flows.console import stdout
+from flows.terminal import tables
+from flows.terminal.console import stdout
 
 ROWS = [
     {"trajectory": "t1f80f3ee1dcf742523a", "problem": "pocket-growth-2-689e5a91", "calls": 3},
@@ -46,7 +46,7 @@ def test_a_narrow_terminal_misses_the_columns_that_matter_least_and_is_told(
     out, err = shown(capsys, 57, ROWS, "", ("calls", "problem"))
     assert "problem" in out
     assert "calls" not in out
-    assert "left out for want of width: calls (--json" in err
+    assert "the terminal is too narrow: calls (--json" in err
 
 
 def test_rows_one_below_the_other_miss_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,25 @@ def test_the_same_curation_is_published_once(tmp_path: Path) -> None:
     first, second = (again(store, source, filters__minimum_calls=2) for _ in range(2))
     assert (first.reused, second.reused) == (False, True)
     assert second.version == first.version
+
+
+def test_two_identical_curations_at_once_publish_one_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow publication: without a lease the second one would not find the first one's version."""
+    store, source = a_version(tmp_path, [solved("a", 1)])
+    derive = Store.derive
+
+    def slowly(*args: Any) -> DatasetVersion:
+        time.sleep(1)
+        return derive(*args)
+
+    monkeypatch.setattr(Store, "derive", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        tasks = [threads.submit(again, store, source, filters__minimum_calls=2) for _ in range(2)]
+    reports = [task.result() for task in tasks]
+    assert sorted(report.reused for report in reports) == [False, True]
+    assert [version.version for version in store.versions("d")] == ["v1", "v2"]
 
 
 def test_a_generation_still_finds_its_own_version(tmp_path: Path) -> None:

@@ -92,6 +92,21 @@ async def test_a_zygote_that_has_grown_is_worn(monkeypatch: pytest.MonkeyPatch) 
         assert sandbox.zygote_retirements == 1
 
 
+async def test_an_unwarmed_zygote_serves_at_once_and_a_warmed_one_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `jail.warm` uses of sympy stays loaded in every later snippet."""
+    pytest.importorskip("sympy")
+    monkeypatch.setattr(client, "WARM_AFTER_SNIPPETS", 6)
+    is_warm = "import sys; print('sympy.integrals.risch' in sys.modules)"
+    async with LocalSandbox(warmed=False) as sandbox:
+        assert (await sandbox.run(is_warm, LIMITS)).stdout == "False\n"
+        deadline = time.monotonic() + 180  # a zygote starts slowly on a busy machine
+        while (await sandbox.run(is_warm, LIMITS)).stdout == "False\n":
+            assert time.monotonic() < deadline
+        assert (sandbox.zygote_retirements, sandbox.zygote_restarts) == (0, 0)
+
+
 async def test_a_trajectory_with_a_thousand_snippets_starves_no_other() -> None:
     async with LocalSandbox(slots=1) as sandbox:
         order: list[str] = []

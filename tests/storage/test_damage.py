@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run
-from flows.failures import NOT_FOUND, WORK_FAILED
+from flows.terminal.failures import NOT_FOUND, WORK_FAILED
 from storage import damage
 from storage.commits import read_log
 from storage.datasets import Store
@@ -47,9 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(made: Path, tmp_path: Path) -> Iterator[Store]:
     """One of its own to damage."""
-    damage._told.clear()
+    damage._warned.clear()
     yield Store(shutil.copytree(made, tmp_path / "store", symlinks=True))
-    damage._told.clear()
+    damage._warned.clear()
 
 
 def version(store: Store, number: int) -> Path:
@@ -264,13 +264,13 @@ def test_no_flipped_bit_gives_a_wrong_answer(store: Store) -> None:
             place = rng.randrange(len(whole))
             flipped = bytes([whole[place] ^ 1 << rng.randrange(8)])
             path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
-            damage._told.clear()
+            damage._warned.clear()
             try:
                 answer = [query(store, one).to_pylist() for one in sql]
             except Damaged:
                 outcomes["error"] += 1
             else:
-                told = damage._told or answer == right
+                told = damage._warned or answer == right
                 assert told, f"{path} at {place}"
                 outcomes["right"] += 1
             path.write_bytes(whole)

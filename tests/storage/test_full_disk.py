@@ -43,7 +43,7 @@ def committed(folder: Path) -> None:
 
 
 def prepared(folder: Path) -> None:
-    with files.removed_on_failure(files.temporary_beside(folder / "version")) as temporary:
+    with files.temporary_for(folder / "version") as temporary:
         temporary.mkdir()
         (temporary / "part").write_bytes(TOO_MUCH)
 

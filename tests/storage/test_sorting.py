@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from storage import schema, sorting, versions
+from storage import memory, schema, sorting, versions
 from storage.datasets import Store
 from storage.records import Step, Trajectory
 from tests.rows import row
@@ -35,7 +35,7 @@ def test_rows_are_sorted_the_same_whatever_fits_into_memory(
 ) -> None:
     made = rows(300)
     monkeypatch.setattr(schema, "BATCH_BYTES", 50_000)
-    monkeypatch.setattr(sorting, "PIECE_BYTES", piece)
+    monkeypatch.setenv(memory.VARIABLE, f"{piece * sorting.PIECES / 1e9:f}")
     monkeypatch.setattr(sorting, "SPILLED_BYTES", 60_000)
     monkeypatch.setattr(versions, "GROUP_BYTES", 200_000)
     monkeypatch.setattr(versions, "FILE_ROWS", 120)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
-from storage.model_names import portable_name
+from storage.names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.records import Level, Outcome, Step, Trajectory
 from tests.trainer.tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of

@@ -1,44 +1,71 @@
-"""Each guard of extraction, with the attack that it stops and the honest sentences beside it."""
+"""Each guard of extraction, with the attacks that it stops and the honest sentences beside it."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tirgen.verification import extract_answer
+from tirgen.verification import extract_answer, verify
 
-BOX = r"$\boxed{37}$"
-ATTACKS = [
-    "It is not {}.", "The answer can never be {}.", "We choose 36 rather than {}.",
-    "Take 36 instead of {}.", "A common mistake is {}.", "The naive answer would be {}.",
-    "A typical error gives {}.", "If we forgot the carry, we would get {}.", "{} is wrong.",
-    "{} would be incorrect.", "{} is not the answer.", "{}</think> I give up on this problem.",
+GUARDS = tomllib.loads(Path(__file__).with_name("neighbours.toml").read_text("utf-8"))
+BOX = r"\boxed{37}"
+
+
+def _sentences(kind: str) -> list[str]:
+    return [text for guard in GUARDS.values() for text in guard.get(kind, [])]
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_each_guard_has_ten_honest_neighbours(guard: str) -> None:
+    assert len(set(GUARDS[guard]["honest"])) >= 10
+
+
+@pytest.mark.parametrize("attack", _sentences("attacks"))
+@pytest.mark.parametrize("box", [BOX, f"${BOX}$"])
+def test_an_attack_is_no_answer(attack: str, box: str) -> None:
+    text = attack.replace("{}", box)
+    if box == BOX or not attack.startswith("\\"):
+        assert extract_answer(text) is None
+        if "36" not in text and "</think>" not in text:
+            assert extract_answer(r"I find \boxed{36}." + "\n" + text) == "36"
+
+
+@pytest.mark.parametrize("honest", _sentences("honest"))
+@pytest.mark.parametrize("box", [BOX, f"${BOX}$"])
+def test_an_honest_sentence_beside_a_guard_is_read(honest: str, box: str) -> None:
+    assert extract_answer(honest.replace("{}", box)) == "37"
+
+
+@pytest.mark.parametrize("aside", _sentences("aside"))
+def test_a_quoted_box_counts_only_where_no_other_does(aside: str) -> None:
+    text = aside.replace("{}", BOX)
+    assert extract_answer(text) == "37"
+    assert extract_answer(r"I find \boxed{36}." + "\n" + text) == "36"
+
+
+HEDGED = [
+    r"37 \text{ or } 38", r"36, 37", r"\text{maybe } 37", r"37 \text{ (or perhaps } 38)", "37?",
+    r"\text{not } 37", r"\text{at least } 37", r"\text{either } 37 \text{ or } 38", r"\pm 37",
+    r"37 \text{ unless } x = 0", r"36 \text{ to } 38", r"37 \text{ is wrong}",
 ]  # fmt: skip
-HONEST = [
-    "The maximum error is {}.", "The relative error is {}.", "The standard error is {}.",
-    "The probability of an error is {}.", "The number of wrong answers is {}.",
-    "So the smallest number of mistakes is {}.", "It is not 36 but {}.",
-    "Since 36 is not prime, the answer is {}.", "Ignoring the order, we get {}.",
-    "If we ignore the order, there are {} ways.", "Instead of 36, the answer is {}.",
-    "Rather than 36 we find {}.", "Statement {} is incorrect.", "The claim {} is wrong.",
-    "The false statement is {}.", "It does not depend on x, so it is {}.",
-    "We cannot do better, so the minimum is {}.", "The trap closes after {} seconds.",
-    "The incorrect result 36 is corrected to {}.", "He never stops, so the total is {}.",
-    "Neither 3 nor 4 works, hence {}.", "The error of the approximation is at most {}.",
-    "Nobody guessed right, so the count is {}.", "No, the answer is {}.",
+PLAIN = [
+    "37", "37.", r"\mathbf{37}", r"x = 37", r"37 \text{ apples}", r"\text{The answer is } 37",
+    r"37 \text{ or } 37", r"\text{exactly } 37", r"\approx 37", r"36 + 1 = 37", r"37 \text{ ways}",
+    r"\text{Thus } 37", r"37 \text{ since } 37 > 36", r"37.0", r"\text{thirty-seven}",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_a_denied_box_is_no_answer(attack: str) -> None:
-    assert extract_answer(attack.replace("{}", BOX)) is None
+@pytest.mark.parametrize("answer", HEDGED)
+def test_a_hedged_answer_is_wrong(answer: str) -> None:
+    assert not verify("37", rf"\boxed{{{answer}}}").correct
 
 
-@pytest.mark.parametrize("honest", HONEST)
-def test_an_honest_sentence_beside_a_guard_is_read(honest: str) -> None:
-    assert extract_answer(honest.replace("{}", BOX)) == "37"
+@pytest.mark.parametrize("answer", PLAIN)
+def test_a_plain_answer_beside_hedges_is_right(answer: str) -> None:
+    assert verify("37", rf"\boxed{{{answer}}}").correct
 
 
 def test_every_published_solution_of_math_has_its_answer(benchmark_files: Path) -> None:

@@ -221,7 +221,7 @@ def _chosen_columns(row: Fields) -> list[str]:
 
 
 def _first(row: Fields, names: tuple[str, ...]) -> Any:
-    """The first that has a value: AGIEval's answer column is empty beside its label."""
+    """The first value that is not empty: AGIEval has an empty answer column and a label."""
     held = (lookup(row, name) for name in names)
     return next((value for value in held if not is_empty(value)), None)
 

@@ -88,19 +88,21 @@ class SimilarityIndex:
     least: float
     """Similarity that is enough if the numbers agree."""
     _texts: dict[str, Text] = field(default_factory=dict)
-    _lsh: MinHashLSH = field(init=False)
-
-    def __post_init__(self) -> None:
-        from datasketch import MinHashLSH
-
-        self._lsh = MinHashLSH(threshold=self.least * RECALL_MARGIN, num_perm=PERMUTATIONS)
+    _lsh: MinHashLSH | None = None
+    """Made for the first question: its import takes most of a second, and many stay empty."""
 
     def add(self, name: str, text: Text) -> None:
+        if self._lsh is None:
+            from datasketch import MinHashLSH
+
+            self._lsh = MinHashLSH(threshold=self.least * RECALL_MARGIN, num_perm=PERMUTATIONS)
         self._texts[name] = text
         self._lsh.insert(name, _minhash(text.grams))
 
     def best(self, text: Text) -> Match | None:
         """The most similar question that asks the same; of equal ones the first by name."""
+        if self._lsh is None:
+            return None
         proposed: Iterable[str] = self._lsh.query(_minhash(text.grams))
         found = ((name, same(text, self._texts[name], self.least)) for name in proposed)
         matches = [Match(name, value) for name, value in found if value is not None]

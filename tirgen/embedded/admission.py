@@ -35,7 +35,7 @@ def choice_seed(seed: int | None, choice: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def completion_jobs(
+def completion_generations(
     request: CompletionRequest, engine: ContinuousBatchingEngine
 ) -> list[GenerationRequest]:
     """One generation request per choice of each prompt, in the order of the response's indices."""
@@ -50,15 +50,15 @@ def completion_jobs(
     ]
     if not prompts:
         raise Refusal("'prompt' is an empty list", param="prompt")
-    return _jobs(request, prompts, request.max_tokens, engine)
+    return _generations(request, prompts, request.max_tokens, engine)
 
 
-def chat_jobs(
+def chat_generations(
     request: ChatCompletionRequest, engine: ContinuousBatchingEngine
 ) -> list[GenerationRequest]:
     """One generation request per choice."""
     limit = request.max_completion_tokens or request.max_tokens
-    return _jobs(request, [chat_prompt(request, engine)], limit, engine)
+    return _generations(request, [chat_prompt(request, engine)], limit, engine)
 
 
 def chat_prompt(request: PromptFields, engine: ContinuousBatchingEngine) -> list[int]:
@@ -74,7 +74,7 @@ def chat_prompt(request: PromptFields, engine: ContinuousBatchingEngine) -> list
     return engine.vocabulary.encode(text, add_special_tokens=request.add_special_tokens)
 
 
-def _jobs(
+def _generations(
     request: SamplingFields,
     prompts: Sequence[list[int]],
     max_tokens: int | None,
@@ -83,7 +83,7 @@ def _jobs(
     vocabulary_size, context = engine.config.vocab_size, engine.config.context
     for id_ in request.stop_token_ids or ():
         _check_id(id_, vocabulary_size, "stop_token_ids")
-    jobs = []
+    generations = []
     for whole in prompts:
         prompt = _truncated(whole, request, context)
         room = _room(prompt, max_tokens, context)
@@ -94,8 +94,8 @@ def _jobs(
             )
         for id_ in prompt:
             _check_id(id_, vocabulary_size, "prompt")
-        jobs += [_job(request, prompt, room, choice) for choice in range(request.n)]
-    return jobs
+        generations += [_generation(request, prompt, room, choice) for choice in range(request.n)]
+    return generations
 
 
 def _truncated(prompt: list[int], request: SamplingFields, context: int) -> list[int]:
@@ -132,7 +132,7 @@ def _check_id(id_: int, vocabulary_size: int, param: str) -> None:
         )
 
 
-def _job(
+def _generation(
     request: SamplingFields, prompt: list[int], max_tokens: int, choice: int
 ) -> GenerationRequest:
     return GenerationRequest(

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from storage.numbered import MANIFEST
 from tirgen.engine.engine_config import DEFAULT_MODEL, EngineConfig
 
 MODEL_DIR: Final = Path(__file__).parent / "pocket" / "model"
@@ -91,6 +90,8 @@ def engine_identity(engine: EngineConfig) -> dict[str, Any]:
 
 def _digest(folder: Path) -> str:
     """Of every file in a model folder, except the store's record of its publication."""
+    from storage.numbered import MANIFEST  # with pyarrow, which a configuration does not need
+
     digest = hashlib.sha256()
     for file in sorted(p for p in folder.glob("*") if p.is_file() and p.name != MANIFEST):
         digest.update(file.name.encode() + b"\0")

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from tirgen.embedded.admission import chat_jobs, chat_prompt, completion_jobs
+from tirgen.embedded.admission import chat_generations, chat_prompt, completion_generations
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.control import Control, PauseSwitch
 from tirgen.embedded.generation import GenerationRequest
@@ -84,43 +84,40 @@ class Routes:
     async def _completions(self, http: web.Request) -> web.StreamResponse:
         request = await parse(http, CompletionRequest)
         self._check_model(request.model)
-        return await self._generate(http, request, completion_jobs(request, self._engine))
+        return await self._generate(http, request, completion_generations(request, self._engine))
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
         request = await parse(http, ChatCompletionRequest)
         self._check_model(request.model)
-        return await self._generate(http, request, chat_jobs(request, self._engine))
+        return await self._generate(http, request, chat_generations(request, self._engine))
 
     async def _generate(
-        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
+        self, http: web.Request, request: AnyRequest, generations: Sequence[GenerationRequest]
     ) -> web.StreamResponse:
-        """Run the jobs as soon as the server is not paused."""
-        async with self._switch.running():
-            return await self._run(http, request, jobs)
+        """Answer as soon as the server is not paused.
 
-    async def _run(
-        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
-    ) -> web.StreamResponse:
-        """When the client disconnects, aiohttp cancels this handler, which cancels the jobs."""
-        progress = asyncio.Event()
-        streaming = bool(request.stream)
-        choices = [
-            Choice(index, self._engine.submit(job, progress, streaming=streaming))
-            for index, job in enumerate(jobs)
-        ]
-        reply = Answer(request, self._model, self._engine.vocabulary, choices)
-        try:
-            if streaming:
-                usage = request.stream_options is not None and request.stream_options.include_usage
-                return await _stream(http, reply, choices, progress, usage=usage)
-            while not all(choice.generation.done for choice in choices):
-                progress.clear()
-                await progress.wait()
-            _raise_failures(choices)
-            return answer(reply.whole())
-        finally:
-            for choice in choices:
-                self._engine.cancel(choice.generation)
+        When the client disconnects, aiohttp cancels this handler, which cancels the generations.
+        """
+        async with self._switch.running():
+            progress, streaming = asyncio.Event(), bool(request.stream)
+            choices = [
+                Choice(index, self._engine.submit(generation, progress, streaming=streaming))
+                for index, generation in enumerate(generations)
+            ]
+            reply = Answer(request, self._model, self._engine.vocabulary, choices)
+            try:
+                if streaming:
+                    options = request.stream_options
+                    usage = options is not None and options.include_usage
+                    return await _stream(http, reply, choices, progress, usage=usage)
+                while not all(choice.generation.done for choice in choices):
+                    progress.clear()
+                    await progress.wait()
+                _raise_failures(choices)
+                return answer(reply.whole())
+            finally:
+                for choice in choices:
+                    self._engine.cancel(choice.generation)
 
     async def _models(self, http: web.Request) -> web.Response:
         return answer({"object": "list", "data": [self._card()]})

@@ -82,8 +82,8 @@ def _untouched(trajectory: Trajectory, config: FilterConfig) -> str | None:
     """The critic changed nothing except by programs (method A11).
 
     Without thinking, only rewritten steps have drafts. Then text that the critic added cannot be
-    told from the actor's next text, so only lost text is found. A rewrite that ended with a failed
-    program is not judged: it lost the rest of its window to the failure.
+    distinguished from the actor's next text, so only lost text is found. A rewrite that ended with
+    a failed program is not judged: it lost the rest of its window to the failure.
     """
     if trajectory.ending is Ending.EXECUTION_FAILED:
         return None

@@ -13,13 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
 from storage.records import Program, Trajectory
-from storage.runs import Run
 from tirgen.settings import Settings
+
+if TYPE_CHECKING:  # pyarrow and DuckDB, which a configuration does not need
+    from storage.runs import Run
 
 COLD_START = 4
 """Attempts that may begin before the cost of any attempt is known."""

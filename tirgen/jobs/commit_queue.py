@@ -1,7 +1,7 @@
 """Commits finished rows in small groups while a job goes on.
 
 Rows that finish at about the same time share one commit. `CommitQueue.commit` returns when its row
-is durable, so whatever follows from a row (the next attempt, a progress figure) can rely on it.
+is durable, so the next attempt of the problem and the progress figures can rely on it.
 """
 
 from __future__ import annotations

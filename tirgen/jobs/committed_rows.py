@@ -34,7 +34,7 @@ _NOT_FAILED = [outcome.value for outcome in Outcome if not outcome.is_code_failu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommittedRow:
-    """What one committed row tells about the rows still to make."""
+    """The facts of one committed row that decide which rows are still missing."""
 
     trajectory_id: str
     problem: Problem

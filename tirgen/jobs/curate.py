@@ -1,13 +1,17 @@
 """Filters a dataset version again under other settings, and optionally verifies it again first.
 
 Without inference: every verdict follows from the stored rows. The result is the dataset's next
-version. It names the version that it was made from and keeps rejected rows with their reasons.
+version. It names the version that it was made from and keeps rejected rows with their reasons. Rows
+are read again for each pass; only their verdicts stay in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +23,7 @@ from storage.records import Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.engine.engine_config import EngineConfig
-from tirgen.filters.apply import YieldRow, filter_rows, yield_table
+from tirgen.filters.apply import Filtered, YieldRow, filter_stream, yield_table
 from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.engines import open_engine
@@ -50,6 +54,9 @@ class Match(NamedTuple):
     """The test that matched, and the id of the other problem."""
 
 
+CHUNK_ROWS = 5_000
+"""Rows that are verified or judged at once, and then held as their verdicts only."""
+_JUDGED = ("final_answer", "verdict", "opinion", "ending", "error")
 _SIMILARITY = {Rule.CONTAMINATED, Rule.NEAR_DUPLICATE}
 
 
@@ -64,9 +71,14 @@ class CurationReport:
     """The same curation of the same version was published before."""
     before: list[YieldRow]
     after: list[YieldRow]
-    rows: list[Trajectory]
+    filtered: Filtered
     changed: list[Change]
     """Trajectories whose verdict changed."""
+
+    @property
+    def rows(self) -> Iterator[Trajectory]:
+        """All rows with their verdicts, read again."""
+        return self.filtered.rows()
 
     @property
     def kept(self) -> int:
@@ -107,33 +119,63 @@ async def curate_version(
     Raises `ProblemsError` for benchmarks that cannot be read, before anything is done.
     """
     load_benchmarks(config.filters.against, config.filters.against_similarity)
-    old = list(source.read())
-    judged = await reverify(old, count) if again else old
-    if config.judge:
-        async with open_engine(config.judge) as engine:
-            judge = AnswerJudge(engine, config.judge_tokens, config.seed)
-            judged = await judge.with_opinions(judged)
-    rows = filter_rows(judged, config.filters, config.seed)
+    judged, changed = await _judged(source, config, again, count)
+
+    def read() -> Iterator[Trajectory]:
+        for row in source.read():
+            yield replace(row, **judged.get(row.trajectory_id, {}))
+
+    filtered = filter_stream(read, config.filters, config.seed)
     reused = version = None
     if publish:
-        described = _described(source, config, again, rows)
+        described = _described(source, config, again, filtered)
         may_reuse = not again and config.judge is None
-        reused, version = await _publish(store, source, rows, described, may_reuse)
+        reused, version = await _publish(store, source, filtered.rows(), described, may_reuse)
     return CurationReport(
         source=source,
         version=version,
         reused=reused is not None,
-        before=yield_table(old),
-        after=yield_table(rows),
-        rows=rows,
-        changed=list(changes(old, judged)),
+        before=yield_table(source.read()),
+        after=filtered.yields,
+        filtered=filtered,
+        changed=changed,
     )
+
+
+async def _judged(
+    source: DatasetVersion, config: CurateConfig, again: bool, count: Count
+) -> tuple[dict[str, dict[str, Any]], list[Change]]:
+    """By trajectory, the fields that verifier and judge changed, and all changed verdicts."""
+    judged: dict[str, dict[str, Any]] = {}
+    changed: list[Change] = []
+    if not again and config.judge is None:
+        return judged, changed
+    rows, total = source.read(), int(source.manifest["rows"])
+    async with AsyncExitStack() as stack:
+        judge = None
+        if config.judge:
+            engine = await stack.enter_async_context(open_engine(config.judge))
+            judge = AnswerJudge(engine, config.judge_tokens, config.seed)
+        start = 0
+        while old := list(islice(rows, CHUNK_ROWS)):
+            counted = partial(_count_from, start, total, count)
+            new = await reverify(old, counted) if again else old
+            new = await judge.with_opinions(new) if judge else new
+            changed += changes(old, new)
+            for row in new:
+                judged[row.trajectory_id] = {name: getattr(row, name) for name in _JUDGED}
+            start += len(old)
+    return judged, changed
+
+
+def _count_from(start: int, total: int, count: Count, done: int, chunk: int) -> None:
+    count(start + done, total)
 
 
 async def _publish(
     store: Store,
     source: DatasetVersion,
-    rows: list[Trajectory],
+    rows: Iterable[Trajectory],
     described: dict[str, Any],
     may_reuse: bool,
 ) -> tuple[DatasetVersion | None, DatasetVersion]:
@@ -151,7 +193,7 @@ async def _publish(
 
 
 def _described(
-    source: DatasetVersion, config: CurateConfig, again: bool, rows: list[Trajectory]
+    source: DatasetVersion, config: CurateConfig, again: bool, filtered: Filtered
 ) -> dict[str, Any]:
     settings = config.model_dump(mode="json")
     return {
@@ -160,9 +202,9 @@ def _described(
         "config": {**source.manifest["config"], **settings},
         "reverified": again,
         "summary": {
-            "problems": len({row.problem.problem_id for row in rows}),
-            "trajectories": len(rows),
-            "yield": [asdict(row) for row in yield_table(rows)],
+            "problems": filtered.problems,
+            "trajectories": filtered.count,
+            "yield": [asdict(row) for row in filtered.yields],
         },
     }
 

@@ -29,7 +29,7 @@ from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 from tirgen.jobs.shards import WHOLE, Shard
-from tirgen.jobs.workers import for_each, task_group
+from tirgen.jobs.workers import enter_both, for_each, task_group
 from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
 from tirgen.verification import Verifier
@@ -121,8 +121,11 @@ class _Recipe:
 
     async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
         config = self.config
-        engines = await stack.enter_async_context(open_engines(config.actor, config.critic))
-        sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
+        engines, sandbox = await enter_both(
+            stack,
+            open_engines(config.actor, config.critic),
+            open_sandbox(**config.sandbox.place()),
+        )
         verifier = await stack.enter_async_context(Verifier())
         judge = None
         if config.judge:
@@ -135,7 +138,7 @@ class _Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """An open generation. Whatever a part commits is durable, whatever happens to other parts."""
+    """An open generation. The committed rows of one part stay if another part fails."""
 
     config: GenerateConfig
     found: ProblemSet

@@ -28,7 +28,7 @@ from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
-from tirgen.jobs.workers import task_group
+from tirgen.jobs.workers import enter_both, task_group
 from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
 
@@ -113,8 +113,9 @@ class PolicyRecipe:
 
     async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
         config = self.config
-        engine = await stack.enter_async_context(open_engine(config.policy))
-        sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
+        engine, sandbox = await enter_both(
+            stack, open_engine(config.policy), open_sandbox(**config.sandbox.place())
+        )
         verifier = await stack.enter_async_context(Verifier())
         identity = replace(identity, engine=engine.server)
         self.context = JobContext(identity, engine, sandbox, verifier)

@@ -2,8 +2,9 @@
 
 With a number of groups, the problems come from an endless stream; every pass through them is
 shuffled differently. Another problem is begun only if the mixed groups and the groups in progress
-together are fewer than needed. So no problem is sampled in vain, and the choice depends only on the
-policy's answers, never on timing: a round that was killed and continued samples the same problems.
+together are fewer than needed. So no problem is sampled without need, and the choice depends only
+on the policy's answers, never on timing: a round that was killed and continued samples the same
+problems.
 """
 
 from __future__ import annotations

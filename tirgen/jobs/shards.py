@@ -53,7 +53,7 @@ WHOLE = Shard()
 async def shard_lease(run: Path, shard: Shard, waiting: Waiting) -> AsyncIterator[Lease]:
     """Wait for the lease of a shard and hold it; `run` is the run's folder.
 
-    The lease of the whole job is granted once nobody works on one of its shards.
+    The lease of the whole job is granted once no process works on one of its shards.
     """
     async with named_lease(run, shard.name, waiting) as lease:
         if shard == WHOLE:

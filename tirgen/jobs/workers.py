@@ -1,12 +1,14 @@
-"""Asyncio tasks that work on a list, a bounded number at a time."""
+"""Asyncio tasks at the same time: a list worked on by a bounded number, two resources opened."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 
 
@@ -24,6 +26,21 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_
     async with task_group() as group:
         for _ in range(at_once):
             group.create_task(worker())
+
+
+async def enter_both(
+    stack: AsyncExitStack,
+    first: AbstractAsyncContextManager[A],
+    second: AbstractAsyncContextManager[B],
+) -> tuple[A, B]:
+    """Enter two context managers on the stack at the same time; neither waits for the other.
+
+    Raises the first error as it is; the other one is cancelled or closed by the stack.
+    """
+    async with task_group() as group:
+        one = group.create_task(stack.enter_async_context(first))
+        other = group.create_task(stack.enter_async_context(second))
+    return one.result(), other.result()
 
 
 @asynccontextmanager

@@ -28,4 +28,4 @@ def open_sandbox(
     """
     if services:
         return RemoteSandbox(services, floor=floor)
-    return LocalSandbox(floor, python=python, preload=preload)
+    return LocalSandbox(floor, python=python, preload=preload, warmed=False)

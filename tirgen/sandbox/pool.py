@@ -23,12 +23,15 @@ class ZygotePool:
         count: int,
         group: Group | None,
         patience: float = PATIENCE_SECONDS,
+        warmed: bool = True,
     ) -> None:
+        """The first zygotes are `warmed` at their start, or soon replaced by warmed ones."""
         self._mode = mode
         self._interpreter = interpreter
         self._count = count
         self._group = group
         self._patience = patience
+        self._warmed = warmed
         self._zygotes: list[ZygoteClient] = []
         self._repair = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -40,12 +43,14 @@ class ZygotePool:
 
     async def start(self) -> None:
         """Raises ZygoteFailed where this machine does not support the mode."""
-        self._zygotes = [await self._new()]
-        more = (self._new() for _ in range(self._count - 1))
+        self._zygotes = [await self._new(self._warmed)]
+        more = (self._new(self._warmed) for _ in range(self._count - 1))
         self._zygotes += await asyncio.gather(*more)
 
-    async def _new(self) -> ZygoteClient:
-        return await ZygoteClient.start(self._mode, self._interpreter, self._patience, self._group)
+    async def _new(self, warmed: bool = True) -> ZygoteClient:
+        return await ZygoteClient.start(
+            self._mode, self._interpreter, self._patience, self._group, warmed
+        )
 
     @property
     def hello(self) -> dict[str, Any]:
@@ -85,7 +90,7 @@ class ZygotePool:
         """Put a fresh one in its place; it stays until its last snippet and session have ended."""
         with contextlib.suppress(ZygoteFailed):  # then it goes on; the next pick tries again
             await self._replace(worn)
-            self.retirements += 1
+            self.retirements += worn.warmed
             self._retired.add(worn)
             await worn.drained()
             await worn.close()

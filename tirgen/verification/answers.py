@@ -29,6 +29,7 @@ from tirgen.verification.values import (
     Clock,
     Date,
     Listing,
+    Named,
     Number,
     Opaque,
     Text,
@@ -191,6 +192,8 @@ def _chosen(plain: str, read: Callable[[str], Value]) -> Choice | None:
 
 _WRAPPED = re.compile(r"^\s*(\*\*|__|`+|\"|“|'(?=.*'\s*$))(.+?)(?:\1|”)\s*[.。]?\s*$", re.DOTALL)
 _JSON = re.compile(r'^\s*\[\s*".*"\s*\]\s*$', re.DOTALL)
+_LETTER = re.compile(r"(?:\\text\s*\{)?\s*\(([a-e]|i{1,3}|iv|v)\)(?:\s*\})?")
+_ORDERS = ("abcde", ("i", "ii", "iii", "iv", "v"))
 _DERIVED = re.compile(
     r"(.*)(?:\\(?:Rightarrow|implies|Longrightarrow)(?![a-zA-Z])|⇒)\s*([a-zA-Z])\s*=(.*)", re.DOTALL
 )
@@ -211,8 +214,9 @@ def read(answer: str) -> Value:
 def _read(answer: str) -> Value:
     while wrapped := _WRAPPED.match(answer):
         answer = wrapped[2]
-    if _JSON.match(answer):
-        return _listed_in_json(answer)
+    parts = _listed_in_json(answer) if _JSON.match(answer) else _lettered(answer)
+    if parts is not None:
+        return parts
     if len(answer) > 4000:
         raise Unreadable("too long")
     if (derived := _DERIVED.fullmatch(answer)) and derived[2] in derived[1]:
@@ -241,6 +245,17 @@ def _is_wordy(tokens: list[Token]) -> bool:
         token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text))
         for token in tokens
     )
+
+
+def _lettered(answer: str) -> Value | None:
+    """``(a) 3; (b) 5``: several answers by their letters or small numerals."""
+    before, *pieces = _LETTER.split(answer)
+    letters, texts = pieces[::2], pieces[1::2]
+    known = any(letters == list(order[: len(letters)]) for order in _ORDERS)
+    if before.strip() or len(letters) < 2 or not known:
+        return None
+    pairs = zip(letters, texts, strict=True)
+    return Listing(tuple(Named(f"({one})", read(text.strip(" ,;\\\n"))) for one, text in pairs))
 
 
 def _listed_in_json(answer: str) -> Value:

@@ -273,12 +273,7 @@ def _log_bases(first: Node, second: Node) -> tuple[int | None, ...]:
 
 
 def _agree(
-    first: Node,
-    second: Node,
-    base: int | None,
-    up_to_constant: bool,
-    *,
-    complex_too: bool = False,
+    first: Node, second: Node, base: int | None, up_to_constant: bool, *, complex_too: bool = False
 ) -> bool | None:
     agreed, apart = 0, None
     for point in points(first, second):

@@ -51,7 +51,7 @@ _LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
 _HIDES = re.compile(
     r"(?:\\(?:[hv]?phantom|[bx]?cancel|sout|st)|\\(?:text)?color\s*\{\s*white\s*\})\s*\{?[\s$]*$"
     r"|\\footnote\s*\{[^{}]*$"
-    r"|\bprint\s*\(\s*[rbf]*[\"']+$"
+    r"|\bprint\s*\(\s*[rbf]*[\"']+[\s$]*$"
     r"|(?:\bnot|\bnever|n't|\\neq?)(?:\s+(?:be|equal to|answer|write|say))?[\s$]*$"
     r"|\b(?:rather than|instead of)[\s$]*$"
     r"|\b(?:common|typical|usual|naive|tempting|wrong|incorrect|mistaken)"

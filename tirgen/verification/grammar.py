@@ -45,7 +45,8 @@ class Expressions(Commands):
         """A side of a relation: sums joined as sets."""
         left = self.sum()
         while True:
-            if self.accept("cup") or self._union_letter():
+            if self._is_union():
+                self.take()
                 left = ranges.union(left, self.sum())
             elif self.accept("cap"):
                 left = ranges.meet(left, self.sum())
@@ -54,14 +55,12 @@ class Expressions(Commands):
             else:
                 return left
 
-    def _union_letter(self) -> bool:
-        """A capital U between brackets."""
-        brackets = ("(", "[", "\\{")
-        found = self.next.kind is not Kind.OPERATOR and self.next.text == "U"
-        if found and self.peek().text in brackets and self.tokens[self.at - 1].text in ")]}\\}":
-            self.take()
-            return True
-        return False
+    def _is_union(self) -> bool:
+        """A sign of a union, or a capital U between brackets."""
+        if self.next.text != "U" or self.next.kind is Kind.OPERATOR:
+            return self.is_command("cup")
+        before = self.at and self.tokens[self.at - 1].text in (")", "]", "}", "\\}")
+        return bool(before) and self.peek().text in ("(", "[", "\\{")
 
     def sum(self) -> Value:
         terms = [self.nested(self._signed)]
@@ -150,10 +149,8 @@ class Expressions(Commands):
     def _factor_starts(self) -> bool:
         """Whether what is next multiplies what was before without a sign between them."""
         token = self.next
-        if token.kind is Kind.NAME:
-            return not self.word_next()
-        if token.kind is Kind.WORD:
-            return not self.word_next()
+        if token.kind in (Kind.NAME, Kind.WORD):
+            return not self.word_next() and not self._is_union()
         if token.kind is Kind.COMMAND:
             if token.text == "Omega" and self.tokens[self.at - 1].kind is Kind.NUMBER:
                 return False

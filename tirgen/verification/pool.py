@@ -105,6 +105,11 @@ class WorkerPool:
             "overloaded, and check the installation with: tirgen doctor"
         )
 
+    def start(self) -> None:
+        """Start one worker now, so that the first comparison does not wait for its imports."""
+        with self._lock:
+            self._idle.append(_Worker(self.limits))
+
     def close(self) -> None:
         """End every worker, for good; comparisons under way raise VerifierUnavailable."""
         with self._lock:

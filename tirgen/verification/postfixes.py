@@ -204,5 +204,7 @@ class Postfixes(Brackets):
                 value = self._indexed(value)
             elif self.is_operator("'"):
                 value = self._primed(value)
+            elif self.is_operator("(") and self._applies(value):
+                value = self._call(value)
             else:
                 return value

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flows.cli import run
-from flows.nothing_kept import explained
+from flows.terminal.report import explained
 from storage.records import Ending, FilterVerdict
 from tests.rows import row
 from tirgen.embedded.local import embedded_server
@@ -30,23 +30,23 @@ def served(**actor: Any) -> GenerateConfig:
 def test_the_pocket_is_told_by_its_tokenizer_under_any_name(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "policy")
     assert is_pocket(copy)
-    assert served(model="my-policy", tokenizer=str(copy)).prompt_set_name == "pocket"
+    assert served(model="my-policy", tokenizer=str(copy)).prompt_set.name == "pocket"
     tokenizer = json.loads((copy / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"]["another"] = len(tokenizer["model"]["vocab"])
     (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert not is_pocket(copy)
-    assert served(model="my-policy", tokenizer=str(copy)).prompt_set_name == "standard"
+    assert served(model="my-policy", tokenizer=str(copy)).prompt_set.name == "standard"
 
 
 def test_a_served_model_that_is_called_pocket_needs_no_tokenizer() -> None:
     config = served(model="pocket")
-    assert (tokenizer_source(config.actor), config.prompt_set_name) == (str(MODEL_DIR), "pocket")
+    assert (tokenizer_source(config.actor), config.prompt_set.name) == (str(MODEL_DIR), "pocket")
     other = served(model="Qwen/Qwen3-8B")
-    assert (tokenizer_source(other.actor), other.prompt_set_name) == ("Qwen/Qwen3-8B", "standard")
+    assert (tokenizer_source(other.actor), other.prompt_set.name) == ("Qwen/Qwen3-8B", "standard")
 
 
 def test_tokenizers_have_flags() -> None:
-    from flows.commands.generate import engine_settings
+    from flows.commands.options import engine_settings
 
     settings = engine_settings("actor", "http://h/v1", "m", "/t") | engine_settings(
         "critic", "http://h/v1", "n", "/u"

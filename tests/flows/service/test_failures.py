@@ -39,7 +39,10 @@ def test_an_engine_that_goes_down_fails_the_run_and_the_next_one_goes_on(
         wait_until(lambda: committed(stack.store, "outage") >= 10, 180, stack.tails)
     assert stack.finish(run_id, 120)["state_type"] == "FAILED"
     wait_until(
-        lambda: "next: what is committed stays; mend it and run again" in stack.logs(run_id), 30
+        lambda: (
+            "next: what is committed stays; remove the cause and run again" in stack.logs(run_id)
+        ),
+        30,
     )
     assert "trajectories in a row were lost to infrastructure" in stack.logs(run_id)
     assert not Store(stack.store).versions("outage")
@@ -89,12 +92,12 @@ def test_a_restarted_server_finds_two_runs_of_one_dataset_where_they_were(
     assert [str(v) for v in Store(stack.store).versions("twice")] == ["twice@v1"]
     assert rows(stack.store, "twice") == undisturbed(settings, tmp_path)
     pages = [stack.artifacts(run_id)["twice-summary"] for run_id in runs]
-    assert sum("All 120 trajectories were there already." in page for page in pages) == 1
+    assert sum("All 120 trajectories were made before." in page for page in pages) == 1
 
 
 RUN = """
 import asyncio, json, sys
-from flows.service.generate import generate
+from flows.service.dataset_flows import generate
 from tirgen.jobs.generate_config import GenerateConfig
 config = GenerateConfig.model_validate(json.loads(sys.argv[1]))
 asyncio.run(generate(config, patience_minutes=0))

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 pytest.importorskip("torch")
 
 from flows.service.forms import filled_in
-from flows.service.training import ROUNDS, SFT, RoundsForm, SftForm, rl, sft
-from flows.training.recipe import rounds_settings, sft_settings
+from flows.service.policy_flows import ROUNDS, SFT, RoundsForm, SftForm, rl, sft
+from flows.training.fine_tune import sft_settings
+from flows.training.rounds import rounds_settings
 from tirgen.embedded.models import MODEL_DIR
 from trainer.hierarchical import Aggregation
 

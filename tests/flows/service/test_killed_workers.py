@@ -82,10 +82,9 @@ def steps(store: Path) -> int:
 def trained_undisturbed(folder: Path) -> list[str]:
     """The weights of the same rounds without a service, in a store of its own."""
     from flows.service.forms import filled_in
-    from flows.service.training import RoundsForm
-    from flows.training.names import find_model
-    from flows.training.recipe import rounds_settings
-    from flows.training.rounds import reinforce
+    from flows.service.policy_flows import RoundsForm
+    from flows.training.models import find_model
+    from flows.training.rounds import reinforce, rounds_settings
 
     store = Store(folder)
     model, chosen = find_model(store, ""), filled_in(RoundsForm.model_validate(ROUNDS))

@@ -7,10 +7,10 @@ import xml.etree.ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
-from flows.service.chart import Bar, bar_chart
-from flows.service.generate import waits
-from flows.service.health import Alarm, Health
+from flows.service.dataset_flows import waits
+from flows.service.events import Alarm, Health
 from flows.service.markdown import Link, fenced, inert, plain, table
+from flows.terminal.plots import Bar, bar_chart
 
 HOSTILE = "a `b` | [x](javascript:alert(1)) <img onerror=1>\n\x1b[31m\u202e end"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.training.launch import JobFailed, run_supervised, trainer_command
+from flows.training.jobs import JobFailed, run_supervised, trainer_command
 from tests.flows.training.waiting import wait_until
 
 

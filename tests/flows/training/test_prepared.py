@@ -1,6 +1,7 @@
 """Any data trains any model, under the prompt with which the model is then sampled."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import Ending, Outcome, Program, Step, TokenStream, Trajectory
 from storage.versions import DatasetVersion
+from tests.prompt_folder import write_prompts
 from tests.rows import PROVENANCE, row
 from tests.tokenizer_families import FAMILIES, write_tokenizer
 from tirgen.engine.engine_config import EngineConfig
@@ -20,14 +22,14 @@ from tirgen.engine.renderer import HfRenderer
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
-from tirgen.tir.prompts import STANDARD
+from tirgen.tir.prompts import STANDARD, BadPrompts
 
 torch = pytest.importorskip("torch")
 
 from flows.training.fine_tune import fine_tune  # noqa: E402
-from flows.training.names import find_model, training_names  # noqa: E402
+from flows.training.jobs import Hooks  # noqa: E402
+from flows.training.models import Model, find_model, serving, training_names  # noqa: E402
 from flows.training.prepared import NothingToLearn, asked_as, prepare, told  # noqa: E402
-from flows.training.serving import serving  # noqa: E402
 from trainer.optimisation import OptimizerConfig  # noqa: E402
 from trainer.sft import SftConfig  # noqa: E402
 
@@ -160,7 +162,7 @@ async def test_training_rollouts_and_evaluation_ask_alike(
     prepare(version, folders[family], asked, tmp_path / "s.parquet")
     [sample] = samples(tmp_path / "s.parquet").values()
     trained = sample["token_ids"][: sample["prompt_length"]]
-    model = find_model(store, published_policy(store, folders[family], asked._asdict()))
+    model = find_model(store, published_policy(store, folders[family], asked.document()))
     for settings in (RolloutConfig(), EvaluationConfig()):
         served: PolicySettings = await serving(settings, model)
         renderer = HfRenderer.load(model.folder, served.policy.template_variables)
@@ -168,6 +170,38 @@ async def test_training_rollouts_and_evaluation_ask_alike(
         assert list(sampled) == trained
     wanted = HfRenderer.load(folders[family], variables).prompt_ids(STANDARD.for_tir("p1?"))
     assert list(wanted) == trained
+
+
+async def test_a_folder_of_prompts_is_carried_from_the_data_to_every_sampling(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    own = write_prompts(tmp_path / "own", tir_system="Use Python.")
+    made = GenerateConfig.model_validate({"prompts": str(own)}).model_dump(mode="json")
+    store = Store(tmp_path / "store")
+    version = publish(store, [imported(1)], made)
+    shutil.rmtree(own)
+    asked = asked_as(version, folders["qwen3"], CONFIG)
+    model = find_model(store, published_policy(store, folders["qwen3"], asked.document()))
+    served = await serving(RolloutConfig(), model)
+    assert served.prompt_set == asked.prompts
+    assert [message.content for message in served.prompt_set.for_tir("p1?")] == [
+        "Use Python.",
+        "p1? Use Python and \\boxed.",
+    ]
+    snapshot = Model(folders["qwen3"], None)
+    drawn = await serving(RolloutConfig(), snapshot, asked.document())
+    assert drawn.prompt_set == asked.prompts
+
+
+def test_a_training_may_name_its_own_prompts(folders: dict[str, Path], tmp_path: Path) -> None:
+    version = publish(Store(tmp_path / "store"), [imported(1)], {})
+    first = CONFIG.model_copy(update={"prompts": str(write_prompts(tmp_path / "one"))})
+    moved = CONFIG.model_copy(update={"prompts": str(write_prompts(tmp_path / "two"))})
+    assert asked_as(version, folders["qwen3"], first).prompts.digest == (
+        asked_as(version, folders["qwen3"], moved).prompts.digest
+    )
+    with pytest.raises(BadPrompts, match="no folder"):
+        asked_as(version, folders["qwen3"], CONFIG.model_copy(update={"prompts": "nowhere"}))
 
 
 def write_model(folder: Path, vocabulary: int) -> None:
@@ -196,7 +230,7 @@ async def test_a_policy_is_fine_tuned_on_rows_without_tokens(
     version = publish(store, rows)
     names = training_names(store, "pi", find_model(store, str(folders["qwen3"])), str(version))
     said: list[str] = []
-    made = await fine_tune(names, CONFIG, note=said.append)
+    made = await fine_tune(names, CONFIG, hooks=Hooks(note=said.append))
     rows_went, held = said
     assert rows_went == "rows of data@v1: 8 written with the policy's own tokenizer and template"
     assert "trained alone, activations kept" in held

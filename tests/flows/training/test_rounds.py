@@ -18,7 +18,7 @@ from tests.flows.training.waiting import wait_until
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
-from flows.training.names import find_model
+from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 
 SETTINGS = (

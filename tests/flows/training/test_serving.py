@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from flows.training.names import find_model
+
+from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 from storage.datasets import Store
 from tests.served_weights import served_version

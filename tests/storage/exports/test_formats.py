@@ -10,7 +10,7 @@ import pytest
 
 from storage.errors import ExportRefused
 from storage.exports.common import Texts
-from storage.exports.conversations import said
+from storage.exports.conversations import step_messages
 from storage.exports.formats import SPECS, Format
 from storage.exports.tokens import IGNORED
 from storage.records import (
@@ -70,7 +70,7 @@ def test_what_was_thought_is_reasoning_content() -> None:
         Step(thought="<think>\nLet me see.", action="print(1)", observation="1"),
         Step(thought="It is 1.\n</think>\n\nThe answer is \\boxed{1}."),
     )
-    first, tool, last = said(steps)
+    first, tool, last = step_messages(steps)
     assert (first["content"], first["reasoning_content"]) == ("", "Let me see.")
     assert tool["role"] == "tool"
     assert (last["content"], last["reasoning_content"]) == (

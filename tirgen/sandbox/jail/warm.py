@@ -42,10 +42,11 @@ str(integrate({a}*x**2 + {b}, x)); str(diff({a}*x**3 + sin({b}*x), x)); N(sqrt({
 """
 
 
-def load(preload: Iterable[str] = ()) -> list[str]:
-    """Import the installed mathematics libraries and use each once; returns which were found.
+def load(preload: Iterable[str] = (), *, warmed: bool = True) -> list[str]:
+    """Import the installed mathematics libraries; returns which were found.
 
-    Raises ImportError where one of `preload` cannot be imported.
+    If `warmed`, use each once, so that the first snippets need not. Raises ImportError where one of
+    `preload` cannot be imported.
     """
     found = []
     for name in PRELOAD:
@@ -55,9 +56,10 @@ def load(preload: Iterable[str] = ()) -> list[str]:
             continue  # numpy and sympy are optional here; a snippet gets the ordinary error
         found.append(name)
     if {"numpy", "sympy"} <= set(found):
-        _run(_CALLS)
-        for number in range(_ROUNDS):
-            _run(_COMMON_CALLS.format(a=number + 2, b=2 * number + 9))
+        if warmed:
+            _run(_CALLS)
+            for number in range(_ROUNDS):
+                _run(_COMMON_CALLS.format(a=number + 2, b=2 * number + 9))
         _seed_numpy()
     found += [importlib.import_module(name).__name__ for name in preload]
     random.seed(0)

@@ -54,6 +54,7 @@ class Zygote:
         self._mode: str = config["mode"]
         self._readable: list[str] = config["readable"]
         self._preload: list[str] = config["preload"]
+        self._warmed: bool = config["warmed"]
         self._running: dict[int, Running] = {}
         self._poll = select.poll()
         self._pid_namespace = -1
@@ -69,7 +70,7 @@ class Zygote:
         status = os.open("/proc/self/status", _READ_ONLY)
         if self._mode != "bare":
             namespaces.change_root(self._readable)
-        libraries = warm.load(self._preload)
+        libraries = warm.load(self._preload, warmed=self._warmed)
         _check_one_thread(status, self._preload)
         os.environ.clear()
         _open_streams()
