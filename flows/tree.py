@@ -66,6 +66,10 @@ COMMANDS = {
         "alignment:alignment_command",
         "Show how likely a policy finds the kept trajectories of one or more datasets.",
     ),
+    "report": Command(
+        "report:report_command",
+        "Write a page of charts about a dataset version or a policy, with the SQL behind each.",
+    ),
     "traj list": Command("traj:list_command", "List trajectories, those that went wrong first."),
     "traj show": Command(
         "traj:show_command",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.commands.options import DEFAULT_STORE, Json, StorePath, read_store
+from flows.commands.options import DEFAULT_STORE, Flag, Json, StorePath, read_store
 from flows.terminal.console import print_json, say
 from flows.terminal.tables import show_rows
 from storage.describe import columns
@@ -17,7 +17,7 @@ def sql_command(
     /,
     *,
     store: StorePath = DEFAULT_STORE,
-    schema: bool = False,
+    schema: Flag = False,
     json: Json = False,
 ) -> None:
     """Ask the store in DuckDB's SQL, read-only.

@@ -67,7 +67,7 @@ def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.jsonl"
-    lines = ["1", "proof", "it increases on every interval where the first derivative is positive"]
+    lines = ["1", "proof", "1 & & 2"]
     rows.write_text(
         "".join(f'{{"problem": "q{n}", "answer": "{a}"}}\n' for n, a in enumerate(lines))
     )
@@ -90,7 +90,7 @@ def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by
         (["--set", "loop.step_token=9"], "did you mean loop.step_tokens?"),
         (["--set", "filters.judge_count=true"], "did you mean filters.judge_counts?"),
         (["--dataset", "My Data!"], "'My Data!' has characters that are not allowed"),
-        (["--set", "nonsense"], "name=value"),
+        (["--set", "nonsense"], "expected NAME=VALUE"),
         (["--config", "missing.toml"], "missing.toml"),
         (["--problems", "missing.jsonl"], "missing.jsonl"),
     ],
