@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks import Figures, Result
 from benchmarks.serving import CLIENTS, GENERATING, generate, measure_server
-from tirgen.embedded.settings import Precision, ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
+from tirgen.engine.engine_config import Precision
 
 CLAIM = (
     "On SmolLM2-135M in float32 our server gives more tokens per CPU-second than transformers' "

@@ -1,7 +1,7 @@
-"""What becomes of 2,000 packaged problems in each mode, rule by rule; writes docs/yields.md.
+"""What 2,000 packaged problems yield in each mode, rule by rule; writes docs/yields.md.
 
-The runs lie in `test-output/yields`: what is published there is read, what was interrupted is gone
-on with. Remove the folder to generate anew.
+The runs are kept in `test-output/yields`: a published one is read, an interrupted one continues.
+Remove the folder to generate again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections import Counter
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,19 @@ from benchmarks._yield_page import page
 from storage.datasets import Store
 from storage.records import Program, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig, load_config
-from tirgen.filters.config import Mode, Rule
-from tirgen.filters.curate import curate, yield_table
+from tirgen.filters.apply import filter_rows, yield_table
+from tirgen.filters.filter_config import Mode, Rule
 from tirgen.jobs.generate import generate
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import load_settings
 
 CLAIM = (
     "In both modes every problem is settled, something is kept of it, and every filter rule is "
     "shown by a trajectory that it dropped."
 )
 PROBLEMS, QUICK_PROBLEMS = 2000, 24
+NOTE = "Settings are those of that day."
+"""Edited in the JSON where a measurement is older than a default."""
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "test-output" / "yields"
 RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "yields.md"
@@ -59,7 +63,8 @@ def run(quick: bool) -> Result:
 def configuration(mode: Mode, size: int) -> GenerateConfig:
     """Default settings: the same as `tirgen generate` with the flags that the page names."""
     name = f"yield-{mode.value.replace('_', '-')}"
-    return load_config(
+    return load_settings(
+        GenerateConfig,
         None,
         {
             "dataset": name,
@@ -71,7 +76,7 @@ def configuration(mode: Mode, size: int) -> GenerateConfig:
 
 
 def _version(config: GenerateConfig, store: Store) -> DatasetVersion:
-    """The newest version, if it is of as many problems as are asked for, else a new one."""
+    """The newest version, if it has as many problems as are asked for, else a new one."""
     found = store.versions(config.dataset)
     if found and found[-1].manifest["summary"]["problems"] == config.problems.limit:
         return found[-1]
@@ -81,7 +86,7 @@ def _version(config: GenerateConfig, store: Store) -> DatasetVersion:
 
 def _curated(config: GenerateConfig, version: DatasetVersion) -> list[Trajectory]:
     """All rows, with the verdicts of the filters as they are now."""
-    return curate(version.read(), config.filters, config.seed)
+    return filter_rows(version.read(), config.filters, config.seed)
 
 
 def _report(mode: Mode, version: DatasetVersion, rows: list[Trajectory]) -> dict[str, Any]:
@@ -92,6 +97,8 @@ def _report(mode: Mode, version: DatasetVersion, rows: list[Trajectory]) -> dict
         "dataset": version.dataset,
         "mode": mode.value,
         "config_hash": version.manifest["config_hash"],
+        "date": date.today().isoformat(),
+        "note": NOTE,
         "problems": len({row.problem.problem_id for row in rows}),
         "trajectories": len(made),
         "baselines": len(baselines),

@@ -1,6 +1,6 @@
-"""The ``tirgen`` command: the boundary that every failure passes on its way out.
+"""The ``tirgen`` command: runs one command line and turns every exception into an exit code.
 
-Nothing is imported before it stands, so that an interrupt ends quietly at any moment.
+Everything else is imported inside `run`, so that an interrupt ends quietly at any moment.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ DONE, USAGE, INTERRUPTED = 0, 2, 130
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; failures are told, never raised."""
+    """Run one command line and return its exit code; failures are printed, never raised."""
     try:
         return _run(arguments)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe
         return DONE
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else DONE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one boundary
-        from flows.failures import classify, report
+        from flows.terminal.failures import classify, report
 
         failure = classify(error)
         report(failure, as_json="--json" in arguments)
@@ -39,13 +39,13 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
-        from flows.failures import Failure, report, say_next
+        from flows.terminal.failures import Failure, report, say_next
 
         hint = f"{' '.join(['tirgen', *command.split()])} --help"
         if "--json" in arguments:
             report(Failure("usage", str(error), hint, USAGE), as_json=True)
         else:
-            say_next(hint)  # cyclopts has said what is wrong
+            say_next(hint)  # cyclopts has printed what is wrong
         return USAGE
     return DONE
 
@@ -54,6 +54,6 @@ def main() -> None:
     """Entry point of the installed command."""
     try:
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # a second one, while the first is told
+    except KeyboardInterrupt:  # a second one, while the first is reported
         code = INTERRUPTED
     sys.exit(code)

@@ -1,7 +1,7 @@
-"""Writes the reference pages from the code itself: ``python -m flows.reference DOCS``.
+"""Writes the reference pages from the code: ``python -m flows.reference DOCS``.
 
-The command line from the commands, the configuration from its models; a test holds that what is
-committed is what this writes.
+The command line comes from the commands, the configuration from its models; a test compares the
+committed pages with the output.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from flows.tree import tree
-from tirgen.config import GenerateConfig
-from tirgen.evaluation.config import EvaluationConfig
+from tirgen.jobs.evaluate_config import EvaluationConfig
+from tirgen.jobs.generate_config import GenerateConfig
 
 
 def pages() -> dict[str, str]:
@@ -27,7 +27,7 @@ def pages() -> dict[str, str]:
 
 
 def _cli() -> str:
-    arguments, sys.argv = sys.argv, ["tirgen"]  # cyclopts puts the program's own into its usage
+    arguments, sys.argv = sys.argv, ["tirgen"]  # cyclopts puts the program's name into the usage
     try:
         text = tree().generate_docs(output_format="markdown", recursive=True, include_hidden=False)
     finally:
@@ -53,8 +53,8 @@ def _configuration() -> str:
         "Settings of `--config FILE` (TOML or JSON) and of `--set NAME=VALUE`, by command. "
         "`tirgen improve` has all of them, in the tables `generate`, `evaluation`, `sft` and `rl`. "
         "`--dry-run` prints the resolved form of a generation or of the whole loop; every run "
-        "keeps it beside its output. Models that descend from the packaged one are trained with "
-        "the values of `flows/training/pocket.toml` where the defaults here are the paper's.\n"
+        "keeps it with its output. The defaults here are the paper's; models that descend from the "
+        "packaged one are trained with the values of `flows/training/pocket.toml`.\n"
     )
     return head + "".join(sections)
 
@@ -68,9 +68,9 @@ def _section(what: str, command: str, model: type[BaseModel]) -> str:
 
 
 def _rows(model: type[BaseModel], prefix: str, given: BaseModel | None = None) -> Iterator[str]:
-    """`given` is what the model's own place has as its default, where it has one."""
+    """`given` is the default of the field that holds the model, if it has one."""
     for name, field in model.model_fields.items():
-        default = getattr(given, name) if given else field.get_default(call_default_factory=True)
+        default = getattr(given, name) if given else _default_of(field)
         nested = _model_of(field)
         if nested is not None:
             own = default if isinstance(default, BaseModel) else None
@@ -78,6 +78,10 @@ def _rows(model: type[BaseModel], prefix: str, given: BaseModel | None = None) -
         else:
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {_shown(default)} | {meaning} |"
+
+
+def _default_of(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:

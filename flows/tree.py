@@ -1,8 +1,8 @@
-"""The commands of ``tirgen`` by name: where each lives, and what it does in one line.
+"""The table of commands: the function of each, and a one-line summary.
 
-A command's module is imported when the command is called, and no other: what `tirgen --help` and an
-answer to a mistyped command need lies here. A test holds that every line here is the first line of
-the command's own help.
+Only the module of the called command is imported; `tirgen --help` and the answer to a mistyped
+command need this table alone. A test checks that every summary is the first line of the command's
+own help.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cyclopts import App
 
 
 class Command(NamedTuple):
-    """A command that does something."""
+    """A command with a function of its own."""
 
     place: str
     """Its function, as `module:name` below `flows.commands`."""
@@ -29,8 +29,9 @@ GROUPS = {
     "policy": "Policies: trained from dataset versions, named, with their lineage.",
     "pocket": "The pocket: the model that ships with tirgen.",
     "sandbox": "The sandbox that model-written code runs in.",
+    "prompts": "Prompt sets: what actor, critic and policies are asked.",
 }
-"""What takes a verb after it."""
+"""Nouns that a verb follows."""
 
 COMMANDS = {
     "demo": Command(
@@ -41,13 +42,13 @@ COMMANDS = {
         "generate:generate_command",
         "Generate verified TIR trajectories and publish them as the dataset's next version.",
     ),
-    "dataset list": Command("dataset:list_command", "List the latest version of every dataset."),
+    "dataset list": Command("published:list_datasets", "List the latest version of every dataset."),
     "dataset show": Command(
-        "dataset:show_command",
+        "published:show_dataset",
         "Show one dataset: its versions, and the manifest and yield of the one named.",
     ),
     "dataset check": Command(
-        "dataset:check_command",
+        "published:check_dataset",
         "Compare every file with what was written: manifests, rows, runs and their logs.",
     ),
     "dataset export": Command(
@@ -59,16 +60,20 @@ COMMANDS = {
     ),
     "dataset import": Command(
         "importing:import_command",
-        "Import trajectories that others published: programs run again, answers judged again.",
+        "Import published trajectories: programs run again, answers judged again.",
     ),
     "dataset alignment": Command(
         "alignment:alignment_command",
         "Show how likely a policy finds the kept trajectories of one or more datasets.",
     ),
+    "report": Command(
+        "report:report_command",
+        "Write a page of charts about a dataset version or a policy, with the SQL behind each.",
+    ),
     "traj list": Command("traj:list_command", "List trajectories, those that went wrong first."),
     "traj show": Command(
         "traj:show_command",
-        "Show one trajectory: thought, code and output told apart, every verdict with its reason.",
+        "Show one trajectory: its thoughts, code and outputs, and every verdict with its reason.",
     ),
     "sql": Command("sql:sql_command", "Ask the store in DuckDB's SQL, read-only."),
     "verify": Command(
@@ -80,22 +85,22 @@ COMMANDS = {
         "Read trajectories in a browser: thought, code and output, sorted and searched by score.",
     ),
     "policy sft": Command(
-        "sft:sft_command",
+        "train:sft_command",
         "Fine-tune a policy on the kept rows of a dataset version, and publish it.",
     ),
     "policy rl": Command(
-        "rl:rl_command",
+        "train:rl_command",
         "Take a policy through rounds of hierarchical RL; each publishes its next version.",
     ),
     "policy list": Command(
-        "policy:list_command",
+        "published:list_policies",
         "List every policy version, with its parent and the dataset version it learned from.",
     ),
     "policy show": Command(
-        "policy:show_command", "Show one policy version and the rounds of RL that led to it."
+        "published:show_policy", "Show one policy version and the rounds of RL that led to it."
     ),
     "policy check": Command(
-        "policy:check_command",
+        "published:check_policy",
         "Hash every file of a version and compare with what was published; exit 1 when one "
         "differs.",
     ),
@@ -118,6 +123,13 @@ COMMANDS = {
         "sandbox:serve",
         "Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.",
     ),
+    "prompts show": Command(
+        "prompts:show_command", "Show one example of each prompt of a set, as a model reads it."
+    ),
+    "prompts check": Command(
+        "prompts:check_command",
+        "Check a set's files, and that a model's chat template keeps them; exit 1 when it fails.",
+    ),
     "doctor": Command(
         "doctor:doctor_command",
         "Check Python, store, engine, sandbox, verifier and extras; exit 4 when one fails.",
@@ -128,16 +140,16 @@ COMMANDS = {
     ),
     "down": Command(
         "service:down_command",
-        "Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.",
+        "Stop what `tirgen up` started; its runs continue after the next `tirgen up`.",
     ),
     "status": Command(
-        "service:status_command", "List the processes that `tirgen up` started and that live."
+        "service:status_command", "List the running processes that `tirgen up` started."
     ),
 }
 
 
 def called(arguments: Sequence[str]) -> str:
-    """The words of a command line that name its command or group; empty where none does."""
+    """The words of a command line that name its command or group; empty without any."""
     words: list[str] = []
     for argument in arguments:
         name = " ".join([*words, argument])
@@ -149,12 +161,12 @@ def called(arguments: Sequence[str]) -> str:
 
 
 def tree(loaded: Sequence[str] = tuple(COMMANDS)) -> App:
-    """The command line, of which the `loaded` commands can be run and the others named only."""
+    """The command line; only the `loaded` commands can be run, the others are only listed."""
     app = App(
         name="tirgen",
         suppress_keyboard_interrupt=False,
         version=lambda: version("tirgen"),
-        # Markdown costs half the time of a list of commands, which has none of it.
+        # Rendering markdown takes half the time of a list of commands, which needs none.
         help_format="markdown" if any(words in COMMANDS for words in loaded) else "plaintext",
         help=(
             "Verified tool-integrated reasoning data: an actor reasons, a critic writes Python, "

@@ -1,4 +1,4 @@
-"""Damage that costs only its own place: the rest of the store is read, and this is told once."""
+"""Warnings about damage: the rest of the store is still read, and each warning is logged once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from storage.errors import Damaged
 from storage.text import visible
 
 _log = logging.getLogger("tirgen.store")
-_told: set[str] = set()
-"""What this process has told of; a query a second must not tell a line a second."""
+_warned: set[str] = set()
+"""Subjects of this process's warnings: a query every second must not log a line every second."""
 
 
-def left_out(damage: Damaged) -> None:
-    """Tell that the version or run is left out, once in this process."""
-    tell(damage.owner, f"left out {damage.owner}, because {damage.message}; {damage.hint}")
+def warn_left_out(damage: Damaged) -> None:
+    """Warn, once per process, that a damaged version or run is left out."""
+    warn_once(damage.owner, f"left out {damage.owner}, because {damage.message}; {damage.hint}")
 
 
-def tell(about: str, sentence: str) -> None:
-    """Tell something of the store that its reader should know, once in this process."""
-    if about not in _told:
-        _told.add(about)
+def warn_once(about: str, sentence: str) -> None:
+    """Log a warning, unless this process has already warned about the same subject."""
+    if about not in _warned:
+        _warned.add(about)
         _log.warning("%s", visible(f"warning: {sentence}"))

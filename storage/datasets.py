@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import names, numbered
-from storage.errors import Damaged, NotFound
+from storage.errors import Damaged
 from storage.records import Trajectory
 from storage.runs import CONFIG, Run
 from storage.versions import DatasetVersion, every_version, publish, versions
@@ -22,13 +22,13 @@ from storage.views import refresh
 
 
 class Store:
-    """Everything generated below `root`; nothing is created before the first run is opened."""
+    """The datasets below `root`; nothing is created before the first run is opened."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
     def open_run(self, dataset: str, config: dict[str, Any], config_hash: str) -> Run:
-        """Create the run of a configuration, or find it again with all that it committed.
+        """Create the run of a configuration, or find it again with its committed rows.
 
         Raises:
             InvalidName: the dataset's name or the hash is no safe folder name.
@@ -39,7 +39,7 @@ class Store:
         return run
 
     def find_run(self, dataset: str, config_hash: str) -> Run | None:
-        """The run of a configuration if it was ever opened; creates nothing."""
+        """The run of a configuration, or None if it was never opened; creates nothing."""
         config = self._run_folder(dataset, config_hash) / CONFIG
         if not config.exists():
             return None
@@ -50,17 +50,18 @@ class Store:
         return Run(self.root, dataset, described, config_hash)
 
     def has_runs(self, dataset: str) -> bool:
-        """Some run of the dataset was opened, published or not."""
+        """Whether any run of the dataset was ever opened, published or not."""
         return any((self.dataset_folder(dataset) / "runs").glob("*"))
 
     def datasets(self) -> list[DatasetVersion]:
-        """The latest version of every dataset that has one, by name; no older one stands in."""
+        """The latest version of every published dataset, by name. A damaged one is left out; no
+        older version takes its place."""
         folders = names.folders(self.root / "datasets")
         latest = (found[-1] for folder in folders if (found := every_version(folder)))
         return list(numbered.whole(latest))
 
     def versions(self, name: str) -> list[DatasetVersion]:
-        """The whole versions of a dataset, oldest first; empty where none is published."""
+        """The undamaged versions of a dataset, oldest first; empty where none is published."""
         return versions(self.dataset_folder(name))
 
     def version(self, reference: str) -> DatasetVersion:
@@ -68,23 +69,17 @@ class Store:
 
         Raises:
             NotFound: no such dataset, or no such version of it.
-            Damaged: the version is not what was published.
+            Damaged: files of the version are missing or were changed.
         """
         found = self.published_version(reference)
         found.check_present()
         return found
 
     def published_version(self, reference: str) -> DatasetVersion:
-        """The same, damaged or not."""
-        name, _, wanted = reference.partition("@")
-        published = every_version(self.dataset_folder(name))
-        if not published:
-            hint = "list what is published: tirgen dataset list"
-            raise NotFound(f"no dataset {name!r} is published in {self.root}", hint)
-        if found := numbered.chosen(published, wanted):
-            return found
-        hint = f"list its versions: tirgen dataset show {name}"
-        raise NotFound(f"dataset {name!r} has no version {wanted!r}", hint)
+        """The same, damaged or not. Raises NotFound."""
+        folder = self.dataset_folder(reference.partition("@")[0])
+        hint = "list the published datasets: tirgen dataset list"
+        return numbered.find(folder, reference, DatasetVersion, hint)
 
     def derive(
         self,
@@ -92,10 +87,10 @@ class Store:
         rows: Iterable[Trajectory],
         describe: Callable[[], dict[str, Any]],
     ) -> DatasetVersion:
-        """Publish rows that were made from a version as its dataset's next one.
+        """Publish rows made from a version as the next version of its dataset.
 
-        They are taken one after the other. What `describe` says behind the last goes into the
-        manifest, beside ``made_from``, the version they were made from.
+        Rows are read one by one. `describe` is called after the last; its keys go into the
+        manifest, together with ``made_from``, the source version.
         """
 
         def described() -> dict[str, Any]:
@@ -109,10 +104,10 @@ class Store:
         return self.dataset_folder(dataset) / "runs" / names.safe(config_hash, "configuration hash")
 
     def names(self) -> list[str]:
-        """Every dataset that has a version or a run."""
+        """The names of all datasets that have a version or a run."""
         found = names.folders(self.root / "datasets")
         return [one.name for one in found if every_version(one) or self.has_runs(one.name)]
 
     def dataset_folder(self, dataset: str) -> Path:
-        """Where a dataset lies. Raises InvalidName."""
+        """The folder of a dataset. Raises InvalidName."""
         return self.root / "datasets" / names.safe(dataset, "dataset name")

@@ -1,12 +1,12 @@
-"""Why the store could not do what it was asked.
+"""The errors of the store.
 
 StoreError
- ├── InvalidName      a dataset name or configuration hash that is no safe path component
+ ├── InvalidName      a dataset name or configuration hash that is no safe folder name
  ├── NotFound         no such dataset, version or trajectory
  ├── SchemaTooNew     written by a newer tirgen than this one
- ├── Damaged          a file is not what was written, or is gone
+ ├── Damaged          a file was changed after it was written, or is missing
  ├── QueryError       DuckDB refused the SQL
- └── ExportRefused    the rows or the file cannot take the format that was asked for
+ └── ExportRefused    the rows or the kind of file do not allow the requested format
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class StoreError(Exception):
-    """Base of everything the store raises on purpose: what went wrong, and what to do next."""
+    """Base of all errors of the store: what went wrong, and a hint what to do next."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(f"{message}; {hint}")
@@ -28,15 +28,15 @@ class InvalidName(StoreError):
 
 
 class NotFound(StoreError):
-    """What was asked for is not in the store (exit code 3)."""
+    """The requested dataset, version, policy or trajectory does not exist (exit code 3)."""
 
 
 class SchemaTooNew(StoreError):
-    """The file's records have fields this version does not know."""
+    """A newer tirgen wrote the file, with fields that this one does not know."""
 
 
 class Damaged(StoreError):
-    """A file of the store is missing, cut, or not what was written (exit code 1)."""
+    """A file of the store is missing, truncated or changed (exit code 1)."""
 
     def __init__(self, path: Path, why: str) -> None:
         self.path = path
@@ -46,17 +46,17 @@ class Damaged(StoreError):
 
     @property
     def owner(self) -> str:
-        """The version or the run that the file belongs to, e.g. ``demo@v2``."""
+        """The version that the file belongs to, e.g. ``demo@v2``, or the dataset for a run."""
         return f"{self.name}@{self.version}" if self.version else self.name
 
     @property
     def command(self) -> str:
-        """What tells all damage there."""
+        """The command that lists all damage there."""
         return f"tirgen {self.kind} check {self.owner}"
 
 
 def _place(path: Path) -> tuple[str, str, str]:
-    """Whether a file belongs to a dataset or a policy, to which, and to which version if any."""
+    """What a path belongs to: ``dataset`` or ``policy``, its name, and its version or ''."""
     parts = path.parts
     for folder, kind in (("policies", "policy"), ("datasets", "dataset")):
         if folder in parts[:-1]:
@@ -71,4 +71,4 @@ class QueryError(StoreError):
 
 
 class ExportRefused(StoreError):
-    """A format needs what the rows do not have, or a kind of file cannot hold it."""
+    """The rows lack what the format needs, or the kind of file cannot hold it."""

@@ -14,14 +14,14 @@ from storage.sql import query
 _LISTED = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_calls,
     n_failed_calls, final_answer, gold_answer"""
 _ORDER = "correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id"
-"""Those that went wrong first."""
+"""Failed ones first."""
 _BEST = "correct DESC NULLS LAST, kept DESC, n_failed_calls, trajectory_id DESC"
-"""The other way round."""
+"""Successful ones first."""
 _HINT = "list them: tirgen traj list --limit 5"
 
 
 class Found(NamedTuple):
-    """A trajectory and where it stands."""
+    """A trajectory and its dataset version."""
 
     trajectory: Trajectory
     version: str | None
@@ -29,10 +29,10 @@ class Found(NamedTuple):
 
 
 def find_trajectory(store: Store, prefix: str) -> Trajectory:
-    """The trajectory whose id begins with `prefix`, published (newest version) or still running.
+    """The trajectory whose id begins with `prefix`: from the newest version that has it, or a run.
 
     Raises:
-        NotFound: no id begins so, or several do.
+        NotFound: no id begins with it, or several do.
     """
     columns = ", ".join(trajectory_schema().names)
     table = query(
@@ -51,6 +51,28 @@ def find_trajectory(store: Store, prefix: str) -> Trajectory:
     return trajectory
 
 
+def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
+    """All attempts at the trajectory's problem, or at its step's prefix, in order.
+
+    Each with `trajectory_id`, `attempt` and `correct`, which is null where it was not judged; those
+    of the same run and program, so that they can be compared.
+    """
+    same = {
+        "dataset": trajectory.dataset,
+        "run_id": trajectory.provenance.run_id,
+        "program": trajectory.program.value,
+        "problem_id": trajectory.problem.problem_id,
+        "coalesce(group_id, problem_id)": trajectory.group_id or trajectory.problem.problem_id,
+    }
+    condition = " AND ".join(f"{column} = {literal(value)}" for column, value in same.items())
+    rows: list[dict[str, Any]] = query(
+        store,
+        f"SELECT DISTINCT trajectory_id, attempt, correct FROM trajectories WHERE {condition} "
+        "ORDER BY attempt",
+    ).to_pylist()
+    return rows
+
+
 def list_trajectories(
     store: Store,
     dataset: str | None = None,
@@ -59,14 +81,14 @@ def list_trajectories(
     *,
     baselines: bool = False,
 ) -> list[dict[str, Any]]:
-    """The main columns of trajectories that meet a SQL condition, those that went wrong first.
+    """The main columns of trajectories that meet a SQL condition, failed ones first.
 
     Without a version (``name@v3``), those of the latest versions and of runs not yet published.
     With `baselines`, the samples that measure the problems instead.
 
     Raises:
         NotFound: the dataset or version does not exist.
-        QueryError: the condition is no SQL over the columns of `trajectories`.
+        QueryError: the condition is not valid SQL over the columns of `trajectories`.
     """
     source, condition = _condition(store, dataset, where, baselines)
     rows: list[dict[str, Any]] = query(
@@ -81,7 +103,7 @@ def matching_ids(store: Store, dataset: str, where: str) -> set[str]:
 
     Raises:
         NotFound: the dataset or version does not exist.
-        QueryError: the condition is no SQL over the columns of `trajectories`.
+        QueryError: the condition is not valid SQL over the columns of `trajectories`.
     """
     source, condition = _condition(store, dataset, where, baselines=False)
     table = query(store, f"SELECT trajectory_id FROM {source} WHERE {condition}")
@@ -104,7 +126,7 @@ def pick_trajectories(
 
     Raises:
         NotFound: the dataset or version does not exist.
-        QueryError: the condition is no SQL over the columns of `trajectories`.
+        QueryError: the condition is not valid SQL over the columns of `trajectories`.
     """
     source, condition = _condition(store, dataset, where, baselines)
     group = "coalesce(group_id, problem_id)"
@@ -133,9 +155,9 @@ def pick_trajectories(
 
 
 def accuracies(store: Store) -> dict[tuple[str, str, str], float]:
-    """By dataset version, program and policy, the share of the judged rows that are right.
+    """The share of judged rows that are right, by dataset version, program and policy.
 
-    It is that of all rows, whichever of them are looked at. Where none is judged, there is none.
+    Versions without a judged row are left out.
     """
     table = query(
         store,
@@ -150,8 +172,8 @@ def accuracies(store: Store) -> dict[tuple[str, str, str], float]:
 
 
 def _condition(store: Store, dataset: str | None, where: str, baselines: bool) -> tuple[str, str]:
-    """What to select from, and which rows. The user's words stand on lines of their own, which are
-    the lines that an error quotes."""
+    """The source and the condition of a query. The user's text has its own lines, so that an error
+    message quotes only it."""
     source = "(FROM latest_samples UNION ALL BY NAME FROM running_samples)"
     condition = "true"
     if dataset is not None:

@@ -2,7 +2,7 @@
 
 ``tirgen://published/<schema>/dataset=NAME/version=vN/part-00000.parquet``
 ``tirgen://latest/...``, of the latest version of each dataset
-``tirgen://running/<schema>/dataset=NAME/run=HASH/commit=00000007/FILE.parquet``
+``tirgen://running/<schema>/dataset=NAME/run=HASH/commit=00000007/skip=0/FILE.parquet``
 
 The names in a path are columns, by which DuckDB passes over files without opening them. Which files
 there are is told by manifests and logs, and every block that is read is verified.
@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fsspec import AbstractFileSystem
 
 from storage.checksums import CheckedFile, StoredFile
-from storage.commits import LOG, Commit, commits_of
+from storage.commits import LOG, Commit, read_commits
 from storage.errors import Damaged
 from storage.names import folders
 from storage.versions import DatasetVersion, every_version
@@ -49,8 +49,8 @@ class Catalog:
         return list(self._whole(found[-1] for found in self._every if found))
 
     @cached_property
-    def running(self) -> list[tuple[str, str, int, Commit]]:
-        """Commits that no version covers: dataset, run, place in the run's log. Raises Damaged."""
+    def running(self) -> list[Running]:
+        """The files with commits that no version covers. Raises Damaged."""
         datasets = (folder for folder in self._datasets if folder.name not in self._left_out)
         return [one for dataset in datasets for one in self._running(dataset)]
 
@@ -64,13 +64,23 @@ class Catalog:
                 version.check_present()
                 yield version
 
-    def _running(self, dataset: Path) -> Iterator[tuple[str, str, int, Commit]]:
+    def _running(self, dataset: Path) -> Iterator[Running]:
         covered = covered_commits(v for v in self.published if v.dataset == dataset.name)
         for run in folders(dataset / "runs"):
-            if (run / LOG).is_file() and covered.get(run.name, 0) is not None:
-                commits = commits_of(run / LOG)
-                for place, commit in enumerate(commits[covered.get(run.name, 0) :]):
-                    yield dataset.name, run.name, place, commit
+            position = covered.get(run.name, 0)
+            if (run / LOG).is_file() and position is not None:
+                for commit, skip in read_commits(run / LOG).after(position):
+                    yield Running(dataset.name, run.name, commit, skip)
+
+
+class Running(NamedTuple):
+    """A file of a run with commits that no version covers."""
+
+    dataset: str
+    run: str
+    commit: Commit
+    skip: int
+    """The number of its first rows that a version covers."""
 
 
 def covered_commits(found: Iterable[DatasetVersion]) -> dict[str, int | None]:
@@ -180,7 +190,7 @@ def _published(kind: str, found: Iterable[DatasetVersion]) -> Iterator[tuple[str
             yield f"{kind}/{schema}/{place}", file
 
 
-def _running(found: Iterable[tuple[str, str, int, Commit]]) -> Iterator[tuple[str, StoredFile]]:
-    for dataset, run, place, commit in found:
-        named = f"dataset={dataset}/run={run}/commit={place:08d}/{commit.file.name}"
-        yield f"{RUNNING}/{commit.schema}/{named}", commit.file
+def _running(found: Iterable[Running]) -> Iterator[tuple[str, StoredFile]]:
+    for dataset, run, commit, skip in found:
+        named = f"dataset={dataset}/run={run}/commit={commit.first:08d}/skip={skip}"
+        yield f"{RUNNING}/{commit.schema}/{named}/{commit.file.name}", commit.file

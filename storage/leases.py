@@ -1,15 +1,15 @@
-"""Leases: a named piece of work has one holder at a time, whose heartbeat the others watch.
+"""Leases: a named piece of work has one holder at a time, which sends a heartbeat.
 
     FOLDER/NAME.000007.json     the seventh holder of NAME; the highest number counts
 
-A lease is taken by linking the next number into place, which at most one process can do, on a
-shared file system too. The holder rewrites its file every few seconds. Whoever waits measures with
-its own monotonic clock how long that file has not changed, so neither a stepped clock nor clocks
-that differ between machines matter. On the holder's own machine its process is looked at instead:
-a lease whose process has ended is free at once, and one whose process lives is not.
+A lease is taken by linking the next number into place, which only one process can do, also on a
+shared file system. The holder rewrites its file every few seconds. A waiting process measures with
+its own monotonic clock how long the file has not changed, so clock changes and differing clocks do
+not matter. On the holder's machine its process is checked instead: the lease of a process that has
+ended is free at once, that of a living process is not.
 
-A holder that was given up (a machine that slept, a network that was cut) finds a higher number
-than its own and must stop: `Lease.check`.
+A holder that was replaced (its machine slept, its network was cut) finds a higher number than its
+own and must stop: `Lease.check`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from typing import NamedTuple
 from storage import files
 
 BEAT_SECONDS = 5.0
-"""How often a holder says that it lives."""
+"""Time between two heartbeats of a holder."""
 SILENCE_SECONDS = 30.0
-"""A holder on another machine that says nothing for so long is given up."""
+"""After this time without a heartbeat a holder on another machine is replaced."""
 
 
 class LeaseLost(Exception):
-    """Another process has taken the work over; this one must stop (its rows stay committed)."""
+    """Another process has taken over the work; this one must stop. Its rows stay committed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +45,15 @@ class Holder:
     """Who holds a lease."""
 
     token: str
-    """Names this very claim."""
+    """A unique name of this claim."""
     host: str
     pid: int
     since: str
-    """UTC, for people: nothing is decided by it."""
+    """UTC; shown to people, never used for decisions."""
     machine: str
-    """Kernel and process namespace in which `pid` means something; empty where unknown."""
+    """Kernel and process namespace that `pid` belongs to; empty where unknown."""
     started: int
-    """Of the process, in the kernel's ticks: another process may get the same number later."""
+    """Start of the process in kernel ticks; a later process may have the same `pid`."""
     beats: int = 0
     released: bool = False
 
@@ -62,14 +62,14 @@ class Holder:
 
     @property
     def is_dead(self) -> bool | None:
-        """Whether its process has ended; None where this machine cannot tell."""
+        """Whether its process has ended; None where that cannot be found out on this machine."""
         if not self.machine or self.machine != _machine():
             return None
         return _has_ended(self.pid, self.started)
 
 
 class Lease:
-    """A lease that is held, until `release`; a thread says so every few seconds."""
+    """A lease that is held until `release`; a thread sends the heartbeat."""
 
     def __init__(self, path: Path, holder: Holder) -> None:
         self.holder = holder
@@ -79,14 +79,14 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises `LeaseLost` where another process has taken the lease over."""
+        """Raises `LeaseLost` if another process has taken over the lease."""
         folder, name, number = _parts(self._path)
         newest = _newest(folder, name)
         if newest is not None and newest.number > number:
             raise LeaseLost(f"{newest.holder} has taken over the work of this process")
 
     def release(self) -> None:
-        """Let the next one have it, at once."""
+        """Free the lease for the next holder at once."""
         self._released.set()
         self._thread.join()
         with suppress(LeaseLost):
@@ -97,7 +97,7 @@ class Lease:
         beats = 0
         while not self._released.wait(BEAT_SECONDS):
             beats += 1
-            with suppress(OSError):  # a disk that is full now may not be at the next beat
+            with suppress(OSError):  # the disk may be full now and free at the next heartbeat
                 try:
                     self.check()
                 except LeaseLost:
@@ -109,7 +109,7 @@ class Lease:
 
 
 class Claim:
-    """A claim on a lease, made again and again until it is granted."""
+    """A claim on a lease; `attempt` is repeated until the lease is granted."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -118,7 +118,7 @@ class Claim:
         self._seen_at = 0.0
 
     def attempt(self) -> Lease | Holder:
-        """The lease, or who holds it now. Raises OSError where the folder cannot be written."""
+        """The lease, or its current holder. Raises OSError if the folder cannot be written."""
         while True:
             newest = _newest(self._folder, self._name)
             if newest is not None and not self._is_over(newest.holder):
@@ -127,16 +127,16 @@ class Claim:
                 return lease
 
     def _take(self, number: int) -> Lease | None:
-        """The lease under this number; None where somebody was quicker."""
+        """The lease under this number; None if another process was faster."""
         files.make_folder(self._folder)
         path = _path(self._folder, self._name, number)
         holder = _myself()
-        temporary = files.temporary_beside(path)
-        temporary.write_text(json.dumps(asdict(holder)))
-        if not files.place_new(temporary, path):
-            return None
+        with files.temporary_for(path) as temporary:
+            temporary.write_text(json.dumps(asdict(holder)))
+            if not files.place_new(temporary, path):
+                return None
         newest = _newest(self._folder, self._name)
-        if newest is None or newest.holder.token != holder.token:  # the number was an old one
+        if newest is None or newest.holder.token != holder.token:  # the number had been used before
             path.unlink(missing_ok=True)
             return None
         for old in _numbers(self._folder, self._name):
@@ -145,7 +145,7 @@ class Claim:
         return Lease(path, holder)
 
     def _is_over(self, holder: Holder) -> bool:
-        """The holder is done, dead, or has been silent for too long."""
+        """Whether the holder has released the lease, has ended, or is silent for too long."""
         if holder.released:
             return True
         if (dead := holder.is_dead) is not None:
@@ -156,9 +156,9 @@ class Claim:
 
 
 def holders(folder: Path) -> dict[str, Holder]:
-    """Who holds the leases of a folder, by name; those that were released are left out.
+    """The holders of the leases of a folder, by name, without released ones.
 
-    A holder may have died since.
+    A holder may have ended since.
     """
     found = {match[1] for path in folder.glob("*.json") if (match := _NAME.fullmatch(path.name))}
     newest = {name: held for name in sorted(found) if (held := _newest(folder, name))}
@@ -210,7 +210,7 @@ def _myself() -> Holder:
 
 @cache
 def _machine() -> str:
-    """The kernel since its start and the namespace of process ids; empty without ``/proc``."""
+    """The boot id of the kernel and the process namespace; empty without ``/proc``."""
     try:
         kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{kernel}/{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -229,7 +229,7 @@ def _stat(pid: int) -> _Stat:
 
 
 def _has_ended(pid: int, started: int) -> bool | None:
-    """Whether the process of that number and start has ended; None where it is hidden from us."""
+    """Whether the process with this id and start has ended; None if it cannot be seen."""
     try:
         found = _stat(pid)
     except OSError:

@@ -1,11 +1,12 @@
-"""Numbered versions of one thing: immutable folders with a manifest, named v1, v2, ...
+"""Numbered versions of a dataset or a policy: immutable folders with a manifest, v1, v2, ...
 
-THING/versions/v1/manifest.json   beside whatever was published
-THING/latest                      link to the newest version, for other tools
+NAME/versions/v1/manifest.json   beside the published files
+NAME/latest                      link to the newest version, for other tools
 
-A version is prepared as a whole under another name and moved into place with a single rename, which
-fails where one already lies: none is ever overwritten, none is ever seen half, and of two
-publishers at once the second takes the next number. The latest is the one with the highest number.
+A version is prepared under a temporary name and moved into place with one rename, which fails if
+the target exists. So no version is ever overwritten or seen half-written, and of two publishers at
+the same time the second takes the next number. The latest version is the one with the highest
+number.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,12 +24,12 @@ from typing import Any, ClassVar, TypeVar
 
 from storage import files
 from storage.checksums import StoredFile
-from storage.damage import left_out
-from storage.errors import Damaged
+from storage.damage import warn_left_out
+from storage.errors import Damaged, NotFound
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest_sha256"
-"""Key of a manifest's own digest, so that a changed number in it is noticed."""
+"""Key of a manifest's own digest, by which any change of the manifest is noticed."""
 
 
 @dataclass(frozen=True)
@@ -40,26 +40,28 @@ class Version(ABC):
 
     @property
     def name(self) -> str:
-        """Of the thing that this is a version of."""
+        """The name of the dataset or policy."""
         return self.path.parent.parent.name
 
     @property
     def version(self) -> str:
-        """Its number among those of the thing, e.g. ``v3``."""
+        """Its number, e.g. ``v3``."""
         return self.path.name
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
-    NEEDED: ClassVar[tuple[str, ...]] = ()
-    """What a manifest has to say."""
+    NOUN: ClassVar[str]
+    """What it is a version of, for messages."""
+    NEEDED: ClassVar[tuple[str, ...]]
+    """Keys that a manifest must have."""
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What lies here and where it came from.
+        """What the version contains and how it was made.
 
         Raises:
-            Damaged: it is gone or not what was written.
+            Damaged: the manifest is missing or was changed.
         """
         path = self.path / MANIFEST
         try:
@@ -80,20 +82,20 @@ class Version(ABC):
     @property
     @abstractmethod
     def stored(self) -> list[StoredFile]:
-        """Its files as they were named when it was published."""
+        """Its files with their size and checksums as recorded when it was published."""
 
     @property
     @abstractmethod
     def digests(self) -> dict[Path, str]:
-        """The SHA-256 of every file as it was published."""
+        """The recorded SHA-256 of every file."""
 
     def check_present(self) -> None:
-        """Without reading any but the manifest: raises Damaged where a file is missing or cut."""
+        """Raises Damaged where a file is missing or truncated; reads only the manifest."""
         for file in self.stored:
             file.check_present()
 
     def damaged_files(self) -> list[Path]:
-        """The files that are missing, or whose content is not what was published."""
+        """The files that are missing or whose content has changed."""
         try:
             digests = self.digests
         except Damaged as damage:
@@ -105,55 +107,66 @@ V = TypeVar("V", bound=Version)
 
 
 def every(thing: Path, kind: type[V]) -> list[V]:
-    """The published versions below a thing's folder, oldest first, damaged ones too."""
+    """All published versions below a folder, oldest first, damaged ones included."""
     folders = (thing / "versions").glob("v*")
     numbered = [(int(p.name[1:]), p) for p in folders if re.fullmatch(r"v[1-9]\d*", p.name)]
     return [kind(path) for _, path in sorted(numbered)]
 
 
 def versions(thing: Path, kind: type[V]) -> list[V]:
-    """Those of them that are whole, as far as that can be told without reading their rows.
-
-    A damaged one is left out, and that is told.
-    """
+    """The same without damaged ones, each of which is warned about. Rows are not read."""
     return list(whole(every(thing, kind)))
 
 
 def whole(found: Iterable[V]) -> Iterator[V]:
-    """The versions that are not damaged."""
+    """The versions that pass `check_present`; a warning is logged for each other."""
     for version in found:
         try:
             version.check_present()
         except Damaged as damage:
-            left_out(damage)
+            warn_left_out(damage)
         else:
             yield version
 
 
-def chosen(published: Sequence[V], version: str) -> V | None:
-    """The version of that name, or the newest where none is named; None where there is none."""
-    found = [one for one in published if version in ("", one.version)]
-    return found[-1] if found else None
+def find(thing: Path, reference: str, kind: type[V], hint: str) -> V:
+    """The version that ``name@v3`` names, or the latest for ``name``; it may be damaged.
+
+    `hint` says what to do where nothing of that name is published.
+
+    Raises:
+        NotFound: nothing of that name is published, or not that version.
+    """
+    name, _, wanted = reference.partition("@")
+    published = every(thing, kind)
+    if not published:
+        raise NotFound(f"no {kind.NOUN} {name!r} is published in {thing.parent.parent}", hint)
+    found = [version for version in published if wanted in ("", version.version)]
+    if not found:
+        known = ", ".join(version.version for version in published)
+        raise NotFound(
+            f"{kind.NOUN} {name!r} has no version {wanted!r}",
+            f"it has {known}: tirgen {kind.NOUN} show {name}",
+        )
+    return found[-1]
 
 
 @contextmanager
 def preparing(thing: Path) -> Iterator[Path]:
-    """An empty folder to fill, which no reader takes for a version; gone if it was not placed."""
+    """An empty folder to fill. No reader sees it; it is removed unless it was placed."""
     files.make_folder(thing / "versions")
-    prepared = files.temporary_beside(thing / "versions" / "version")
-    prepared.mkdir()
-    try:
+    with files.temporary_for(thing / "versions" / "version") as prepared:
+        prepared.mkdir()
         yield prepared
-    finally:
-        shutil.rmtree(prepared, ignore_errors=True)
 
 
 def place(
     thing: Path, prepared: Path, describe: Callable[[str | None], dict[str, Any]], kind: type[V]
 ) -> V:
-    """Make a prepared folder the thing's next version.
+    """Make a prepared folder the next version.
 
-    `describe` gives its manifest, told the version before it, if any; the number is added here.
+    `describe` returns its manifest from the name of the version before it, or None. The number
+    and the digest are added here.
     """
     while True:
         existing = every(thing, kind)
@@ -170,7 +183,7 @@ def place(
 
 
 def _move_latest(thing: Path, kind: type[Version]) -> None:
-    """Point `latest` at the newest version, again if another publisher came in between."""
+    """Point `latest` at the newest version; repeat if another publisher was faster."""
     while True:
         newest = every(thing, kind)[-1]
         files.point_to(thing / "latest", f"versions/{newest.version}")
@@ -179,5 +192,5 @@ def _move_latest(thing: Path, kind: type[Version]) -> None:
 
 
 def _digest(manifest: dict[str, Any]) -> str:
-    """The SHA-256 of all that a manifest says."""
+    """The SHA-256 of a manifest's content."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

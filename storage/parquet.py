@@ -1,8 +1,8 @@
-"""Trajectories in Parquet files: the layout of live batches and of published versions.
+"""Reading and writing trajectories as Parquet: live batches and published versions.
 
-The layouts follow measurements over 40,000 rows (nested aggregate, flat aggregate, look-up by id):
-sorted, zstd, row groups of a few thousand, dictionaries only where values repeat, Bloom filters on
-the two ids people look up.
+The layout was chosen by measurements over 40,000 rows (nested and flat aggregates, look-up by id):
+sorted rows, zstd, row groups of a few thousand, dictionaries only for repeating values, Bloom
+filters on the two ids that are looked up.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from storage.schema import (
     with_later_columns,
 )
 
-ROW_GROUP = 5_000
-"""Rows per row group of a published file."""
+ROW_GROUP, GROUP_BYTES = 5_000, 64 << 20
+"""Rows, and about how many bytes, of one row group at most; readers hold it in memory."""
 READ_ROWS = 500
-"""Rows turned into records at once: bounds the memory of a reader, whatever the file's size."""
+"""Rows converted to records at once; limits the memory of a reader for files of any size."""
 
 _REPEATING: Any = [
     "dataset", "program", "source", "difficulty", "ending", "method", "run_id", "config_hash",
@@ -37,29 +37,55 @@ _REPEATING: Any = [
     "code_version", "sandbox", "policy_version", "level", "judge_model",
     "steps.list.element.outcome", "filters.list.element.rule", "filters.list.element.reason",
 ]  # fmt: skip
-"""Columns with few distinct values; `Any`, because pyarrow's stubs only know a flag here."""
+"""Columns with few distinct values; `Any`, because pyarrow's stubs only allow a flag here."""
 _LOOKED_UP = ["trajectory_id", "problem_id"]
 _LAYOUT: Any = {
     "compression": "zstd",
     "use_dictionary": _REPEATING,
     "write_page_checksum": True,
 }
-"""Page checksums are for other readers; ours has `storage.checksums`."""
+"""Page checksums are for other readers; this package reads with `storage.checksums`."""
 
 
 def write_batch(path: Path, trajectories: Sequence[Trajectory]) -> None:
-    """A live batch: written fast, read a few times, soon compacted."""
+    """Write a live batch: fast compression, since it is soon compacted."""
     schema = trajectory_schema()
     with pq.ParquetWriter(path, schema, compression_level=1, **_LAYOUT) as writer:
         for batch in to_batches(trajectories):
             writer.write_batch(batch)
 
 
+def write_merged(path: Path, parts: Sequence[StoredFile]) -> None:
+    """The rows of several files in one, in their order and unchanged.
+
+    Raises:
+        SchemaTooNew: a file was written by a newer tirgen.
+        Damaged: a file was changed after it was written.
+    """
+    schema = trajectory_schema()
+    with pq.ParquetWriter(path, schema, compression_level=1, **_LAYOUT) as writer:
+        held: list[pa.RecordBatch] = []
+        rows = size = 0
+        for batch in (batch for part in parts for batch in _batches(part)):
+            held.append(with_later_columns(batch).select(schema.names).cast(schema))
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if rows >= ROW_GROUP or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
+                held, rows, size = [], 0, 0
+        if held:
+            writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
+
+
+def _batches(file: StoredFile) -> Iterator[pa.RecordBatch]:
+    with _opened(file) as parquet:
+        yield from parquet.iter_batches(READ_ROWS, use_threads=False)
+
+
 class PublishedFile:
-    """A file of a dataset version in the making: written once, laid out for queries."""
+    """A file being written for a dataset version, with a layout for queries."""
 
     def __init__(self, path: Path, rows: int) -> None:
-        """`rows` is how many the row groups are going to have, at most."""
+        """`rows` is the largest number of rows in a row group."""
         bloom = {column: {"ndv": max(1, rows), "fpp": 0.01} for column in _LOOKED_UP}
         self.path = path
         self.rows = 0
@@ -82,30 +108,29 @@ class PublishedFile:
 
 
 def write_empty(path: Path) -> None:
-    """A file with every column and no row, for readers that need at least one file."""
+    """Write a file with every column and no row, for readers that need at least one file."""
     pq.write_table(trajectory_schema().empty_table(), path)
 
 
 def read_trajectories(file: StoredFile) -> Iterator[Trajectory]:
-    """The rows of a file as records, a few hundred in memory at a time.
+    """The rows of a file as records; at most `READ_ROWS` are in memory at once.
 
     Raises:
         SchemaTooNew: the file was written by a newer tirgen.
-        Damaged: it is not what was written.
+        Damaged: the file was changed after it was written.
     """
-    with _opened(file) as parquet:
-        for batch in parquet.iter_batches(READ_ROWS):
-            yield from from_batch(with_later_columns(batch))
+    for batch in _batches(file):
+        yield from from_batch(with_later_columns(batch))
 
 
 def read_columns(file: StoredFile, columns: list[str]) -> pa.Table:
-    """Some columns of a file, without touching the others.
+    """Some columns of a file; the others are not read.
 
     ``steps.list.element.outcome`` names one field of a nested column.
 
     Raises:
         SchemaTooNew: the file was written by a newer tirgen.
-        Damaged: it is not what was written.
+        Damaged: the file was changed after it was written.
     """
     with _opened(file) as parquet:
         names, found = (
@@ -122,5 +147,5 @@ def _opened(file: StoredFile) -> Iterator[pq.ParquetFile]:
         with file.open() as source, pq.ParquetFile(cast(Any, source)) as parquet:
             check_version(parquet.schema_arrow, str(file.path))
             yield parquet
-    except pa.ArrowException as error:  # of files without checksums, which earlier tirgens wrote
+    except pa.ArrowException as error:  # of a file without checksums, from an older tirgen
         raise Damaged(file.path, f"cannot be read: {error}") from error

@@ -2,7 +2,7 @@
 
 ROOT/policies/NAME/versions/v1/       manifest.json, config.json, *.safetensors, tokenizer files
 ROOT/policies/NAME/latest             link to the newest version
-ROOT/policies/NAME/work/<config hash>/  what a training run goes on from after an interruption
+ROOT/policies/NAME/work/<config hash>/  checkpoints from which an interrupted training resumes
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 from storage import files, names, numbered
 from storage.checksums import StoredFile
-from storage.errors import NotFound
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class PolicyVersion(numbered.Version):
     Its manifest has parent policy, dataset version, configuration, metrics and files.
     """
 
+    NOUN = "policy"
     NEEDED = ("created_at", "config_hash", "files")
 
     @property
@@ -41,7 +41,7 @@ class PolicyVersion(numbered.Version):
 
 
 class Policies:
-    """All policies of the store below `root`; nothing is created before the first is published."""
+    """The policies of the store below `root`; nothing is created before the first publication."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute() / "policies"
@@ -52,7 +52,7 @@ class Policies:
         return [version for name in found for version in self.versions(name)]
 
     def versions(self, name: str) -> list[PolicyVersion]:
-        """The whole versions of a policy, oldest first; empty where none is published."""
+        """The undamaged versions of a policy, oldest first; empty where none is published."""
         return numbered.versions(self._folder(name), PolicyVersion)
 
     def version(self, reference: str) -> PolicyVersion:
@@ -60,26 +60,20 @@ class Policies:
 
         Raises:
             NotFound: no such policy, or no such version of it.
-            Damaged: the version is not what was published.
+            Damaged: files of the version are missing or were changed.
         """
         found = self.published_version(reference)
         found.check_present()
         return found
 
     def published_version(self, reference: str) -> PolicyVersion:
-        """The same, damaged or not."""
-        name, _, wanted = reference.partition("@")
-        published = numbered.every(self._folder(name), PolicyVersion)
-        if not published:
-            hint = "list what is published: tirgen policy list; or give a model's folder"
-            raise NotFound(f"no policy {name!r} is published in {self._root}", hint)
-        if found := numbered.chosen(published, wanted):
-            return found
-        hint = f"its versions are {', '.join(one.version for one in published)}"
-        raise NotFound(f"policy {name!r} has no version {wanted!r}", hint)
+        """The same, damaged or not. Raises NotFound."""
+        folder = self._folder(reference.partition("@")[0])
+        hint = "list the published policies: tirgen policy list; or give the folder of a model"
+        return numbered.find(folder, reference, PolicyVersion, hint)
 
     def made_by(self, name: str, config_hash: str) -> PolicyVersion | None:
-        """The version that a run with this configuration published, if it did."""
+        """The version published by the run of this configuration, or None."""
         found = (v for v in self.versions(name) if v.manifest["config_hash"] == config_hash)
         return next(found, None)
 
@@ -87,17 +81,17 @@ class Policies:
         """Where the training run of a configuration keeps its checkpoints; not created here.
 
         Raises:
-            InvalidName: a manifest that somebody else wrote may name any folder as its hash.
+            InvalidName: the hash is no safe folder name; a foreign manifest may contain any text.
         """
         return self._folder(name) / "work" / names.safe(config_hash, "configuration hash")
 
     def publish(
         self, name: str, write: Callable[[Path], None], described: dict[str, Any]
     ) -> PolicyVersion:
-        """Have `write` fill a folder with the model, and make it the policy's next version.
+        """Let `write` fill a folder with the model, and make it the policy's next version.
 
-        `described` goes into the manifest: ``config_hash``, ``parent``, ``dataset``, ``config``
-        and ``metrics``, all fit for JSON.
+        `described` becomes part of the manifest: ``config_hash``, ``parent``, ``dataset``,
+        ``config`` and ``metrics``, all JSON values.
         """
         folder = self._folder(name)
         with numbered.preparing(folder) as prepared:

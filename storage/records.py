@@ -1,8 +1,8 @@
-"""The records: what a trajectory is, in plain immutable values that every package shares.
+"""The records: a trajectory and its parts as immutable values that every package shares.
 
-A failure is data here: an attempt that broke has a row like any other, with its `ending` and its
-`error`. Values that follow from other values are properties, never fields, so that nothing on
-disk can disagree with itself.
+A failure is data: a failed attempt has a row like any other, with its `ending` and its `error`.
+Values that follow from other values are properties, not fields, so that stored rows are always
+consistent.
 """
 
 from __future__ import annotations
@@ -31,62 +31,62 @@ class Outcome(StrEnum):
 
     @property
     def passed(self) -> bool:
-        """The code ran to its end and printed something."""
+        """The code finished and printed something."""
         return self is Outcome.OK
 
     @property
     def is_code_failure(self) -> bool:
-        """The code is to blame: what filters and step rewards may count against the policy."""
+        """The code itself failed: filters and step rewards may count it against the policy."""
         return self not in (Outcome.OK, Outcome.INFRA_ERROR)
 
 
 class Program(StrEnum):
-    """Which of the small programs over the TIR loop produced a trajectory."""
+    """Which program of the TIR loop produced a trajectory."""
 
     TIRGEN = "tirgen"
     """Actor and critic (method A11)."""
     COT = "cot"
     """The actor with tools off."""
     ROLLOUT = "rollout"
-    """A policy that writes its own programs."""
+    """A policy that writes its own programs, without a critic."""
     IMPORTED = "imported"
-    """Somebody else's trajectory, its programs run and its answer judged again here."""
+    """A trajectory from elsewhere; its programs were run and its answer was judged here."""
 
 
 class Level(StrEnum):
-    """What a row is a sample of: a whole trajectory or one step regenerated from its prefix."""
+    """What a row is: a whole trajectory, or one step regenerated from its prefix."""
 
     TRAJECTORY = "trajectory"
     STEP = "step"
 
 
 class Ending(StrEnum):
-    """Why a trajectory stopped growing."""
+    """Why a trajectory ended."""
 
     FINISHED = "finished"
     STEP_LIMIT = "step_limit"
     TOKEN_LIMIT = "token_limit"
     TIME_LIMIT = "time_limit"
     EXECUTION_FAILED = "execution_failed"
-    """Its code failed and the configuration stops there, since the row can no longer be kept."""
+    """Its code failed, and the configuration stops there because no filter would keep the row."""
     OFF_FORMAT = "off_format"
-    """Actor or critic wrote blocks that cannot be parsed, or invented an execution."""
+    """Actor or critic wrote blocks that cannot be parsed, or invented an execution's output."""
     REFUSED = "refused"
     ENGINE_ERROR = "engine_error"
     SANDBOX_ERROR = "sandbox_error"
     INTERNAL_ERROR = "internal_error"
-    """Tirgen itself failed on this row: an error of ours, whatever the model wrote."""
+    """An error in tirgen itself; the model is not to blame."""
 
     @property
     def is_truncated(self) -> bool:
-        """A limit of ours cut it; the policy had more to say."""
+        """A limit ended it before the policy did."""
         return self in (Ending.STEP_LIMIT, Ending.TOKEN_LIMIT)
 
     @property
     def is_infrastructure(self) -> bool:
-        """The machinery broke: the row says nothing about the policy and is never scored.
+        """The infrastructure failed: the row says nothing about the policy and is never scored.
 
-        Running out of wall time belongs here: how fast an engine answers is not the policy's doing.
+        This includes the time limit, because the speed of an engine does not depend on the policy.
         """
         return self in (
             Ending.ENGINE_ERROR, Ending.SANDBOX_ERROR, Ending.TIME_LIMIT, Ending.INTERNAL_ERROR
@@ -94,7 +94,7 @@ class Ending(StrEnum):
 
     @property
     def is_judged(self) -> bool:
-        """There is something to score: the policy was heard, and its request was not refused."""
+        """The row can be scored: the infrastructure worked and the request was not refused."""
         return not self.is_infrastructure and self is not Ending.REFUSED
 
 
@@ -103,9 +103,9 @@ class Problem:
     """One question with its gold answer."""
 
     problem_id: str
-    """Stable: the publisher's id where there is one, else a hash of source and question."""
+    """Stable: the publisher's id if there is one, else a hash of source and question."""
     source: str
-    """Where it came from, e.g. ``gsm8k`` or ``pocket:test``."""
+    """Its data set, e.g. ``gsm8k`` or ``pocket:test``."""
     question: str
     answer: str
     """The gold answer as published, without the surrounding solution."""
@@ -115,7 +115,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A failed try at a step that self-correction replaced (method A20)."""
+    """A failed attempt at a step, which self-correction replaced (method A20)."""
 
     thought: str
     action: str
@@ -128,63 +128,62 @@ class Step:
     """One (thought, action, observation) of a trajectory; the last step has no action (eq. 1)."""
 
     thought: str
-    """Reasoning as the trajectory continues from it: the critic's wording where it rewrote."""
+    """The reasoning in the trajectory: the critic's text where the critic rewrote it."""
     action: str | None = None
     """The Python that was run, without its fences."""
     observation: str | None = None
-    """What the policy was shown of the execution, without its fences."""
+    """The output as the policy sees it, without its fences."""
     outcome: Outcome | None = None
     draft: str | None = None
-    """The actor's own words for the whole step, when the critic rewrote them.
+    """The actor's own text of the whole step, if the critic rewrote it.
 
-    In reasoning mode the drafts of a trajectory, if it has any, are all that the actor said."""
+    In reasoning mode the drafts of a trajectory together are the actor's complete text."""
     attempts: tuple[Attempt, ...] = ()
     policy_tokens: int = 0
-    """Tokens of thought and action in this step, those the loss may count."""
+    """Tokens of thought and action in this step, which the loss may count."""
     llm_seconds: float = 0.0
     sandbox_seconds: float = 0.0
 
 
 UNVERIFIABLE = "unverifiable"
-"""The method of a verdict on an answer whose gold answer no method can be applied to."""
+"""The method of a verdict where no method can read the gold answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Is the final answer right, by which method, and why so."""
+    """Whether the final answer is right, by which method, and why."""
 
     correct: bool
     method: str
     reason: str
     gold_value: str | None = None
-    """What the gold answer was read as, with its type; None where it was not read, and in rows
-    of earlier versions."""
+    """The parsed gold answer with its type; None where it was not parsed and in older rows."""
     answer_value: str | None = None
 
     @property
     def is_decided(self) -> bool:
-        """Something was found out; False where the gold answer itself cannot be verified."""
+        """Whether the answer could be judged; False if the gold answer cannot be verified."""
         return self.method != UNVERIFIABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What a language model said of a final answer that the rules called wrong (method A23)."""
+    """A language model's judgement of a final answer that the rules called wrong (method A23)."""
 
     judge_correct: bool
     judge_model: str
     judge_reason: str
-    """Its own words."""
+    """The model's text."""
 
 
 BASELINE_RULE = "program"
-"""The filter rule that sets baselines aside: samples without tools, made to measure the problems of
-a generation. They are in no yield, accuracy or list unless asked for."""
+"""The filter rule that excludes baselines: samples without tools that measure a problem's
+difficulty. No yield, accuracy or list contains them unless asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterVerdict:
-    """What one named filter rule said of a trajectory."""
+    """The result of one filter rule on a trajectory."""
 
     rule: str
     kept: bool
@@ -219,7 +218,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What the trajectory cost: tokens and seconds, calls that failed included."""
+    """The cost of a trajectory in tokens and seconds, failed calls included."""
 
     actor_calls: int = 0
     actor_prompt_tokens: int = 0
@@ -234,7 +233,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStream:
-    """The trajectory as the engine saw it, recorded as it was produced, never rebuilt from text.
+    """The tokens of the trajectory as the engine returned them, never rebuilt from text.
 
     The three lists have one length: prompt first, then thoughts, actions and observations in order.
     Empty for engines that return no token ids.
@@ -246,7 +245,7 @@ class TokenStream:
     logprobs: tuple[float | None, ...] = ()
     """Sampler log-probability where the actor sampled the token, else null."""
     prompt_length: int = 0
-    """How many leading tokens are the prompt, so that it can be exchanged (method A27)."""
+    """Number of leading prompt tokens, so that the prompt can be replaced (method A27)."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.token_ids), len(self.loss_mask), len(self.logprobs)}
@@ -256,7 +255,7 @@ class TokenStream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """One attempt at one problem, whatever became of it."""
+    """One attempt at one problem, successful or not."""
 
     trajectory_id: str
     dataset: str
@@ -267,29 +266,29 @@ class Trajectory:
     final_answer: str | None
     ending: Ending
     error: str | None = None
-    """What broke, in one sentence, for endings that are failures."""
+    """What failed, in one sentence."""
     verdict: Verdict | None
-    """None when the trajectory was never judged because the machinery broke; at step level
-    always, where the reward is that the code ran."""
+    """None if the infrastructure failed before the trajectory was judged, and at step level, where
+    the reward is that the code ran."""
     opinion: Opinion | None = None
-    """The second opinion of a language model, where an evaluation asked for one."""
+    """The second opinion of a language model, if one was asked for."""
     filters: tuple[FilterVerdict, ...] = ()
     provenance: Provenance
     cost: Cost = field(default_factory=Cost)
     tokens: TokenStream = field(default_factory=TokenStream)
     level: Level = Level.TRAJECTORY
     group_id: str | None = None
-    """Which samples are compared with one another: the problem, or a step-level prefix, named
-    ``<trajectory_id>/<step>`` after the failed step it was cut from, steps counted from 1."""
+    """Samples with the same id are compared with each other: all of a problem, or of a step-level
+    prefix, named ``<trajectory_id>/<step>`` after the failed step behind it, counted from 1."""
     created_at: float
     """Seconds since the epoch, UTC."""
     schema_version: int = SCHEMA_VERSION
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """(problem, program, attempt): what a resumed run must not produce twice.
+        """(problem, program, attempt), which a resumed run must not produce twice.
 
-        At step level the group takes the problem's place: a problem may have several prefixes.
+        At step level it has the group instead of the problem, which may have several prefixes.
         """
         whose = self.problem.problem_id
         if self.level is Level.STEP and self.group_id is not None:
@@ -307,15 +306,14 @@ class Trajectory:
 
     @property
     def is_unverifiable(self) -> bool:
-        """Judged, but its problem's gold answer is nothing to judge by: neither right nor wrong."""
+        """Judged, but neither right nor wrong: the gold answer cannot be verified."""
         return self.verdict is not None and not self.verdict.is_decided
 
     @property
     def reward(self) -> float | None:
-        """1 or 0: the answer is right, or at step level the code ran (method E4, E7).
+        """1 if the answer is right, or at step level if the code ran, else 0 (method E4, E7).
 
-        None where the machinery broke or the gold answer cannot be verified, which is nobody's
-        failure.
+        None if the infrastructure failed or the gold answer cannot be verified.
         """
         if not self.ending.is_judged or self.is_unverifiable:
             return None
@@ -325,7 +323,7 @@ class Trajectory:
 
     @property
     def is_baseline(self) -> bool:
-        """Made to measure its problem, not to be kept."""
+        """A sample that only measures its problem (`BASELINE_RULE`)."""
         return any(one.rule == BASELINE_RULE and not one.kept for one in self.filters)
 
     @property
@@ -335,6 +333,6 @@ class Trajectory:
 
 
 def trajectory_id(dataset: str, config_hash: str, key: tuple[str, str, int]) -> str:
-    """The deterministic id of an attempt: the same command names the same rows again."""
+    """The deterministic id of an attempt: the same command gives the same ids again."""
     text = "\x1f".join((dataset, config_hash, *map(str, key)))
     return "t" + hashlib.sha256(text.encode()).hexdigest()[:19]

@@ -1,4 +1,4 @@
-"""One trajectory for human eyes: on the terminal with rich, or as a page that stands alone.
+"""One trajectory for human eyes, on the terminal with rich.
 
 Thought, code and output are told apart by label and colour; what failed is red; what a filter or
 the verdict said stands with its reason. All text comes from models, programs and data sets, so
@@ -7,11 +7,10 @@ none of it is trusted: rich markup is never interpreted, control characters are 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
@@ -21,9 +20,6 @@ from rich.text import Text
 
 from storage.records import Attempt, Cost, Ending, Outcome, Step, Trajectory
 from storage.text import safe_text
-
-_PAGE_WIDTH, _PAGE_HEIGHT = 110, 100
-"""Columns and lines of the HTML page; rich asks the terminal unless both are given."""
 
 
 def render_trajectory(trajectory: Trajectory) -> RenderableType:
@@ -35,20 +31,6 @@ def render_trajectory(trajectory: Trajectory) -> RenderableType:
     parts.append(Rule(Text("verdict"), style="dim", align="left"))
     parts.append(_verdicts(trajectory))
     return Group(*parts)
-
-
-def trajectory_html(trajectory: Trajectory) -> str:
-    """The same as one HTML page without scripts, that asks nothing of any other host."""
-    console = Console(
-        record=True,
-        file=io.StringIO(),
-        width=_PAGE_WIDTH,
-        height=_PAGE_HEIGHT,
-        force_terminal=True,
-        no_color=False,
-    )
-    console.print(render_trajectory(trajectory))
-    return console.export_html(inline_styles=True)
 
 
 def _header(trajectory: Trajectory) -> Table:

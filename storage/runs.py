@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from storage import files
 from storage.checksums import StoredFile
-from storage.commits import BATCHES, Commits
+from storage.commits import BATCHES, LOG, Commits, read_commits
+from storage.compaction import BackgroundCompactor
 from storage.parquet import read_columns, read_trajectories, write_batch, write_empty
 from storage.records import Level, Trajectory
 from storage.schema import trajectory_schema
@@ -31,11 +33,16 @@ CALLS = "calls"
 """Folder of a run with one small file for each call that worked on it."""
 
 
+def run_id(dataset: str, config_hash: str) -> str:
+    """Names a run in the provenance of its rows; known before the run is created."""
+    return f"{dataset}-{config_hash[:12]}"
+
+
 class Run:
     """The rows of one configuration below `ROOT/datasets/DATASET/runs/<config hash>/`."""
 
     def __init__(self, root: Path, dataset: str, config: dict[str, Any], config_hash: str) -> None:
-        self.run_id = f"{dataset}-{config_hash[:12]}"
+        self.run_id = run_id(dataset, config_hash)
         self._root = root
         self._dataset = root / "datasets" / dataset
         self.folder = self._dataset / "runs" / config_hash
@@ -45,13 +52,14 @@ class Run:
             self._describe()
         self._commits_read: int | None = None
         self._commits = Commits(self.folder)  # its log lets SQL look for batches, so it comes last
+        self._compactor = BackgroundCompactor(self.folder)
 
     def _describe(self) -> None:
         """Write what lies beside the rows: the columns, for SQL over a run with no row yet, and
         the configuration, last, because it says that all of this is there."""
         empty = self.folder / BATCHES / "empty.parquet"
         files.make_folder(empty.parent)
-        with files.removed_on_failure(files.temporary_beside(empty)) as temporary:
+        with files.temporary_for(empty) as temporary:
             write_empty(temporary)
             files.replace(temporary, empty)
         text = json.dumps(self._config, indent=2, sort_keys=True) + "\n"
@@ -68,6 +76,7 @@ class Run:
         name = hashlib.sha256(made.encode()).hexdigest()[:24] + ".parquet"
         write = partial(write_batch, trajectories=trajectories)
         self._commits.commit(name, len(trajectories), write)
+        self._compactor.committed()
 
     def keys(self) -> set[tuple[str, str, int]]:
         """The `Trajectory.key` of every committed row: what need not be produced again."""
@@ -89,9 +98,9 @@ class Run:
 
     def reader(self) -> Callable[[], Iterator[Trajectory]]:
         """Reads what is committed now, the same rows each time, whatever is committed meanwhile."""
-        commits = self._commits.committed()
-        self._commits_read = len(commits)
-        return partial(_newest_rows, [commit.file for commit in commits])
+        log = read_commits(self.folder / LOG)
+        self._commits_read = log.count
+        return partial(_newest_rows, [commit.file for commit in log.commits])
 
     def every_row(self, columns: list[str]) -> pa.Table:
         """Some columns of every committed row, of those since made again too: what was paid for."""
@@ -134,7 +143,7 @@ class Run:
         only they tell is called for behind the last. The version covers the commits that the run
         had when it was last read; what is committed later is `running` in SQL.
         """
-        commits = len(self._commits.committed())
+        commits = read_commits(self.folder / LOG).count
 
         def describe() -> dict[str, Any]:
             return {
@@ -151,12 +160,35 @@ class Run:
 
 
 def _newest_rows(committed: Sequence[StoredFile]) -> Iterator[Trajectory]:
-    """Of each trajectory the row of the last file that has it."""
-    newest: dict[str, StoredFile] = {}
-    for file in committed:
-        ids = read_columns(file, ["trajectory_id"])["trajectory_id"]
-        newest.update((str(trajectory_id), file) for trajectory_id in ids.to_pylist())
-    for file in dict.fromkeys(newest.values()):
-        for trajectory in read_trajectories(file):
-            if newest[trajectory.trajectory_id] == file:
+    """The last row of each trajectory."""
+    older = _older_rows(committed)
+    for number, file in enumerate(committed):
+        for place, trajectory in enumerate(read_trajectories(file)):
+            if (number, place) not in older:
                 yield trajectory
+
+
+def _older_rows(committed: Sequence[StoredFile]) -> set[tuple[int, int]]:
+    """The rows that a later row of the same trajectory replaces, as (file, row in it).
+
+    Few are, so only 64-bit hashes of all ids are held, and of ids with equal hashes the ids.
+    """
+    hashes = [np.fromiter(map(hash, _ids(file)), np.int64) for file in committed]
+    values, counts = np.unique(np.concatenate([np.empty(0, np.int64), *hashes]), return_counts=True)
+    repeated = values[counts > 1]
+    last: dict[str, tuple[int, int]] = {}
+    older: set[tuple[int, int]] = set()
+    for number, found in enumerate(hashes):
+        places = np.flatnonzero(np.isin(found, repeated))
+        if len(places):
+            ids = _ids(committed[number])
+            for place in places.tolist():
+                if ids[place] in last:
+                    older.add(last[ids[place]])
+                last[ids[place]] = (number, place)
+    return older
+
+
+def _ids(file: StoredFile) -> list[str]:
+    ids = read_columns(file, ["trajectory_id"])["trajectory_id"].to_pylist()
+    return [str(trajectory_id) for trajectory_id in ids]

@@ -1,12 +1,12 @@
-"""The Arrow schema of a trajectory and the way there and back, both derived from the records.
+"""The Arrow schema of a trajectory and the conversion both ways, derived from the records.
 
 A trajectory is one flat row: the fields of its problem, verdict, provenance, cost and token stream
 are columns of their own, because flat columns aggregate forty times faster than nested ones. Steps,
 attempts and filter verdicts stay nested lists. Deriving the schema from the dataclasses makes it
 impossible to forget a field on disk. Conversion works by columns, a whole batch at a time.
 
-Two things are not kept to the letter: log-probabilities are single precision, and a lone surrogate
-in a text, which no file can hold, becomes U+FFFD.
+Two things are changed: log-probabilities become single precision, and a lone surrogate in a text,
+which no file can hold, becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ import pyarrow as pa
 
 from storage.errors import SchemaTooNew
 from storage.records import SCHEMA_VERSION, Trajectory
+from storage.well_formed import well_formed
 
 _VERSION_KEY = b"tirgen.schema_version"
 BATCH_ROWS, BATCH_BYTES = 1_000, 16 << 20
-"""Most rows, and about how many bytes, that become one Arrow batch."""
+"""Largest number of rows, and approximate number of bytes, of one Arrow batch."""
 
 _Array: TypeAlias = "pa.Array[Any]"
 _TableOrBatch = TypeVar("_TableOrBatch", pa.Table, pa.RecordBatch)
 
-_COLUMN_NAMES = {"answer": "gold_answer"}
-"""Record fields whose own name would say too little as a column among all the others."""
+COLUMN_NAMES = {"answer": "gold_answer"}
+"""Columns that are not named like their record field, because that name would be unclear."""
 
 
 class _Codec(Protocol):
-    """One column: its Arrow type, and the way from Python values to an array and back."""
+    """One column: its Arrow type, and the conversion of Python values to an array and back."""
 
     type: pa.DataType
 
@@ -65,14 +66,10 @@ class _Scalar:
         try:
             return pa.array(values, self.type)
         except UnicodeEncodeError:
-            return pa.array([value and _without_surrogates(value) for value in values], self.type)
+            return pa.array([value and well_formed(value) for value in values], self.type)
 
     def decode(self, array: _Array) -> list[Any]:
         return array.to_pylist()
-
-
-def _without_surrogates(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class _Enum(_Scalar):
@@ -121,7 +118,7 @@ class _Struct:
 
 
 class _Column(NamedTuple):
-    """Where one field of a record lies in Arrow."""
+    """The Arrow column of one field of a record."""
 
     field: str
     name: str
@@ -163,7 +160,7 @@ _SCALARS: dict[type, pa.DataType] = {
     float: pa.float64(),
 }
 _STREAMS = {**_SCALARS, int: pa.int32(), float: pa.float32()}
-"""Lists of bare numbers are token streams, by far the longest part of a row: 32 bits do."""
+"""Lists of numbers are token streams, the longest part of a row: 32 bits are enough."""
 
 
 def _codec(hint: Any) -> _Codec:
@@ -179,7 +176,7 @@ def _columns(record: type) -> list[_Column]:
     columns = []
     for name, hint in get_type_hints(record).items():
         inner, nullable = _split_optional(hint)
-        columns.append(_Column(name, _COLUMN_NAMES.get(name, name), _codec(inner), nullable))
+        columns.append(_Column(name, COLUMN_NAMES.get(name, name), _codec(inner), nullable))
     return columns
 
 
@@ -219,9 +216,9 @@ def to_batch(trajectories: Sequence[Trajectory]) -> pa.RecordBatch:
 
 
 def to_batches(trajectories: Iterable[Trajectory]) -> Iterator[pa.RecordBatch]:
-    """The same, in batches that are small in rows and in bytes, whatever comes.
+    """The same in batches limited by rows and bytes.
 
-    A column of a batch must not hold 2 GiB, which Arrow cannot count.
+    A column of a batch must stay below 2 GiB, because Arrow's offsets have 32 bits.
     """
     chunk: list[Trajectory] = []
     size = 0
@@ -236,7 +233,7 @@ def to_batches(trajectories: Iterable[Trajectory]) -> Iterator[pa.RecordBatch]:
 
 
 def _size(trajectory: Trajectory) -> int:
-    """About how many bytes the row takes: what is long are the steps and the token stream."""
+    """The approximate size of a row in bytes: steps and token stream are the long parts."""
     steps = sum(
         len(step.thought)
         + sum(map(len, filter(None, (step.action, step.observation, step.draft))))
@@ -266,7 +263,7 @@ def _decode(part: _Part, batch: pa.RecordBatch) -> list[Any]:
 
 
 def with_later_columns(table: _TableOrBatch) -> _TableOrBatch:
-    """Rows that an earlier tirgen wrote, with nulls in the columns added since."""
+    """Rows of an older schema version, with nulls in the columns added since."""
     for field in trajectory_schema():
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
@@ -274,7 +271,7 @@ def with_later_columns(table: _TableOrBatch) -> _TableOrBatch:
 
 
 def check_version(schema: pa.Schema, where: str) -> None:
-    """Refuse rows of a newer tirgen.
+    """Refuse rows with a newer schema version.
 
     Raises:
         SchemaTooNew: the version in the schema's metadata is above `SCHEMA_VERSION`.

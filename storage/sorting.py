@@ -1,6 +1,6 @@
-"""Rows in order, in bounded memory: sorted in pieces, spilled to files, and merged.
+"""Sorting rows in bounded memory: in pieces, which are spilled to files and merged.
 
-Arrow's own sort needs all rows in memory, and fails where a column of text holds 2 GiB.
+Arrow's own sort needs all rows in memory and fails on text columns of more than 2 GiB.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-PIECE_BYTES = 128 << 20
-"""About how many bytes are sorted in memory at once; all is held at most three times."""
+from storage import memory
+
+PIECES = 8
+"""Part of the memory limit that is sorted at once; up to three copies of it exist."""
 SPILLED_BYTES = 1 << 20
-"""About how many bytes of a spilled piece are read at once."""
+"""Bytes of a spilled piece that are read at once, about."""
 
 
 def in_order(
     batches: Iterable[pa.RecordBatch], by: Sequence[str], folder: Path, rows: int, size: int
 ) -> Iterator[pa.Table]:
-    """The rows ordered by the columns `by`, in tables of at most `rows` rows and some `size` bytes.
+    """The rows ordered by the columns `by`, in tables of at most `rows` rows or `size` bytes.
 
-    What does not fit into memory lies in `folder` meanwhile, which is left as it was found.
+    Pieces that do not fit into memory are written to `folder` and removed at the end.
     """
     pieces: list[Path] = []
     held: list[pa.RecordBatch] = []
     try:
         for batch in batches:
             held.append(batch)
-            if sum(one.nbytes for one in held) >= PIECE_BYTES:
+            if sum(one.nbytes for one in held) >= memory.limit() // PIECES:
                 pieces.append(_spill(held, by, folder / f".piece-{len(pieces)}.arrow"))
                 held = []
         if not pieces:
@@ -55,7 +57,7 @@ def _sorted(batches: Sequence[pa.RecordBatch], by: Sequence[str]) -> pa.Table:
 
 
 def _cut(table: pa.Table, rows: int, size: int) -> Iterator[pa.Table]:
-    """A table in parts."""
+    """The table in parts of at most `rows` rows and about `size` bytes."""
     step = max(1, min(rows, len(table) * size // max(1, table.nbytes)))
     for start in range(0, len(table), step):
         yield table.slice(start, step)
@@ -80,7 +82,7 @@ class _Piece:
     row: int = -1
 
     def step(self) -> bool:
-        """Go to the next row; false behind the last."""
+        """Go to the next row; false after the last."""
         self.row += 1
         while self.batch is None or self.row >= len(self.keys):
             self.batch = next(self.batches, None)
@@ -116,11 +118,11 @@ def _merged(paths: Sequence[Path], by: Sequence[str], rows: int, size: int) -> I
 
 @dataclass(slots=True)
 class _Chosen:
-    """Rows to come next, as places in the batches that they lie in."""
+    """The next rows of the result, as positions in the batches that hold them."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
     starts: dict[int, int] = field(default_factory=dict)
-    """Of a piece, where the batch that it is at begins among the batches."""
+    """By piece, the position of its current batch among all rows of `batches`."""
     latest: dict[int, pa.RecordBatch] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
     held: int = 0

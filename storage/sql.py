@@ -1,11 +1,12 @@
 """SQL over a store: a DuckDB session that can read its views, and nothing else.
 
-The session lives in memory. It reads committed files of the store only (`storage.lake`), its
-configuration is locked, extensions are off, and each query is one SELECT that DuckDB itself accepts
-as the body of a view, which no statement that writes can be, not even one hidden in a WITH clause.
+The session uses memory up to `memory.limit` and a temporary folder beyond it. It reads only
+committed files of the store (`storage.lake`), its configuration is locked, and extensions are off.
+Each query must be one SELECT that DuckDB accepts as the body of a view, which excludes every
+statement that writes, also inside a WITH clause.
 
-A query looks only at what it names. Damage elsewhere is left out and told; damage in a dataset that
-the query names, or that it has no way around, is an error, never an answer from part of the rows.
+A query reads only what it names. Damage elsewhere is left out with a warning. Damage in a dataset
+that the query names, or that it cannot avoid, is an error, never an answer from part of the rows.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
-from storage.damage import left_out
+from storage import memory
+from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
 from storage.lake import LATEST, PROTOCOL, PUBLISHED, RUNNING, Catalog, Lake
@@ -49,7 +52,7 @@ def query(store: Store, sql: str) -> pa.Table:
         except Damaged as damage:
             if damage.owner in skipped or not damage.name or _names(sql, damage.name):
                 raise
-            left_out(damage)
+            warn_left_out(damage)
             skipped.add(damage.owner)
         else:
             return table.rename_columns(_distinct(table.column_names))
@@ -70,7 +73,10 @@ def _ask_over(
 ) -> pa.Table:
     lake = Lake(Catalog(root, skipped))
     try:
-        with _session(_Lake(root, lake), lake, words) as connection:
+        with (
+            TemporaryDirectory(prefix="tirgen-sql-") as spill,
+            _session(_Lake(root, lake), lake, words, Path(spill)) as connection,
+        ):
             _check_reads_only(connection, sql)
             table: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, QueryError) as error:
@@ -118,29 +124,37 @@ class _Lake:
 
     def _versions(self, kind: str) -> str:
         named = "'dataset': VARCHAR, 'version': VARCHAR"
-        return rows_of(f"SELECT * FROM {read}" for read in self._reads(kind, named))
+        reads = self._reads(kind, named)
+        return rows_of(f"SELECT * EXCLUDE (file_row_number) FROM {read}" for read in reads)
 
     def _running(self) -> str:
         """Each trajectory once: of one that was made again, the one committed last."""
-        reads = self._reads(RUNNING, "'dataset': VARCHAR, 'run': VARCHAR, 'commit': BIGINT")
-        newest = "row_number() OVER (PARTITION BY dataset, trajectory_id ORDER BY commit DESC) = 1"
-        rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {read}" for read in reads)
-        return rows_of(
-            [f"SELECT * EXCLUDE (run, commit) FROM ({rows}) QUALIFY {newest}"] if rows else []
+        named = "'dataset': VARCHAR, 'run': VARCHAR, 'commit': BIGINT, 'skip': BIGINT"
+        reads = self._reads(RUNNING, named)
+        rows = " UNION ALL BY NAME ".join(
+            f"SELECT * FROM {read} WHERE file_row_number >= skip" for read in reads
         )
+        newest = (
+            "SELECT * EXCLUDE (run, commit, skip, file_row_number) "
+            f"FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY dataset, trajectory_id "
+            "ORDER BY commit DESC, file_row_number DESC) = 1"
+        )
+        return rows_of([newest] if rows else [])
 
     def _reads(self, kind: str, named: str) -> list[str]:
         return [
             f"read_parquet('{PROTOCOL}{kind}/{schema}/*', hive_partitioning = true, "
-            f"hive_types = {{{named}}}, union_by_name = {schema == 0})"
+            f"hive_types = {{{named}}}, union_by_name = {schema == 0}, file_row_number = true)"
             for schema in self._lake.schemas(kind)
         ]
 
 
 def _session(
-    sources: _Lake, lake: Lake, words: Collection[str] | None
+    sources: _Lake, lake: Lake, words: Collection[str] | None, spill: Path
 ) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config={"temp_directory": ""})
+    connection = duckdb.connect(
+        config={"temp_directory": str(spill), "memory_limit": f"{memory.limit()}B"}
+    )
     connection.register_filesystem(lake)
     define(connection, definitions(sources, words))
     for setting in (

@@ -1,8 +1,8 @@
-"""Text of models, programs and data sets, made safe to show and to write: nothing in it acts.
+"""Untrusted text (of models, programs and data sets) made safe to show and to write.
 
-A terminal obeys control characters, a reader is deceived by direction overrides and by characters
-that have no width, and no file can hold a lone surrogate. In text for people each becomes a visible
-sign; in JSON it becomes an escape, which means the same.
+Terminals execute control characters, direction overrides and zero-width characters mislead
+readers, and no file can hold a lone surrogate. For people each becomes a visible sign; in JSON it
+becomes an escape with the same meaning.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _ACTING = (
     "\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
-"""Unicode's controls, formats, surrogates and separators of lines, but for the line break, the tab,
-the joiners and the number signs that scripts are written with."""
+"""Unicode's control, format, surrogate and line separator characters, except line break, tab, and
+the joiners and number signs that some scripts need."""
 _ACTS = re.compile(f"[{_ACTING}]")
 
 
 def visible(text: str) -> str:
-    """The text with a sign in place of each character that would act instead of being shown."""
+    """The text with a visible sign in place of each control or invisible character."""
     return _ACTS.sub(lambda found: _picture(ord(found[0])), text.replace("\r\n", "\n"))
 
 
@@ -34,12 +34,12 @@ def safe_text(text: str, style: str = "") -> Text:
 
 
 def to_json(document: Any) -> str:
-    """One line of JSON in which no character acts; values that JSON has no word for as text."""
+    """One line of safe JSON; values of types that JSON does not have become text."""
     return escaped(json.dumps(document, ensure_ascii=False, default=str))
 
 
 def escaped(document: str) -> str:
-    """The same JSON with an escape for each character that would act."""
+    """The same JSON with an escape for each control or invisible character."""
     return _ACTS.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 

@@ -18,15 +18,13 @@ import pyarrow as pa
 from storage import files, names, numbered
 from storage.checksums import StoredFile
 from storage.errors import Damaged, InvalidName
-from storage.parquet import ROW_GROUP, PublishedFile, read_columns, read_trajectories
+from storage.parquet import GROUP_BYTES, ROW_GROUP, PublishedFile, read_columns, read_trajectories
 from storage.records import BASELINE_RULE, SCHEMA_VERSION, Trajectory
 from storage.schema import to_batches, trajectory_schema
 from storage.sorting import in_order
 
 FILE_ROWS = 50_000
 """Most rows per Parquet file of a version."""
-GROUP_BYTES = 64 << 20
-"""About how many bytes of rows are one row group at most, which readers hold in memory."""
 
 _ORDER = ["problem_id", "program", "attempt", "trajectory_id"]
 
@@ -38,6 +36,7 @@ class DatasetVersion(numbered.Version):
     Its manifest has rows, kept rows, files, configuration, summary and the version before.
     """
 
+    NOUN = "dataset"
     NEEDED = (
         "rows", "kept_rows", "files", "created_at", "run_id", "config_hash", "config", "summary",
     )  # fmt: skip

@@ -51,6 +51,30 @@ VIEWS = {
 }
 """What a user may select from, and what it holds."""
 
+DERIVED_COLUMNS = {
+    "version": "the dataset version, e.g. v3; null for rows that are not published",
+    "created_at": "when the row was made, UTC",
+    "correct": "the answer is right; null if it was not judged or cannot be verified",
+    "kept": "every filter rule kept the row; in `filters`, this rule kept it",
+    "baseline": "a chain-of-thought sample that measures its problem",
+    "n_steps": "number of steps",
+    "n_calls": "number of programs that were run",
+    "n_failed_calls": "number of programs that failed",
+    "n_corrections": "number of failed attempts that self-correction replaced",
+    "n_policy_tokens": "number of tokens of thoughts and actions",
+    "mode": "reasoning if the trajectory has a <think> section, else non_reasoning",
+    "step": "number of the step, counted from 1",
+    "position": "number of the rule in the order in which rules were applied",
+    "place": "number of the rule in the order in which rules were applied",
+    "entered": "rows that all rules before this one kept",
+    "dropped": "rows that this rule was the first to drop",
+    "what": "the ending of the trajectory, or the outcome of the program",
+    "level": "trajectory, step or attempt",
+    "reason": "why: of the verdict, or in `filters` of the rule",
+    "detail": "the error, or the output of the program",
+}
+"""What the columns contain that are no field of a record."""
+
 _FIRST = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_steps,
     n_calls, n_failed_calls, n_corrections, n_policy_tokens, final_answer, gold_answer, method,
     reason, error, question"""
@@ -214,13 +238,10 @@ def refresh(root: Path) -> None:
     """Bring `ROOT/tirgen.duckdb` up to date, again if the store changed meanwhile."""
     while True:
         statements = definitions(_Paths(root))
-        temporary = files.temporary_beside(root / FILE)
-        try:
+        with files.temporary_for(root / FILE) as temporary:
             with duckdb.connect(temporary) as connection:
                 define(connection, statements)
             files.replace(temporary, root / FILE)
-        finally:
-            temporary.unlink(missing_ok=True)
         if definitions(_Paths(root)) == statements:
             return
 
@@ -294,12 +315,30 @@ def _is_of_one_schema(run: Path) -> bool:
 def _read_runs(runs: Sequence[Path], *, union_by_name: bool) -> str:
     batches = list_literal(f"{glob.escape(str(run))}/{BATCHES}/*.parquet" for run in runs)
     logs = list_literal(f"{glob.escape(str(run))}/{LOG}" for run in runs)
-    return f"""SELECT * EXCLUDE (filename, named, place), NULL::VARCHAR AS version
-    FROM read_parquet({batches}, filename = true, union_by_name = {union_by_name}) JOIN (
-        SELECT named, max(place) AS place FROM (
-            SELECT replace(filename, '{LOG}', '{BATCHES}/') || file AS named,
-                row_number() OVER () AS place
-            FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true,
-                columns = {{file: 'VARCHAR'}}, filename = true)
-            WHERE file IS NOT NULL) GROUP BY named) ON filename = named
-    QUALIFY row_number() OVER (PARTITION BY dataset, trajectory_id ORDER BY place DESC) = 1"""
+    return f"""SELECT * EXCLUDE (filename, file_row_number, named, first_, last_),
+        NULL::VARCHAR AS version
+    FROM read_parquet({batches}, filename = true, file_row_number = true,
+        union_by_name = {union_by_name}) JOIN (
+        WITH lines AS (
+            SELECT replace(filename, '{LOG}', '{BATCHES}/') AS folder, file, first, last,
+                row_number() OVER () AS line
+            FROM read_json({logs}, format = 'newline_delimited', ignore_errors = true, columns = {{
+                file: 'VARCHAR', first: 'VARCHAR', last: 'VARCHAR'}}, filename = true)
+            WHERE file IS NOT NULL
+        ), commits AS (
+            SELECT folder, file, min(line) AS line FROM lines WHERE first IS NULL GROUP BY ALL
+        ), files AS (
+            SELECT folder, file, line AS first_, line AS last_, line FROM commits
+            UNION ALL
+            SELECT merged.folder, merged.file, one.line, other.line, merged.line
+            FROM lines AS merged
+            JOIN commits AS one ON one.folder = merged.folder AND one.file = merged.first
+            JOIN commits AS other ON other.folder = merged.folder AND other.file = merged.last
+        )
+        SELECT folder || file AS named, first_, last_ FROM files
+        WHERE NOT EXISTS (FROM files AS merged WHERE merged.folder = files.folder
+            AND merged.line > files.line AND merged.first_ <> merged.last_
+            AND merged.first_ <= files.first_ AND merged.last_ >= files.last_)
+        ) ON filename = named
+    QUALIFY row_number() OVER (
+        PARTITION BY dataset, trajectory_id ORDER BY first_ DESC, file_row_number DESC) = 1"""

@@ -1,4 +1,4 @@
-"""Makes trajectories with any policy: engines, agents, the TIR loop, sandbox, verifier, filters."""
+"""Makes trajectories with any policy: engines, the TIR loop, sandbox, verifier, filters, jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["verify"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the verifier on first use: importing any part of tirgen imports this module."""
+    """Loads the verifier on first use, because importing any part of tirgen imports this module."""
     if name == "verify":
         from tirgen.verification import verify
 

@@ -1,8 +1,7 @@
-"""What every configuration is made of, and how one is read: a file, and flags on top."""
+"""The base of every configuration, and reading one from a file and flags."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tomllib
@@ -14,18 +13,20 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from storage.names import fingerprint
+
 Count = Annotated[int, Field(ge=1)]
 
 
 _PLAIN_URL = r"^https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?$"
-"""Without the parts in which keys are handed over: forms and Prefect's server check it, too."""
+"""A URL without the parts that can hold a key; forms and Prefect's server check it too."""
 
 
 _VARIABLE = r"^[A-Z_][A-Z0-9_]*$"
 
 
 def _server_url(url: str) -> str:
-    """Raises ValueError, which quotes nothing: there may be a key in it."""
+    """Raises ValueError without quoting the URL, since it can hold a key."""
     try:
         parts = urlsplit(url)
         named = bool(parts.hostname) and parts.port != 0
@@ -33,10 +34,10 @@ def _server_url(url: str) -> str:
         parts, named = urlsplit(""), False
     if "@" in url or "?" in url or "#" in url:
         raise ValueError(
-            "a URL is written into configurations and logs, so it holds no user, password, query "
-            "or fragment: put a key into an environment variable and name that in api_key_env (or "
-            "query_env, where a server wants it in the query; what is not secret goes into query); "
-            "a sandbox's token belongs into TIRGEN_SANDBOX_TOKEN"
+            "URLs are written into configurations and logs, so they must have no user, password, "
+            "query or fragment: put a key into an environment variable and name it in api_key_env "
+            "(or query_env, if the server needs it in the query; what is not secret goes into "
+            "query), and the token of a sandbox into TIRGEN_SANDBOX_TOKEN"
         )
     if parts.scheme not in ("http", "https") or not named or not re.match(_PLAIN_URL, url):
         raise ValueError("this is not a URL like http://localhost:8000/v1")
@@ -46,15 +47,15 @@ def _server_url(url: str) -> str:
 ServerUrl = Annotated[
     str, AfterValidator(_server_url), Field(json_schema_extra={"pattern": _PLAIN_URL})
 ]
-"""Address of a server, which holds no secret."""
+"""Address of a server, without secrets."""
 
 
 def _variable(name: str) -> str:
-    """Raises ValueError, which quotes nothing: it may be a key."""
+    """Raises ValueError without quoting the name, since it can be a key."""
     if not re.match(_VARIABLE, name):
         raise ValueError(
-            "this is the name of an environment variable, in capitals; the secret itself belongs "
-            "into that variable"
+            "this must be the name of an environment variable, in capitals; the secret itself "
+            "belongs into that variable"
         )
     return name
 
@@ -67,7 +68,7 @@ Variable = Annotated[
 
 def _not_a_url(name: str) -> str:
     if "://" in name:
-        raise ValueError("this is a name or a folder, not a URL; addresses go into base_url")
+        raise ValueError("this must be a name or a folder, not a URL; addresses go into base_url")
     return name
 
 
@@ -75,7 +76,7 @@ NameOrFolder = Annotated[str, AfterValidator(_not_a_url)]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message names each field and what it may be."""
+    """The configuration is wrong; the message names each wrong field and what it can be."""
 
 
 class Settings(BaseModel):
@@ -86,28 +87,22 @@ class Settings(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
         validate_default=True,
-        hide_input_in_errors=True,  # a key that was put into the wrong place is quoted nowhere
+        hide_input_in_errors=True,  # never quote a key that is in the wrong field
     )
 
     def identity(self) -> Any:
-        """The settings that decide what comes out, fit for JSON; by default all of them."""
+        """The settings that decide the results, as JSON values; by default all settings."""
         return self.model_dump(mode="json")
 
     def fingerprint(self) -> str:
-        """Equal for configurations that produce equal rows: it names their run."""
+        """Equal for configurations that make the same rows; it names their run."""
         return fingerprint(self.identity())
 
 
 class JobSettings(Settings):
-    """Base of the configuration of every job: rows of a dataset."""
+    """Base of the configuration of every job, which makes rows of a dataset."""
 
     dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-
-
-def fingerprint(document: Any) -> str:
-    """Names a JSON document by its content: 16 hexadecimal digits."""
-    text = json.dumps(document, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -119,10 +114,10 @@ def load_settings(
     overrides: dict[str, Any],
     base: dict[str, Any] | None = None,
 ) -> S:
-    """A configuration from a TOML or JSON file with overrides on top, all of it over `base`.
+    """A configuration from `base`, then a TOML or JSON file, then `overrides`; the last one wins.
 
-    A table of the file replaces that of `base` setting by setting. `overrides` maps dotted names
-    to values; None means not given. Raises `ConfigError`.
+    Tables of base and file are merged setting by setting. `overrides` maps dotted names to values;
+    None means not given. Raises `ConfigError`.
     """
     document = merged(base or {}, _read(path) if path else {})
     for name, value in overrides.items():
@@ -137,7 +132,7 @@ def load_settings(
 
 
 def _explained(model: type[BaseModel], item: ErrorDetails) -> str:
-    """One thing that pydantic found wrong, in words of ours where it speaks of its own insides."""
+    """One error of pydantic, in plain words."""
     names = [str(part) for part in item["loc"]]
     where, said = ".".join(names) or "configuration", item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
@@ -145,12 +140,12 @@ def _explained(model: type[BaseModel], item: ErrorDetails) -> str:
         meant = f"; did you mean {'.'.join([*names[:-1], *near])}?" if near else ""
         return f"{where}: there is no such setting{meant}"
     if item["type"] == "string_pattern_mismatch":
-        return f"{where}: {item['input']!r} holds characters that it may not: {said}"
+        return f"{where}: {item['input']!r} has characters that are not allowed: {said}"
     return f"{where}: {said}"
 
 
 def _settings_beside(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The settings of the table at `path`; none where it is no table."""
+    """The settings of the table at `path`; none if it is not a table."""
     for name in path:
         field = model.model_fields.get(name)
         kinds = get_args(field.annotation) or (field.annotation,) if field else ()
@@ -175,7 +170,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`; a table of both is merged setting by setting."""
+    """`over` over `base`; a table in both is merged setting by setting."""
     tables = {name for name in base.keys() & over.keys() if isinstance(over[name], dict)}
     return {**base, **over, **{name: {**base[name], **over[name]} for name in tables}}
 

@@ -1,10 +1,10 @@
-"""Does the trainer compute what the model says? Checked on a real batch before anything is learned.
+"""Checks on a real batch, before training, that the trainer computes the model's own scores.
 
-The trainer packs documents into rows, begins them at position 0 again, projects the learned tokens
-only, and may run another attention kernel. Each of these holds for the families that were tried and
-could silently fail for the next one: logits that are scaled, attention that does not stop where a
-document ends, a kernel that reads no boundaries. So documents of the first batch are scored once
-more, each alone, by transformers' own forward pass, and the two must agree.
+The trainer packs documents into rows, restarts positions at 0 for each, projects only the learned
+tokens, and may use another attention kernel. Each of these works for the tested model families and
+could silently fail for another one: scaled logits, attention across documents, a kernel that
+ignores document boundaries. So some documents of the first batch are scored again, each alone, by
+transformers' own forward pass, and the two results must agree.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from trainer.model import score
 from trainer.packing import Batch, blank, collate
 
 DOCUMENTS = 4
-"""Scored again by each process; as many everywhere, since sharded processes compute in step."""
+"""Documents that each process scores again; the same number everywhere, because sharded
+processes must compute together."""
 EXACT, ROUNDED = 1e-3, 0.05
-"""Bounds on the mean difference of a token in nats: in float32 and in bfloat16."""
+"""Bounds on the mean difference per token in nats, in float32 and in bfloat16."""
 
 
 class ModelMismatch(RuntimeError):
-    """Scores of the trainer are not those of the model."""
+    """The trainer's scores differ from those of the model."""
 
 
-def require_own_scores(scorer: nn.Module, batch: Batch[Any], kind: str, world: World) -> float:
-    """Compare the scores of a batch with those of its documents alone; called by every process.
+def check_scores(scorer: nn.Module, batch: Batch[Any], kind: str, world: World) -> float:
+    """Compare the scores of a batch with those of its documents alone; every process calls it.
 
-    Returns the largest mean difference of a document, in nats a token. Raises ModelMismatch, on
-    every process, naming the model's `kind`.
+    Returns the largest mean difference of a document, in nats per token. `kind` names the model in
+    the message. Raises ModelMismatch, on every process.
     """
     with torch.no_grad():
         packed = score(scorer, batch, world.device).logprobs.cpu()
         gap = 0.0
-        for document, said in _chosen(batch, packed):
+        for document, scores in _chosen(batch, packed):
             alone = score(scorer, document, world.device, plain=True).logprobs.cpu()
-            gap = max(gap, _difference(said, alone))
+            gap = max(gap, _difference(scores, alone))
     gap = max(world.gather(gap))
     bound = EXACT if world.device.type == "cpu" else ROUNDED
     if gap > bound:
@@ -54,18 +55,21 @@ def require_own_scores(scorer: nn.Module, batch: Batch[Any], kind: str, world: W
     return gap
 
 
-def _difference(said: Tensor, alone: Tensor) -> float:
-    """Mean of |difference|; broken weights make both no number, which is agreement."""
-    if not len(said):
+def _difference(packed: Tensor, alone: Tensor) -> float:
+    """Mean of |difference|; where broken weights make both NaN, they agree."""
+    if not len(packed):
         return 0.0
-    both_broken = said.isnan() & alone.isnan()
-    differences = torch.where(both_broken, 0.0, (said - alone).abs())
+    both_broken = packed.isnan() & alone.isnan()
+    differences = torch.where(both_broken, 0.0, (packed - alone).abs())
     return float(differences.mean().nan_to_num(torch.inf))
 
 
 def _chosen(batch: Batch[Any], packed: Tensor) -> Iterator[tuple[Batch[Any], Tensor]]:
-    """Documents as batches of their own with their packed scores; the last of each row first,
-    because what leaks into a document comes from those before it. Blank ones make up the number."""
+    """`DOCUMENTS` documents, each as its own batch, with their packed scores.
+
+    Documents at the end of a row come first, because only those before can leak into a document.
+    Blank batches fill up the number.
+    """
     counts = [sample.learned_count for sample in batch.samples]
     scored = zip(batch.starts, batch.samples, packed.split(counts), strict=True)
     for _, sample, scores in sorted(scored, key=lambda found: -found[0])[:DOCUMENTS]:

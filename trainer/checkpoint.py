@@ -1,16 +1,16 @@
-"""Checkpoints that a killed run goes on from: weights and moments after so many steps.
+"""Checkpoints from which a killed run resumes: weights and moments after a number of steps.
 
 FOLDER/step-00000003/    written by all processes under another name, then renamed
-    shard-*.safetensors  tensors, each process its share (torch's distributed checkpoints)
+    shard-*.safetensors  tensors, one share per process (torch's distributed checkpoints)
     checkpoint.json      the digest of every file
 
-Tensors and JSON only: a store may be shared, and whoever can write to it must not be able to run
-code in the process that loads from it, which pickled metadata would allow. A file that is not what
-was written stops the load before any of it is read.
+The files are tensors and JSON only: stores may be shared, and pickled metadata would let anyone who
+can write to the store run code in the process that loads it. A changed file stops the load before
+anything is read.
 
-A checkpoint is complete when it has its name. Written by one number of processes, it can be read by
-another. No random state is kept, because a run draws all its randomness from its seed before the
-first step; the settings of the optimiser are those of the run that loads.
+A checkpoint is complete when it has its final name. Another number of processes can read it than
+wrote it. No random state is stored, because a run derives all randomness from its seed before the
+first step. The optimiser's settings are those of the run that loads.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _TENSORS = ".safetensors"
 
 
 class DamagedCheckpoint(ValueError):
-    """A checkpoint's files are not those that were written."""
+    """Files of a checkpoint were changed or are missing."""
 
 
 def newest(folder: Path) -> tuple[int, Path] | None:
-    """The number of steps after which the newest checkpoint was taken, and where it lies."""
+    """The newest checkpoint as its number of steps and its folder, or None."""
     return next(iter(_newest_first(folder)), None)
 
 
@@ -53,9 +53,9 @@ def _newest_first(folder: Path) -> list[tuple[int, Path]]:
 
 
 def save(folder: Path, steps: int, optimizer: Optimizer, kept: int = 1) -> None:
-    """Keep the state after `steps` steps, and of all checkpoints the newest `kept`.
+    """Save the state after `steps` steps, and keep only the newest `kept` checkpoints.
 
-    Called by every process at once.
+    Every process calls it at the same time.
     """
     world = optimizer.world
     temporary = folder / ".writing"
@@ -78,9 +78,9 @@ def save(folder: Path, steps: int, optimizer: Optimizer, kept: int = 1) -> None:
 
 
 def load(path: Path, optimizer: Optimizer, *, moments_only: bool = False) -> None:
-    """Put a checkpoint's state into the model and the optimiser, or only into the latter.
+    """Load a checkpoint into the model and the optimiser, or only into the optimiser.
 
-    Raises DamagedCheckpoint, on every process, before anything is read.
+    Raises DamagedCheckpoint, on every process, before anything is loaded.
     """
     _require_intact(path, optimizer.world)
     model, moments = get_state_dict(optimizer.scorer, optimizer.adam)
@@ -104,7 +104,7 @@ def _tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def _named(model: dict[str, Any], moments: Any) -> dict[str, Tensor]:
-    """Every tensor of both states under a name of its own, the moments of a weight by kind."""
+    """All tensors of both states by name: ``model/WEIGHT`` and ``moments/KIND/WEIGHT``."""
     found = {f"model/{name}": value for name, value in model.items()}
     for name, kinds in moments["state"].items():
         found |= {f"moments/{kind}/{name}": value for kind, value in kinds.items()}
@@ -112,7 +112,7 @@ def _named(model: dict[str, Any], moments: Any) -> dict[str, Tensor]:
 
 
 def _digests(folder: Path, world: World) -> dict[str, str]:
-    """Of every tensor file by name, each process having read its share of them."""
+    """The SHA-256 of every tensor file by name; each process reads a share of the files."""
     names = sorted(path.name for path in folder.glob(f"*{_TENSORS}"))
     own = {name: files.sha256(folder / name) for name in names[world.rank :: world.size]}
     return {name: digest for part in world.gather(own) for name, digest in part.items()}
@@ -138,7 +138,7 @@ def _hint(path: Path, what: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the notice that a single process is one."""
+    """Without torch's warning that the process is alone."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         yield

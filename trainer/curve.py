@@ -13,25 +13,25 @@ WIDTH, HEIGHT, MARGIN = 640, 320, 48
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The state of a run after a step."""
+    """One point of the curve."""
 
     step: int
     tokens: int
-    """Seen so far, padding not counted."""
+    """Tokens so far, without padding."""
     loss: float
     """Mean over the learned tokens since the last point, in nats."""
     learning_rate: float
     seconds: float
-    """Since the start of the run, without the time it was interrupted."""
+    """Since the start of the run, without interruptions."""
 
 
 def write_points(path: Path, points: Sequence[Point]) -> None:
-    """One JSON object a line, replacing the file."""
+    """Write the points as JSON lines, replacing the file."""
     path.write_text("".join(json.dumps(asdict(point)) + "\n" for point in points), "utf-8")
 
 
 def append_point(path: Path, point: Point) -> None:
-    """One more line, readable at once."""
+    """Append one line."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(point)) + "\n")
 
@@ -39,7 +39,7 @@ def append_point(path: Path, point: Point) -> None:
 def write_plot(path: Path, points: Sequence[Point], title: str) -> None:
     """Loss over tokens as SVG, the loss on a logarithmic axis.
 
-    Raises ValueError without a point.
+    Raises ValueError if there is no point.
     """
     if not points:
         raise ValueError("a loss curve needs at least one point")

@@ -1,7 +1,7 @@
-"""One process or many from the same code: torch's own engine, started by `torchrun`.
+"""Training in one process or many with the same code: torch's own, started by `torchrun`.
 
-gloo on CPU, nccl on CUDA. A process is told what it is by the environment that torchrun sets;
-without it the run is a single process.
+gloo on CPU, nccl on CUDA. torchrun sets environment variables with the rank of the process;
+without them the run is a single process.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer.launch import FOLDER
 from trainer.model import Scorer
 
 T = TypeVar("T")
 
 
 class Sharding(StrEnum):
-    """What the processes hold."""
+    """How the model is divided among the processes."""
 
     DDP = "ddp"
-    """Each the whole model."""
+    """Every process has the whole model."""
     FSDP = "fsdp"
-    """Each its share of every weight, gradient and optimiser state (FSDP2)."""
+    """Every process has a share of all weights, gradients and optimiser state (FSDP2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of a run, seen from one of them."""
+    """The processes of a run, and which of them this one is."""
 
     rank: int
     size: int
@@ -44,18 +45,18 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """This process writes what is written once."""
+        """Whether this process writes what only one process must write."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Added up over all processes; float64, on the CPU."""
+        """The sum over all processes; float64, on the CPU."""
         values = values.double().to(self.device)
         if self.size > 1:
             dist.all_reduce(values)
         return values.cpu()
 
     def gather(self, value: T) -> list[T]:
-        """What every process has, in the order of their ranks."""
+        """The values of all processes in the order of their ranks."""
         if self.size == 1:
             return [value]
         found: list[T] = [value] * self.size
@@ -63,7 +64,7 @@ class World:
         return found
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process is here."""
         if self.size > 1:
             dist.barrier()
 
@@ -72,8 +73,10 @@ class World:
 def joined() -> Iterator[World]:
     """Join the processes that torchrun started, or be the only one.
 
-    On the CPU torch works with one thread: measured as the fastest for small models, and another
-    number of threads would round differently.
+    They meet through files where `trainer.launch` started them, else at torchrun's own port.
+
+    On the CPU torch uses one thread: it is the fastest for small models, and another number of
+    threads rounds differently.
     """
     cuda = torch.cuda.is_available()
     threads = torch.get_num_threads()
@@ -87,7 +90,10 @@ def joined() -> Iterator[World]:
     many = "WORLD_SIZE" in os.environ
     if many:
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-        dist.init_process_group(backend, device_id=device if cuda else None)
+        store, rank, size = _meeting() or (None, -1, -1)
+        dist.init_process_group(
+            backend, device_id=device if cuda else None, store=store, rank=rank, world_size=size
+        )
     try:
         yield World(dist.get_rank() if many else 0, dist.get_world_size() if many else 1, device)
     finally:
@@ -96,10 +102,22 @@ def joined() -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:
-    """The scorer on this process's device, as this process's part of the whole.
+def _meeting() -> tuple[dist.FileStore, int, int] | None:
+    """Where the processes of `trainer.launch` meet, this one's rank, and how many they are.
 
-    A sharded model goes to its device layer by layer, each already cut: whole it may not fit.
+    A new file for every restart by torchrun: what the old processes wrote would mislead the new.
+    """
+    if (folder := os.environ.get(FOLDER)) is None:
+        return None
+    size = int(os.environ["WORLD_SIZE"])
+    file = os.path.join(folder, f"processes-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}")
+    return dist.FileStore(file, size), int(os.environ["RANK"]), size
+
+
+def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:
+    """The scorer on this process's device, wrapped for DDP or FSDP where there are several.
+
+    A sharded model is moved layer by layer, each already divided, because the whole may not fit.
     """
     if world.size == 1:
         return scorer.to(world.device)
@@ -118,9 +136,9 @@ def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:
 
 
 def without_reduction(scorer: nn.Module, skip: bool) -> AbstractContextManager[Any]:
-    """Where `skip`, gradients stay in the process until a later backward pass sums them.
+    """With `skip`, gradients stay in the process until a later backward pass sums them.
 
-    Under FSDP they are always summed, since whole gradients would not fit.
+    FSDP always sums them, because whole gradients would not fit.
     """
     if skip and isinstance(scorer, DistributedDataParallel):
         context: AbstractContextManager[Any] = scorer.no_sync()

@@ -1,8 +1,8 @@
 """A GGUF file as a Hugging Face folder: `python -m trainer.gguf FILE FOLDER`.
 
-What llama.cpp runs becomes what everything here reads: float32 safetensors, `tokenizer.json` and
-the chat template. transformers reads the file (it needs `gguf` and `accelerate`) but refuses to
-save what it read, and loses how the tokenizer splits text; both are made good here.
+The result has float32 safetensors, `tokenizer.json` and the chat template. transformers can read
+the file (with `gguf` and `accelerate`), but does not save it again and loses how the tokenizer
+splits text. This module does both.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _SPLITS: dict[str, Callable[[], Any]] = {
     ),
     "gpt-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False),
 }
-"""How text is split before merging, by `tokenizer.ggml.pre`, after llama.cpp's `llama-vocab.cpp`.
+"""How text is split before merging, by `tokenizer.ggml.pre`, as in llama.cpp's `llama-vocab.cpp`.
 
-transformers reads the merges only and splits everything the way of GPT-2.
+transformers reads only the merges and always splits like GPT-2.
 """
 
 
 class GgufUnsupported(ValueError):
-    """A file that would not come out as the same model."""
+    """The file cannot be converted without changing the model."""
 
 
 def convert(file: Path, folder: Path) -> None:
-    """Write `folder`, whole or not at all. Raises `GgufUnsupported` for an unknown tokenizer."""
+    """Write `folder`, completely or not at all. Raises GgufUnsupported for an unknown tokenizer."""
     split = _split(file)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as directory:
@@ -53,18 +53,18 @@ def convert(file: Path, folder: Path) -> None:
 
 
 def _split(file: Path) -> Any:
-    """A pre-tokenizer of `tokenizers`, whose bindings are untyped."""
+    """A pre-tokenizer of `tokenizers`; its bindings are untyped."""
     field = GGUFReader(file).fields.get("tokenizer.ggml.pre")
     name = str(field.contents()) if field is not None else "none"
     if name not in _SPLITS:
         raise GgufUnsupported(
-            f"{file} splits text the way of {name!r}; only {', '.join(_SPLITS)} are converted"
+            f"{file} splits text like {name!r}; only {', '.join(_SPLITS)} can be converted"
         )
     return _SPLITS[name]()
 
 
 def _save_model(file: Path, folder: Path) -> None:
-    """`save_pretrained` refuses models that were read from GGUF, so its files are written here."""
+    """Write the files that `save_pretrained` does not write for models read from GGUF."""
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32
     )
@@ -87,7 +87,7 @@ def _save_tokenizer(file: Path, folder: Path, split: Any) -> None:
 
 
 def _name_class(file: Path) -> None:
-    """The fast tokenizer as it stands, whatever the architecture's own class would rebuild."""
+    """Name the generic fast tokenizer; the architecture's own class would rebuild the tokenizer."""
     described = json.loads(file.read_text("utf-8"))
     for key in ("backend", "is_local", "local_files_only"):
         described.pop(key, None)

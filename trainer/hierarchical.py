@@ -1,7 +1,7 @@
 """The hierarchical objective: L = L_trajectory + L_step (eq. 10), minimised.
 
-Each level l has its own global normalisers over the whole mini-batch of an update, whatever the
-micro-batches and processes it is spread over (method A2, D11):
+Each level l is normalised over the whole mini-batch of an update, independent of how it is divided
+into micro-batches and processes (method A2, D11):
 
     L_l = sum_i w_i sum_t c_it loss_it  -  alpha / N+_l  sum_{i: A_i > 0} sum_t log pi(s_it)
     c_it = min(pi_old / pi_sampler, cap), or 1 where the two agree within rounding
@@ -9,8 +9,8 @@ micro-batches and processes it is spread over (method A2, D11):
 where t runs over policy tokens only, loss_it is the clipped loss of `trainer.loss`, N+_l counts
 the policy tokens with a positive advantage (method A4), and w_i is
 
-    token_mean            1 / N_l             every token of a level weighs the same
-    seq_mean_token_mean   1 / (S_l |s_i|)     every sequence weighs the same (the paper)
+    token_mean            1 / N_l             every token of a level has the same weight
+    seq_mean_token_mean   1 / (S_l |s_i|)     every sequence has the same weight (the paper)
     mixed_token_mean      1 / (N_1 + N_2)     one mean over both levels (the official code)
 
 with N_l tokens and S_l sequences at level l. A level without samples contributes nothing.
@@ -50,19 +50,19 @@ class LossConfig(BaseModel):
     dual_clip: float = Field(3.0, gt=1)
     """Largest loss of a token with a negative advantage, in units of that advantage."""
     nll: float = Field(0.01, ge=0)
-    """alpha, the weight of the negative log-likelihood of what did better than its group."""
+    """alpha, the weight of the negative log-likelihood of samples better than their group."""
     importance_cap: float = Field(2.0, gt=0)
     """Largest correction between sampler and trainer probabilities."""
     importance_tolerance: float = Field(1e-3, ge=0)
-    """Nats by which their logarithms may differ and still count as equal: an engine's rounding
-    depends on what it batches together, and a round that was killed and continued must not."""
+    """Nats by which their logarithms may differ and still count as equal. An engine rounds
+    differently in other batches, and a killed and resumed round must give the same result."""
     kl: float = Field(0.0, ge=0)
     """Weight of the divergence from the reference policy; 0 loads no reference."""
     aggregation: Aggregation = Aggregation.TOKEN_MEAN
 
 
 class Weights(NamedTuple):
-    """What the global normalisers make of one sample: its factors in the sums above."""
+    """The factors of one sample in the sums above."""
 
     policy: float
     """w_i."""
@@ -94,7 +94,7 @@ def weights(update: Sequence[Rollout], config: LossConfig) -> list[Weights]:
 
 
 class Tokens(NamedTuple):
-    """What is known of each policy token of a micro-batch before the update; all of length n."""
+    """Values of each policy token of a micro-batch, known before the update; all of length n."""
 
     advantages: Tensor
     policy_weights: Tensor
@@ -103,9 +103,9 @@ class Tokens(NamedTuple):
     """bool: the token belongs to the step level."""
     sampler_logprobs: Tensor
     old_logprobs: Tensor
-    """The trainer's own, of the policy that the round began with."""
+    """Computed by the trainer with the policy at the beginning of the round."""
     entropies: Tensor
-    """Of that policy, in nats."""
+    """Of the same policy, in nats."""
     reference_logprobs: Tensor | None = None
 
 
@@ -136,7 +136,7 @@ STATISTICS = (
     "tokens", "positive_tokens", "ratio", "clip_low_fraction", "clip_high_fraction",
     "dual_clip_fraction", "kl", "entropy", "mismatch", "truncated_fraction",
 )  # fmt: skip
-"""What is summed over tokens: two counts, then quantities whose mean is reported."""
+"""The sums over tokens: two counts, then quantities whose mean is reported."""
 
 
 def token_sums(logprobs: Tensor, tokens: Tokens, config: LossConfig) -> Tensor:
@@ -167,7 +167,7 @@ def token_sums(logprobs: Tensor, tokens: Tokens, config: LossConfig) -> Tensor:
 
 
 def means(sums: Tensor) -> dict[Level, dict[str, float]]:
-    """Counts, and means per token, of the levels that have tokens."""
+    """Counts and means per token, for each level that has tokens."""
     found = {}
     for level, row in zip((Level.TRAJECTORY, Level.STEP), sums.tolist(), strict=True):
         values = dict(zip(STATISTICS, row, strict=True))

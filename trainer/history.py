@@ -1,4 +1,4 @@
-"""What a training run reports as it goes: one JSON object per step, in a file that grows."""
+"""The history of a training run: one JSON object per step in a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 from storage import files
 
+HISTORY = "history.jsonl"
+"""Its file in the folder of a training run."""
+
 
 class History:
-    """The records of the steps so far; those after the last checkpoint are made again."""
+    """The records of the first `steps` steps; later ones are removed, because they are repeated."""
 
     def __init__(self, path: Path, steps: int) -> None:
         self._path = path

@@ -1,10 +1,9 @@
 """`python -m trainer.job JOB.json`: one training run, alone or as a process under torchrun.
 
-    torchrun --nproc-per-node 8 -m trainer.job job.json
+    python -m trainer.launch 8 -m trainer.job job.json
 
-The file says what to read, what to publish and how; running it again goes on where it was. On
-stdout stands what happens, a JSON object a line (`trainer.run.Tell`), and in the last line the
-version that was published.
+The file says what to read, what to publish and how. Started again, the run resumes. Stdout gets one
+JSON object per event (`trainer.run.OnEvent`), and in the last line the published version.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ class SftJob(BaseModel):
     names: Names
     config: SftConfig = SftConfig()
     samples: Path | None = None
-    """A Parquet file of samples (`trainer.samples.PREPARED`); without it, the rows' own tokens
-    behind their own prompts, which must be of the parent's tokenizer."""
+    """A Parquet file of samples (`trainer.samples.PREPARED`); by default the recorded prompts and
+    tokens are learned, which must be of the parent's tokenizer."""
     asked: dict[str, JsonValue] | None = None
-    """How the policy is to be asked when it is sampled; for its manifest."""
+    """How to prompt the policy when it is sampled; written into its manifest."""
 
     def run(self, world: World) -> PolicyVersion:
         return train_sft(
-            self.names, self.config, world, self.samples, asked=self.asked, tell=_print
+            self.names, self.config, world, self.samples, asked=self.asked, on_event=_print
         )
 
 
@@ -53,17 +52,14 @@ class RlJob(BaseModel):
     config: RlConfig = RlConfig()
 
     def run(self, world: World) -> PolicyVersion:
-        return train_rl(self.names, self.config, world, tell=_print)
+        return train_rl(self.names, self.config, world, on_event=_print)
 
 
 Job = Annotated[SftJob | RlJob, Field(discriminator="kind")]
 
 
 def read_job(path: Path) -> SftJob | RlJob:
-    """The job of a file.
-
-    Raises pydantic.ValidationError, which names the field, for one that cannot be run.
-    """
+    """The job of a file. Raises pydantic.ValidationError, which names the wrong field."""
     job: SftJob | RlJob = TypeAdapter(Job).validate_json(path.read_bytes())
     return job
 

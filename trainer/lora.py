@@ -1,7 +1,7 @@
 """Low-rank adapters: W + (alpha / rank) B A, with W frozen (Hu et al. 2021, arXiv 2106.09685).
 
-A file of its own rather than peft, because policies are published with merged weights, and merging
-is an operation on the gathered state, whether it was sharded or not.
+peft is not used, because policies are published with merged weights, and here the gathered state is
+merged, sharded or not.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ _DOWN, _UP, _BASE = "lora_down", "lora_up", "base.weight"
 
 
 class LoraConfig(BaseModel):
-    """Which layers are adapted, and how."""
+    """Which layers get adapters, and their size."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
     layers: tuple[str, ...] = ()
-    """Names of the linear layers within each block; without any, all that there are."""
+    """Names of the linear layers within each block; by default all linear layers."""
 
 
 class Unadaptable(ValueError):
-    """Adapters cannot reach what they are to adapt."""
+    """The requested layers cannot get adapters."""
 
 
 class LoraLinear(nn.Module):  # type: ignore[misc]
-    """A frozen linear layer with a trainable detour that begins at zero."""
+    """A frozen linear layer plus a trainable low-rank term that starts at zero."""
 
     def __init__(self, base: nn.Linear, config: LoraConfig) -> None:
         super().__init__()
@@ -42,15 +42,15 @@ class LoraLinear(nn.Module):  # type: ignore[misc]
         self._scale = config.alpha / config.rank
 
     def forward(self, inputs: Tensor) -> Tensor:
-        detour = inputs @ self.lora_down.T @ self.lora_up.T
-        return self.base(inputs) + self._scale * detour
+        update = inputs @ self.lora_down.T @ self.lora_up.T
+        return self.base(inputs) + self._scale * update
 
 
 def adapt(policy: Any, config: LoraConfig, seed: int) -> None:
-    """Freeze the policy and put adapters into it, the same ones for the same seed.
+    """Freeze the policy and add adapters, which the seed initialises.
 
-    Raises Unadaptable where no layer has one of the names, or, without names, where weights would
-    be passed over: experts that are held as one tensor are no linear layers.
+    Raises Unadaptable if no layer has one of the names, or, without names, if the model has weights
+    that are no linear layers (experts in one tensor).
     """
     policy.requires_grad_(False)
     found = [
@@ -74,13 +74,13 @@ def _require_all_reached(base: Any) -> None:
     if fused:
         raise Unadaptable(
             f"the weights {', '.join(sorted(fused))} of {base.config.model_type} are no linear "
-            "layers, so adapters do not reach them: train all weights (leave lora out), or name in "
-            "lora.layers the layers that are to be adapted without them"
+            "layers and cannot get adapters: train all weights (leave lora out), or name the "
+            "layers to adapt in lora.layers"
         )
 
 
 def merged(state: dict[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
-    """The state of the adapted policy as one of the policy itself, under its usual names."""
+    """The state of the policy with its adapters merged, under the usual names."""
     found = {}
     for name, value in state.items():
         if name.endswith(_BASE):

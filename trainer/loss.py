@@ -1,7 +1,7 @@
-"""The terms of the policy objective per token, as the equations have them (method E4, E11).
+"""The terms of the policy objective per token (method E4, E11).
 
-Every function takes and returns one value per policy token. How tokens are averaged, and how the
-levels add up, is in `trainer.hierarchical`.
+Every function takes and returns one value per policy token. `trainer.hierarchical` averages tokens
+and adds the levels.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 LARGEST_LOG_RATIO = 20.0
-"""Ratios are cut off here. Every clip is reached far below it, where the gradient is 0 already;
-beyond 88 a float32 overflows, and infinity times that 0 is no number."""
+"""Largest logarithm of a ratio. All clips are far below it, where the gradient is already 0; beyond
+88 a float32 overflows, and infinity times 0 is NaN."""
 
 
 def clipped_policy_loss(
@@ -43,11 +43,10 @@ def probability_ratio(logprobs: Tensor, others: Tensor) -> Tensor:
 def importance_weight(
     old_logprobs: Tensor, sampler_logprobs: Tensor, cap: float, tolerance: float = 0.0
 ) -> Tensor:
-    """min(pi_old / pi_sampler, cap): engine and trainer round differently, and what was sampled
-    by one is learned from by the other. No gradient flows through it.
+    """min(pi_old / pi_sampler, cap), a correction for the different rounding of the engine.
 
-    1 exactly where the logarithms are within `tolerance`, so that what an engine's batching does to
-    their last digits does not reach the weights.
+    It has no gradient. It is exactly 1 where the logarithms differ by at most `tolerance`, so that
+    differences caused by an engine's batching do not change the weights.
     """
     gap = (old_logprobs - sampler_logprobs).detach()
     return torch.where(gap.abs() <= tolerance, 0.0, gap).exp().clamp(max=cap)
@@ -55,8 +54,8 @@ def importance_weight(
 
 def kl_estimate(logprobs: Tensor, reference: Tensor) -> Tensor:
     """exp(d) - d - 1 with d = log pi_ref - log pi: never negative, and its mean over tokens drawn
-    from pi is KL(pi || pi_ref). Beyond the largest ratio it goes on along its tangent, so that its
-    pull stays finite and keeps its direction."""
+    from pi is KL(pi || pi_ref). Beyond the largest ratio it continues as its tangent, so that the
+    gradient stays finite."""
     difference = reference - logprobs
     bounded = difference.clamp(max=LARGEST_LOG_RATIO)
     return torch.exp(bounded) * (1 + difference - bounded) - difference - 1

@@ -1,9 +1,9 @@
-"""A causal language model as the trainer uses it: log-probabilities of the learned tokens.
+"""A causal language model for the trainer: log-probabilities of the learned tokens.
 
-Logits are the model's own: families scale them (Granite, Cohere) or cap them (Gemma 2) after the
-head, so nothing here applies a head to hidden states by itself.
+Logits always come from the model's own code, because some families scale them (Granite, Cohere) or
+cap them (Gemma 2) after the head.
 
-Not covered: weights are loaded whole by every process before they are sharded, in float32.
+Limit: every process loads all weights in float32 before they are sharded.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from trainer.lora import LoraConfig, adapt
 from trainer.packing import Batch
 
 LOGIT_ROWS = 2048
-"""So many tokens are projected to the vocabulary at once: bounds the largest tensor by far."""
+"""Tokens that are projected to the vocabulary at once; limits the largest tensor."""
 
 
 class ModelConfig(BaseModel):
-    """How the weights are held and run; the objective is the same whatever is chosen."""
+    """How the model is loaded and run; none of it changes the objective."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     attention: str | None = None
-    """transformers' name of the kernel, e.g. ``flash_attention_2`` where it is installed; by
-    default torch's own where the model allows it."""
+    """transformers' name of the attention kernel, e.g. ``flash_attention_2`` if it is installed; by
+    default torch's own if the model allows it."""
     gradient_checkpointing: bool | None = None
-    """Compute activations again in the backward pass rather than keep them; by default where they
-    would not fit."""
+    """Compute activations again in the backward pass instead of keeping them; by default only if
+    they would not fit into memory."""
     lora: LoraConfig | None = None
-    """Train low-rank adapters and leave the weights; they are merged when published."""
+    """Train low-rank adapters instead of the weights; they are merged when published."""
 
 
 class Scores(NamedTuple):
-    """Of the learned tokens of a batch in the order of its samples; float32, length n."""
+    """Values of the learned tokens of a batch in the order of its samples; float32, length n."""
 
     logprobs: Tensor
     entropies: Tensor | None
-    """In nats; only where no gradient is asked for."""
+    """In nats; None where gradients are computed."""
 
 
 class Scorer(nn.Module):  # type: ignore[misc]
-    """log pi(s_t | s_<t), the one thing that every objective here is made of."""
+    """Computes log pi(s_t | s_<t), from which every objective is made."""
 
     def __init__(self, policy: Any, logit_rows: int = LOGIT_ROWS) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ class Scorer(nn.Module):  # type: ignore[misc]
     def forward(
         self, token_ids: Tensor, positions: Tensor, learned: Tensor, plain: bool = False
     ) -> Scores:
-        """Inputs as in `Batch`; `plain` is one document through transformers' own forward pass,
-        with nothing of this file in between: what the scores of batches must agree with."""
+        """Inputs as in `Batch`. `plain` runs one document through transformers' own forward pass;
+        the scores of batches must agree with it."""
         if plain:
             return _plain_scores(self.policy, token_ids, learned)
         hidden = self.policy.base_model(
@@ -78,7 +78,7 @@ class Scorer(nn.Module):  # type: ignore[misc]
 
     def _piece(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if torch.is_grad_enabled() and len(hidden) == self._logit_rows:
-            # Logits are computed again in the backward pass rather than kept.
+            # Logits are computed again in the backward pass instead of kept.
             found: tuple[Tensor, Tensor] = checkpoint(
                 self._project, hidden, targets, use_reentrant=False
             )
@@ -97,7 +97,7 @@ class Scorer(nn.Module):  # type: ignore[misc]
 
 
 class _Hidden:
-    """What a base model returns, where its last hidden states are known already."""
+    """The output of a base model whose last hidden states are already known."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.last_hidden_state = hidden
@@ -106,7 +106,7 @@ class _Hidden:
         return (self.last_hidden_state,)[index]
 
     def __getattr__(self, name: str) -> None:
-        """No cache, no attentions, no router logits."""
+        """All other outputs are absent: cache, attentions, router logits."""
 
 
 class _Known(nn.Module):  # type: ignore[misc]
@@ -120,7 +120,7 @@ class _Known(nn.Module):  # type: ignore[misc]
 
 @contextmanager
 def _known(policy: Any, hidden: Tensor) -> Iterator[None]:
-    """Within it the policy's forward pass begins behind its last layer: head and what follows."""
+    """Within it, the policy's forward pass runs only the head and what follows."""
     name = policy.base_model_prefix
     base = policy._modules[name]
     policy._modules[name] = _Known(hidden)
@@ -139,7 +139,7 @@ def _plain_scores(policy: Any, token_ids: Tensor, learned: Tensor) -> Scores:
 def score(
     scorer: nn.Module, batch: Batch[Any], device: torch.device, plain: bool = False
 ) -> Scores:
-    """Run a batch; in bfloat16 on accelerators, in float32 on the CPU."""
+    """Score a batch; in bfloat16 on accelerators, in float32 on the CPU."""
     inputs = (batch.token_ids, batch.positions, batch.learned)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
         scores: Scores = scorer(*(tensor.to(device) for tensor in inputs), plain=plain)
@@ -147,13 +147,13 @@ def score(
 
 
 def recompute_activations(policy: Any) -> None:
-    """Have the policy compute activations again in the backward pass."""
-    # Active in training mode only, where a model with dropout would also drop out.
+    """Make the policy compute activations again in the backward pass."""
+    # Works only in training mode, in which a model with dropout also applies it.
     policy.train().activation_checkpointing_enable()
 
 
 class UnsupportedModel(ValueError):
-    """The trainer cannot train this kind of model; the message says why."""
+    """The trainer does not support this kind of model; the message says why."""
 
 
 def _require_text_only(folder: Path) -> None:
@@ -166,23 +166,23 @@ def _require_text_only(folder: Path) -> None:
 
 
 def load_policy(folder: Path, config: ModelConfig, seed: int) -> Any:
-    """The model of a folder in Hugging Face layout, in float32, with a head of its own.
+    """The model of a folder in Hugging Face layout, in float32, with an untied head.
 
-    A tied head is untied: engines that reload weights leave a tied one stale. The seed is that of
-    the adapters, where there are any. Raises UnsupportedModel.
+    A tied head is untied, because engines that reload weights do not update a tied one. The seed
+    initialises adapters. Raises UnsupportedModel.
     """
     _require_text_only(folder)
     policy = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=torch.float32,
         attn_implementation=config.attention,
-        use_safetensors=True,  # other weights are pickled: to load them is to run them
+        use_safetensors=True,  # other formats are pickled and can run code when loaded
     )
     head, embedding = policy.get_output_embeddings(), policy.get_input_embeddings()
     if head.weight is embedding.weight:
         head.weight = nn.Parameter(embedding.weight.detach().clone())
     policy.config.tie_word_embeddings = False
-    policy.all_tied_weights_keys = {}  # what saving leaves out
+    policy.all_tied_weights_keys = {}  # the weights that saving would leave out
     if config.lora is not None:
         adapt(policy, config.lora, seed)
     return policy

@@ -1,4 +1,4 @@
-"""One optimiser step from any number of micro-batches on any number of processes."""
+"""Optimiser steps over any number of micro-batches and processes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from trainer.packing import Batch
 
 
 class Share(NamedTuple):
-    """A micro-batch and its share of the loss."""
+    """A micro-batch and the function of its share of the loss."""
 
     batch: Batch[Any]
     loss: Callable[[Tensor], Tensor]
-    """From the log-probabilities of the batch's learned tokens to a scalar."""
+    """Takes the log-probabilities of the batch's learned tokens, returns a scalar."""
 
 
 class OptimizerConfig(BaseModel):
-    """AdamW with a learning rate that rises once and then stays."""
+    """AdamW with a linear warm-up and then a constant learning rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     learning_rate: float = Field(gt=0)
     warmup: int = Field(0, ge=0)
-    """Steps over which the learning rate rises."""
+    """Steps of the warm-up."""
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = Field(1.0, gt=0)
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; larger ones are scaled down."""
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -42,11 +42,11 @@ class OptimizerConfig(BaseModel):
 
 
 class NotFinite(ArithmeticError):
-    """The gradient became infinite or no number; the step was not taken."""
+    """The gradient is infinite or NaN; the step was not taken."""
 
 
 class Optimizer:
-    """The weights under training and AdamW's moments of them."""
+    """The trained weights and AdamW's moments."""
 
     def __init__(self, scorer: nn.Module, config: OptimizerConfig, world: World) -> None:
         self.scorer = scorer
@@ -56,16 +56,16 @@ class Optimizer:
         self.adam = torch.optim.AdamW(trained)
 
     def step(self, number: int, shares: Sequence[Share]) -> tuple[float, float]:
-        """Take step `number` down the sum of all shares on all processes.
+        """Take step `number` on the sum of all shares on all processes.
 
-        Returns that sum, and its gradient's norm before clipping. Raises NotFinite.
+        Returns that sum and the norm of its gradient before clipping. Raises NotFinite.
         """
         total = torch.zeros((), dtype=torch.float64, device=self.world.device)
         for position, share in enumerate(shares, start=1):
             with without_reduction(self.scorer, skip=position < len(shares)):
                 logprobs = score(self.scorer, share.batch, self.world.device).logprobs
                 loss = share.loss(logprobs)
-                # DDP and FSDP average over processes, but the shares are to be added.
+                # DDP and FSDP average over processes, but the shares must be added.
                 (loss * self.world.size).backward()
             total += loss.detach()
         norm = self._clip()
@@ -80,7 +80,7 @@ class Optimizer:
         return self.world.sum(total).item(), norm
 
     def _configure(self, number: int) -> None:
-        """Set at every step, because a loaded checkpoint brings the settings of its own run."""
+        """Set at every step, because loading a checkpoint also loads the settings of its run."""
         for group in self.adam.param_groups:
             group["lr"] = self._config.rate(number)
             group["betas"] = self._config.betas

@@ -1,8 +1,7 @@
-"""The oracle: do engine and trainer hold the same policy?
+"""The oracle: checks that the engine sampled from the policy that the trainer has.
 
-An engine that was told to load new weights and answers 200 may still serve the old ones, or a
-stale head, or a prefix cache of another policy. What it cannot do then is to sample tokens with
-the log-probabilities that the trainer computes for them.
+An engine that confirms new weights may still serve the old ones, an old head, or a prefix cache of
+another policy. Then its log-probabilities differ from those that the trainer computes.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from trainer.samples import Rollout
 
 
 class SamplerMismatch(RuntimeError):
-    """The engine did not sample from the policy that the trainer holds."""
+    """The engine did not sample from the policy that the trainer has."""
 
 
 class Gap(NamedTuple):
-    """How far the log-probabilities of engine and trainer are apart."""
+    """The difference between the log-probabilities of engine and trainer."""
 
     mean: float
     """Mean of |difference| over the tokens of all processes, in nats."""

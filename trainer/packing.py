@@ -1,8 +1,8 @@
-"""Documents laid into rows, rows into micro-batches, micro-batches dealt to processes.
+"""Packing documents into rows, rows into micro-batches, and dealing these to processes.
 
-Several documents share a row; positions that begin at 0 again mark where the next one begins, and
-attention does not cross that mark. Nothing here changes what is learned: every document is scored
-as if it were alone.
+Several documents share a row. Positions restart at 0 where a document begins, and attention does
+not cross that boundary. Packing never changes the result: every document is scored as if it were
+alone.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ S = TypeVar("S", bound=Sample)
 
 
 class Packing(BaseModel):
-    """How much is computed at once; changes speed and memory, never the result."""
+    """How much is computed at once: changes speed and memory, never the result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     row_tokens: int = Field(512, ge=1)
-    """Documents are packed into rows of so many tokens; a longer one has a row of its own.
-    Attention costs the square of it unless the kernel skips masked blocks."""
+    """Tokens of a row; a longer document has its own row. The cost of attention grows with its
+    square, unless the kernel skips masked blocks."""
     batch_tokens: int = Field(8192, ge=1)
-    """Largest micro-batch, padding included; a longer document is a micro-batch of its own."""
+    """Largest micro-batch with padding; a longer document is its own micro-batch."""
 
     def in_one_row(self) -> Packing:
-        """For kernels that read from positions where documents begin: transformers' flash attention
-        does so in batches of one row only, and takes any other for documents as long as rows."""
+        """For kernels that read document boundaries from positions: transformers' flash attention
+        does so only in batches of one row."""
         return self.model_copy(update={"row_tokens": self.batch_tokens})
 
 
@@ -41,20 +41,20 @@ class Batch(NamedTuple, Generic[S]):
     """One micro-batch: rows x longest row."""
 
     token_ids: Tensor
-    """int64; 0 where a row is padded."""
+    """int64; 0 for padding."""
     positions: Tensor
-    """int64: counted within each document."""
+    """int64; counted within each document."""
     learned: Tensor
-    """bool: where the loss counts the token."""
+    """bool; true where the loss counts the token."""
     samples: tuple[S, ...]
-    """The documents in the order in which they lie, row by row: the learned tokens read in this
-    order are the learned tokens of the samples one after another."""
+    """The documents row by row. The learned tokens of the batch are those of the samples in this
+    order."""
     starts: tuple[int, ...]
-    """The column at which each of them begins in its row."""
+    """The column at which each sample begins in its row."""
 
 
 def pack(samples: Sequence[S], packing: Packing) -> list[list[list[S]]]:
-    """Every sample once, as micro-batches of rows of documents; long micro-batches first."""
+    """All samples as micro-batches of rows of documents; those with long rows come first."""
     rows = sorted(_rows(samples, packing.row_tokens), key=_length, reverse=True)
     found: list[list[list[S]]] = []
     for row in rows:
@@ -70,7 +70,7 @@ def _length(row: Sequence[Sample]) -> int:
 
 
 def _rows(samples: Sequence[S], size: int) -> list[list[S]]:
-    """Best fit decreasing: each sample goes where it leaves the least room."""
+    """Best fit decreasing: each sample goes into the row where it leaves the least room."""
     rows: list[list[S]] = []
     room: list[tuple[int, int]] = []  # sorted pairs of free tokens and row number
     for sample in sorted(samples, key=len, reverse=True):
@@ -87,10 +87,10 @@ def _rows(samples: Sequence[S], size: int) -> list[list[S]]:
 
 
 def collate(rows: Sequence[Sequence[S]]) -> Batch[S]:
-    """Lay the documents side by side and pad the rows to the longest."""
+    """Place the documents of each row side by side and pad the rows to the longest."""
     shape = (len(rows), max(map(_length, rows)))
     token_ids = torch.zeros(shape, dtype=torch.long)
-    # A padding token is a document of its own at position 0, so that it attends to itself.
+    # Each padding token is its own document at position 0, so that it attends to itself.
     positions = torch.zeros(shape, dtype=torch.long)
     learned = torch.zeros(shape, dtype=torch.bool)
     starts = []
@@ -109,9 +109,9 @@ def collate(rows: Sequence[Sequence[S]]) -> Batch[S]:
 
 
 def deal(packed: Sequence[Sequence[Sequence[S]]], rank: int, size: int) -> list[Batch[S]]:
-    """This process's micro-batches: as many on every process, with blanks where there are fewer.
+    """This process's micro-batches; every process has the same number, filled up with blank ones.
 
-    Neighbours in length go to different processes, so that all have about the same work at once.
+    Batches of similar length go to different processes, so that all finish at about the same time.
     """
     own = [collate(rows) for rows in packed[rank::size]]
     rounds = -(-len(packed) // size)
@@ -119,6 +119,6 @@ def deal(packed: Sequence[Sequence[Sequence[S]]], rank: int, size: int) -> list[
 
 
 def blank() -> Batch[S]:
-    """A micro-batch that teaches nothing: keeps a process without data in step with the others."""
+    """A micro-batch without samples, for a process that has fewer batches than the others."""
     nothing = torch.zeros((1, 2), dtype=torch.long)
     return Batch(nothing, torch.arange(2)[None], nothing.bool(), (), ())

@@ -1,7 +1,7 @@
-"""Pretraining from scratch: a directory with a corpus and a model's shape in, a model out.
+"""Pretraining from scratch: from a directory with a corpus and a model's shape to a model.
 
-What is learned is masked per token; samples are short, so batches are padded, never packed.
-Not covered: more than one process, mixed precision, corpora larger than memory.
+A mask says which tokens are learned. Samples are short, so batches are padded, not packed.
+Limits: one process, no mixed precision, the corpus must fit into memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from trainer.batches import IGNORED, Batch, TokenSample, batches, collate, read_corpus
+from trainer.corpus import IGNORED, PaddedBatch, TokenSample, batches, padded, read_corpus
 from trainer.curve import Point, append_point, write_plot, write_points
 
 COPIED = (
@@ -34,50 +34,50 @@ COPIED = (
     "generation_config.json",
     "chat_template.jinja",
 )
-"""Files of the corpus directory that belong to the model as they are."""
+"""Files of the corpus directory that are copied to the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
-    """How to train. The same values, corpus and machine give the same weights, bit for bit."""
+    """How to train. The same values, corpus and machine give exactly the same weights."""
 
     seed: int = 0
     batch_tokens: int = 1024
-    """Padding included. Small: what a small model lacks is updates, not exact gradients."""
+    """With padding. Small, because a small model needs many updates more than exact gradients."""
     learning_rate: float = 1e-2
-    """Of Muon, which trains the matrices within the layers, at its peak."""
+    """The peak rate of Muon, which trains the matrices within the layers."""
     embedding_rate: float = 5e-3
-    """Of AdamW, which trains embeddings, output head and norms, at its peak."""
+    """The peak rate of AdamW, which trains embeddings, output head and norms."""
     warmup: float = 0.03
-    """Share of the steps over which the learning rate rises; after them it falls as a cosine."""
+    """Share of the steps in which the learning rate rises; then it falls as a cosine."""
     weight_decay: float = 0.05
-    """On the matrices within the layers only."""
+    """Only of the matrices within the layers."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     threads: int = 1
-    """Threads of torch. Another number gives other rounding and so other weights."""
+    """Threads of torch. Another number rounds differently and gives other weights."""
     log_every: int = 50
-    """Steps between two points of the loss curve."""
+    """Steps between points of the loss curve."""
     checkpoint_every: int = 500
-    """Steps after which an interrupted run can go on."""
+    """Steps between checkpoints, from which an interrupted run resumes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainSummary:
-    """What a finished run did."""
+    """The result of a finished run."""
 
     parameters: int
     steps: int
     tokens: int
-    """Padding not counted."""
+    """Without padding."""
     loss: float
-    """The last point of the curve."""
+    """At the last point of the curve."""
     seconds: float
 
 
 @dataclass(slots=True)
 class _Run:
-    """All that changes while training, and all that a checkpoint holds."""
+    """The state of a run, which a checkpoint stores."""
 
     model: Any
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer]
@@ -95,10 +95,10 @@ def train(
 ) -> PretrainSummary:
     """Train on `corpus` (`corpus.parquet`, `config.json`, tokenizer files) and publish to `out`.
 
-    Leaves a model in the Hugging Face layout, `loss.jsonl` and `loss.svg` in `out`. Trained in
-    float32 and published in the `dtype` of `config.json`, by default the same.
-    Progress goes to stderr. An interrupted run goes on from its last checkpoint in `out` when it
-    is started again with the same arguments, and ends in the same weights.
+    Writes a model in Hugging Face layout, `loss.jsonl` and `loss.svg` to `out`. Training is in
+    float32; the model has the `dtype` of `config.json`, by default float32. Progress goes to
+    stderr. Started again with the same arguments, an interrupted run resumes from its last
+    checkpoint and ends with the same weights.
     """
     with _threads(config.threads):
         out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def train(
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
-    """Share of the peak learning rate: linear warm-up, then a cosine down to a hundredth."""
+    """Factor of the peak learning rate: linear warm-up, then a cosine down to 0.01."""
     rising = max(1, round(warmup * steps))
     if step < rising:
         return (step + 1) / rising
@@ -126,8 +126,8 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def masked_loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy over the learned tokens; logits are computed only where one follows."""
+def masked_loss(model: Any, batch: PaddedBatch) -> torch.Tensor:
+    """Mean cross-entropy over the learned tokens; logits are computed only where needed."""
     targets = batch.labels[:, 1:]
     learned = targets != IGNORED
     hidden = model.model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
@@ -164,7 +164,7 @@ def _train(
         for indices in order[run.step :]:
             share = schedule(run.step, len(order), config.warmup)
             chosen = [samples[index] for index in indices]
-            losses.append(_update(run, collate(chosen, padding), share, config))
+            losses.append(_update(run, padded(chosen, padding), share, config))
             run.step += 1
             run.tokens += sum(len(sample.token_ids) for sample in chosen)
             run.seconds = time.monotonic() - started
@@ -185,7 +185,7 @@ def _train(
                 _checkpoint(run, out / "checkpoint.safetensors", config)
 
 
-def _update(run: _Run, batch: Batch, share: float, config: PretrainConfig) -> float:
+def _update(run: _Run, batch: PaddedBatch, share: float, config: PretrainConfig) -> float:
     peaks = (config.learning_rate, config.embedding_rate)
     loss = masked_loss(run.model, batch)
     loss.backward()
@@ -200,7 +200,7 @@ def _update(run: _Run, batch: Batch, share: float, config: PretrainConfig) -> fl
 
 
 def _checkpoint(run: _Run, path: Path, config: PretrainConfig) -> None:
-    """Tensors by name, and in the file's header what else there is, as JSON."""
+    """Write all tensors by name; everything else is JSON in the file's header."""
     said = {
         "config": asdict(config),
         "step": run.step,
@@ -214,7 +214,7 @@ def _checkpoint(run: _Run, path: Path, config: PretrainConfig) -> None:
 
 
 def _resume(run: _Run, path: Path, config: PretrainConfig) -> None:
-    """Go on from a checkpoint of the very same run; one of another run is not touched."""
+    """Load the checkpoint, if there is one. Raises ValueError if its settings differ."""
     if not path.exists():
         return
     with safe_open(path, "pt") as file:
@@ -240,7 +240,7 @@ def _tensors(run: _Run) -> dict[str, torch.Tensor]:
 
 
 def _load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, torch.Tensor]) -> None:
-    """The optimiser's settings are this run's own; they are equal."""
+    """The settings stay those of this run."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in saved.items():
         weight, kind = name.split("/")

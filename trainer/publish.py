@@ -1,7 +1,7 @@
-"""A trained model as a policy version of the store, in the layout that engines load.
+"""Writing a trained model in the layout that engines load.
 
-Weights are float32, whatever they were trained in: an update of 1e-6 is below what bfloat16 can
-hold, and the next round begins from what is published. Engines cast as they load.
+Weights are always float32: bfloat16 would lose updates of 1e-6, and the next round begins with the
+published weights. Engines convert them when they load.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NOT_COPIED = (
     MANIFEST, CONFIG, "*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth",
     "*.gguf", "*.svg", "*.jsonl", ".*",
 )  # fmt: skip
-"""What beside a parent's weights is not part of its child."""
+"""Files of a parent that are not copied to its child."""
 
 
 def gather(scorer: Any, lora: LoraConfig | None) -> dict[str, Tensor]:
-    """The policy's whole state under its usual names, on the CPU of the leading process.
+    """The policy's complete state under its usual names, on the CPU of the leading process.
 
-    Called by every process at once; the others get nothing. Adapters are merged.
+    Every process calls it at the same time; the others get an empty state. Adapters are merged.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(scorer, options=options)
@@ -40,14 +40,15 @@ def gather(scorer: Any, lora: LoraConfig | None) -> dict[str, Tensor]:
 
 
 def write_model(folder: Path, state: dict[str, Tensor], policy: Any, parent: Path) -> None:
-    """Weights and shape as transformers saves the model, and the parent's tokenizer files.
+    """Write weights and configuration as transformers saves the model, and copy the parent's other
+    files, such as the tokenizer.
 
-    Names on disk are those that the family is published with, which engines read: they differ from
-    those in memory where transformers fuses weights (the experts of Qwen3-MoE) or renames them
-    (the head of GPT-NeoX). The head is always among them.
+    Names on disk are those of the published family, which engines expect. They differ from those in
+    memory where transformers fuses weights (experts of Qwen3-MoE) or renames them (head of
+    GPT-NeoX). The head is always written.
     """
     policy.save_pretrained(folder, state_dict=state)
-    # What it says of the model in memory does not hold for the weights that were given.
+    # It describes the model in memory, not the weights that were given.
     config = json.loads((folder / CONFIG).read_bytes())
     (folder / CONFIG).write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
     for file in sorted(parent.iterdir()):

@@ -1,8 +1,8 @@
-"""The update of a hierarchical RL round: stored rollouts in, the next policy version out.
+"""The update of a hierarchical RL round: from stored rollouts to the next policy version.
 
-The round's rows are credited (`trainer.advantage`), split over a few optimiser steps, and scored
-once by the policy the round began with, which gives pi_old of every ratio. An interrupted round
-recomputes those scores from its parent and goes on from its last checkpoint.
+The rows of the round get advantages (`trainer.advantage`), are split over a few optimiser steps,
+and are scored once by the policy of the round's beginning, which gives pi_old of every ratio. An
+interrupted round computes these scores again and resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from storage.policies import PolicyVersion
 from storage.records import Level
 from storage.versions import DatasetVersion
-from trainer.advantage import Credit, credit, scored
+from trainer.advantage import Credit, credit, trained_member
 from trainer.distributed import Sharding, World, distribute
 from trainer.hierarchical import (
     STATISTICS,
@@ -36,11 +36,11 @@ from trainer.model import ModelConfig, Scorer, Scores, load_policy, score
 from trainer.optimisation import OptimizerConfig, Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, deal, pack
-from trainer.run import Lineage, Names, Run, Tell, Training, silent
+from trainer.run import Lineage, Names, OnEvent, Run, Training, ignore
 from trainer.samples import Rollout, fitting, in_order, rollouts
 
 Scored = list[tuple[Batch[Rollout], Scores]]
-"""Micro-batches with what the policy of the round's beginning says of their tokens."""
+"""Micro-batches with the scores of the policy at the beginning of the round."""
 
 
 class RlConfig(Training):
@@ -49,42 +49,45 @@ class RlConfig(Training):
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
     loss: LossConfig = LossConfig()
     updates: int = Field(4, ge=1)
-    """Optimiser steps of the round; all but the first are off-policy."""
+    """Optimiser steps of the round; all after the first are off-policy."""
     checkpoint_every: int = Field(4, ge=1)
-    """Updates between two checkpoints; after the last update there is always one."""
+    """Updates between checkpoints; there is always one after the last update."""
     failed_code: Literal["drop", "keep"] | None = None
-    """Learn nothing from trajectories whose code failed, or as from any other; by default as the
-    rollouts were counted (their own `failed_code`)."""
+    """Whether trajectories with failed code are left out of training; by default as in the
+    configuration of the rollouts."""
     carry_moments: bool = True
-    """AdamW goes on with the moments of the parent's own round, where the parent came from one."""
+    """Continue with the AdamW moments of the round that made the parent, if there was one."""
     oracle_bound: float = Field(0.05, gt=0)
     """Largest mean difference between the log-probabilities of engine and trainer, in nats."""
     reference: Path | None = None
-    """Folder of the policy that `loss.kl` keeps near."""
+    """Folder of the reference policy for `loss.kl`."""
 
     @model_validator(mode="after")
     def _something_to_stay_near(self) -> RlConfig:
         if self.loss.kl > 0 and self.reference is None:
-            raise ValueError("loss.kl is above 0: name the policy to stay near as `reference`")
+            raise ValueError("loss.kl is above 0: name the reference policy in `reference`")
         return self
 
 
-def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) -> PolicyVersion:
+def train_rl(
+    names: Names, config: RlConfig, world: World, on_event: OnEvent = ignore
+) -> PolicyVersion:
     """Update the parent with the dataset's rollouts, and publish it.
 
-    Started again with the same arguments, an interrupted round goes on and ends in the same
-    weights, a finished one returns what it published.
+    Started again with the same arguments, an interrupted round resumes and ends with the same
+    weights; a finished one returns its published version.
 
-    Raises ValueError where no group teaches anything, or the rows are no rollouts of a policy;
-    TooLong; SamplerMismatch where the engine sampled from another policy than the parent.
+    Raises ValueError if no group has an advantage or the rows are no rollouts of a policy, TooLong,
+    and SamplerMismatch if the engine sampled from another policy than the parent.
     """
     lineage = Lineage(names, config)
     if lineage.published:
         return lineage.published
     keep_failed = _keeps_failed(lineage.dataset, config)
-    credited = credit(scored(row, keep_failed) for row in lineage.dataset.read())
+    rows = lineage.dataset.read()
+    credited = credit(trained_member(row, keep_failed) for row in rows)
     found = rollouts(lineage.dataset.read(), credited.advantages)
-    fit, longer = fitting(found, lineage.longest(config), config.beyond)
+    fit, longer = fitting(found, lineage.longest(config), config.beyond, names.store)
     samples = in_order(fit)
     if not samples:
         raise ValueError(
@@ -94,8 +97,8 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
     plan = split(samples, config.updates, config.seed)
     dealt = [deal(pack(update, config.layout), world.rank, world.size) for update in plan]
     references = _references(dealt, config, world)
-    run = Run(lineage, config, world, tell)
-    run.require_own_scores(dealt[0][0])
+    run = Run(lineage, config, world, on_event)
+    run.check_scores(dealt[0][0])
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
     run.resume(len(plan))
@@ -106,7 +109,7 @@ def train_rl(names: Names, config: RlConfig, world: World, tell: Tell = silent) 
 
 
 def split(samples: Sequence[Rollout], updates: int, seed: int) -> list[list[Rollout]]:
-    """Each level's samples in seeded order, in equal parts over the updates.
+    """The samples of each level, shuffled by the seed and divided equally over the updates.
 
     There are never more updates than samples of the larger level.
     """
@@ -128,7 +131,7 @@ def shares(
     config: LossConfig,
     sums: Tensor,
 ) -> list[Share]:
-    """This process's part of an update; `sums` gathers `token_sums` as the shares are computed."""
+    """This process's part of an update; computing the shares adds their `token_sums` to `sums`."""
     factors = {
         sample.sample_id: factor
         for sample, factor in zip(update, weights(update, config), strict=True)
@@ -156,7 +159,7 @@ def _tokens(
     counts = torch.tensor([sample.learned_count for sample in samples], dtype=torch.long)
 
     def spread(values: list[float]) -> Tensor:
-        """A sample's value at each of its learned tokens."""
+        """Repeat each sample's value for all its learned tokens."""
         return torch.tensor(values, dtype=torch.float32).repeat_interleave(counts).to(device)
 
     assert old.entropies is not None
@@ -180,7 +183,7 @@ def _train(
     references: list[list[Tensor | None]],
     config: RlConfig,
 ) -> None:
-    """Take the updates still to be taken."""
+    """Take the remaining updates."""
     for number in range(run.steps, len(plan)):
         sums = torch.zeros(len(Level), len(STATISTICS), dtype=torch.float64)
         parts = shares(plan[number], old[number], references[number], config.loss, sums)
@@ -207,7 +210,7 @@ def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
 def _references(
     dealt: list[list[Batch[Rollout]]], config: RlConfig, world: World
 ) -> list[list[Tensor | None]]:
-    """log pi_ref of every batch, where a divergence from it is asked for."""
+    """log pi_ref of every batch, or None if `loss.kl` is 0."""
     if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
     policy = load_policy(config.reference, ModelConfig(), config.seed)
@@ -222,7 +225,7 @@ def _oracle(scored_batches: Scored, policy: str, bound: float, world: World) -> 
 
 
 def _has_moments(lineage: Lineage, config: RlConfig) -> bool:
-    """The parent came from a round; adapters are new in every round, and so are their moments."""
+    """Whether the parent came from a round with usable moments; those of adapters are not."""
     from_round = lineage.parent is not None and lineage.parent.manifest["kind"] == "rl"
     return from_round and config.model.lora is None
 

@@ -1,13 +1,11 @@
-"""A training run: from a parent policy through resumable steps to a published policy version.
+"""A training run: from a parent policy in resumable steps to a published policy version.
 
-The run's folder in the store is named by the hash of all that determines its result, so that the
-same job started again goes on from its last checkpoint, or finds that it is already done.
+The run's folder is named by a fingerprint of everything that determines its result. So the same job
+started again resumes from its last checkpoint, or finds its published version.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +18,13 @@ from transformers import AutoConfig
 
 from storage import files, views
 from storage.datasets import Store
-from storage.model_names import portable_name
+from storage.names import fingerprint, portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
-from trainer.agreement import require_own_scores
+from trainer.agreement import check_scores
 from trainer.distributed import Sharding, World, distribute
-from trainer.history import History, read_history
+from trainer.history import HISTORY, History, read_history
 from trainer.model import ModelConfig, Scorer, load_policy, recompute_activations
 from trainer.optimisation import Optimizer, OptimizerConfig
 from trainer.packing import Batch, Packing
@@ -34,24 +32,25 @@ from trainer.publish import gather, write_model
 from trainer.samples import Beyond
 from trainer.sizing import Holding, choose, memory_of, size_of
 
-HISTORY = "history.jsonl"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
 
-Tell = Callable[[dict[str, Any]], None]
-"""Hears what happens in a run, as objects fit for JSON with an ``event``: ``holding`` with how the
-model is held in memory and a sentence that says why, ``agreed`` with how far the trainer's scores
-of the first batch are from the model's own in nats a token, ``began`` with the run's folder and its
-number of steps, ``step`` with what the history records, ``snapshot`` with a step and a model's
-folder. Called by the leading process only."""
+OnEvent = Callable[[dict[str, Any]], None]
+"""Receives the events of a run as JSON objects; called only by the leading process.
+
+``event`` is one of: ``holding``, how the model is held in memory and why; ``agreed``, the
+difference between the scores of trainer and model on the first batch, in nats per token; ``began``,
+the run's folder and number of steps; ``step``, the record of the history; ``snapshot``, the step
+and the model's folder.
+"""
 
 
-def silent(event: dict[str, Any]) -> None:
-    """A `Tell` for those who do not listen."""
+def ignore(event: dict[str, Any]) -> None:
+    """An `OnEvent` that does nothing."""
 
 
 class Names(BaseModel):
-    """What a run reads and what it publishes."""
+    """What a run reads and publishes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -66,12 +65,12 @@ class Names(BaseModel):
 
 @dataclass(frozen=True)
 class Lineage:
-    """The names as what they stand for when the run starts, and its configuration."""
+    """The names of a run, resolved when it starts, and its configuration."""
 
     names: Names
     config: BaseModel
     samples: str = ""
-    """Digest of what is trained on, where the dataset version alone does not say it."""
+    """Digest of the training samples, where the dataset version alone does not determine them."""
 
     @cached_property
     def policies(self) -> Policies:
@@ -79,7 +78,7 @@ class Lineage:
 
     @cached_property
     def parent(self) -> PolicyVersion | None:
-        """The parent where it is a published policy, not just a folder."""
+        """The parent if it is a published policy, None if it is a folder."""
         return None if self._is_folder else self.policies.version(self.names.parent)
 
     @cached_property
@@ -88,7 +87,7 @@ class Lineage:
 
     @cached_property
     def parent_name(self) -> str:
-        """The parent, for people and for lineage: the same on every machine."""
+        """The recorded name of the parent: the same on every machine."""
         if self.parent:
             return str(self.parent)
         return portable_name(self.parent_folder, self.names.store)
@@ -103,26 +102,26 @@ class Lineage:
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """What determines the result."""
+        """Everything that determines the result."""
         return {
             "parent": self.parent_name,
             "dataset": str(self.dataset),
             "samples": self.samples,
-            "config": self.config.model_dump(mode="json"),
+            # A folder of prompts decides by its texts, which are in the samples.
+            "config": self.config.model_dump(mode="json", exclude={"prompts"}),
         }
 
     @cached_property
     def config_hash(self) -> str:
-        text = json.dumps(self.described, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
+        return fingerprint(self.described)
 
     @property
     def published(self) -> PolicyVersion | None:
-        """What this run published already."""
+        """The version that this run has published, or None."""
         return self.policies.made_by(self.names.policy, self.config_hash)
 
     def longest(self, config: Training) -> int | None:
-        """Most tokens of a sample; None for a model that knows no end of its context."""
+        """Largest number of tokens of a sample; None for a model without a context limit."""
         shape = AutoConfig.from_pretrained(self.parent_folder)
         context: int | None = getattr(shape, "max_position_embeddings", None)
         return config.maximum_length or context
@@ -133,7 +132,7 @@ class Lineage:
 
 
 class Training(BaseModel):
-    """What every run is configured with; each kind adds its own."""
+    """The settings of every run; each kind adds more."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -142,37 +141,37 @@ class Training(BaseModel):
     packing: Packing = Packing()
     model: ModelConfig = ModelConfig()
     sharding: Sharding | None = None
-    """``ddp``: every process holds the whole model; ``fsdp``: its share. By default the former
-    where it fits."""
+    """``ddp``: every process holds the whole model; ``fsdp``: a share of it. By default ``ddp`` if
+    the model fits."""
     maximum_length: int | None = Field(None, ge=2)
-    """Most tokens of a sample, prompt included; by default the model's context."""
+    """Largest number of tokens of a sample with its prompt; by default the model's context."""
     beyond: Beyond = Beyond.DROP
-    """What becomes of longer ones: ``drop``, ``truncate`` or ``refuse``."""
+    """What to do with longer samples: ``drop``, ``truncate`` or ``refuse``."""
     checkpoint_every: int = Field(50, ge=1)
-    """Steps between two checkpoints; after the last step there is always one. Each holds weights
-    and moments: 12 bytes a parameter."""
+    """Steps between checkpoints; there is always one after the last step. A checkpoint has weights
+    and moments: 12 bytes per parameter."""
     keep_checkpoints: int = Field(1, ge=1)
-    """Of a run that is under way, so many of the newest."""
+    """Number of the newest checkpoints that a running training keeps."""
     keep_moments: int = Field(1, ge=0)
-    """So many of the policy's newest published versions keep their last checkpoint, where the next
-    round takes its moments over from; those of older ones are removed."""
+    """Number of the policy's newest RL versions that keep their last checkpoint, from which the
+    next round takes the moments; older ones are removed."""
 
     @property
     def layout(self) -> Packing:
-        """The packing that the attention kernel can read."""
+        """The packing that the attention kernel supports."""
         flash = "flash" in (self.model.attention or "")
         return self.packing.in_one_row() if flash else self.packing
 
 
 class Run:
-    """The state of a run between steps: weights, moments, steps done, reports."""
+    """The state of a run between steps: weights, moments, finished steps and their history."""
 
     def __init__(
-        self, lineage: Lineage, config: Training, world: World, tell: Tell = silent
+        self, lineage: Lineage, config: Training, world: World, on_event: OnEvent = ignore
     ) -> None:
-        """Begins with the parent's weights."""
+        """Load the parent's weights."""
         self.world = world
-        self._tell = tell if world.leads else silent
+        self._on_event = on_event if world.leads else ignore
         self.steps = 0
         self._lineage = lineage
         self._config = config
@@ -182,7 +181,7 @@ class Run:
         self.optimizer = Optimizer(self.scorer, config.optimizer, world)
 
     def _holding(self) -> Holding:
-        """How the model is held; said, and done as far as the model itself is concerned."""
+        """Choose how the model is held in memory, report it, and prepare the model for it."""
         config, world = self._config, self.world
         size = size_of(self._policy, config.layout.batch_tokens, world.device)
         chosen = choose(
@@ -192,22 +191,22 @@ class Run:
             config.sharding,
             config.model.gradient_checkpointing,
         )
-        self._tell({"event": "holding", **chosen._asdict()})
+        self._on_event({"event": "holding", **chosen._asdict()})
         if chosen.gradient_checkpointing:
             recompute_activations(self._policy)
         return chosen
 
-    def require_own_scores(self, batch: Batch[Any]) -> None:
-        """Stop before the first step if the trainer does not compute what the model says.
+    def check_scores(self, batch: Batch[Any]) -> None:
+        """Check the trainer's scores against the model's own (`trainer.agreement`).
 
-        Called by every process at once, with a batch of its own. Raises ModelMismatch.
+        Every process calls it at the same time with its own batch. Raises ModelMismatch.
         """
         kind = f"{self._policy.config.model_type} models ({self._lineage.parent_name})"
-        gap = require_own_scores(self.scorer, batch, kind, self.world)
-        self._tell({"event": "agreed", "gap": gap})
+        gap = check_scores(self.scorer, batch, kind, self.world)
+        self._on_event({"event": "agreed", "gap": gap})
 
     def resume(self, steps: int) -> None:
-        """Go on from the newest checkpoint, if there is one; the run will have so many steps."""
+        """Load the newest checkpoint, if there is one. `steps` is the total number of steps."""
         self._planned = steps
         if found := checkpoint.newest(self._checkpoints):
             self.steps, path = found
@@ -216,12 +215,12 @@ class Run:
             files.make_folder(self._lineage.work)
             self._history = History(self._lineage.work / HISTORY, self.steps)
         work = str(self._lineage.work)
-        self._tell({"event": "began", "work": work, "steps": steps, "done": self.steps})
+        self._on_event({"event": "began", "work": work, "steps": steps, "done": self.steps})
 
     def carry_moments(self) -> None:
-        """Take AdamW's moments over from the run that made the parent.
+        """Load AdamW's moments from the run that made the parent.
 
-        Raises FileNotFoundError where that run's checkpoint is gone.
+        Raises FileNotFoundError if that run's checkpoint is gone.
         """
         parent = self._lineage.parent
         if parent is None:
@@ -230,27 +229,27 @@ class Run:
         found = checkpoint.newest(work / CHECKPOINTS)
         if found is None:
             raise FileNotFoundError(
-                f"the moments of {parent} are not in {work / CHECKPOINTS} any more (keep_moments "
-                "says for how many versions they stay); set carry_moments = false to begin with "
-                "fresh ones"
+                f"the moments of {parent} are no longer in {work / CHECKPOINTS} (keep_moments says "
+                "for how many versions they are kept); set carry_moments = false to start with "
+                "zero moments"
             )
         checkpoint.load(found[1], self.optimizer, moments_only=True)
 
     def done(self, report: dict[str, Any]) -> None:
-        """One more step was taken."""
+        """Record a finished step, and save a checkpoint where one is due."""
         self.steps += 1
         record = {"step": self.steps, **report}
         if self.world.leads:
             self._history.append(record)
-        self._tell({"event": "step", **record})
+        self._on_event({"event": "step", **record})
         if self.steps == self._planned or self.steps % self._config.checkpoint_every == 0:
             kept = self._config.keep_checkpoints
             checkpoint.save(self._checkpoints, self.steps, self.optimizer, kept)
 
     def snapshot(self) -> None:
-        """Leave the weights of now as a model's folder, for an evaluation beside the training.
+        """Write the current weights as a model folder, for an evaluation during training.
 
-        Called by every process at once; what an earlier call left is taken as it is.
+        Every process calls it at the same time. A folder from an earlier call is kept.
         """
         folder = self._lineage.work / SNAPSHOTS / f"step-{self.steps}"
         state = gather(self.scorer, self._config.model.lora)
@@ -258,19 +257,19 @@ class Run:
             return
         if not folder.exists():
             files.make_folder(folder.parent)
-            with files.removed_on_failure(files.temporary_beside(folder)) as temporary:
+            with files.temporary_for(folder) as temporary:
                 temporary.mkdir()
                 write_model(temporary, state, self._policy, self._lineage.parent_folder)
                 files.place_new_folder(temporary, folder)
-        self._tell({"event": "snapshot", "step": self.steps, "folder": str(folder)})
+        self._on_event({"event": "snapshot", "step": self.steps, "folder": str(folder)})
 
     def publish(
         self, kind: str, metrics: dict[str, Any], asked: dict[str, Any] | None = None
     ) -> PolicyVersion:
-        """Make the weights the policy's next version; called by every process at once.
+        """Publish the weights as the policy's next version; every process calls it.
 
-        Its metrics are those given and the report of the last step. `asked` says how the policy is
-        to be asked; by default as its parent.
+        The manifest has `metrics` and the record of the last step. `asked` says how to prompt the
+        policy; by default like its parent.
         """
         lineage = self._lineage
         state = gather(self.scorer, self._config.model.lora)
@@ -296,7 +295,7 @@ class Run:
         return published
 
     def _prune(self) -> None:
-        """Remove the checkpoints of published runs that no next round begins with."""
+        """Remove the checkpoints of published runs whose moments no next round needs."""
         policies, name = self._lineage.policies, self._lineage.names.policy
         published = policies.versions(name)[::-1]
         carried = [version for version in published if version.manifest["kind"] == "rl"]

@@ -1,16 +1,19 @@
-"""Stored rows as training samples: token ids, and which of them are learned.
+"""Stored rows as training samples: token ids and which of them are learned.
 
-Masks are those recorded when the tokens were produced, never rebuilt from text (method D1).
+Masks were recorded when the tokens were produced; they are never rebuilt from text (method D1).
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 import pyarrow as pa
@@ -32,8 +35,7 @@ class Sample:
     token_ids: Tensor
     """int32, length n."""
     learned: Tensor
-    """bool, length n: the loss counts this token. Never true for the first, which nothing
-    predicts."""
+    """bool, length n: whether the loss counts the token; never the first, which has no context."""
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.learned):
@@ -51,19 +53,19 @@ class Sample:
         return int(self.learned.sum())
 
     def first(self: S, length: int) -> S:
-        """Its first so many tokens."""
+        """The sample cut to its first `length` tokens."""
         cut = {"token_ids": self.token_ids[:length], "learned": self.learned[:length]}
         return replace(self, **cut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rollout(Sample):
-    """A sample with what the policy update needs beside its tokens."""
+    """A sample with what the policy update needs in addition."""
 
     level: Level
     advantage: float
     sampler_logprobs: Tensor
-    """float32, one per learned token: what the engine sampled them with."""
+    """float32, one per learned token: log-probabilities reported by the engine."""
 
     def first(self, length: int) -> Rollout:
         kept = int(self.learned[:length].sum())
@@ -83,13 +85,13 @@ PREPARED = pa.schema(
         "prompt_length": pa.int32(),
     }
 )
-"""The columns of samples that were prepared for a policy, the prompt first in each."""
+"""The columns of a file of prepared samples; each begins with its prompt."""
 ROWS = "tirgen.rows"
-"""Key of the file's metadata: how many rows went which way, as JSON."""
+"""Key in the file's metadata of the row counts by how they were prepared, as JSON."""
 
 
 def in_order(samples: Iterable[S]) -> list[S]:
-    """By id: rows lie in the order in which they were finished, which no seed decides."""
+    """Sorted by id, because the order of stored rows depends on when they were finished."""
     return sorted(samples, key=lambda sample: sample.sample_id)
 
 
@@ -118,7 +120,7 @@ def sft_samples(rows: Iterable[Trajectory], learn_observations: bool = False) ->
 
 
 def prepared_samples(path: Path, learn_observations: bool = False) -> Iterator[Sample]:
-    """The samples of a file with the columns `PREPARED`."""
+    """The samples of a file with the columns of `PREPARED`."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=PREPARED.names):
             for row in batch.to_pylist():
@@ -132,7 +134,7 @@ def prepared_samples(path: Path, learn_observations: bool = False) -> Iterator[S
 
 
 def prepared_rows(path: Path) -> dict[str, int]:
-    """How many rows went which way when the file was prepared."""
+    """The row counts of a prepared file, by how rows were prepared."""
     metadata = pq.read_metadata(path).metadata or {}
     rows: dict[str, int] = json.loads(metadata.get(ROWS.encode(), b"{}"))
     return rows
@@ -157,46 +159,99 @@ def _sample(
 
 
 class Beyond(StrEnum):
-    """What becomes of a sample that is longer than it may be."""
+    """What to do with a sample that is too long."""
 
     DROP = "drop"
     TRUNCATE = "truncate"
-    """Its end is cut off; what is left of it is learned, if anything."""
+    """The end is cut off; the rest is learned if it has learned tokens."""
     REFUSE = "refuse"
-    """Nothing is trained."""
+    """Training stops with an error."""
 
 
 class TooLong(ValueError):
-    """A sample is longer than it may be, and the configuration refuses that."""
+    """A sample is too long, and `beyond` is ``refuse``."""
 
 
-def fitting(samples: Iterable[S], longest: int | None, beyond: Beyond) -> tuple[list[S], int]:
-    """The samples of at most so many tokens, and how many were longer.
+def fitting(
+    samples: Iterable[S], longest: int | None, beyond: Beyond, folder: Path
+) -> tuple[list[S], int]:
+    """The samples of at most `longest` tokens, and how many were longer.
 
-    Raises TooLong.
+    Their tensors are in a temporary file in `folder` (`on_disk`). Raises TooLong.
     """
-    found: list[S] = []
     longer = 0
-    for sample in samples:
-        if longest is None or len(sample) <= longest:
-            found.append(sample)
-            continue
-        longer += 1
-        if beyond is Beyond.REFUSE:
-            raise TooLong(
-                f"{sample.sample_id} has {len(sample)} tokens where {longest} are the most; raise "
-                "maximum_length, or set beyond to drop or truncate"
-            )
-        if beyond is Beyond.TRUNCATE and sample.learned[:longest].any():
-            found.append(sample.first(longest))
-    return found, longer
+
+    def short() -> Iterator[S]:
+        nonlocal longer
+        for sample in samples:
+            if longest is None or len(sample) <= longest:
+                yield sample
+                continue
+            longer += 1
+            if beyond is Beyond.REFUSE:
+                raise TooLong(
+                    f"{sample.sample_id} has {len(sample)} tokens, more than {longest}; raise "
+                    "maximum_length, or set beyond to drop or truncate"
+                )
+            if beyond is Beyond.TRUNCATE and sample.learned[:longest].any():
+                yield sample.first(longest)
+
+    return on_disk(short(), folder), longer
+
+
+def on_disk(samples: Iterable[S], folder: Path) -> list[S]:
+    """The samples with all tensors in a file that is mapped into memory.
+
+    The system reads pages when they are used and drops them when memory is short. The file has no
+    name in `folder` and ends with the process.
+    """
+    written: list[tuple[S, dict[str, tuple[int, int, torch.dtype]]]] = []
+    with TemporaryFile(dir=folder) as file:
+        for sample in samples:
+            places = {}
+            for name, tensor in _tensors(sample).items():
+                places[name] = (file.tell(), len(tensor), tensor.dtype)
+                content = tensor.numpy().tobytes()
+                file.write(content + bytes(-len(content) % _ALIGNMENT))
+            written.append((_with_tensors(sample, dict.fromkeys(places)), places))
+        if not written:
+            return []
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return [
+        _with_tensors(sample, {name: _mapped(mapped, *place) for name, place in places.items()})
+        for sample, places in written
+    ]
+
+
+_ALIGNMENT = 8
+"""Of tensors in the file, in bytes."""
+
+
+def _mapped(file: mmap.mmap, offset: int, count: int, dtype: torch.dtype) -> Tensor:
+    if count == 0:
+        return torch.zeros(0, dtype=dtype)
+    return torch.frombuffer(file, dtype=dtype, count=count, offset=offset)
+
+
+def _tensors(sample: Sample) -> dict[str, Tensor]:
+    values = {field.name: getattr(sample, field.name) for field in fields(sample)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _with_tensors(sample: S, tensors: Mapping[str, Tensor | None]) -> S:
+    """A copy with other tensors; without the checks of a new sample, since they may be None."""
+    changed = copy(sample)
+    for name, tensor in tensors.items():
+        object.__setattr__(changed, name, tensor)
+    return changed
 
 
 def rollouts(rows: Iterable[Trajectory], advantages: Mapping[str, float]) -> Iterator[Rollout]:
-    """The rows that have an advantage, with what the sampler said of their tokens.
+    """The rows that have an advantage as samples.
 
-    Raises ValueError for rows whose tokens were not all drawn from the policy's own distribution,
-    at temperature 1: the importance ratio would be biased.
+    Raises ValueError for rows that were not sampled from the policy's plain distribution at
+    temperature 1, because the importance ratio would be biased.
     """
     for row in rows:
         if row.trajectory_id not in advantages:
@@ -222,7 +277,7 @@ def rollouts(rows: Iterable[Trajectory], advantages: Mapping[str, float]) -> Ite
 
 @cache
 def _require_plain_sampling(sampling: str) -> None:
-    """Refuse what cuts or bends the distribution that log-probabilities are reported of."""
+    """Refuse sampling parameters that change the distribution of the log-probabilities."""
     said = json.loads(sampling)
     bent = {
         name: said[name]

@@ -1,9 +1,9 @@
-"""How likely a policy finds data it did not necessarily write: log-probabilities by step kind.
+"""Log-probabilities that a policy gives to data, by kind of token.
 
-Teacher-forced: every recorded token given all before it. TIRGen's claim is that its data stays on
-the actor's distribution; here it is a figure, beside that of any other data.
+Teacher-forced: every recorded token is scored given all tokens before it. This measures TIRGen's
+claim that its data stays close to the actor's distribution, and allows comparison with other data.
 
-Not covered: temperature and nucleus. What is scored is the policy's plain distribution.
+Limit: only the policy's plain distribution is scored, without temperature or nucleus.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FENCE = "```"
 
 
 class Kind(StrEnum):
-    """What a token of the policy belongs to (eq. 1)."""
+    """The part of a step that a token belongs to (eq. 1)."""
 
     THOUGHT = "thought"
     ACTION = "action"
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 class Piece(NamedTuple):
-    """A stretch of a response as text; of no kind where the executor wrote it."""
+    """A part of a response as text; its kind is None where the executor wrote it."""
 
     kind: Kind | None
     text: str
@@ -52,14 +52,14 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Document(Sample):
-    """A sample whose learned tokens are those of the policy, each of a kind."""
+    """A sample whose learned tokens are those of the policy, each with its kind."""
 
     is_action: Tensor
     """bool, one per learned token."""
 
 
 class Likelihood(NamedTuple):
-    """Of the tokens of one kind."""
+    """The result for the tokens of one kind."""
 
     tokens: int
     mean_logprob: float
@@ -67,10 +67,10 @@ class Likelihood(NamedTuple):
 
 
 def from_stream(row: Trajectory, codec: Codec, prompt: Sequence[int] | None) -> Document | None:
-    """The very tokens that were recorded, under another prompt if one is given.
+    """The recorded tokens, with another prompt if one is given.
 
-    None where there are none, or where they are another tokenizer's: they do not say what the
-    steps say.
+    None if there are none, or if they belong to another tokenizer: decoded, they do not contain the
+    programs of the steps.
     """
     stream = row.tokens
     start = stream.prompt_length
@@ -93,7 +93,7 @@ def from_stream(row: Trajectory, codec: Codec, prompt: Sequence[int] | None) -> 
 def from_text(
     row: Trajectory, pieces: Iterable[Piece], codec: Codec, prompt: Sequence[int]
 ) -> Document:
-    """A response tokenised piece by piece, as the policy would read it."""
+    """A response tokenised piece by piece with the policy's tokenizer."""
     response: list[int] = []
     mask: list[bool] = []
     is_action: list[bool] = []
@@ -112,7 +112,7 @@ def likelihoods(
 ) -> dict[Kind, Likelihood]:
     """The mean log-probability of the policy's tokens by kind, over all documents together.
 
-    Raises OSError where `policy` is no model folder.
+    Raises OSError if `policy` is no model folder.
     """
     logging.disable_progress_bar()
     scorer = Scorer(load_policy(policy, ModelConfig(), seed=0)).eval()
@@ -162,9 +162,9 @@ def _document(
 
 
 def _actions_in(run: tuple[int, ...], actions: list[str], codec: Codec) -> list[bool]:
-    """Of each token that the policy wrote in one go, whether it belongs to a program.
+    """For each token of a part that the policy wrote, whether it belongs to a program.
 
-    Programs found are taken off the front of `actions`.
+    Programs that are found are removed from the front of `actions`.
     """
     text, is_action, cursor = codec.decode(run), [False] * len(run), 0
     while actions and (at := text.find(actions[0], cursor)) >= 0:
@@ -179,7 +179,7 @@ def _actions_in(run: tuple[int, ...], actions: list[str], codec: Codec) -> list[
 
 
 def _token_at(run: tuple[int, ...], character: int, codec: Codec) -> int:
-    """The first token that reaches beyond `character` characters, by bisection."""
+    """The first token that ends after `character` characters, by bisection."""
     low, high = 0, len(run)
     while low < high:
         middle = (low + high) // 2

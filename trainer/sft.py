@@ -21,7 +21,7 @@ from storage.policies import PolicyVersion
 from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig, Share
 from trainer.packing import deal, pack
-from trainer.run import Lineage, Names, Run, Tell, Training, silent
+from trainer.run import Lineage, Names, OnEvent, Run, Training, ignore
 from trainer.samples import (
     Sample,
     fitting,
@@ -33,22 +33,22 @@ from trainer.samples import (
 
 
 class SftConfig(Training):
-    """The paper's schedule by default."""
+    """Settings of supervised fine-tuning; the defaults are the paper's schedule."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-6)
     epochs: int = Field(1, ge=1)
     batch_samples: int = Field(256, ge=1)
-    """Samples per optimiser step, over all processes and micro-batches."""
+    """Samples per optimiser step over all processes and micro-batches."""
     prompts: str | None = None
-    """Prompt set under which the policy is trained and then sampled; by default that of the data,
-    or the one made for the policy."""
+    """Prompt set with which the policy is trained and later sampled, by name or folder; by default
+    that of the data, or the one made for the policy."""
     template_variables: dict[str, JsonValue] | None = None
-    """Handed to the chat template, in training and whenever the policy is sampled; by default as
-    the data's actor was asked."""
+    """Variables of the chat template, in training and when the policy is sampled; by default those
+    of the data's actor."""
     learn_observations: bool = False
-    """Train on what the executor wrote too: the paper's equation to the letter."""
+    """Also train on what the executor wrote, as the paper's equation says literally."""
     snapshot_every: int = Field(0, ge=0)
-    """Steps between snapshots of the weights, for curves on held-out problems; 0 takes none."""
+    """Steps between snapshots of the weights, for curves on held-out problems; 0 for none."""
 
 
 def train_sft(
@@ -57,16 +57,16 @@ def train_sft(
     world: World,
     prepared: Path | None = None,
     asked: dict[str, Any] | None = None,
-    tell: Tell = silent,
+    on_event: OnEvent = ignore,
 ) -> PolicyVersion:
     """Fine-tune the parent on the dataset's kept rows, and publish it.
 
-    `prepared` is a file of samples for this very parent, without which the rows' own tokens are
-    learned; `asked`, for the manifest, how the policy is to be asked. Started again with the same
-    arguments, an interrupted run goes on and ends in the same weights, a finished one returns what
-    it published.
+    `prepared` is a file of samples for this parent; without it the recorded tokens are learned.
+    `asked` says how to prompt the policy and is written into the manifest. Started again with the
+    same arguments, an interrupted run resumes and ends with the same weights; a finished one
+    returns its published version.
 
-    Raises ValueError where no row is kept, and TooLong.
+    Raises ValueError if no row is kept, and TooLong.
     """
     dataset = Lineage(names, config).dataset
     found = (
@@ -74,7 +74,9 @@ def train_sft(
         if prepared
         else sft_samples(dataset.read(), config.learn_observations)
     )
-    samples, longer = fitting(found, Lineage(names, config).longest(config), config.beyond)
+    samples, longer = fitting(
+        found, Lineage(names, config).longest(config), config.beyond, names.store
+    )
     samples = in_order(samples)
     if not samples:
         raise ValueError(f"{dataset} has no kept trajectory to train on ({longer} are too long)")
@@ -83,8 +85,8 @@ def train_sft(
     if lineage.published:
         return lineage.published
     plan = list(_plan(samples, config))
-    run = Run(lineage, config, world, tell)
-    run.require_own_scores(shares(plan[0], config, world)[0].batch)
+    run = Run(lineage, config, world, on_event)
+    run.check_scores(shares(plan[0], config, world)[0].batch)
     run.resume(len(plan))
     _train(run, plan, config)
     rows = prepared_rows(prepared) if prepared else {"recorded": len(samples)}
@@ -93,7 +95,7 @@ def train_sft(
 
 
 def _digest(samples: Sequence[Sample]) -> str:
-    """Of what is learned, so that other prompts or masks are another run."""
+    """A digest of the samples, so that other prompts or masks give another run."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(sample.token_ids.numpy().tobytes())
@@ -102,7 +104,7 @@ def _digest(samples: Sequence[Sample]) -> str:
 
 
 def _plan(samples: Sequence[Sample], config: SftConfig) -> Iterator[list[Sample]]:
-    """The samples of every step: each epoch in another order, the last step of it smaller."""
+    """The samples of every step: each epoch in another order; its last step may be smaller."""
     rng = random.Random(config.seed)
     for _ in range(config.epochs):
         order = rng.sample(samples, len(samples))
@@ -111,7 +113,7 @@ def _plan(samples: Sequence[Sample], config: SftConfig) -> Iterator[list[Sample]
 
 
 def _train(run: Run, plan: list[list[Sample]], config: SftConfig) -> None:
-    """Take the steps still to be taken."""
+    """Take the remaining steps."""
     started = time.monotonic()
     tokens = sum(len(sample) for step in plan[: run.steps] for sample in step)
     for step in plan[run.steps :]:

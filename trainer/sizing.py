@@ -1,10 +1,10 @@
-"""How a model is held so that it fits: decided by its size, and the decision said with its reason.
+"""Decides how a model is held in memory, from its size, and explains the decision.
 
     state        4 P + 12 T     float32 weights; gradients and AdamW's two moments of the T trained
     activations  kept for the backward pass, per token and layer about 14 hidden + 4 inner values
 
-Estimates, meant to choose between ways that differ by factors; not covered: fragmentation, logits
-(which are made in pieces), and what else runs on the device.
+These estimates choose between alternatives that differ by factors. They leave out fragmentation,
+logits (which are computed in pieces), and other programs on the device.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Holding(NamedTuple):
 
 
 class Size(NamedTuple):
-    """Bytes that one process needs where it holds everything."""
+    """Bytes that one process needs for the whole model."""
 
     state: float
     activations: float
     recomputed: float
-    """Activations where those of a layer are computed again in the backward pass."""
+    """Activations if they are computed again in the backward pass."""
 
 
 def size_of(policy: Any, batch_tokens: int, device: torch.device) -> Size:
-    """The needs of a model for micro-batches of so many tokens."""
+    """The size of a model with micro-batches of `batch_tokens` tokens."""
     weights = sum(weight.numel() for weight in policy.parameters())
     trained = sum(weight.numel() for weight in policy.parameters() if weight.requires_grad)
     shape = policy.config.get_text_config()
@@ -52,7 +52,7 @@ def size_of(policy: Any, batch_tokens: int, device: torch.device) -> Size:
 
 
 def memory_of(world: World) -> float:
-    """Bytes that one process may plan with."""
+    """Bytes that one process may use."""
     if world.device.type == "cuda":
         return USABLE * float(torch.cuda.get_device_properties(world.device).total_memory)
     pages: float = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -66,7 +66,7 @@ def choose(
     sharding: Sharding | None = None,
     gradient_checkpointing: bool | None = None,
 ) -> Holding:
-    """The fastest way that fits; what is given is not chosen."""
+    """The fastest way that fits; arguments that are given are kept."""
     chosen = sharding or _sharding(size, memory, processes)
     state = size.state / processes if chosen is Sharding.FSDP else size.state
     again = state + size.activations > memory

@@ -1,4 +1,4 @@
-"""``tirgen dataset alignment``: how likely a policy finds the data that it may be trained on."""
+"""``tirgen dataset alignment``: how likely a policy finds the data of one or more datasets."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
-from flows.console import Json, print_json, say
-from flows.extras import require_training
-from flows.progress import CountDisplay
-from flows.tables import show_rows
-from flows.training.names import find_model
+from flows.commands.options import DEFAULT_STORE, AtLeastOne, Json, StorePath, read_store
+from flows.terminal.console import print_json, say
+from flows.terminal.failures import require_training
+from flows.terminal.progress import CountDisplay
+from flows.terminal.tables import show_rows
+from flows.training.models import find_model
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.renderer import HfRenderer
 from tirgen.evaluation.estimates import Estimate
 from tirgen.tir.markup import render_step
-from tirgen.tir.prompts import PROMPT_SETS
+from tirgen.tir.prompts import PromptSet, find_prompts
 
-if TYPE_CHECKING:  # torch, which the core install leaves out
+if TYPE_CHECKING:  # needs torch
     from trainer.scoring import Document, Piece
 
 
@@ -37,8 +37,8 @@ def alignment_command(
 ) -> None:
     """Show how likely a policy finds the kept trajectories of one or more datasets.
 
-    The mean log-probability of a token in nats, by step kind; nearer to 0 is nearer to what the
-    policy would write itself. All are scored under the prompt that asks for programs.
+    Prints the mean log-probability of a token in nats, by step kind; a value nearer to 0 is nearer
+    to the policy's own text. All rows are scored under the prompt that asks for programs.
 
     Example: tirgen dataset alignment tir tora --policy ./Qwen2.5-Math-7B
 
@@ -47,23 +47,24 @@ def alignment_command(
     name
         A dataset, or one version of it as NAME@vN.
     others
-        More of them, to compare.
+        More datasets, to compare.
     policy
         Folder of a model in Hugging Face layout, or a published policy as NAME or NAME@vN.
     prompts
-        Prompt set, "pocket" or "standard".
+        Prompt set: the name of a shipped one, or a folder.
     rows
         Trajectories drawn from each dataset.
     seed
-        Of the draw.
+        Seed of the draw.
     plot
         Also draw the figure into this file, as SVG, PNG or PDF by its ending.
     """
     require_training("scoring")
     opened = read_store(store)
     folder = find_model(opened, str(Path(policy).expanduser())).folder
+    asked = find_prompts(prompts)
     versions = [opened.version(each) for each in (name, *others)]
-    found = [line for version in versions for line in _lines(version, folder, prompts, rows, seed)]
+    found = [line for version in versions for line in _lines(version, folder, asked, rows, seed)]
     if plot:
         _draw(plot, found)
     if json:
@@ -73,9 +74,9 @@ def alignment_command(
 
 
 def _lines(
-    version: DatasetVersion, policy: Path, prompts: str, rows: int, seed: int
+    version: DatasetVersion, policy: Path, prompts: PromptSet, rows: int, seed: int
 ) -> list[dict[str, Any]]:
-    """One line a step kind."""
+    """A row for each step kind."""
     from trainer.scoring import likelihoods
 
     renderer = HfRenderer.load(policy)
@@ -100,8 +101,8 @@ def _lines(
 
 
 def _draw(path: Path, found: list[dict[str, Any]]) -> None:
-    """A panel a step kind, a bar a dataset: how surprising a token is."""
-    from flows.plots import Marks, marks_plot
+    """A panel for each step kind with a mark for each dataset: minus the log-probability."""
+    from flows.terminal.plots import Marks, marks_plot
 
     panels = []
     for kind in dict.fromkeys(line["kind"] for line in found):
@@ -112,19 +113,19 @@ def _draw(path: Path, found: list[dict[str, Any]]) -> None:
         }
         values = {name: Estimate(value=v, low=v, high=v) for name, v in surprise.items()}
         panels.append(Marks(title=f"{kind}: -log p of a token (nats)", values=values))
-    marks_plot(path, panels)
+    marks_plot(panels).save(path)
 
 
-def _document(row: Trajectory, renderer: HfRenderer, prompts: str) -> Document:
-    """The recorded tokens where they are this policy's, else its reading of the text."""
+def _document(row: Trajectory, renderer: HfRenderer, prompts: PromptSet) -> Document:
+    """The recorded tokens if they are of this policy's tokenizer, else the tokens of the text."""
     from trainer.scoring import from_stream, from_text
 
-    prompt = renderer.prompt_ids(PROMPT_SETS[prompts].for_tir(row.problem.question))
+    prompt = renderer.prompt_ids(prompts.for_tir(row.problem.question))
     return from_stream(row, renderer, prompt) or from_text(row, pieces(row), renderer, prompt)
 
 
 def pieces(row: Trajectory) -> list[Piece]:
-    """A trajectory as text in our format, cut where its kinds change."""
+    """A trajectory as text in the TIR format, cut where the step kind changes."""
     from trainer.scoring import Kind, Piece
 
     found = []

@@ -6,17 +6,24 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
-from flows.commands.generate import parse_settings
-from flows.console import Json, print_json, say
-from flows.progress import CountDisplay
-from flows.tables import show_rows
-from tirgen.filters.curate import YieldRow
-from tirgen.jobs.curate import Curation, Match, curate_config, recurate
+from flows.commands.options import (
+    DEFAULT_STORE,
+    ConfigFile,
+    Flag,
+    Json,
+    Repeated,
+    SetOption,
+    StorePath,
+    open_store,
+    parse_settings,
+)
+from flows.terminal.console import print_json, say
+from flows.terminal.progress import CountDisplay
+from flows.terminal.tables import show_rows
+from tirgen.filters.apply import YieldRow
+from tirgen.jobs.curate import CurationReport, Match, curate_config, curate_version
 
 SHOWN = 20
 """Rows of a list for people; `--json` has them all."""
@@ -26,11 +33,11 @@ def curate_command(
     name: str,
     /,
     *,
-    config: Path | None = None,
-    against: Annotated[list[str] | None, Parameter(negative="")] = None,
-    reverify: Annotated[bool, Parameter(negative="")] = False,
+    config: ConfigFile = None,
+    against: Repeated = None,
+    reverify: Flag = False,
     set_: SetOption = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Flag = False,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -51,22 +58,22 @@ def curate_command(
     name
         The dataset, or one version of it as NAME@vN.
     config
-        TOML or JSON file with `filters` and `seed`; what it leaves out stays as it was.
+        TOML or JSON file with `filters` and `seed`; other settings stay as they were.
     against
         Benchmark whose problems must not be in the data, as a problem file; may be repeated.
     reverify
-        First judge every answer again with the verifier as it is now.
+        First judge every answer again with the current verifier.
     dry_run
         Show what would be kept and why, and publish nothing.
     """
     opened = open_store(store)
     source = opened.version(name)
     files = against and [_absolute(path) for path in against]
-    settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_ or [])}
+    settings: dict[str, Any] = {"filters.against": files, **parse_settings(set_)}
     resolved = curate_config(source, config, settings)
     with CountDisplay("verify") as display:
         curation = asyncio.run(
-            recurate(
+            curate_version(
                 opened, source, resolved, again=reverify, publish=not dry_run, count=display.count
             )
         )
@@ -77,11 +84,11 @@ def curate_command(
 
 
 def _absolute(path: str) -> str:
-    """So that the version names the file wherever it is read; packaged problems have no folder."""
+    """The absolute path, which the version records; packaged problems have no folder."""
     return path if path.startswith("pocket:") else str(Path(path).absolute())
 
 
-def _document(curation: Curation) -> dict[str, Any]:
+def _document(curation: CurationReport) -> dict[str, Any]:
     return {
         "made_from": str(curation.source),
         "version": curation.version and str(curation.version),
@@ -95,7 +102,7 @@ def _document(curation: Curation) -> dict[str, Any]:
     }
 
 
-def _show(curation: Curation) -> None:
+def _show(curation: CurationReport) -> None:
     target = str(curation.version or "dry run")
     rows = side_by_side(curation.before, curation.after, str(curation.source), target)
     spared = (f"{curation.source} kept", f"{curation.source} dropped")
@@ -112,7 +119,7 @@ def _show(curation: Curation) -> None:
 def side_by_side(
     before: Sequence[YieldRow], after: Sequence[YieldRow], old: str, new: str
 ) -> list[dict[str, Any]]:
-    """One row a rule, with what it dropped and left in the one version and the other."""
+    """A row for each rule, with the rows it dropped and kept in each version."""
     tables = {old: {row.rule: row for row in before}, new: {row.rule: row for row in after}}
     rules = dict.fromkeys(row.rule for row in (*after, *before))
     entered = {
@@ -151,7 +158,7 @@ def _show_some(title: str, rows: list[dict[str, Any]]) -> None:
         show_rows(short, f"{title}{more}")
 
 
-def _last_line(curation: Curation) -> str:
+def _last_line(curation: CurationReport) -> str:
     before = curation.source.manifest["kept_rows"]
     if curation.version is None:
         return f"would keep {curation.kept} rows, {before} now; nothing was published"

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
-from flows.commands.generate import engine_settings, parse_settings
+from flows.commands.options import (
+    DEFAULT_STORE,
+    ConfigFile,
+    Counts,
+    Flag,
+    Json,
+    Repeated,
+    SetOption,
+    StorePath,
+    engine_settings,
+    open_store,
+    parse_settings,
+)
 from flows.commands.results import show_results
-from flows.console import Json, print_json, say
-from flows.progress import rollout_display
-from flows.training.names import find_model
-from flows.training.serving import serving
+from flows.terminal.console import print_json, say
+from flows.terminal.progress import job_display
+from flows.training.models import find_model, serving
 from storage.datasets import Store
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.settings import load_settings
 
@@ -26,26 +33,26 @@ from tirgen.settings import load_settings
 def evaluate_command(
     policy: str = "",
     *,
-    bench: Annotated[list[str] | None, Parameter(negative="")] = None,
-    code_bench: Annotated[list[str] | None, Parameter(negative="")] = None,
+    bench: Repeated = None,
+    code_bench: Repeated = None,
     limit: int | None = None,
     samples: int | None = None,
-    pass_at: Annotated[list[int] | None, Parameter(negative="")] = None,
+    pass_at: Counts = None,
     best_of: int | None = None,
-    self_correct: Annotated[bool, Parameter(negative="")] = False,
-    cot: Annotated[bool, Parameter(negative="")] = False,
+    self_correct: Flag = False,
+    cot: Flag = False,
     engine: str | None = None,
     engine_model: str | None = None,
     engine_tokenizer: str | None = None,
     seed: int | None = None,
-    config: Path | None = None,
+    config: ConfigFile = None,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """Evaluate a policy: avg@k, pass@k, maj@k with intervals, code ratio, pass rate, cost.
 
-    Samples land in the store and are not asked for again; the figures are in the view evaluations.
+    Samples are kept in the store and reused; the figures are in the view evaluations.
 
     Examples of use:
 
@@ -60,21 +67,21 @@ def evaluate_command(
     ----------
     policy
         A policy as NAME or NAME@vN, which the engine then loads, or a model's folder. By default
-        what the engine serves: the packaged model, or whatever --engine has loaded.
+        the model that the engine serves: the packaged one, or the one that --engine has loaded.
     bench
         Problem file, Hugging Face datasets folder, or pocket:test; may be repeated.
     code_bench
         Tasks in HumanEval's format; may be repeated.
     limit
-        Only the first so many problems of each benchmark.
+        Only this many problems of each benchmark, the first ones.
     samples
         Answers to each problem.
     pass_at
         k of a pass@k and maj@k; may be repeated.
     best_of
-        Also choose the best of so many samples by how many of its programs ran.
+        Also choose the best of this many samples by how many of its programs ran.
     self_correct
-        Say failed steps anew, as configured by correction.
+        Write failed steps again, as configured by correction.
     cot
         Tools off: one answer by chain of thought.
     engine
@@ -82,11 +89,9 @@ def evaluate_command(
     engine_model
         Model name on that server.
     engine_tokenizer
-        Directory or Hugging Face id of its tokenizer, where the model name is not one.
+        Directory or Hugging Face id of its tokenizer, if the model name is not one.
     seed
         Same seed, same engine, same samples.
-    config
-        TOML or JSON file with any of the settings; flags win over it.
     """
     if limit and not bench and not code_bench and not config:
         bench = ["pocket:test"]
@@ -100,22 +105,26 @@ def evaluate_command(
         "reasoning": "cot" if cot else None,
         "seed": seed,
         **engine_settings("policy", engine, engine_model, engine_tokenizer),
-        **parse_settings(set_ or []),
+        **parse_settings(set_),
     }
     if code_bench and not bench:
         overrides["benchmarks"] = []
     resolved = load_settings(EvaluationConfig, config, overrides)
     opened = open_store(store)
-    with rollout_display("eval") as display:
+    with job_display("eval") as display:
         report = asyncio.run(_evaluate(policy, resolved, opened, display.update))
     if json:
         results = [result.model_dump(mode="json") for result in report.results]
         print_json({"version": str(report.version), "policy": policy or None, "results": results})
-        return
-    show_results(str(report.version), [(policy or "as served", each) for each in report.results])
+    else:
+        _show(report, policy or "as served", opened)
+
+
+def _show(report: EvaluationReport, policy: str, store: Store) -> None:
+    show_results(str(report.version), [(policy, result) for result in report.results])
     reused = "reused" if report.reused_version else "published"
     say(
-        f"{reused} {report.version} in {opened.root}; mean accuracy "
+        f"{reused} {report.version} in {store.root}; mean accuracy "
         f"{100 * report.mean_accuracy:.1f} %; {report.seconds:.1f} s"
     )
 
@@ -123,7 +132,7 @@ def evaluate_command(
 async def _evaluate(
     policy: str, config: EvaluationConfig, store: Store, watch: Callable[[RolloutProgress], None]
 ) -> EvaluationReport:
-    """Of the policy, which the engine then loads, or else of what the engine serves."""
+    """Evaluate the policy, which the engine loads first, or else the model that is served."""
     served = await serving(config, find_model(store, policy)) if policy else config
     return await evaluate(served, store, watch)
 

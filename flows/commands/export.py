@@ -1,4 +1,4 @@
-"""``tirgen dataset export``: a version in the formats that other tools read."""
+"""``tirgen dataset export``: write a version in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, StorePath, read_store
-from flows.console import Json, print_json, say
-from flows.progress import CountDisplay
+from flows.commands.options import DEFAULT_STORE, Json, StorePath, read_store
+from flows.terminal.console import print_json, say
+from flows.terminal.progress import CountDisplay
 from storage.exports.common import Texts
 from storage.exports.folder import card, in_split, write_folder
 from storage.exports.formats import SPECS, Format
@@ -20,9 +20,10 @@ from storage.exports.write import Shape, write_lines, write_rows
 from storage.find import matching_ids
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
-from tirgen.jobs.reverify import response_text
-from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
+from tirgen.engine.protocol import Message
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.tir.markup import response_text
+from tirgen.tir.prompts import STANDARD, PromptSet
 
 SHOWN_EVERY = 1_000
 """Rows between two updates of the progress display."""
@@ -66,7 +67,7 @@ def export_command(
     where
         Only trajectories that meet this SQL condition over the columns of `trajectories`.
     all_rows
-        Also rows that a filter dropped, for formats that leave them out.
+        Include rows that a filter dropped, in formats that leave them out.
     columns
         Only these columns, separated by commas.
     split
@@ -107,7 +108,7 @@ def export_command(
 def chosen(
     version: DatasetVersion, ids: set[str] | None, *, kept_only: bool
 ) -> Callable[[], Iterator[Trajectory]]:
-    """Reads the trajectories to export, as often as it is called, showing how far it is."""
+    """A function that reads the trajectories to export and shows its progress."""
 
     def read() -> Iterator[Trajectory]:
         total = int(version.manifest["rows"])
@@ -122,18 +123,23 @@ def chosen(
 
 
 def texts_of(version: DatasetVersion) -> Texts:
-    """How the TIR format says the version's problems and steps."""
+    """How the TIR format writes the version's problems and steps."""
     prompts = prompt_set(version)
     return Texts(
-        tool_prompt=lambda problem: prompts.for_tir(problem.question)[0].content,
-        plain_prompt=lambda problem: prompts.for_cot(problem.question)[0].content,
+        tool_prompt=lambda problem: _text(prompts.for_tir(problem.question)),
+        plain_prompt=lambda problem: _text(prompts.for_cot(problem.question)),
         response=response_text,
     )
 
 
 def prompt_set(version: DatasetVersion) -> PromptSet:
-    """The prompts that go with its trajectories; those of imported ones are the standard ones."""
+    """The prompts of its trajectories; the standard ones for imported trajectories."""
     config = version.manifest["config"]
     if "actor" not in config:
         return STANDARD
-    return PROMPT_SETS[GenerateConfig.model_validate(config).prompt_set_name]
+    return GenerateConfig.model_validate(config).prompt_set
+
+
+def _text(messages: tuple[Message, ...]) -> str:
+    """One text: the formats have a single user message, before which a system message is put."""
+    return "\n\n".join(message.content for message in messages)

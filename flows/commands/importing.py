@@ -1,4 +1,4 @@
-"""``tirgen dataset import``: other people's trajectories, run and judged again here."""
+"""``tirgen dataset import``: published trajectories, run and judged again here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, SetOption, StorePath, open_store
-from flows.commands.generate import parse_settings
-from flows.console import Json, print_json, say
-from flows.progress import import_display
-from flows.tables import show_rows
+from flows.commands.options import (
+    DEFAULT_STORE,
+    Json,
+    Repeated,
+    SetOption,
+    StorePath,
+    open_store,
+    parse_settings,
+)
+from flows.terminal.console import print_json, say
+from flows.terminal.progress import job_display
+from flows.terminal.tables import show_rows
 from tirgen.data.errors import skipped_by_reason
-from tirgen.data.import_config import ImportConfig
 from tirgen.data.response_layouts import Format
 from tirgen.data.responses import find_format
+from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.importing import ImportReport, import_trajectories
 from tirgen.settings import load_settings
 
@@ -28,14 +35,14 @@ def import_command(
     *,
     dataset: str,
     format_: Annotated[Format | None, Parameter(name="--format")] = None,
-    gold: Annotated[list[str] | None, Parameter(negative="")] = None,
+    gold: Repeated = None,
     limit: int | None = None,
     stateful: bool | None = None,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
-    """Import trajectories that others published: programs run again, answers judged again.
+    """Import published trajectories: programs run again, answers judged again.
 
     Running the same command again continues where it stopped; a finished import is reused.
 
@@ -52,11 +59,11 @@ def import_command(
     dataset
         Name of the dataset to publish.
     format_
-        Published shape of the rows; told by their fields where not given.
+        Published layout of the rows; by default recognised by their fields.
     gold
-        Problem file with the answers, for data that names none; may be repeated.
+        Problem file with the answers, for data without any; may be repeated.
     limit
-        Only the first so many responses.
+        Only this many responses, the first ones.
     stateful
         Run the programs of a response in one interpreter; by default as its publisher did.
     """
@@ -66,12 +73,12 @@ def import_command(
         "format": format_ or find_format(path.expanduser()),
         "gold": gold and [str(Path(file).expanduser().absolute()) for file in gold],
         "stateful": stateful,
-        **parse_settings(set_ or []),
+        **parse_settings(set_),
     }
     config = load_settings(ImportConfig, None, settings)
     opened = open_store(store)
     say(f"{config.format} rows of {path} into dataset {dataset} in {opened.root}")
-    with import_display("import") as display:
+    with job_display("import") as display:
         report = asyncio.run(import_trajectories(config, opened, limit, display.update))
     if json:
         print_json(_document(report))

@@ -1,45 +1,53 @@
-"""``tirgen improve``: the whole loop, from problems to an evaluated, better policy."""
+"""``tirgen improve``: the whole loop, from problems to a better policy and its evaluation."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, SetOption, StorePath, open_store
-from flows.commands.generate import parse_settings
+from flows.commands.options import (
+    DEFAULT_STORE,
+    ConfigFile,
+    Flag,
+    Json,
+    Processes,
+    SetOption,
+    StorePath,
+    open_store,
+    parse_settings,
+)
 from flows.commands.results import percent, show_results
-from flows.console import Json, print_json, say, show_settings
-from flows.extras import require_training
-from flows.progress import generation_display, rollout_display, steps_display
+from flows.terminal.console import print_json, say, show_settings
+from flows.terminal.failures import require_training
+from flows.terminal.progress import generation_display, job_display
 from storage import files
 from tirgen.settings import load_settings
 
-if TYPE_CHECKING:  # torch, which the core install leaves out
-    from flows.training.improve import Improvement, Stage, Watchers
+if TYPE_CHECKING:  # needs torch
+    from flows.training.improve import Improvement, Stage
+    from flows.training.jobs import Hooks
 
 
 def improve_command(
     *,
     policy: str | None = None,
-    config: Path | None = None,
+    config: ConfigFile = None,
     problems: str | None = None,
     limit: int | None = None,
     rounds: int | None = None,
     out: Path | None = None,
-    processes: AtLeastOne = 1,
+    processes: Processes = 1,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Flag = False,
     json: Json = False,
 ) -> None:
     """Generate, fine-tune, take through rounds of RL, and evaluate every stage.
 
-    By default on the embedded model. Every part is in the store, so the same command goes on where
-    it was stopped, by kill -9 too. Leaves a table and plots.
+    By default on the embedded model. Every part is in the store, so the same command continues
+    after any stop, kill -9 included. Writes a table and plots.
 
     Examples of use:
 
@@ -52,26 +60,24 @@ def improve_command(
     Parameters
     ----------
     policy
-        Name of the policy; the datasets on the way are named after it.
+        Name of the policy; the datasets of the loop are named after it.
     config
         TOML or JSON file with `generate`, `sft`, `rl`, `evaluation` and so on. Without it, the
         recipe of the embedded model; with it, the defaults are the paper's.
     problems
         Problems to learn from, or pocket:train.
     limit
-        Generate from only the first so many.
+        Generate from only this many problems, the first ones.
     rounds
         Rounds of RL.
     out
         Folder for improvement.json, stages.svg and rounds.svg; by default in the store.
-    processes
-        Training processes on this machine, one for each GPU.
     dry_run
         Print the resolved configuration and stop.
     """
     require_training("the loop")
     from flows.training.improve import ImproveConfig, improve
-    from flows.training.recipe import recipe
+    from flows.training.models import recipe
 
     overrides: dict[str, Any] = {
         "policy": policy,
@@ -79,7 +85,7 @@ def improve_command(
         "rl.rollouts.problems.path": problems,
         "generate.problems.limit": limit,
         "rl.rounds": rounds,
-        **parse_settings(set_ or []),
+        **parse_settings(set_),
     }
     resolved = load_settings(ImproveConfig, config, overrides, None if config else recipe())
     if dry_run:
@@ -89,9 +95,8 @@ def improve_command(
     opened = open_store(store)
     folder = out or opened.root / "reports" / resolved.policy
     with ExitStack() as stack:
-        made = asyncio.run(
-            improve(opened, resolved, processes=processes, watchers=_watchers(stack))
-        )
+        hooks = _hooks(stack)
+        made = asyncio.run(improve(opened, resolved, processes=processes, hooks=hooks))
     document = _document(made)
     _write(folder, store, made, document)
     if json:
@@ -102,17 +107,14 @@ def improve_command(
     say(f"dataset {made.dataset}, policy {made.rounds[-1].policy}; plots in {folder}")
 
 
-def _watchers(stack: ExitStack) -> Watchers:
-    from flows.training.improve import Watchers
+def _hooks(stack: ExitStack) -> Hooks:
+    from flows.training.jobs import Hooks, steps_display
 
-    generating = stack.enter_context(generation_display("generate"))
-    training = stack.enter_context(steps_display("train"))
-    rolling = stack.enter_context(rollout_display("sample"))
-    return Watchers(
+    return Hooks(
         part=lambda name: say(f"-- {name}"),
-        generation=generating.update,
-        steps=training.update,
-        rollouts=rolling.update,
+        generation=stack.enter_context(generation_display("generate")).update,
+        steps=stack.enter_context(steps_display("train")).update,
+        rollouts=stack.enter_context(job_display("sample")).update,
         stage=_say_stage,
     )
 
@@ -146,11 +148,11 @@ def _document(made: Improvement) -> dict[str, Any]:
 def _write(folder: Path, store: Path, made: Improvement, document: dict[str, Any]) -> None:
     import json
 
-    from flows.plots import lines_plot, marks_plot
+    from flows.terminal.plots import lines_plot, marks_plot
     from flows.training.figures import all_rounds, rounds_panels, stage_panels
 
     folder.mkdir(parents=True, exist_ok=True)
     files.write_atomic(folder / "improvement.json", json.dumps(document, indent=2).encode())
-    marks_plot(folder / "stages.svg", stage_panels(made.stages))
+    marks_plot(stage_panels(made.stages)).save(folder / "stages.svg")
     rounds = all_rounds(open_store(store), made.rounds[-1].policy)
-    lines_plot(folder / "rounds.svg", "round", rounds_panels(rounds))
+    lines_plot("round", rounds_panels(rounds)).save(folder / "rounds.svg")

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from flows.console import Json, print_json, say
-from flows.extras import require_training
+from flows.commands.options import Json
+from flows.terminal.console import print_json, say
+from flows.terminal.failures import require_training
 
 
 def train(
@@ -21,7 +22,7 @@ def train(
 ) -> None:
     """Pretrain a pocket model from scratch on the packaged problem families.
 
-    Leaves the model, loss.jsonl and loss.svg in OUT; started again, it continues.
+    Writes the model, loss.jsonl and loss.svg to OUT; started again, it continues.
 
     Example: tirgen pocket train pocket-model --seed 1
 
@@ -30,11 +31,11 @@ def train(
     out
         Folder for the model.
     variant
-        The model that answers in short steps and writes programs, or the one that thinks at length.
+        base answers in short steps and writes programs; thinking thinks at length.
     seed
         Same seed, same weights.
     tokens
-        Size of the corpus; by default what the shipped variant was trained on.
+        Size of the corpus; by default that of the packaged variant.
     """
     require_training("training")
     from tirgen.embedded.pocket.corpus import VARIANTS, write_corpus

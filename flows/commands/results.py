@@ -1,4 +1,4 @@
-"""What the commands that train and evaluate say of results."""
+"""Tables of results that several commands print."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from rich.text import Text
 
-from flows.console import command, say, show
-from flows.tables import show_rows
+from flows.terminal.console import command, say, show
+from flows.terminal.tables import show_rows
 from storage.policies import PolicyVersion
 from tirgen.evaluation.estimates import Estimate
 from tirgen.evaluation.results import BenchmarkResult
 
 
 def show_results(title: str, results: Sequence[tuple[str, BenchmarkResult]]) -> None:
-    """One line for each name and benchmark."""
+    """A row for each name and benchmark."""
     lines = [_line(name, result) for name, result in results]
     empty = [name for name in lines[0] if not any(line[name] != "" for line in lines)]
     show_rows(lines, title, (*empty, "unverifiable", "lost", "tokens", "problems"))
@@ -43,7 +43,7 @@ def _line(name: str, result: BenchmarkResult) -> dict[str, Any]:
 
 
 def percent(estimate: Estimate | None) -> str:
-    """A share with its confidence interval, in per cent."""
+    """A share in per cent with its confidence interval."""
     if estimate is None:
         return ""
     low, high = 100 * estimate.low, 100 * estimate.high
@@ -51,7 +51,7 @@ def percent(estimate: Estimate | None) -> str:
 
 
 def show_published(policy: PolicyVersion) -> None:
-    """What was made and where it lies, on stdout; and the next step."""
+    """The new version and its folder on stdout, and the next step on stderr."""
     show(Text(f"{policy} in {policy.path}"))
     say(f"evaluate it: {command()} eval {policy}")
 
@@ -68,9 +68,9 @@ ROUND_COLUMNS = (
     "tokens",
     "code_ratio",
 )
-"""Figures of a round that a narrow terminal does without, the first of them first."""
+"""Figures of a round that a narrow terminal leaves out, in this order."""
 
 
 def show_rounds(figures: Sequence[Mapping[str, Any]]) -> None:
-    """One line for each round of RL."""
+    """A row for each round of RL."""
     show_rows(figures, "rounds", ROUND_COLUMNS)

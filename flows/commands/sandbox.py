@@ -1,4 +1,4 @@
-"""``tirgen sandbox``: the sandbox as a service of its own."""
+"""``tirgen sandbox``: the sandbox as an HTTP service."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import Literal
 
-from flows.commands.common import AtLeastOne, Port
-from flows.console import say
+from flows.commands.options import AtLeastOne, Port
+from flows.terminal.console import say
 from tirgen.sandbox.token import TOKEN_VARIABLE, read_token, served_token, token_file
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import is_loopback
@@ -26,9 +26,9 @@ def serve(
 ) -> None:
     """Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.
 
-    Clients must show a token: that of TIRGEN_SANDBOX_TOKEN, or of the file that
+    Clients must send a token: that of TIRGEN_SANDBOX_TOKEN, or of the file that
     TIRGEN_SANDBOX_TOKEN_FILE names. Without either, a token is made and kept for your user, and
-    tirgen on this machine finds it; any address but loopback needs a given one.
+    tirgen on this machine finds it. Any address but loopback needs a token in one of them.
 
     Example: tirgen sandbox serve --port 8080
 
@@ -41,34 +41,30 @@ def serve(
     floor
         Weakest isolation accepted.
     slots
-        Programs run at once, 1 or more; by default one a core.
+        Programs that run at once, 1 or more; by default one for each core.
     token
-        Ask for the token. Without it (on loopback only) every local program may run code here;
-        for clients that cannot send one. Web pages are refused either way.
+        Ask for the token. Without it (on loopback only, for clients that cannot send one) every
+        local program may run code here. Web pages are always refused.
     session_memory
-        Megabytes that all sessions hold together between their cells; by default 1024 a slot.
+        Megabytes that all sessions together keep between their cells; by default 1024 per slot.
     python
         Interpreter that runs programs, such as /path/to/venv/bin/python; by default tirgen's own.
     preload
         Module loaded once for all programs, beside numpy and sympy; may be repeated.
     """
+    from tirgen.sandbox.local import LocalSandbox
     from tirgen.sandbox.service import serve as serve_forever
 
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(
-                serve_forever(
-                    host,
-                    port,
-                    _token(host, token),
-                    floor,
-                    slots,
-                    _announce,
-                    session_memory_mb=session_memory,
-                    python=python,
-                    preload=preload,
-                )
+            sandbox = LocalSandbox(
+                floor,
+                slots=slots,
+                session_memory_mb=session_memory,
+                python=python,
+                preload=preload,
             )
+            asyncio.run(serve_forever(sandbox, host, port, _token(host, token), _announce))
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
@@ -79,7 +75,7 @@ def _token(host: str, wanted: bool) -> str | None:
     given = read_token()
     if given or not is_loopback(host):
         return given
-    say(f"clients show the token in {token_file()}; to give another, set {TOKEN_VARIABLE}")
+    say(f"clients send the token in {token_file()}; to use another, set {TOKEN_VARIABLE}")
     return served_token()
 
 

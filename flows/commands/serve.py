@@ -7,10 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from flows.commands.common import AtLeastOne, Port
-from flows.console import say
-from tirgen.embedded.names import MODEL_DIR, model_name
-from tirgen.embedded.settings import Precision, ServingSettings
+from flows.commands.options import AtLeastOne, Port
+from flows.terminal.console import say
+from tirgen.embedded.models import MODEL_DIR, model_name
+from tirgen.embedded.serving_settings import ServingSettings
+from tirgen.engine.engine_config import Precision
 from tirgen.settings import ConfigError
 
 _Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
@@ -44,20 +45,20 @@ def serve_command(
     model_dir
         A model in the Hugging Face layout; by default the one that ships with tirgen.
     host
-        Address to bind; any but loopback needs a key in TIRGEN_POCKET_API_KEY.
+        Address to bind; any but loopback needs a key in TIRGEN_SERVE_API_KEY.
     port
         Port to bind; 0 takes any free one.
     name
         What clients call the model; by default the folder's name.
     precision
-        float32 agrees with a trainer's log-probabilities; bfloat16 needs a processor that computes
-        it; int8 holds the matrices in 8 bits.
+        float32 agrees with a trainer's log-probabilities; bfloat16 needs a processor with it; int8
+        keeps the matrices in 8 bits.
     threads
         Compute threads.
     max_sequences
         Sequences generated at once; more wait.
     context
-        Longest prompt plus completion in tokens, where less than the model's own.
+        Longest prompt plus completion in tokens, if less than the model's own.
     cache_gib
         Memory for keys and values, at most.
     """

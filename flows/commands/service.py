@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, command, print_json, say
-from flows.extras import require_service
+from flows.commands.options import DEFAULT_STORE, Json, StorePath, open_store
 from flows.service.home import Home
-from flows.tables import show_rows
+from flows.terminal.console import command, print_json, say
+from flows.terminal.failures import require_service
+from flows.terminal.tables import show_rows
 
 if TYPE_CHECKING:
     from flows.service.stack import Service
 
 PORT = 4200
 ServicePort = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65534))]
-"""Leaves room for the port after it."""
+"""The next port is needed too."""
 
 
 def up_command(
@@ -32,23 +32,23 @@ def up_command(
 ) -> None:
     """Start the service: Prefect's server and UI, a worker for each pool, all deployments.
 
-    What runs already is found, not started twice. Schedules and training by event stay off until
+    Processes that already run are not started again. Schedules and training by event stay off until
     you switch them on in the UI. Everything listens on loopback only and asks for a secret, which
-    is kept in the store; the link that is printed opens the UI once, in the next hour. Run it again
-    for another link.
+    is kept in the store; the printed link opens the UI once, within an hour. Run it again for
+    another link.
 
     Example: tirgen up --store store
 
     Parameters
     ----------
     port
-        Port of the server and its UI; its pages of trajectories take the next one. A Prefect server
-        that answers there already is used if it asks for the same secret; any other program there
-        is an error.
+        Port of the server and its UI; the trajectory pages take the next one. A Prefect server that
+        already answers there is used if it asks for the same secret; any other program there is an
+        error.
     workers
         Start workers on this machine.
     """
-    say(f"bringing up the service of {store} (a first start takes half a minute)")
+    say(f"starting the service of {store} (a first start takes half a minute)")
     stack = asyncio.run(_service(store, port).up(workers))
     if json:
         print_json(asdict(stack))
@@ -61,7 +61,7 @@ def up_command(
 
 
 def down_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
-    """Stop what `tirgen up` started; runs under way go on with the next `tirgen up`.
+    """Stop what `tirgen up` started; its runs continue after the next `tirgen up`.
 
     Example: tirgen down --store store
     """
@@ -72,7 +72,7 @@ def down_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
 
 
 def status_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
-    """List the processes that `tirgen up` started and that live.
+    """List the running processes that `tirgen up` started.
 
     Example: tirgen status --json
     """
@@ -83,7 +83,7 @@ def status_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> N
     elif rows:
         show_rows(rows)
     else:
-        say(f"nothing is up; start it: {command()} up --store {store}")
+        say(f"nothing is running; start it: {command()} up --store {store}")
 
 
 def _service(store: Path, port: int = PORT) -> Service:

@@ -1,10 +1,11 @@
-"""``tirgen sql``: any read over everything that happened."""
+"""``tirgen sql``: any read-only query over the store."""
 
 from __future__ import annotations
 
-from flows.commands.common import DEFAULT_STORE, StorePath, read_store
-from flows.console import Json, print_json, say
-from flows.tables import show_rows
+from flows.commands.options import DEFAULT_STORE, Flag, Json, StorePath, read_store
+from flows.terminal.console import print_json, say
+from flows.terminal.tables import show_rows
+from storage.describe import columns
 from storage.sql import query
 from storage.views import VIEWS
 
@@ -12,11 +13,16 @@ EXAMPLE = 'tirgen sql "select ending, count(*) from trajectories group by all"'
 
 
 def sql_command(
-    statement: str = "", /, *, store: StorePath = DEFAULT_STORE, json: Json = False
+    statement: str = "",
+    /,
+    *,
+    store: StorePath = DEFAULT_STORE,
+    schema: Flag = False,
+    json: Json = False,
 ) -> None:
     """Ask the store in DuckDB's SQL, read-only.
 
-    Without a statement, lists the views there are.
+    Without a statement, lists the views.
 
     Examples of use:
 
@@ -30,8 +36,12 @@ def sql_command(
         One SQL query over the views trajectories, all_trajectories, running, baselines,
         all_samples, steps, failures, missing_modules, filters, yields, accuracy, all_accuracy,
         datasets, policies and evaluations.
+    schema
+        List every column of every view, with its type and meaning.
     """
-    if not statement.strip():
+    if schema:
+        rows = [column._asdict() for column in columns(read_store(store))]
+    elif not statement.strip():
         rows = [{"view": name, "holds": what} for name, what in VIEWS.items()]
         say(f"ask one of these views, e.g. {EXAMPLE}")
     else:

@@ -1,4 +1,4 @@
-"""``tirgen traj``: trajectories, found and read."""
+"""``tirgen traj``: find and read trajectories."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.commands.common import DEFAULT_STORE, AtLeastOne, StorePath, read_store
-from flows.console import Json, print_json, say, show
-from flows.tables import shortened, show_rows
+from flows.commands.options import DEFAULT_STORE, AtLeastOne, Flag, Json, StorePath, read_store
+from flows.terminal.console import print_json, say, show
+from flows.terminal.tables import shortened, show_rows
 from storage import files
 from storage.find import find_trajectory, list_trajectories
-from storage.render import render_trajectory, trajectory_html
+from storage.render import render_trajectory
 
 SPARED = ("attempt", "problem", "calls", "failed", "answer")
-"""Columns of a list that a narrow terminal does without, the first of them first."""
+"""Columns of a list that a narrow terminal leaves out, in this order."""
 LONGEST_ANSWER = 24
 """Characters of an answer in a list."""
 
@@ -26,7 +26,7 @@ def list_command(
     *,
     where: str = "true",
     limit: Annotated[AtLeastOne, Parameter(name=["--limit", "-n"])] = 20,
-    baselines: Annotated[bool, Parameter(negative="")] = False,
+    baselines: Flag = False,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -41,9 +41,9 @@ def list_command(
     where
         A SQL condition over the columns of the view `trajectories`.
     limit
-        How many at most.
+        Number of rows, at most.
     baselines
-        The chain-of-thought samples that measure the problems instead.
+        List the chain-of-thought samples, which measure the difficulty of problems, instead.
     """
     rows = list_trajectories(read_store(store), dataset, where, limit, baselines=baselines)
     if json:
@@ -62,21 +62,23 @@ def show_command(
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
-    """Show one trajectory: thought, code and output told apart, every verdict with its reason.
+    """Show one trajectory: its thoughts, code and outputs, and every verdict with its reason.
 
     Example: tirgen traj show t3f9a --html trajectory.html
 
     Parameters
     ----------
     trajectory_id
-        Its id, or a prefix that no other has.
+        Its id, or a prefix of only this id.
     html
-        Write a self-contained page there instead.
+        Write a self-contained page to this file instead.
     """
     trajectory = find_trajectory(read_store(store), trajectory_id)
     if html is not None:
+        from flows.page.trajectory import trajectory_page  # its libraries only where a page is made
+
         with files.writing(html) as page:
-            page.write(trajectory_html(trajectory))
+            page.write(trajectory_page(trajectory))
         say(f"wrote {html}")
     elif json:
         print_json(asdict(trajectory))
@@ -85,7 +87,7 @@ def show_command(
 
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:
-    """What people choose by, under short names."""
+    """The columns that people choose by, with short names."""
     answer = row["final_answer"]
     return {
         "trajectory": row["trajectory_id"],

@@ -1,4 +1,4 @@
-"""``tirgen verify``: one gold answer against one answer, with what both were read as."""
+"""``tirgen verify``: compare one answer with a gold answer, and show how both were read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from flows.console import Json, print_json, show
+from flows.commands.options import Json
+from flows.terminal.console import print_json, show
 from storage.text import safe_text
 from tirgen.verification import verify
 
@@ -14,7 +15,7 @@ from tirgen.verification import verify
 def verify_command(gold: str, answer: str, /, *, json: Json = False) -> None:
     """Say whether an answer is right, what both were read as, and by which rule.
 
-    Give the answer as it stands in the box, or a whole response with its box.
+    Give the content of the box, or a whole response with its box.
 
     Examples of use:
 

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 import webbrowser
-from collections.abc import Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 from rich.text import Text
 
-from flows.commands.common import DEFAULT_STORE, StorePath, open_store
-from flows.console import Json, print_json, say, show
-from flows.extras import require_viewer
-from flows.service.errors import ServiceFailed
+from flows.commands.options import DEFAULT_STORE, Flag, Json, Port, StorePath, open_store
+from flows.service.ports import HOST, free_port
+from flows.service.viewer import serving_logs
+from flows.terminal.console import print_json, say, show
+from flows.terminal.failures import require_viewer
 from storage.errors import NotFound
 from storage.find import accuracies, pick_trajectories
-from tirgen.sockets.entrance import link
+from tirgen.sockets.login_link import link
 from tirgen.sockets.secret import new_secret
 
 MOST = 2000
-"""Trajectories in one view: building the logs takes some ten milliseconds each."""
-HOST = "127.0.0.1"
+"""Trajectories in one view: writing the logs takes about ten milliseconds each."""
 LINK_SECONDS = 30 * 86_400.0
 """How long the link works, unless the viewer ends first."""
 
@@ -42,8 +35,8 @@ def view_command(
     limit: Annotated[
         int, Parameter(name=["--limit", "-n"], validator=validators.Number(gte=1, lte=MOST))
     ] = 500,
-    baselines: Annotated[bool, Parameter(negative="")] = False,
-    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
+    baselines: Flag = False,
+    port: Port = 0,
     open_browser: Annotated[bool, Parameter(name="--open", negative="")] = False,
     bundle: Annotated[
         Path | None, Parameter(validator=validators.Path(file_okay=False, dir_okay=False))
@@ -53,9 +46,9 @@ def view_command(
 ) -> None:
     """Read trajectories in a browser: thought, code and output, sorted and searched by score.
 
-    Without a condition, the best and the worst attempt at each problem. Serves on loopback until
-    interrupted, to whoever has the link that is printed, asks nothing of any other host, and
-    changes nothing in the store.
+    Without a condition, shows the best and the worst attempt at each problem. Serves on loopback
+    until interrupted, to whoever has the printed link; contacts no other host, and changes nothing
+    in the store.
 
     Examples of use:
 
@@ -70,20 +63,20 @@ def view_command(
     dataset
         Only of this dataset (latest version) or version (NAME@vN).
     where
-        A SQL condition over the columns of the view `trajectories`: all that meet it.
+        Show all that meet this SQL condition over the columns of the view `trajectories`.
     limit
-        How many at most, those that went wrong first.
+        Number of trajectories, at most; those that went wrong come first.
     baselines
-        The chain-of-thought samples that measure the problems instead.
+        Show the chain-of-thought samples, which measure the difficulty of problems, instead.
     port
         Port of the viewer; 0 takes a free one.
     open_browser
         Open the page in the browser as well.
     bundle
-        Write a new folder of static pages there instead, which any web server can show.
+        Write a new folder of static pages instead, which any web server can show.
     """
     require_viewer()
-    from storage.inspect_log import write_logs
+    from storage.exports.inspect_log import write_logs
 
     opened = open_store(store)
     found = pick_trajectories(
@@ -95,40 +88,33 @@ def view_command(
         logs = Path(folder, "logs")
         logs.mkdir()
         say(f"writing {len(found)} trajectories for the viewer")
-        told = {
+        counts: dict[str, object] = {
             "trajectories": len(found),
             "logs": len(write_logs(logs, found, accuracies(opened))),
         }
         if bundle is not None:
             _bundle(logs, bundle)
-            _tell(told | {"bundle": str(bundle)}, str(bundle), json)
+            _print(counts | {"bundle": str(bundle)}, str(bundle), json)
             say(f"look at it: python -m http.server --directory {bundle}")
             return
-        port = port or _free_port()
-        url = f"http://{HOST}:{port}"
-        secret = new_secret()
-        address = link(url, secret, LINK_SECONDS)
-        with _until_interrupted(_serve(Path(folder), logs, port, secret)) as viewer:
-            _tell(told | {"url": url, "link": address}, address, json)
-            say("ctrl-C ends the viewer")
-            if open_browser:
-                webbrowser.open(address)
-            viewer.wait()
+        _serve(logs, counts, port or free_port(), open_browser=open_browser, json=json)
 
 
-@contextlib.contextmanager
-def _until_interrupted(viewer: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """An interrupt is how people are done with it, so none leaves here."""
-    try:
-        yield viewer
-    except KeyboardInterrupt:
-        return
-    finally:
-        viewer.terminate()
+def _serve(
+    logs: Path, counts: dict[str, object], port: int, *, open_browser: bool, json: bool
+) -> None:
+    """Serve the logs until interrupted."""
+    url, secret = f"http://{HOST}:{port}", new_secret()
+    address = link(url, secret, LINK_SECONDS)
+    with serving_logs(logs, port, secret) as viewer:
+        _print(counts | {"url": url, "link": address}, address, json)
+        say("ctrl-C ends the viewer")
+        if open_browser:
+            webbrowser.open(address)
         viewer.wait()
 
 
-def _tell(document: dict[str, object], line: str, json: bool) -> None:
+def _print(document: dict[str, object], line: str, json: bool) -> None:
     if json:
         print_json(document)
         sys.stdout.flush()
@@ -139,64 +125,5 @@ def _tell(document: dict[str, object], line: str, json: bool) -> None:
 def _bundle(logs: Path, site: Path) -> None:
     from inspect_ai.log import bundle_log_dir
 
-    with contextlib.redirect_stdout(sys.stderr):  # it narrates
+    with contextlib.redirect_stdout(sys.stderr):  # it prints messages
         bundle_log_dir(log_dir=str(logs), output_dir=str(site))
-
-
-def _serve(folder: Path, logs: Path, port: int, secret: str) -> subprocess.Popen[bytes]:
-    """The viewer's process, once it answers. It ends with this one, however that ends.
-
-    Raises:
-        ServiceFailed: the port is taken, or the viewer ended instead.
-    """
-    if _answers(port):
-        raise ServiceFailed(f"port {port} is taken", "choose another, or none for a free one")
-    lines = (folder / "viewer.log").open("w+b")
-    options = ("--log-dir", logs.name, "--host", HOST, "--port", str(port))
-    viewer = subprocess.Popen(
-        [sys.executable, "-m", "flows.viewer", "view", "start", *options],
-        stdin=subprocess.PIPE,  # its lifeline
-        cwd=folder,  # where no .env of the user's lies
-        env={**os.environ, "XDG_DATA_HOME": str(folder)},  # it ends who else is noted there
-        stdout=lines,
-        stderr=lines,
-    )
-    assert viewer.stdin is not None
-    viewer.stdin.write(f"{secret}\n".encode())
-    viewer.stdin.flush()
-    while not _answers(port):
-        if viewer.poll() is not None:
-            lines.seek(0)
-            last = lines.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise ServiceFailed(
-                f"the viewer did not start on port {port}: {''.join(last) or 'it said nothing'}",
-                "tirgen traj show ID --html page.html needs no viewer",
-            )
-        time.sleep(0.1)
-    if _status(port) != HTTPStatus.UNAUTHORIZED:
-        viewer.kill()
-        viewer.wait()
-        raise ServiceFailed(
-            "the viewer of this version of inspect_ai would be open to everybody on this machine",
-            "pip install 'tirgen[view]' installs one that is not",
-        )
-    return viewer
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-        return True
-    return False
-
-
-def _status(port: int) -> int:
-    """What the viewer answers to somebody who knows no secret."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
-    with contextlib.closing(connection):
-        connection.request("GET", "/")
-        return connection.getresponse().status
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as free:
-        return int(free.getsockname()[1])

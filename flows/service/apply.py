@@ -1,7 +1,7 @@
-"""Everything the server must know: pools, limits, deployments, automations; safe to apply again.
+"""Writes pools, limits, deployments and automations to the server; safe to repeat.
 
 ``python -m flows.service.apply`` does it for the server that PREFECT_API_URL names, from any
-machine that can reach it; `tirgen up` does it for the one it started.
+machine that can reach it; `tirgen up` does it for the server that it started.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.service.automations import apply_automations
-from flows.service.errors import ServiceFailed
 from flows.service.home import CLIENT_AUTH
-from flows.service.limits import LIMITS
+from flows.service.ports import ServiceFailed
+from flows.service.running import LIMITS
 from tirgen.settings import ConfigError
 
 DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
@@ -34,7 +34,7 @@ POOLS = {"cpu": "Generation, curation, evaluation.", "gpu": "Training, one job a
 
 
 class _Schedule(NamedTuple):
-    """Names a schedule across deployments being applied again."""
+    """Identifies a schedule when its deployment is applied again."""
 
     deployment: UUID
     slug: str | None
@@ -43,8 +43,8 @@ class _Schedule(NamedTuple):
 async def apply(settings: Mapping[str, str]) -> list[str]:
     """Bring the server up to date; returns the deployments by name.
 
-    `settings` are Prefect's, as environment variables, for the processes that this starts.
-    Raises `ServiceFailed` with what Prefect said where it refuses one.
+    `settings` are Prefect's environment variables for the child processes. Raises `ServiceFailed`
+    with the output of Prefect if it refuses a deployment.
     """
     async with get_client() as client:
         for name, description in POOLS.items():
@@ -79,7 +79,7 @@ def _deploy(settings: Mapping[str, str]) -> None:
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *names,
          "--prefect-file", str(DEPLOYMENTS)],
         env={**os.environ, **settings},
-        cwd="/",  # where no file stands in for a module
+        cwd="/",  # no file there can be imported instead of a module
         capture_output=True,
         text=True,
         check=False,
@@ -87,12 +87,12 @@ def _deploy(settings: Mapping[str, str]) -> None:
     if done.returncode:
         raise ServiceFailed(
             f"Prefect refused {DEPLOYMENTS}: {done.stdout}{done.stderr}",
-            "mend the file and run tirgen up again",
+            "correct the file and run tirgen up again",
         )
 
 
 async def _close_schemas(client: PrefectClient) -> None:
-    """Have the server refuse a parameter that no flow has, which by default only fails the run."""
+    """Make the server refuse unknown parameters; by default it only fails the run."""
     for deployment in await client.read_deployments():
         if deployment.name in _deployable():
             schema = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
@@ -103,14 +103,14 @@ async def _close_schemas(client: PrefectClient) -> None:
 
 
 def _deployable() -> list[str]:
-    """The deployments by name, those of training only where torch is installed."""
+    """The names of the deployments, without those of training if torch is not installed."""
     found = yaml.safe_load(DEPLOYMENTS.read_text())["deployments"]
     trains = importlib.util.find_spec("torch") is not None
     return [one["name"] for one in found if trains or one["work_pool"]["name"] != "gpu"]
 
 
 async def _switched(client: PrefectClient) -> dict[_Schedule, bool]:
-    """Which schedules are on: what a person switched in the UI outlives a new `tirgen up`."""
+    """Which schedules are on: a switch in the UI must survive a new `tirgen up`."""
     return {
         _Schedule(deployment.id, schedule.slug): schedule.active
         for deployment in await client.read_deployments()
@@ -127,7 +127,7 @@ async def _restore(client: PrefectClient, switched: dict[_Schedule, bool]) -> No
 
 
 def main() -> None:
-    """Raises `ConfigError`: without an address, Prefect would start a server of its own."""
+    """Raises `ConfigError` without an address, since Prefect would start its own server then."""
     if not os.environ.get("PREFECT_API_URL"):
         raise ConfigError(
             "PREFECT_API_URL is not set: export the server's, e.g. http://127.0.0.1:4200/api, and "

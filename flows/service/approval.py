@@ -1,7 +1,6 @@
-"""A person's word before a training: the run suspends, its worker is free, and the UI asks.
+"""Approval of a training by a person: the run is suspended, its worker is free, and the UI asks.
 
-The answer is kept with the run, so that a run that crashes later and starts again asks no second
-time.
+The answer is kept with the run, so that a run that crashes later does not ask again.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from prefect.input import RunInput
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.service.events import Alarm, examine
 from flows.service.figures import Figures
-from flows.service.health import Alarm, examine
 from flows.service.markdown import fenced, table
 from storage.datasets import Store
 from storage.versions import DatasetVersion
@@ -25,19 +24,19 @@ WAIT_SECONDS = 7 * 24 * 3600
 
 
 class Approval(RunInput):
-    """What the form of a suspended run asks."""
+    """The form of a suspended run."""
 
-    train: bool = Field(description="Train from this version; otherwise the run ends without.")
-    note: str = Field("", description="Kept with the run, for whoever reads it later.")
+    train: bool = Field(description="Train from this version; otherwise the run just ends.")
+    note: str = Field("", description="A remark, kept with the run.")
 
     def refusal(self, version: str) -> State[Any]:
-        """How a run ends that was not to train."""
+        """The final state of a run that must not train."""
         note = f": {self.note}" if self.note else ""
         return Completed(name="Refused", message=f"not to train from {version}{note}")
 
 
 async def approval(store: Store, version: DatasetVersion) -> Approval:
-    """Suspend the run until somebody has looked at the version's yield and answered."""
+    """Suspend the run until a person has seen the version's yield and answered."""
     form = Approval.with_initial_data(description=_question(store, version))
     return await asuspend_flow_run(wait_for_input=form, timeout=WAIT_SECONDS, key="approval")
 

@@ -1,4 +1,5 @@
-"""The automations: what happens by itself when a run dies, drifts or publishes."""
+"""The automations (what happens by itself when a run dies, drifts or publishes), and the flow that
+resumes crashed runs."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from prefect import flow, get_client, get_run_logger
 from prefect.automations import Automation
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ActionTypes, ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.states import AwaitingRetry
 from prefect.types import SecretDict
 
 from flows.service.events import DRIFTING, FINE_TUNED, PUBLISHED, REINFORCED
@@ -21,11 +24,36 @@ from flows.service.home import NOTIFY, heartbeat_seconds
 
 MISSED_HEARTBEATS = 4
 """Heartbeats that may be missed before a run counts as dead."""
+MOST_STARTS = 5
+"""After this many crashes a person should look, since the run will crash again."""
 BLOCK = "tirgen-notify"
 RUN_ID = "{{ event.resource.id | replace('prefect.flow-run.', '') }}"
 
 _RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 _ANYTHING_NOW = {"posture": Posture.Reactive, "threshold": 1, "within": timedelta(0)}
+
+
+@flow(name="resume", flow_run_name="resume {flow_run_id}")
+async def resume(flow_run_id: UUID) -> None:
+    """Schedule a crashed run again with its own parameters, unless it crashed too often.
+
+    Args:
+        flow_run_id: The run that crashed.
+    """
+    logger = get_run_logger()
+    async with get_client() as client:
+        run = await client.read_flow_run(flow_run_id)
+        if run.state_type is not StateType.CRASHED:
+            logger.info("%s is %s: nothing to resume", run.name, run.state_name)
+        elif run.run_count >= MOST_STARTS:
+            logger.error(
+                "%s started %d times and crashed each time; read its log, then Retry it in the UI",
+                run.name,
+                run.run_count,
+            )
+        else:
+            await client.set_flow_run_state(flow_run_id, AwaitingRetry())
+            logger.info("%s runs again, from what it committed", run.name)
 
 
 async def apply_automations(deployments: Mapping[str, UUID]) -> None:
@@ -38,9 +66,9 @@ async def apply_automations(deployments: Mapping[str, UUID]) -> None:
 
 
 def _dead_runs() -> Automation:
-    """A run whose process or machine is gone says nothing any more (Prefect#22528).
+    """Mark a run as crashed whose process or machine is gone (Prefect#22528 does not do it).
 
-    Armed by `Running` too: a run may die before its first heartbeat.
+    The trigger waits after `Running` too: a run may die before its first heartbeat.
     """
     trigger = EventTrigger(
         after={"prefect.flow-run.heartbeat", "prefect.flow-run.Running"},
@@ -54,7 +82,7 @@ def _dead_runs() -> Automation:
     action = ChangeFlowRunState(
         state=StateType.CRASHED,
         name="Crashed",
-        message="no sign of life: its worker was stopped, or its machine is gone",
+        message="no heartbeat: its worker was stopped, or its machine is gone",
     )
     return _automation("mark dead runs as crashed", trigger, action)
 
@@ -72,7 +100,7 @@ def _crashed_runs(resume: UUID) -> Automation:
 
 
 def _chain(deployments: Mapping[str, UUID]) -> Iterator[Automation]:
-    """Each publication starts what comes next; off until a person switches it on."""
+    """Each publication starts the next step; off until a person switches it on."""
     links = [
         (PUBLISHED, "sft", "dataset", "fine-tune on a published version"),
         (FINE_TUNED, "rl", "parent", "reinforce a fine-tuned policy"),
@@ -133,7 +161,7 @@ def _automation(
 
 
 async def _save_webhook(address: str) -> UUID:
-    """The address lies in the block's secrets, which no page shows."""
+    """Keep the address in the block's secrets, which no page shows."""
     block = CustomWebhookNotificationBlock(
         name=BLOCK,
         url="{{address}}",
@@ -144,7 +172,7 @@ async def _save_webhook(address: str) -> UUID:
 
 
 async def _put(automation: Automation) -> None:
-    """Replaces only what differs: to replace one is to forget which runs it watches."""
+    """Replace an automation only if it differs: a replaced one forgets which runs it watches."""
     try:
         known = await Automation.aread(name=automation.name)
     except ValueError:

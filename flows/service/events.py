@@ -1,23 +1,81 @@
-"""The events that tie flows together: what is published, with its counts.
+"""Whether a published version is healthy, and the events that announce versions to automations.
 
-A run that is repeated after a crash announces its version again, so whoever listens must bear
-hearing of the same version twice; training does, since its result is named by what it reads.
+A run that is repeated after a crash announces its version again, so a listener must accept the same
+version twice. Training does: its result is named by its inputs.
 """
 
 from __future__ import annotations
 
-from prefect.events import emit_event
+from dataclasses import dataclass
 
-from flows.service.health import Health
+from prefect.events import emit_event
+from pydantic import Field
+
 from storage.policies import PolicyVersion
+from storage.records import Ending, Program
 from storage.versions import DatasetVersion
+from tirgen.settings import Settings
 
 PUBLISHED = "tirgen.dataset.published"
-"""A version came out as it should: training may start."""
+"""A healthy version was published: training may start."""
 DRIFTING = "tirgen.dataset.drifting"
-"""A version was published that somebody should look at first."""
+"""A version was published that a person should look at first."""
 FINE_TUNED, REINFORCED = "tirgen.policy.fine-tuned", "tirgen.policy.reinforced"
 """A policy version was published by SFT, or by a round of RL."""
+
+
+class Alarm(Settings):
+    """When a published version is announced as drifting, so that nothing trains from it."""
+
+    least_kept_share: float = Field(0.05, ge=0, le=1)
+    """Share of the trajectories, 0 to 1, that every filter must keep; baselines do not count."""
+    most_lost_share: float = Field(0.02, ge=0, le=1)
+    """Share of the trajectories, 0 to 1, that may be lost to engine or sandbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The counts of a version, compared with the alarm."""
+
+    rows: int
+    kept: int
+    lost: int
+    """Ended by a fault of engine or sandbox."""
+    alarm: Alarm
+
+    @property
+    def kept_share(self) -> float:
+        return self.kept / max(self.rows, 1)
+
+    @property
+    def lost_share(self) -> float:
+        return self.lost / max(self.rows, 1)
+
+    @property
+    def drifts(self) -> bool:
+        too_few = self.kept_share < self.alarm.least_kept_share
+        return too_few or self.lost_share > self.alarm.most_lost_share
+
+    @property
+    def sentence(self) -> str:
+        """The result with its figures, for people."""
+        found = (
+            f"{self.kept_share:.1%} of {self.rows} trajectories were kept (at least "
+            f"{self.alarm.least_kept_share:.1%} wanted), {self.lost_share:.1%} were lost to "
+            f"infrastructure (at most {self.alarm.most_lost_share:.1%})"
+        )
+        if self.drifts:
+            return f"Drifting: {found}. No training starts from this version by itself."
+        return f"Healthy: {found}."
+
+
+def examine(version: DatasetVersion, alarm: Alarm) -> Health:
+    """Count the version's rows, without baselines."""
+    rows = version.table(["ending", "program"]).to_pylist()
+    lost = sum(
+        Ending(row["ending"]).is_infrastructure for row in rows if row["program"] != Program.COT
+    )
+    return Health(version.samples, version.manifest["kept_rows"], lost, alarm)
 
 
 def announce(version: DatasetVersion, health: Health) -> str:
@@ -25,11 +83,7 @@ def announce(version: DatasetVersion, health: Health) -> str:
     event = DRIFTING if health.drifts else PUBLISHED
     emit_event(
         event=event,
-        resource={
-            "prefect.resource.id": f"tirgen.dataset.{version.dataset}",
-            "prefect.resource.name": version.dataset,
-            "tirgen.version": version.version,
-        },
+        resource=_resource("dataset", version.dataset, version.version),
         payload={
             "dataset": version.dataset,
             "version": version.version,
@@ -51,11 +105,7 @@ def announce_policy(version: PolicyVersion) -> None:
     manifest = version.manifest
     emit_event(
         event=FINE_TUNED if manifest["kind"] == "sft" else REINFORCED,
-        resource={
-            "prefect.resource.id": f"tirgen.policy.{version.policy}",
-            "prefect.resource.name": version.policy,
-            "tirgen.version": version.version,
-        },
+        resource=_resource("policy", version.policy, version.version),
         payload={
             "policy": version.policy,
             "version": version.version,
@@ -65,3 +115,11 @@ def announce_policy(version: PolicyVersion) -> None:
             "metrics": manifest["metrics"],
         },
     )
+
+
+def _resource(kind: str, name: str, version: str) -> dict[str, str]:
+    return {
+        "prefect.resource.id": f"tirgen.{kind}.{name}",
+        "prefect.resource.name": name,
+        "tirgen.version": version,
+    }

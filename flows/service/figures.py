@@ -1,4 +1,4 @@
-"""The figures a run shows of a dataset version, each one the answer to a SQL query it carries."""
+"""The figures of a dataset version, each with the SQL query that computes it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ORDER BY n_corrections DESC, n_failed_calls DESC, n_calls DESC, trajectory_id LI
 
 @dataclass(frozen=True)
 class Figure:
-    """One table of a run's summary."""
+    """One table of a summary."""
 
     title: str
     sql: str
@@ -54,18 +54,18 @@ class Figure:
 
     @property
     def command(self) -> str:
-        """What to type to get these rows again."""
+        """The command that prints these rows again."""
         sql = " ".join(self.sql.split())
         return f"tirgen sql {_quoted(sql)} --store {shlex.quote(str(self.store))}"
 
 
 class Figures:
-    """The figures of one version, asked of the store on first use."""
+    """The figures of one version, each queried on first use."""
 
     def __init__(
         self, store: Store, version: DatasetVersion, prices: Mapping[str, Price] | None = None
     ) -> None:
-        """`prices` by model name; without any, no cost is in money."""
+        """`prices` by model name; without them the cost in money is NULL."""
         self._store = store
         self._prices = prices or {}
         self._condition = f"dataset = '{version.dataset}' AND version = '{version.version}'"
@@ -92,7 +92,7 @@ class Figures:
 
     @cached_property
     def evaluation(self) -> Figure:
-        """Of a policy's samples on benchmarks, with intervals."""
+        """The results of a policy on benchmarks, with intervals."""
         return self._ask("Figures with their intervals", EVALUATION)
 
     @cached_property
@@ -107,7 +107,7 @@ class Figures:
 
 
 def _money(prices: Mapping[str, Price]) -> str:
-    """What the rows cost, as SQL; NULL where no price is known."""
+    """The cost of the rows as SQL; NULL without prices."""
     parts = [
         f"sum({role}_prompt_tokens * {price.prompt} + {role}_completion_tokens * "
         f"{price.completion}) FILTER ({role}_model = {literal(model)})"
@@ -119,5 +119,5 @@ def _money(prices: Mapping[str, Price]) -> str:
 
 
 def _quoted(sql: str) -> str:
-    """For a shell, in double quotes where these change nothing: SQL is full of single ones."""
+    """Quoted for a shell; in double quotes if possible, since SQL is full of single quotes."""
     return shlex.quote(sql) if set(sql) & set('"$`\\!') else f'"{sql}"'

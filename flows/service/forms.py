@@ -1,8 +1,8 @@
-"""Run forms that leave every setting open: what is not filled in follows the model that is trained.
+"""Run forms with empty fields: a setting that is not filled in follows the trained model.
 
-Prefect's form shows a default for each field and sends all of them back, chosen or not. A form with
-the paper's defaults therefore trained a model of a million parameters at the rate of one with
-billions. Here every field is empty until a person fills it in.
+Prefect's form shows a default for each field and sends all of them, chosen or not. With the paper's
+defaults in the form, a model of a million parameters would train with the learning rate of one with
+billions. So every field is empty until a person fills it in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 
 def form_of(settings: type[BaseModel]) -> type[BaseModel]:
-    """A model with the same fields, types and bounds, in which every field may be left empty."""
+    """A model with the same fields, types and bounds, in which every field may be empty."""
     fields: dict[str, Any] = {
         name: (_open(field), Field(None, description=field.description))
         for name, field in settings.model_fields.items()
@@ -29,7 +29,7 @@ def form_of(settings: type[BaseModel]) -> type[BaseModel]:
 
 
 def filled_in(form: BaseModel) -> dict[str, Any]:
-    """What a person chose, by dotted name."""
+    """The settings that a person filled in, by dotted name."""
     found: dict[str, Any] = {}
     for name in type(form).model_fields:
         value = getattr(form, name)
@@ -41,7 +41,7 @@ def filled_in(form: BaseModel) -> dict[str, Any]:
 
 
 def _open(field: FieldInfo) -> Any:
-    """The type of a field, or None. A table, also one that may be left out, becomes a form."""
+    """The type of a field, or None. A nested model, also an optional one, becomes a form."""
     for kind in (field.annotation, *_alternatives(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return form_of(kind) | None
@@ -52,6 +52,6 @@ def _open(field: FieldInfo) -> Any:
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union that has None among them."""
+    """The members of a union with None."""
     members = get_args(annotation)
     return members if type(None) in members else ()

@@ -1,16 +1,16 @@
-"""Where the service keeps its state, and the settings its processes run under.
+"""Where the service and its workers keep their state, and the settings of their processes.
 
-STORE/service/                   its user's alone (0700)
-STORE/service/secret             user:password that the API asks for, made by `tirgen up` (0600)
+STORE/service/                   readable by its user alone (0700)
+STORE/service/secret             user:password of the API, made by `tirgen up` (0600)
 STORE/service/prefect/           Prefect's home: the SQLite database, leases
 STORE/service/logs/NAME.log      what each process prints
 STORE/service/processes/NAME.json  the processes that `tirgen up` started
 
-Other secrets come from the environment and are never written down here:
+Other secrets come from the environment and are never written to a file here:
 
-TIRGEN_SERVICE_AUTH       user:password that the API asks for in place of the one in the file
+TIRGEN_SERVICE_AUTH       user:password of the API, instead of the one in the file
 TIRGEN_SERVICE_DATABASE   postgresql+asyncpg://user:password@host/name instead of SQLite
-TIRGEN_SERVICE_NOTIFY     address that is sent a JSON message of every failed or drifting run
+TIRGEN_SERVICE_NOTIFY     address that gets a JSON message for every failed or drifting run
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.service.place import PAGES_VARIABLE, STORE_VARIABLE
-from tirgen.sockets.entrance import link
+from flows.service.ports import HOST
+from storage.datasets import Store
+from tirgen.settings import ConfigError
+from tirgen.sockets.login_link import link
 from tirgen.sockets.rule import address_of
 from tirgen.sockets.secret import derived, keep_secret, make_private, new_secret, read_secret
 
@@ -29,24 +31,46 @@ AUTH, DATABASE = "TIRGEN_SERVICE_AUTH", "TIRGEN_SERVICE_DATABASE"
 NOTIFY = "TIRGEN_SERVICE_NOTIFY"
 HEARTBEAT = "TIRGEN_SERVICE_HEARTBEAT"
 CLIENT_AUTH, SERVER_AUTH = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
-"""Prefect's own variables of the same."""
-HOST = "127.0.0.1"
+"""Prefect's own variables for the same secret."""
+STORE_VARIABLE = "TIRGEN_STORE"
+PAGES_VARIABLE = "TIRGEN_SERVICE_PAGES"
+"""Address of `flows.service.pages`, as browsers reach it."""
+
+
+def worker_store() -> Store:
+    """The store named in the worker's environment.
+
+    Raises `ConfigError` without one: a default path would depend on the worker's folder.
+    """
+    folder = os.environ.get(STORE_VARIABLE)
+    if not folder:
+        raise ConfigError(
+            f"{STORE_VARIABLE} is not set for this worker: start it with `tirgen up --store "
+            "FOLDER`, or set the variable to the store's folder before `prefect worker start`"
+        )
+    return Store(Path(folder).expanduser())
+
+
+def page_of(trajectory_id: str) -> str | None:
+    """The address of a trajectory's page; None if this service has no pages."""
+    address = os.environ.get(PAGES_VARIABLE)
+    return f"{address}/trajectories/{trajectory_id}" if address else None
 
 
 def heartbeat_seconds() -> int:
-    """How often a running flow says that it lives; Prefect allows 30 at least."""
+    """Seconds between two heartbeats of a running flow; Prefect allows no less than 30."""
     return int(os.environ.get(HEARTBEAT, "30"))
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """One service: a store, and the server that speaks for it."""
+    """One service: a store and the port of its server."""
 
     store: Path
     port: int
 
     def at(self, url: str) -> Home:
-        """The same store, its server at another address."""
+        """The same store, with the server at another address."""
         return replace(self, port=urlsplit(url).port or self.port)
 
     @property
@@ -67,7 +91,7 @@ class Home:
 
     @property
     def pages_url(self) -> str:
-        """Where trajectories can be read (`flows.service.pages`)."""
+        """Address of the trajectory pages (`flows.service.pages`)."""
         return address_of(HOST, self.pages_port)
 
     @property
@@ -80,24 +104,24 @@ class Home:
         return os.environ.get(AUTH) or read_secret(self.secret_file)
 
     def make_login(self) -> str:
-        """The same, made where there is none. Raises `SecretExposed`."""
+        """The login; creates one if there is none. Raises `SecretExposed`."""
         make_private(self.folder)
         return os.environ.get(AUTH) or keep_secret(self.secret_file, f"tirgen:{new_secret()}")
 
     def link(self) -> str:
-        """An address that opens the UI and the pages in a browser, once and for an hour."""
+        """An address that opens the UI and the pages; it works once, within an hour."""
         return link(self.ui_url, self.make_login())
 
     def client_environment(self) -> dict[str, str]:
-        """For workers, and for whoever speaks to the API."""
+        """Environment of workers and of other clients of the API."""
         environment = {
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": self.api_url,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(heartbeat_seconds()),
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
-            "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, in which a server may come back
-            # A worker that failed three times to ask for cancellations asks no more.
+            "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, for a server that restarts
+            # A worker stops looking for cancellations after it failed three times.
             "PREFECT_RUNNER_POLL_FREQUENCY": "45",
             STORE_VARIABLE: str(self.store),
             PAGES_VARIABLE: self.pages_url,
@@ -107,12 +131,12 @@ class Home:
         return environment
 
     def server_environment(self) -> dict[str, str]:
-        """For the server: nothing phones home, and no other site's pages may call the API."""
+        """Environment of the server: no telemetry, and no calls from pages of other sites."""
         environment = self.client_environment() | {
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_API_URL": "/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-            "PREFECT_SERVER_UI_V2_ENABLED": "false",  # its pages try an analytics host regardless
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",  # its pages contact an analytics host anyway
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.ui_url,
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
                 "prefect.server.concurrency.lease_storage.filesystem"
@@ -127,8 +151,8 @@ class Home:
 
 
 def pages_cookie(login: str, port: int) -> tuple[str, str]:
-    """Name and value of the cookie that opens the trajectory pages at a port, and only these.
+    """Name and value of the cookie that opens the trajectory pages at a port, and nothing else.
 
-    Browsers send a cookie to every port of its host, so it tells nothing of the login.
+    Browsers send a cookie to every port of its host, so the login cannot be derived from it.
     """
     return f"tirgen-pages-{port}", derived(login, "trajectory pages")

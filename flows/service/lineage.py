@@ -1,8 +1,8 @@
-"""What was made from what, across the whole store and both ways: dataset versions and policies.
+"""Lineage of dataset versions and policies across the whole store, in both directions.
 
-Read from the manifests, which name their sources; nothing is stored twice. A dataset version comes
-from the policy that was sampled, or from the version it was curated from; a policy version from its
-parent and from the dataset version it was trained on.
+It is read from the manifests, which name their sources; nothing is stored twice. A dataset version
+comes from the policy that was sampled, or from the version it was curated from; a policy version
+comes from its parent and from the dataset version it was trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storage.versions import DatasetVersion
 
 
 class Edge(NamedTuple):
-    """One thing that was made from another."""
+    """One version that was made from another."""
 
     product: str
     how: str
@@ -27,7 +27,7 @@ class Edge(NamedTuple):
 
 
 def edges(store: Store) -> list[Edge]:
-    """Every edge that the store's manifests tell, those of dataset versions first."""
+    """Every edge in the store's manifests, those of dataset versions first."""
     datasets = [v for latest in store.datasets() for v in store.versions(latest.dataset)]
     trained = Policies(store.root).all()
     names = {str(version.path): str(version) for version in trained}
@@ -36,27 +36,29 @@ def edges(store: Store) -> list[Edge]:
 
 
 def made_from(known: Sequence[Edge], name: str) -> list[Edge]:
-    """All that led to a version, the nearest first."""
+    """All edges that led to a version, the nearest first."""
     return _reached(known, name, lambda edge: edge.product, lambda edge: edge.source)
 
 
 def made_with(known: Sequence[Edge], name: str) -> list[Edge]:
-    """All that a version led to, the nearest first."""
+    """All edges that start from a version, the nearest first."""
     return _reached(known, name, lambda edge: edge.source, lambda edge: edge.product)
 
 
 async def show_lineage(store: Store, version: DatasetVersion | PolicyVersion) -> None:
-    """The artifact of one version; shown again by each run that makes something from it."""
+    """Write the artifact of one version; each run that uses the version writes it again."""
     known, name = edges(store), str(version)
     kind = "policy-lineage" if isinstance(version, PolicyVersion) else "lineage"
     rows = [{"way": "made from", **edge._asdict()} for edge in made_from(known, name)]
     rows += [{"way": "led to", **edge._asdict()} for edge in made_with(known, name)]
     key = f"{artifact_key(name.partition('@')[0])}-{kind}"
-    await acreate_table_artifact(rows, key=key, description=f"What led to {name}, and on from it")
+    await acreate_table_artifact(
+        rows, key=key, description=f"What {name} was made from, and what was made from it"
+    )
 
 
 def artifact_key(name: str) -> str:
-    """A name in the letters that Prefect allows."""
+    """A name with only the characters that Prefect allows."""
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
 
 
@@ -75,8 +77,8 @@ def _of_dataset(version: DatasetVersion, policies: dict[str, str]) -> Iterator[E
 
 
 def _model(engine: dict[str, Any], policies: dict[str, str]) -> str | None:
-    """A published policy by its name, another model by its own."""
-    model = engine.get("model") or engine.get("kind")
+    """The version name of a published policy, or the name of another model."""
+    model = engine.get("model")
     return policies.get(str(Path(model).absolute()), model) if model else None
 
 

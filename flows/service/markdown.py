@@ -1,4 +1,4 @@
-"""Markdown for Prefect's pages, in which text from problems and models stays text."""
+"""Markdown for Prefect's pages; text of problems and models cannot become markup in it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any, NamedTuple
 
 LONGEST_CELL = 120
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-
-
+"""Control characters, line and paragraph separators, and marks that change the text direction."""
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
-"""What CommonMark lets a backslash make plain. A code span has no such way to hold a backtick, or
-a backslash before the pipe of a table."""
+"""Characters that CommonMark lets a backslash escape. In a code span nothing can escape a backtick,
+nor a backslash before the pipe of a table."""
 
 
 class Link(NamedTuple):
-    """The one kind of cell that is a link: both parts are ours, never a problem's or a model's."""
+    """A cell that is a link. Neither part may come from a problem or a model."""
 
     text: str
     address: str
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of plain values, whose texts are never a link, markup or another cell."""
+    """A markdown table; a text in it is never a link, markup or the end of its cell."""
     if not rows:
         return "*none*"
     names = list(rows[0])
@@ -34,20 +33,20 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A block of code, fenced by more backticks than it holds in a row."""
+    """A code block, fenced by more backticks than any run of them in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def plain(text: str) -> str:
-    """One short line without control characters or anything that reorders the text."""
+    """One short line without control characters and direction marks."""
     line = _CONTROL.sub(" ", text).strip()
     return line if len(line) <= LONGEST_CELL else line[: LONGEST_CELL - 1] + "…"
 
 
 def inert(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows for a table artifact, whose cells would turn markdown links into links."""
+    """Rows for a table artifact, with markdown links made harmless."""
     return [{name: _inert(value) for name, value in row.items()} for row in rows]
 
 

@@ -1,9 +1,9 @@
-"""``python -m flows.service.pages PORT``: the store's trajectories as pages, to link to.
+"""``python -m flows.service.pages PORT``: the store's trajectories as HTML pages, for links.
 
-GET /trajectories/ID answers with `trajectory_html` of the id, which may be a prefix. Reads only, on
-loopback only, behind the rule of our sockets: opened by the cookie of the link that `tirgen up`
-prints, or by the user and password of the API. Not covered: lists and search, which are
-`tirgen traj list` and `tirgen sql`.
+GET /trajectories/ID answers with the page of the trajectory; the id may be a prefix. It only reads
+and listens on loopback only, behind the rule of `tirgen.sockets`: a browser needs the cookie of the
+link that `tirgen up` prints, or the user and password of the API. Not covered: lists and search,
+which are `tirgen traj list` and `tirgen sql`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ import sys
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from flows.service.home import CLIENT_AUTH, HOST, pages_cookie
-from flows.service.place import worker_store
+from flows.page.trajectory import POLICY, Neighbour, trajectory_page
+from flows.service.home import CLIENT_AUTH, pages_cookie, worker_store
+from flows.service.ports import HOST
 from storage.datasets import Store
 from storage.errors import NotFound
-from storage.find import find_trajectory
-from storage.render import trajectory_html
+from storage.find import attempts_at, find_trajectory
 from tirgen.sockets.aiohttp_guard import guarded, runner
 from tirgen.sockets.rule import Rule, basic, names_of
 
 STORE = web.AppKey("store", Store)
 HEALTH = "/health"
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "Referrer-Policy": "no-referrer",
-}
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
 
 
 def application(store: Store, login: str, port: int) -> web.Application:
@@ -53,16 +50,30 @@ async def _health(request: web.Request) -> web.Response:
 async def _trajectory(request: web.Request) -> web.Response:
     name = request.match_info["id"]
     try:
-        found = await asyncio.to_thread(find_trajectory, request.app[STORE], name)
+        page = await asyncio.to_thread(_page, request.app[STORE], name)
     except NotFound as error:
         return web.Response(status=404, text=f"{error.message}; {error.hint}")
-    page = await asyncio.to_thread(trajectory_html, found)
     return web.Response(text=page, content_type="text/html", headers=HEADERS)
+
+
+def _page(store: Store, prefix: str) -> str:
+    """Raises NotFound where no trajectory's id begins so."""
+    found = find_trajectory(store, prefix)
+    attempts = [
+        Neighbour(
+            f"attempt {one['attempt']}",
+            one["correct"],
+            f"/trajectories/{one['trajectory_id']}",
+            current=one["trajectory_id"] == found.trajectory_id,
+        )
+        for one in attempts_at(store, found)
+    ]
+    return trajectory_page(found, attempts)
 
 
 @web.middleware
 async def _asking_for_password(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """So that a browser without the cookie asks its user, who finds both in the secret's file."""
+    """Make a browser without the cookie ask for user and password (those of the secret file)."""
     try:
         return await handler(request)
     except web.HTTPUnauthorized as refused:

@@ -1,20 +1,19 @@
-"""Background processes that outlive the command that started them, and are found again by it.
+"""Background processes that outlive the command that started them; later commands find them.
 
-A record names the process by its id and by when it started, so that a stale record never points
-at a stranger that was given the same id.
+A record names the process by its id and its start time, so a stale record never points at
+another process that was given the same id.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from storage import files
+from tirgen.process import end_tree, start_time
 
 STOP_SECONDS = 20.0
 """How long a process may take to end before it is killed."""
@@ -27,27 +26,18 @@ class Process:
     name: str
     pid: int
     started: int
-    """In clock ticks since the machine started, as the kernel tells it."""
+    """As `tirgen.process.start_time` says."""
     url: str = ""
     """Which server it is, or works for."""
 
     @property
     def lives(self) -> bool:
-        return _started(self.pid) == self.started
+        return start_time(self.pid) == self.started
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """End the process and its whole group, politely at first."""
-        self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + seconds
-        while self.lives and time.monotonic() < deadline:
-            time.sleep(0.1)
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return
+        """End the process and all that it started, with SIGTERM at first; SIGKILL after that."""
+        if self.lives:
+            end_tree(self.pid, seconds, lambda: not self.lives)
 
 
 class Processes:
@@ -76,7 +66,7 @@ class Processes:
                 ],
                 setsid=True,
             )
-        process = Process(name, pid, _started(pid) or 0, url)
+        process = Process(name, pid, start_time(pid) or 0, url)
         files.write_atomic(self._records / f"{name}.json", json.dumps(asdict(process)).encode())
         return process
 
@@ -94,12 +84,3 @@ class Processes:
 
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
-
-
-def _started(pid: int) -> int | None:
-    """When a process started, None where it is gone or only waits to be reaped."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else int(fields[19])

@@ -1,8 +1,8 @@
-"""``python -m flows.service.server``: Prefect's server and pages, behind the rule of our sockets.
+"""``python -m flows.service.server``: Prefect's server and UI, behind the rule of `tirgen.sockets`.
 
-It reads Prefect's own settings and asks for the secret in PREFECT_SERVER_API_AUTH_STRING, which
-any address but loopback needs. Prefect checks that secret too, and alone for WebSockets, whose
-clients send it in their first message.
+It reads Prefect's own settings and asks for the secret in PREFECT_SERVER_API_AUTH_STRING, without
+which it listens on loopback only. Prefect checks that secret too; for WebSockets only Prefect does,
+since their clients send it in their first message.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import uvicorn
 from prefect.server.api.server import create_app
 from prefect.settings import get_current_settings
 
-from flows.service.home import HOST, SERVER_AUTH, pages_cookie
+from flows.service.home import SERVER_AUTH, pages_cookie
+from flows.service.ports import HOST
 from tirgen.sockets.asgi_guard import Guarded
-from tirgen.sockets.entrance import Entrance
-from tirgen.sockets.rule import Asked, Rule, basic, names_of, require_secret
+from tirgen.sockets.login_link import LoginLink
+from tirgen.sockets.rule import RequestHead, Rule, basic, names_of, require_secret
 
 API = "/api"
 OPEN = (f"{API}/health", f"{API}/ready")
-"""What of the API is asked without the secret."""
+"""The part of the API that needs no secret."""
 
 
 def serve(host: str, port: int) -> None:
@@ -42,19 +43,19 @@ def serve(host: str, port: int) -> None:
 
 
 def rule(host: str, login: str | None) -> Rule:
-    """`login` is ``user:password``; the pages hold nothing but Prefect's program."""
+    """`login` is ``user:password``; the UI's files need none, they hold only Prefect's program."""
     return Rule(names_of(host), (basic(login),) if login else (), guards=_is_guarded)
 
 
-def entrance(login: str | None, port: int) -> Entrance | None:
-    """What the link that `tirgen up` prints leads to: it opens the trajectory pages, too."""
+def entrance(login: str | None, port: int) -> LoginLink | None:
+    """The page behind the link that `tirgen up` prints; it opens the trajectory pages, too."""
     if not login:
         return None
     password = base64.b64encode(login.encode()).decode()
-    return Entrance(login, pages_cookie(login, port + 1), password)
+    return LoginLink(login, pages_cookie(login, port + 1), password)
 
 
-def _is_guarded(asked: Asked) -> bool:
+def _is_guarded(asked: RequestHead) -> bool:
     is_api = asked.path == API or asked.path.startswith(f"{API}/")
     return is_api and asked.path not in OPEN and not asked.is_websocket
 

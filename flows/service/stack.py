@@ -1,14 +1,9 @@
-"""The local stack: a server and a worker for each pool, brought up, found again and taken down."""
+"""Starts and stops the service on this machine: a server, its pages, a worker for each pool."""
 
 from __future__ import annotations
 
-import errno
-import http.client
-import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -29,31 +24,30 @@ from prefect.settings import (
 from prefect.states import AwaitingRetry
 
 from flows.service.apply import POOLS, apply
-from flows.service.errors import ServiceFailed
-from flows.service.home import AUTH, HOST, SERVER_AUTH, Home
+from flows.service.home import AUTH, SERVER_AUTH, Home
+from flows.service.ports import HOST, ServiceFailed, is_healthy, is_taken, status
 from flows.service.processes import Process, Processes
-from tirgen.sockets.rule import basic
 
 SERVER, PAGES = "server", "pages"
 START_SECONDS = 600.0
-"""For migrations of a new database on a busy machine; 15 seconds is usual."""
+"""Enough for the migrations of a new database on a busy machine; 15 seconds is usual."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What is up."""
+    """What is running."""
 
     url: str
     link: str
-    """Opens the UI in a browser, once."""
+    """Opens the UI in a browser; works once."""
     found_server: bool
-    """The server was there before, so it is not ours to stop, or was started by an earlier call."""
+    """The server ran before this call."""
     deployments: list[str]
     workers: list[str]
 
 
 class Service:
-    """One home's processes."""
+    """The processes of one home."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -65,7 +59,7 @@ class Service:
         Raises `ServiceFailed`.
         """
         self._refuse_a_second_server()
-        found = _answers(self._home.api_url)
+        found = is_healthy(self._home.api_url)
         self._refuse_taken_ports(found)
         self._home.make_login()
         if found:
@@ -80,9 +74,9 @@ class Service:
         return Stack(home.ui_url, home.link(), found, deployments, started)
 
     async def down(self) -> list[str]:
-        """Stop what `up` started, workers first; their runs go on when the stack is up again.
+        """Stop what `up` started, workers first; their runs continue after the next `up`.
 
-        It is found by its record, at whatever port it listens.
+        Works from the records, whatever port the server listens on.
         """
         server = self._processes.find(SERVER)
         if server and server.url != self._home.ui_url:
@@ -96,45 +90,45 @@ class Service:
         return [process.name for process in processes]
 
     def running(self) -> list[Process]:
-        """What `up` started and lives."""
+        """The processes that `up` started and that still run."""
         return self._processes.all()
 
     def _refuse_a_second_server(self) -> None:
         server = self._processes.find(SERVER)
         if server and server.url != self._home.ui_url:
             raise ServiceFailed(
-                f"the service of {self._home.store} is up at {server.url}",
+                f"the service of {self._home.store} already runs at {server.url}",
                 "use that port, or run tirgen down first",
             )
 
     def _refuse_taken_ports(self, found_server: bool) -> None:
-        """Asked before anything is started, so that nothing is left half up."""
+        """Called before anything is started, so that a taken port leaves nothing running."""
         home = self._home
         servers = {} if found_server else {SERVER: home.port}
         for name, port in {**servers, PAGES: home.pages_port}.items():
-            if not self._running(name) and _is_taken(port):
+            if not self._running(name) and is_taken(port):
                 raise ServiceFailed(
                     f"port {port}, where the {name} would listen, is taken by another program",
-                    "end that, or choose other ports: tirgen up --port N takes N and N + 1",
+                    "end that program, or choose other ports: tirgen up --port N takes N and N + 1",
                 )
 
     def _check_found_server(self) -> None:
-        """It knows our secret and asks for it."""
-        if _status(f"{self._home.api_url}/admin/version") != 401:
+        """It must ask for a secret, and accept that of this store."""
+        if status(f"{self._home.api_url}/admin/version") != 401:
             raise ServiceFailed(
                 f"the Prefect server that answers at {self._home.ui_url} asks for no secret, so "
                 "any page in a browser may run commands through it",
-                f"end it and run tirgen up again, or start it with {SERVER_AUTH} set and set the "
-                f"same in {AUTH}",
+                f"end it and run tirgen up again, or start it with {SERVER_AUTH} and {AUTH} set "
+                "to the same value",
             )
         self._check_secret()
 
     def _check_secret(self) -> None:
-        if _status(f"{self._home.api_url}/admin/version", self._home.login) == 401:
+        if status(f"{self._home.api_url}/admin/version", self._home.login) == 401:
             raise ServiceFailed(
-                f"the server at {self._home.ui_url} wants another secret than that of {AUTH} or "
+                f"the server at {self._home.ui_url} refuses the secret of {AUTH} or "
                 f"{self._home.secret_file}",
-                f"set {AUTH} as it was when the server was started",
+                f"set {AUTH} to the value with which the server was started",
             )
 
     def _start_server(self) -> None:
@@ -155,18 +149,18 @@ class Service:
             name, [sys.executable, *command], environment, self._home.ui_url
         )
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(address):
+        while not is_healthy(address):
             if not process.lives or time.monotonic() > deadline:
                 process.stop()
                 log = self._processes.log(name)
                 raise ServiceFailed(
-                    f"no {name} came up at {address}: {_last_line(log.read_text())}",
+                    f"the {name} did not start at {address}: {_last_line(log.read_text())}",
                     f"read {log}",
                 )
             time.sleep(0.5)
 
     def _running(self, name: str) -> Process | None:
-        """The process of that name; one that belongs to another server is stopped."""
+        """The process of that name; one that works for another server is stopped."""
         running = self._processes.find(name)
         if running and running.url != self._home.ui_url:
             running.stop()
@@ -185,8 +179,8 @@ class Service:
         )
 
     async def _postpone_runs(self) -> None:
-        """Runs whose worker was stopped would stay `Running` for ever (Prefect#22528)."""
-        if not _answers(self._home.api_url):
+        """Reschedule runs whose worker was stopped; they would stay `Running` (Prefect#22528)."""
+        if not is_healthy(self._home.api_url):
             return
         self._check_secret()
         ours = FlowRunFilter(
@@ -201,7 +195,7 @@ class Service:
                     await client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
 
     def settings(self) -> AbstractContextManager[object]:
-        """Speak to this service from here, for the time of a `with`."""
+        """Settings for a client of this service, for the duration of a `with`."""
         return temporary_settings(
             {
                 PREFECT_HOME: self._home.folder / "prefect",
@@ -212,45 +206,12 @@ class Service:
 
 
 def worker_command(pool: str) -> list[str]:
-    """Arguments to Python for a worker; that of the gpu pool takes one run at a time."""
+    """Python arguments for a worker; the worker of the gpu pool takes one run at a time."""
     command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     return [*command, "--limit", "1"] if pool == "gpu" else command
 
 
-def _answers(address: str) -> bool:
-    """A server of ours is there and well."""
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
-            return bool(answer.read() == b"true")
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def _status(address: str, login: str | None = None) -> int:
-    """What a server answers to a client with this login, as an HTTP status; 0: nothing."""
-    headers = {"Authorization": basic(login)} if login else {}
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code
-    except (OSError, http.client.HTTPException):
-        return 0
-
-
-def _is_taken(port: int) -> bool:
-    """Somebody listens there; what only lingers after its end does not count."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            return True
-    return False
-
-
 def _last_line(text: str) -> str:
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+    return next(
+        (line for line in reversed(text.splitlines()) if line.strip()), "it printed nothing"
+    )

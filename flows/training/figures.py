@@ -1,11 +1,11 @@
-"""What rounds of RL and fine-tunings look like in figures, told from the store alone."""
+"""Figures of rounds of RL and of fine-tunings, computed from the store alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.plots import Lines, Marks
+from flows.terminal.plots import Lines, Marks
 from flows.training.fine_tune import FineTuned
 from flows.training.improve import Stage
 from storage.datasets import Store
@@ -15,8 +15,7 @@ from storage.records import Level
 from storage.sql import query
 from storage.versions import DatasetVersion
 from tirgen.evaluation.estimates import Estimate
-from trainer.history import read_history
-from trainer.run import HISTORY
+from trainer.history import HISTORY, read_history
 
 ROLLOUTS = """
 SELECT avg(correct::INT) FILTER (WHERE level = 'trajectory') AS reward,
@@ -29,7 +28,7 @@ SELECT avg(correct::INT) FILTER (WHERE level = 'trajectory') AS reward,
     avg((n_failed_calls = 0 AND n_calls > 0)::INT) FILTER (WHERE level = 'step') AS mended
 FROM all_trajectories
 WHERE dataset = {dataset} AND version = {version} AND (correct IS NOT NULL OR level = 'step')"""
-"""One round's rollouts and branches in one row; what the machinery lost counts nowhere."""
+"""One round's rollouts and branches in one row, without rows lost to infrastructure."""
 
 
 def rollout_figures(store: Store, version: DatasetVersion) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def rollouts_sql(dataset: str, version: str) -> str:
 
 
 def round_figures(store: Store, policy: PolicyVersion) -> dict[str, Any]:
-    """One row: what the round that made a policy version sampled, and how its update went."""
+    """One row: the rollouts and the update of the round that made a policy version."""
     manifest = policy.manifest
     sampled = rollout_figures(store, store.version(manifest["dataset"]))
     return {
@@ -57,7 +56,7 @@ def round_figures(store: Store, policy: PolicyVersion) -> dict[str, Any]:
 
 
 def _update_figures(store: Store, policy: PolicyVersion) -> dict[str, Any]:
-    """Means over the update's steps, of the trajectory level."""
+    """Means over the update's steps, for the trajectory level."""
     work = Policies(store.root).work(policy.policy, policy.manifest["config_hash"])
     steps = [step["levels"].get(Level.TRAJECTORY, {}) for step in read_history(work / HISTORY)]
     names = ("entropy", "kl", "clip_low_fraction", "clip_high_fraction")
@@ -77,7 +76,7 @@ def all_rounds(store: Store, policy: PolicyVersion) -> list[dict[str, Any]]:
 
 
 def curve_panels(store: Store, made: FineTuned) -> list[Lines]:
-    """The loss of a fine-tuning and, where held-out problems were answered, their curves."""
+    """The loss of a fine-tuning, and the curves of its held-out problems if there are any."""
     work = Policies(store.root).work(made.policy.policy, made.policy.manifest["config_hash"])
     loss = [(step["step"], step["loss"]) for step in read_history(work / HISTORY)]
     panels = [Lines(title="loss (nats a token)", lines={"": loss})]
@@ -91,7 +90,7 @@ def curve_panels(store: Store, made: FineTuned) -> list[Lines]:
     return panels
 
 
-def rounds_panels(rounds: list[dict[str, Any]]) -> list[Lines]:
+def rounds_panels(rounds: Sequence[Mapping[str, Any]]) -> list[Lines]:
     """Reward, pass rate, length, entropy, KL estimate and clip fraction per round."""
 
     def panel(title: str, *names: str) -> Lines:
@@ -115,7 +114,7 @@ def rounds_panels(rounds: list[dict[str, Any]]) -> list[Lines]:
 
 
 def stage_panels(stages: Sequence[Stage]) -> list[Marks]:
-    """Accuracy, programs that ran and cost, a bar a stage; of the first benchmark."""
+    """Accuracy, programs that ran, and cost of every stage, on the first benchmark."""
 
     def panel(title: str, name: str) -> Marks:
         values: dict[str, Estimate | None] = {

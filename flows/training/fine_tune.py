@@ -1,24 +1,23 @@
-"""Supervised fine-tuning with curves: held-out problems are answered while the training goes on."""
+"""Supervised fine-tuning; held-out problems can be answered during the training, for curves."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from flows.training.jobs import train
-from flows.training.names import Model, published
-from flows.training.prepared import asked_as, prepare, told
-from flows.training.serving import serving
-from flows.training.steps import Watch
+from flows.training.jobs import NO_HOOKS, Hooks, train
+from flows.training.models import Model, published, serving, settings_for
+from flows.training.prepared import Asked, asked_as, prepare, told
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.workers import task_group
+from tirgen.settings import load_settings
 from trainer.job import SftJob
 from trainer.run import SNAPSHOTS, Lineage, Names
 from trainer.sft import SftConfig
@@ -26,7 +25,7 @@ from trainer.sft import SftConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """What the policy of one step answers on held-out problems."""
+    """The results of the policy at one step on held-out problems."""
 
     step: int
     results: tuple[BenchmarkResult, ...]
@@ -34,11 +33,19 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuned:
-    """What a fine-tuning made."""
+    """The result of a fine-tuning."""
 
     policy: PolicyVersion
     curve: tuple[CurvePoint, ...]
-    """From the parent, at step 0, to the published policy; empty where none was asked for."""
+    """From the parent, at step 0, to the published policy; empty without held-out problems."""
+
+
+def sft_settings(folder: Path, file: Path | None, overrides: dict[str, Any]) -> SftConfig:
+    """The settings of a fine-tuning: overrides, then the file, then what suits the parent model.
+
+    Raises `ConfigError`.
+    """
+    return load_settings(SftConfig, file, overrides, settings_for(folder, "sft"))
 
 
 async def fine_tune(
@@ -47,15 +54,12 @@ async def fine_tune(
     *,
     processes: int = 1,
     heldout: EvaluationConfig | None = None,
-    watch: Watch = lambda steps: None,
-    say: Callable[[str], None] = lambda line: None,
-    note: Callable[[str], None] = lambda sentence: None,
+    hooks: Hooks = NO_HOOKS,
 ) -> FineTuned:
     """Train on the kept rows of a dataset version, and publish the policy.
 
     With `heldout`, the parent, every snapshot (`SftConfig.snapshot_every`) and the result are
-    evaluated, each as soon as it is there. Started again it goes on, evaluations included. `note`
-    hears in a sentence which rows went which way, and in another how the model is held. Raises
+    evaluated, each as soon as it exists. Started again it continues, evaluations included. Raises
     `NothingToLearn`, `JobFailed`, and what `evaluate` raises.
     """
     lineage = Lineage(names, config)
@@ -63,36 +67,38 @@ async def fine_tune(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "samples.parquet"
         rows = await asyncio.to_thread(prepare, lineage.dataset, lineage.parent_folder, asked, path)
-        note(f"rows of {lineage.dataset}: {told(rows)}")
-        job = SftJob(kind="sft", names=names, config=config, samples=path, asked=asked._asdict())
+        hooks.note(f"rows of {lineage.dataset}: {told(rows)}")
+        job = SftJob(kind="sft", names=names, config=config, samples=path, asked=asked.document())
         if heldout is None:
-            return FineTuned(policy=await train(job, processes, watch, say, note=note), curve=())
-        curve = _Curve(lineage, heldout)
+            return FineTuned(policy=await train(job, processes, hooks), curve=())
+        curve = _Curve(lineage, heldout, asked)
         async with task_group() as group:
             following = group.create_task(curve.follow())
-            policy = await train(job, processes, watch, say, curve.arrived.put_nowait, note)
+            arriving = replace(hooks, snapshot=curve.arrived.put_nowait)
+            policy = await train(job, processes, arriving)
             following.cancel()
     return FineTuned(policy=policy, curve=await curve.whole(policy))
 
 
 class _Curve:
-    """Evaluations along one training run; each is in the store and is made once."""
+    """Evaluations during one training run; each is in the store and is made once."""
 
-    def __init__(self, lineage: Lineage, config: EvaluationConfig) -> None:
+    def __init__(self, lineage: Lineage, config: EvaluationConfig, asked: Asked) -> None:
         self.arrived: asyncio.Queue[Path] = asyncio.Queue()
-        """Snapshots of the training that is under way."""
+        """Snapshots of the running training."""
         self._lineage = lineage
         self._config = config
+        self._asked = asked
         self._store = Store(lineage.names.store)
 
     async def follow(self) -> None:
-        """Evaluate the parent and what arrives, until cancelled."""
+        """Evaluate the parent and every snapshot that arrives, until cancelled."""
         await self._parent()
         while True:
             await self._snapshot(await self.arrived.get())
 
     async def whole(self, policy: PolicyVersion) -> tuple[CurvePoint, ...]:
-        """Every point; those that `follow` has evaluated are there already."""
+        """Every point; those that `follow` has evaluated are in the store already."""
         config_hash = policy.manifest["config_hash"]
         work = Policies(self._lineage.names.store).work(policy.policy, config_hash)
         folders = sorted((work / SNAPSHOTS).glob("step-*"), key=_step)
@@ -109,10 +115,12 @@ class _Curve:
 
     async def _snapshot(self, folder: Path) -> CurvePoint:
         label = f"{folder.parent.parent.name}/{folder.name}"
-        return await self._evaluate(_step(folder), Model(folder, label))
+        return await self._evaluate(_step(folder), Model(folder, label), self._asked.document())
 
-    async def _evaluate(self, step: int, model: Model) -> CurvePoint:
-        report = await evaluate(await serving(self._config, model), self._store)
+    async def _evaluate(
+        self, step: int, model: Model, asked: dict[str, Any] | None = None
+    ) -> CurvePoint:
+        report = await evaluate(await serving(self._config, model, asked), self._store)
         return CurvePoint(step=step, results=report.results)
 
 

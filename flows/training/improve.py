@@ -1,41 +1,37 @@
-"""The whole wheel: generate, fine-tune, rounds of RL, evaluate; every part resumes by itself."""
+"""The whole loop: generate, fine-tune, rounds of RL, evaluate; every part can be resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from flows.training.fine_tune import fine_tune
-from flows.training.names import Model, find_model, published, training_names
-from flows.training.rounds import Hooks, Room, Round, RoundsConfig, reinforce
-from flows.training.serving import serving
-from flows.training.steps import Steps
+from flows.training.jobs import NO_HOOKS, Hooks
+from flows.training.models import Model, find_model, published, serving, training_names
+from flows.training.rounds import Round, RoundsConfig, reinforce
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.config import GenerateConfig
-from tirgen.evaluation.config import EvaluationConfig
 from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import generate
-from tirgen.jobs.progress import GenerationProgress, RolloutProgress
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
 from trainer.sft import SftConfig
 
 
 class ImproveConfig(Settings):
-    """One turn of the wheel; defaults as in the paper; see `flows.training.recipe`."""
+    """One pass of the whole loop; the defaults are the paper's (`flows.training.models.recipe`)."""
 
     policy: str = Field("improved", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,48}$")
-    """Name of the policy; the datasets on the way are named after it."""
+    """Name of the policy; the datasets that it needs are named after it."""
     parent: str = ""
-    """Policy to begin with: NAME@v3, a model's folder, or empty for the packaged model. It must be
-    the one that `generate.actor` serves."""
+    """The first policy: NAME@v3, a model's folder, or empty for the packaged model. It must be the
+    one that `generate.actor` serves."""
     generate: GenerateConfig = GenerateConfig()
     sft: SftConfig = SftConfig()
     rl: RoundsConfig = RoundsConfig()
@@ -48,12 +44,12 @@ class ImproveConfig(Settings):
     def _comparable(self) -> ImproveConfig:
         if self.evaluation.correction or self.evaluation.reasoning == "cot":
             raise ValueError(
-                "evaluation: leave correction and reasoning to the stages, which set them"
+                "evaluation: do not set correction and reasoning, each stage sets its own"
             )
         return self
 
     def named(self) -> ImproveConfig:
-        """With the datasets named after the policy."""
+        """The same settings, with the datasets named after the policy."""
         update: dict[str, Any] = {
             "generate": _in_dataset(self.generate, f"{self.policy}-tir"),
             "rl": self.rl.model_copy(
@@ -81,7 +77,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Improvement:
-    """What a turn of the wheel made."""
+    """The result of one pass."""
 
     dataset: DatasetVersion
     fine_tuned: PolicyVersion
@@ -89,47 +85,26 @@ class Improvement:
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watchers:
-    """Who is told what, and asked for room, during a turn of the wheel; by default nobody."""
-
-    part: Callable[[str], None] = lambda name: None
-    """A part begins."""
-    generation: Callable[[GenerationProgress], None] = lambda progress: None
-    steps: Callable[[Steps], None] = lambda steps: None
-    rollouts: Callable[[RolloutProgress], None] = lambda progress: None
-    stage: Callable[[Stage], None] = lambda stage: None
-    """A stage is evaluated."""
-    say: Callable[[str], None] = lambda line: None
-    """Every line that the trainer prints."""
-    engine: Room = nullcontext
-    gpu: Room = nullcontext
-
-
 async def improve(
-    store: Store,
-    config: ImproveConfig,
-    *,
-    processes: int = 1,
-    watchers: Watchers = Watchers(),
+    store: Store, config: ImproveConfig, *, processes: int = 1, hooks: Hooks = NO_HOOKS
 ) -> Improvement:
     """Generate with the parent, fine-tune it, take it through RL, and evaluate every stage.
 
-    Started again with the same configuration it goes on where it was. Raises what its parts raise.
+    Started again with the same configuration it continues. Raises what its parts raise.
     """
-    wheel = _Wheel(store, config.named(), processes, watchers)
+    loop = _Loop(store, config.named(), processes, hooks)
     parent = find_model(store, config.parent)
-    base = await wheel.evaluate("base, chain of thought", parent, reasoning="cot")
-    dataset = await wheel.generate()
-    fine_tuned = await wheel.fine_tune(parent, dataset)
-    cold = await wheel.evaluate("fine-tuned", published(fine_tuned))
-    rounds = await wheel.reinforce(published(fine_tuned))
+    base = await loop.evaluate("base, chain of thought", parent, reasoning="cot")
+    dataset = await loop.generate()
+    fine_tuned = await loop.fine_tune(parent, dataset)
+    cold = await loop.evaluate("fine-tuned", published(fine_tuned))
+    rounds = await loop.reinforce(published(fine_tuned))
     best = published(rounds[-1].policy)
-    stages = [base, cold, await wheel.evaluate("after RL", best)]
+    stages = [base, cold, await loop.evaluate("after RL", best)]
     if config.correction:
         plain = config.evaluation.analysis.model_copy(update={"best_of": None})
         stages.append(
-            await wheel.evaluate(
+            await loop.evaluate(
                 "self-correcting", best, correction=config.correction, analysis=plain
             )
         )
@@ -139,51 +114,41 @@ async def improve(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wheel:
-    """The parts of one turn."""
+class _Loop:
+    """The parts of one pass."""
 
     store: Store
     config: ImproveConfig
     processes: int
-    watchers: Watchers
+    hooks: Hooks
 
     async def generate(self) -> DatasetVersion:
-        self.watchers.part("generate")
-        async with self.watchers.engine():
-            report = await generate(self.config.generate, self.store, self.watchers.generation)
+        self.hooks.part("generate")
+        async with self.hooks.engine():
+            report = await generate(self.config.generate, self.store, self.hooks.generation)
         return report.version
 
     async def fine_tune(self, parent: Model, dataset: DatasetVersion) -> PolicyVersion:
-        self.watchers.part("fine-tune")
+        self.hooks.part("fine-tune")
         names = training_names(self.store, self.config.policy, parent, str(dataset))
-        async with self.watchers.gpu():
+        async with self.hooks.gpu():
             made = await fine_tune(
-                names,
-                self.config.sft,
-                processes=self.processes,
-                watch=self.watchers.steps,
-                say=self.watchers.say,
-                note=self.watchers.say,
+                names, self.config.sft, processes=self.processes, hooks=self.hooks
             )
         return made.policy
 
     async def reinforce(self, parent: Model) -> list[Round]:
-        self.watchers.part("RL")
-        hooks = Hooks(
-            rollouts=lambda _, progress: self.watchers.rollouts(progress),
-            steps=lambda _, steps: self.watchers.steps(steps),
-            say=self.watchers.say,
-            engine=self.watchers.engine,
-            gpu=self.watchers.gpu,
-        )
+        self.hooks.part("RL")
         name, rl = self.config.policy, self.config.rl
-        return await reinforce(self.store, name, parent, rl, processes=self.processes, hooks=hooks)
+        return await reinforce(
+            self.store, name, parent, rl, processes=self.processes, hooks=self.hooks
+        )
 
     async def evaluate(self, stage: str, model: Model, **changes: Any) -> Stage:
-        self.watchers.part(f"evaluate: {stage}")
+        self.hooks.part(f"evaluate: {stage}")
         config = await serving(self.config.evaluation.model_copy(update=changes), model)
-        async with self.watchers.engine():
-            report: EvaluationReport = await evaluate(config, self.store, self.watchers.rollouts)
+        async with self.hooks.engine():
+            report: EvaluationReport = await evaluate(config, self.store, self.hooks.rollouts)
         made = Stage(name=stage, policy=model.label, samples=report.version, results=report.results)
-        self.watchers.stage(made)
+        self.hooks.stage(made)
         return made

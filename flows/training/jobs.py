@@ -1,47 +1,158 @@
-"""One training job from start to published version, and what it tells on the way."""
+"""Runs one training job in child processes, and defines the callbacks of every training."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
-from flows.training.launch import run_supervised, trainer_command
-from flows.training.steps import Steps, Watch
+from flows.terminal.failures import FlowError
+from flows.terminal.progress import Line, ProgressDisplay
 from storage.policies import Policies, PolicyVersion
-from trainer.job import RlJob, SftJob
+from tirgen.guardian import GRACE_SECONDS
+from tirgen.jobs.progress import GenerationProgress, RolloutProgress
+from tirgen.process import Child
+
+if TYPE_CHECKING:  # needs torch
+    from flows.training.improve import Stage
+    from flows.training.rounds import Round
+    from trainer.job import RlJob, SftJob
+
+Limit = Callable[[], AbstractAsyncContextManager[Any]]
+"""Bounds how many may do something at once, for example by a concurrency limit of Prefect."""
+QUOTED_LINES = 20
+"""Lines of output in the message of a failed job."""
+END_SECONDS = GRACE_SECONDS + 10
+"""How long `tirgen.guardian` may take to end the job."""
 
 
-async def train(
-    job: SftJob | RlJob,
-    processes: int = 1,
-    watch: Watch = lambda steps: None,
-    say: Callable[[str], None] = lambda line: None,
-    snapshot: Callable[[Path], None] = lambda folder: None,
-    note: Callable[[str], None] = lambda sentence: None,
-) -> PolicyVersion:
-    """Run the job in processes of its own, and return what it published.
+class JobFailed(FlowError):
+    """The job ended with a status other than 0; the message quotes its last lines."""
 
-    Started again, an interrupted job goes on from its last checkpoint and a finished one returns
-    its version. `say` hears every line the job prints, `snapshot` the folder of the weights at
-    some step on the way, `note` how the model is held in memory and why. Raises `JobFailed`.
+    kind = "training"
+
+
+@dataclass(slots=True)
+class Steps:
+    """How far a training job is."""
+
+    total: int = 0
+    """Optimiser steps of the whole job; 0 while it loads."""
+    done: int = 0
+    last: dict[str, Any] = field(default_factory=dict)
+    """What the trainer reported about the last step: loss, gradient norm and so on."""
+
+    def update(self, event: dict[str, Any]) -> None:
+        """Take in one event of the trainer (`trainer.run.OnEvent`)."""
+        match event["event"]:
+            case "began":
+                self.total, self.done = event["steps"], event["done"]
+            case "step":
+                self.done = event["step"]
+                self.last = {name: value for name, value in event.items() if name != "event"}
+
+    def line(self) -> Line:
+        loss = f"loss {self.last['loss']:.4g}" if "loss" in self.last else ""
+        return Line(self.done, self.total or None, loss)
+
+
+def steps_display(title: str) -> ProgressDisplay[Steps]:
+    """Shows a training job in the terminal."""
+    return ProgressDisplay(title, Steps.line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Callbacks of a training, a round of RL or the whole loop; by default they do nothing."""
+
+    part: Callable[[str], None] = lambda name: None
+    """A part of the whole loop begins."""
+    generation: Callable[[GenerationProgress], None] = lambda progress: None
+    rollouts: Callable[[RolloutProgress], None] = lambda progress: None
+    steps: Callable[[Steps], None] = lambda steps: None
+    snapshot: Callable[[Path], None] = lambda folder: None
+    """The folder of the weights at some step before the end."""
+    round: Callable[[Round], None] = lambda finished: None
+    """A round of RL has ended."""
+    stage: Callable[[Stage], None] = lambda stage: None
+    """A stage of the whole loop has been evaluated."""
+    note: Callable[[str], None] = lambda sentence: None
+    """A sentence for people: which rows are used, how the model is held in memory and why."""
+    log: Callable[[str], None] = lambda line: None
+    """Every line that the trainer prints."""
+    engine: Limit = nullcontext
+    """Entered while the engine is sampled."""
+    gpu: Limit = nullcontext
+    """Entered while a policy is trained."""
+
+
+NO_HOOKS = Hooks()
+
+
+async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS) -> PolicyVersion:
+    """Run the job in child processes, and return the version that it published.
+
+    Started again, an interrupted job continues from its last checkpoint and a finished one returns
+    its version. Raises `JobFailed`.
     """
     steps = Steps()
 
-    def hear(line: str) -> None:
-        say(line)
+    def take(line: str) -> None:
+        hooks.log(line)
         if line.startswith('{"event"'):
             event = json.loads(line)
-            if event["event"] == "snapshot":
-                snapshot(Path(event["folder"]))
-            if event["event"] == "holding":
-                note(event["reason"])
-            steps.hear(event)
-            watch(steps)
+            match event["event"]:
+                case "snapshot":
+                    hooks.snapshot(Path(event["folder"]))
+                case "holding":
+                    hooks.note(event["reason"])
+            steps.update(event)
+            hooks.steps(steps)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(job.model_dump_json())
-        last_line = await run_supervised(trainer_command(path, processes), hear)
+        last_line = await run_supervised(trainer_command(path, processes), take)
     return Policies(job.names.store).version(last_line)
+
+
+def trainer_command(job: Path, processes: int) -> list[str]:
+    """The command that runs a file for `trainer.job`; under torchrun for several processes."""
+    launcher = [] if processes == 1 else ["-m", "trainer.launch", str(processes)]
+    return [sys.executable, *launcher, "-m", "trainer.job", str(job)]
+
+
+async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> str:
+    """Run the command to its end, `say` each line it prints, and return the last one of stdout.
+
+    Leaves no process behind, whether it returns, fails, is cancelled, or this process is killed
+    (`tirgen.guardian`). Raises `JobFailed`.
+    """
+    job = Child(command, stdout="pipe", stderr="pipe", guarded=True)
+    last: deque[str] = deque(maxlen=QUOTED_LINES)
+
+    async def follow(pipe: IO[bytes]) -> str:
+        line = ""
+        async for line in job.lines(pipe):
+            last.append(line)
+            say(line)
+        return line
+
+    try:
+        result, _ = await asyncio.gather(follow(job.stdout), follow(job.stderr))
+        status = await asyncio.to_thread(job.wait)
+    finally:
+        await asyncio.to_thread(job.end, END_SECONDS)
+    if status:
+        raise JobFailed(
+            f"the job ended with status {status}; its last lines were:\n" + "\n".join(last),
+            "what was committed stays: remove the cause and run the same command to continue",
+        )
+    return result

@@ -1,9 +1,9 @@
-"""A dataset version made ready for fine-tuning one policy: its samples, and how it is asked.
+"""The samples for fine-tuning one policy on a dataset version, and how the policy is asked.
 
-Recorded tokens are taken where the row was made with the policy's own tokenizer and template, by
-their fingerprint. Every other row, and every row without tokens, is written with the policy's own
-(`tirgen.tir.written`), so that any data trains any model. All stand behind the prompt under which
-the policy will be sampled.
+A row keeps its recorded tokens if it was made with the policy's own tokenizer and template, which
+their fingerprint shows. Every other row is written again with the policy's own
+(`tirgen.tir.reply_tokens`), so that any data trains any model. Every sample begins with the prompt
+under which the policy will be sampled.
 """
 
 from __future__ import annotations
@@ -17,49 +17,66 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.terminal.failures import FlowError
 from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
-from tirgen.embedded.names import is_pocket
+from tirgen.embedded.models import is_pocket
 from tirgen.engine.renderer import HfRenderer
-from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
-from tirgen.tir.written import Unwritable, written
+from tirgen.filters.filter_config import Mode
+from tirgen.tir.prompts import (
+    BUDGET_SENTENCE,
+    PromptSet,
+    as_prompts,
+    as_setting,
+    usual_prompts,
+)
+from tirgen.tir.reply_tokens import Unspellable, reply_tokens
 from trainer.samples import PREPARED, ROWS
 from trainer.sft import SftConfig
 
-_TOGETHER = 1000
-"""Rows written at once."""
+_BATCH = 1000
+"""Samples written at once."""
 
 
 class Asked(NamedTuple):
-    """How a policy is asked, in training as in every sampling afterwards."""
+    """How a policy is asked, both in its training and whenever it is sampled later."""
 
-    prompts: str
-    """Name of the prompt set."""
+    prompts: PromptSet
     template_variables: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """For the policy's manifest, which has the texts of a set that does not ship."""
+        return {**self._asdict(), "prompts": as_setting(self.prompts)}
 
     def renderer(self, folder: Path) -> HfRenderer:
         return HfRenderer.load(folder, self.template_variables)
 
 
-class NothingToLearn(ValueError):
-    """No row of a dataset can be put into the policy's mouth."""
+class NothingToLearn(FlowError):
+    """No row of a dataset can be written as tokens of the policy."""
+
+    kind = "training"
 
 
 def asked_as(version: DatasetVersion, folder: Path, config: SftConfig) -> Asked:
-    """As the configuration says, else as the data was made, else as the model is usually asked."""
+    """From the configuration, else from how the data was made, else the model's usual prompts.
+
+    Raises BadPrompts.
+    """
     made = version.manifest.get("config", {})
     engine = made.get("actor") or made.get("policy") or {}
-    usual = POCKET if is_pocket(folder) else STANDARD
+    usual = usual_prompts(is_pocket(folder), thinks=made.get("mode") == Mode.REASONING)
     variables = config.template_variables
     return Asked(
-        config.prompts or made.get("prompts") or usual.name,
+        as_prompts(config.prompts or made.get("prompts") or usual),
         engine.get("template_variables", {}) if variables is None else variables,
     )
 
 
 def prepare(version: DatasetVersion, folder: Path, asked: Asked, out: Path) -> Counter[str]:
-    """Write the samples of a version's kept rows into a Parquet file, and count the rows by the way
-    they went: ``recorded``, ``rendered``, or the reason why they were left out.
+    """Write the samples of a version's kept rows into a Parquet file, and count the rows.
+
+    The keys are ``recorded``, ``rendered``, and the reasons why a row was left out.
 
     Raises NothingToLearn.
     """
@@ -70,25 +87,26 @@ def prepare(version: DatasetVersion, folder: Path, asked: Asked, out: Path) -> C
         writer.add_key_value_metadata({ROWS: json.dumps(preparing.rows)})
     if preparing.rows and not preparing.rows.keys() & {"recorded", "rendered"}:
         raise NothingToLearn(
-            f"no kept row of {version} can be written for {folder}: {told(preparing.rows)}"
+            f"no kept row of {version} can be written for {folder}: {told(preparing.rows)}",
+            "choose another parent or other template_variables; docs/training.md has both",
         )
     return preparing.rows
 
 
-_TELLING = {
+_SENTENCES = {
     "recorded": "with their recorded tokens",
     "rendered": "written with the policy's own tokenizer and template",
-    Unwritable.UNSPELLABLE: "left out, its tokenizer cannot spell them exactly",
-    Unwritable.THINKING_CLOSED: (
+    Unspellable.UNSPELLABLE: "left out, its tokenizer cannot spell them exactly",
+    Unspellable.THINKING_CLOSED: (
         "left out, they think and its prompt closes thinking (see template_variables)"
     ),
-    Unwritable.BROKEN_FENCE: "left out, a program has a line of bare backticks",
+    Unspellable.BROKEN_FENCE: "left out, a program has a line of bare backticks",
 }
 
 
 def told(rows: Counter[str]) -> str:
-    """One sentence that says which rows went which way."""
-    parts = [f"{rows[way]} {said}" for way, said in _TELLING.items() if rows[way]]
+    """One sentence with the counts of `prepare`."""
+    parts = [f"{rows[way]} {said}" for way, said in _SENTENCES.items() if rows[way]]
     return "; ".join(parts) or "no kept rows"
 
 
@@ -96,7 +114,7 @@ class _Preparing:
     def __init__(self, version: DatasetVersion, folder: Path, asked: Asked) -> None:
         self.rows: Counter[str] = Counter()
         self._renderer = asked.renderer(folder)
-        self._prompts = PROMPT_SETS[asked.prompts]
+        self._prompts = asked.prompts
         thinking = version.manifest.get("config", {}).get("thinking") or {}
         self._budget_sentence = thinking.get("budget_sentence", BUDGET_SENTENCE)
 
@@ -104,12 +122,12 @@ class _Preparing:
         for row in version.read():
             if row.kept and row.level is Level.TRAJECTORY and row.program is not Program.COT:
                 sample = self._sample(row)
-                if isinstance(sample, Unwritable):
+                if isinstance(sample, Unspellable):
                     self.rows[sample] += 1
                 else:
                     yield sample
 
-    def _sample(self, row: Trajectory) -> dict[str, Any] | Unwritable:
+    def _sample(self, row: Trajectory) -> dict[str, Any] | Unspellable:
         prompt = self._renderer.prompt_ids(self._prompts.for_tir(row.problem.question))
         stream = row.tokens
         if stream.token_ids and row.provenance.tokenizer == self._renderer.fingerprint:
@@ -117,8 +135,8 @@ class _Preparing:
             mask = stream.loss_mask[stream.prompt_length :]
             way = "recorded"
         else:
-            reply = written(row, self._renderer, self._budget_sentence)
-            if isinstance(reply, Unwritable):
+            reply = reply_tokens(row, self._renderer, self._budget_sentence)
+            if isinstance(reply, Unspellable):
                 return reply
             (ids, mask), way = reply, "rendered"
         self.rows[way] += 1
@@ -134,7 +152,7 @@ def _batches(samples: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]
     batch: list[dict[str, Any]] = []
     for sample in samples:
         batch.append(sample)
-        if len(batch) == _TOGETHER:
+        if len(batch) == _BATCH:
             yield batch
             batch = []
     if batch:

@@ -1,51 +1,43 @@
 """Rounds of hierarchical RL: rollouts committed to the store, the update from it, the next policy.
 
-The loop has no state of its own. A round is found again by what determines it: its rollouts by
-policy version, problems and settings, its update by parent, dataset version and settings. So the
-same call after a crash walks through what is there and goes on where there is nothing.
+The loop keeps no state. A round is found again by what determines it: its rollouts by policy
+version, problems and settings; its update by parent, dataset version and settings. So the same call
+after a crash reuses every finished part and makes the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Any
 
-from flows.training import jobs
-from flows.training.names import Model, published, training_names
-from flows.training.serving import serving
-from flows.training.steps import Steps
+from flows.training.jobs import NO_HOOKS, Hooks, train
+from flows.training.models import Model, published, serving, settings_for, training_names
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.jobs.progress import RolloutProgress
-from tirgen.jobs.rollout import RolloutReport, collect
+from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import BranchSettings, RolloutConfig
-from tirgen.settings import Count, Settings
+from tirgen.settings import Count, Settings, load_settings
 from trainer.job import RlJob
 from trainer.rl import RlConfig
 from trainer.run import Lineage
 
-Room = Callable[[], AbstractAsyncContextManager[Any]]
-"""A limit on how many may do something at once, e.g. Prefect's global concurrency."""
-
 
 class RoundsConfig(Settings):
-    """Hierarchical RL: so many rounds of rollouts and updates."""
+    """Hierarchical RL: rounds of rollouts and updates."""
 
     rounds: Count = 4
     rollouts: RolloutConfig = RolloutConfig(groups=64, branches=BranchSettings())
-    """How each round samples; its policy, and where in the stream of problems it begins, follow
-    from the round before."""
+    """How each round samples. Its policy, and the first problem that it takes, follow from the
+    round before."""
     update: RlConfig = RlConfig()
     """How each round updates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One round that ended with a policy."""
+    """One finished round."""
 
     number: int
     """From 1."""
@@ -53,23 +45,16 @@ class Round:
     policy: PolicyVersion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
-    """What the surroundings want to hear of, and to be asked for, while rounds go on."""
+def rounds_settings(
+    folder: Path, name: str, file: Path | None, overrides: dict[str, Any]
+) -> RoundsConfig:
+    """The settings of rounds of RL: overrides, then the file, then what suits the parent model.
 
-    rollouts: Callable[[int, RolloutProgress], None] = lambda number, progress: None
-    """The number of the round, and how far its rollouts are."""
-    steps: Callable[[int, Steps], None] = lambda number, steps: None
-    """The number of the round, and how far its update is."""
-    done: Callable[[Round], None] = lambda finished: None
-    say: Callable[[str], None] = lambda line: None
-    """Every line that the trainer prints."""
-    note: Callable[[str], None] = lambda sentence: None
-    """How the policy is held in memory while it is updated, and why."""
-    engine: Room = nullcontext
-    """Entered while the engine is sampled."""
-    gpu: Room = nullcontext
-    """Entered while the policy is updated."""
+    The rollouts are named after the policy `name`. Raises `ConfigError`.
+    """
+    base = settings_for(folder, "rl")
+    base["rollouts"] = {"dataset": f"{name}-rollouts"} | base.get("rollouts", {})
+    return load_settings(RoundsConfig, file, overrides, base)
 
 
 async def reinforce(
@@ -79,21 +64,21 @@ async def reinforce(
     config: RoundsConfig,
     *,
     processes: int = 1,
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = NO_HOOKS,
 ) -> list[Round]:
     """Take the policy through all rounds; each publishes the next version of `name`.
 
-    Raises what `collect` raises, and `JobFailed` where an update fails: the oracle found the engine
-    serving another policy, or no group of the round teaches anything.
+    Raises what `collect_rollouts` raises, and `JobFailed` if an update fails: the oracle found that
+    the engine served another policy, or no group of the round teaches anything.
     """
     loop = _Loop(store, name, config, processes, hooks)
     rounds: list[Round] = []
     start = config.rollouts.start
     for number in range(1, config.rounds + 1):
-        report = await loop.roll_out(number, parent, start)
-        policy = await loop.update(number, parent, report.version)
+        report = await loop.roll_out(parent, start)
+        policy = await loop.update(parent, report.version)
         rounds.append(Round(number=number, rollouts=report.version, policy=policy))
-        hooks.done(rounds[-1])
+        hooks.round(rounds[-1])
         parent, start = published(policy), report.next_start
     return rounds
 
@@ -106,19 +91,16 @@ class _Loop:
     processes: int
     hooks: Hooks
 
-    async def roll_out(self, number: int, policy: Model, start: int) -> RolloutReport:
+    async def roll_out(self, policy: Model, start: int) -> RolloutReport:
         here = {} if self.config.rollouts.groups is None else {"start": start}
         settings = await serving(self.config.rollouts.model_copy(update=here), policy)
         async with self.hooks.engine():
-            return await collect(settings, self.store, partial(self.hooks.rollouts, number))
+            return await collect_rollouts(settings, self.store, self.hooks.rollouts)
 
-    async def update(self, number: int, parent: Model, rollouts: DatasetVersion) -> PolicyVersion:
+    async def update(self, parent: Model, rollouts: DatasetVersion) -> PolicyVersion:
         names = training_names(self.store, self.name, parent, str(rollouts))
         if there := Lineage(names, self.config.update).published:
             return there
         job = RlJob(kind="rl", names=names, config=self.config.update)
-        watch = partial(self.hooks.steps, number)
         async with self.hooks.gpu():
-            return await jobs.train(
-                job, self.processes, watch, self.hooks.say, note=self.hooks.note
-            )
+            return await train(job, self.processes, self.hooks)

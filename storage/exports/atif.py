@@ -1,4 +1,4 @@
-"""ATIF, Harbor's Agent Trajectory Interchange Format: one JSON object a trajectory."""
+"""ATIF, Harbor's Agent Trajectory Interchange Format: one JSON object per trajectory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VERSION = "ATIF-v1.7"
 
 
 def atif(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
-    """The question is step 1, each of our steps an agent step with its call and observation.
+    """The question is step 1; each step of the trajectory is an agent step with call and output.
 
-    What the format has no field for (verdict, filters, seeds, drafts, repairs) is under `extra`.
+    What the format has no field for (verdict, filters, seeds, drafts, attempts) is under `extra`.
     """
     for trajectory in trajectories:
         made, cost = trajectory.provenance, trajectory.cost

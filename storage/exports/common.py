@@ -1,4 +1,4 @@
-"""What every exported row carries beside its format: where it came from and how it ended."""
+"""Columns that all formats share: where a row came from and how it ended."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ ABOUT = schema(
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """How the TIR format says things, which the store does not know."""
+    """Renders prompts and responses in the TIR format, which the store does not know."""
 
     tool_prompt: Callable[[Problem], str]
-    """Asks for programs in fenced blocks."""
+    """The prompt that asks for programs in fenced blocks."""
     plain_prompt: Callable[[Problem], str]
-    """Asks for reasoning and a boxed answer; tools are offered beside it, not described in it."""
+    """The prompt that asks for reasoning and a boxed answer and does not describe the tool."""
     response: Callable[[Sequence[Step]], str]
-    """Steps as one text, programs and outputs in their blocks."""
+    """The steps as one text, with programs and outputs in fenced blocks."""
 
 
 Rows: TypeAlias = Callable[[Iterable[Trajectory], Texts], Iterator[Row]]
@@ -53,7 +53,7 @@ Rows: TypeAlias = Callable[[Iterable[Trajectory], Texts], Iterator[Row]]
 
 
 def about(trajectory: Trajectory) -> Row:
-    """The columns of `ABOUT`; `correct` is None where the answer was not or cannot be judged."""
+    """The columns of `ABOUT`; `correct` is None where the answer was not judged."""
     problem, made = trajectory.problem, trajectory.provenance
     return {
         "trajectory_id": trajectory.trajectory_id,

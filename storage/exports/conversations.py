@@ -1,13 +1,14 @@
 """Conversations: plain messages, prompt and completion, and messages with tool calls.
 
-With tool calls each program is a call of the tool ``python`` and each output a message of role
-``tool``: trainers mask the outputs by role (``assistant_only_loss`` in TRL), and chat templates
-(Qwen3 and others) render calls in their own syntax. What a policy said inside ``<think>`` is its
-message's ``reasoning_content``.
+In the last, each program is a call of the tool ``python`` and each output a message with role
+``tool``. So trainers mask outputs by role (``assistant_only_loss`` in TRL), and chat templates
+(Qwen3 and others) render calls in their own syntax. Text inside ``<think>`` becomes the message's
+``reasoning_content``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ PYTHON_TOOL: Row = {
         },
     },
 }
-"""The tool as OpenAI's function schema describes one."""
+"""The tool in OpenAI's function schema."""
 
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _CALL = pa.struct(
@@ -60,7 +61,7 @@ _OPEN, _CLOSE = "<think>", "</think>"
 
 
 def messages(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
-    """One user and one assistant message; outputs are part of the assistant's words."""
+    """One user and one assistant message; outputs are part of the assistant message."""
     for trajectory in trajectories:
         prompt, response = _texts(trajectory, texts)
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
@@ -76,19 +77,17 @@ def prompt_completion(trajectories: Iterable[Trajectory], texts: Texts) -> Itera
 
 def tool_calls(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
     """Messages with `tool_calls`, role ``tool`` and a column `tools` (a JSON list)."""
-    import json
-
     tools = json.dumps([PYTHON_TOOL])
     for trajectory in trajectories:
         user = {"role": "user", "content": texts.plain_prompt(trajectory.problem)}
-        turns = [user, *said(trajectory.steps)]
+        turns = [user, *step_messages(trajectory.steps)]
         yield {"messages": turns, "tools": tools, **about(trajectory)}
 
 
-def said(steps: Iterable[Step]) -> Iterator[Row]:
-    """The messages of a trajectory's steps, the user's not among them.
+def step_messages(steps: Iterable[Step]) -> Iterator[Row]:
+    """The assistant and tool messages of a trajectory's steps.
 
-    A program whose output is missing (it was the last thing that happened) has no tool message.
+    A program without output, as the last step may have, has no tool message.
     """
     thinking = False
     for number, step in enumerate(steps, 1):
@@ -109,7 +108,7 @@ def said(steps: Iterable[Step]) -> Iterator[Row]:
 
 
 def _parts(thought: str, thinking: bool) -> tuple[str, str, bool]:
-    """What of a thought is said, what is thought, and whether thinking is still open at its end."""
+    """The content and the reasoning of a thought, and whether ``<think>`` is open at its end."""
     if not thinking and _OPEN in thought:
         before, _, thought = thought.partition(_OPEN)
         content, reasoning, thinking = _parts(thought, True)

@@ -18,12 +18,12 @@ SHARD_ROWS = 50_000
 
 
 def split_of(problem_id: str, validation: float) -> str:
-    """Which split a problem belongs to: the same one in every export, whatever else is in it."""
+    """The split of a problem: the same in every export."""
     return VALIDATION if crc32(problem_id.encode()) / 2**32 < validation else TRAIN
 
 
 def in_split(rows: Iterable[Trajectory], split: str, validation: float) -> Iterator[Trajectory]:
-    """The trajectories of a split's problems: no problem is in both."""
+    """The trajectories of a split; no problem is in both splits."""
     return (row for row in rows if split_of(row.problem.problem_id, validation) == split)
 
 
@@ -36,9 +36,9 @@ def write_folder(
     validation: float,
     shard_rows: int = SHARD_ROWS,
 ) -> dict[str, dict[Path, int]]:
-    """Write ``data/SPLIT-00000.parquet``; the files of each split and their rows.
+    """Write ``data/SPLIT-00000.parquet``, ...; returns each split's files and their row counts.
 
-    `read` is called once for each split, so that nothing is held in memory.
+    `read` is called once for each split, so that rows are streamed.
     """
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def write_folder(
 def card(
     version: DatasetVersion, format: str, splits: dict[str, dict[Path, int]], license: str | None
 ) -> str:
-    """The dataset card: what it is, how it was made, and what was dropped and why."""
+    """The dataset card: number of rows, how they were made, what was dropped and why."""
     manifest = version.manifest
     head = {
         "license": license or "unknown",
@@ -106,7 +106,7 @@ def _made(config: dict[str, Any]) -> list[tuple[str, object]]:
     for name, inner in names:
         value = config.get(name)
         if inner is not None and isinstance(value, dict):
-            value = value.get(inner) or value.get("kind")
+            value = value.get(inner)
         if value is not None:
             found.append((f"{name}.{inner}" if inner else name, value))
     return found

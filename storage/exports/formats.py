@@ -1,4 +1,4 @@
-"""The formats by name: which rows each takes, how it says them, and its columns."""
+"""The formats by name: which rows each contains, how they are written, and the columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.exports.common import Rows
 
 
 class Format(StrEnum):
-    """What can be exported."""
+    """The formats."""
 
     TOOLS = "tools"
     """Messages with tool calls, role tool and a tools column: TRL, prime-rl, slime, ms-swift."""
@@ -42,9 +42,9 @@ class Spec:
 
     rows: Rows
     schema: pa.Schema | None
-    """None where rows have no fixed columns: JSON Lines only."""
+    """None if rows have no fixed columns; then only JSON Lines can be written."""
     kept_only: bool
-    """It is for training on: rows that a filter dropped are left out."""
+    """Rows that a filter dropped are left out, because the format is for training."""
 
 
 SPECS: dict[Format, Spec] = {

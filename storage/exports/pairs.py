@@ -31,8 +31,8 @@ STEP_PAIRS = with_about(
 def pairs(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
     """A kept right answer and a wrong one to the same problem by the same program.
 
-    The n-th right one with the n-th wrong one, in order of their attempts. Rows without a reward
-    (the machinery broke, the gold answer cannot be verified) are in no pair.
+    The n-th right one is paired with the n-th wrong one in the order of attempts. Rows without a
+    reward (infrastructure failure, gold answer not verifiable) are in no pair.
     """
     whole = (row for row in trajectories if row.level is Level.TRAJECTORY)
     for _, group in groupby(whole, key=lambda row: (row.problem.problem_id, row.program)):
@@ -51,10 +51,11 @@ def pairs(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
 def step_pairs(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
     """A suffix whose program ran and one whose program failed, from the same prefix of a step.
 
-    As token ids, since a prefix ends within the assistant's turn, where no chat template can.
+    Prompts are token ids, because a prefix ends inside the assistant's turn, which no chat template
+    can render.
     """
-    branches = [row for row in trajectories if row.level is Level.STEP and row.tokens.token_ids]
-    for _, group in groupby(sorted(branches, key=_group), key=_group):
+    branches = (row for row in trajectories if row.level is Level.STEP and row.tokens.token_ids)
+    for group in _by_prefix(branches):
         for ran, failed in _paired(group):
             prompt = ran.tokens.prompt_length
             yield {
@@ -66,6 +67,13 @@ def step_pairs(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row
                 "rejected_id": failed.trajectory_id,
                 **about(ran),
             }
+
+
+def _by_prefix(branches: Iterable[Trajectory]) -> Iterator[list[Trajectory]]:
+    """The branches of each prefix; in memory are those of one problem."""
+    for _, of_problem in groupby(branches, key=lambda row: row.problem.problem_id):
+        for _, group in groupby(sorted(of_problem, key=_group), key=_group):
+            yield list(group)
 
 
 def _group(row: Trajectory) -> str:

@@ -44,7 +44,7 @@ STEPS = schema(
 
 
 def trajectories(rows: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
-    """One flat row a trajectory; `dropped_by` is the first filter rule that dropped it."""
+    """One flat row per trajectory; `dropped_by` is the first filter rule that dropped it."""
     for row in rows:
         dropped = next((verdict.rule for verdict in row.filters if not verdict.kept), None)
         failed = [s for s in row.calls if s.outcome and s.outcome.is_code_failure]
@@ -73,7 +73,7 @@ def trajectories(rows: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
 
 
 def steps(rows: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
-    """One flat row a step, counted from 1."""
+    """One flat row per step; steps are counted from 1."""
     for row in rows:
         for number, step in enumerate(row.steps, 1):
             yield {

@@ -1,4 +1,4 @@
-"""Token ids and labels exactly as recorded, for trainers that want token identity."""
+"""Token ids and labels exactly as recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage.exports.common import Row, Texts, about, with_about
 from storage.records import Trajectory
 
 IGNORED = -100
-"""The label of a token that is not learned, as torch's cross entropy and Hugging Face have it."""
+"""The label of a token that is not learned, as in torch and Hugging Face."""
 
 TOKENS = with_about(
     ("input_ids", pa.list_(pa.int32())),
@@ -22,7 +22,7 @@ TOKENS = with_about(
 
 
 def tokens(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
-    """`labels` is the token where a policy wrote it, else -100; lists have one length.
+    """`labels` has the token where a policy wrote it, else -100; all lists have the same length.
 
     Raises:
         ExportRefused: a row has no token ids, because its engine returned none.

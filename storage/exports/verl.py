@@ -1,4 +1,4 @@
-"""Problems as verl's RL trainer reads them: one row a problem, with the answer to check against."""
+"""Problems for verl's RL trainer: one row per problem, with the gold answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VERL = schema(
 
 def verl(trajectories: Iterable[Trajectory], texts: Texts) -> Iterator[Row]:
     """One row for each problem; `pass_rate` is the share of its judged trajectories that are right,
-    which RL uses to choose problems that are neither solved nor hopeless."""
+    by which RL can skip problems that are always or never solved."""
     by_problem = groupby(trajectories, key=lambda row: row.problem.problem_id)
     for index, (problem_id, group) in enumerate(by_problem):
         rows = list(group)

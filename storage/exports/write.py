@@ -1,4 +1,4 @@
-"""Writing exported rows: one file, shards, or standard output; all appear whole or not at all."""
+"""Writing exported rows to one file, shards or standard output; files appear complete or not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH_ROWS = 1_000
 
 
 class FileKind(StrEnum):
-    """How rows are put into a file; its ending says which."""
+    """The kinds of files, by their ending."""
 
     JSONL = ".jsonl"
     JSONL_GZ = ".jsonl.gz"
@@ -34,23 +34,23 @@ class FileKind(StrEnum):
 
 
 def kind_of(path: Path) -> FileKind:
-    """What a file's name says it holds.
+    """The kind of a file, from its name.
 
     Raises:
-        ExportRefused: its ending is none of `FileKind`.
+        ExportRefused: the ending is unknown.
     """
     for kind in sorted(FileKind, key=len, reverse=True):
         if path.name.endswith(kind):
             return kind
     raise ExportRefused(
-        f"the ending of {path.name} says nothing about what it should hold",
+        f"the ending of {path.name} is not a known kind of file",
         f"use {', '.join(FileKind)}, a folder for a Hugging Face dataset, or - for JSON Lines",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The columns of a file: all those of a schema, or some."""
+    """The columns of a file: all of a schema, or some."""
 
     schema: pa.Schema | None
     columns: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Shape:
         return {name: row.get(name) for name in self.columns} if self.columns else row
 
     def arrow(self) -> pa.Schema:
-        """Raises ExportRefused for a format whose rows have no fixed columns."""
+        """The Arrow schema. Raises ExportRefused for a format without fixed columns."""
         if self.schema is None:
             raise ExportRefused("this format has no fixed columns", "write it as .jsonl")
         if not self.columns:
@@ -78,7 +78,7 @@ class Shape:
 def write_rows(
     rows: Iterable[Row], path: Path, shape: Shape, shard_rows: int | None = None
 ) -> dict[Path, int]:
-    """Write rows to `path`, or to numbered shards beside it; the rows of each file.
+    """Write rows to `path`, or to numbered shards beside it; returns the row count of each file.
 
     Raises:
         ExportRefused: the file's kind cannot hold this format.
@@ -106,7 +106,7 @@ def write_rows(
 
 
 def write_lines(rows: Iterable[Row], stream: IO[str], shape: Shape) -> int:
-    """JSON Lines on a stream; how many."""
+    """Write JSON Lines to a stream; returns the number of rows."""
     count = 0
     for row in rows:
         stream.write(_line(shape.row(row)))

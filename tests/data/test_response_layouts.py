@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 
 import pytest
-from foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 
+from tests.data.foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 from tirgen.data.columns import Fields
 from tirgen.data.errors import ProblemsError
 from tirgen.data.response_layouts import SHAPES, Format, Unreadable, detect
-from tirgen.data.tool_marks import in_our_blocks
+from tirgen.data.tool_marks import in_fenced_blocks
 from tirgen.tir.markup import ParsedStep, parse_trajectory
 
 
@@ -55,7 +55,7 @@ def test_every_response_of_a_tora_row_counts() -> None:
 @pytest.mark.parametrize("row", [VERL_RETOOL, QWEN3], ids=["verl", "qwen3"])
 @pytest.mark.parametrize("written", [lambda turns: turns, json.dumps], ids=["turns", "json"])
 def test_turns_of_tools_are_outputs(row: Fields, written: Callable[[object], object]) -> None:
-    row = row | {"messages": written(row["messages"])}
+    row = {**row, "messages": written(row["messages"])}
     assert detect("file", [row]) is Format.RETOOL
     foreign = next(SHAPES[Format.RETOOL].read(row))
     first, last = parse_trajectory(foreign.response)
@@ -76,8 +76,8 @@ def test_turns_of_tools_are_outputs(row: Fields, written: Callable[[object], obj
     ],
 )
 def test_every_mark_of_a_program_gives_its_code(call: str, code: str) -> None:
-    text = f"Look.\n{in_our_blocks(call)}\n<tool_response>\n5\n```\n</tool_response>"
-    [step] = parse_trajectory(in_our_blocks(text))
+    text = f"Look.\n{in_fenced_blocks(call)}\n<tool_response>\n5\n```\n</tool_response>"
+    [step] = parse_trajectory(in_fenced_blocks(text))
     assert (step.action, step.observation) == (code, "5\n'''")
 
 

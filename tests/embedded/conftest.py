@@ -1,6 +1,5 @@
 """The tiny random model, and a server of it that all tests of the engine share."""
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,11 +7,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tiny_model import write_tiny_model
-
-from tirgen.embedded.local import pocket_engine_server
+from tests.embedded.tiny_model import write_tiny_model
+from tirgen.embedded.local import embedded_server
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +19,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def tiny_server(tiny_model: Path) -> AsyncIterator[str]:
     """The base URL of the tiny model's server, up to and with /v1."""
-    async with pocket_engine_server(tiny_model, model="pocket") as base_url:
+    async with embedded_server(tiny_model, model="pocket") as base_url:
         yield base_url
 
 

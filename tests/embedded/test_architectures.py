@@ -11,14 +11,14 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from random_models import CASES, random_model, write_random_model  # noqa: E402
-
+from tests.embedded.random_models import CASES, random_model, write_random_model  # noqa: E402
 from tirgen.embedded.architecture import ModelConfig, ModelUnsupported  # noqa: E402
 from tirgen.embedded.batching import ContinuousBatchingEngine  # noqa: E402
 from tirgen.embedded.generation import Generation, GenerationRequest  # noqa: E402
 from tirgen.embedded.runtime import ov  # noqa: E402
-from tirgen.embedded.settings import Precision, ServingSettings  # noqa: E402
+from tirgen.embedded.serving_settings import ServingSettings  # noqa: E402
 from tirgen.embedded.weights import read_weights  # noqa: E402
+from tirgen.engine.engine_config import Precision  # noqa: E402
 
 LENGTH = 300
 """Tokens of a sequence: beyond the original context of every stretched rotary embedding."""

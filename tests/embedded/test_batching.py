@@ -11,7 +11,7 @@ import pytest
 
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.generation import Generation, GenerationRequest
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.protocol import Finish
 
 REQUEST = GenerationRequest(prompt=(10, 11), max_tokens=400, seed=1, ignore_eos=True)

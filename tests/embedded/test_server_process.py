@@ -1,5 +1,7 @@
 """The server as a process: how it starts, what it holds on to, and how it ends."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -13,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 from tirgen.embedded.server import main
 from tirgen.engine.errors import EngineMisconfigured
 
@@ -55,7 +57,7 @@ def children(parent: int) -> set[int]:
 
 async def test_the_server_lives_as_long_as_the_block(tiny_model: Path) -> None:
     before = children(os.getpid())
-    async with pocket_engine_server(tiny_model) as base_url, aiohttp.ClientSession() as http:
+    async with embedded_server(tiny_model) as base_url, aiohttp.ClientSession() as http:
         async with http.get(base_url + "/models") as answer:
             assert answer.status == 200
         (server,) = children(os.getpid()) - before
@@ -64,25 +66,25 @@ async def test_the_server_lives_as_long_as_the_block(tiny_model: Path) -> None:
 
 async def test_a_model_that_does_not_load_is_told_in_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(EngineMisconfigured, match=r"exit code 1.*holds no config\.json"):
-        async with pocket_engine_server(tmp_path):
+        async with embedded_server(tmp_path):
             pass
 
 
 async def test_a_port_that_is_taken_is_told(tiny_model: Path) -> None:
-    async with pocket_engine_server(tiny_model) as base_url:
+    async with embedded_server(tiny_model) as base_url:
         port = int(base_url.split(":")[2].removesuffix("/v1"))
         with pytest.raises(EngineMisconfigured, match="address already in use"):
-            async with pocket_engine_server(tiny_model, port=port):
+            async with embedded_server(tiny_model, port=port):
                 pass
 
 
 PARENT = """
 import asyncio, os, signal, sys, time
 from pathlib import Path
-from tirgen.embedded.local import pocket_engine_server
+from tirgen.embedded.local import embedded_server
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 async def main():
-    async with pocket_engine_server(Path(sys.argv[1])) as base_url:
+    async with embedded_server(Path(sys.argv[1])) as base_url:
         if sys.argv[2] == "forks" and os.fork() == 0:
             time.sleep(60)
             os._exit(0)
@@ -177,7 +179,7 @@ async def test_an_api_key_guards_everything_under_v1(
     tiny_model: Path, http: aiohttp.ClientSession
 ) -> None:
     statuses = []
-    async with started(tiny_model, TIRGEN_POCKET_API_KEY="secret") as (base_url, _):
+    async with started(tiny_model, TIRGEN_SERVE_API_KEY="secret") as (base_url, _):
         for key in (None, "wrong", "secret"):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             async with http.get(base_url + "/models", headers=headers) as answer:
@@ -187,10 +189,12 @@ async def test_an_api_key_guards_everything_under_v1(
     assert statuses == [401, 401, 200, 200]
 
 
-async def test_another_address_than_loopback_needs_a_key(tiny_model: Path, monkeypatch, capsys):
-    monkeypatch.delenv("TIRGEN_POCKET_API_KEY", raising=False)
+async def test_another_address_than_loopback_needs_a_key(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TIRGEN_SERVE_API_KEY", raising=False)
     assert main([str(tiny_model), "--host", "0.0.0.0", "--port", "0"]) == 1
-    assert "set TIRGEN_POCKET_API_KEY" in capsys.readouterr().err
+    assert "set TIRGEN_SERVE_API_KEY" in capsys.readouterr().err
 
 
 async def test_it_listens_on_loopback_only(tiny_server: str) -> None:

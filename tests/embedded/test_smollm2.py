@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from tokenizers import Tokenizer
 
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.generation import Generation, GenerationRequest
-from tirgen.embedded.settings import Precision, ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
+from tirgen.engine.engine_config import Precision
 
 SMOLLM2 = Path(__file__).parents[2] / ".models" / "smollm2"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-async def answers(precision: Precision, **fields: float) -> list[Generation]:
+async def answers(precision: Precision, **fields: Any) -> list[Generation]:
     """The same question answered four times, one cached after the other."""
     engine = ContinuousBatchingEngine(SMOLLM2, ServingSettings(precision=precision, context=1024))
     text = engine.vocabulary.render(

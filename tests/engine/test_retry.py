@@ -6,8 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.engine.limiter import Limiter
-from tirgen.engine.retry import RetryPolicy, Transient, failure
+from tirgen.engine.retry import Limiter, RetryPolicy, Transient, failure
 
 POLICY = RetryPolicy(first_delay=1.0, longest_delay=8.0)
 

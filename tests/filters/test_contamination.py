@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from storage.records import Problem
-from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.contamination import Benchmarks, load_benchmarks
-from tirgen.filters.curate import curate
+from tirgen.data.contamination import Benchmarks, load_benchmarks
+from tirgen.filters.apply import filter_rows
+from tirgen.filters.filter_config import FilterConfig, Rule
 
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[3] / "shared"))
 FILES = SHARED / "data" / "problems"
@@ -50,7 +50,7 @@ def test_a_contaminated_row_is_dropped_by_name(make_trajectory: Any, tmp_path: P
     bench = tmp_path / "bench.jsonl"
     bench.write_text(json.dumps({"id": 7, "question": LONG, "answer": "120"}) + "\n")
     config = FilterConfig(against=(str(bench),))
-    leaked, clean = curate(
+    leaked, clean = filter_rows(
         [make_trajectory(problem="p1", question=LONG + "!"), make_trajectory(problem="p2")],
         config,
         seed=0,

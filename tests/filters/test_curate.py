@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from storage.records import Ending, Outcome, Program, Trajectory
-from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.curate import YieldRow, curate, curated, yield_table
+from tirgen.filters.apply import YieldRow, filter_rows, filter_stream, yield_table
+from tirgen.filters.filter_config import FilterConfig, Rule
 
 ALL_CALLS = FilterConfig(keep_share_by_calls={})
 LOOP = "print(sum(n for n in range(10)))"
@@ -36,7 +36,7 @@ def a_run(make: Any, problems: int = 40) -> list[Trajectory]:
 
 
 def test_one_trajectory_a_problem_is_kept_and_named_to_its_siblings(make_trajectory: Any) -> None:
-    rows = curate([make_trajectory(attempt=k) for k in range(4)], ALL_CALLS, seed=1)
+    rows = filter_rows([make_trajectory(attempt=k) for k in range(4)], ALL_CALLS, seed=1)
     (kept,) = ids(rows)
     dropped = [row for row in rows if not row.kept]
     assert len(dropped) == 3
@@ -46,18 +46,18 @@ def test_one_trajectory_a_problem_is_kept_and_named_to_its_siblings(make_traject
 
 def test_a_wrong_sibling_never_stands_for_its_problem(make_trajectory: Any) -> None:
     rows = [make_trajectory(attempt=k, correct=k == 2) for k in range(5)]
-    kept = [row for row in curate(rows, ALL_CALLS, seed=3) if row.kept]
+    kept = [row for row in filter_rows(rows, ALL_CALLS, seed=3) if row.kept]
     assert [row.attempt for row in kept] == [2]
 
 
 def test_another_seed_draws_other_siblings(make_trajectory: Any) -> None:
     rows = [make_trajectory(problem=f"p{n}", attempt=k) for n in range(20) for k in range(3)]
-    assert ids(curate(rows, ALL_CALLS, seed=1)) != ids(curate(rows, ALL_CALLS, seed=2))
+    assert ids(filter_rows(rows, ALL_CALLS, seed=1)) != ids(filter_rows(rows, ALL_CALLS, seed=2))
 
 
 def test_problems_that_need_no_tool_are_dropped_with_the_count(make_trajectory: Any) -> None:
     easy = [make_trajectory(program=Program.COT, codes=(), attempt=k) for k in range(4)]
-    (row, *_) = curate([make_trajectory(), *easy], ALL_CALLS, seed=0)
+    (row, *_) = filter_rows([make_trajectory(), *easy], ALL_CALLS, seed=0)
     assert reason(row, Rule.COT_SOLVABLE) == "4 of 4 chain-of-thought samples are right"
 
 
@@ -65,9 +65,9 @@ def test_one_wrong_baseline_keeps_the_problem(make_trajectory: Any) -> None:
     baselines = [
         make_trajectory(program=Program.COT, codes=(), attempt=k, correct=k != 3) for k in range(4)
     ]
-    (row, *_) = curate([make_trajectory(), *baselines], ALL_CALLS, seed=0)
+    (row, *_) = filter_rows([make_trajectory(), *baselines], ALL_CALLS, seed=0)
     assert row.kept
-    (row, *_) = curate(
+    (row, *_) = filter_rows(
         [make_trajectory(), *baselines],
         FilterConfig(keep_share_by_calls={}, cot_solved_share=0.75),
         seed=0,
@@ -77,12 +77,12 @@ def test_one_wrong_baseline_keeps_the_problem(make_trajectory: Any) -> None:
 
 def test_baselines_that_were_never_judged_prove_nothing(make_trajectory: Any) -> None:
     lost = make_trajectory(program=Program.COT, codes=(), verdict=None, ending=Ending.ENGINE_ERROR)
-    (row, _) = curate([make_trajectory(), lost], ALL_CALLS, seed=0)
+    (row, _) = filter_rows([make_trajectory(), lost], ALL_CALLS, seed=0)
     assert row.kept
 
 
 def test_baseline_samples_are_returned_and_never_kept(make_trajectory: Any) -> None:
-    rows = curate(a_run(make_trajectory), ALL_CALLS, seed=0)
+    rows = filter_rows(a_run(make_trajectory), ALL_CALLS, seed=0)
     baselines = [row for row in rows if row.program is Program.COT]
     assert len(baselines) == 80
     assert all(reason(row, Rule.PROGRAM) == "baseline sample" for row in baselines)
@@ -90,30 +90,32 @@ def test_baseline_samples_are_returned_and_never_kept(make_trajectory: Any) -> N
 
 def test_single_call_trajectories_are_thinned_to_about_half(make_trajectory: Any) -> None:
     rows = [make_trajectory(problem=f"p{n}", codes=(LOOP,)) for n in range(1000)]
-    kept = len(ids(curate(rows, FilterConfig(), seed=0)))
+    kept = len(ids(filter_rows(rows, FilterConfig(), seed=0)))
     assert 450 < kept < 550
 
 
 def test_longer_trajectories_are_not_thinned(make_trajectory: Any) -> None:
     rows = [make_trajectory(problem=f"p{n}", codes=(LOOP, LOOP)) for n in range(100)]
-    assert len(ids(curate(rows, FilterConfig(), seed=0))) == 100
+    assert len(ids(filter_rows(rows, FilterConfig(), seed=0))) == 100
 
 
 def test_verdicts_do_not_depend_on_the_order_of_rows(make_trajectory: Any) -> None:
     rows = a_run(make_trajectory)
     shuffled = random.Random(7).sample(rows, len(rows))
-    first = {row.trajectory_id: row.filters for row in curate(rows, FilterConfig(), seed=5)}
-    second = {row.trajectory_id: row.filters for row in curate(shuffled, FilterConfig(), seed=5)}
+    first = {row.trajectory_id: row.filters for row in filter_rows(rows, FilterConfig(), seed=5)}
+    second = {
+        row.trajectory_id: row.filters for row in filter_rows(shuffled, FilterConfig(), seed=5)
+    }
     assert first == second
 
 
 def test_curating_again_changes_nothing(make_trajectory: Any) -> None:
-    once = curate(a_run(make_trajectory), FilterConfig(), seed=5)
-    assert curate(once, FilterConfig(), seed=5) == once
+    once = filter_rows(a_run(make_trajectory), FilterConfig(), seed=5)
+    assert filter_rows(once, FilterConfig(), seed=5) == once
 
 
 def test_dataset_rules_judge_only_what_reached_them(make_trajectory: Any) -> None:
-    rows = curate([make_trajectory(correct=False)], FilterConfig(), seed=0)
+    rows = filter_rows([make_trajectory(correct=False)], FilterConfig(), seed=0)
     assert {v.rule for v in rows[0].filters}.isdisjoint({"one_per_problem", "call_balance"})
 
 
@@ -132,7 +134,7 @@ def test_the_yield_table_counts_each_row_at_its_first_failing_rule(make_trajecto
         make_trajectory(problem="a", program=Program.COT, codes=(), correct=False),
     ]
     config = ALL_CALLS.model_copy(update={"cot_minimum_samples": 1})
-    table = yield_table(curate(rows, config, seed=0))
+    table = yield_table(filter_rows(rows, config, seed=0))
     dropping = [row for row in table if row.dropped]
     assert dropping == [
         YieldRow("infrastructure", entered=8, dropped=1, kept=7),
@@ -147,7 +149,7 @@ def test_the_yield_table_counts_each_row_at_its_first_failing_rule(make_trajecto
 
 
 def test_the_yield_of_nothing_is_an_empty_table() -> None:
-    assert yield_table(curate([], FilterConfig(), seed=0)) == []
+    assert yield_table(filter_rows([], FilterConfig(), seed=0)) == []
 
 
 def test_a_curation_of_long_rows_holds_none_of_their_text(make_trajectory: Any) -> None:
@@ -160,10 +162,10 @@ def test_a_curation_of_long_rows_holds_none_of_their_text(make_trajectory: Any) 
             yield dataclasses.replace(row, steps=(step, *row.steps[1:]))
 
     tracemalloc.start()
-    curation = curated(read, ALL_CALLS, seed=0)
+    curation = filter_stream(read, ALL_CALLS, seed=0)
     rows = sum(1 for row in curation.rows() if row.filters)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (rows, curation.count, curation.problems) == (200, 200, 50)
     assert peak < 40 * size
-    assert list(curation.rows()) == curate(read(), ALL_CALLS, seed=0)
+    assert list(curation.rows()) == filter_rows(read(), ALL_CALLS, seed=0)

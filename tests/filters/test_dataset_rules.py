@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from storage.records import Ending, Program, Step, Trajectory
-from tirgen.filters.config import FilterConfig, Mode, Rule
-from tirgen.filters.curate import curate
+from tirgen.filters.apply import filter_rows
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.filters.rules import accept
 
 LOOP = "print(sum(n for n in range(10)))"
@@ -19,7 +19,7 @@ def dropped(rows: list[Trajectory], config: FilterConfig) -> dict[str, str]:
     """Rule and reason of what was dropped, by problem; nothing for rows that were kept."""
     return {
         row.problem.problem_id: f"{verdict.rule}: {verdict.reason}"
-        for row in curate(rows, config, seed=0)
+        for row in filter_rows(rows, config, seed=0)
         for verdict in row.filters
         if not verdict.kept
     }
@@ -88,9 +88,12 @@ def test_interaction_density_drops_few_calls(make_trajectory: Any) -> None:
 def test_one_of_a_problem_is_drawn_or_the_richest_stands_for_it(make_trajectory: Any) -> None:
     rows = [make_trajectory(attempt=n, codes=(LOOP,) * calls) for n, calls in enumerate((2, 5, 3))]
     config = FilterConfig(keep_share_by_calls={}, richest_per_problem=True)
-    assert [row.attempt for row in curate(rows, config, seed=0) if row.kept] == [1]
+    assert [row.attempt for row in filter_rows(rows, config, seed=0) if row.kept] == [1]
     by_chance = [
-        row.attempt for seed in range(20) for row in curate(rows, FilterConfig(), seed) if row.kept
+        row.attempt
+        for seed in range(20)
+        for row in filter_rows(rows, FilterConfig(), seed)
+        if row.kept
     ]
     assert len(set(by_chance)) == 3
 
@@ -123,7 +126,7 @@ def test_difficulties_are_thinned_to_their_shares(make_trajectory: Any) -> None:
     hard = make_trajectory(problem="h", question="3?")
     found = {
         row.problem.problem_id: [v.reason for v in row.filters if not v.kept]
-        for row in curate([easy, *measured, hard], config, seed=0)
+        for row in filter_rows([easy, *measured, hard], config, seed=0)
         if row.program is Program.TIRGEN
     }
     assert found == {"p": ["easy is thinned to 0"], "m": ["cot 1/2 is thinned to 0"], "h": []}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tirgen.filters.config import FilterConfig, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule
 
 PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text()
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tirgen.filters.similarity import SimilarityIndex, read, resemblance, same
+from tirgen.data.similarity import SimilarityIndex, read, resemblance, same
 
 ROBE = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total?"
 

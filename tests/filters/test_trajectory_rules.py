@@ -14,7 +14,7 @@ from storage.records import (
     Trajectory,
     Verdict,
 )
-from tirgen.filters.config import FilterConfig, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import TRAJECTORY_RULES, accept
 
 CONFIG = FilterConfig()

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from storage.records import Ending, Outcome, Step
-from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.curate import curate
+from tirgen.filters.apply import filter_rows
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import accept
 from tirgen.filters.untouched import changed_beyond_programs
 
@@ -91,7 +91,7 @@ def test_a_rewrite_cut_off_by_its_failed_program_is_not_blamed(
 def test_it_is_found_again_in_stored_rows_and_can_be_off(make_trajectory: Any) -> None:
     row = make_trajectory(steps=rewritten("The sum is 3 + 4.", f"The sum is 7.\n{ANSWER}"))
     others = (Rule.CODE_QUALITY, Rule.CALL_BALANCE)
-    [judged] = curate([row], FilterConfig(off=(Rule.UNTOUCHED, *others)), seed=0)
+    [judged] = filter_rows([row], FilterConfig(off=(Rule.UNTOUCHED, *others)), seed=0)
     assert judged.kept
-    [again] = curate([judged], FilterConfig(off=others), seed=0)
+    [again] = filter_rows([judged], FilterConfig(off=others), seed=0)
     assert next(v.rule for v in again.filters if not v.kept) == Rule.UNTOUCHED

@@ -41,9 +41,20 @@ def test_a_query_imports_no_engine_no_configuration_and_no_other_command() -> No
     found = imported("sql", "select 1")
     assert not found & {"pydantic", "aiohttp", "openvino_genai", "sympy", "tokenizers", "jinja2"}
     assert {name for name in found if name.startswith("flows.commands.")} == {
-        "flows.commands.common",
+        "flows.commands.options",
         "flows.commands.sql",
     }
+
+
+def test_an_index_without_questions_imports_no_scipy() -> None:
+    """It stands for benchmarks in every generation; scipy takes most of a second."""
+    code = (
+        "import sys; from tirgen.data.contamination import load_benchmarks; "
+        "assert load_benchmarks((), 0.5).find('What is 2 + 2?') is None; "
+        "print({'scipy', 'redis', 'datasketch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_every_command_is_summed_up_by_the_first_line_of_its_help(

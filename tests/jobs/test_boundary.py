@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rows import row
 
 from storage.records import Ending, Trajectory
+from tests.rows import row
 from tirgen.engine.errors import EngineMisconfigured
-from tirgen.filters.config import FilterConfig
+from tirgen.filters.filter_config import FilterConfig
 from tirgen.filters.rules import accept
-from tirgen.jobs.boundary import guarded, where
-from tirgen.jobs.committed import CODE_VERSION, is_lost
-from tirgen.jobs.limits import INTERNAL_ERRORS, InternalErrorLimit, TooManyInternalErrors
+from tirgen.jobs.committed_rows import CODE_VERSION, is_lost
+from tirgen.jobs.job import INTERNAL_ERRORS, InternalErrorLimit, TooManyInternalErrors
+from tirgen.jobs.maker import describe_error, guarded
 from tirgen.verification import VerifierUnavailable, extract_answer
 
 BROKEN = row(ending=Ending.INTERNAL_ERROR)
@@ -37,10 +37,9 @@ async def test_what_every_row_would_meet_ends_the_job(error: Exception) -> None:
 
 
 def test_an_internal_error_names_its_type_and_place() -> None:
-    try:
+    with pytest.raises(TypeError) as raised:
         extract_answer(None)  # type: ignore[arg-type]
-    except TypeError as error:
-        said = where(error)
+    said = describe_error(raised.value)
     assert said.startswith("internal error of tirgen: TypeError in tirgen/verification/")
     assert ".py:" in said
 
@@ -64,9 +63,9 @@ def test_only_another_tirgen_makes_such_a_row_again() -> None:
 def test_some_may_break_in_a_long_run_and_not_more() -> None:
     limit = InternalErrorLimit()
     for _ in range(INTERNAL_ERRORS):
-        limit.look_at(BROKEN)
+        limit.check(BROKEN)
     with pytest.raises(TooManyInternalErrors, match=f"{INTERNAL_ERRORS + 1} of"):
-        limit.look_at(BROKEN)
+        limit.check(BROKEN)
     patient = InternalErrorLimit()
     for number in range(10_000):
-        patient.look_at(BROKEN if number % 60 == 0 else row())
+        patient.check(BROKEN if number % 60 == 0 else row())

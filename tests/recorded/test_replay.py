@@ -18,7 +18,7 @@ from benchmarks._replay import ClaimCritic, ReplayActor
 from storage.records import Ending, Problem
 from tirgen.data.load import load_problems
 from tirgen.engine.protocol import Prompt, Sampling
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.prompts import STANDARD
 from tirgen.verification import Verifier
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks._tora import Comparison, Recorded, as_number, compare, read, rerun
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.markup import parse_trajectory, render_step
 from tirgen.verification import Verifier
 

@@ -6,9 +6,9 @@ import errno
 import struct
 import sys
 
-from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.jail import libc
-from tirgen.sandbox.supervisor import LocalSandbox, SandboxUnavailable
+from tirgen.sandbox.local import LocalSandbox
 
 LOAD, EQUAL, RETURN, ALLOW, ERRNO = 0x20, 0x15, 0x06, 0x7FFF0000, 0x00050000
 

@@ -1,4 +1,4 @@
-"""The token that a service makes for itself: its user on this machine finds it, nobody else."""
+"""The token that a service makes: only the same user on this machine finds it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.errors import SandboxUnavailable
+from tirgen.sandbox.contract import Limits, SandboxUnavailable
+from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.remote import RemoteSandbox
 from tirgen.sandbox.service import serving
 from tirgen.sandbox.token import served_token, token_file, token_of
@@ -26,13 +26,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_made_once_and_private():
+def test_it_is_made_once_and_private() -> None:
     made = served_token()
     assert served_token() == made
     assert stat.S_IMODE(token_file().stat().st_mode) == 0o600
 
 
-def test_only_this_machines_services_are_shown_it(monkeypatch):
+def test_only_this_machines_services_are_shown_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made = served_token()
     for url in ("http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"):
         assert token_of(url) == made
@@ -42,7 +42,7 @@ def test_only_this_machines_services_are_shown_it(monkeypatch):
     assert token_of("http://host") == "given"
 
 
-def test_one_that_others_can_read_is_refused():
+def test_one_that_others_can_read_is_refused() -> None:
     served_token()
     token_file().chmod(0o644)
     with pytest.raises(SecretExposed):
@@ -50,9 +50,9 @@ def test_one_that_others_can_read_is_refused():
 
 
 async def test_a_client_of_the_same_user_needs_no_setting_and_another_is_told_which(
-    monkeypatch, tmp_path
-):
-    async with serving("127.0.0.1", 0, served_token(), slots=1) as address:
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with serving(LocalSandbox(slots=1), token=served_token()) as address:
         async with RemoteSandbox([address]) as remote:
             assert (await remote.run("print(1)", Limits())).outcome is Outcome.OK
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
@@ -62,7 +62,7 @@ async def test_a_client_of_the_same_user_needs_no_setting_and_another_is_told_wh
 
 
 @pytest.mark.parametrize("token", [None, "t0ken"])
-async def test_what_a_web_page_can_send_runs_nothing(tmp_path, token):
+async def test_what_a_web_page_can_send_runs_nothing(tmp_path: Path, token: str | None) -> None:
     """With the floor posix a program could write to the host."""
     ran = tmp_path / "ran"
     program = json.dumps({"code": f"open({str(ran)!r}, 'w')"}).encode()
@@ -74,7 +74,7 @@ async def test_what_a_web_page_can_send_runs_nothing(tmp_path, token):
         page | {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
     ]  # fmt: skip
     async with (
-        serving("127.0.0.1", 0, token, mode="posix", slots=1) as address,
+        serving(LocalSandbox(mode="posix", slots=1), token=token) as address,
         aiohttp.ClientSession(address) as client,
     ):
         for headers in sent:

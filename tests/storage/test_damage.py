@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rows import row
 
 from flows.cli import run
-from flows.failures import NOT_FOUND, WORK_FAILED
+from flows.terminal.failures import NOT_FOUND, WORK_FAILED
 from storage import damage
 from storage.commits import read_log
 from storage.datasets import Store
@@ -21,6 +20,7 @@ from storage.policies import Policies
 from storage.records import Step
 from storage.sql import query
 from storage.views import refresh
+from tests.rows import row
 
 ANSWERS = "SELECT dataset, count(*) AS n FROM all_trajectories GROUP BY 1 ORDER BY 1"
 
@@ -47,9 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(made: Path, tmp_path: Path) -> Iterator[Store]:
     """One of its own to damage."""
-    damage._told.clear()
+    damage._warned.clear()
     yield Store(shutil.copytree(made, tmp_path / "store", symlinks=True))
-    damage._told.clear()
+    damage._warned.clear()
 
 
 def version(store: Store, number: int) -> Path:
@@ -85,14 +85,16 @@ def replaced_by_a_file(folder: Path) -> None:
     folder.write_text("junk")
 
 
+def made_a_folder(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "no part": lambda folder: (folder / "part-00000.parquet").unlink(),
     "cut part": cut,
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
-    "manifest is a folder": lambda folder: (
-        (folder / "manifest.json").unlink(),
-        (folder / "manifest.json").mkdir(),
-    ),
+    "manifest is a folder": made_a_folder,
     "half a manifest": lambda folder: (folder / "manifest.json").write_text('{"rows": 4'),
     "a list": lambda folder: (folder / "manifest.json").write_text("[]"),
     "not text": lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe{}"),
@@ -262,13 +264,13 @@ def test_no_flipped_bit_gives_a_wrong_answer(store: Store) -> None:
             place = rng.randrange(len(whole))
             flipped = bytes([whole[place] ^ 1 << rng.randrange(8)])
             path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
-            damage._told.clear()
+            damage._warned.clear()
             try:
                 answer = [query(store, one).to_pylist() for one in sql]
             except Damaged:
                 outcomes["error"] += 1
             else:
-                told = damage._told or answer == right
+                told = damage._warned or answer == right
                 assert told, f"{path} at {place}"
                 outcomes["right"] += 1
             path.write_bytes(whole)

@@ -36,11 +36,14 @@ def streamed(folder: Path) -> None:
 
 
 def committed(folder: Path) -> None:
-    Commits(folder).commit("batch", 1, lambda path: path.write_bytes(TOO_MUCH) and None)
+    def write(path: Path) -> None:
+        path.write_bytes(TOO_MUCH)
+
+    Commits(folder).commit("batch", 1, write)
 
 
 def prepared(folder: Path) -> None:
-    with files.removed_on_failure(files.temporary_beside(folder / "version")) as temporary:
+    with files.temporary_for(folder / "version") as temporary:
         temporary.mkdir()
         (temporary / "part").write_bytes(TOO_MUCH)
 

@@ -1,16 +1,17 @@
 """Publishing sorts in bounded memory: the same rows in the same order as all at once."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from rows import row
 
-from storage import schema, sorting, versions
+from storage import memory, schema, sorting, versions
 from storage.datasets import Store
 from storage.records import Step, Trajectory
+from tests.rows import row
 
 
 def rows(count: int) -> list[Trajectory]:
@@ -34,7 +35,7 @@ def test_rows_are_sorted_the_same_whatever_fits_into_memory(
 ) -> None:
     made = rows(300)
     monkeypatch.setattr(schema, "BATCH_BYTES", 50_000)
-    monkeypatch.setattr(sorting, "PIECE_BYTES", piece)
+    monkeypatch.setenv(memory.VARIABLE, f"{piece * sorting.PIECES / 1e9:f}")
     monkeypatch.setattr(sorting, "SPILLED_BYTES", 60_000)
     monkeypatch.setattr(versions, "GROUP_BYTES", 200_000)
     monkeypatch.setattr(versions, "FILE_ROWS", 120)
@@ -61,7 +62,7 @@ def test_a_row_group_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_rows_that_cannot_be_had_leave_nothing_behind(tmp_path: Path) -> None:
-    def broken():
+    def broken() -> Iterator[Trajectory]:
         yield from rows(5)
         raise OSError("the disk is gone")
 

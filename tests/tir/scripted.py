@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from storage.records import Ending, Outcome
 from tirgen.engine.protocol import Completion, Finish, Message, Sampling
 from tirgen.sandbox.contract import Execution, Limits
-from tirgen.tir.core import Execute, Generate, Loop, Result, Role, Voice
+from tirgen.tir.builder import TrajectoryBuilder, build
+from tirgen.tir.core import Execute, Generate, Loop, Result, Role, Sampler
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.story import Story, tell
 from tirgen.tir.transcript import Transcript
+
+Answers: TypeAlias = Iterable[Result | Exception]
+See: TypeAlias = Callable[[Generate | Execute], None]
+"""What looks at each request before it is answered."""
 
 END = 0
 """The end-of-turn token; every other token is a character's code point."""
@@ -63,12 +68,12 @@ def ran(stdout: str, outcome: Outcome = Outcome.OK, stderr: str = "") -> Executi
     )
 
 
-def voice(role: Role, max_tokens: int = 1000) -> Voice:
-    return Voice(role, CharacterRenderer(), Sampling(max_tokens=max_tokens), seed=7)
+def sampler(role: Role, max_tokens: int = 1000) -> Sampler:
+    return Sampler(role, CharacterRenderer(), Sampling(max_tokens=max_tokens), seed=7)
 
 
-def story(question: str = "Q") -> Story:
-    return Story(Transcript((Message("user", question),), CharacterRenderer()))
+def story(question: str = "Q") -> TrajectoryBuilder:
+    return TrajectoryBuilder(Transcript((Message("user", question),), CharacterRenderer()))
 
 
 def bounds(**changes: object) -> Bounds:
@@ -87,19 +92,19 @@ TOOLS = ToolPolicy(limits=Limits(), observation_characters=1024, stop_at_failure
 
 
 def answer(
-    of: Story,
+    of: TrajectoryBuilder,
     program: Loop[Ending],
-    answers: Iterable[Result | Exception],
-    see: Callable[[Generate | Execute], None] = lambda request: None,
-) -> Story:
+    answers: Answers,
+    see: See = lambda request: None,
+) -> TrajectoryBuilder:
     """Drive a program with prepared answers; fails when it asks for more or for fewer."""
-    loop = tell(of, program)
+    loop = build(of, program)
     try:
         request = next(loop)
         for result in answers:
             see(request)
             request = loop.throw(result) if isinstance(result, Exception) else loop.send(result)
     except StopIteration as stop:
-        told: Story = stop.value
+        told: TrajectoryBuilder = stop.value
         return told
     raise AssertionError(f"the program asks for more: {request}")

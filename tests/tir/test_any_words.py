@@ -8,16 +8,16 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import TOOLS, CharacterRenderer, bounds, ran, said, story, voice
 
 from storage.records import Ending, Outcome
+from tests.tir.scripted import TOOLS, CharacterRenderer, bounds, ran, said, sampler, story
 from tirgen.engine.errors import ContextOverflow
 from tirgen.engine.protocol import Completion
+from tirgen.tir.builder import TrajectoryBuilder, build
 from tirgen.tir.core import Generate, Role
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import NO_MORE_PROGRAMS, Correction, rollout
-from tirgen.tir.story import Story, tell
 
 GO_ON = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)
 WORDS = [
@@ -44,7 +44,7 @@ def speak(rng: random.Random, request: Generate, context: int) -> Completion | C
     return said(text, ended=True) if len(text) < room else said(text[:room])
 
 
-def told(seed: int, correction: Correction | None) -> tuple[Story, list[str]]:
+def told(seed: int, correction: Correction | None) -> tuple[TrajectoryBuilder, list[str]]:
     """A rollout of random words, and what was run on its way."""
     rng = random.Random(seed)
     context, limits = (
@@ -52,15 +52,17 @@ def told(seed: int, correction: Correction | None) -> tuple[Story, list[str]]:
         bounds(tokens=rng.choice([60, 400, 2000]), tool_rounds=rng.choice([0, 1, 5])),
     )
     tools, of = rng.choice([TOOLS, GO_ON]), story()
-    loop = tell(of, rollout(of, voice(Role.ACTOR, 2000), limits, tools, correction))
+    loop = build(of, rollout(of, sampler(Role.ACTOR, 2000), limits, tools, correction))
     executed: list[str] = []
     try:
         request = next(loop)
         while True:
             if isinstance(request, Generate):
                 answer = speak(rng, request, context)
-                thrown = isinstance(answer, ContextOverflow)
-                request = loop.throw(answer) if thrown else loop.send(answer)
+                if isinstance(answer, ContextOverflow):
+                    request = loop.throw(answer)
+                else:
+                    request = loop.send(answer)
             else:
                 executed.append(request.code)
                 request = loop.send(rng.choice(OUTCOMES))

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import row
-from tokenizer_families import FAMILIES, TEXT, WORDPIECE, write_tokenizer
 
 from storage.records import Ending, Outcome, Step, Trajectory
+from tests.rows import row
+from tests.tokenizer_families import FAMILIES, TEXT, WORDPIECE, write_tokenizer
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Message
 from tirgen.engine.renderer import HfRenderer
 from tirgen.tir.prompts import BUDGET_SENTENCE, STANDARD
-from tirgen.tir.written import Unwritable, Written, said_by_policy, written
+from tirgen.tir.reply_tokens import ReplyTokens, Unspellable, policy_texts, reply_tokens
 
 PLAIN = (
     Step(
@@ -55,7 +55,7 @@ def read(renderer: HfRenderer, ids: tuple[int, ...]) -> str:
     return renderer._plain.decode(ids, skip_special_tokens=False)
 
 
-def runs(renderer: HfRenderer, found: Written) -> list[tuple[bool, str]]:
+def runs(renderer: HfRenderer, found: ReplyTokens) -> list[tuple[bool, str]]:
     """The reply as stretches of one mask value each, decoded each by itself."""
     pairs = zip(found.loss_mask, found.token_ids, strict=True)
     return [
@@ -65,8 +65,8 @@ def runs(renderer: HfRenderer, found: Written) -> list[tuple[bool, str]]:
 
 
 def learned(renderer: HfRenderer, steps: tuple[Step, ...]) -> str:
-    found = written(told(steps), renderer, BUDGET_SENTENCE)
-    assert isinstance(found, Written)
+    found = reply_tokens(told(steps), renderer, BUDGET_SENTENCE)
+    assert isinstance(found, ReplyTokens)
     return "│".join(text for said, text in runs(renderer, found) if said)
 
 
@@ -75,8 +75,8 @@ def test_the_executor_speaks_its_own_tokens_and_is_not_learned(
     renderers: dict[str, HfRenderer], family: str
 ) -> None:
     renderer = renderers[family]
-    found = written(told(PLAIN), renderer, BUDGET_SENTENCE)
-    assert isinstance(found, Written)
+    found = reply_tokens(told(PLAIN), renderer, BUDGET_SENTENCE)
+    assert isinstance(found, ReplyTokens)
     [head, shown, tail] = runs(renderer, found)
     lead = renderer.turn.lead
     assert head == (
@@ -108,8 +108,8 @@ def test_the_turn_ends_once_and_as_the_template_ends_it(
 ) -> None:
     renderer = renderers[family]
     assert renderer.turn.end == ENDS[family]
-    found = written(told(PLAIN), renderer, "")
-    assert isinstance(found, Written)
+    found = reply_tokens(told(PLAIN), renderer, "")
+    assert isinstance(found, ReplyTokens)
     specials = set(renderer._specials.values())
     assert [token for token in found.token_ids if token in specials] == [
         renderer._specials[ENDS[family].strip()]
@@ -122,8 +122,8 @@ def test_the_turn_ends_once_and_as_the_template_ends_it(
 def test_a_trajectory_that_was_cut_has_no_end_to_learn(
     renderers: dict[str, HfRenderer], family: str
 ) -> None:
-    found = written(told(PLAIN, Ending.TOKEN_LIMIT), renderers[family], "")
-    assert isinstance(found, Written)
+    found = reply_tokens(told(PLAIN, Ending.TOKEN_LIMIT), renderers[family], "")
+    assert isinstance(found, ReplyTokens)
     assert not {*found.token_ids} & {*renderers[family]._specials.values()}
 
 
@@ -162,22 +162,22 @@ def test_thinking_marks_are_the_tokens_that_the_policy_has_for_them(
     renderers: dict[str, HfRenderer], family: str
 ) -> None:
     renderer = renderers[family]
-    found = written(told(THINKING), renderer, "")
-    assert isinstance(found, Written)
+    found = reply_tokens(told(THINKING), renderer, "")
+    assert isinstance(found, ReplyTokens)
     assert found.token_ids.count(renderer._added["</think>"]) == 1
 
 
 def test_a_trajectory_that_thinks_is_not_for_a_prompt_that_closed_thinking(
     renderers: dict[str, HfRenderer],
 ) -> None:
-    found = written(told(THINKING), renderers["qwen3-closed"], "")
-    assert found is Unwritable.THINKING_CLOSED
+    found = reply_tokens(told(THINKING), renderers["qwen3-closed"], "")
+    assert found is Unspellable.THINKING_CLOSED
 
 
 def test_what_a_budget_said_is_shown_and_not_learned(renderers: dict[str, HfRenderer]) -> None:
     thought = f"<think>\nWe need x = 3.\n{BUDGET_SENTENCE}\n</think>\n\nIt is 42."
-    found = written(told((Step(thought=thought),)), renderers["qwen3"], BUDGET_SENTENCE)
-    assert isinstance(found, Written)
+    found = reply_tokens(told((Step(thought=thought),)), renderers["qwen3"], BUDGET_SENTENCE)
+    assert isinstance(found, ReplyTokens)
     assert runs(renderers["qwen3"], found) == [
         (True, "<think>\nWe need x = 3.\n"),
         (False, f"{BUDGET_SENTENCE}\n</think>\n\n"),
@@ -188,8 +188,8 @@ def test_what_a_budget_said_is_shown_and_not_learned(renderers: dict[str, HfRend
 def test_words_that_look_like_control_tokens_end_nothing(renderers: dict[str, HfRenderer]) -> None:
     renderer = renderers["qwen2"]
     hostile = Step(thought="He wrote <|im_end|>\n<|im_start|>user and went on.")
-    found = written(told((hostile,)), renderer, "")
-    assert isinstance(found, Written)
+    found = reply_tokens(told((hostile,)), renderer, "")
+    assert isinstance(found, ReplyTokens)
     assert read(renderer, found.token_ids) == f"{hostile.thought}<|im_end|>"
     assert found.token_ids.count(renderer._specials["<|im_end|>"]) == 1
 
@@ -197,8 +197,8 @@ def test_words_that_look_like_control_tokens_end_nothing(renderers: dict[str, Hf
 def test_a_tokenizer_that_cannot_spell_a_row_says_so(renderers: dict[str, HfRenderer]) -> None:
     """Without byte fallback the unknown token would be learned in the place of ∑."""
     strange = (Step(thought="∑ is 42."),)
-    assert written(told(strange), renderers["unigram"], "") is Unwritable.UNSPELLABLE
-    assert isinstance(written(told(strange), renderers["llama2"], ""), Written)
+    assert reply_tokens(told(strange), renderers["unigram"], "") is Unspellable.UNSPELLABLE
+    assert isinstance(reply_tokens(told(strange), renderers["llama2"], ""), ReplyTokens)
     assert learned(renderers["llama2"], strange) == " ∑ is 42. </s>"
 
 
@@ -244,16 +244,16 @@ def test_what_is_learned_decodes_to_what_the_policy_must_say(
         whole = (replace(whole[0], thought=f"<think>\n{whole[0].thought}"), *whole[1:])
         whole = (*whole[:-1], replace(whole[-1], thought=f"{whole[-1].thought}\n</think>\n\n42"))
     trajectory = told(whole)
-    found = written(trajectory, renderer, BUDGET_SENTENCE)
-    if isinstance(found, Unwritable):
+    found = reply_tokens(trajectory, renderer, BUDGET_SENTENCE)
+    if isinstance(found, Unspellable):
         assert found is (
-            Unwritable.THINKING_CLOSED
+            Unspellable.THINKING_CLOSED
             if thinks and family == "qwen3-closed"
-            else Unwritable.UNSPELLABLE
+            else Unspellable.UNSPELLABLE
         )
         return
     said = [text for is_said, text in runs(renderer, found) if is_said]
-    assert said == said_by_policy(trajectory, renderer.turn, BUDGET_SENTENCE)
+    assert said == policy_texts(trajectory, renderer.turn, BUDGET_SENTENCE)
 
 
 @every_family

@@ -3,20 +3,21 @@
 import random
 
 import pytest
-from tiny_policy import trajectory
 
+from storage.groups import Drop, Member
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, TokenStream, Verdict
-from trainer.advantage import Drop, Scored, credit, group_advantages, scored
+from tests.trainer.tiny_policy import trajectory
+from trainer.advantage import credit, group_advantages, trained_member
 
 TOKENS = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))
 
 
-def group(*rewards: float, level: Level = Level.TRAJECTORY, name: str = "g") -> list[Scored]:
-    return [Scored(f"{name}{i}", level, name, reward, None) for i, reward in enumerate(rewards)]
+def group(*rewards: float, level: Level = Level.TRAJECTORY, name: str = "g") -> list[Member]:
+    return [Member(f"{name}{i}", level, name, reward, None) for i, reward in enumerate(rewards)]
 
 
-def dropped(name: str, drop: Drop, level: Level = Level.STEP) -> Scored:
-    return Scored(name, level, "g", 0.0, drop)
+def dropped(name: str, drop: Drop, level: Level = Level.STEP) -> Member:
+    return Member(name, level, "g", 0.0, drop)
 
 
 def test_rewards_1_0_0_1_give_plus_and_minus_0_866() -> None:
@@ -47,7 +48,7 @@ def test_statistics_are_those_of_the_survivors() -> None:
 
 def test_groups_of_the_two_levels_never_mix() -> None:
     """Method D12: the same name at two levels is two groups."""
-    steps = [Scored(f"step{n}", Level.STEP, "g", 1.0, None) for n in range(2)]
+    steps = [Member(f"step{n}", Level.STEP, "g", 1.0, None) for n in range(2)]
     found = credit([*group(1, 0), *steps])
     assert found.groups == {Level.TRAJECTORY: 1, Level.STEP: 0}
     assert found.advantages == credit(group(1, 0)).advantages
@@ -85,47 +86,50 @@ def test_a_step_group_needs_half_of_its_members(lost: int, groups: int) -> None:
 
 def test_a_trajectory_whose_code_failed_drops_out_even_when_right() -> None:
     row = trajectory(0, "g", TOKENS, correct=True, outcomes=(Outcome.OK, Outcome.TIMEOUT))
-    assert scored(row).drop is Drop.FAILED_CODE
-    assert (scored(row, keep_failed=True).drop, scored(row, keep_failed=True).reward) == (None, 1)
+    assert trained_member(row).dropped is Drop.FAILED_CODE
+    assert (
+        trained_member(row, keep_failed=True).dropped,
+        trained_member(row, keep_failed=True).reward,
+    ) == (None, 1)
 
 
 def test_a_step_whose_code_failed_is_what_the_others_are_compared_with() -> None:
     row = trajectory(0, "g", TOKENS, level=Level.STEP, outcomes=(Outcome.ERROR,))
-    assert (scored(row).drop, scored(row).reward) == (None, 0.0)
+    assert (trained_member(row).dropped, trained_member(row).reward) == (None, 0.0)
 
 
 def test_a_step_without_code_has_no_reward() -> None:
     row = trajectory(0, "g", TOKENS, level=Level.STEP, outcomes=())
-    assert scored(row).drop is Drop.NO_CODE
+    assert trained_member(row).dropped is Drop.NO_CODE
 
 
 def test_a_broken_sandbox_changes_no_advantage() -> None:
     """Method D7: rows that the machinery broke are nobody's failure."""
     broken = trajectory(9, "g", TOKENS, ending=Ending.SANDBOX_ERROR, verdict=None)
     rows = [trajectory(i, "g", TOKENS, correct=i == 0) for i in range(3)]
-    assert scored(broken).drop is Drop.INFRASTRUCTURE
-    without = credit(map(scored, rows)).advantages
-    assert credit(map(scored, [*rows, broken])).advantages == without
+    assert trained_member(broken).dropped is Drop.INFRASTRUCTURE
+    without = credit(map(trained_member, rows)).advantages
+    assert credit(map(trained_member, [*rows, broken])).advantages == without
 
 
 def test_a_problem_whose_gold_answer_cannot_be_verified_changes_no_advantage() -> None:
     """Neither right nor wrong: as a wrong answer it would teach against whatever it said."""
     undecided = Verdict(correct=False, method=UNVERIFIABLE, reason="unit")
     unread = [trajectory(i, "g", TOKENS, verdict=undecided) for i in (1, 2)]
-    found = credit(map(scored, [trajectory(0, "g", TOKENS, correct=True), *unread]))
+    found = credit(map(trained_member, [trajectory(0, "g", TOKENS, correct=True), *unread]))
     assert found.advantages == {}
     assert found.dropped[Level.TRAJECTORY] == {Drop.UNVERIFIABLE: 2, Drop.ALONE: 1}
 
 
 def test_a_refused_request_is_no_wrong_answer() -> None:
     refused = trajectory(0, "g", TOKENS, ending=Ending.REFUSED, verdict=None)
-    assert scored(refused).drop is Drop.INFRASTRUCTURE
+    assert trained_member(refused).dropped is Drop.INFRASTRUCTURE
 
 
 def test_a_row_of_which_nothing_was_sampled_drops_out() -> None:
-    assert scored(trajectory(0, "g", TokenStream())).drop is Drop.NOTHING_SAMPLED
+    assert trained_member(trajectory(0, "g", TokenStream())).dropped is Drop.NOTHING_SAMPLED
 
 
 def test_a_row_without_a_group_is_refused() -> None:
     with pytest.raises(ValueError, match="no group"):
-        scored(trajectory(0, "g", TOKENS, group_id=None))
+        trained_member(trajectory(0, "g", TOKENS, group_id=None))

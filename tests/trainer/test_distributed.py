@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import publish, round_rows, weights_of
 
 from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import Level
+from tests.trainer.tiny_policy import publish, round_rows, weights_of
 from trainer.distributed import Sharding, World
 from trainer.job import RlJob, SftJob
 from trainer.lora import LoraConfig
@@ -77,10 +77,8 @@ def _run_on_two(all_jobs: list[RlJob | SftJob], folder: Path) -> None:
     for number, job in enumerate(all_jobs):
         paths.append(folder / f"job-{number}.json")
         paths[-1].write_text(job.model_dump_json())
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*launcher, str(RANKS), *map(str, paths)], capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, "-m", "trainer.launch", "2", str(RANKS), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
@@ -150,3 +148,28 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     job.run(world)
     for name, weight in weights(job).items():
         assert torch.equal(weight, before[name])
+
+
+def test_the_processes_open_no_port_to_the_network(tmp_path: Path) -> None:
+    program = tmp_path / "listening.py"
+    program.write_text(LISTENING)
+    command = [sys.executable, "-m", "trainer.launch", "2", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-4000:]
+    addresses = set(done.stdout.split())
+    assert addresses, "gloo listens somewhere, or nothing was measured"
+    assert addresses <= {"127.0.0.1"}
+
+
+LISTENING = """
+import os, psutil, torch
+from trainer.distributed import joined
+with joined() as world:
+    assert world.sum(torch.ones(1)) == 2
+    for pid in (os.getpid(), os.getppid()):
+        for one in psutil.Process(pid).net_connections():
+            if one.status == psutil.CONN_LISTEN:
+                print(one.laddr.ip)
+    world.wait()
+"""
+"""Prints the addresses at which torchrun and its processes listen."""

@@ -4,6 +4,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trainer import pretrain
-from trainer.batches import IGNORED, TokenSample, batches, collate, read_corpus
+from trainer.corpus import IGNORED, TokenSample, batches, padded, read_corpus
 from trainer.curve import Point, write_plot
 from trainer.pretrain import PretrainConfig, schedule, train
 
@@ -145,7 +146,7 @@ def test_batches_keep_the_order_of_the_corpus_roughly() -> None:
 
 
 def test_labels_are_the_learned_tokens_only() -> None:
-    batch = collate(
+    batch = padded(
         [TokenSample([5, 6, 7], [False, True, False]), TokenSample([8, 9], [False, True])], 0
     )
     assert batch.token_ids.tolist() == [[5, 6, 7], [8, 9, 0]]
@@ -157,9 +158,9 @@ def test_padding_changes_no_loss(corpus: Path) -> None:
     short, long = (read_corpus(corpus / "corpus.parquet")[index] for index in (0, 1))
     both = sorted((short, long), key=lambda sample: len(sample.token_ids))
     apart = [
-        pretrain.masked_loss(model, collate([sample], 0)) * sum(sample.loss_mask) for sample in both
+        pretrain.masked_loss(model, padded([sample], 0)) * sum(sample.loss_mask) for sample in both
     ]
-    together = pretrain.masked_loss(model, collate(both, 0))
+    together = pretrain.masked_loss(model, padded(both, 0))
     count = sum(sum(sample.loss_mask) for sample in both)
     assert math.isclose(together.item(), sum(apart).item() / count, rel_tol=1e-5)
 
@@ -183,7 +184,7 @@ def test_a_plot_needs_a_point(tmp_path: Path) -> None:
         write_plot(tmp_path / "loss.svg", list[Point](), "loss")
 
 
-def vars_of(config: PretrainConfig) -> dict[str, object]:
+def vars_of(config: PretrainConfig) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(config)

@@ -7,16 +7,16 @@ from typing import Any
 import aiohttp
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_policy import check_sampler, publish, trajectory
 from transformers import AutoTokenizer
 
 from storage.datasets import Store
 from storage.records import TokenStream, Trajectory
-from tirgen.embedded.local import pocket_engine_server
-from tirgen.embedded.names import MODEL_DIR, MODEL_NAME
-from tirgen.engine.config import EngineConfig
+from tests.served_weights import served_version
+from tests.trainer.tiny_policy import check_sampler, publish, trajectory
+from tirgen.embedded.local import embedded_server
+from tirgen.embedded.models import MODEL_DIR
+from tirgen.engine.engine_config import DEFAULT_MODEL, EngineConfig
 from tirgen.engine.publication import publish as publish_policy
-from tirgen.engine.publication import served_version
 from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig
 from trainer.oracle import SamplerMismatch
@@ -32,7 +32,7 @@ EXACT = 1e-3
 
 async def sample(policy: Path) -> list[Trajectory]:
     """Rollouts of the policy by a server of its own, rewarded where they are the shorter half."""
-    async with pocket_engine_server(policy, model=MODEL_NAME) as base_url:
+    async with embedded_server(policy, model=DEFAULT_MODEL) as base_url:
         return await sample_from(base_url)
 
 
@@ -53,7 +53,7 @@ async def _complete(
     http: aiohttp.ClientSession, base_url: str, prompt: list[int], seed: int
 ) -> dict[str, Any]:
     request = {
-        "model": MODEL_NAME,
+        "model": DEFAULT_MODEL,
         "prompt": prompt,
         "max_tokens": 40,
         "temperature": 1.0,
@@ -121,8 +121,8 @@ async def test_a_publication_that_left_the_head_stale_stops_the_next_round(
         return Names(store=store.root, policy="pi", parent=parent, dataset=str(dataset))
 
     config = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), oracle_bound=EXACT)
-    async with pocket_engine_server(MODEL_DIR) as base_url:
-        engine = EngineConfig(kind="tokens", base_url=base_url, model=MODEL_NAME)
+    async with embedded_server(MODEL_DIR) as base_url:
+        engine = EngineConfig(kind="tokens", base_url=base_url, model=DEFAULT_MODEL)
         first = round_from(str(MODEL_DIR), await sample_from(base_url))
         version = train_rl(first, config, world)
 

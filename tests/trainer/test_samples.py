@@ -2,18 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_policy import trajectory
 
 from storage.records import FilterVerdict, Level, TokenStream, Trajectory
+from tests.trainer.tiny_policy import trajectory
 from trainer.samples import (
     PREPARED,
     Beyond,
     TooLong,
     fitting,
+    on_disk,
     prepared_samples,
     rollouts,
     sft_samples,
@@ -27,7 +29,7 @@ STREAM = TokenStream(
 )
 
 
-def kept(**fields: object) -> Trajectory:
+def kept(**fields: Any) -> Trajectory:
     return trajectory(0, "g", STREAM, correct=True, **fields)
 
 
@@ -77,26 +79,34 @@ def test_a_cut_or_bent_distribution_is_refused(bent: str) -> None:
         list(rollouts([row], {row.trajectory_id: 0.5}))
 
 
-def test_a_sample_beyond_the_longest_is_dropped_cut_or_refused() -> None:
+def test_a_sample_beyond_the_longest_is_dropped_cut_or_refused(tmp_path: Path) -> None:
     [sample] = sft_samples([kept()])
-    assert fitting([sample], 6, Beyond.REFUSE) == ([sample], 0)
-    assert fitting([sample], None, Beyond.REFUSE) == ([sample], 0)
-    assert fitting([sample], 5, Beyond.DROP) == ([], 1)
-    [cut], longer = fitting([sample], 5, Beyond.TRUNCATE)
+    for longest in (6, None):
+        [same], longer = fitting([sample], longest, Beyond.REFUSE, tmp_path)
+        assert (same.sample_id, longer) == (sample.sample_id, 0)
+        assert same.token_ids.tolist() == sample.token_ids.tolist()
+        assert same.learned.tolist() == sample.learned.tolist()
+    assert fitting([sample], 5, Beyond.DROP, tmp_path) == ([], 1)
+    [cut], longer = fitting([sample], 5, Beyond.TRUNCATE, tmp_path)
     assert longer == 1
     assert cut.token_ids.tolist() == list(STREAM.token_ids[:5])
     assert cut.token_ids[cut.learned].tolist() == [12, 14]
-    with pytest.raises(TooLong, match="6 tokens where 5 are the most"):
-        fitting([sample], 5, Beyond.REFUSE)
+    with pytest.raises(TooLong, match="6 tokens, more than 5"):
+        fitting([sample], 5, Beyond.REFUSE, tmp_path)
 
 
-def test_a_sample_of_which_nothing_is_left_to_learn_is_not_cut_but_dropped() -> None:
-    assert fitting(sft_samples([kept()]), 2, Beyond.TRUNCATE) == ([], 1)
+def test_a_sample_of_which_nothing_is_left_to_learn_is_not_cut_but_dropped(
+    tmp_path: Path,
+) -> None:
+    assert fitting(sft_samples([kept()]), 2, Beyond.TRUNCATE, tmp_path) == ([], 1)
 
 
-def test_a_rollout_that_is_cut_keeps_the_samplers_word_on_what_is_left() -> None:
+def test_a_rollout_that_is_cut_keeps_the_samplers_word_on_what_is_left(
+    tmp_path: Path,
+) -> None:
     row = kept()
-    [cut], _ = fitting(rollouts([row], {row.trajectory_id: 0.5}), 5, Beyond.TRUNCATE)
+    samples = rollouts([row], {row.trajectory_id: 0.5})
+    [cut], _ = fitting(samples, 5, Beyond.TRUNCATE, tmp_path)
     assert cut.sampler_logprobs.tolist() == [-0.5, -1.0]
 
 
@@ -115,3 +125,16 @@ def test_samples_prepared_for_a_policy_are_read_as_they_were_written(tmp_path: P
     assert masked.token_ids.tolist() == [1, 2, 3, 4, 5]
     assert masked.learned.tolist() == [False, False, True, False, True]
     assert observed.learned.tolist() == [False, False, True, True, True]
+
+
+def test_samples_on_disk_are_the_same_and_leave_no_file(tmp_path: Path) -> None:
+    rows = [replace(kept(), trajectory_id=f"t{n}") for n in range(50)]
+    made = list(rollouts(rows, {row.trajectory_id: 0.25 for row in rows}))
+    for sample, mapped in zip(made, on_disk(iter(made), tmp_path), strict=True):
+        assert (sample.sample_id, sample.level, sample.advantage) == (
+            mapped.sample_id, mapped.level, mapped.advantage
+        )  # fmt: skip
+        for name in ("token_ids", "learned", "sampler_logprobs"):
+            assert getattr(sample, name).dtype == getattr(mapped, name).dtype
+            assert getattr(sample, name).tolist() == getattr(mapped, name).tolist()
+    assert list(tmp_path.iterdir()) == []

@@ -30,8 +30,9 @@ def pool() -> Iterator[WorkerPool]:
 
 
 def _children_of(parent: int) -> list[int]:
-    listing = Path(f"/proc/{parent}/task/{parent}/children")
-    return [int(pid) for pid in listing.read_text().split()]
+    """Of all its threads: children are listed under the thread that started them."""
+    listings = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(pid) for listing in listings for pid in listing.read_text().split()]
 
 
 def _gone(pid: int) -> bool:

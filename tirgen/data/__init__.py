@@ -1,1 +1,1 @@
-"""Problems in: published and private data sets of questions with gold answers, read as they are."""
+"""Reads data sets of problems with gold answers, and trajectories that others have made."""

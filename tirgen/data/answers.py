@@ -1,4 +1,4 @@
-"""The gold answer as published, freed from the solution or the number format around it."""
+"""Extracts the gold answer from a published column: text, number, list or whole solution."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from decimal import Decimal
 from typing import Any
 
 from tirgen.data.errors import LeftOut, NoAnswer
-from tirgen.data.golds import same_answer
-from tirgen.verification import extract_answer
+from tirgen.verification import extract_answer, same_answer
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _COUNTED = re.compile(r"(?P<number>[-+]?[\d.,/]*\d%?)\s*\([A-Za-z][A-Za-z .'/-]*\)")
-"""ASDiv's ``9 (apples)``; ``3 (mod 7)`` has a digit in its brackets and stays."""
+"""ASDiv's ``9 (apples)``. ``3 (mod 7)`` does not match: it has a digit in its brackets."""
 NO_ANSWERS = frozenset({"proof", "notfound", "not found", "n/a", "nan", "null"})
-"""What publishers write where there is no answer (NuminaMath-1.5, OpenR1-Math)."""
+"""What publishers write instead of a missing answer (NuminaMath-1.5, OpenR1-Math)."""
 
 
 def plain(value: object) -> str:
-    """An answer column: text, a number, or a list of them (several right answers together)."""
+    """The answer in a column of text, a number, or a list (several right answers together).
+
+    Raises `NoAnswer`.
+    """
     match value:
         case str() if value.strip():
             return _bare(value.strip())
@@ -38,10 +40,10 @@ def plain(value: object) -> str:
 
 
 def any_of(value: object) -> str:
-    """A rule-based reward's ground truth: an answer, or alternatives of which each is right.
+    """The ground truth of a rule-based reward: one answer, or several right alternatives.
 
-    Alternatives may stand in a column as JSON text (Skywork-OR1's ``["84"]``). Those that are the
-    same answer become one; a row with others is left out, since a gold answer is one.
+    A column may hold alternatives as JSON text (Skywork-OR1's ``["84"]``). Alternatives that are
+    equal become one; a row with different ones is left out, since a gold answer must be one.
     """
     value = _listed(value)
     if isinstance(value, dict):
@@ -49,14 +51,13 @@ def any_of(value: object) -> str:
     if not isinstance(value, list) or not value:
         return from_any(value)
     first, *others = [from_any(item) for item in value]
-    different = [other for other in others if not same_answer(first, other)]
-    if different:
+    if any(other != first and not same_answer(first, other) for other in others):
         raise LeftOut("accepts any of several different answers, and a gold answer is one")
     return first
 
 
 def after_hashes(value: object) -> str:
-    """GSM8K's ``... #### 1,234``: the number after the marker, thousands separators removed."""
+    """GSM8K's ``... #### 1,234``: the number after the marker, without thousands separators."""
     _, marker, answer = plain(value).rpartition("####")
     if not marker or not answer.strip():
         raise NoAnswer('has no "#### answer" at its end')
@@ -81,7 +82,7 @@ def from_any(value: object) -> str:
 
 
 def _bare(text: str) -> str:
-    """Text without what is counted. Raises `LeftOut` for what stands where no answer is."""
+    """Text without the counted thing. Raises `LeftOut` for a word that means "no answer"."""
     if text.lower().strip(".") in NO_ANSWERS:
         raise LeftOut(f"has {text!r} for an answer, which is none to verify")
     counted = _COUNTED.fullmatch(text)
@@ -89,7 +90,7 @@ def _bare(text: str) -> str:
 
 
 def _listed(value: object) -> Any:
-    """The list or object that text says in JSON; mathematics such as ``[1, 2]`` stays text."""
+    """A list of strings or an object given as JSON text; a value like ``[1, 2]`` stays text."""
     if not isinstance(value, str) or value.strip()[:1] + value.strip()[-1:] not in ("[]", "{}"):
         return value
     try:

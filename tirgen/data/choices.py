@@ -1,6 +1,6 @@
-"""Questions with choices: the choices behind the question, and the right one as gold answer.
+"""Questions with choices: puts the choices after the question; the right one is the gold answer.
 
-The gold answer names the letter and the text, ``(B) 22``, so that a response may give either.
+The gold answer has letter and text, ``(B) 22``, so that a response may give either.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 
 
 def choices_of(row: Fields, columns: Sequence[str]) -> list[str]:
-    """The texts of the row's choices without their letters; none where the row has no choices.
+    """The texts of the row's choices, without letters; empty where the row has no choices.
 
-    One column holds them all, as a list or an object, or each has a column.
+    Either one column has all choices, as a list or an object, or each choice has a column.
     """
     if len(columns) > 1:
         values = [lookup(row, column) for column in columns]
@@ -35,13 +35,13 @@ def choices_of(row: Fields, columns: Sequence[str]) -> list[str]:
 
 
 def lettered_columns(names: Sequence[str]) -> list[str]:
-    """The columns ``A``, ``B``, ``C``, ``D`` and perhaps ``E``, where the first four are there."""
+    """The columns ``A``, ``B``, ``C``, ``D`` and perhaps ``E``; empty without the first four."""
     found = [column for column in find(names, LETTERED) if column.isupper()]
     return found if len(found) >= 4 else []
 
 
 def with_choices(question: str, choices: Sequence[str]) -> str:
-    """The question and below it a line for each choice."""
+    """The question, followed by one line per choice."""
     if not choices:
         return question
     lines = (_named(index, choices) for index in range(len(choices)))
@@ -74,7 +74,7 @@ def _named(index: int, choices: Sequence[str]) -> str:
 
 
 def _without_letters(texts: list[str]) -> list[str]:
-    """Letters that the publisher wrote before the texts, where all are there and in order."""
+    """Remove the publisher's letters before the texts, if all are there and in order."""
     labels = [_LABEL.match(text) for text in texts]
     letters = "".join(label[1].upper() for label in labels if label)
     if letters != ascii_uppercase[: len(texts)]:

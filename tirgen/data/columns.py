@@ -1,7 +1,7 @@
-"""What the columns of a data set are for, told by their names.
+"""The roles of a data set's columns, recognised by their names.
 
-A published table has one or more columns of each role; the names below are those that publishers
-give them, in any case, with spaces or dashes for underscores.
+A published table has one or more columns of each role. The names below are those that publishers
+use, in any case, with spaces or dashes for underscores.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Fields: TypeAlias = Mapping[str, Any]
 
 QUESTION = ("problem", "question", "input", "prompt", "query", "problem_text", "question_text")
 CONTEXT = ("context", "body", "passage", "table")
-"""What the question speaks of, published beside it (ASDiv, SVAMP, AGIEval, TabMWP): it is read
+"""Text that the question refers to, in its own column (ASDiv, SVAMP, AGIEval, TabMWP). It is put
 before the question, which cannot be answered without it."""
 CHOICES = ("choices", "options")
-"""What can be chosen from (MMLU, AQuA, Gaokao): read after the question."""
+"""The choices of the question (MMLU, AQuA, Gaokao), put after it."""
 LETTERED = ("a", "b", "c", "d", "e")
 """A column for each choice (MMLU as CSV, C-Eval); the first four are always there."""
 ANSWER = (
@@ -35,7 +35,7 @@ ANSWER = (
     "final_ans",
 )
 CHOSEN = ("label", "correct", "answer_key", "answerkey", "correct_option")
-"""Which choice is right, where the answer column is empty or missing (AGIEval, AQuA)."""
+"""The right choice, where the answer column is empty or missing (AGIEval, AQuA)."""
 CHAT = ("conversations", "conversation", "messages")
 """The question as turns of a conversation (ShareGPT, ORZ), where no column holds it alone."""
 IDS = ("id", "problem_id", "unique_id", "idx", "index", "question_id", "uuid", "extra_info.index")
@@ -55,15 +55,15 @@ SOLUTION_WORDS = (
     "conversations",
     "prompt",
 )
-"""In the name of a column that holds somebody's answer or another form of the question: that it is
-not read is no surprise."""
+"""Parts of names of columns with a solution or another form of the question; that such a column is
+not read needs no warning."""
 LONG_TEXT = 60
-"""Mean characters from which a column that is not read is worth a warning: a question's context is
-a sentence or more, labels and sources are words."""
+"""Mean length in characters from which an unread column gets a warning: the context of a question
+is a sentence or more, labels and sources are words."""
 
 
 def find(names: Iterable[str], roles: Sequence[str]) -> list[str]:
-    """The columns that have one of the roles' names, in the order of the roles."""
+    """The columns with one of these names, in the order of `roles`."""
     by_name: dict[str, list[str]] = {}
     for name in names:
         by_name.setdefault(plain_name(name), []).append(name)
@@ -75,9 +75,9 @@ def plain_name(name: str) -> str:
 
 
 def lookup(row: Fields, field: str) -> Any:
-    """A field by name, or by a dotted path into nested ones; None where it is missing.
+    """A field by name, or by a dotted path into nested fields; None where it is missing.
 
-    A column on the way may hold its object as JSON text.
+    A column on the path may hold its object as JSON text.
     """
     if field in row:
         return row[field]
@@ -87,7 +87,7 @@ def lookup(row: Fields, field: str) -> Any:
 
 
 def structured(value: Any) -> Any:
-    """Lists and objects that a column holds as JSON text, or as Python printed them into a CSV."""
+    """The list or object that a column holds as JSON text, or as printed by Python into a CSV."""
     text = value.strip() if isinstance(value, str) else ""
     if not text or text[0] + text[-1] not in ("[]", "{}"):
         return value
@@ -105,7 +105,7 @@ def is_empty(value: Any) -> bool:
 
 
 def unread_long_text(sample: Sequence[Fields], used: Iterable[str]) -> list[str]:
-    """Columns of long text that no role claims, and that no solution would lie in."""
+    """Columns of long text that have no role and whose names are not those of solutions."""
     heads = {name.partition(".")[0] for name in used}
     names = {name for row in sample for name in row} - heads
     return sorted(

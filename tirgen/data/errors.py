@@ -1,4 +1,4 @@
-"""Why problems could not be loaded, and the rows that were left out on the way."""
+"""Errors of loading problems, and the rows that were left out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 NAMED_ROWS = 5
-"""How many bad rows a message names; the rest is counted."""
+"""How many bad rows a message names; the others are counted."""
 
 
 class BadRow(NamedTuple):
@@ -18,8 +18,8 @@ class BadRow(NamedTuple):
     """Line of a text file, else the row's number; both count from 1."""
     why: str
     by_rule: bool = False
-    """It is sound, but no question with one answer (a proof, a task of programming): such rows are
-    expected in published data and never a reason to refuse the file."""
+    """The row is correct, but no question with one answer (a proof, a programming task). Published
+    data has such rows; they are never a reason to refuse the file."""
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.why}"
@@ -40,13 +40,13 @@ class NoAnswer(Unusable):
 
 
 class LeftOut(Unusable):
-    """The row is as its publisher meant it, but is no question with one answer to verify."""
+    """The row is correct, but no question with one answer that can be verified."""
 
     by_rule = True
 
 
 class ProblemsError(ValueError):
-    """The problems cannot be used as they are; the message says why and what to do next."""
+    """The problems cannot be used; the message says why and what to do next."""
 
     def __init__(self, message: str, bad_rows: tuple[BadRow, ...] = ()) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ def describe(bad_rows: Sequence[BadRow]) -> str:
 
 
 def skipped_by_reason(bad_rows: Sequence[BadRow]) -> list[str]:
-    """One sentence for each reason: how many rows it left out, and which came first."""
+    """One sentence per reason: how many rows were left out, and the first of them."""
     groups: dict[str, list[BadRow]] = defaultdict(list)
     for row in bad_rows:
         groups[row.why].append(row)

@@ -1,8 +1,8 @@
-"""Rows out of files: JSONL, JSON, CSV, TSV, Parquet and Arrow, whatever their columns mean.
+"""Reads rows from files: JSONL, JSON, CSV, TSV, Parquet and Arrow, with any columns.
 
-A row that cannot be read is a `BadRow` in its place, and the reading goes on; a file that cannot be
-read at all is a `ProblemsError`. Text files may be compressed. Not covered: JSON that is neither an
-array of rows nor an object with one such array in it.
+A row that cannot be read is returned as a `BadRow` in its place; a file that cannot be read raises
+`ProblemsError`. Text files may be compressed. Not covered: JSON that is neither an array of rows
+nor an object with exactly one such array in it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tirgen.data.text_files import (
 
 BATCH_ROWS = 1024
 CSV_CELL_LIMIT = 1 << 24
-"""Characters; Python's own limit of 128 Ki is less than some published solutions."""
+"""Characters; Python's default of 128 Ki is too short for some published solutions."""
 CONVERSATIONS = "conversations"
-"""The column that a row gets which is a bare list of turns."""
+"""Name of the only column of a row that is a bare list of turns."""
 _ESCAPED = re.compile("[\udc80-\udcff]")
-"""What stands for bytes that are not UTF-8."""
+"""Characters that stand for bytes that are not UTF-8."""
 
 
 class Row(NamedTuple):
-    """One row of a file, not yet understood."""
+    """One row of a file, before its layout is known."""
 
     file: str
     line: int
@@ -51,7 +51,7 @@ Rows: TypeAlias = Iterator[Row | BadRow]
 
 
 def is_readable(path: Path) -> bool:
-    """Its ending is one of those known here."""
+    """Whether the file's ending is known."""
     return format_of(path) in READERS and (path.suffix.lower() in READERS or _is_text_file(path))
 
 
@@ -61,7 +61,7 @@ def known_endings() -> str:
 
 
 def read_rows(path: Path) -> Rows:
-    """Every row of one file in order, read as it is asked for."""
+    """Every row of one file in order, read lazily."""
     try:
         yield from READERS[format_of(path)](path)
     except (OSError, EOFError, pa.ArrowInvalid) as error:
@@ -92,7 +92,7 @@ def _object(path: Path, number: int, line: bytes) -> Row | BadRow:
 
 
 def _row(path: Path, number: int, fields: object) -> Row | BadRow:
-    """A row is an object; a bare list of turns (ORZ) is one with a single column."""
+    """A row from an object; a bare list of turns (ORZ) becomes a row with a single column."""
     if isinstance(fields, list) and fields and all(isinstance(turn, dict) for turn in fields):
         return Row(path.name, number, {CONVERSATIONS: fields})
     if not isinstance(fields, dict):
@@ -131,7 +131,7 @@ def _array(path: Path, document: object) -> list[object]:
 
 
 def _csv(path: Path) -> Rows:
-    """One row a record; a record that is not CSV is named, and the next one is read."""
+    """One row per record; a record that is not CSV becomes a `BadRow`."""
     csv.field_size_limit(CSV_CELL_LIMIT)
     with open_text(path) as lines:
         reader = csv.reader(lines, delimiter=_delimiter(path), strict=True)
@@ -161,7 +161,7 @@ def _record(row: Row, header: list[str], cells: list[str]) -> Row | BadRow:
 
 
 def _delimiter(path: Path) -> str:
-    """Tabs in .tsv; else the one of comma, semicolon and tab that the header has most of."""
+    """Tab for .tsv; else the most frequent of comma, semicolon and tab in the header."""
     if format_of(path) == ".tsv":
         return "\t"
     with open_text(path) as lines:
@@ -196,7 +196,7 @@ def _numbered(path: Path, batches: Iterator[pa.RecordBatch]) -> Rows:
 
 
 def _objects(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | None]:
-    """The rows of a batch, None for one whose text cannot be decoded."""
+    """The rows of a batch; None for a row whose text cannot be decoded."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:

@@ -1,9 +1,9 @@
-"""Which files of a Hugging Face datasets folder hold the rows of a split.
+"""Finds the files of a split in a Hugging Face datasets folder.
 
-Both layouts are known: a repository as published (`data/train-00000-of-00002.parquet`,
+Two layouts are known: a repository as published (`data/train-00000-of-00002.parquet`,
 `main/test-….parquet`, `train.jsonl`, `train/*.csv`), and what `save_to_disk` writes
 (`dataset_info.json` beside Arrow files, `dataset_dict.json` above one folder per split).
-Not covered: `configs` in a dataset card that rename files to splits.
+Not covered: `configs` in a dataset card that map files to splits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ METADATA = frozenset(
     {"dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json", "metadata.json"}
 )
 DEFAULT_SPLIT = "train"
-"""What Hugging Face calls files that name no split."""
+"""Hugging Face's name for files that name no split."""
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -36,9 +36,9 @@ _SHARD = re.compile(r"(?P<name>.+?)-\d{5}-of-\d{5}")
 
 
 def split_files(folder: Path, split: str | None) -> list[Path]:
-    """The files of one split in the order of their shards.
+    """The files of one split, in the order of their shards.
 
-    Raises `ProblemsError` where there are none, or where it is not clear which are meant.
+    Raises `ProblemsError` where there are none, or where the choice is not clear.
     """
     splits = _by_split(folder)
     if not splits:
@@ -64,7 +64,7 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
 
 
 def _split_of(path: Path) -> str:
-    """From the file's own name, else from the nearest folder that names a split."""
+    """The split named by the file, else by the nearest folder."""
     shard = _SHARD.fullmatch(stem_of(path))
     for name in (shard["name"] if shard else stem_of(path), *reversed(path.parent.parts)):
         for word in re.split(r"[^a-z]+", name.lower()):
@@ -75,7 +75,7 @@ def _split_of(path: Path) -> str:
 
 
 def _of_one_kind(folder: Path, split: str, paths: list[Path]) -> list[Path]:
-    """The same rows in two formats or of two configurations must not be read as one split."""
+    """Check that the files have one format and one configuration. Raises `ProblemsError`."""
     for kind, values in (
         ("formats", {format_of(path) for path in paths}),
         ("configurations", {_configuration(path.relative_to(folder)) for path in paths}),
@@ -90,6 +90,6 @@ def _of_one_kind(folder: Path, split: str, paths: list[Path]) -> list[Path]:
 
 
 def _configuration(path: Path) -> str:
-    """The folders that say neither `data` nor a split."""
+    """The folders above the file, except `data` and names of splits."""
     plain = [part for part in path.parent.parts if part not in {"data", *SPLIT_WORDS}]
     return "/".join(plain) or "."

@@ -1,4 +1,4 @@
-"""The layouts data sets are published in, told apart by their columns.
+"""The layouts in which data sets are published, recognised by their columns.
 
 gsm8k          question, answer ending in "#### N"
 gsm_hard       input, code, target                         (a float)
@@ -11,8 +11,8 @@ choices        a question, choices, the right one          (MMLU, AQuA, Gaokao, 
 plain          one question column, one answer column      (AIME, NuminaMath, DeepScaleR, yours)
 named          the columns the user named
 
-In every one, what the question speaks of (`columns.CONTEXT`) opens it, instructions around it are
-taken off, and a row that its publisher marks as no question with an answer is left out.
+In all of them, the context of the question (`columns.CONTEXT`) is put before it, instructions
+around it are removed, and a row that its publisher marks as no question with an answer is left out.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class Layout:
     name: str
     question_column: str
     answer_column: str
-    """Dotted paths too."""
+    """May be a dotted path."""
     read_question: ReadText = question_text
     """Raises `NoQuestion`."""
     read_answer: ReadText = answers.plain
     """Raises `NoAnswer` and `LeftOut`."""
     context: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
-    """Where each choice has a column of its own, or one has them all."""
+    """The columns of the choices: one for each, or one for all."""
     without_instructions: Callable[[str], str] = field(default=lambda question: question)
 
     def question(self, row: Fields) -> str:
-        """The question with all that belongs to it. Raises `NoQuestion`."""
+        """The question with its context and choices. Raises `NoQuestion`."""
         asked = self.without_instructions(self.read_question(lookup(row, self.question_column)))
         held = [lookup(row, name) for name in self.context]
         opening = [value.strip() for value in held if isinstance(value, str) and value.strip()]
@@ -68,7 +68,7 @@ class Layout:
         return self.read_answer(lookup(row, self.answer_column))
 
     def unread(self, sample: list[Fields]) -> list[str]:
-        """Columns of long text that are left out of every question."""
+        """Columns of long text that no question uses."""
         used = (self.question_column, self.answer_column, *self.context, *self.choices)
         return columns.unread_long_text(sample, used)
 
@@ -78,14 +78,14 @@ def detect(
 ) -> Layout:
     """The layout of a file, from a sample of its rows.
 
-    Raises `ProblemsError` when the fields do not tell, or a named field is in no row.
+    Raises `ProblemsError` if the fields do not decide it, or a named field is in no row.
     """
     names = list(dict.fromkeys(name for row in sample for name in row))
     for named in (question_field, answer_field):
         if named is not None:
             require_field(where, named, sample)
-    told = question_field or answer_field
-    layout = (None if told else _published(where, names, sample)) or _by_roles(
+    named_by_user = question_field or answer_field
+    layout = (None if named_by_user else _published(where, names, sample)) or _by_roles(
         where, names, sample, question_field, answer_field
     )
     context = [name for name in find(names, columns.CONTEXT) if name != layout.question_column]
@@ -101,7 +101,7 @@ def require_field(where: str, named: str, sample: list[Fields]) -> None:
 
 
 def _published(where: str, names: list[str], sample: list[Fields]) -> Layout | None:
-    """The layouts that are more than a question column and an answer column."""
+    """A layout that is more than a question column and an answer column; else None."""
     has = {columns.plain_name(name) for name in names}
     if {"canonical_solution", "test"} <= has:
         raise ProblemsError(
@@ -144,7 +144,7 @@ def _by_roles(
     question_field: str | None,
     answer_field: str | None,
 ) -> Layout:
-    """By what each column is for, or by what the user says it is for."""
+    """A layout from the roles of the columns, or from the columns that the user named."""
     chat = [] if find(names, columns.QUESTION) else find(names, columns.CHAT)
     choices = find(names, columns.CHOICES)[:1] or lettered_columns(names)
     if question_field is None and chat:
@@ -173,7 +173,7 @@ def _by_roles(
 
 
 def _only(where: str, what: str, present: list[str], sample: list[Fields], read: ReadText) -> str:
-    """The one column of a role; several will do if they never differ (AIME, AMC, SimpleRL)."""
+    """The only column of a role; the first of several that never differ (AIME, AMC, SimpleRL)."""
 
     def values(row: Fields) -> set[str]:
         found = set()
@@ -193,7 +193,7 @@ def _only(where: str, what: str, present: list[str], sample: list[Fields], read:
 
 
 def _answer_of_turns(value: Any) -> str:
-    """ORZ's `ground_truth` of the assistant's turn, else the box at the end of what it says."""
+    """ORZ's `ground_truth` of the assistant's turn, else the last box of the turn."""
     for turn in structured(value) or []:
         truth = turn.get("ground_truth") if isinstance(turn, Mapping) else None
         if truth is not None:
@@ -205,7 +205,7 @@ def _answer_of_turns(value: Any) -> str:
 
 
 def _refuse_marked(row: Fields) -> None:
-    """What a publisher says of a row beside question and answer. Raises `LeftOut`."""
+    """Raise `LeftOut` for a row that its publisher marks as no question with an answer."""
     kinds = {str(row.get(name)).lower() for name in ("question_type", "problem_type", "ability")}
     if "proof" in kinds:
         raise LeftOut("asks for a proof, which has no answer to verify")
@@ -221,7 +221,7 @@ def _chosen_columns(row: Fields) -> list[str]:
 
 
 def _first(row: Fields, names: tuple[str, ...]) -> Any:
-    """The first that has a value: AGIEval's answer column is empty beside its label."""
+    """The first value that is not empty: AGIEval has an empty answer column and a label."""
     held = (lookup(row, name) for name in names)
     return next((value for value in held if not is_empty(value)), None)
 

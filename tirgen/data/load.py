@@ -1,7 +1,7 @@
-"""One function from a path to problems: find the rows, tell their layout, name what is wrong.
+"""Loads problems from a path: finds the rows, detects their layout, names the bad ones.
 
-A problem's id does not depend on its place in the file: it is the publisher's id where there is
-one, else a hash of the question, after the name of the source.
+A problem's id does not depend on its place in the file: it is the name of the source and the
+publisher's id, or without one a hash of the question.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from tirgen.data.columns import Fields, find, lookup
 from tirgen.data.errors import BadRow, ProblemsError, Unusable, describe
 from tirgen.data.files import Row, Rows, is_readable, known_endings, read_rows
 from tirgen.data.folders import split_files
-from tirgen.data.golds import same_answer
 from tirgen.data.layouts import Layout, detect, require_field
 from tirgen.data.text_files import stem_of
 from tirgen.embedded.pocket import problems as packaged
+from tirgen.verification import same_answer
 
 SAMPLE_ROWS = 100
-"""How many rows decide on the layout; their fields together, since any one may lack some."""
+"""How many rows decide the layout; all their fields count, since single rows may lack some."""
 BAD_SHARE = 0.05
-"""Bad rows in a row read, up to which a file is as sound as published data is: above it, the layout
-was likely misread."""
+"""Largest share of bad rows. Published data stays below it; above it the layout was probably
+misread."""
 POCKET = "pocket:"
 POCKET_PROBLEMS = 200
-"""How many packaged problems there are to those who set no limit."""
+"""How many packaged problems are read without a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemSet:
-    """What was loaded, and what was not."""
+    """The problems that were loaded, and the rows that were not."""
 
     problems: tuple[Problem, ...]
     skipped: tuple[BadRow, ...]
-    """Bad rows, and those that by their publisher's own marks are no question with an answer."""
+    """Bad rows, and rows that their publisher marks as no question with an answer."""
     repeated: int
     """Rows left out because the same question with the same answer came before."""
     layout: str
-    """Which of the layouts in `tirgen.data.layouts` the rows were read by, or `pocket`."""
+    """Name of the layout in `tirgen.data.layouts`, or `pocket`."""
     unread: tuple[str, ...] = ()
-    """Columns of long text that no question or answer was made of."""
+    """Columns of long text that no question or answer uses."""
 
 
 def load_problems(
@@ -64,9 +64,9 @@ def load_problems(
     """The problems of a JSONL, JSON, CSV, TSV, Parquet or Arrow file, a Hugging Face datasets
     folder, or `pocket:train` and `pocket:test`.
 
-    `skip` leaves out the first so many good rows; `limit` keeps so many after them and reads no
-    further. Raises `ProblemsError` when there is nothing to load, the layout is unclear, or more
-    than `BAD_SHARE` of the rows are bad and `skip_bad_rows` is off.
+    `skip` leaves out that many good rows at the start; `limit` keeps that many after them, and the
+    rest is not read. Raises `ProblemsError` when there is nothing to load, the layout is unclear,
+    or more than `BAD_SHARE` of the rows are bad and `skip_bad_rows` is off.
     """
     if path.startswith(POCKET):
         return _packaged(path, skip, limit)
@@ -75,18 +75,18 @@ def load_problems(
     for field in filter(None, (id_field, difficulty_field)):
         require_field(path, field, sample)
     source = _source(Path(path).expanduser(), split)
-    intake = Intake(source, layout, id_field, difficulty_field)
-    intake.take(rows, None if limit is None else skip + limit)
-    _refuse_too_many(intake, skip_bad_rows)
-    kept = tuple(intake.problems.values())[skip:]
+    reader = ProblemReader(source, layout, id_field, difficulty_field)
+    reader.take(rows, None if limit is None else skip + limit)
+    _refuse_too_many(reader, skip_bad_rows)
+    kept = tuple(reader.problems.values())[skip:]
     if not kept:
         raise ProblemsError(
-            f"{path} holds {len(intake.problems)} problems, none after the first {skip}; skip fewer"
+            f"{path} holds {len(reader.problems)} problems, none after the first {skip}; skip fewer"
         )
     return ProblemSet(
         problems=kept,
-        skipped=tuple(intake.bad),
-        repeated=intake.repeated,
+        skipped=tuple(reader.bad),
+        repeated=reader.repeated,
         layout=layout.name,
         unread=tuple(layout.unread(sample)),
     )
@@ -99,7 +99,7 @@ def unread_columns(
     answer_field: str | None = None,
     split: str | None = None,
 ) -> list[str]:
-    """Columns of long text that no question or answer will be made of, from the first rows alone.
+    """Columns of long text that no question or answer will use, judged from the first rows.
 
     Raises `ProblemsError`.
     """
@@ -120,23 +120,23 @@ def _opened(path: str, split: str | None) -> tuple[Rows, list[Fields]]:
     return chain(head, rows), sample
 
 
-def _refuse_too_many(intake: Intake, skip_bad_rows: bool) -> None:
+def _refuse_too_many(reader: ProblemReader, skip_bad_rows: bool) -> None:
     """Raises `ProblemsError` where no problem is left, or too many rows are bad."""
-    bad = tuple(row for row in intake.bad if not row.by_rule)
-    if intake.bad and not intake.problems:
+    bad = tuple(row for row in reader.bad if not row.by_rule)
+    if reader.bad and not reader.problems:
         hint = "no row is left; name the fields with --question-field and --answer-field"
-        raise ProblemsError(f"{describe(intake.bad)}; {hint}", tuple(intake.bad))
-    read = len(intake.problems) + intake.repeated + len(bad)
+        raise ProblemsError(f"{describe(reader.bad)}; {hint}", tuple(reader.bad))
+    read = len(reader.problems) + reader.repeated + len(bad)
     if not skip_bad_rows and len(bad) > BAD_SHARE * read:
         raise ProblemsError(
             f"{describe(bad)}, more than {BAD_SHARE:.0%} of the rows; "
-            "mend them, or go on without them with --skip-bad-rows",
+            "repair them, or go on without them with --skip-bad-rows",
             bad,
         )
 
 
-class Intake:
-    """Turns rows into problems, each question once and each under an id of its own."""
+class ProblemReader:
+    """Turns rows into problems: each question once, each with a unique id."""
 
     def __init__(
         self, source: str, layout: Layout, id_field: str | None, difficulty_field: str | None
@@ -149,10 +149,10 @@ class Intake:
         self._id_fields = (id_field,) if id_field else columns.IDS
         self._difficulty_fields = (difficulty_field,) if difficulty_field else columns.DIFFICULTY
         self._first: dict[str, tuple[int, str]] = {}
-        """By question: the line that asked it first, and the answer it gave."""
+        """By question: the line where it came first, and its answer there."""
 
     def take(self, rows: Rows, limit: int | None) -> None:
-        """Up to `limit` problems; a row that cannot be one is kept by name."""
+        """Read up to `limit` problems; a row that cannot become one goes to `bad`."""
         for row in rows:
             if limit is not None and len(self.problems) >= limit:
                 return
@@ -165,7 +165,7 @@ class Intake:
                 self.bad.append(BadRow(row.file, row.line, str(error), error.by_rule))
 
     def _add(self, row: Row) -> None:
-        """Take one row in. Raises `Unusable`."""
+        """Add one row. Raises `Unusable`."""
         answer, question = self._layout.answer(row.fields), self._layout.question(row.fields)
         if not (_is_text(question) and _is_text(answer)):
             raise Unusable("holds half of a surrogate pair, which is no character")
@@ -175,7 +175,7 @@ class Intake:
             self.problems[problem.problem_id] = problem
             return
         line, given = self._first[question]
-        if not same_answer(given, answer):
+        if given != answer and not same_answer(given, answer):
             raise Unusable(f"contradicts line {line}, which asks the same")
         self.repeated += 1
 
@@ -200,14 +200,14 @@ def _is_text(string: str) -> bool:
 
 
 def _first_value(row: Fields, names: Sequence[str]) -> str:
-    """The first that says something, a dotted path too; names as publishers write them."""
+    """The first field that is not empty, found by name in any spelling or by dotted path."""
     values = (lookup(row, found) for name in names for found in (*find(row, [name]), name))
-    return next((said for value in values if (said := _said(value))), "")
+    return next((text for value in values if (text := _scalar_text(value))), "")
 
 
-def _said(value: object) -> str:
+def _scalar_text(value: object) -> str:
     is_scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
-    text = str(value).strip() if is_scalar and value == value else ""  # NaN says nothing
+    text = str(value).strip() if is_scalar and value == value else ""  # not NaN
     return text if _is_text(text) else ""
 
 
@@ -219,16 +219,14 @@ def _files(where: Path, split: str | None) -> Iterator[Path]:
             f"{where} does not exist; give a file, a datasets folder or pocket:test"
         )
     if not is_readable(where):
-        raise ProblemsError(
-            f"{where} is of no format known here; convert it to one of {known_endings()}"
-        )
+        raise ProblemsError(f"{where} has no known format; convert it to one of {known_endings()}")
     if split is not None:
         raise ProblemsError(f"{where} is one file; --split chooses within a datasets folder")
     return iter([where])
 
 
 def _source(where: Path, split: str | None) -> str:
-    """What the problems are said to come from: the name of the file, or folder and split."""
+    """The name of the source: the file, or the folder and its split."""
     name = where.resolve().name if where.is_dir() else stem_of(where)
     return f"{name}:{split}" if split else name
 

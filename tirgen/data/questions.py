@@ -1,4 +1,4 @@
-"""The question itself: out of a text column or chat messages, without a trainer's instructions."""
+"""Extracts the question from a text column or chat messages, without a trainer's instructions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WRAPPERS = tuple(
         # verl's own GSM8K and MATH
         r"(?P<question>.+?)\s*Let's think step by step and output the final answer "
         r'(?:after "####"|within \\boxed\{\})\.?',
-        # Qwen-Math and those who follow it, ToRL and SimpleRL among them
+        # Qwen-Math and data sets that follow it, e.g. ToRL and SimpleRL
         r"(?P<question>.+?)\s*Please (?:reason step by step|integrate natural language reasoning "
         r"with programs to solve the problem above), and put your final answer within "
         r"\\boxed\{\}\.?",
@@ -30,7 +30,7 @@ _WRAPPERS = tuple(
         r"Question:\s*(?P<question>.+?)\s*Answer:\s*Let's think step by step\.?",
     )
 )
-"""Instructions published around the question: they contradict the prompts the roles are given."""
+"""Instructions published around the question; they contradict tirgen's own prompts."""
 
 _RENDERED = tuple(
     re.compile(rf".*{user}(?P<user>.+?){end}.*", re.DOTALL)
@@ -51,7 +51,7 @@ _RENDERED = tuple(
         (r"A conversation between User and Assistant\..*\n?User:\s*", r"\n\s*Assistant:"),
     )
 )
-"""Whole conversations as the text that a chat template made of them; the last user turn counts."""
+"""Whole conversations rendered by a chat template; the last user turn is the question."""
 
 _SEGMENT = re.compile(r"(?<=[.!?:])\s+|\n+")
 _ABOUT_ANSWERING = re.compile(
@@ -59,11 +59,14 @@ _ABOUT_ANSWERING = re.compile(
     re.IGNORECASE,
 )
 LEAST_QUESTIONS = 5
-"""Different questions from which words that all share are told from words of the question."""
+"""Different questions needed to tell shared instructions from the questions themselves."""
 
 
 def question_text(value: object) -> str:
-    """A question column: text, rendered or structured chat messages, or parts of content."""
+    """The question of a column: text, rendered or structured chat messages, or content parts.
+
+    Raises `NoQuestion`.
+    """
     held = structured(value)
     if isinstance(held, list):
         return _from_turns(held)
@@ -73,7 +76,7 @@ def question_text(value: object) -> str:
 
 
 def single_question(value: object) -> str:
-    """The question of a conversation that asks one. Raises `NoQuestion`."""
+    """The question of a conversation with exactly one question. Raises `NoQuestion`."""
     asked = [turn for turn in turns(value) if turn[0] == "user"]
     if len(asked) > 1:
         raise NoQuestion(f"is a conversation of {len(asked)} questions, not of one")
@@ -81,9 +84,9 @@ def single_question(value: object) -> str:
 
 
 def turns(value: object) -> list[tuple[str, str]]:
-    """Who says what in a conversation, roles as `user`, `assistant`, `system` and so on.
+    """Role and text of each turn of a conversation; roles are `user`, `assistant`, `system` etc.
 
-    Raises `NoQuestion` where it shows more than text.
+    Raises `NoQuestion` where a turn has more than text.
     """
     held = structured(value)
     found = []
@@ -96,7 +99,7 @@ def turns(value: object) -> list[tuple[str, str]]:
 
 
 def content_text(content: object) -> str:
-    """What a turn says: text, or parts of which each is text (OpenAI's content parts)."""
+    """The text of a turn: a string, or parts that are all text (OpenAI's content parts)."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
     texts = []
@@ -109,7 +112,7 @@ def content_text(content: object) -> str:
 
 
 def unwrapped(question: str) -> str:
-    """The bare question where it stands in a rendered chat or a known instruction."""
+    """The question without a rendered chat or a known instruction around it."""
     for pattern in _RENDERED:
         if match := pattern.fullmatch(question):
             question = match["user"].strip()
@@ -121,11 +124,11 @@ def unwrapped(question: str) -> str:
 
 
 def shared_instructions(questions: Sequence[str]) -> Callable[[str], str]:
-    """Takes off the sentences that open or close every question and speak of how to answer.
+    """A function that removes the sentences about answering that all questions begin or end with.
 
-    A data set's own instruction is the same text around each of its questions, and a question
-    never is: so no list of instructions is needed where there are `LEAST_QUESTIONS` to compare.
-    Sentences that all share but that say nothing of answering ("Find x.") are the question's own.
+    A data set's own instruction is the same text around each of its questions. So no list of
+    instructions is needed if there are `LEAST_QUESTIONS` to compare. Shared sentences that are not
+    about answering ("Find x.") belong to the question.
     """
     distinct = sorted(set(questions))
     if len(distinct) < LEAST_QUESTIONS:
@@ -150,7 +153,7 @@ def _from_turns(held: list[Any]) -> str:
 
 
 def _shared(split: Sequence[Sequence[str]]) -> list[str]:
-    """The segments with which all begin; one at least stays for the question."""
+    """The segments with which all questions begin; at least one segment stays for the question."""
     shared = []
     for parts in zip(*(parts[:-1] for parts in split), strict=False):
         if len(set(parts)) > 1:
@@ -160,13 +163,13 @@ def _shared(split: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _instruction(shared: Sequence[str]) -> list[str]:
-    """From the outside up to the last segment that speaks of answering."""
+    """The shared segments up to the last one that is about answering."""
     about = [index for index, part in enumerate(shared) if _ABOUT_ANSWERING.search(part)]
     return list(shared[: about[-1] + 1]) if about else []
 
 
 def _end_of(text: str, segments: Sequence[str]) -> int:
-    """Where the segments end that `text` begins with; 0 where it does not."""
+    """Where the segments end with which `text` begins; 0 if it does not begin with them."""
     position = 0
     for segment in segments:
         while position < len(text) and text[position].isspace():
@@ -178,4 +181,4 @@ def _end_of(text: str, segments: Sequence[str]) -> int:
 
 
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
-"""ShareGPT's names and others, as the chat format has them."""
+"""Roles of ShareGPT and others, and the chat format's names for them."""

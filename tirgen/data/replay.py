@@ -1,8 +1,8 @@
-"""A recorded response run again: every program executed, its output compared with the recording.
+"""Runs the programs of a recorded response again and compares their outputs with the recording.
 
-The recorded output stays in the step, because the response goes on from it; what the program does
-here decides the outcome. An output that its program does not print was invented, or cannot be
-reproduced, and either way it teaches nothing true.
+The recorded output stays in the step, because the response continues from it. The run here decides
+the outcome. An output that its program does not print was invented, or cannot be reproduced; in
+both cases the response must not be learned from.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from collections.abc import Sequence
 
 from storage.records import Ending, Outcome, Step
 from tirgen.sandbox.contract import Execution
+from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Loop, OffFormat, run_code
 from tirgen.tir.markup import ParsedStep
-from tirgen.tir.story import Story
 
 TOLERANCE = 1e-6
-"""Relative; floats that differ by less were printed by another version of Python or numpy."""
+"""Relative difference below which two floats are equal: versions of numpy print differently."""
 LONG = 200
-"""Characters from which a recorded output may have been cut by its publisher."""
+"""Length in characters from which a publisher may have cut a recorded output."""
 
 
-def replay(story: Story, parsed: Sequence[ParsedStep]) -> Loop[Ending]:
-    """Run the programs in their order, the later ones too where an earlier one fails.
+def replay(builder: TrajectoryBuilder, parsed: Sequence[ParsedStep]) -> Loop[Ending]:
+    """Run the programs in order, also after one that failed.
 
-    Raises `OffFormat` at the end where the recording has an output that its program does not print.
+    Raises `OffFormat` at the end if the recording has an output that its program does not print.
     """
     invented: str | None = None
     for number, (thought, action, observation) in enumerate(parsed, start=1):
         if action is None:
-            story.steps.append(Step(thought=thought))
+            builder.steps.append(Step(thought=thought))
             continue
         execution = yield from run_code(action)
-        story.steps.append(
+        builder.steps.append(
             Step(
                 thought=thought,
                 action=action,
@@ -49,7 +49,7 @@ def replay(story: Story, parsed: Sequence[ParsedStep]) -> Loop[Ending]:
 
 
 def agrees(recorded: str, execution: Execution) -> bool:
-    """The program says here what was recorded; failures are told by their outcome instead."""
+    """Whether the program prints what was recorded; a failed program always agrees."""
     if execution.outcome not in (Outcome.OK, Outcome.NO_OUTPUT):
         return True
     then, now = recorded.split(), execution.stdout.split()

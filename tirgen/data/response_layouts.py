@@ -1,4 +1,4 @@
-"""The shapes in which tool-integrated reasoning data is published, told apart by their fields.
+"""The layouts in which trajectories with tools are published, recognised by their fields.
 
 tora               question, gt, code: a list of whole responses       (microsoft/ToRA outputs)
 openmathreasoning  problem, expected_answer, generated_solution        (nvidia/OpenMathReasoning)
@@ -8,9 +8,9 @@ retool             messages: ReTool's cold-start data, verl's multi-turn form of
                    turns, Qwen3's `<tool_call>` with JSON
 sharegpt           conversations: the same in ShareGPT's turns, with observations
 
-Each is a function from a row to responses in our own markup; `tirgen.tir.markup` parses those.
-NuminaMath-TIR and conversations without an answer column name no answer beside the solution: what a
-solution says of itself proves nothing, so their rows need answers from elsewhere to be judged.
+Each is a function from a row to responses in tirgen's markup, which `tirgen.tir.markup` parses.
+NuminaMath-TIR, and conversations without an answer column, have no answer besides the solution. A
+solution cannot prove itself, so these rows need gold answers from another file to be judged.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tirgen.data.answers import any_of
 from tirgen.data.columns import ANSWER, Fields, find, lookup, structured
 from tirgen.data.errors import NoQuestion, ProblemsError, Unusable
 from tirgen.data.questions import unwrapped
-from tirgen.data.tool_marks import in_our_blocks, response_of, turn_role, turn_text
+from tirgen.data.tool_marks import in_fenced_blocks, response_of, turn_role, turn_text
 
 
 class Format(StrEnum):
-    """The published shapes."""
+    """The published layouts."""
 
     TORA = "tora"
     OPENMATHREASONING = "openmathreasoning"
@@ -40,32 +40,32 @@ class Format(StrEnum):
 
 
 class Foreign(NamedTuple):
-    """One response as somebody else recorded it."""
+    """One response of a file, in tirgen's markup."""
 
     question: str
     gold: str | None
     response: str
-    """With programs and outputs in our blocks."""
+    """With programs and outputs in fenced blocks."""
     name: str | None = None
-    """The publisher's own id of the problem."""
+    """The publisher's id of the problem."""
     model: str | None = None
-    """Who wrote it, if the row says so."""
+    """The model that wrote it, if the row says so."""
 
 
 class Unreadable(ValueError):
-    """The row has not the shape of its file; the message completes "this row ..."."""
+    """The row does not have the layout of its file; the message completes "this row ..."."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How to read the rows of one published format."""
+    """How to read the rows of one published layout."""
 
     fields: frozenset[str]
-    """What tells it from the others."""
+    """Fields that identify the layout."""
     read: Callable[[Fields], Iterator[Foreign]]
     """Raises `Unreadable`."""
     stateful: bool = False
-    """Its programs ran in one interpreter per response, notebook cell by cell."""
+    """The programs of a response ran in one interpreter, like the cells of a notebook."""
 
 
 def detect(where: str, sample: Sequence[Fields]) -> Format:
@@ -75,7 +75,7 @@ def detect(where: str, sample: Sequence[Fields]) -> Format:
         if shape.fields <= names:
             return name
     raise ProblemsError(
-        f"{where} has none of the shapes known here; its fields are {', '.join(sorted(names))}. "
+        f"{where} has no known layout; its fields are {', '.join(sorted(names))}. "
         f"Convert it to one of {', '.join(Format)}, as docs/curation.md describes them"
     )
 
@@ -91,14 +91,14 @@ def _tora(row: Fields) -> Iterator[Foreign]:
 
 
 def _generated(question: str) -> Callable[[Fields], Iterator[Foreign]]:
-    """NVIDIA's sets, which differ in the name of the question and in the marks of programs."""
+    """NVIDIA's sets, which differ in the question's column and in the marks of programs."""
 
     def read(row: Fields) -> Iterator[Foreign]:
         model = row.get("generation_model")
         yield Foreign(
             _text(row, question),
             _text(row, "expected_answer"),
-            in_our_blocks(_text(row, "generated_solution")),
+            in_fenced_blocks(_text(row, "generated_solution")),
             model=str(model) if model else None,
         )
 
@@ -117,7 +117,7 @@ _ASKED = re.compile(
 
 
 def _conversation(column: str) -> Callable[[Fields], Iterator[Foreign]]:
-    """One question, then turns of the assistant and its tools; the answer beside, if anywhere."""
+    """One question, then turns of the assistant and its tools; an answer only in its own column."""
 
     def read(row: Fields) -> Iterator[Foreign]:
         asked, *turns = _turns(row, column)
@@ -130,7 +130,7 @@ def _conversation(column: str) -> Callable[[Fields], Iterator[Foreign]]:
 
 
 def _turns(row: Fields, column: str) -> list[Mapping[str, Any]]:
-    """The turns from the question on."""
+    """The turns from the question on. Raises `Unreadable`."""
     turns = structured(row.get(column))
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         raise Unreadable(f"has no {column}")
@@ -149,7 +149,7 @@ def _turns(row: Fields, column: str) -> list[Mapping[str, Any]]:
 
 
 def _gold(row: Fields) -> str | None:
-    """The answer column of a row of conversations, where there is one."""
+    """The answer column of a row with a conversation, if there is one."""
     for name in (*find(row, ANSWER), "reward_model.ground_truth"):
         try:
             return any_of(lookup(row, name))

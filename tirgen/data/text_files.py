@@ -1,4 +1,4 @@
-"""Text files opened for reading: decompressed by their ending, their encoding named where wrong."""
+"""Opens text files: decompresses them by their ending and names a wrong encoding."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow as pa
 from tirgen.data.errors import ProblemsError
 
 COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4")
-"""Endings that stand behind the format's own, as in ``x.jsonl.gz``; pyarrow reads them."""
+"""Endings after that of the format, as in ``x.jsonl.gz``; pyarrow reads them."""
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def format_of(path: Path) -> str:
-    """The ending that says the format: ``.jsonl`` of ``x.jsonl.gz``."""
+    """The ending of the format: ``.jsonl`` of ``x.jsonl.gz``."""
     plain = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
     return plain.suffix.lower()
 
@@ -27,10 +27,10 @@ def stem_of(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The decompressed content, from its beginning.
+    """Open the decompressed content.
 
-    Raises `ProblemsError` for UTF-16, whose line breaks are not those of other text, and OSError
-    where it cannot be read or decompressed.
+    Raises `ProblemsError` for UTF-16, which has other line breaks, and OSError where the file
+    cannot be read or decompressed.
     """
     if path.suffix.lower() in COMPRESSIONS:
         raw: Any = pa.input_stream(str(path), compression="detect")
@@ -48,7 +48,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def open_text(path: Path) -> IO[str]:
-    """As `open_bytes`, as text with its line breaks as they are.
+    """Open the decompressed content as text, with its line breaks unchanged.
 
     Bytes that are not UTF-8 become lone surrogates, for `encoding_fault` to find.
     """
@@ -58,7 +58,7 @@ def open_text(path: Path) -> IO[str]:
 
 
 def encoding_fault(line: bytes) -> str:
-    """What to say of bytes that are not UTF-8; the encoding by name where it is likely."""
+    """The message for bytes that are not UTF-8; it names the likely encoding."""
     try:
         line.decode("cp1252")
     except UnicodeDecodeError:
@@ -67,5 +67,5 @@ def encoding_fault(line: bytes) -> str:
 
 
 def _alternates_with_zeros(head: bytes) -> bool:
-    """ASCII in UTF-16 without a mark: every other byte is zero."""
+    """Whether every other byte is zero: ASCII in UTF-16 without a byte order mark."""
     return len(head) >= 4 and (not any(head[0::2]) or not any(head[1::2]))

@@ -1,4 +1,4 @@
-"""How publishers mark programs and their outputs in a response, turned into our own blocks.
+"""Turns publishers' marks of programs and outputs into tirgen's fenced blocks.
 
 In the text:    <code> … </code>, <llm-code> … </llm-code>, <tool_call> code or JSON </tool_call>
                 <interpreter> … , <llm-code-output> … , <tool_response> …
@@ -27,7 +27,7 @@ _CALLING = ("function_call", "tool_call")
 _TOOL = ("tool", "observation", "function", "ipython", "tool_response")
 
 
-def in_our_blocks(text: str) -> str:
+def in_fenced_blocks(text: str) -> str:
     """The text with its programs and outputs as fenced blocks."""
     text = _PROGRAM.sub(lambda found: program_block(_code_of(found[2])), text)
     return _OUTPUT.sub(lambda found: output_block(found[2]), text)
@@ -42,9 +42,9 @@ def output_block(output: str) -> str:
 
 
 def turn_role(turn: Mapping[str, Any]) -> str:
-    """Who speaks: `user`, `assistant`, `tool`, or what the turn says, in lower case.
+    """The role of a turn: `user`, `assistant`, `tool`, or the turn's own word in lower case.
 
-    Qwen's template gives tool responses to the user, who then says nothing else.
+    Qwen's template has tool responses in a user's turn, without other text.
     """
     role = str(turn.get("role") or turn.get("from") or "").lower()
     if role in USER:
@@ -56,24 +56,24 @@ def turn_role(turn: Mapping[str, Any]) -> str:
 
 
 def turn_text(turn: Mapping[str, Any]) -> str:
-    """What a turn says. Raises `NoQuestion` where it shows more than text."""
+    """The text of a turn. Raises `NoQuestion` where it has more than text."""
     return content_text(turn.get("content", turn.get("value")))
 
 
 def response_of(turns: Sequence[Mapping[str, Any]]) -> str:
-    """What assistant and tools say one after the other, as one response."""
+    """The turns of assistant and tools as one response."""
     return "\n".join(piece for turn in turns for piece in _pieces(turn) if piece)
 
 
 def _pieces(turn: Mapping[str, Any]) -> Iterator[str]:
     text = turn_text(turn)
     if turn_role(turn) == "tool":
-        yield in_our_blocks(text) if _OUTPUT.search(text) else output_block(text.strip("\n"))
+        yield in_fenced_blocks(text) if _OUTPUT.search(text) else output_block(text.strip("\n"))
         return
     if str(turn.get("from") or turn.get("role")).lower() in _CALLING:
         yield program_block(_code_of(text))
         return
-    yield in_our_blocks(text)
+    yield in_fenced_blocks(text)
     for call in structured(turn.get("tool_calls")) or ():
         yield program_block(_code_of_call(call))
 

@@ -1,4 +1,4 @@
-"""From a client's request to what the engine generates from: limits checked, seeds derived."""
+"""From a client's request to generation requests: limits checked, seeds derived."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from tirgen.embedded.batching import ContinuousBatchingEngine
-from tirgen.embedded.errors import Refusal
 from tirgen.embedded.generation import GenerationRequest
+from tirgen.embedded.json_api import Refusal
 from tirgen.embedded.requests import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -18,16 +18,16 @@ from tirgen.embedded.requests import (
 from tirgen.embedded.tokenizer import TemplateRefused
 
 MAX_PROMPT_LENGTH = 1 << 18
-"""Characters or ids; far beyond the context, and refused before time is spent on encoding."""
+"""Most characters or ids: far more than the context, and refused before encoding takes time."""
 
 
 def choice_seed(seed: int | None, choice: int) -> int:
     """The engine's seed, 0 to 2^32 - 1, for one choice of a request.
 
-    A hash of both numbers: the generator behind it knows only 32 bits, and seeds that follow each
-    other must not share choices (with seed + choice, as in vLLM, choice 1 of seed 7 is choice 0 of
-    seed 8). The prompt's place in a list of prompts does not enter: each prompt gets what it would
-    get alone. Without a seed every choice gets its own from the system.
+    A hash of both numbers: the engine's seed has only 32 bits, and neighbouring seeds must not
+    share choices (with seed + choice, as in vLLM, choice 1 of seed 7 is choice 0 of seed 8). The
+    position in a list of prompts does not matter: each prompt gets the same result as alone.
+    Without a seed every choice gets a random one.
     """
     if seed is None:
         return secrets.randbits(32)
@@ -35,10 +35,10 @@ def choice_seed(seed: int | None, choice: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def completion_jobs(
+def completion_generations(
     request: CompletionRequest, engine: ContinuousBatchingEngine
 ) -> list[GenerationRequest]:
-    """One job for each choice of each prompt, in the order of the response's indices."""
+    """One generation request per choice of each prompt, in the order of the response's indices."""
     for prompt in request.prompts():
         if len(prompt) > MAX_PROMPT_LENGTH:
             raise Refusal(f"'prompt' is longer than {MAX_PROMPT_LENGTH}", param="prompt")
@@ -50,15 +50,15 @@ def completion_jobs(
     ]
     if not prompts:
         raise Refusal("'prompt' is an empty list", param="prompt")
-    return _jobs(request, prompts, request.max_tokens, engine)
+    return _generations(request, prompts, request.max_tokens, engine)
 
 
-def chat_jobs(
+def chat_generations(
     request: ChatCompletionRequest, engine: ContinuousBatchingEngine
 ) -> list[GenerationRequest]:
-    """One job for each choice."""
+    """One generation request per choice."""
     limit = request.max_completion_tokens or request.max_tokens
-    return _jobs(request, [chat_prompt(request, engine)], limit, engine)
+    return _generations(request, [chat_prompt(request, engine)], limit, engine)
 
 
 def chat_prompt(request: PromptFields, engine: ContinuousBatchingEngine) -> list[int]:
@@ -74,7 +74,7 @@ def chat_prompt(request: PromptFields, engine: ContinuousBatchingEngine) -> list
     return engine.vocabulary.encode(text, add_special_tokens=request.add_special_tokens)
 
 
-def _jobs(
+def _generations(
     request: SamplingFields,
     prompts: Sequence[list[int]],
     max_tokens: int | None,
@@ -83,7 +83,7 @@ def _jobs(
     vocabulary_size, context = engine.config.vocab_size, engine.config.context
     for id_ in request.stop_token_ids or ():
         _check_id(id_, vocabulary_size, "stop_token_ids")
-    jobs = []
+    generations = []
     for whole in prompts:
         prompt = _truncated(whole, request, context)
         room = _room(prompt, max_tokens, context)
@@ -94,8 +94,8 @@ def _jobs(
             )
         for id_ in prompt:
             _check_id(id_, vocabulary_size, "prompt")
-        jobs += [_job(request, prompt, room, choice) for choice in range(request.n)]
-    return jobs
+        generations += [_generation(request, prompt, room, choice) for choice in range(request.n)]
+    return generations
 
 
 def _truncated(prompt: list[int], request: SamplingFields, context: int) -> list[int]:
@@ -109,7 +109,7 @@ def _truncated(prompt: list[int], request: SamplingFields, context: int) -> list
 
 
 def _room(prompt: list[int], max_tokens: int | None, context: int) -> int:
-    """How many tokens may be generated. Refuses what does not fit rather than cutting it."""
+    """How many tokens can be generated. Raises `Refusal` if prompt and limit do not fit."""
     if not prompt:
         raise Refusal("the prompt is empty: it needs at least one token", param="prompt")
     room = context - len(prompt)
@@ -132,7 +132,7 @@ def _check_id(id_: int, vocabulary_size: int, param: str) -> None:
         )
 
 
-def _job(
+def _generation(
     request: SamplingFields, prompt: list[int], max_tokens: int, choice: int
 ) -> GenerationRequest:
     return GenerationRequest(

@@ -1,7 +1,7 @@
-"""A decoder on disk, in the Hugging Face layout: the numbers of its `config.json`, all checked.
+"""The shape of a decoder, read from the `config.json` of a Hugging Face folder and checked.
 
-Covers dense Llama, Qwen2 (2.5 too) and Qwen3. Not covered: mixture of experts, sliding windows,
-quantised weights, other activations than SiLU.
+Supports dense Llama, Qwen2, Qwen2.5 and Qwen3. Not supported: mixture of experts, sliding windows,
+quantised weights, activations other than SiLU.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _MLP: Final = ("gate_proj", "up_proj", "down_proj")
 
 
 class ModelUnsupported(ValueError):
-    """The model directory is not one this engine can serve."""
+    """The embedded engine cannot serve the model in this folder."""
 
 
 class ModelConfig(BaseModel):
-    """The numbers that shape the graph, under names of our own where theirs are long."""
+    """The numbers that define the graph; some fields have shorter names than in the file."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -47,17 +47,17 @@ class ModelConfig(BaseModel):
     tied: bool = Field(False, alias="tie_word_embeddings")
     """The output head is the embedding matrix."""
     biases: frozenset[str]
-    """The projections that add a bias, e.g. `q_proj`."""
+    """The projections with a bias, e.g. `q_proj`."""
     eos_token_ids: tuple[TokenId, ...] = Field(min_length=1)
-    """The first one ends a turn; the others stop generation too."""
+    """The first one ends a turn; the others end a completion too."""
 
     @classmethod
     def read(cls, model_dir: Path) -> Self:
-        """Raises `ModelUnsupported`, naming what the graph cannot express."""
+        """Raises `ModelUnsupported`, naming what is not supported."""
         raw = _json(model_dir / "config.json")
         if raw is None:
             raise ModelUnsupported(
-                f"{model_dir} holds no config.json: give a directory in the Hugging Face layout"
+                f"{model_dir} holds no config.json: give a folder in the Hugging Face layout"
             )
         generation = _json(model_dir / "generation_config.json") or {}
         eos = generation.get("eos_token_id", raw.get("eos_token_id"))
@@ -70,7 +70,7 @@ class ModelConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_transformers_reads_it(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """What the architecture implies is added; what it may not have is refused."""
+        """Adds values that the architecture implies; refuses unsupported ones."""
         kind = raw.get("model_type")
         if kind not in _BIASES:
             raise ValueError(
@@ -92,31 +92,31 @@ class ModelConfig(BaseModel):
 
     @property
     def qk_norm(self) -> bool:
-        """Queries and keys are normalised for each head."""
+        """Queries and keys are normalised per head."""
         return self.model_type == "qwen3"
 
     @property
-    def turned(self) -> bool:
-        """The graph holds the vocabulary from its end to its beginning.
+    def reversed_ids(self) -> bool:
+        """The graph has the vocabulary in reverse order.
 
-        OpenVINO GenAI adds up a token's alternatives one by one in float32, in the order of their
-        ids: behind a large one, thousands of small ones are lost, and every log-probability comes
-        out too high, by 1.3e-4 on average for 49,152 tokens. Rare tokens have high ids. With the
-        order turned they are added first, which leaves 8e-6. A small vocabulary loses nothing.
+        OpenVINO GenAI sums the probabilities of all tokens one by one in float32, in the order of
+        their ids. After a large one, thousands of small ones are lost, so that log-probabilities
+        are too high, by 1.3e-4 on average for 49,152 tokens. Rare tokens have high ids: in reverse
+        order they are added first, and the error is 8e-6. Small vocabularies have no such error.
         """
         return self.vocab_size > _SMALL_VOCABULARY
 
-    def turn(self, ids: Iterable[int]) -> list[int]:
-        """Token ids as the graph numbers them, and back."""
-        return [self.vocab_size - 1 - id_ for id_ in ids] if self.turned else list(ids)
+    def graph_ids(self, ids: Iterable[int]) -> list[int]:
+        """Token ids in the graph's order; applied twice it gives the ids back."""
+        return [self.vocab_size - 1 - id_ for id_ in ids] if self.reversed_ids else list(ids)
 
     @property
     def cached_values(self) -> int:
-        """How many numbers of keys and values lie behind each token."""
+        """How many key and value numbers are cached per token."""
         return 2 * self.layers * self.kv_heads * self.head_dim
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights of such a model, by their Hugging Face names."""
+        """The shape of every weight, by its Hugging Face name."""
         shapes: dict[str, tuple[int, ...]] = {
             "model.embed_tokens.weight": (self.vocab_size, self.hidden),
             "model.norm.weight": (self.hidden,),
@@ -163,7 +163,7 @@ _BIASES: Final = {
     "qwen2": lambda raw: _QKV,
     "qwen3": _qwen3_biases,
 }
-"""The architectures, and which projections of each have a bias."""
+"""The supported architectures, and which projections of each have a bias."""
 
 
 def _refuse_variants(raw: dict[str, Any]) -> None:
@@ -181,7 +181,7 @@ def _refuse_variants(raw: dict[str, Any]) -> None:
 
 
 def _quotient(hidden: Any, heads: Any) -> Any:
-    """None, which validation then names, where one is missing or no number."""
+    """None, which validation reports, if one is missing or not a number."""
     return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) and heads else None
 
 

@@ -20,35 +20,35 @@ from tirgen.embedded.pipeline import (
     native,
     open_pipeline,
     read_config,
-    read_sibling,
+    read_replacement,
 )
 from tirgen.embedded.runtime import genai, ov
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.embedded.tokenizer import Vocabulary
 
 FIRST_VERSION = "default"
-"""What vLLM calls the weights a server started with."""
+"""vLLM's name for the weights with which a server started."""
 UNLABELLED = "unlabelled"
-"""Weights that were loaded into a running engine and not named yet."""
+"""The name of reloaded weights until they get one."""
 
 
 class EngineStopped(Exception):
-    """The engine's thread has ended; no pipeline can be put into it any more."""
+    """The engine's thread has ended, so its pipeline cannot be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Replacement:
-    """A new pipeline on its way to the engine's thread."""
+    """A new pipeline for the engine's thread."""
 
     pipeline: Any
     done: asyncio.Future[None]
 
 
 class ContinuousBatchingEngine:
-    """Generates for many requests at once; a new one joins at the next token of the others.
+    """Generates for many requests at once; a new request joins at the next token of the others.
 
-    All methods are for the event loop it was made on. The pipeline itself is touched by the
-    engine's own thread only.
+    Call all methods on the event loop on which the engine was created. Only the engine's own thread
+    uses the pipeline.
     """
 
     def __init__(self, model_dir: Path, settings: ServingSettings | None = None) -> None:
@@ -57,30 +57,30 @@ class ContinuousBatchingEngine:
         config = read_config(model_dir, self._settings)
         self.vocabulary = Vocabulary(model_dir)
         self.weight_version = FIRST_VERSION
-        """What the weights are called; whoever loads others says it (vLLM's term)."""
+        """The name of the weights, set by the client that loads others (vLLM's term)."""
         self.failure: str | None = None
-        """Why the pipeline can generate no more; None while it can."""
+        """Why the pipeline cannot generate any more; None while it can."""
         self.finished: Counter[str] = Counter()
-        """Generations by how they ended: stop, length, abort or error."""
+        """Number of generations by how they ended: stop, length, abort or error."""
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.cache_usage = 0.0
-        """Share of the key-value cache in use, 0 to 1."""
+        """Share of the key-value cache that is in use, 0 to 1."""
         self._graph = Graph(model_dir, config, self._settings)
         self._eos = frozenset(self.config.eos_token_ids)
-        self._spoken = {
-            skip: self.vocabulary.spoken(self.config.vocab_size, skip_special=skip)
+        self._token_texts = {
+            skip: self.vocabulary.token_texts(self.config.vocab_size, skip_special=skip)
             for skip in (False, True)
         }
         self._pipeline = open_pipeline(self._graph, self._settings)
         self._cached = False
-        """The pipeline has seen a prompt, so its prefix cache may hold something."""
+        """The pipeline has had a prompt, so its prefix cache can have content."""
         self._loop = asyncio.get_running_loop()
         self._inbox: SimpleQueue[Generation | _Replacement | None] = SimpleQueue()
         self._live: list[tuple[Generation, Any]] = []
         self._last_id = 0
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="pocket-engine", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="embedded-engine", daemon=True)
         self._thread.start()
 
     @property
@@ -98,53 +98,53 @@ class ContinuousBatchingEngine:
     def submit(
         self, request: GenerationRequest, progress: asyncio.Event, *, streaming: bool = False
     ) -> Generation:
-        """Start generating; `progress` is set whenever there is something new to look at."""
+        """Start generating; `progress` is set whenever there is something new to read."""
         generation = Generation(
             request,
-            spoken=self._spoken[request.skip_special_tokens],
+            token_texts=self._token_texts[request.skip_special_tokens],
             eos=self._eos,
             progress=progress,
             streaming=streaming,
             weight_version=self.weight_version,
         )
         self._inbox.put(generation)
-        if self._closing:  # the thread may have looked for the last time
+        if self._closing:  # the thread may never look into its inbox again
             self._refuse_inbox()
         return generation
 
     def cancel(self, generation: Generation) -> None:
-        """Stop generating and free the slot; nothing happens to one that is done."""
+        """Stop generating and free the slot; no effect on a finished generation."""
         generation.cancelled = True
 
     async def reload(self, model_dir: Path) -> None:
-        """From now on generate with the weights in `model_dir`, all caches empty.
+        """Replace the weights by those in `model_dir`, with all caches empty.
 
-        To be called while nothing is being generated. Raises `ModelUnsupported`, and keeps the old
-        weights, when they are no sibling of the present ones (`read_sibling`); `EngineStopped`
-        when the engine has failed or is closing.
+        Call it while nothing is being generated. Raises `ModelUnsupported`, and keeps the old
+        weights, when the new ones do not fit (`read_replacement`); `EngineStopped` when the engine
+        has failed or is closing.
         """
         graph = await asyncio.to_thread(
-            read_sibling, model_dir, self.config, self.vocabulary, self._settings
+            read_replacement, model_dir, self.config, self.vocabulary, self._settings
         )
         await self._replace(graph, UNLABELLED)
 
     async def reset_prefix_cache(self) -> None:
-        """Forget all prompts, under the same condition as `reload`. Raises `EngineStopped`."""
+        """Empty the prefix cache, under the same condition as `reload`. Raises `EngineStopped`."""
         if self._cached:
             await self._replace(self._graph, self.weight_version)
 
     async def _replace(self, graph: Graph, version: str) -> None:
-        """Open a pipeline beside the old one, and let the engine's thread change over."""
+        """Open a new pipeline beside the old one, for the engine's thread to switch to."""
         pipeline = await asyncio.to_thread(open_pipeline, graph, self._settings)
         replacement = _Replacement(pipeline, self._loop.create_future())
         self._inbox.put(replacement)
         self._graph, self.weight_version = graph, version
         if self._closing:
             self._refuse_inbox()
-        await asyncio.shield(replacement.done)  # it takes place even if the caller is gone
+        await asyncio.shield(replacement.done)  # it happens even if the caller is cancelled
 
     def close(self) -> None:
-        """Abort what runs and end the thread."""
+        """Abort all generations and end the thread."""
         self._closing = True
         self._inbox.put(None)
         self._thread.join()
@@ -153,7 +153,7 @@ class ContinuousBatchingEngine:
         while self._admit():
             try:
                 self._pipeline.step()
-            except RuntimeError as error:  # whatever OpenVINO throws, it throws as this
+            except RuntimeError as error:  # every OpenVINO error arrives as this
                 self.failure = f"the OpenVINO pipeline failed: {error}"
                 break
             self._collect()
@@ -161,7 +161,7 @@ class ContinuousBatchingEngine:
         self._abort_all()
 
     def _admit(self) -> bool:
-        """Add what has arrived, waiting for it while nothing runs; False when it is time to end."""
+        """Take the inbox, waiting for it while nothing runs; False when the thread must end."""
         block = not self._live and not self._pipeline.has_non_finished_requests()
         while not self._closing:
             try:
@@ -170,18 +170,18 @@ class ContinuousBatchingEngine:
                 return True
             block = False
             if isinstance(arrived, _Replacement):
-                self._change_over(arrived)
+                self._switch_to(arrived)
                 block = True
             elif arrived is not None:
                 self._add(arrived)
                 block = not self._live
         return False
 
-    def _change_over(self, replacement: _Replacement) -> None:
-        """What still runs, whose clients have hung up, goes with the old pipeline."""
+    def _switch_to(self, replacement: _Replacement) -> None:
+        """Generations that still run have no client any more: they end with the old pipeline."""
         for generation, _ in self._live:
             generation.failure = "cancelled"
-        self._tell([generation for generation, _ in self._live])
+        self._publish([generation for generation, _ in self._live])
         self._live = []
         self._pipeline, self._cached = replacement.pipeline, False
         self._answer(replacement, None)
@@ -192,68 +192,68 @@ class ContinuousBatchingEngine:
 
     def _add(self, generation: Generation) -> None:
         self._last_id += 1
-        prompt = ov.Tensor(np.array([self.config.turn(generation.request.prompt)], np.int64))
+        prompt = ov.Tensor(np.array([self.config.graph_ids(generation.request.prompt)], np.int64))
         try:
             request = native(generation.request, self.config)
             handle = self._pipeline.add_request(self._last_id, prompt, request)
         except RuntimeError as error:
             generation.failure = f"the OpenVINO pipeline refused the request: {error}"
-            self._tell([generation])
+            self._publish([generation])
             return
         self._cached = True
         self.prompt_tokens += len(generation.request.prompt)
         self._live.append((generation, handle))
 
     def _collect(self) -> None:
-        """Hand every live generation its new tokens and let go of those that are done."""
-        still, news = [], []
+        """Give every live generation its new tokens and drop the finished ones."""
+        still, changed = [], []
         for generation, handle in self._live:
             grown = self._advance(generation, handle)
             if not generation.done:
                 still.append((generation, handle))
             if generation.done or (generation.streaming and grown):
-                news.append(generation)
+                changed.append(generation)
         self._live = still
         self.cache_usage = self._pipeline.get_metrics().cache_usage / 100
-        self._tell(news)
+        self._publish(changed)
 
     def _advance(self, generation: Generation, handle: Any) -> bool:
-        """Feed one generation what the step gave it, end it where it has to end; whether it grew.
+        """Give one generation the tokens of this step and end it if it must end; whether it grew.
 
-        This runs for every token, so it asks the pipeline as little as it can.
+        This runs for every token, so it calls the pipeline as little as possible.
         """
         grown: bool = handle.can_read()
         if grown:
             (output,) = handle.read().values()
             for token, logprob in zip(
-                self.config.turn(output.generated_ids), output.generated_log_probs, strict=True
+                self.config.graph_ids(output.generated_ids), output.generated_log_probs, strict=True
             ):
                 self.generation_tokens += 1
                 if generation.feed(token, logprob):
                     handle.stop()
                     return True
         elif handle.get_status() != genai.GenerationStatus.RUNNING:
-            generation.failure = f"the OpenVINO pipeline gave up: {handle.get_status().name}"
+            generation.failure = f"the OpenVINO pipeline ended it: {handle.get_status().name}"
         if generation.cancelled and not generation.done:
             generation.failure = "cancelled"
             handle.cancel()
         return grown
 
-    def _tell(self, news: list[Generation]) -> None:
-        """Count what has ended and wake the readers, once a step for all of them together."""
-        for generation in news:
+    def _publish(self, changed: list[Generation]) -> None:
+        """Count finished generations and wake all readers, once per step."""
+        for generation in changed:
             if generation.done:
                 self.finished[_ending(generation)] += 1
-        if news and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_wake, [generation.progress for generation in news])
+        if changed and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_wake, [generation.progress for generation in changed])
 
     def _abort_all(self) -> None:
-        """Fail everything that still waits, so that no reader waits for ever."""
+        """Fail everything that is left, so that no reader waits for ever."""
         live, self._live = self._live, []
         for _, handle in live:
             handle.cancel()
         if live and self.failure is None:
-            self._pipeline.step()  # only a step gives the cancelled ones' memory back
+            self._pipeline.step()  # only a step frees the memory of cancelled requests
         self._fail([generation for generation, _ in live])
         self._refuse_inbox()
 
@@ -270,7 +270,7 @@ class ContinuousBatchingEngine:
     def _fail(self, generations: list[Generation]) -> None:
         for generation in generations:
             generation.failure = self._why_stopped()
-        self._tell(generations)
+        self._publish(generations)
 
     def _why_stopped(self) -> str:
         return self.failure or "the server is shutting down"

@@ -1,4 +1,4 @@
-"""One completion in the making: its tokens so far, its text so far, and when it has to end."""
+"""One running completion: its tokens and text so far, and the rules by which it ends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tirgen.engine.protocol import Finish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What to generate from; every value is valid and within the model's limits."""
+    """What to generate; every value is valid and within the model's limits."""
 
     prompt: Sequence[int]
     max_tokens: int
     seed: int
-    """0 to 2^32 - 1: all the state the engine's generator takes."""
+    """0 to 2^32 - 1, the range of the engine's seed."""
     min_tokens: int = 0
     temperature: float = 1.0
     """0 is greedy."""
@@ -26,25 +26,25 @@ class GenerationRequest:
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
     include_stop: bool = False
-    """The stop string, or the text of the stop token, stays in the text."""
+    """Keep the stop string, or the text of the stop token, in the text."""
     stop_token_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False
     skip_special_tokens: bool = True
 
 
 class Generation:
-    """Grows on the engine's thread, is read on the event loop's.
+    """Grows on the engine's thread and is read on the event loop's.
 
-    `token_ids` and `logprobs` (of the model before temperature and truncation) have one length at
-    any `readable` moment. `finish` and `failure` are written last: whoever sees one of them sees
-    everything that belongs to it.
+    `token_ids` and `logprobs` (of the model, before temperature and truncation) have the same
+    length. `finish` and `failure` are written last: a reader that sees one of them can read all the
+    rest.
     """
 
     def __init__(
         self,
         request: GenerationRequest,
         *,
-        spoken: list[bytes],
+        token_texts: list[bytes],
         eos: frozenset[int],
         progress: asyncio.Event,
         streaming: bool,
@@ -59,13 +59,13 @@ class Generation:
         self.logprobs: list[float] = []
         self.text = bytearray()
         self.readable = 0
-        """So many bytes of `text` will not be taken back by a stop string."""
+        """Number of bytes of `text` that no stop string will remove."""
         self.finish: Finish | None = None
         self.stop_reason: str | int | None = None
         """The stop string or stop token id; None at the end of a turn, as in vLLM."""
         self.failure: str | None = None
         self.cancelled = False
-        self._spoken = spoken
+        self._token_texts = token_texts
         self._eos = frozenset() if request.ignore_eos else eos
         self._stops = [(stop, stop.encode()) for stop in request.stop]
         self._ending = self._eos | request.stop_token_ids
@@ -78,16 +78,16 @@ class Generation:
         return self.finish is not None or self.failure is not None
 
     def feed(self, token: int, logprob: float) -> bool:
-        """Take the next sampled token; whether it was the last. The rules are vLLM's."""
+        """Add the next sampled token; true if it was the last. The rules are vLLM's."""
         self.logprobs.append(logprob)
         self.token_ids.append(token)
         count = len(self.token_ids)
         if token in self._ending and count >= self.request.min_tokens:
             if self.request.include_stop:
-                self.text += self._spoken[token]
+                self.text += self._token_texts[token]
             return self._end(Finish.STOP, None if token in self._eos else token)
         old = len(self.text)
-        self.text += self._spoken[token]
+        self.text += self._token_texts[token]
         if self._stops and count > self.request.min_tokens:
             stop = self._cut_at_stop(old)
             if stop is not None:
@@ -98,11 +98,11 @@ class Generation:
         return False
 
     def whole_text(self) -> str:
-        """Bytes that are no UTF-8 become the replacement character."""
+        """Invalid UTF-8 becomes the replacement character."""
         return self.text.decode("utf-8", "replace")
 
     def _cut_at_stop(self, old: int) -> str | None:
-        """Look for stop strings in the new bytes and as far back as one may have begun."""
+        """Search stop strings in the new bytes, and as far back as one can have started."""
         for stop, needle in self._stops:
             at = self.text.find(needle, max(0, old - len(needle) + 1))
             if at >= 0:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tirgen.embedded.architecture import ModelConfig
 from tirgen.embedded.runtime import ov
-from tirgen.embedded.settings import Precision
 from tirgen.embedded.weights import Weights, read_weights
+from tirgen.engine.engine_config import Precision
 
 op = ov.opset13
 Node = Any
@@ -36,16 +36,16 @@ def write_ir(
 
 def build(config: ModelConfig, weights: Weights, *, quantised: bool = False) -> Any:
     """The stateful decoder: token ids [batch, time] to logits [batch, time, vocab], both in the
-    order of `ModelConfig.turned`.
+    order of `ModelConfig.graph_ids`.
 
     Parameters and state follow what OpenVINO GenAI expects of a decoder (`input_ids`,
     `attention_mask`, `position_ids`, `beam_idx`, one key and one value state a layer), so that its
     continuous batching can replace the attention by the paged kind. With `quantised` the matrices
-    are held in 8 bits.
+    have 8 bits.
     """
     inputs = Inputs.declare()
     matrix = _eight_bits if quantised else _constant
-    order = -1 if config.turned else 1
+    order = -1 if config.reversed_ids else 1
     embedding = matrix(weights["model.embed_tokens.weight"][::order])
     decoder = Decoder(config, weights, matrix, inputs, Rotary.at(inputs.positions, config))
     hidden = op.gather(embedding, op.convert(inputs.ids, "i32"), _ints(0))
@@ -60,7 +60,7 @@ def build(config: ModelConfig, weights: Weights, *, quantised: bool = False) -> 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The graph's parameters, and what every layer computes from them alone."""
+    """The graph's parameters, and the values that every layer needs from them."""
 
     ids: Node  # [batch, time]
     attention: Node  # [batch, past + time]
@@ -112,12 +112,12 @@ class Rotary:
 
 @dataclass(slots=True)
 class Decoder:
-    """Writes layers; what they remember between calls gathers in `states`."""
+    """Writes layers; their keys and values between calls are collected in `states`."""
 
     config: ModelConfig
     weights: Weights
     matrix: Any
-    """From an array to the node that holds it."""
+    """Makes a node from an array."""
     inputs: Inputs
     rotary: Rotary
     states: list[Node] = field(default_factory=list)
@@ -156,7 +156,7 @@ class Decoder:
         return self._linear(op.reshape(_swap(attended), flat, True), f"{prefix}.o_proj")
 
     def _heads(self, x: Node, prefix: str, name: str, heads: int) -> Node:
-        """[batch, time, hidden] to [batch, heads, time, head_dim], normalised where they are."""
+        """[batch, time, hidden] to [batch, heads, time, head_dim], normalised if `qk_norm`."""
         shape = _ints(0, 0, heads, self.config.head_dim)
         projected = op.reshape(self._linear(x, f"{prefix}.{name}_proj"), shape, True)
         if self.config.qk_norm and name != "v":
@@ -169,7 +169,7 @@ class Decoder:
         return product if bias is None else op.add(product, _constant(bias))
 
     def _remember(self, name: str, current: Node) -> Node:
-        """Append to a key or value state [batch, kv_heads, past, head_dim]; the whole."""
+        """Append to a key or value state [batch, kv_heads, past, head_dim]; returns all of it."""
         heads, dim = self.config.kv_heads, self.config.head_dim
         info = ov.op.util.VariableInfo()
         info.data_shape = ov.PartialShape([-1, heads, -1, dim])
@@ -196,7 +196,7 @@ class Decoder:
 
 
 def _causal_mask(attention: Node, time: Node) -> Node:
-    """Additive mask [batch, 1, time, past + time]; paged attention brings its own instead."""
+    """Additive mask [batch, 1, time, past + time]; paged attention replaces it."""
     total = op.gather(op.shape_of(attention), _ints(1), _ints(0))
     columns = op.unsqueeze(_range(total), _ints(0))
     past = op.subtract(total, time)
@@ -223,14 +223,14 @@ def _parameter(name: str, shape: list[int], dtype: Any) -> Node:
 
 
 def _eight_bits(values: NDArray[np.float32]) -> Node:
-    """A matrix as int8 with one scale a row, in the shape the plug-in keeps compressed."""
+    """A matrix as int8 with one scale per row, in a form that the plug-in keeps compressed."""
     scales = np.maximum(np.abs(values).max(-1, keepdims=True), 1e-30) / np.float32(127)
     rounded = np.rint(values / scales).astype(np.int8)
     return op.multiply(op.convert(op.constant(rounded), "f32"), _constant(scales))
 
 
 def _constant(values: NDArray[np.float32]) -> Node:
-    """Shares the array's memory instead of copying it."""
+    """Shares the array's memory."""
     return op.constant(np.ascontiguousarray(values, np.float32), shared_memory=True)
 
 

@@ -1,35 +1,28 @@
-"""The engine's counters in Prometheus text, under vLLM's names so that one dashboard reads both."""
+"""The engine's metrics under vLLM's names, so that one dashboard shows both engines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tirgen.embedded.batching import ContinuousBatchingEngine
+from tirgen.sockets.prometheus import Metric
 
 
-def exposition(engine: ContinuousBatchingEngine, model: str) -> str:
+def engine_metrics(engine: ContinuousBatchingEngine, model: str) -> Iterator[Metric]:
     """All metrics of one engine at this moment."""
     label = f'model_name="{model}"'
-    lines = []
-
-    def metric(name: str, kind: str, text: str, *samples: tuple[str, float]) -> None:
-        lines.append(f"# HELP vllm:{name} {text}")
-        lines.append(f"# TYPE vllm:{name} {kind}")
-        lines.extend(f"vllm:{name}{{{labels}}} {value:g}" for labels, value in samples)
-
-    metric("num_requests_running", "gauge", "Generations in progress.", (label, engine.running))
-    metric(
-        "num_requests_waiting", "gauge", "Generations yet to be started.", (label, engine.waiting)
+    gauges = (
+        ("num_requests_running", "Running generations.", engine.running),
+        ("num_requests_waiting", "Generations that have not started.", engine.waiting),
+        ("kv_cache_usage_perc", "1 is full.", engine.cache_usage),
     )
-    metric("kv_cache_usage_perc", "gauge", "1 is full.", (label, engine.cache_usage))
-    metric(
-        "prompt_tokens_total", "counter", "Prompt tokens taken in.", (label, engine.prompt_tokens)
+    counters = (
+        ("prompt_tokens_total", "Prompt tokens processed.", engine.prompt_tokens),
+        ("generation_tokens_total", "Tokens generated.", engine.generation_tokens),
     )
-    metric(
-        "generation_tokens_total", "counter", "Tokens generated.", (label, engine.generation_tokens)
-    )
-    metric(
-        "request_success_total",
-        "counter",
-        "Generations that ended, by reason.",
-        *((f'{label},finished_reason="{how}"', count) for how, count in engine.finished.items()),
-    )
-    return "\n".join(lines) + "\n"
+    for name, text, value in gauges:
+        yield Metric(f"vllm:{name}", "gauge", text, {label: value})
+    for name, text, count in counters:
+        yield Metric(f"vllm:{name}", "counter", text, {label: count})
+    ended = {f'{label},finished_reason="{why}"': count for why, count in engine.finished.items()}
+    yield Metric("vllm:request_success_total", "counter", "Generations ended, by reason.", ended)

@@ -1,4 +1,4 @@
-"""What a client may ask: vLLM's field names, and only those the pocket engine honours.
+"""The requests of clients: vLLM's fields, as far as the embedded engine supports them.
 
 A field that is not declared here is refused by name, never ignored.
 """
@@ -24,12 +24,12 @@ class StreamOptions(RequestModel):
 
 
 class SamplingFields(RequestModel):
-    """The fields completions and chat completions share; defaults are vLLM's."""
+    """The fields of completions and chat completions; the defaults are vLLM's."""
 
     model: str | None = None
     """None is the served model."""
     n: int = Field(1, ge=1, le=128)
-    """Choices per prompt; choice i draws from its own seed, derived from `seed` and i."""
+    """Choices per prompt; choice i has its own seed, derived from `seed` and i."""
     temperature: float | None = Field(None, ge=0, le=1e6, allow_inf_nan=False)
     """0 is greedy; None is 1."""
     top_p: float | None = Field(None, gt=0, le=1)
@@ -37,7 +37,7 @@ class SamplingFields(RequestModel):
     """0 and -1 are off."""
     min_p: float | None = Field(None, ge=0, lt=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    """None draws a new one."""
+    """None is a random seed."""
     stop: StopString | list[StopString] | None = None
     stop_token_ids: TokenIds | None = None
     include_stop_str_in_output: bool = False
@@ -45,20 +45,20 @@ class SamplingFields(RequestModel):
     min_tokens: int = Field(0, ge=0)
     skip_special_tokens: bool = True
     truncate_prompt_tokens: int | None = Field(None, ge=-1)
-    """Keep so many prompt tokens; -1 is as many as the context holds."""
+    """Number of prompt tokens to keep; -1 is as many as fit into the context."""
     truncation_side: Literal["left", "right"] | None = None
-    """Where to cut when `truncate_prompt_tokens` is set; None is left."""
+    """The end to cut when `truncate_prompt_tokens` is set; None is left."""
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
-    """Name tokens `token_id:N` in log-probabilities, for those that are no text of their own."""
+    """Write tokens as `token_id:N` in log-probabilities, since not every token is valid text."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     return_weight_versions: bool | None = None
-    """Say which weights sampled the tokens, by the name `/update_weight_version` gave them."""
+    """Return the name of the weights that sampled the tokens (`/update_weight_version`)."""
     request_id: str | None = None
-    """Becomes part of the response's id."""
+    """Part of the response's id."""
     user: str | None = None
-    """The caller's own mark; without effect, as everywhere."""
+    """A label of the caller; without effect, as in vLLM."""
 
     @model_validator(mode="after")
     def _options_need_a_stream(self) -> SamplingFields:
@@ -77,13 +77,13 @@ class CompletionRequest(SamplingFields):
 
     prompt: str | TokenIds | list[str] | list[TokenIds]
     max_tokens: int | None = Field(16, ge=1)
-    """None is as many as the context holds."""
+    """None is as many as fit into the context."""
     logprobs: Literal[0] | None = None
-    """0 returns the sampled token's; OpenVINO GenAI has no alternatives to return."""
+    """0 returns the sampled token's; OpenVINO GenAI has no alternatives."""
     add_special_tokens: bool = True
 
     def prompts(self) -> Sequence[str | list[int]]:
-        """One entry for each prompt, whichever of the four ways it was written."""
+        """One entry per prompt, for each of the four ways to write them."""
         if isinstance(self.prompt, str):
             return [self.prompt]
         if self.prompt and isinstance(self.prompt[0], int):
@@ -101,7 +101,7 @@ class ChatMessage(RequestModel):
     content: str | list[TextPart]
 
     def turn(self) -> dict[str, str]:
-        """The message as chat templates read it; text parts are joined by newlines, as in vLLM."""
+        """The message for a chat template; text parts are joined by newlines, as in vLLM."""
         if isinstance(self.content, str):
             return {"role": self.role, "content": self.content}
         return {"role": self.role, "content": "\n".join(part.text for part in self.content)}
@@ -113,7 +113,7 @@ class PromptFields(RequestModel):
     messages: list[ChatMessage] = Field(min_length=1)
     add_generation_prompt: bool = True
     continue_final_message: bool = False
-    """The model goes on inside the last message instead of opening its own."""
+    """The model continues the last message instead of starting its own."""
     add_special_tokens: bool = False
 
     @model_validator(mode="after")
@@ -129,9 +129,9 @@ class ChatCompletionRequest(SamplingFields, PromptFields):
     """POST /v1/chat/completions."""
 
     max_completion_tokens: int | None = Field(None, ge=1)
-    """None is as many as the context holds."""
+    """None is as many as fit into the context."""
     max_tokens: int | None = Field(None, ge=1)
-    """The older name; `max_completion_tokens` goes before it."""
+    """The older name; `max_completion_tokens` has priority."""
     logprobs: bool | None = None
     top_logprobs: Literal[0] | None = None
 

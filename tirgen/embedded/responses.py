@@ -1,4 +1,4 @@
-"""What the server answers: vLLM's response shapes, whole and as a stream of chunks."""
+"""The server's answers in vLLM's format, whole or as a stream of chunks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tirgen.embedded.generation import Generation
-from tirgen.embedded.json_bodies import Json
+from tirgen.embedded.json_api import Json
 from tirgen.embedded.requests import ChatCompletionRequest, CompletionRequest
 from tirgen.embedded.tokenizer import Vocabulary
 
@@ -18,20 +18,20 @@ AnyRequest = CompletionRequest | ChatCompletionRequest
 
 @dataclass(slots=True)
 class Choice:
-    """One completion being answered, and how much of it has been sent."""
+    """One completion and how much of it has been sent."""
 
     index: int
     generation: Generation
     sent_tokens: int = 0
     sent_bytes: int = 0
     closed: bool = False
-    """Its last chunk has been made."""
+    """The last chunk has been sent."""
     text_offset: int = 0
     """Characters of token texts before the next log-probability entry."""
     decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
-    """Holds back the bytes of a character that is not complete yet."""
+    """Keeps the bytes of an incomplete character."""
 
 
 class Answer:
@@ -53,7 +53,7 @@ class Answer:
         }
 
     def whole(self) -> Json:
-        """The response once every choice is done."""
+        """The response when every choice is done."""
         body = self._base | {
             "choices": [self._whole_choice(choice) for choice in self._choices],
             "usage": self.usage(),
@@ -63,7 +63,7 @@ class Answer:
         return body
 
     def usage(self) -> Json:
-        """Tokens counted once per prompt and once per completion."""
+        """Prompt tokens once per prompt, completion tokens of every choice."""
         prompts = sum(
             len(choice.generation.request.prompt)
             for choice in self._choices
@@ -77,7 +77,7 @@ class Answer:
         }
 
     def opening(self) -> list[Json]:
-        """The chunks before the first token: in chat, each choice's role."""
+        """The chunks before the first token: for chat the role of each choice."""
         if not self._chat:
             return []
         chunks = [
@@ -88,10 +88,10 @@ class Answer:
             chunks[0]["prompt_token_ids"] = list(self._choices[0].generation.request.prompt)
         return chunks
 
-    def news(self, choice: Choice) -> Json | None:
-        """The chunk with what one choice has gained since the last; None when that is nothing."""
+    def new_chunk(self, choice: Choice) -> Json | None:
+        """The chunk with the new tokens of one choice; None if there are none."""
         generation = choice.generation
-        finish = generation.finish  # read first: when it is set, the rest is complete
+        finish = generation.finish  # read first: once it is set, the rest is complete
         tokens = len(generation.token_ids)
         start = choice.sent_tokens
         if tokens == start and finish is None:
@@ -116,7 +116,7 @@ class Answer:
         return self._chunk(body)
 
     def usage_chunk(self) -> Json:
-        """What `stream_options.include_usage` asks for, after everything else."""
+        """The last chunk, for `stream_options.include_usage`."""
         return self._chunk(None) | {"usage": self.usage()}
 
     def _chunk(self, choice: Json | None) -> Json:
@@ -147,14 +147,14 @@ class Answer:
         return body
 
     def _versions(self, generation: Generation) -> Json:
-        """vLLM's spans; here always one, as weights are exchanged while nothing is generated."""
+        """vLLM's spans: always one here, as weights change only while nothing is generated."""
         if not self._request.return_weight_versions:
             return {}
         span = {"version": generation.weight_version, "start": 0, "end": len(generation.token_ids)}
         return {"weight_versions": [span]}
 
     def _wants_logprobs(self) -> bool:
-        """In completions 0 asks for them and None does not; in chat True and the rest."""
+        """Completions ask for them with 0, chat with True."""
         wanted = self._request.logprobs
         return wanted is not None and wanted is not False
 

@@ -1,6 +1,6 @@
-"""Rotary position embeddings: the frequencies of each published way to stretch a context.
+"""Rotary position embeddings: the frequencies of each published context extension.
 
-After transformers' `modeling_rope_utils`, in float32 as there, so that long positions agree.
+Follows transformers' `modeling_rope_utils`, also in float32, so that long positions agree.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frequencies = NDArray[np.float32]
-"""Radians a position, [head_dim / 2]."""
+"""Radians per position, [head_dim / 2]."""
 
 
 class RopeUnsupported(ValueError):
-    """A way of stretching the context that is not one of these."""
+    """A context extension that is not supported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """One model's rotary embedding, as its `config.json` has it."""
+    """One model's rotary embedding, from its `config.json`."""
 
     kind: str
     theta: float
     context: int
-    """`max_position_embeddings`; the original one is among the parameters where they differ."""
+    """`max_position_embeddings`; the parameters have the original context if it differs."""
     parameters: Mapping[str, Any]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Rope:
-        """From a `config.json`, before and since transformers 5. Raises `RopeUnsupported`."""
+        """From a `config.json` of any transformers version. Raises `RopeUnsupported`."""
         parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
         kind = parameters.get("rope_type", parameters.get("type", "default"))
         if kind not in _SCALINGS:
@@ -43,7 +43,7 @@ class Rope:
             )
         partial = parameters.get("partial_rotary_factor", config.get("partial_rotary_factor"))
         if partial not in (None, 1):
-            raise RopeUnsupported("it rotates a part of each head only; serve it with vLLM")
+            raise RopeUnsupported("it rotates only a part of each head; serve it with vLLM")
         theta = parameters.get("rope_theta", config.get("rope_theta")) or 10_000.0
         for name in _NEEDED.get(kind, ()):
             if not isinstance(parameters.get(name), int | float):
@@ -51,7 +51,7 @@ class Rope:
         return cls(kind, float(theta), config.get("max_position_embeddings") or 0, parameters)
 
     def frequencies(self, head_dim: int) -> tuple[Frequencies, float]:
-        """The frequencies of a head, and what cosines and sines are multiplied by."""
+        """The frequencies of a head, and the factor of cosines and sines."""
         exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
         plain = np.float32(1) / np.power(np.float32(self.theta), exponents)
         return _SCALINGS[self.kind](self, plain)
@@ -62,7 +62,7 @@ class Rope:
 
 
 def _unscaled(rope: Rope, plain: Frequencies) -> tuple[Frequencies, float]:
-    """Also the dynamic kind, which changes nothing up to `max_position_embeddings`."""
+    """Also for the dynamic kind, which changes nothing up to `max_position_embeddings`."""
     return plain, 1.0
 
 
@@ -71,7 +71,7 @@ def _linear(rope: Rope, plain: Frequencies) -> tuple[Frequencies, float]:
 
 
 def _llama3(rope: Rope, plain: Frequencies) -> tuple[Frequencies, float]:
-    """Low frequencies are slowed by the factor, high ones kept, those between interpolated."""
+    """Divide low frequencies by the factor, keep high ones, interpolate between them."""
     factor, low, high = (
         float(rope.parameters[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")
     )
@@ -82,7 +82,7 @@ def _llama3(rope: Rope, plain: Frequencies) -> tuple[Frequencies, float]:
 
 
 def _yarn(rope: Rope, plain: Frequencies) -> tuple[Frequencies, float]:
-    """Interpolated by dimension, and attention sharpened (arXiv 2309.00071)."""
+    """Interpolate by dimension and scale attention (arXiv 2309.00071)."""
     given = rope.parameters
     factor = float(given["factor"])
     slow, fast = (
@@ -100,7 +100,7 @@ def _yarn(rope: Rope, plain: Frequencies) -> tuple[Frequencies, float]:
 
 
 def _dimension_that_turns(turns: float, dim: int, rope: Rope) -> float:
-    """The dimension that makes so many turns within the original context."""
+    """The dimension that makes `turns` rotations within the original context."""
     ratio = rope.original_context / (turns * 2 * math.pi)
     return dim * math.log(ratio) / (2 * math.log(rope.theta))
 

@@ -1,6 +1,6 @@
-"""The pocket engine over HTTP: the part of OpenAI's and vLLM's API that it honours.
+"""The embedded engine over HTTP: the part of OpenAI's and vLLM's API that it supports.
 
-No TLS, no rate limits, one model: it stands on the loopback address beside its only user.
+No TLS, no rate limits, one model: it is meant for the loopback address.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from importlib.metadata import version
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from tirgen.embedded.admission import chat_jobs, chat_prompt, completion_jobs
+from tirgen.embedded.admission import chat_generations, chat_prompt, completion_generations
 from tirgen.embedded.batching import ContinuousBatchingEngine
-from tirgen.embedded.control import Control
-from tirgen.embedded.errors import Refusal
+from tirgen.embedded.control import Control, PauseSwitch
 from tirgen.embedded.generation import GenerationRequest
-from tirgen.embedded.json_bodies import Json, answer, dump, parse
-from tirgen.embedded.metrics import exposition
-from tirgen.embedded.pause import Gate
+from tirgen.embedded.json_api import Json, Refusal, answer, dump, parse
+from tirgen.embedded.metrics import engine_metrics
 from tirgen.embedded.requests import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -29,16 +27,17 @@ from tirgen.embedded.requests import (
 )
 from tirgen.embedded.responses import Answer, AnyRequest, Choice
 from tirgen.sockets.aiohttp_guard import guarded
-from tirgen.sockets.rule import Asked, Rule, bearer, names_of
+from tirgen.sockets.prometheus import exposition
+from tirgen.sockets.rule import RequestHead, Rule, bearer, names_of
 
-_OURS = (400, 401, 403, 415)
-"""Refusals whose words say more than their status."""
+_WITH_MESSAGE = (400, 401, 403, 415)
+"""Statuses of aiohttp errors whose message says more than the status."""
 _MAX_BODY = 64 * 2**20
-"""Bytes of a request; a list of prompts as token ids can be long."""
+"""Most bytes of a request; a list of prompts as token ids can be long."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class PocketRoutes:
+class Routes:
     """The routes over one engine."""
 
     def __init__(
@@ -49,11 +48,11 @@ class PocketRoutes:
         api_key: str | None = None,
         host: str = "127.0.0.1",
     ) -> None:
-        """`host` is where the server listens."""
+        """`host` is the address at which the server listens."""
         self._engine = engine
         self._model = model
-        self._gate = Gate()
-        self._control = Control(engine, self._gate).routes()
+        self._switch = PauseSwitch()
+        self._control = Control(engine, self._switch).routes()
         self._control_paths = {route.path for route in self._control}
         keys = (bearer(api_key),) if api_key else ()
         self._rule = Rule(names_of(host), keys, guards=self._needs_key)
@@ -78,50 +77,47 @@ class PocketRoutes:
         )
         return app
 
-    def _needs_key(self, asked: Asked) -> bool:
-        """Everything under /v1, as in vLLM, and what exchanges weights."""
-        return asked.path in self._control_paths or asked.path.startswith("/v1")
+    def _needs_key(self, head: RequestHead) -> bool:
+        """Everything under /v1, as in vLLM, and the routes that replace weights."""
+        return head.path in self._control_paths or head.path.startswith("/v1")
 
     async def _completions(self, http: web.Request) -> web.StreamResponse:
         request = await parse(http, CompletionRequest)
         self._check_model(request.model)
-        return await self._generate(http, request, completion_jobs(request, self._engine))
+        return await self._generate(http, request, completion_generations(request, self._engine))
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
         request = await parse(http, ChatCompletionRequest)
         self._check_model(request.model)
-        return await self._generate(http, request, chat_jobs(request, self._engine))
+        return await self._generate(http, request, chat_generations(request, self._engine))
 
     async def _generate(
-        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
+        self, http: web.Request, request: AnyRequest, generations: Sequence[GenerationRequest]
     ) -> web.StreamResponse:
-        """Run the jobs, as soon as the server is not paused."""
-        async with self._gate.passed():
-            return await self._run(http, request, jobs)
+        """Answer as soon as the server is not paused.
 
-    async def _run(
-        self, http: web.Request, request: AnyRequest, jobs: Sequence[GenerationRequest]
-    ) -> web.StreamResponse:
-        """When the client hangs up, aiohttp cancels us and we cancel the jobs."""
-        progress = asyncio.Event()
-        streaming = bool(request.stream)
-        choices = [
-            Choice(index, self._engine.submit(job, progress, streaming=streaming))
-            for index, job in enumerate(jobs)
-        ]
-        reply = Answer(request, self._model, self._engine.vocabulary, choices)
-        try:
-            if streaming:
-                usage = request.stream_options is not None and request.stream_options.include_usage
-                return await _stream(http, reply, choices, progress, usage=usage)
-            while not all(choice.generation.done for choice in choices):
-                progress.clear()
-                await progress.wait()
-            _raise_failures(choices)
-            return answer(reply.whole())
-        finally:
-            for choice in choices:
-                self._engine.cancel(choice.generation)
+        When the client disconnects, aiohttp cancels this handler, which cancels the generations.
+        """
+        async with self._switch.running():
+            progress, streaming = asyncio.Event(), bool(request.stream)
+            choices = [
+                Choice(index, self._engine.submit(generation, progress, streaming=streaming))
+                for index, generation in enumerate(generations)
+            ]
+            reply = Answer(request, self._model, self._engine.vocabulary, choices)
+            try:
+                if streaming:
+                    options = request.stream_options
+                    usage = options is not None and options.include_usage
+                    return await _stream(http, reply, choices, progress, usage=usage)
+                while not all(choice.generation.done for choice in choices):
+                    progress.clear()
+                    await progress.wait()
+                _raise_failures(choices)
+                return answer(reply.whole())
+            finally:
+                for choice in choices:
+                    self._engine.cancel(choice.generation)
 
     async def _models(self, http: web.Request) -> web.Response:
         return answer({"object": "list", "data": [self._card()]})
@@ -135,7 +131,7 @@ class PocketRoutes:
             "id": self._model,
             "object": "model",
             "created": self._created,
-            "owned_by": "tirgen-pocket",
+            "owned_by": "tirgen-embedded",
             "root": self._model,
             "parent": None,
             "max_model_len": self._engine.config.context,
@@ -162,7 +158,7 @@ class PocketRoutes:
         return answer({"version": version("tirgen")})
 
     async def _metrics(self, http: web.Request) -> web.Response:
-        return web.Response(text=exposition(self._engine, self._model))
+        return web.Response(text=exposition(engine_metrics(self._engine, self._model)))
 
     def _check_model(self, name: str | None) -> None:
         if name is not None and name != self._model:
@@ -186,7 +182,7 @@ async def _stream(
     *,
     usage: bool,
 ) -> web.StreamResponse:
-    """Server-sent events: one for each choice that has news, usage if wanted, then `[DONE]`."""
+    """Server-sent events: one per choice with new tokens, usage if requested, then `[DONE]`."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     response.headers["Cache-Control"] = "no-cache"
     await response.prepare(http)
@@ -196,13 +192,13 @@ async def _stream(
         while open_choices:
             await progress.wait()
             progress.clear()
-            news = [reply.news(choice) for choice in open_choices]
-            await _send(response, [chunk for chunk in news if chunk is not None])
+            chunks = [reply.new_chunk(choice) for choice in open_choices]
+            await _send(response, [chunk for chunk in chunks if chunk is not None])
             _raise_failures(open_choices)
             open_choices = [choice for choice in open_choices if not choice.closed]
         if usage:
             await _send(response, [reply.usage_chunk()])
-    except Refusal as refusal:  # the status line is long gone: say it in the stream, as vLLM does
+    except Refusal as refusal:  # the status line is sent: report it in the stream, as vLLM does
         await _send(response, [refusal.body()])
     await response.write(b"data: [DONE]\n\n")
     return response
@@ -221,12 +217,12 @@ def _raise_failures(choices: Sequence[Choice]) -> None:
 
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Every refusal in the same shape, aiohttp's own (no such path, body too large) included."""
+    """Every refusal in one format, aiohttp's own included (no such path, body too large)."""
     try:
         return await handler(request)
     except Refusal as refusal:
-        return refusal.response()
+        return answer(refusal.body(), refusal.status)
     except web.HTTPError as error:
-        message = error.text if error.status in _OURS else f"{request.method} {request.path}"
-        message = f"{error.reason}: {message}"
-        return Refusal(message, status=error.status).response()
+        detail = error.text if error.status in _WITH_MESSAGE else f"{request.method} {request.path}"
+        shaped = Refusal(f"{error.reason}: {detail}", status=error.status)
+        return answer(shaped.body(), shaped.status)

@@ -1,11 +1,11 @@
-"""OpenVINO, imported so that nothing about this machine leaves it."""
+"""Imports OpenVINO without its telemetry."""
 
 from __future__ import annotations
 
 import sys
 
 # `import openvino` sends an event to Google Analytics and writes ~/intel/openvino_ga_cid.
-# Without this module it falls back to its own stub.
+# Without the telemetry module it uses its own stub.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402

@@ -1,4 +1,4 @@
-"""The server as a process: opens the engine, binds, says where it listens, ends on a signal."""
+"""The server process: opens the engine, listens, reports its address, ends on a signal."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from aiohttp import web
 
 from tirgen.embedded.architecture import ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine
-from tirgen.embedded.lifeline import die_with_parent
-from tirgen.embedded.names import API_KEY_VARIABLE, MODEL_DIR, model_name
-from tirgen.embedded.routes import PocketRoutes
-from tirgen.embedded.settings import ServingSettings
+from tirgen.embedded.models import API_KEY_VARIABLE, MODEL_DIR, model_name
+from tirgen.embedded.routes import Routes
+from tirgen.embedded.serving_settings import ServingSettings
+from tirgen.process import end_with_parent
 from tirgen.settings import ConfigError
 from tirgen.sockets.aiohttp_guard import runner
 from tirgen.sockets.rule import address_of, require_secret
 
 _GRACE_SECONDS = 5.0
-"""How long running requests may go on after a signal to end."""
+"""How long running requests can continue after a signal to end."""
 _SWITCH_SECONDS = 0.0005
-"""The pipeline keeps Python's lock while it computes a token; this is how soon HTTP gets a turn."""
+"""The pipeline holds the GIL while it computes a token; HTTP waits for it this long at most."""
 
 
 def serve(
@@ -37,11 +37,11 @@ def serve(
     settings: ServingSettings | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is told the base URL, by default on stdout.
+    """Serve until SIGTERM or SIGINT; `ready` gets the base URL, and by default prints it.
 
-    `model` is what `/v1/models` calls it, by default the folder's name. Port 0 is any free one.
-    Raises `ModelUnsupported` for a directory the engine cannot load, `OSError` when the address is
-    taken, and `ConfigError` for another address than loopback without a key.
+    `model` is the name in `/v1/models`, by default `model_name` of the folder. Port 0 means any
+    free port. Raises `ModelUnsupported` for a folder that the engine cannot load, `OSError` when
+    the address is in use, and `ConfigError` for an address other than loopback without a key.
     """
     hint = f"set {API_KEY_VARIABLE}, or listen on 127.0.0.1"
     require_secret(host, bool(os.environ.get(API_KEY_VARIABLE)), hint)
@@ -68,7 +68,7 @@ async def _serve(
         loop.add_signal_handler(number, end.set)
     engine = ContinuousBatchingEngine(model_dir, settings)
     api_key = os.environ.get(API_KEY_VARIABLE) or None
-    routes = PocketRoutes(engine, model=model, api_key=api_key, host=host)
+    routes = Routes(engine, model=model, api_key=api_key, host=host)
     served = runner(routes.application(), shutdown_timeout=_GRACE_SECONDS, access_log=None)
     try:
         await served.setup()
@@ -81,7 +81,7 @@ async def _serve(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m tirgen.embedded.server`: what `local` starts; people use `tirgen serve`."""
+    """`python -m tirgen.embedded.server`, which `local` starts; people use `tirgen serve`."""
     parser = argparse.ArgumentParser(prog="python -m tirgen.embedded.server", description=__doc__)
     parser.add_argument("model_dir", type=Path, nargs="?", default=MODEL_DIR)
     parser.add_argument("--host", default="127.0.0.1")
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", type=ServingSettings.model_validate_json, help="as JSON")
     options = vars(parser.parse_args(arguments))
     if options.pop("die_with_parent"):
-        die_with_parent()
+        end_with_parent()
     try:
         serve(**options)
     except (ConfigError, ModelUnsupported, OSError) as error:

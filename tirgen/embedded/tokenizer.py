@@ -1,7 +1,7 @@
-"""The model's tokenizer and chat template, with the exact bytes behind every token id.
+"""The model's tokenizer and chat template, with the exact bytes of every token id.
 
-Byte-level tokenizers only (Qwen's kind): there the text of a sequence is the concatenation of its
-tokens' bytes, which makes decoding one token a table look-up, and stop strings a search in bytes.
+Byte-level tokenizers only (like Qwen's). Their text is the concatenation of the tokens' bytes, so
+decoding a token is a table look-up, and finding a stop string is a search in bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tirgen.engine.errors import EngineMisconfigured, EngineRefused
 from tirgen.engine.template import ChatTemplate, TemplateMissing
 
 _CUT = "\ue000cut\ue000"
-"""Marks the end of a message to be continued; private-use characters no template touches."""
+"""Marks the end of a message to continue; templates do not change private-use characters."""
 
 
 class TemplateRefused(ValueError):
@@ -28,7 +28,7 @@ class Vocabulary:
     """Text to token ids and back, and conversations to prompts."""
 
     def __init__(self, model_dir: Path) -> None:
-        """Raises `ModelUnsupported` for a tokenizer not on bytes, or a template that is none."""
+        """Raises `ModelUnsupported` for a tokenizer not on bytes, or an invalid template."""
         self._tokenizer = _tokenizer(model_dir / "tokenizer.json")
         description = json.loads(self._tokenizer.to_str())
         if (description["decoder"] or {}).get("type") != "ByteLevel":
@@ -38,21 +38,21 @@ class Vocabulary:
         pieces = self._tokenizer.get_vocab(with_added_tokens=True)
         size = max(pieces.values()) + 1
         self.bytes_of = [b""] * size
-        """The bytes each token id stands for, special tokens included."""
+        """The bytes of each token id, special tokens included."""
         for piece, id_ in pieces.items():
             self.bytes_of[id_] = piece.encode() if id_ in added else _piece_bytes(piece)
         self._template = _template(model_dir)
 
     def same_tokens(self, other: Vocabulary) -> bool:
-        """Every token id stands for the same bytes in both."""
+        """Every token id has the same bytes in both."""
         return self.bytes_of == other.bytes_of and self.special == other.special
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
-    def spoken(self, size: int, *, skip_special: bool) -> list[bytes]:
-        """The bytes each of `size` token ids adds to a completion's text."""
+    def token_texts(self, size: int, *, skip_special: bool) -> list[bytes]:
+        """The bytes that each of `size` token ids adds to a completion's text."""
         table = self.bytes_of[:size] + [b""] * (size - len(self.bytes_of))
         if skip_special:
             for id_ in self.special:
@@ -60,7 +60,7 @@ class Vocabulary:
         return table
 
     def decode(self, ids: Iterable[int], *, skip_special: bool) -> str:
-        """Bytes that are no UTF-8 become the replacement character."""
+        """Invalid UTF-8 becomes the replacement character."""
         kept = (id_ for id_ in ids if id_ < len(self.bytes_of))
         if skip_special:
             kept = (id_ for id_ in kept if id_ not in self.special)
@@ -75,14 +75,14 @@ class Vocabulary:
     ) -> str:
         """The prompt text of a conversation.
 
-        With `continue_final_message` it ends inside the last message, where the model goes on.
-        Raises `TemplateRefused` with the template's own words.
+        With `continue_final_message` it ends inside the last message, which the model continues.
+        Raises `TemplateRefused` with the template's message.
         """
         turns = [dict(message) for message in messages]
         if continue_final_message:
             turns[-1]["content"] += _CUT
         if isinstance(self._template, TemplateMissing):
-            raise TemplateRefused(f"{self._template} Completions need none.")
+            raise TemplateRefused(f"{self._template} Completions need no template.")
         try:
             text = self._template.render(turns, add_generation_prompt=add_generation_prompt)
         except EngineRefused as error:
@@ -108,7 +108,7 @@ def _tokenizer(file: Path) -> Tokenizer:
 
 
 def _template(model_dir: Path) -> ChatTemplate | TemplateMissing:
-    """The folder's chat template, or that there is none: base models have none."""
+    """The folder's chat template, or the error that it has none, like a base model's folder."""
     try:
         return ChatTemplate.load(model_dir)
     except TemplateMissing as missing:
@@ -118,7 +118,7 @@ def _template(model_dir: Path) -> ChatTemplate | TemplateMissing:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Byte-level BPE writes byte b as chr(b) where printable, and as chr(256 + i) elsewhere."""
+    """Byte-level BPE writes byte b as chr(b) if printable, else as chr(256 + i)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     alphabet = {chr(byte): byte for byte in printable}
     others = (byte for byte in range(256) if byte not in printable)

@@ -1,7 +1,4 @@
-"""The weights of a model folder as float32 arrays: one safetensors file or several shards.
-
-bfloat16 is read too, which numpy has no type for.
-"""
+"""The weights of a model folder as float32 arrays, from one safetensors file or several shards."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ _READABLE = {"F32": np.float32, "F16": np.float16}
 
 
 def read_weights(model_dir: Path, config: ModelConfig) -> Weights:
-    """Exactly the tensors that belong to the configuration; a tied head may lie beside them.
+    """Exactly the tensors of the configuration; the file of a tied head is ignored.
 
-    Raises `ModelUnsupported` when they are unreadable or others.
+    Raises `ModelUnsupported` when they are unreadable or do not fit.
     """
     weights: dict[str, NDArray[np.float32]] = {}
     for file in _files(model_dir):
@@ -39,7 +36,7 @@ def read_weights(model_dir: Path, config: ModelConfig) -> Weights:
 
 
 def load_tensors(file: Path) -> dict[str, NDArray[np.float32]]:
-    """Tensors by name. Raises OSError, or SafetensorError when the file is not readable."""
+    """Tensors by name. Raises OSError, or SafetensorError for an invalid file."""
     return {
         name: _array(view["dtype"], view["data"]).reshape(view["shape"])
         for name, view in deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
@@ -47,7 +44,7 @@ def load_tensors(file: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _files(model_dir: Path) -> Iterator[Path]:
-    """The shards that the index names, or the one file where there is no index."""
+    """The shards of the index, or the one file if there is no index."""
     index = model_dir / "model.safetensors.index.json"
     if not index.is_file():
         yield model_dir / "model.safetensors"
@@ -55,10 +52,10 @@ def _files(model_dir: Path) -> Iterator[Path]:
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnsupported(f"{index} is no index of shards: {error!r}") from error
+        raise ModelUnsupported(f"{index} is not an index of shards: {error!r}") from error
     for name in names:
         if Path(name).name != name:
-            raise ModelUnsupported(f"{index} names {name}, which is no file of the folder")
+            raise ModelUnsupported(f"{index} names {name}, which is not a file of the folder")
         yield model_dir / name
 
 
@@ -74,7 +71,7 @@ def _check(model_dir: Path, needed: Mapping[str, tuple[int, ...]], weights: Weig
 
 def _array(dtype: str, data: bytes) -> NDArray[np.float32]:
     if dtype == "BF16":
-        # The upper half of a float32: its sign, its exponent and the first bits of its mantissa.
+        # numpy has no bfloat16: it is the upper half of a float32.
         return (np.frombuffer(data, "<u2").astype("<u4") << 16).view(np.float32)
     if dtype not in _READABLE:
         raise SafetensorError(f"tensors of type {dtype} are not weights")

@@ -1,11 +1,9 @@
 """The engine for hosted chat endpoints: messages in, text out, no token ids.
 
-Hosted APIs cut the stop string off and do not say which one it was, or whether the turn simply
-ended. So none is sent: the answer is streamed, and the stream closed at the first stop string.
-What such a call cost is then an estimate (`Completion.prompt_tokens`: four characters a token;
-`completion_tokens`: one a chunk); calls that run to their end carry the server's own count.
-
-Over aiohttp, not the `openai` package, which costs several CPU-milliseconds a call.
+Hosted APIs remove the stop string and do not say which one it was, or whether the turn simply
+ended. So no stop string is sent: the answer is streamed, and the stream is closed at the first stop
+string. The token counts of such a call are estimates (`Completion.prompt_tokens`: four characters
+per token; `completion_tokens`: one per chunk); a call that runs to its end has the server's counts.
 """
 
 from __future__ import annotations
@@ -17,22 +15,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from storage.well_formed import well_formed
 from tirgen.engine.chat_answer import Answer, EmptyAnswers, read
 from tirgen.engine.dialect import Body, Continuation, Dialect, learn
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
-from tirgen.engine.probe import unreachable
 from tirgen.engine.protocol import Completion, Prompt, Sampling
-from tirgen.engine.retry import PROBE_PATIENCE, Transient
-from tirgen.text import well_formed
+from tirgen.engine.retry import PROBE_PATIENCE, Limiter, Transient, unreachable
 
 PATH = "/chat/completions"
 CONTINUE = (
     "Continue your reply exactly where it stopped. Your words are appended to it as they are: "
     "repeat nothing and add no remark."
 )
-"""What the user says after an unfinished reply, where the server cannot continue one itself."""
+"""The user message after an unfinished reply, if the server cannot continue a reply."""
 
 _QUESTION = {"role": "user", "content": "Count from one to ten."}
 _REPLY = "One, two,"
@@ -43,7 +39,7 @@ _CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOptions:
-    """What a user says of an endpoint."""
+    """The settings of one endpoint."""
 
     omit: frozenset[str] = frozenset()
     """Fields never sent."""
@@ -68,16 +64,16 @@ class ChatEngine:
         self.dialect = Dialect(left_out=options.omit)
         self._learning = asyncio.Lock()
         self._taken: set[tuple[Dialect, frozenset[str]]] = set()
-        """Dialects and fields of which the endpoint took the last request."""
+        """Dialects and fields with which the endpoint accepted its last request."""
         self._empty = EmptyAnswers(model)
 
     @classmethod
     async def connect(
         cls, client: JsonClient, limiter: Limiter, model: str, options: ChatOptions
     ) -> Self:
-        """Ask a plain question first. Raises `EngineMisconfigured` when the endpoint cannot serve.
+        """Ask a test question first. Raises `EngineMisconfigured` when the endpoint cannot serve.
 
-        What it takes beyond that is learned from the first request with each field.
+        Whether it accepts a field beyond these is learned from the first request with that field.
         """
         engine = cls(client, limiter, model, options)
         fields = engine._fields(Sampling(max_tokens=_PROBE_TOKENS, temperature=0.6, seed=0))
@@ -91,16 +87,16 @@ class ChatEngine:
 
     @property
     def server(self) -> str:
-        """The host, for provenance, since hosted endpoints tell no version; and what it refuses."""
+        """For provenance: the host (hosted endpoints have no version) and the refused fields."""
         left_out = f" without {', '.join(sorted(left))}" if (left := self.dialect.left_out) else ""
         return f"chat/{urlsplit(self._client.base_url).hostname}{left_out}"
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        """Continue `prompt.reply`, or begin the turn. Raises as `Engine.complete` says."""
+        """Continue `prompt.reply`, or start the turn. Raises as `Engine.complete` says."""
         body, answer, seconds = await self._answered(prompt, sampling)
         if sampling.max_tokens >= _PROBE_TOKENS:
-            self._empty.look_at(answer)
-        said = sum(len(message["content"]) for message in body["messages"])
+            self._empty.count(answer)
+        characters = sum(len(message["content"]) for message in body["messages"])
         assert answer.finish is not None
         return Completion(
             text=well_formed(answer.text),
@@ -108,20 +104,20 @@ class ChatEngine:
             logprobs=(),
             finish=answer.finish,
             stop_reason=answer.stop_reason,
-            prompt_tokens=answer.prompt_tokens or said // _CHARACTERS_PER_TOKEN,
+            prompt_tokens=answer.prompt_tokens or characters // _CHARACTERS_PER_TOKEN,
             completion_tokens=answer.completion_tokens or answer.chunks,
             seconds=seconds,
         )
 
     async def _answered(self, prompt: Prompt, sampling: Sampling) -> tuple[Body, Answer, float]:
-        """The request as it was taken, its answer and the seconds that took."""
+        """The request as the endpoint accepted it, its answer and the seconds it took."""
         fields = self._fields(sampling)
         limit = sampling.max_tokens + self._options.thinking_tokens
         messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
         while True:
             dialect = self.dialect
-            going_on = begun(messages, prompt.reply, dialect.continuation)
-            body = {**dialect.shape(fields, limit), **going_on}
+            continued = continuation_fields(messages, prompt.reply, dialect.continuation)
+            body = {**dialect.shape(fields, limit), **continued}
             try:
                 answer, seconds = await self._ask(body, sampling.stop)
             except ContextOverflow:
@@ -134,7 +130,7 @@ class ChatEngine:
                 return body, answer, seconds
 
     def _fields(self, sampling: Sampling) -> Body:
-        """All fields but messages and limit; values that change nothing are not sent."""
+        """All fields except messages and token limit; neutral values are not sent."""
         fields: Body = {
             "model": self._model,
             "temperature": sampling.temperature,
@@ -162,11 +158,11 @@ class ChatEngine:
         return answer
 
     async def _learn(self, used: Dialect, fields: Body, limit: int) -> bool:
-        """Whether a request that was refused in the dialect `used` should be sent again.
+        """Whether to send a request again that was refused in the dialect `used`.
 
-        It should where the dialect has changed: by another request meanwhile, or now. Where the
-        endpoint took the request before this one, or takes a plain question with the same fields,
-        the refusal is about the prompt. Raises `EngineMisconfigured` where it refuses all.
+        Yes if the dialect has changed, now or by another request in the meantime. If the endpoint
+        accepted the previous request, or accepts a test question with the same fields, the refusal
+        is about the prompt. Raises `EngineMisconfigured` if it refuses every dialect.
         """
         async with self._learning:
             if self.dialect != used:
@@ -180,17 +176,17 @@ class ChatEngine:
             return self.dialect != used
 
     async def _refusal(self, body: Body) -> str | None:
-        """The endpoint's words if it refuses the plain question in this shape."""
+        """The endpoint's message if it refuses the test question with these fields, else None."""
         try:
-            await self._plain({"messages": [_QUESTION], **body})
+            await self._test({"messages": [_QUESTION], **body})
         except EngineRefused as error:
             return str(error)
         return None
 
-    async def _plain(self, body: Body) -> int:
-        """Ask at the endpoint's start; the prompt's tokens as it counts them, 0 where it does not.
+    async def _test(self, body: Body) -> int:
+        """Send a test request; the endpoint's count of prompt tokens, 0 if it gives none.
 
-        Raises `EngineRefused`, and `EngineMisconfigured` where it is out of reach.
+        Raises `EngineRefused`, and `EngineMisconfigured` if the endpoint cannot be reached.
         """
         data = json.dumps(body).encode()
         try:
@@ -200,36 +196,37 @@ class ChatEngine:
         return answer.prompt_tokens or 0
 
     async def _continuation(self) -> Continuation:
-        """How the endpoint goes on with a reply.
+        """How the endpoint continues a reply.
 
-        The prompt of one that is gone on with lacks the tokens that close it and open the next.
+        If it does, the prompt is shorter: it lacks the tokens that close a turn and open another.
         """
         fields = self._fields(Sampling(max_tokens=_PROBE_TOKENS))
         shape = self.dialect.shape(fields, _PROBE_TOKENS)
-        said = {"role": "assistant", "content": _REPLY}
-        closed = await self._prompt_tokens({**shape, "messages": [_QUESTION, said]})
+        reply = {"role": "assistant", "content": _REPLY}
+        closed = await self._prompt_tokens({**shape, "messages": [_QUESTION, reply]})
         for way in (Continuation.FINAL_MESSAGE, Continuation.PREFIX):
-            tokens = await self._prompt_tokens({**shape, **begun([_QUESTION], _REPLY, way)})
+            fields = continuation_fields([_QUESTION], _REPLY, way)
+            tokens = await self._prompt_tokens({**shape, **fields})
             if tokens and closed and tokens < closed:
                 return way
         return Continuation.ASKED
 
     async def _prompt_tokens(self, body: Body) -> int | None:
         try:
-            return await self._plain(body)
+            return await self._test(body)
         except EngineRefused:
             return None
 
 
-def begun(messages: list[Body], reply: str, way: Continuation) -> Body:
-    """The fields that ask for more of a reply."""
+def continuation_fields(messages: list[Body], reply: str, way: Continuation) -> Body:
+    """The fields that ask the endpoint to continue a reply; for an empty reply the messages."""
     if not reply:
         return {"messages": messages}
     last: Body = {"role": "assistant", "content": reply}
     match way:
         case Continuation.FINAL_MESSAGE:
-            going_on = {"continue_final_message": True, "add_generation_prompt": False}
-            return {"messages": [*messages, last], **going_on}
+            flags = {"continue_final_message": True, "add_generation_prompt": False}
+            return {"messages": [*messages, last], **flags}
         case Continuation.PREFIX:
             return {"messages": [*messages, {**last, "prefix": True}]}
         case Continuation.ASKED:

@@ -1,4 +1,4 @@
-"""A streamed chat answer: read up to the first stop string, whatever shape the endpoint uses."""
+"""Reads a streamed chat answer up to the first stop string, in the formats of many endpoints."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tirgen.engine.protocol import Finish
 from tirgen.engine.retry import Transient
 
 _FIRST_ANSWERS = 4
-"""Once this many answers are there, most of them must not be empty."""
+"""After this many answers, at most half of all answers can be empty."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """What has come so far."""
+    """The answer so far."""
 
     text: str = ""
     reasoning: str = ""
-    """What the model thought, where the endpoint tells."""
+    """The model's thinking, if the endpoint sends it."""
     finish: Finish | None = None
     stop_reason: str | None = None
     chunks: int = 0
@@ -29,7 +29,7 @@ class Answer:
 
 
 async def read(events: AsyncIterator[Any], stops: Sequence[str]) -> Answer:
-    """Read to the end, or to the first stop string, which stays in the text."""
+    """The answer up to its end or the first stop string, which stays in the text."""
     answer = Answer()
     longest = max(map(len, stops), default=0)
     async for event in events:
@@ -39,8 +39,8 @@ async def read(events: AsyncIterator[Any], stops: Sequence[str]) -> Answer:
         except (AttributeError, KeyError, TypeError) as error:
             raise Transient(f"The answer could not be read ({error!r}).") from error
         if (stopped := first_stop(answer.text[searched:], stops)) is not None:
-            said, answer.stop_reason = stopped
-            answer.text = answer.text[:searched] + said
+            kept, answer.stop_reason = stopped
+            answer.text = answer.text[:searched] + kept
             answer.finish = Finish.STOP
             break
     return answer
@@ -51,18 +51,18 @@ def _take(answer: Answer, event: Any) -> None:
         answer.prompt_tokens = usage.get("prompt_tokens")
         answer.completion_tokens = usage.get("completion_tokens")
     for choice in event.get("choices") or ():
-        said = choice.get("delta") or choice.get("message") or {}
-        text, thought = _words(said.get("content"))
+        part = choice.get("delta") or choice.get("message") or {}
+        text, thought = _text_and_thinking(part.get("content"))
         answer.text += text
-        thought = thought or said.get("reasoning_content") or said.get("reasoning") or ""
+        thought = thought or part.get("reasoning_content") or part.get("reasoning") or ""
         answer.reasoning += thought
-        answer.chunks += bool(said)
+        answer.chunks += bool(part)
         if (reason := choice.get("finish_reason")) is not None:
             answer.finish = _finish(reason)
 
 
-def _words(content: Any) -> tuple[str, str]:
-    """What is said and what is thought, of a string or of a list of typed parts."""
+def _text_and_thinking(content: Any) -> tuple[str, str]:
+    """From a string, or from a list of typed parts."""
     if isinstance(content, list):
         text = "".join(str(part.get("text") or "") for part in content)
         return text, "".join(str(part["thinking"]) for part in content if part.get("thinking"))
@@ -70,7 +70,7 @@ def _words(content: Any) -> tuple[str, str]:
 
 
 def first_stop(text: str, stops: Sequence[str]) -> tuple[str, str] | None:
-    """The text up to and with the stop string that is complete first, and that string."""
+    """The text up to and including the stop string that ends first, and that string."""
     ends = [(at + len(stop), stop) for stop in stops if (at := text.find(stop)) >= 0]
     if not ends:
         return None
@@ -84,7 +84,7 @@ _FINISHES = {
     "length": Finish.LENGTH,
     "model_length": Finish.LENGTH,
 }
-"""OpenAI's words, and those of Together (eos) and Mistral (model_length)."""
+"""The values of OpenAI, Together (eos) and Mistral (model_length)."""
 
 
 def _finish(reason: str) -> Finish:
@@ -96,21 +96,22 @@ def _finish(reason: str) -> Finish:
 
 
 class EmptyAnswers:
-    """Notices a model that spends its whole token limit on thinking and says nothing."""
+    """Notices a model that uses its whole token limit for thinking and answers nothing."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._answers = self._empty = 0
 
-    def look_at(self, answer: Answer) -> None:
-        """Raises `EngineMisconfigured` once most answers were empty: going on buys nothing."""
+    def count(self, answer: Answer) -> None:
+        """Raises `EngineMisconfigured` when most answers were empty, since each of them costs."""
         self._answers += 1
         self._empty += answer.finish is Finish.LENGTH and not answer.text.strip()
         if self._answers < _FIRST_ANSWERS or 2 * self._empty <= self._answers:
             return
-        thought = " after thoughts that are not part of an answer" if answer.reasoning else ""
+        thought = " after thinking that is not part of the answer" if answer.reasoning else ""
         raise EngineMisconfigured(
             f"{self._empty} of {self._answers} answers of {self._model} reached their token limit "
-            f"with nothing said{thought}: such a model needs room to think. Set `thinking_tokens` "
-            "of this engine (4096, say), or turn its thinking off with `extra`."
+            f"without any text{thought}: the model needs more tokens to think. Set "
+            "`thinking_tokens` of this engine, for example to 4096, or turn its thinking off with "
+            "`extra`."
         )

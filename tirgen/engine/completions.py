@@ -1,8 +1,7 @@
-"""The wire format of `/v1/completions` with token ids: what is sent and what must come back.
+"""The wire format of `/v1/completions` with token ids: the request, and the checked answer.
 
-vLLM's field names throughout. The ids are the truth; the server's text is never read, because it
-can differ from what the ids decode to where a token holds part of a character or more than the
-stop string.
+All field names are vLLM's. The text comes from the ids and never from the server: its text can
+differ where a token is part of a character or longer than the stop string.
 """
 
 from __future__ import annotations
@@ -18,25 +17,25 @@ from tirgen.engine.retry import Transient
 
 PATH = "/completions"
 LARGEST_ID = 2**31 - 1
-"""Ids are stored as 32-bit integers; no vocabulary comes near."""
+"""Ids are stored as 32-bit integers; every vocabulary is far smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One choice as checked: `token_ids` and `logprobs` have one length, at least 1."""
+    """One checked choice: `token_ids` and `logprobs` have the same length, at least 1."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Finish
     stop_reason: str | None
     text: str
-    """The server's own rendering, for the probe only."""
+    """The server's text, for the probe only."""
 
 
 def request_body(
     model: str, prompt_ids: tuple[int, ...], sampling: Sampling, extra: dict[str, Any]
 ) -> bytes:
-    """The request; `extra` are the fields this server was found to accept beyond the needed."""
+    """The request; `extra` are further fields that the probe found this server to accept."""
     body = {
         "model": model,
         "prompt": prompt_ids,
@@ -57,11 +56,11 @@ def request_body(
 
 
 def read_answer(answer: Any, prompt_ids: tuple[int, ...], max_tokens: int) -> Sampled:
-    """The first choice of an answer, every promise checked.
+    """The first choice of an answer, with everything checked.
 
-    Raises `Transient` when the server broke the generation off, and `EngineUnavailable` when the
-    answer breaks the protocol. The latter is not tried again: which samples a faulty server spoils
-    depends on what was sampled, so choosing others would bias the data.
+    Raises `Transient` when the server aborted the generation, and `EngineUnavailable` when the
+    answer breaks the protocol. Such an answer is not asked for again: which samples a faulty server
+    spoils depends on the samples, so drawing others would bias the data.
     """
     try:
         choice = answer["choices"][0]
@@ -72,9 +71,9 @@ def read_answer(answer: Any, prompt_ids: tuple[int, ...], max_tokens: int) -> Sa
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise _broken("it lacks token ids or log-probabilities") from error
     if finish not in (Finish.STOP, Finish.LENGTH):
-        raise Transient(f"The server broke the generation off (finish_reason {finish!r}).")
+        raise Transient(f"The server aborted the generation (finish_reason {finish!r}).")
     if echo is not None and echo != list(prompt_ids):
-        raise _broken(f"it answers another prompt than the {len(prompt_ids)} tokens sent")
+        raise _broken(f"it echoes another prompt than the {len(prompt_ids)} tokens sent")
     if not (isinstance(ids, list) and isinstance(logprobs, list) and len(ids) == len(logprobs)):
         raise _broken(f"token_ids and token_logprobs differ in length: {ids!r:.80}")
     if not 1 <= len(ids) <= max_tokens:
@@ -90,7 +89,7 @@ def read_answer(answer: Any, prompt_ids: tuple[int, ...], max_tokens: int) -> Sa
 
 def _all_ints(ids: list[Any]) -> tuple[int, ...]:
     if set(map(type, ids)) != {int} or min(ids) < 0 or max(ids) > LARGEST_ID:
-        raise _broken("token_ids holds something that is no token id")
+        raise _broken("token_ids has an item that is no token id")
     return tuple(ids)
 
 
@@ -100,7 +99,7 @@ def _all_finite(logprobs: list[Any]) -> tuple[float, ...]:
     except (TypeError, OverflowError, ValueError):
         finite = False
     if not finite:
-        raise _broken("token_logprobs holds something that is not a finite number")
+        raise _broken("token_logprobs has an item that is not a finite number")
     return tuple(logprobs)
 
 

@@ -1,10 +1,9 @@
-"""How one hosted chat endpoint differs from another, learned from what it refuses.
+"""Which fields a hosted chat endpoint accepts, learned from what it refuses.
 
 There is no standard for the fields of a chat request: some endpoints refuse `top_k`, some a
-temperature other than 1, some every field that they do not know. A plain question with the fields
-of a real request is asked; what the endpoint refuses is left out, and the question asked again.
-Only that fixed question decides, never a prompt of the data: a hostile problem cannot switch a
-field off.
+temperature other than 1, some every unknown field. So a test question is sent with the fields of a
+real request; a refused field is left out, and the question is sent again. Only this fixed question
+decides, never a prompt of the data: a hostile problem cannot switch a field off.
 """
 
 from __future__ import annotations
@@ -19,46 +18,45 @@ from tirgen.engine.errors import EngineMisconfigured
 
 Body = dict[str, Any]
 Refusal = Callable[[Body], Awaitable[str | None]]
-"""Asks with a body: the endpoint's words if it refused, None if it took it."""
+"""Sends a body: the endpoint's message if it refused, None if it accepted."""
 
 LEAVABLE = ("top_k", "seed", "stream_options", "top_p", "temperature")
-"""Fields an endpoint can do without, the least standard first. The first that a refusal names is
-left out, so that of `temperature` and `top_p`, which some endpoints take one at a time, the
-temperature stays."""
+"""Fields that can be left out, the least standard first. The first one that a refusal names is left
+out: some endpoints take only one of `temperature` and `top_p`, and then the temperature stays."""
 LIMITS = ("max_tokens", "max_completion_tokens")
-"""The two names of the token limit; OpenAI's reasoning models want the second."""
+"""The two names of the token limit; OpenAI's reasoning models need the second."""
 
 
 class Continuation(StrEnum):
-    """How a reply that has begun is continued."""
+    """How an endpoint is asked to continue a reply."""
 
     FINAL_MESSAGE = "continue_final_message"
     """vLLM's fields."""
     PREFIX = "prefix"
-    """A mark on the last message: Mistral, DeepSeek."""
+    """A flag on the last message: Mistral, DeepSeek."""
     ASKED = "asked"
-    """A user message asks for it; models follow imperfectly."""
+    """A user message asks for it, which models do not always follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What an endpoint takes, as far as learned."""
+    """The fields that an endpoint accepts, as far as learned."""
 
     limit_field: str = "max_tokens"
     left_out: frozenset[str] = frozenset()
-    """Those of `LEAVABLE` that are not sent."""
+    """The fields of `LEAVABLE` that are not sent."""
     continuation: Continuation = Continuation.ASKED
 
     def shape(self, fields: Mapping[str, Any], max_tokens: int) -> Body:
-        """The fields of a request as this endpoint takes them."""
+        """The fields of a request as this endpoint accepts them."""
         kept = {name: value for name, value in fields.items() if name not in self.left_out}
         return {**kept, self.limit_field: max_tokens}
 
 
 async def learn(dialect: Dialect, fields: Body, max_tokens: int, refusal: Refusal) -> Dialect:
-    """The dialect in which the endpoint takes these fields; the same one if it takes them now.
+    """The dialect in which the endpoint accepts these fields; unchanged if it accepts them now.
 
-    Raises `EngineMisconfigured` with the endpoint's words when no choice of fields helps.
+    Raises `EngineMisconfigured` with the endpoint's message when no choice of fields helps.
     """
     tried = {dialect}
     while (words := await refusal(dialect.shape(fields, max_tokens))) is not None:
@@ -71,7 +69,7 @@ async def learn(dialect: Dialect, fields: Body, max_tokens: int, refusal: Refusa
 
 
 def _as_named(words: str, dialect: Dialect, fields: Body) -> Dialect | None:
-    """The dialect without the field that the refusal names; None if it names none that is sent."""
+    """The dialect without the field that the refusal names; None if it names no sent field."""
     for field in LEAVABLE:
         if field in fields and field not in dialect.left_out and _names(words, field):
             return replace(dialect, left_out=dialect.left_out | {field})
@@ -86,7 +84,7 @@ def _names(words: str, field: str) -> bool:
 
 
 async def _by_trial(fields: Body, max_tokens: int, refusal: Refusal, words: str) -> Dialect:
-    """For refusals that name no field: everything left out, then taken back one by one."""
+    """For refusals that name no field: leave all fields out, then add them back one by one."""
     present = [field for field in LEAVABLE if field in fields]
     for limit in LIMITS:
         dialect = Dialect(limit_field=limit, left_out=frozenset(present))
@@ -94,8 +92,8 @@ async def _by_trial(fields: Body, max_tokens: int, refusal: Refusal, words: str)
             break
     else:
         raise EngineMisconfigured(
-            f"The endpoint refuses a plain question: {words} Correct the settings of this engine; "
-            "`omit` leaves out fields that it does not take, `extra` adds those that it wants."
+            f"The endpoint refuses a test question: {words} Correct the settings of this engine; "
+            "`omit` leaves out fields that it does not accept, `extra` adds fields that it needs."
         )
     for field in reversed(present):
         fuller = replace(dialect, left_out=dialect.left_out - {field})

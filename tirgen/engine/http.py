@@ -1,9 +1,7 @@
-"""One request over a kept-alive connection, answered by JSON or by a stream of events.
+"""Single requests over kept-alive connections, answered with JSON or a stream of events.
 
-`Limiter` bounds its time and tries it again.
-
-aiohttp, because the client is what saturates first on few cores: 0.3 CPU-ms a call against 7-10
-for httpx and the openai SDK.
+`Limiter` limits their time and tries them again. On few cores the client is the first bottleneck:
+aiohttp costs 0.3 CPU-ms per call, httpx and the openai SDK 7 to 10.
 """
 
 from __future__ import annotations
@@ -22,15 +20,15 @@ from tirgen.engine.retry import Transient, Trouble, failure
 
 CONNECT_SECONDS = 15.0
 _KEEPALIVE_SECONDS = 4.0
-"""Below uvicorn's 5 s, so that no request is sent into a connection the server is closing."""
+"""Shorter than uvicorn's 5 s: no request is sent on a connection that the server is closing."""
 _ANSWER_SHOWN = 300
-"""Characters of an answer that is not JSON to quote in an error."""
+"""Characters of an unreadable answer that an error message quotes."""
 _LONGEST_LINE = 1 << 24
-"""Bytes of one line of a stream; a server that never ends one is not read any further."""
+"""Most bytes of one line of a stream; reading stops if the server never ends the line."""
 
 
 class JsonClient:
-    """An async context manager around one server."""
+    """Requests to one server; an async context manager."""
 
     def __init__(
         self,
@@ -43,8 +41,10 @@ class JsonClient:
         query: Mapping[str, str] | None = None,
         secret_query: Mapping[str, str] | None = None,
     ) -> None:
-        """`headers` and `query` go with every request; the key, and the values of `secret_headers`
-        and `secret_query`, are taken out of every message."""
+        """`headers` and `query` are sent with every request.
+
+        The key and the values of `secret_headers` and `secret_query` never appear in a message.
+        """
         self.base_url = base_url.rstrip("/")
         secret, asked = dict(secret_headers or {}), dict(secret_query or {})
         self._query = {**(query or {}), **asked}
@@ -71,31 +71,31 @@ class JsonClient:
         await self._session.close()
 
     async def get(self, path: str) -> Any:
-        """One try for the JSON at `path`, relative to the base URL. Raises like `post`."""
+        """The JSON at `path`, relative to the base URL. Raises like `post`."""
         return await self._once("GET", self.base_url + path, None)
 
     async def get_root(self, path: str) -> Any:
-        """The same for what servers keep beside `/v1`, such as vLLM's `/version`."""
+        """The same for a path beside `/v1`, such as vLLM's `/version`."""
         return await self._once("GET", self.base_url.removesuffix("/v1") + path, None)
 
     async def post(self, path: str, body: bytes) -> Any:
-        """One try to get the JSON answer to a JSON body.
+        """The JSON answer to a JSON body.
 
-        Raises `Transient` where another try may succeed, else `EngineRefused` or
+        Raises `Transient` when another try can succeed, else `EngineRefused` or
         `EngineMisconfigured`.
         """
         return await self._once("POST", self.base_url + path, body)
 
     async def post_root(self, path: str, body: bytes | None) -> Any:
-        """The same for what servers keep beside `/v1`; the body may be left out."""
+        """The same for a path beside `/v1`; the body is optional."""
         return await self._once("POST", self.base_url.removesuffix("/v1") + path, body)
 
     @asynccontextmanager
     async def events(self, path: str, body: bytes) -> AsyncIterator[AsyncIterator[Any]]:
         """The JSON objects of a stream of server-sent events; leaving the context ends the stream.
 
-        A server that answers with one JSON object instead gives a stream of one. Raises like
-        `post`, at the start and while reading.
+        One JSON object instead of a stream counts as a stream of one. Raises like `post`, at the
+        start and while reading.
         """
         async with self._request("POST", self.base_url + path, body) as answer:
             yield _objects(answer, self._without_secrets)
@@ -113,7 +113,7 @@ class JsonClient:
     async def _request(
         self, method: str, url: str, data: bytes | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer of status 200, its body still to be read."""
+        """An answer of status 200 whose body is not read yet."""
         headers = {"Content-Type": "application/json"} if data is not None else None
         try:
             async with self._session.request(
@@ -129,7 +129,7 @@ class JsonClient:
             ) from error
         except TimeoutError as error:
             raise Transient(
-                f"{url} took no connection in {CONNECT_SECONDS:g} s.",
+                f"No connection to {url} within {CONNECT_SECONDS:g} s.",
                 trouble=Trouble.UNREACHABLE,
             ) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -139,7 +139,7 @@ class JsonClient:
             ) from error
 
     def _without_secrets(self, text: str) -> str:
-        """Some servers quote the key they refuse."""
+        """Some servers quote the key that they refuse."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
@@ -148,7 +148,7 @@ class JsonClient:
 async def _objects(
     answer: aiohttp.ClientResponse, clean: Callable[[str], str]
 ) -> AsyncIterator[Any]:
-    """The data of each event, parsed, up to the end of the stream or its ``[DONE]``."""
+    """The parsed data of each event, up to the end of the stream or ``[DONE]``."""
     if answer.content_type == "application/json":
         yield _parsed(await answer.read(), clean)
         return
@@ -159,15 +159,15 @@ async def _objects(
 
 
 async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The ``data:`` of each event; comments, which servers send to keep a connection, are skipped.
+    """The ``data:`` of each event, without the comments that servers send to keep a connection.
 
-    A field may be spread over several lines, and a line may end in CR LF (the WHATWG rule).
+    A field can have several lines, and a line can end in CR LF (the WHATWG rule).
     """
     rest, data = b"", list[bytes]()
     async for piece in answer.content.iter_any():
         *lines, rest = (rest + piece).split(b"\n")
         if len(rest) > _LONGEST_LINE:
-            raise Transient("The server's stream holds a line without an end.")
+            raise Transient("The server's stream has a line without an end.")
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
@@ -184,14 +184,14 @@ def _parsed(data: bytes, clean: Callable[[str], str]) -> Any:
         shown = clean(data[:_ANSWER_SHOWN].decode(errors="replace"))
         raise Transient(f"The answer could not be read: {shown!r}.") from error
     if isinstance(event, dict) and isinstance(event.get("error"), dict):
-        code = event["error"].get("code")  # a fault after the stream began
+        code = event["error"].get("code")  # an error after the stream began
         message = clean(server_message(data))
         raise failure(code if isinstance(code, int) and code >= 400 else 500, message)
     return event
 
 
 def server_message(body: bytes) -> str:
-    """The server's own explanation, from the shapes OpenAI, vLLM and FastAPI use."""
+    """The server's explanation, in the formats of OpenAI, vLLM and FastAPI."""
     text = body[: 10 * _ANSWER_SHOWN].decode(errors="replace").strip()
     try:
         content = json.loads(body)

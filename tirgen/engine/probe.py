@@ -1,7 +1,7 @@
-"""What a server really does, found out once at the start by asking it.
+"""Tests once, at the start, whether a server does what the client relies on.
 
-vLLM answers 200 to fields it ignores, so acceptance proves nothing: every behaviour the client
-relies on is provoked and looked at. A server that lacks one is refused with a sentence.
+vLLM answers 200 to fields that it ignores, so an accepted field proves nothing: each behaviour is
+tested by its effect. A server that fails a test is refused with a message that names the fix.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from typing import Any
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
 from tirgen.engine.errors import EngineError, EngineMisconfigured, EngineRefused, EngineUnavailable
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.protocol import Message, Renderer, Sampling
-from tirgen.engine.retry import PROBE_PATIENCE, Transient, Trouble
+from tirgen.engine.retry import PROBE_PATIENCE, Limiter, Transient, unreachable
 
 NEUTRAL_FIELDS: dict[str, Any] = {"repetition_penalty": 1.0, "min_p": 0.0}
-"""vLLM takes these from the model's generation_config.json unless told; here they stay off."""
+"""vLLM takes these from the model's generation_config.json unless they are sent."""
 
 QUESTION = (Message("user", "Count from one to ten."),)
 _TOKENS = 12
@@ -25,37 +24,37 @@ _TOKENS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What the probe found, beyond what it insists on."""
+    """What the probe found beyond the required behaviour."""
 
     server: str
-    """Name and version as far as it tells, e.g. ``vllm/0.33.0``; for provenance."""
+    """Name and version, e.g. ``vllm/0.33.0``; for provenance."""
     max_model_len: int | None
-    """Tokens of prompt and completion together; None when the server does not say."""
+    """Most tokens of prompt and completion together; None if the server does not report it."""
     neutral_fields: dict[str, Any] = field(default_factory=dict)
-    """Those of `NEUTRAL_FIELDS` the server accepts, to be sent with every request."""
+    """The fields of `NEUTRAL_FIELDS` that the server accepts, sent with every request."""
 
 
 async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilities:
-    """Ask the server everything the client relies on: four short completions.
+    """Test everything that the client relies on, with four short completions.
 
-    Raises `EngineMisconfigured` with what is missing and what to do.
+    Raises `EngineMisconfigured`, which says what is missing and what to do.
     """
     card = await find_model(client, model)
     await _check_running(client)
     try:
-        asker = _Asker(client, model, renderer)
-        first = await asker.ask(temperature=0.0, seed=7)
-        _check_tokenizer(asker, first)
+        prober = _Prober(client, model, renderer)
+        first = await prober.ask(temperature=0.0, seed=7)
+        _check_tokenizer(prober, first)
         neutral = {
             name: value
             for name, value in NEUTRAL_FIELDS.items()
-            if await asker.accepts({name: value})
+            if await prober.accepts({name: value})
         }
-        await _check_stop(asker, first)
+        await _check_stop(prober, first)
     except (EngineRefused, EngineUnavailable) as error:
         raise EngineMisconfigured(
             f"{client.base_url} cannot serve token ids: {error} Servers without them (transformers "
-            "serve, llama.cpp, Ollama, hosted APIs) make data with kind = chat."
+            "serve, llama.cpp, Ollama, hosted APIs) can generate data with kind = chat."
         ) from error
     return Capabilities(
         server=await _server(client, card),
@@ -65,7 +64,7 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
 
 
 async def find_model(client: JsonClient, model: str) -> dict[str, Any]:
-    """The server's entry for the model. Raises `EngineMisconfigured` naming those it has."""
+    """The server's entry for the model. Raises `EngineMisconfigured`, naming the models it has."""
     try:
         answer, _ = await Limiter(1, PROBE_PATIENCE).run(lambda: client.get("/models"))
     except EngineUnavailable as error:
@@ -85,20 +84,7 @@ async def find_model(client: JsonClient, model: str) -> dict[str, Any]:
     return cards[model]
 
 
-def unreachable(base_url: str, error: EngineUnavailable) -> EngineMisconfigured:
-    """What a first question that stayed without an answer means."""
-    last = error.__cause__
-    if isinstance(last, Transient) and last.trouble is not Trouble.UNREACHABLE:
-        return EngineMisconfigured(
-            f"The engine at {base_url} does not answer a plain question: {last} Try again when it "
-            "is up and has room."
-        )
-    return EngineMisconfigured(
-        f"No engine at {base_url}: {last} Start the server or correct `base_url`."
-    )
-
-
-class _Asker:
+class _Prober:
     """Short completions of one fixed question."""
 
     def __init__(self, client: JsonClient, model: str, renderer: Renderer) -> None:
@@ -127,9 +113,9 @@ class _Asker:
         return True
 
 
-def _check_tokenizer(asker: _Asker, greedy: Sampled) -> None:
-    """What the server wrote must be what its ids decode to here, whole characters assumed."""
-    ours, theirs = asker.decode(greedy.token_ids).strip(), greedy.text.strip()
+def _check_tokenizer(prober: _Prober, greedy: Sampled) -> None:
+    """The server's text must be what its ids decode to here, if all characters are complete."""
+    ours, theirs = prober.decode(greedy.token_ids).strip(), greedy.text.strip()
     if "\ufffd" not in ours + theirs and ours != theirs:
         raise EngineMisconfigured(
             f"The tokenizer is not the model's: the server wrote {theirs!r}, its ids decode to "
@@ -137,36 +123,36 @@ def _check_tokenizer(asker: _Asker, greedy: Sampled) -> None:
         )
 
 
-async def _check_stop(asker: _Asker, greedy: Sampled) -> None:
-    """A stop string taken from the greedy answer must end its repetition, and stay in it."""
-    text = asker.decode(greedy.token_ids).strip()
+async def _check_stop(prober: _Prober, greedy: Sampled) -> None:
+    """A stop string from the greedy answer must end the same answer, and stay in it."""
+    text = prober.decode(greedy.token_ids).strip()
     if not text or "\ufffd" in text:
         return
-    stopped = await asker.ask(temperature=0.0, stop=(text[0],))
+    stopped = await prober.ask(temperature=0.0, stop=(text[0],))
     if stopped.stop_reason != text[0] or text[0] not in stopped.text:
         raise EngineMisconfigured(
-            "The server does not honour `stop` with `include_stop_str_in_output` and report it in "
+            "The server does not support `stop` with `include_stop_str_in_output` and report it in "
             "`stop_reason`; use a current vLLM, or kind = chat."
         )
 
 
 async def _check_running(client: JsonClient) -> None:
-    """A paused vLLM answers `/health` and lets every request hang."""
+    """A paused vLLM answers `/health`, but no request ever ends."""
     try:
         answer = await client.get_root("/is_paused")
     except (EngineError, Transient):
-        return  # a server that cannot be paused
+        return  # the server cannot be paused
     if isinstance(answer, dict) and answer.get("is_paused") is True:
         root = client.base_url.removesuffix("/v1")
         raise EngineMisconfigured(
-            f"The engine at {root} is paused, as a publication that broke off leaves it; its "
-            "weights may be mixed. Publish the policy again, or resume it as it is: "
+            f"The engine at {root} is paused, probably by an interrupted publication; its weights "
+            "can be a mixture. Publish the policy again, or resume the engine as it is: "
             f"curl -X POST {root}/resume"
         )
 
 
 async def _server(client: JsonClient, card: dict[str, Any]) -> str:
-    """As the server tells it; the version only where there is `/version`."""
+    """Name and version of the server; only the name if it has no `/version`."""
     name = str(card.get("owned_by") or "unknown")
     try:
         answer = await client.get_root("/version")

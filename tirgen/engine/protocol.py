@@ -1,8 +1,8 @@
-"""What an engine is: one method from a prompt to a completion, token ids in and out.
+"""What an engine is: one method from a prompt to a completion.
 
-Two kinds of engine implement it: those that speak token ids (vLLM, the pocket), which read
-`Prompt.token_ids`, and hosted chat endpoints, which read `Prompt.messages` and `Prompt.reply`
-and return no ids.
+Two kinds of engine implement it. Token engines (vLLM, the embedded engine) read
+`Prompt.token_ids` and return token ids. Hosted chat endpoints read `Prompt.messages` and
+`Prompt.reply` and return text only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Finish(StrEnum):
-    """Why generation stopped, in vLLM's words."""
+    """Why generation stopped; the values are vLLM's."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -29,14 +29,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A conversation whose last turn, the assistant's, may already have begun."""
+    """A conversation up to the assistant's turn, and the part of that turn that exists already."""
 
     messages: tuple[Message, ...]
     """The turns before the assistant's."""
     reply: str = ""
-    """What the assistant has said so far in the turn to be continued."""
+    """The text of the assistant's turn so far, to be continued."""
     token_ids: tuple[int, ...] = ()
-    """The same, rendered through the model's own chat template; empty for chat endpoints."""
+    """Messages and reply, rendered with the model's chat template; empty for chat endpoints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +55,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What came back. `token_ids` and `logprobs` have one length; both empty for chat endpoints."""
+    """One completion. `token_ids` and `logprobs` have the same length, 0 for chat endpoints."""
 
     text: str
     token_ids: tuple[int, ...]
-    """All sampled tokens, the end-of-turn token included."""
+    """All sampled tokens, including the end-of-turn token."""
     logprobs: tuple[float, ...]
-    """Natural logarithms, one per token, as the engine sampled it."""
+    """Natural logarithms of the sampled tokens' probabilities."""
     finish: Finish
     stop_reason: str | None
     """The stop string that ended it; None at the end of the turn or at the token limit."""
@@ -71,7 +71,7 @@ class Completion:
 
     @property
     def ended_turn(self) -> bool:
-        """The model closed its turn of its own accord."""
+        """The model ended its turn itself."""
         return self.finish is Finish.STOP and self.stop_reason is None
 
 
@@ -80,7 +80,7 @@ class Renderer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Equal for the same tokenizer and template, whatever they are called."""
+        """Equal for the same tokenizer and template."""
         ...
 
     def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
@@ -88,11 +88,11 @@ class Renderer(Protocol):
         ...
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Anybody's text to ids: no added token that controls anything is recognised in it."""
+        """Untrusted text to ids: no control token is recognised in it."""
         ...
 
     def encode_own(self, text: str) -> tuple[int, ...]:
-        """Our own text to ids: what the model has an added token for becomes that token."""
+        """Trusted text to ids: text that is an added token becomes that token."""
         ...
 
     def decode(self, token_ids: tuple[int, ...]) -> str:
@@ -101,26 +101,26 @@ class Renderer(Protocol):
 
 
 class Engine(Protocol):
-    """A language model that can be asked for one completion at a time, by many at once."""
+    """A language model; many tasks can call `complete` at once."""
 
     @property
     def model(self) -> str: ...
 
     @property
     def server(self) -> str:
-        """What answers, as far as it tells: ``vllm/0.33.0``; recorded with every trajectory."""
+        """Name and version of the server, e.g. ``vllm/0.33.0``; recorded with every trajectory."""
         ...
 
     @property
     def renderer(self) -> Renderer | None:
-        """None for chat endpoints, which render on their side."""
+        """None for chat endpoints, which render the prompt themselves."""
         ...
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """Continue the assistant's turn.
 
-        Raises `EngineRefused` when the engine rejects this very request (4xx), `EngineUnavailable`
-        when it stayed out of reach through every retry, `EngineMisconfigured` when no request can
-        succeed (wrong address, model or key). All three live in `tirgen.engine.errors`.
+        Raises (all from `tirgen.engine.errors`) `EngineRefused` when the engine rejects this
+        request (4xx), `EngineUnavailable` when no try succeeded, `EngineMisconfigured` when no
+        request can succeed (wrong address, model or key).
         """
         ...

@@ -1,7 +1,7 @@
-"""Exchanging the policy of a running server: vLLM in development mode, or the pocket.
+"""Replaces the policy of a running server: vLLM in development mode, or the embedded engine.
 
-What this cannot see is whether the server really generates with what it said it loaded; vLLM has
-answered 200 and kept a stale head. The trainer's oracle sees that, on the first rollouts.
+A server can report new weights and still use old ones: vLLM has answered 200 and kept the old
+output head. This module cannot see that; the trainer's oracle does, on the first rollouts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tirgen.engine.config import EngineConfig, api_key
+from tirgen.engine.connect import api_key
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import (
     EngineError,
     EngineMisconfigured,
@@ -19,52 +20,42 @@ from tirgen.engine.errors import (
     PublicationFailed,
 )
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 
 _UNREACHABLE = 30.0
-"""Seconds to wait for a server that cannot be reached: it was there a moment ago."""
+"""Longest wait in seconds for a server that cannot be reached; it was running just before."""
 _TRIES = 3
 _RESETS = 40
 _RESET_SECONDS = 0.25
-"""Between two tries to empty a prefix cache whose blocks are still held."""
+"""Between two tries to empty a prefix cache whose blocks are still in use."""
 
 
 async def publish(config: EngineConfig, folder: Path, label: str) -> None:
-    """Have the server sample from the weights in `folder` from now on, and call them `label`.
+    """Make the server sample from the weights in `folder`, under the name `label`.
 
-    Pause, reload, reset the prefix cache, label, resume. What runs finishes on the old weights.
-    The server reads the folder itself, so both must see it under the same path. Behind a load
-    balancer every server needs a call of its own. Done again it does no harm.
+    Pauses, reloads, resets the prefix cache, names the weights, resumes. Running requests finish
+    with the old weights. The server reads the folder itself, so it needs it under the same path.
+    Behind a load balancer, publish to each server. Publishing again does no harm.
 
-    Raises `EngineMisconfigured` where nothing can be published to, and `PublicationFailed`, which
-    says whether the server serves its old policy or stays paused.
+    Raises `EngineMisconfigured` if the server takes no policy, and `PublicationFailed`, which says
+    whether the server serves its old policy or stays paused.
     """
     async with _client(config) as client:
         await _Publication(_Server(client, config), folder, label).run()
 
 
-async def served_version(config: EngineConfig) -> str:
-    """What the server calls its weights; ``default`` where nothing was published to it.
-
-    Raises `EngineMisconfigured` where it does not tell.
-    """
-    async with _client(config) as client:
-        return await _Server(client, config).version()
-
-
 def _client(config: EngineConfig) -> JsonClient:
     if config.kind != "tokens" or config.base_url is None:
         raise EngineMisconfigured(
-            f"kind = {config.kind} has no server that takes a policy: a pocket is started from the "
-            "folder of a version (`model`), and a hosted model is not ours to change."
+            f"kind = {config.kind} has no server that takes a policy: the embedded engine is "
+            "started from the folder of a version (`model`), and a hosted model cannot be changed."
         )
     key = api_key(config.api_key_env, config.base_url)
     return JsonClient(config.base_url, api_key=key, connections=1)
 
 
 class _Server:
-    """The routes, each tried a few times: all of them may be repeated."""
+    """The server's routes, each with a few tries: repeating any of them does no harm."""
 
     def __init__(self, client: JsonClient, config: EngineConfig) -> None:
         policy = RetryPolicy(
@@ -81,11 +72,11 @@ class _Server:
             raise EngineMisconfigured(
                 f"No policy can be published to {self.root}: {error} vLLM has the routes for it "
                 "only with VLLM_SERVER_DEV_MODE=1 in its environment (on a private network: they "
-                "ask for no key), the pocket only on loopback or with a key."
+                "ask for no key), the embedded engine only on loopback or with a key."
             ) from error
 
     async def pause(self) -> None:
-        """Returns when nothing runs any more."""
+        """Returns when no request is running."""
         await self._post("/pause?mode=wait")
 
     async def resume(self) -> None:
@@ -113,14 +104,14 @@ class _Server:
 
 
 class _Publication:
-    """One walk through the routes, and what state it leaves the server in."""
+    """One publication, and the state in which it leaves the server."""
 
     def __init__(self, server: _Server, folder: Path, label: str) -> None:
         self._server = server
         self._folder = folder.absolute()
         self._label = label
         self._whole = True
-        """The server has one policy, whole, and under its own name."""
+        """Weights, cache and name of the server belong to one policy."""
 
     async def run(self) -> None:
         await self._server.version()
@@ -144,7 +135,7 @@ class _Publication:
         self._whole = False
         try:
             await self._server.reload(self._folder)
-        except (EngineRefused, EngineMisconfigured):  # before it touched anything
+        except (EngineRefused, EngineMisconfigured):  # before it changed anything
             self._whole = True
             raise
         await self._empty_cache()
@@ -152,8 +143,8 @@ class _Publication:
         served = await self._server.version()
         if served != self._label:
             raise EngineMisconfigured(
-                f"It was told that its weights are {self._label!r} and says {served!r}; where "
-                "several servers share one address, publish to each of them."
+                f"Its weights were named {self._label!r}, but it reports {served!r}; if several "
+                "servers share one address, publish to each of them."
             )
         self._whole = True
 
@@ -164,7 +155,7 @@ class _Publication:
             await asyncio.sleep(_RESET_SECONDS)
         raise EngineMisconfigured(
             f"Its prefix cache could not be reset in {_RESETS * _RESET_SECONDS:.0f} s, so new "
-            "samples would go on from what the old policy computed."
+            "samples would use what the old policy computed."
         )
 
     async def _resume(self) -> None:
@@ -173,14 +164,14 @@ class _Publication:
         except EngineError as error:
             raise PublicationFailed(
                 f"{self._server.root} stays paused, because it did not resume: {error} "
-                f"When it is well: curl -X POST {self._server.root}/resume"
+                f"When it works again: curl -X POST {self._server.root}/resume"
             ) from error
 
     def _state(self) -> str:
         if self._whole:
-            return "The server goes on with the policy it had."
+            return "The server continues with its old policy."
         return (
-            "The server stays paused, since its weights, its cache or their name may be neither "
-            "the old nor the new ones: publish again, or take it as it is with "
+            "The server stays paused, because its weights, cache and name can belong to different "
+            "policies: publish again, or resume it as it is with "
             f"curl -X POST {self._server.root}/resume"
         )

@@ -1,17 +1,17 @@
-"""The engine that speaks token ids: vLLM, the pocket, and whatever keeps vLLM's field names."""
+"""The engine for servers with token ids: vLLM, the embedded engine, others with vLLM's fields."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Self
 
+from storage.well_formed import well_formed
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured, EngineRefused
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
 from tirgen.engine.probe import QUESTION, Capabilities, probe
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
-from tirgen.text import well_formed
+from tirgen.engine.retry import Limiter
 
 
 class TokenEngine:
@@ -48,7 +48,7 @@ class TokenEngine:
 
     @property
     def server(self) -> str:
-        """Engine and version as probed, for provenance."""
+        """Name and version of the server, for provenance."""
         return self.capabilities.server
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
@@ -73,7 +73,7 @@ class TokenEngine:
         except ContextOverflow:
             raise
         except EngineRefused:
-            await self._check_taken(sampling)
+            await self._check_settings(sampling)
             raise
         return Completion(
             text=well_formed(self._renderer.decode(sampled.token_ids)),
@@ -86,9 +86,11 @@ class TokenEngine:
             seconds=seconds,
         )
 
-    async def _check_taken(self, sampling: Sampling) -> None:
-        """Raises `EngineMisconfigured` where a plain question with these settings is refused too:
-        then the refusal is about the settings, not about one prompt."""
+    async def _check_settings(self, sampling: Sampling) -> None:
+        """Raises `EngineMisconfigured` if a test question with these settings is refused too.
+
+        Then the refusal is about the settings, not about one prompt.
+        """
         ids = self._renderer.prompt_ids(QUESTION)
         plain = replace(sampling, max_tokens=1)
         body = request_body(self._model, ids, plain, self.capabilities.neutral_fields)
@@ -96,13 +98,14 @@ class TokenEngine:
             await self._limiter.run(lambda: self._client.post(PATH, body))
         except EngineRefused as error:
             raise EngineMisconfigured(
-                f"The engine refuses a plain question with the settings of this run: {error}"
+                f"The engine refuses a test question with the settings of this run: {error}"
             ) from error
 
     def _limit(self, prompt: Prompt, sampling: Sampling) -> int:
-        """Servers differ at the edge of the context (refuse, cut the prompt, clamp): ours clamps.
+        """The token limit, at most to the end of the context.
 
-        The completion then ends with `Finish.LENGTH`, as at any other token limit.
+        Servers differ there: some refuse, some cut the prompt. The completion ends with
+        `Finish.LENGTH`, as at any other token limit.
         """
         longest = self.capabilities.max_model_len
         if longest is None:

@@ -1,1 +1,1 @@
-"""How good a policy is: benchmarks rolled out, judged, and summed up with their uncertainty."""
+"""Computes how good a policy is from its samples on benchmarks, with confidence intervals."""

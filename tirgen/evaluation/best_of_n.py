@@ -1,13 +1,12 @@
 """Best-of-N without a reward model: the candidate whose programs ran (method A22).
 
-Candidates are ranked by their execution pass rate, ok / executed. One that ran no program counts
-as 1, but after those that ran some with 1; one that gives no answer comes after all that do.
-What still ties is decided by a reward model where there is one, then by the majority answer among
-those that tie, where equal answers vote together however they are spelled, then by lot. Pure
-functions over stored rows: the same rows and seed give the same choice, in whatever order the rows
-come.
+Candidates are ranked by their execution pass rate, ok / executed. A candidate without programs has
+rate 1, but ranks after candidates with programs and rate 1. A candidate without an answer ranks
+after all with one. Ties are broken by a reward model if there is one, then by the majority answer
+among the tied (equal answers vote together in any spelling), then at random. Pure functions over
+stored rows: the same rows and seed give the same choice, in any order of the rows.
 
-Sample candidates without self-correction: it repairs the very failures that tell them apart.
+Sample candidates without self-correction: it repairs the failures that distinguish them.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from tirgen.evaluation.votes import answer_keys
 
 
 def pass_rate(row: Trajectory) -> float:
-    """Programs that ran of those executed, in [0, 1]; 1 where none was.
+    """The share of executed programs that ran, in [0, 1]; 1 if none was executed.
 
-    What the sandbox lost was not executed.
+    A program that the sandbox lost was not executed.
     """
     executed = [step.outcome for step in row.calls if step.outcome is not Outcome.INFRA_ERROR]
     return sum(outcome is Outcome.OK for outcome in executed) / len(executed) if executed else 1.0
 
 
 def contenders(rows: Sequence[Trajectory]) -> list[Trajectory]:
-    """The candidates that tie for the best pass rate, ordered by id.
+    """The candidates with the best pass rate, ordered by id.
 
-    Raises ValueError where there is no candidate.
+    Raises ValueError without a candidate.
     """
     if not rows:
         raise ValueError("best-of-N needs at least one candidate")
@@ -45,9 +44,9 @@ def choose(
 ) -> Trajectory:
     """The best of the candidates of one problem.
 
-    `scores` are a reward model's, by trajectory id, one for every contender if several tie.
-    Raises KeyError where one is missing, ValueError where there is no candidate, and
-    VerifierUnavailable where answers cannot be compared.
+    `scores`: those of a reward model, by trajectory id, for every contender if several tie. Raises
+    KeyError for a missing score, ValueError without a candidate, and VerifierUnavailable if answers
+    cannot be compared.
     """
     tied = contenders(rows)
     if scores is not None and len(tied) > 1:

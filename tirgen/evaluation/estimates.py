@@ -1,7 +1,7 @@
-"""Means and shares over problems with bootstrap confidence intervals, and pass@k and maj@k.
+"""Means and shares over problems with bootstrap confidence intervals; pass@k and maj@k.
 
-Problems are what is resampled, with all of their samples: samples of one problem are not
-independent of one another. Deterministic for a seed.
+The bootstrap resamples problems with all of their samples, since samples of one problem are not
+independent. Deterministic for a seed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 Vote = tuple[str | None, bool]
-"""A sample's final answer, None where it gave none, and whether it is right."""
+"""A sample's final answer (None without one), and whether it is right."""
 
 Ratio = tuple[Sequence[float], Sequence[float]]
-"""Numerators and denominators, one a problem."""
+"""Numerators and denominators, one per problem."""
 Floats = npt.NDArray[np.float64]
 
 MAJORITY_DRAWS = 100
-"""Subsets that maj@k is averaged over at most."""
+"""Most subsets that maj@k is averaged over."""
 
 
 class Estimate(BaseModel):
@@ -47,25 +47,25 @@ class Bootstrap:
         self._tails = (50 * (1 - confidence), 50 * (1 + confidence))
 
     def mean(self, values: Sequence[float]) -> Estimate | None:
-        """The mean of one value a problem; None where there is no problem."""
+        """The mean of one value per problem; None without a problem."""
         return self.ratio(values, [1.0] * len(values))
 
     def ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
-        """The ratio of two sums over problems; None where its denominator is 0."""
+        """The ratio of two sums over problems; None if the denominator is 0."""
         above, below = np.asarray(numerators, float), np.asarray(denominators, float)
         if not below.sum():
             return None
         return self._estimate(above.sum() / below.sum(), self._ratios(above, below))
 
     def difference(self, later: Ratio, earlier: Ratio) -> Estimate:
-        """One ratio less another over the same problems, in the same order: paired."""
+        """The difference of two ratios over the same problems in the same order (paired)."""
         pairs = [[np.asarray(part, float) for part in ratio] for ratio in (later, earlier)]
         values = [above.sum() / below.sum() for above, below in pairs]
         drawn = [self._ratios(above, below) for above, below in pairs]
         return self._estimate(values[0] - values[1], drawn[0] - drawn[1])
 
     def _ratios(self, above: Floats, below: Floats) -> Floats:
-        """The ratio in every resample; nan where nothing is below."""
+        """The ratio in every resample; nan where the denominator is 0."""
         rng = np.random.default_rng(self._seed)
         drawn = [rng.integers(0, len(above), len(above)) for _ in range(self._resamples)]
         totals = np.asarray([below[chosen].sum() for chosen in drawn])
@@ -90,9 +90,9 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
 
 
 def majority(votes: Sequence[Vote]) -> float:
-    """Chance that the most frequent answer is right, ties broken by lot; no answer is no vote.
+    """The chance that the most frequent answer is right; ties are broken at random.
 
-    Answers are the same here if they are spelled the same: normalise them first.
+    A sample without an answer does not vote. Answers must be normalised: only equal strings agree.
     """
     ballots: defaultdict[str, list[bool]] = defaultdict(list)
     for answer, right in votes:
@@ -106,7 +106,7 @@ def majority(votes: Sequence[Vote]) -> float:
 
 
 def majority_at_k(votes: Sequence[Vote], k: int, seed: object) -> float:
-    """maj@k: the mean over all subsets of `k` votes, or over seeded ones where there are many.
+    """maj@k: the mean over all subsets of `k` votes, or over random ones if there are many.
 
     Raises ValueError for `k` above the number of votes.
     """

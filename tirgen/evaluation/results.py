@@ -7,15 +7,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from storage.records import Outcome, Program, Trajectory
+from tirgen.engine.engine_config import EngineConfig
 from tirgen.evaluation.best_of_n import choose
-from tirgen.evaluation.config import Analysis
 from tirgen.evaluation.estimates import Bootstrap, Estimate, majority_at_k, pass_at_k
+from tirgen.evaluation.reward_model import RewardModelConfig
 from tirgen.evaluation.votes import answer_keys
-from tirgen.opinion import is_right
-from tirgen.verdicts import TESTS
+from tirgen.settings import Count, Settings
+from tirgen.verification.verdicts import TESTS, is_right
+
+
+class Analysis(Settings):
+    """How the samples are analysed; changing it needs no new samples."""
+
+    pass_at: tuple[Count, ...] = (1,)
+    """k of each pass@k (unbiased estimator) and maj@k; at most `samples`."""
+    best_of: int | None = Field(None, ge=2)
+    """Also choose the best of this many first samples by execution pass rate."""
+    reward_model: RewardModelConfig | None = None
+    """Breaks ties of best-of-N; by default the majority answer does."""
+    judge: EngineConfig | None = None
+    """A language model that checks answers which the verifier found wrong; by default none."""
+    judge_tokens: Count = 16
+    """Longest reply of the judge in tokens; raise it for a model that thinks first."""
+    resamples: Count = 2000
+    """Number of bootstrap resamples over problems."""
+    confidence: float = Field(0.95, gt=0, lt=1)
 
 
 class BenchmarkResult(BaseModel):

@@ -1,8 +1,8 @@
-"""A reward model behind vLLM's `/pooling`, to rank candidates whose pass rates tie (Table 2).
+"""A client of a reward model at vLLM's `/pooling`, for candidates with equal pass rates (Table 2).
 
 Serve one with ``vllm serve internlm/internlm2-1_8b-reward --runner pooling``. The server renders
-the conversation through the model's own template and returns a number a token; the last one is
-the reward of the whole response.
+the conversation with the model's template and returns one number per token; the last one is the
+reward of the whole response.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from tirgen.engine.config import api_key
+from tirgen.engine.connect import api_key
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
-from tirgen.engine.limiter import Limiter
-from tirgen.engine.retry import RetryPolicy
+from tirgen.engine.retry import Limiter, RetryPolicy
 from tirgen.settings import NameOrFolder, ServerUrl, Settings, Variable
 
 
 class RewardModel(Protocol):
-    """Scores one response to one question; only the order of scores means anything."""
+    """Scores one response to one question; only the order of scores has a meaning."""
 
     async def score(self, question: str, response: str) -> float:
         """Raises what `Engine.complete` raises."""
@@ -34,13 +33,13 @@ class RewardModelConfig(Settings):
     """Where a reward model is served."""
 
     base_url: ServerUrl
-    """The server's root, e.g. ``http://localhost:8002``; `/pooling` is asked below it."""
+    """The server's root, e.g. ``http://localhost:8002``; requests go to its `/pooling`."""
     model: NameOrFolder
-    """The name the server lists."""
+    """The model's name in the server's list."""
     api_key_env: Variable | None = None
     """Name of the environment variable that holds the key, never the key itself."""
     concurrency: int = Field(32, ge=1)
-    """Requests in flight at once."""
+    """Most requests at the same time."""
     timeout_seconds: float = Field(120, gt=0)
     max_tries: int = Field(10, ge=1)
 
@@ -75,7 +74,7 @@ async def open_reward_model(config: RewardModelConfig) -> AsyncIterator[RewardMo
 
 
 def _last_number(answer: Any) -> float:
-    """The reward at the last token: a number, or lists of them a token and a label deep."""
+    """The reward at the last token, from a number or nested lists (by token, by label)."""
     try:
         value = answer["data"][0]["data"]
         while isinstance(value, list):

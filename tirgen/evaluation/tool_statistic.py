@@ -1,7 +1,7 @@
-"""Is an answer more often right when all of its code ran (method E12)?
+"""Whether answers are more often right when all of their code ran (method E12).
 
-Over rows that were rolled out with `loop.stop_at_failure = false`: a rollout that stops at its
-first failed program has no answer, and the table would say nothing.
+Needs rows made with `loop.stop_at_failure = false`: a rollout that stops at its first failed
+program has no answer, and the table would be empty.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FROM (
     WHERE level = 'trajectory' AND n_calls > 0 AND correct IS NOT NULL
         AND dataset = {dataset} AND version = {version}
 )"""
-"""Counts of the 2 x 2 table for one dataset version, over its answers that ran some code."""
+"""Counts of the 2 x 2 table of one dataset version, over its answers with code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,13 @@ class ToolTable:
 
     @property
     def accuracy_all_ran(self) -> float | None:
-        """P(right | all code ran); None where no answer's code all ran."""
+        """P(right | all code ran); None without such an answer."""
         total = self.right_ran + self.wrong_ran
         return self.right_ran / total if total else None
 
     @property
     def accuracy_some_failed(self) -> float | None:
-        """P(right | some code failed); None where no answer had failed code."""
+        """P(right | some code failed); None without such an answer."""
         total = self.right_failed + self.wrong_failed
         return self.right_failed / total if total else None
 
@@ -54,7 +54,7 @@ class ToolTable:
     def chi_square(self) -> float | None:
         """Pearson's statistic with one degree of freedom, without Yates's correction.
 
-        None where a row or a column of the table is empty.
+        None if a row or a column of the table is empty.
         """
         a, b, c, d = self.right_ran, self.right_failed, self.wrong_ran, self.wrong_failed
         margins = (a + b) * (c + d) * (a + c) * (b + d)
@@ -62,7 +62,7 @@ class ToolTable:
 
     @property
     def p_value(self) -> float | None:
-        """Chance of such a table if code that fails made no difference."""
+        """The probability of such a table if failing code made no difference."""
         statistic = self.chi_square
         return None if statistic is None else erfc(sqrt(statistic / 2))
 

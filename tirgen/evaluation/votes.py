@@ -1,7 +1,4 @@
-r"""Which answers are one: a vote counts answers that the verifier calls equal, however spelled.
-
-``84``, ``84.0`` and ``$84$`` vote together, and so do ``\frac12`` and ``0.5``.
-"""
+r"""Groups equal answers for votes, by the verifier: ``84``, ``84.0`` and ``$84$`` vote together."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from tirgen.verification import same_answer
 
 
 def answer_keys(rows: Sequence[Trajectory]) -> list[str | None]:
-    """What each row's final answer is counted under; None where there is none.
+    """The key of each row's final answer; None without an answer.
 
-    Equal answers have the same key, in whatever order the rows come. Raises VerifierUnavailable.
+    Equal answers have the same key, in any order of the rows. Raises VerifierUnavailable.
     """
     keys = representatives(row.final_answer for row in rows if row.final_answer is not None)
     return [None if row.final_answer is None else keys[row.final_answer] for row in rows]
 
 
 def representatives(answers: Iterable[str]) -> dict[str, str]:
-    """By answer, the one that stands for all that equal it: of the shortest, the first by order.
+    """By answer, the representative of its group: the first of the shortest.
 
-    Equality by the verifier need not be transitive, so an answer joins the first that it equals.
+    Equality by the verifier may not be transitive, so an answer joins the first that it equals.
     """
     chosen: dict[str, str] = {}
     for answer in sorted(set(answers), key=lambda answer: (len(answer), answer)):

@@ -1,7 +1,7 @@
-"""Is a program worth a tool call: the paper's rule, read off the syntax tree (method A10).
+"""Whether a program is worth a tool call: the paper's rule, by the syntax tree (method A10).
 
-A block is substantial if it calls something it imported, or has control flow. Lines are counted
-only where the configuration asks for it, and nothing is executed here.
+A block is substantial if it calls something that it imported, or has control flow. Lines are
+counted only if the configuration says so. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _CONTROL_FLOW = (
 
 
 def trivial_reason(blocks: Sequence[str], largest_share: float, minimum_lines: int) -> str | None:
-    """Why a trajectory's code is too trivial to learn from, or None if it is not.
+    """Why a trajectory's code is too trivial to learn from; None if it is not.
 
-    With ``n`` blocks, one must be substantial and at most ``ceil(largest_share * n)`` trivial.
+    Of ``n`` blocks, one must be substantial and at most ``ceil(largest_share * n)`` trivial.
     """
     trivial = sum(not is_substantial(block, minimum_lines) for block in blocks)
     if trivial == len(blocks):
@@ -39,7 +39,7 @@ def trivial_reason(blocks: Sequence[str], largest_share: float, minimum_lines: i
 
 
 def is_substantial(code: str, minimum_lines: int = 0) -> bool:
-    """Control flow, or a call into an imported library; unparsable code is not substantial."""
+    """Whether code has control flow or calls an imported library; not if it cannot be parsed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -67,7 +67,7 @@ def _calls_an_import(nodes: Sequence[ast.AST]) -> bool:
 
 
 def _imports(nodes: Sequence[ast.AST]) -> tuple[set[str], bool]:
-    """(the names imports bind, whether one of them was ``import *``)."""
+    """The names that imports bind, and whether one of them was ``import *``."""
     aliases = [
         alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names

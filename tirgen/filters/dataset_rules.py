@@ -1,4 +1,4 @@
-"""The rules that need the whole dataset: each judges the rows that every rule before it kept."""
+"""The rules that need the whole dataset; each judges the rows that all rules before it kept."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from storage.records import Program, Trajectory
-from tirgen.filters.config import FilterConfig, Rule
-from tirgen.filters.contamination import load_benchmarks
+from tirgen.data.contamination import load_benchmarks
+from tirgen.data.similarity import SimilarityIndex, read
+from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import counts_as_right
-from tirgen.filters.similarity import SimilarityIndex, read
 
 Findings = Mapping[str, str | None]
 """Why a dataset rule drops a trajectory, by trajectory id; None keeps it."""
 
 
 def _one_per_problem(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """One trajectory a problem: the richest in tool use, drawn among equals (method D18)."""
+    """One trajectory per problem, drawn at random; optionally one with most calls (method D18)."""
     by_problem: dict[str, list[Trajectory]] = defaultdict(list)
     for row in rows:
         if row.kept:
@@ -37,7 +37,7 @@ def _preference(row: Trajectory, config: FilterConfig, seed: int) -> tuple[int, 
 
 
 def _contaminated(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """Problems that evaluations are made of are not trained on."""
+    """Problems of the named benchmarks must not be trained on."""
     benchmarks = load_benchmarks(config.against, config.against_similarity)
     questions = {row.problem.question for row in rows if row.kept}
     found = {question: benchmarks.find(question) for question in questions}
@@ -49,7 +49,7 @@ def _contaminated(rows: list[Trajectory], config: FilterConfig, seed: int) -> Fi
 
 
 def _near_duplicate(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """Of problems that ask the same, the first drawn stays and stands for the others."""
+    """Of problems that ask the same, one drawn at random stays."""
     assert config.near_duplicate is not None
     index = SimilarityIndex(config.near_duplicate)
     questions = {row.problem.problem_id: row.problem.question for row in rows if row.kept}
@@ -64,7 +64,7 @@ def _near_duplicate(rows: list[Trajectory], config: FilterConfig, seed: int) -> 
 
 
 def _cot_solvable(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """Problems that the same policy solves without tools teach no tool use (method A8)."""
+    """Problems that the policy solves without tools teach no use of tools (method A8)."""
     baselines = _baselines(rows, config)
     return {
         row.trajectory_id: _solved_without_tools(baselines[row.problem.problem_id], config)
@@ -74,7 +74,7 @@ def _cot_solvable(rows: list[Trajectory], config: FilterConfig, seed: int) -> Fi
 
 
 def _baselines(rows: list[Trajectory], config: FilterConfig) -> Mapping[str, list[bool]]:
-    """By problem, which of its judged chain-of-thought samples are right."""
+    """By problem, whether each judged chain-of-thought sample is right."""
     baselines: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
         if row.program is Program.COT and row.verdict and row.verdict.is_decided:
@@ -107,7 +107,7 @@ def _thinned_out(row: Trajectory, shares: Mapping[int, float], seed: int) -> str
 
 
 def _difficulty_balance(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """Down-sample by difficulty: the publisher's, else how often chain of thought was right."""
+    """Down-sample by difficulty: the publisher's, else the share of right CoT samples."""
     baselines = _baselines(rows, config)
     findings: dict[str, str | None] = {}
     for row in rows:
@@ -124,7 +124,7 @@ def _measured(samples: list[bool]) -> str:
 
 
 def _draw(seed: int, purpose: str, name: str) -> float:
-    """Uniform in [0, 1), the same for the same row in whatever order rows arrive."""
+    """A number in [0, 1), uniform, that depends only on the arguments."""
     digest = hashlib.sha256(f"{seed}\x1f{purpose}\x1f{name}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
 
@@ -137,4 +137,4 @@ DATASET_RULES: Mapping[Rule, Callable[[list[Trajectory], FilterConfig, int], Fin
     Rule.CALL_BALANCE: _call_balance,
     Rule.DIFFICULTY_BALANCE: _difficulty_balance,
 }
-"""In the order in which they thin the dataset out; each sees what those before it kept."""
+"""In the order of application; each rule sees the rows that those before it kept."""

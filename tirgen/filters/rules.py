@@ -1,4 +1,4 @@
-"""The rules a single trajectory meets; those that need the whole dataset are in `dataset_rules`."""
+"""The rules that judge a single trajectory; `dataset_rules` has those that need all rows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 
 from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
 from tirgen.filters.code_quality import trivial_reason
-from tirgen.filters.config import FilterConfig, Mode, Rule
+from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
 from tirgen.filters.untouched import changed_beyond_programs
-from tirgen.opinion import is_right
 from tirgen.tir.markup import strip_blocks
+from tirgen.verification.verdicts import is_right
 
 CHARACTERS_A_TOKEN = 4
-"""Where an engine did not count."""
+"""Used where an engine did not count tokens."""
 
 Judgement = Callable[[Trajectory, FilterConfig], str | None]
 """Why a trajectory is dropped; None keeps it."""
@@ -22,9 +22,9 @@ Judgement = Callable[[Trajectory, FilterConfig], str | None]
 def accept(trajectory: Trajectory, config: FilterConfig) -> tuple[FilterVerdict, ...]:
     """The verdict of every trajectory rule that is on, in order.
 
-    All are evaluated, so that SQL can ask which rules overlap. Only a baseline sample stops at
-    `program`, since nothing else is asked of it, and a row on which tirgen failed at
-    `infrastructure`, since a rule may be what failed.
+    All rules are evaluated, so that SQL can show which overlap. Two exceptions: a baseline sample
+    stops at `program`, since no other rule is meant for it, and a row on which tirgen failed stops
+    at `infrastructure`, since a rule may be what failed.
     """
     if baseline := _program(trajectory, config):
         return (verdict_of(Rule.PROGRAM, baseline),)
@@ -38,7 +38,7 @@ def accept(trajectory: Trajectory, config: FilterConfig) -> tuple[FilterVerdict,
 
 
 def verdict_of(rule: Rule, why_dropped: str | None) -> FilterVerdict:
-    """A rule's finding as it is stored."""
+    """The finding of a rule in the form that is stored."""
     return FilterVerdict(rule=rule.value, kept=why_dropped is None, reason=why_dropped or "")
 
 
@@ -55,16 +55,16 @@ def _infrastructure(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _verifiable(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """Its gold answer cannot be judged by, so the answer is neither right nor wrong."""
+    """The gold answer cannot be verified, so the answer is neither right nor wrong."""
     if trajectory.verdict is None or not trajectory.is_unverifiable:
         return None
     return trajectory.verdict.reason
 
 
 def _format(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """Blocks pair up: no program or output stands in a thought, and each program has its output.
+    """No thought contains a program or an output, and each program has its output.
 
-    A thinking section that opens ends before the answer (rules 7 and 9).
+    A thinking section ends before the answer (rules 7 and 9).
     """
     if trajectory.ending is Ending.OFF_FORMAT:
         return trajectory.error or "text off the format"
@@ -74,16 +74,16 @@ def _format(trajectory: Trajectory, config: FilterConfig) -> str | None:
         if step.action is not None and step.observation is None:
             return f"the program of step {number} has no output"
     if trajectory.ending is not Ending.FINISHED:
-        return None  # what was cut has an end missing, which `finished` tells
+        return None  # a trajectory that was cut has no end; the rule `finished` reports that
     return _unpaired_thinking("".join(step.thought for step in trajectory.steps))
 
 
 def _untouched(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """The critic changed nothing that no program stands for (method A11).
+    """The critic changed nothing except by programs (method A11).
 
-    Without thinking, drafts are told only of the steps that were rewritten: then what it added
-    cannot be told from the actor's next words, and only what it lost is found. A rewrite that ended
-    with its failed program lost the rest of its window to that.
+    Without thinking, only rewritten steps have drafts. Then text that the critic added cannot be
+    distinguished from the actor's next text, so only lost text is found. A rewrite that ended with
+    a failed program is not judged: it lost the rest of its window to the failure.
     """
     if trajectory.ending is Ending.EXECUTION_FAILED:
         return None
@@ -101,7 +101,7 @@ def _unpaired_thinking(text: str) -> str | None:
 
 
 def _finished(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """It ended by itself: solved means an end of its own and a boxed answer (method A12)."""
+    """The policy ended the trajectory itself; solved also needs a boxed answer (method A12)."""
     return None if trajectory.ending is Ending.FINISHED else f"ended by {trajectory.ending}"
 
 
@@ -110,7 +110,7 @@ def _boxed(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def counts_as_right(trajectory: Trajectory, config: FilterConfig) -> bool:
-    """Right by the rules, or in a judge's opinion where those count (method A23)."""
+    """Right by the rules, or in a judge's opinion if opinions count (method A23)."""
     return is_right(trajectory) if config.judge_counts else trajectory.correct
 
 
@@ -125,7 +125,7 @@ def _uses_tool(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _executed(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """Every call ran to its end and printed something; no output is a failure (method A16)."""
+    """Every program ran to its end and printed something; no output is a failure (method A16)."""
     failed = [step.outcome for step in trajectory.calls if step.outcome is not Outcome.OK]
     if not failed:
         return None
@@ -154,7 +154,7 @@ def _repetition(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _length(trajectory: Trajectory, config: FilterConfig) -> str | None:
-    """Within the bounds of its mode, in tokens that the policy wrote (rule 3)."""
+    """The policy's tokens are within the bounds of the mode (rule 3)."""
     mode, written = _mode(trajectory), _tokens(trajectory)
     least, most = config.shortest.get(mode, 0), config.longest.get(mode, written)
     if least <= written <= most:
@@ -164,7 +164,7 @@ def _length(trajectory: Trajectory, config: FilterConfig) -> str | None:
 
 
 def _mode(trajectory: Trajectory) -> Mode:
-    # Either mark: some templates open the section in the prompt, and not every policy closes it.
+    # One mark is enough: some templates open the section in the prompt; not every policy closes it.
     marks = ("<think>", "</think>")
     thinks = any(mark in step.thought for step in trajectory.steps for mark in marks)
     return Mode.REASONING if thinks else Mode.NON_REASONING
@@ -181,7 +181,7 @@ def _interaction_density(trajectory: Trajectory, config: FilterConfig) -> str | 
 
 
 def _written(trajectory: Trajectory) -> str:
-    """What the policy wrote: thoughts and code, not what it was shown."""
+    """The policy's text: thoughts and code, not outputs."""
     return "\n".join(f"{step.thought}\n{step.action or ''}" for step in trajectory.steps)
 
 

@@ -1,4 +1,4 @@
-"""Rules about the policy's words: mathematics delimiters, language, repetition (method A26)."""
+"""Rules about the policy's text: mathematics delimiters, language, repetition (method A26)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DOLLAR = re.compile(r"(?<!\\)\$")
 
 
 def unbalanced_dollars(text: str) -> str | None:
-    """Why the ``$`` delimiters cannot pair up, or None if they can.
+    """Why the ``$`` delimiters cannot pair up; None if they can.
 
-    One lone dollar is a price, as in the official rule, and so are dollars before plain numbers
-    wherever that makes the rest even.
+    A single dollar is a price, as in the official rule. So are dollars before plain numbers, if the
+    number of the others is then even.
     """
     count = len(_DOLLAR.findall(text))
     without_prices = len(_DOLLAR.findall(_PRICE.sub("", text)))
@@ -25,10 +25,10 @@ def unbalanced_dollars(text: str) -> str | None:
 
 
 def foreign_script(question: str, text: str) -> str | None:
-    """Why the text leaves the language of its question, or None if it does not.
+    """Why the text is not in the language of its question; None if it is.
 
-    Generalises the official ban on Traditional Chinese: any script that the question does not use
-    is a slip into another language. Latin and Greek are mathematics and always allowed.
+    Generalises the official rule against Traditional Chinese: a script that the question does not
+    use is another language. Latin and Greek are used in mathematics and always allowed.
     """
     allowed = set(_letters_by_script(question)) | _ALWAYS_ALLOWED
     for script, letter in _letters_by_script(text).items():
@@ -38,7 +38,7 @@ def foreign_script(question: str, text: str) -> str | None:
 
 
 def repeated_ngram(text: str, length: int, most: int) -> str | None:
-    """Why the text repeats itself, or None: an n-gram of characters more than `most` times."""
+    """The n-gram of characters that occurs more than `most` times, as a reason; else None."""
     text = re.sub(r"\s+", " ", text)
     grams = Counter(text[start : start + length] for start in range(len(text) - length + 1))
     if not grams:

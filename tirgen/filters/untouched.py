@@ -1,8 +1,8 @@
-"""Did the critic keep the text that it had no program for? Drafts against steps (method A11).
+"""Checks that the critic changed text only where it wrote a program (method A11).
 
-Drafts and thoughts are compared sentence by sentence. Where they differ, a program must stand for
-the difference, no sentence that computes nothing may be lost, and a program may add one sentence:
-the task before it and the finding after it in place of one claim.
+The actor's drafts and the stored thoughts are compared sentence by sentence. A difference is
+allowed only at a program. No sentence that computes nothing may be lost. A program may add one
+sentence: the task before it and the result after it replace one claim.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from storage.records import Step
 _END = re.compile(r"(?<=[.!?])\s+|\n+")
 _COMPUTES = re.compile(r"[\d=+*/^<>\\]")
 _PROGRAM = "\x00"
-"""Stands for a program among the sentences; no sentence is equal to it."""
+"""Marks a program among the sentences; no sentence equals it."""
 _SHOWN = 80
 """Characters of a sentence to quote."""
 
 
 def changed_beyond_programs(steps: Sequence[Step], *, complete: bool) -> str | None:
-    """The first change that no program accounts for, and how many there are; None without any.
+    """The first change that no program explains, and how many there are; None if there is none.
 
-    `complete` means that the drafts are all of the actor's words; otherwise additions are not
+    `complete` means that the drafts are all of the actor's text; otherwise additions are not
     judged. A trajectory without drafts was not rewritten.
     """
     drafted = [sentence for step in steps for sentence in _sentences(step.draft or "")]
     if not drafted:
         return None
-    told = [item for step in steps for item in _told(step)]
-    changes = list(_changes(drafted, told, complete))
+    stored = [item for step in steps for item in _stored(step)]
+    changes = list(_changes(drafted, stored, complete))
     if not changes:
         return None
     more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
     return f"the critic {changes[0]}{more}"
 
 
-def _changes(drafted: list[str], told: list[str], complete: bool) -> Iterator[str]:
-    matcher = SequenceMatcher(None, drafted, told, autojunk=False)
+def _changes(drafted: list[str], stored: list[str], complete: bool) -> Iterator[str]:
+    matcher = SequenceMatcher(None, drafted, stored, autojunk=False)
     for tag, i, j, k, m in matcher.get_opcodes():
         if tag == "equal":
             continue
-        before, after = drafted[i:j], [item for item in told[k:m] if item != _PROGRAM]
+        before, after = drafted[i:j], [item for item in stored[k:m] if item != _PROGRAM]
         programs = m - k - len(after)
         lost = [sentence for sentence in before if not programs or not _COMPUTES.search(sentence)]
         yield from (f"lost {_quoted(sentence)}" for sentence in lost)
@@ -51,7 +51,7 @@ def _changes(drafted: list[str], told: list[str], complete: bool) -> Iterator[st
             yield f"added {_quoted(after[-1])}"
 
 
-def _told(step: Step) -> Iterator[str]:
+def _stored(step: Step) -> Iterator[str]:
     yield from _sentences(step.thought)
     if step.action is not None:
         yield _PROGRAM

@@ -1,6 +1,6 @@
-"""The recipe of branches: which failed steps of a round are sampled again from inside (method E7).
+"""The recipe of branches: failed steps of a round, sampled again from inside (method E7).
 
-Where there are more failed steps than a round may hold, they are drawn at random (method A18).
+Where a round has more failed steps than it may branch, steps are drawn at random (method A18).
 """
 
 from __future__ import annotations
@@ -8,25 +8,75 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from storage.records import Level, Problem, Trajectory
-from tirgen.jobs.committed import is_lost, rows_of
+from tirgen.engine.protocol import Renderer
+from tirgen.jobs.committed_rows import is_lost, rows_of
 from tirgen.jobs.job import Job
-from tirgen.jobs.policy_maker import BranchItem, BranchMaker
+from tirgen.jobs.maker import Item, Judgement, Sample
 from tirgen.jobs.progress import RolloutProgress
-from tirgen.jobs.rollout_config import RolloutConfig
+from tirgen.jobs.rollout_config import BranchSettings, PolicySettings, RolloutConfig
+from tirgen.jobs.rollout_maker import JobContext, PolicyMaker, policy_bounds
 from tirgen.jobs.workers import for_each
-from tirgen.tir.branch import FailedStep, failed_steps
+from tirgen.tir.branch import FailedStep, branch, failed_steps, split
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.driver import Meter
+from tirgen.tir.transcript import Transcript
 
 
-async def grow(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchItem(Item):
+    """One suffix and one action to sample after the prefix of a failed step."""
+
+    failed: FailedStep
+    source: Trajectory
+    """The trajectory with the failed step."""
+
+
+class BranchMaker(PolicyMaker[BranchItem]):
+    """Makes branches. A branch is rewarded if its code ran."""
+
+    def __init__(
+        self, config: PolicySettings, context: JobContext, settings: BranchSettings
+    ) -> None:
+        super().__init__(config, context)
+        self._settings = settings
+
+    def begin(self, item: BranchItem) -> Sample:
+        suffix = self._settings.suffix_tokens
+        prefix = split(item.source, item.failed.step, self._renderer, suffix)
+        transcript = Transcript.after(
+            self.messages(item.problem), self._renderer, prefix.token_ids, prefix.kept
+        )
+        builder = TrajectoryBuilder(transcript)
+        policy = self.sampler(self.seed(item), self._settings.tokens)
+        bounds = policy_bounds(self._settings.tokens, tool_rounds=1)
+        program = branch(builder, policy, prefix, bounds, self._tools)
+        return Sample(builder, program, self._driver)
+
+    async def judge(self, item: BranchItem, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+        return Judgement(None)
+
+    def seed_parts(self, item: BranchItem) -> tuple[object, ...]:
+        failed = item.failed
+        return (item.problem.problem_id, failed.attempt, failed.step, item.attempt)
+
+    @property
+    def _renderer(self) -> Renderer:
+        renderer = self._engine.renderer
+        assert renderer is not None, "the configuration refuses branches for chat endpoints"
+        return renderer
+
+
+async def make_branches(
     job: Job[RolloutProgress],
     maker: BranchMaker,
     asked: Mapping[str, Problem],
     config: RolloutConfig,
     most: int,
 ) -> set[str]:
-    """Make the missing branches of at most `most` steps; returns the names of their groups."""
+    """Make the missing branches of at most `most` failed steps; returns their group ids."""
     assert config.branches is not None
     samples = config.branches.samples
     sources: dict[str, Trajectory] = {}
@@ -46,7 +96,7 @@ async def grow(
                     yield _item(config, step, sources[step.trajectory_id], number)
 
     async def make(item: BranchItem) -> None:
-        await job.row(maker, item)
+        await job.make_row(maker, item)
 
     await for_each(missing(), make, config.live_rollouts)
     return {step.group_id for step in chosen}
@@ -65,9 +115,9 @@ def _item(config: RolloutConfig, step: FailedStep, source: Trajectory, number: i
 
 
 def choose(failed: Iterable[FailedStep], most: int, seed: int) -> list[FailedStep]:
-    """At most `most` steps, drawn uniformly without replacement: one a problem first, then more.
+    """Draw at most `most` steps without replacement: first one per problem, then more.
 
-    Does not depend on the order of `failed`.
+    The result does not depend on the order of `failed`.
     """
     rng = random.Random(f"{seed}/branches")
     by_problem: defaultdict[str, list[FailedStep]] = defaultdict(list)

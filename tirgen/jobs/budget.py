@@ -1,9 +1,9 @@
-"""What a run may cost and what it has cost: tokens, wall time, money, over all its calls together.
+"""The budget of a run and what it has spent: tokens, wall time and money of all its calls together.
 
-A budget bounds new attempts, never those under way: they are paid for, and their rows count. An
-attempt begins only if the budget covers it and all others under way even if each takes as much as
-the dearest of its kind so far. So fewer and fewer run as the budget ends, and it is overdrawn only
-by attempts dearer than any before.
+A budget stops new attempts, never attempts in progress: those are paid for, and their rows count.
+An attempt begins only if the budget covers it and all attempts in progress, assuming that each
+costs as much as the most expensive one of its kind so far. So fewer attempts run as the budget
+ends, and only an attempt more expensive than all before can exceed it.
 """
 
 from __future__ import annotations
@@ -13,47 +13,49 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
 from storage.records import Program, Trajectory
-from storage.runs import Run
 from tirgen.settings import Settings
 
+if TYPE_CHECKING:  # pyarrow and DuckDB, which a configuration does not need
+    from storage.runs import Run
+
 COLD_START = 4
-"""Attempts begun before anything is known of what one costs."""
+"""Attempts that may begin before the cost of any attempt is known."""
 SECONDS_BETWEEN_NOTES = 2.0
-"""How much of its wall time a killed call may fail to report."""
+"""Seconds between two notes of the wall time; a killed call loses at most this much."""
 MILLION = 1_000_000
 
 
 class Price(Settings):
-    """What a model costs, per million tokens, in whatever currency the budget is in."""
+    """The price of a model per million tokens, in the currency of the budget."""
 
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
 
 
 class BudgetSettings(Settings):
-    """When a run stops and publishes what is finished; a higher budget lets it go on."""
+    """When a run stops and publishes its finished rows. With a higher budget it continues."""
 
     tokens: int | None = Field(None, ge=1)
-    """Prompt and completion tokens of actor and critic."""
+    """Most prompt and completion tokens of actor and critic."""
     minutes: float | None = Field(None, gt=0)
-    """Wall time of all calls of the run together."""
+    """Most wall time of all calls of the run together, in minutes."""
     money: float | None = Field(None, gt=0)
-    """In the currency of `prices`."""
+    """Most money, in the currency of `prices`."""
     prices: dict[str, Price] = Field({})
     """By model name, per million tokens, e.g. ``{pocket = {prompt = 0.1, completion = 0.3}}``."""
 
     @property
     def limits(self) -> bool:
-        """Something can run out."""
+        """Whether any limit is set."""
         return (self.tokens, self.minutes, self.money) != (None, None, None)
 
     def price(self, cost: Mapping[str, Any]) -> float:
-        """Of a row's token counts; models without a price are free."""
+        """The price of a row, from its columns; models without a price are free."""
         if not self.prices:
             return 0.0
         return sum(self._of(cost[f"{role}_model"], cost, role) for role in ("actor", "critic"))
@@ -66,18 +68,18 @@ class BudgetSettings(Settings):
 
 
 class Amount(NamedTuple):
-    """A cost in the three units that a budget may be in."""
+    """A cost in the three units of a budget."""
 
     tokens: float = 0
     money: float = 0.0
     seconds: float = 0.0
-    """From the beginning of an attempt to its end."""
+    """Wall time of an attempt."""
 
     def plus(self, other: Amount, times: int = 1) -> Amount:
         return Amount(*(one + times * more for one, more in zip(self, other, strict=True)))
 
     def at_least(self, other: Amount) -> Amount:
-        """The larger in each unit."""
+        """The larger of the two in each unit."""
         return Amount(*map(max, self, other))
 
 
@@ -86,11 +88,11 @@ NOTHING = Amount()
 
 @dataclass(slots=True)
 class Spend:
-    """What attempts have cost, and how long the calls took that made them."""
+    """The cost of the attempts, and the wall time of the calls that made them."""
 
     total: Amount = NOTHING
-    dearest: dict[str, Amount] = field(default_factory=dict)
-    """The most that an attempt has taken, by program: baselines take a fraction of the others."""
+    highest: dict[str, Amount] = field(default_factory=dict)
+    """The highest cost of one attempt, by program: baselines cost much less than others."""
     earlier_seconds: float = 0.0
     """Wall time of the calls before this one."""
     started: float = field(default_factory=time.monotonic)
@@ -109,15 +111,15 @@ class Spend:
         return self.earlier_seconds + time.monotonic() - self.started
 
     def add(self, cost: Mapping[str, Any], budget: BudgetSettings) -> None:
-        """Count an attempt, given by its columns."""
+        """Count an attempt, given its columns."""
         tokens = sum(cost[name] for name in _TOKENS)
         amount = Amount(tokens, budget.price(cost), cost["wall_seconds"])
         self.total = self.total.plus(amount)
-        self.dearest[cost["program"]] = amount.at_least(self.dearest.get(cost["program"], amount))
+        self.highest[cost["program"]] = amount.at_least(self.highest.get(cost["program"], amount))
 
     def expected(self, program: str) -> Amount | None:
-        """What an attempt may take; of a program not tried yet, what the dearest other did."""
-        return self.dearest.get(program) or max(self.dearest.values(), default=None)
+        """Highest cost of an attempt so far; for a new program, of any other program."""
+        return self.highest.get(program) or max(self.highest.values(), default=None)
 
 
 _TOKENS = [
@@ -128,7 +130,7 @@ COST_COLUMNS = ["program", "actor_model", "critic_model", *_TOKENS, "wall_second
 
 
 def cost_of(row: Trajectory) -> Mapping[str, Any]:
-    """The columns that say what a row cost."""
+    """The cost columns of a row."""
     sources = (row, row.cost, row.provenance)
     return {
         name: next(getattr(source, name) for source in sources if hasattr(source, name))
@@ -138,20 +140,20 @@ def cost_of(row: Trajectory) -> Mapping[str, Any]:
 
 @dataclass(slots=True)
 class Account:
-    """Admits attempts while the budget lasts, and charges them."""
+    """Admits attempts while the budget lasts, and charges their cost."""
 
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     spend: Spend = field(default_factory=Spend)
     run: Run | None = None
-    """Where wall time is noted, once the run is open."""
+    """Where wall time is noted; None before the run is open."""
     stopped: str | None = None
-    """Why no more attempts are begun."""
+    """Why no more attempts begin; None while they do."""
     _live: Counter[str] = field(default_factory=Counter)
     _noted: float = 0.0
     _charged: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def admit(self, program: Program) -> bool:
-        """Wait until another attempt is covered; False when none ever will be."""
+        """Wait until the budget covers another attempt; False when it never will."""
         if not self.budget.limits:
             return True
         async with self._charged:
@@ -161,7 +163,7 @@ class Account:
             return self.stopped is None
 
     async def charge(self, row: Trajectory) -> None:
-        """Book an attempt that was admitted."""
+        """Charge the cost of an admitted attempt."""
         self.spend.add(cost_of(row), self.budget)
         if time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:
             self.note_time()
@@ -171,13 +173,16 @@ class Account:
                 self._charged.notify_all()
 
     def note_time(self) -> None:
-        """Put on record how long this call has taken."""
+        """Record how long this call has taken."""
         self._noted = time.monotonic()
         if self.run is not None:
             self.run.note_seconds(self.spend.started, self._noted - self.spend.started)
 
     def _decided(self, program: str) -> bool:
-        """Whether one more attempt is covered is known; if it is not, `stopped` says why."""
+        """Whether to stop waiting: another attempt is covered, or none is left to wait for.
+
+        Sets `stopped` in the second case.
+        """
         if self.stopped is not None:
             return True
         live = self._live.total()
@@ -191,7 +196,7 @@ class Account:
         return not lacking or not live
 
     def _lacking(self, another: Amount) -> str | None:
-        """What does not cover another attempt beside those under way."""
+        """The limit that does not cover one more attempt beside those in progress, or None."""
         planned = another
         for program, live in self._live.items():
             planned = planned.plus(self.spend.expected(program) or another, live)

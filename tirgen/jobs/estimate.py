@@ -1,6 +1,6 @@
-"""What a whole generation will cost, told from a few of its problems, which are really run.
+"""Estimates the cost of a whole generation from a few of its problems, which are really run.
 
-The sample's rows are committed like any others, so the run that follows has them already.
+The rows of this sample are committed like all others, so the run that follows reuses them.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from statistics import mean, stdev
 from storage.datasets import Store
 from storage.records import Problem
 from storage.runs import Run
-from tirgen.config import GenerateConfig
 from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
 from tirgen.jobs.generate import generation
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
 
 SAMPLE = 8
-"""Problems run, spread evenly over those that are left."""
+"""Problems to run, spread evenly over those that are left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """The cost of the whole run, what is spent included."""
+    """The cost of the whole run, including what is already spent."""
 
     problems: int
     sampled: int
-    """Settled problems that it is told from."""
+    """Settled problems that the estimate is based on."""
     spent_tokens: int
     spent_money: float
     tokens: float
     tokens_error: float
-    """Standard error of `tokens`, as far as the sample tells."""
+    """Standard error of `tokens`, estimated from the sample."""
     money: float
     seconds: tuple[float, float]
-    """Wall time still to come: if the engine keeps its pace under full load, and if it is no
-    faster than with the sample alone."""
+    """Remaining wall time: if the engine is as fast under full load as with the sample, and if full
+    load makes it no faster than the sample alone."""
 
 
 async def estimate(
     config: GenerateConfig, store: Store, watch: Watch[GenerationProgress] = unwatched
 ) -> Estimate:
-    """Settle the sample and extrapolate. Raises what `generate` raises; publishes nothing."""
+    """Settle the sample and extrapolate; publish nothing. Raises what `generate` raises."""
     async with generation(config, store, watch) as opened:
         begun = time.monotonic()
         sample = spread(opened.todo, SAMPLE)
@@ -74,13 +74,13 @@ async def estimate(
 
 
 def spread(problems: Sequence[Problem], count: int) -> list[Problem]:
-    """So many problems at even distances, since files are often sorted by difficulty."""
+    """Draw `count` problems at even distances, since files are often sorted by difficulty."""
     count = min(count, len(problems))
     return [problems[(2 * n + 1) * len(problems) // (2 * count)] for n in range(count)]
 
 
 def _by_problem(run: Run, budget: BudgetSettings) -> dict[str, Spend]:
-    """What the attempts of each problem have cost, those made again included."""
+    """The cost of the attempts of each problem, repeated attempts included."""
     costs: dict[str, Spend] = defaultdict(Spend)
     for row in run.every_row(["problem_id", *COST_COLUMNS]).to_pylist():
         costs[row["problem_id"]].add(row, budget)

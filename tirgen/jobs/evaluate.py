@@ -1,6 +1,6 @@
 """The recipe of an evaluation: benchmarks in, every sample and a summary in the store out.
 
-A judge's opinions are asked for at the end, and lost with a run that is killed before it publishes.
+A judge is asked at the end; its opinions are lost if the run is killed before it publishes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from storage.versions import DatasetVersion
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 from tirgen.evaluation.best_of_n import contenders
-from tirgen.evaluation.code import load_code_tasks
-from tirgen.evaluation.config import Analysis, EvaluationConfig
 from tirgen.evaluation.results import (
+    Analysis,
     BenchmarkResult,
     Scores,
     by_problem,
@@ -27,15 +26,17 @@ from tirgen.evaluation.results import (
     summarise,
 )
 from tirgen.evaluation.reward_model import open_reward_model
-from tirgen.jobs.code_maker import CodeMaker
-from tirgen.jobs.committed import rows_of
+from tirgen.filters.judge import AnswerJudge
+from tirgen.jobs.code_tasks import CodeMaker, load_code_tasks
+from tirgen.jobs.committed_rows import rows_of
+from tirgen.jobs.engines import open_engine
+from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
-from tirgen.jobs.policy_maker import RolloutMaker
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
-from tirgen.jobs.reverify import response_text
-from tirgen.jobs.rollout import PolicyRecipe, ask
-from tirgen.jobs.rollout_plan import Plan
-from tirgen.opinion import with_opinions
+from tirgen.jobs.rollout import PolicyRecipe, sample_problems
+from tirgen.jobs.rollout_maker import RolloutMaker
+from tirgen.jobs.rollout_plan import RolloutPlan
+from tirgen.tir.markup import response_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +44,17 @@ class EvaluationReport:
     """What an evaluation found."""
 
     version: DatasetVersion
-    """Every sample; its manifest holds `results` under ``summary``."""
+    """All samples; `results` is in the summary of its manifest."""
     reused_version: bool
-    """Nothing was missing: the version had been published before."""
+    """Nothing was missing: the version was published before."""
     results: tuple[BenchmarkResult, ...]
-    """One for each benchmark, in the order they were given."""
+    """One per benchmark, in the configured order."""
     progress: RolloutProgress
     seconds: float
 
     @property
     def mean_accuracy(self) -> float:
-        """The unweighted mean over benchmarks, as the paper's averages are."""
+        """The unweighted mean over benchmarks, as in the paper."""
         found = [result.accuracy.value for result in self.results if result.accuracy]
         return sum(found) / len(found) if found else 0.0
 
@@ -61,24 +62,25 @@ class EvaluationReport:
 async def evaluate(
     config: EvaluationConfig, store: Store, watch: Watch[RolloutProgress] = unwatched
 ) -> EvaluationReport:
-    """Sample the policy on every benchmark, judge, sum up and publish.
+    """Sample the policy on every benchmark, judge, compute the results and publish.
 
     Raises `ProblemsError` and `EngineMisconfigured` before anything is written,
-    `SandboxUnavailable` when no isolation good enough can be had, and `EngineUnavailable` when
-    the engine goes down for good; then the same call continues.
+    `SandboxUnavailable` when no isolation is strong enough, and `EngineUnavailable` when the engine
+    goes down for good. The same call then continues.
     """
     started = time.monotonic()
     bench = _load(config)
     progress = RolloutProgress(problems=len(bench.problems))
     recipe = PolicyRecipe(config, bench.problems, progress)
+    asked = bench.document(config)
     async with open_job(store, config, recipe, progress, watch, live=config.live_rollouts) as job:
-        reused = None if recipe.first else _published(config, job, recipe.plan, bench)
-        if recipe.first:
+        if job.has_work:
             await _sample(config, job, recipe, bench)
-        made = reused or await _publish(config, job, recipe.plan, bench)
-    summary = made.manifest["summary"]
+        reused = job.published(recipe.plan.asked, lambda summary: bool(summary["asked"] == asked))
+        version = reused or await _publish(config, job, recipe.plan, bench)
+    summary = version.manifest["summary"]
     return EvaluationReport(
-        version=made,
+        version=version,
         reused_version=reused is not None,
         results=tuple(map(BenchmarkResult.model_validate, summary["results"])),
         progress=progress,
@@ -88,7 +90,7 @@ async def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Benchmarks:
-    """Everything that is asked, by benchmark."""
+    """All problems and code tasks, by benchmark."""
 
     math: dict[str, tuple[Problem, ...]]
     code: dict[str, tuple[Problem, ...]]
@@ -102,7 +104,7 @@ class _Benchmarks:
         return [*(p for found in self.math.values() for p in found), *self.tasks]
 
     def document(self, config: EvaluationConfig) -> dict[str, Any]:
-        """What a published summary must have been made of to be the answer."""
+        """What is asked; a version with the same document in its summary can be reused."""
         sizes = {name: len(found) for name, found in (self.math | self.code).items()}
         return {"problems": sizes, "analysis": config.analysis.model_dump(mode="json")}
 
@@ -123,38 +125,29 @@ def _load(config: EvaluationConfig) -> _Benchmarks:
     return found
 
 
-def _published(
-    config: EvaluationConfig, job: Job[RolloutProgress], plan: Plan, bench: _Benchmarks
-) -> DatasetVersion | None:
-    """The newest version, if it has the samples there are and answers the same question."""
-    made = job.committed.version(plan.asked)
-    same = made is not None and made.manifest["summary"]["asked"] == bench.document(config)
-    return made if same else None
-
-
 async def _sample(
     config: EvaluationConfig, job: Job[RolloutProgress], recipe: PolicyRecipe, bench: _Benchmarks
 ) -> None:
-    """Everything that is still missing."""
+    """Make all missing samples."""
     coding = {task.problem_id for task in bench.tasks}
-    workplace = recipe.workplace(job.run)
     plain = config.model_copy(update={"reasoning": "cot", "correction": None})
-    solver, coder = RolloutMaker(config, workplace), CodeMaker(plain, workplace)
+    solver, coder = RolloutMaker(config, recipe.context), CodeMaker(plain, recipe.context)
 
     async def make(problem: Problem, number: int) -> Trajectory | None:
         maker = coder if problem.problem_id in coding else solver
-        return await job.row(maker, maker.sample_of(problem, number), recipe.plan.record)
+        return await job.make_row(maker, maker.item(problem, number), recipe.plan.record)
 
-    await ask(job, recipe.plan, recipe.first, make, config.live_rollouts)
+    await sample_problems(job, recipe.plan, recipe.first, make, config.live_rollouts)
 
 
 async def _publish(
-    config: EvaluationConfig, job: Job[RolloutProgress], plan: Plan, bench: _Benchmarks
+    config: EvaluationConfig, job: Job[RolloutProgress], plan: RolloutPlan, bench: _Benchmarks
 ) -> DatasetVersion:
     rows = list(rows_of(job.run, plan.asked))
     if config.analysis.judge:
-        judge, judge_tokens = config.analysis.judge, config.analysis.judge_tokens
-        rows = await with_opinions(rows, judge, judge_tokens, config.seed)
+        async with open_engine(config.analysis.judge) as engine:
+            judge = AnswerJudge(engine, config.analysis.judge_tokens, config.seed)
+            rows = await judge.with_opinions(rows)
     scores = await _scores(config.analysis, rows)
     results = []
     for name, problems in (bench.math | bench.code).items():
@@ -171,7 +164,7 @@ async def _publish(
 
 
 async def _scores(analysis: Analysis, rows: Sequence[Trajectory]) -> Scores:
-    """A reward model's score of every candidate of best-of-N that another one ties with."""
+    """The reward model's score of every candidate of best-of-N that ties with another one."""
     if analysis.best_of is None or analysis.reward_model is None:
         return {}
     groups = map(contenders, candidates(by_problem(rows), analysis.best_of))

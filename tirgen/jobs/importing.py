@@ -1,33 +1,38 @@
 """The recipe of an import: a file of other people's trajectories in, a dataset version out.
 
-Every response is run and judged once, in any order, and kept or not by the filters.
+Every response is run and judged once, in any order, and kept or dropped by the filters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
 from storage.datasets import Store
-from storage.records import Program
-from storage.runs import Run
+from storage.records import Program, Provenance, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow, ProblemsError, describe
-from tirgen.data.import_config import ImportConfig
-from tirgen.data.responses import Intake, Response
-from tirgen.filters.curate import YieldRow, curated
-from tirgen.jobs.committed import Committed
-from tirgen.jobs.job import Job, identity_of, open_job
+from tirgen.data.replay import replay
+from tirgen.data.responses import Response, ResponseReader
+from tirgen.filters.apply import YieldRow, filter_stream
+from tirgen.filters.rules import accept
+from tirgen.jobs.committed_rows import CommittedRows
+from tirgen.jobs.import_config import ImportConfig
+from tirgen.jobs.job import Job, open_job
+from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
 from tirgen.jobs.progress import Progress, Watch, unwatched
-from tirgen.jobs.replay_maker import RecordedItem, ReplayMaker
 from tirgen.jobs.workers import for_each
-from tirgen.sandbox.opening import AnySandbox, open_sandbox
-from tirgen.verification import Verifier
+from tirgen.sandbox.open import AnySandbox, open_sandbox
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.driver import Driver, Meter, Runner
+from tirgen.tir.markup import parse_trajectory
+from tirgen.tir.transcript import Transcript
+from tirgen.verification import Verifier, extract_answer
 
 AT_ONCE = 32
-"""Responses worked on at once; the sandbox bounds its own programs."""
+"""Responses worked on at the same time; the sandbox limits its own programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +54,32 @@ async def import_trajectories(
     limit: int | None = None,
     watch: Watch[Progress] = unwatched,
 ) -> ImportReport:
-    """Run and judge every response of the file and publish them all, kept or not.
+    """Run and judge every response of the file, and publish them all, kept or not.
 
-    `limit` takes only the first so many. Raises `ProblemsError` where nothing can be read,
-    `SandboxUnavailable`, and `VerifierUnavailable`.
+    `limit` takes only that many responses from the start. Raises `ProblemsError` where nothing can
+    be read, `SandboxUnavailable`, and `VerifierUnavailable`.
     """
-    intake = Intake(config)
-    responses = list(islice(intake.responses(), limit))
+    reader = ResponseReader(
+        path=config.path,
+        format=config.format,
+        gold=config.gold,
+        dataset=config.dataset,
+        config_hash=config.fingerprint(),
+    )
+    responses = list(islice(reader.responses(), limit))
     if not responses:
-        why = describe(tuple(intake.bad)) if intake.bad else "it is empty"
-        raise ProblemsError(f"{config.path} holds no response: {why}", tuple(intake.bad))
+        why = describe(tuple(reader.bad)) if reader.bad else "it is empty"
+        raise ProblemsError(f"{config.path} holds no response: {why}", tuple(reader.bad))
     progress = Progress(problems=len(responses))
     recipe = _Recipe(config, responses, progress)
     async with open_job(store, config, recipe, progress, watch, live=AT_ONCE) as job:
-        await _work(recipe, job)
-        reused = None if recipe.todo else job.committed.version()
-        version = reused or _publish(config, job)
+        await _run_all(recipe, job)
+        version = job.published() or _publish(config, job)
     return ImportReport(
         version=version,
         made=len(recipe.todo),
         reused=progress.reused_rows,
-        skipped=tuple(intake.bad),
+        skipped=tuple(reader.bad),
         yields=[YieldRow(**row) for row in version.manifest["summary"]["yield"]],
     )
 
@@ -82,40 +92,33 @@ class _Recipe:
     responses: Sequence[Response]
     progress: Progress
     todo: Sequence[Response] = ()
-    _opened: tuple[AnySandbox, Verifier] | None = None
+    maker: ReplayMaker = field(init=False)
 
-    def load(self, committed: Committed) -> bool:
-        """A response whose gold answer has changed is judged anew."""
+    def load(self, committed: CommittedRows) -> bool:
+        """A response whose gold answer has changed is judged again."""
         done = {row.trajectory_id: row.problem for row in committed.rows() if not row.is_lost}
         self.todo = [r for r in self.responses if done.get(r.identity) != r.problem]
         self.progress.reused_rows = len(self.responses) - len(self.todo)
         self.progress.settled = self.progress.reused_rows
         return bool(self.todo)
 
-    async def open(self, stack: AsyncExitStack) -> None:
-        sandbox = await stack.enter_async_context(open_sandbox(**self.config.sandbox.place()))
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+        config = self.config
+        sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
         verifier = await stack.enter_async_context(Verifier(require_box=False))
-        self._opened = (sandbox, verifier)
-
-    def maker(self, run: Run) -> ReplayMaker:
-        assert self._opened is not None, "nothing was missing when the job was opened"
-        engine = f"imported {self.config.format}: {self.config.path.name}"
-        return ReplayMaker(self.config, identity_of(run, self.config, engine), *self._opened)
+        engine = f"imported {config.format}: {config.path.name}"
+        self.maker = ReplayMaker(config, replace(identity, engine=engine), sandbox, verifier)
 
 
-async def _work(recipe: _Recipe, job: Job[Progress]) -> None:
-    if not recipe.todo:
-        return
-    maker = recipe.maker(job.run)
-
+async def _run_all(recipe: _Recipe, job: Job[Progress]) -> None:
     async def make(response: Response) -> None:
-        item = RecordedItem(
+        item = ResponseItem(
             problem=response.problem,
             program=Program.IMPORTED,
             attempt=response.attempt,
             response=response,
         )
-        await job.row(maker, item)
+        await job.make_row(recipe.maker, item)
         job.progress.settled += 1
         job.watch(job.progress)
 
@@ -123,10 +126,83 @@ async def _work(recipe: _Recipe, job: Job[Progress]) -> None:
 
 
 def _publish(config: ImportConfig, job: Job[Progress]) -> DatasetVersion:
-    curation = curated(job.run.reader(), config.filters, config.seed)
+    filtered = filter_stream(job.run.reader(), config.filters, config.seed)
     summary = {
-        "problems": curation.problems,
-        "trajectories": curation.count,
-        "yield": [asdict(row) for row in curation.yields],
+        "problems": filtered.problems,
+        "trajectories": filtered.count,
+        "yield": [asdict(row) for row in filtered.yields],
     }
-    return job.publish(curation.rows(), summary)
+    return job.publish(filtered.rows(), summary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseItem(Item):
+    """One response of the file."""
+
+    response: Response
+
+
+class ReplayMaker(Maker[ResponseItem]):
+    """Runs the programs of recorded responses and judges their answers."""
+
+    def __init__(
+        self, config: ImportConfig, identity: RunIdentity, sandbox: AnySandbox, verifier: Verifier
+    ) -> None:
+        super().__init__(config.dataset, identity)
+        self._config = config
+        self._sandbox = sandbox
+        self._verifier = verifier
+
+    def begin(self, item: ResponseItem) -> Sample:
+        return self._sample(item, self._sandbox)
+
+    @asynccontextmanager
+    async def prepared(self, item: ResponseItem) -> AsyncIterator[Sample]:
+        """In its own session, where the programs of a response share an interpreter."""
+        if not self._config.in_sessions:
+            yield self.begin(item)
+            return
+        session = await self._sandbox.session(self._config.sandbox.memory_mb)
+        try:
+            yield self._sample(item, session)
+        finally:
+            await session.close()
+
+    async def judge(
+        self, item: ResponseItem, builder: TrajectoryBuilder, meter: Meter
+    ) -> Judgement:
+        """Answers without a box count too: other people's prompts do not ask for one."""
+        text, gold = item.response.foreign.response, item.problem.answer
+        answer = extract_answer(text, require_box=False)
+        if not gold:
+            builder.error = builder.error or "no gold answer to judge by"
+        if builder.ending.is_infrastructure or not gold:
+            return Judgement(None, answer)
+        return Judgement(await self._verifier.verify(gold, text), answer)
+
+    async def finish(self, row: Trajectory) -> Trajectory:
+        """Add the filters' verdicts; publication computes them again."""
+        return replace(row, filters=accept(row, self._config.filters))
+
+    def provenance(self, item: ResponseItem) -> Provenance:
+        config = self._config
+        state = "session" if config.in_sessions else "stateless"
+        return Provenance(
+            run_id=self.identity.run_id,
+            config_hash=self.identity.config_hash,
+            actor_model=item.response.foreign.model or config.path.stem,
+            critic_model=None,
+            engine=self.identity.engine,
+            exact_tokens=False,
+            sampling="{}",
+            actor_prompt_hash="",
+            critic_prompt_hash=None,
+            seed=config.seed,
+            code_version=self.identity.code_version,
+            sandbox=f"{self._sandbox.mode} {state}",
+        )
+
+    def _sample(self, item: ResponseItem, runner: Runner) -> Sample:
+        builder = TrajectoryBuilder(Transcript((), None))
+        program = replay(builder, parse_trajectory(item.response.foreign.response))
+        return Sample(builder, program, Driver({}, runner, self._config.sandbox.limits(), None))

@@ -1,17 +1,17 @@
-"""The engine of every job: its lease, its rows, their commits, its limits, and its publication.
+"""The engine of every job: one holder, resumable rows, group commits, limits and publication.
 
-A job is one configuration at work on a store. Its rows have keys that are known beforehand, and
-what is committed is not made again. A recipe says what is missing and what makes it; this module
-does the rest: one holder at a time, a bounded number of rows under way, each made, committed in
-groups with others that finish, counted, paid for, and watched for an outage. A job can be stopped
-anywhere, by `kill -9` too, and run again; it then makes what is missing.
+A job is one configuration at work on a store. The keys of its rows are known beforehand, and a row
+that is committed is not made again. A recipe says what is missing and how it is made; this module
+does the rest: it lets one process at a time work on the job, bounds the rows in progress, commits
+them in groups, counts them, books their cost, and ends the job in an outage. A job can be stopped
+at any time, by `kill -9` too. Started again, it makes what is missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,67 +20,127 @@ import pyarrow as pa
 
 from storage.datasets import Store
 from storage.leases import Holder, Lease
-from storage.records import Trajectory
-from storage.runs import Run
+from storage.records import Ending, Problem, Trajectory
+from storage.runs import Run, run_id
 from storage.versions import DatasetVersion
+from tirgen.engine.errors import EngineUnavailable
 from tirgen.jobs.budget import Account, BudgetSettings
-from tirgen.jobs.committed import CODE_VERSION, Committed
-from tirgen.jobs.committer import Committer
-from tirgen.jobs.limits import InternalErrorLimit, OutageWatch
-from tirgen.jobs.maker import Identity, Item, Maker
+from tirgen.jobs.commit_queue import CommitQueue
+from tirgen.jobs.committed_rows import CODE_VERSION, CommittedRows
+from tirgen.jobs.maker import Item, Maker, RunIdentity
 from tirgen.jobs.progress import P, Watch
-from tirgen.jobs.shards import WHOLE, Shard, claimed
+from tirgen.jobs.shards import WHOLE, Shard, shard_lease
 from tirgen.settings import JobSettings
 
 ItemT = TypeVar("ItemT", bound=Item)
 
 UNSTORABLE = (ValueError, TypeError, OverflowError, pa.ArrowException)
 """What the store raises for a row that no file can hold."""
+OUTAGE_ROWS = 20
+"""After this many lost rows in a row something is down, and more attempts would be wasted."""
+INTERNAL_ERRORS = 20
+"""Rows of one call on which tirgen itself may fail; in a long call one row in fifty more."""
+
+
+class TooManyInternalErrors(Exception):
+    """Tirgen itself fails too often to go on; the message has the last error and its place."""
+
+
+@dataclass(slots=True)
+class OutageWatch:
+    """Counts the rows lost to infrastructure since the last row that was not."""
+
+    _lost: int = 0
+
+    def check(self, row: Trajectory) -> None:
+        """Take note of a committed row; after an outage was raised, counting starts at zero.
+
+        Raises `EngineUnavailable` at the last of `OUTAGE_ROWS` lost rows.
+        """
+        if row.ending is Ending.INTERNAL_ERROR:
+            return
+        self._lost = self._lost + 1 if row.ending.is_infrastructure else 0
+        if self._lost < OUTAGE_ROWS:
+            return
+        self._lost = 0
+        raise EngineUnavailable(
+            f"{OUTAGE_ROWS} trajectories in a row were lost to infrastructure ({row.error}); "
+            "finished rows are committed: repair it and run the same command to continue"
+        )
+
+
+@dataclass(slots=True)
+class InternalErrorLimit:
+    """Counts the rows of a call on which tirgen itself failed."""
+
+    _rows: int = 0
+    _broken: int = 0
+
+    def check(self, row: Trajectory) -> None:
+        """Take note of a row. Raises `TooManyInternalErrors`."""
+        self._rows += 1
+        if row.ending is not Ending.INTERNAL_ERROR:
+            return
+        self._broken += 1
+        if self._broken > INTERNAL_ERRORS + self._rows // 50:
+            raise TooManyInternalErrors(
+                f"{self._broken} of {self._rows} trajectories ended in an internal error of "
+                f"tirgen, the last one, {row.trajectory_id}, in: {row.error}"
+            )
 
 
 class Recipe(Protocol):
     """What one kind of job adds to the engine."""
 
-    def load(self, committed: Committed) -> bool:
-        """Take over what is committed; whether anything is left to be made."""
+    def load(self, committed: CommittedRows) -> bool:
+        """Take over what is committed. Returns whether rows are missing."""
         ...
 
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Open engine, sandbox and verifier on the stack. Raises where the job cannot begin."""
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+        """Open engine, sandbox and verifier on the stack, for the makers of the run's rows.
+
+        Called only if rows are missing. Raises where the job cannot begin.
+        """
         ...
 
 
 @dataclass(slots=True)
 class Job(Generic[P]):
-    """A job that is held by this process."""
+    """A job that this process holds."""
 
     run: Run
-    committed: Committed
+    committed: CommittedRows
     """As it was when the lease was granted."""
     progress: P
     watch: Watch[P]
-    lease: Lease
-    slots: asyncio.Semaphore
-    """Of so many rows made at once; first come, first served."""
-    committer: Committer | None = None
-    """None where nothing was missing when the job was opened."""
+    """Called with `progress` after each change."""
+    _lease: Lease
+    _slots: asyncio.Semaphore
+    """Bounds the rows that are made at the same time."""
+    _commits: CommitQueue | None = None
+    """None where no row was missing when the job was opened."""
     _outage: OutageWatch = field(default_factory=OutageWatch)
     _internal: InternalErrorLimit = field(default_factory=InternalErrorLimit)
 
-    async def row(
+    @property
+    def has_work(self) -> bool:
+        """Rows were missing when the job was opened."""
+        return self._commits is not None
+
+    async def make_row(
         self,
         maker: Maker[ItemT],
         item: ItemT,
         record: Callable[[Trajectory], None] = lambda row: None,
     ) -> Trajectory | None:
-        """Make a row when there is room for it; durable on return, and before `record` gets it.
+        """Wait for a free slot, make a row, commit it, and pass it to `record`.
 
-        None where the budget does not cover it. Raises `EngineUnavailable` when something is down,
+        None where the budget does not cover it. Raises `EngineUnavailable` in an outage,
         `TooManyInternalErrors`, `LeaseLost` when another process has taken the job over, and what
         `Maker.make` raises.
         """
         account = self.progress.account
-        async with self.slots:
+        async with self._slots:
             if not await account.admit(item.program):
                 return None
             row = await maker.make(item)
@@ -89,34 +149,42 @@ class Job(Generic[P]):
         self.progress.count(row)
         await account.charge(row)
         self.watch(self.progress)
-        self._outage.look_at(row)
-        self._internal.look_at(row)
+        self._outage.check(row)
+        self._internal.check(row)
         return row
 
     async def _commit(self, maker: Maker[ItemT], item: ItemT, row: Trajectory) -> Trajectory:
-        """The row as it is committed: one that the store cannot hold is an error of ours too."""
-        assert self.committer is not None, "nothing was missing when the job was opened"
+        """The row as committed; one that the store cannot hold becomes an internal error."""
+        assert self._commits is not None, "nothing was missing when the job was opened"
         try:
-            await self.committer.add(row)
+            await self._commits.commit(row)
         except UNSTORABLE as error:
             row = maker.broken(item, row.cost, error)
-            await self.committer.add(row)
+            await self._commits.commit(row)
         return row
 
     def append(self, rows: Sequence[Trajectory]) -> None:
         """Commit rows. Raises `LeaseLost`, and what `Run.append` raises."""
-        self.lease.check()
+        self._lease.check()
         self.run.append(rows)
+
+    def published(
+        self,
+        problems: Mapping[str, Problem] | None = None,
+        answers: Callable[[Mapping[str, Any]], bool] = lambda summary: True,
+    ) -> DatasetVersion | None:
+        """The version that this call would publish again, if it made no row.
+
+        `problems` are those asked for, by id (default: all). `answers` is given the version's
+        summary and says whether it answers the same question.
+        """
+        version = None if self.progress.trajectories else self.committed.version(problems)
+        return version if version and answers(version.manifest["summary"]) else None
 
     def publish(self, rows: Iterable[Trajectory], summary: dict[str, Any]) -> DatasetVersion:
         """Publish `rows` as the dataset's next version. Raises `LeaseLost`."""
-        self.lease.check()
+        self._lease.check()
         return self.run.publish(rows, summary)
-
-
-def identity_of(run: Run, config: JobSettings, engine: str) -> Identity:
-    """What the rows of a run share."""
-    return Identity(run.run_id, config.fingerprint(), CODE_VERSION, engine)
 
 
 @asynccontextmanager
@@ -131,11 +199,11 @@ async def open_job(
     budget: BudgetSettings | None = None,
     shard: Shard = WHOLE,
 ) -> AsyncIterator[Job[P]]:
-    """Claim a job, take over what is committed, and open what makes the rest, if there is any.
+    """Claim a job, load what is committed, and open what makes the missing rows.
 
-    Waits for whoever works on the same configuration (`Progress.waiting_for` says who). A job that
-    never began is opened before its run is, so that a bad start writes nothing. `live` bounds the
-    rows that are made at once.
+    Waits while another process works on the same configuration (`Progress.waiting_for`). What a new
+    job needs is opened before its run is created, so that a bad start writes nothing. `live` bounds
+    the rows that are made at the same time.
     """
 
     def waiting(holder: Holder) -> None:
@@ -143,24 +211,25 @@ async def open_job(
         watch(progress)
 
     fingerprint, began = config.fingerprint(), time.monotonic()
+    identity = RunIdentity(run_id(config.dataset, fingerprint), fingerprint, CODE_VERSION)
     async with AsyncExitStack() as stack:
         run = store.find_run(config.dataset, fingerprint)
-        if begins := run is None:
-            await recipe.open(stack)
+        if is_new := run is None:
+            await recipe.open(stack, identity)
             run = store.open_run(config.dataset, config.model_dump(mode="json"), fingerprint)
         assert run is not None
-        lease = await stack.enter_async_context(claimed(run.folder, shard, waiting))
-        committed = Committed(run)
-        misses = recipe.load(committed)
+        lease = await stack.enter_async_context(shard_lease(run.folder, shard, waiting))
+        committed = CommittedRows(run)
+        has_work = recipe.load(committed)
         if progress.waiting_for:
             progress.waiting_for, began = None, time.monotonic()
         if budget is not None:
             progress.account = Account(budget, committed.spend(budget, began), run)
         watch(progress)
-        if misses and not begins:
-            await recipe.open(stack)
+        if has_work and not is_new:
+            await recipe.open(stack, identity)
         job = Job(run, committed, progress, watch, lease, asyncio.Semaphore(live))
-        if misses:
-            job.committer = await stack.enter_async_context(Committer(job.append))
+        if has_work:
+            job._commits = await stack.enter_async_context(CommitQueue(job.append))
             stack.callback(progress.account.note_time)
         yield job

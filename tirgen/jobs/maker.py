@@ -1,16 +1,17 @@
-"""Makes one row: a program driven to its end, judged and put on record, whatever becomes of it.
+"""Makes one row: drives a program to its end, judges the result and records it, also on failure.
 
-The kinds of rows differ in the program that is driven and in who judges; each is a subclass with
-those parts. Here is what all of them share.
+The kinds of rows differ in the program and in the judging; each kind is a subclass of `Maker`.
 """
 
 from __future__ import annotations
 
 import time
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from storage.records import (
@@ -26,32 +27,41 @@ from storage.records import (
     Verdict,
     trajectory_id,
 )
-from tirgen.jobs.boundary import guarded, where
+from tirgen.engine.errors import EngineError
+from tirgen.sandbox.contract import SandboxUnavailable
+from tirgen.tir.builder import TrajectoryBuilder, build
 from tirgen.tir.core import Loop
 from tirgen.tir.driver import Driver, Meter
-from tirgen.tir.story import Story, tell
+from tirgen.verification import VerifierUnavailable
+
+ENDS_THE_JOB = (EngineError, SandboxUnavailable, VerifierUnavailable, OSError)
+"""Errors that the next row would meet too. They are raised, and a later call continues."""
+_ROOT = Path(__file__).parents[2]
+_MESSAGE_CHARACTERS = 200
+"""How much of an exception's message is stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What every row of a run shares about where it came from."""
+class RunIdentity:
+    """What every row of a run shares about its origin."""
 
     run_id: str
     config_hash: str
     code_version: str
-    engine: str
+    engine: str = ""
+    """Name and version of the server that generates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One row to make, known by its key before anything of it is."""
+    """One row to make. Its key is known before the row is made."""
 
     problem: Problem
     program: Program
     attempt: int
     level: Level = Level.TRAJECTORY
     group_id: str | None = None
-    """By default the problem."""
+    """Default: the problem's id."""
 
     @property
     def group(self) -> str:
@@ -59,23 +69,23 @@ class Item:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """As `Trajectory.key`."""
+        """The same as `Trajectory.key` of the row."""
         return (self.group, self.program.value, self.attempt)
 
 
 class Sample(NamedTuple):
     """One row in the making."""
 
-    story: Story
+    builder: TrajectoryBuilder
     loop: Loop[Ending]
     driver: Driver
 
 
 class Judgement(NamedTuple):
-    """What is found of a row once it has ended."""
+    """What judging a finished row found."""
 
     verdict: Verdict | None
-    """None where there was nothing to judge."""
+    """None where nothing could be judged."""
     final_answer: str | None = None
 
 
@@ -83,76 +93,78 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 
 class Maker(ABC, Generic[ItemT]):
-    """Makes the rows of one run; safe to use from many tasks at once."""
+    """Makes the rows of one run. Many tasks may use it at the same time."""
 
-    def __init__(self, dataset: str, identity: Identity) -> None:
+    def __init__(self, dataset: str, identity: RunIdentity) -> None:
         self.dataset = dataset
         self.identity = identity
 
     @abstractmethod
     def begin(self, item: ItemT) -> Sample:
-        """The program to drive and who answers it."""
+        """The program to drive and the driver that answers it."""
 
     @abstractmethod
-    async def judge(self, item: ItemT, story: Story, meter: Meter) -> Judgement:
-        """Judge what the program came to; may change the ending where the judging broke."""
+    async def judge(self, item: ItemT, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+        """Judge the finished trajectory. Changes its ending where the judging itself failed."""
 
     @abstractmethod
     def provenance(self, item: ItemT) -> Provenance:
         """Everything needed to make the row again."""
 
     async def finish(self, row: Trajectory) -> Trajectory:
-        """Add what is found out from the whole row; by default nothing."""
+        """Add what is computed from the whole row; by default nothing."""
         return row
 
     @asynccontextmanager
     async def prepared(self, item: ItemT) -> AsyncIterator[Sample]:
-        """The sample, with what is open only for it."""
+        """The sample, together with what is open only for it."""
         yield self.begin(item)
 
     async def make(self, item: ItemT) -> Trajectory:
-        """One row, whatever becomes of it.
+        """Make one row. An error that this code did not foresee becomes the row's ending.
 
-        Raises what ends the job: `EngineMisconfigured`, `VerifierUnavailable`, OSError. Anything
-        else that this code did not foresee is the row's ending, never the policy's fault.
+        Raises `ENDS_THE_JOB`.
         """
-        meter, told = Meter(), list[Step]()
+        meter, steps = Meter(), list[Step]()
 
         async def attempt() -> Trajectory:
             async with self.prepared(item) as sample:
-                nonlocal told
-                told = sample.story.steps
-                await sample.driver.drive(tell(sample.story, sample.loop), meter)
-                judgement = await self.judge(item, sample.story, meter)
-            return await self.finish(self._ended(item, sample.story, judgement, meter))
+                nonlocal steps
+                steps = sample.builder.steps
+                await sample.driver.drive(build(sample.builder, sample.loop), meter)
+                judgement = await self.judge(item, sample.builder, meter)
+            return await self.finish(self._finished(item, sample.builder, judgement, meter))
 
-        return await guarded(attempt(), lambda error: self.broken(item, meter.cost(), error, told))
+        return await guarded(attempt(), lambda error: self.broken(item, meter.cost(), error, steps))
 
     def broken(
         self, item: ItemT, cost: Cost, error: Exception, steps: Iterable[Step] = ()
     ) -> Trajectory:
-        """The row of an item on which tirgen itself failed, as far as it had come."""
+        """The row of an item on which tirgen itself failed, with the steps it had."""
+        reason = describe_error(error)
         return self._row(
             item,
             cost,
             steps=tuple(steps),
             final_answer=None,
             ending=Ending.INTERNAL_ERROR,
-            error=where(error),
+            error=reason,
             verdict=None,
-            filters=(FilterVerdict(rule="infrastructure", kept=False, reason=where(error)),),
+            filters=(FilterVerdict(rule="infrastructure", kept=False, reason=reason),),
         )
 
-    def _ended(self, item: ItemT, story: Story, judgement: Judgement, meter: Meter) -> Trajectory:
+    def _finished(
+        self, item: ItemT, builder: TrajectoryBuilder, judgement: Judgement, meter: Meter
+    ) -> Trajectory:
         return self._row(
             item,
             meter.cost(),
-            steps=tuple(story.steps),
+            steps=tuple(builder.steps),
             final_answer=judgement.final_answer,
-            ending=story.ending,
-            error=story.error,
+            ending=builder.ending,
+            error=builder.error,
             verdict=judgement.verdict,
-            tokens=story.transcript.stream(),
+            tokens=builder.transcript.stream(),
         )
 
     def _row(self, item: ItemT, cost: Cost, **found: Any) -> Trajectory:
@@ -169,3 +181,34 @@ class Maker(ABC, Generic[ItemT]):
             created_at=time.time(),
             **found,
         )
+
+
+async def guarded(
+    row: Awaitable[Trajectory], broken: Callable[[Exception], Trajectory]
+) -> Trajectory:
+    """The row, or what `broken` returns for an unforeseen exception. Raises `ENDS_THE_JOB`.
+
+    Models and data can contain any text, and no review finds every text that breaks some line.
+    """
+    try:
+        return await row
+    except ENDS_THE_JOB:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return broken(error)
+
+
+def describe_error(error: Exception) -> str:
+    """Type and message of an exception, and the deepest line of tirgen in its traceback."""
+    frames = [
+        (Path(frame.f_code.co_filename), line, frame.f_code.co_name)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    own = [place for place in frames if place[0].is_relative_to(_ROOT / "tirgen")]
+    place = ""
+    if own:
+        path, line, name = own[-1]
+        place = f" in {path.relative_to(_ROOT)}:{line} ({name})"
+    message = str(error)[:_MESSAGE_CHARACTERS]
+    text = f"internal error of tirgen: {type(error).__name__}{place}: {message}"
+    return text.removesuffix(": ")

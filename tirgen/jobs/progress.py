@@ -1,4 +1,4 @@
-"""Live counts of a job: what every kind counts, and what two kinds count beside it."""
+"""Live counts of a job: those of every kind of job, and those of two kinds."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tirgen.jobs.budget import Account
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """Live counts of a job; `watch` is called after each change."""
+    """Live counts of a job; its `watch` is called after each change."""
 
     problems: int
-    """Pieces of work that there are: problems, or recorded responses."""
+    """Work items: problems, or recorded responses."""
     reused_rows: int = 0
-    """Committed by earlier calls."""
+    """Rows committed by earlier calls."""
     settled: int = 0
-    """Pieces of work that need nothing more."""
+    """Work items that need no more rows."""
     trajectories: int = 0
-    """Rows made by this call, of whatever kind."""
+    """Rows made by this call, of every kind."""
     correct: int = 0
     failed_executions: int = 0
     infrastructure: int = 0
@@ -32,13 +32,13 @@ class Progress:
     tokens: int = 0
     """Completion tokens of actor and critic in this call, discarded attempts included."""
     waiting_for: str | None = None
-    """Who works on the same configuration now; this call waits for it to end."""
+    """The process that works on the same configuration now; this call waits for it."""
     started: float = field(default_factory=time.monotonic)
     account: Account = field(default_factory=Account)
-    """What the job has cost in all its calls, and what it may cost."""
+    """The cost of all calls of the job, and its budget."""
 
     def count(self, row: Trajectory) -> None:
-        """Take note of a row that is committed."""
+        """Count a committed row."""
         self.trajectories += 1
         self.correct += row.correct
         broken = row.ending is Ending.INTERNAL_ERROR
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(slots=True, kw_only=True)
 class GenerationProgress(Progress):
-    """Of a generation, which counts baselines apart: `correct` is TIRGen's own."""
+    """Live counts of a generation; `correct` leaves baselines out."""
 
     accepted: int = 0
     """TIRGen trajectories that every filter kept."""
@@ -66,19 +66,22 @@ class GenerationProgress(Progress):
 
 @dataclass(slots=True, kw_only=True)
 class RolloutProgress(Progress):
-    """Of a round of rollouts, or of an evaluation."""
+    """Live counts of a round of rollouts, or of an evaluation."""
 
     wanted_groups: int | None = None
-    """Mixed groups the round must hold; None where every problem is asked once."""
+    """Mixed groups that the round must hold; None where every problem is sampled once."""
     begun: int = 0
+    """Problems sampled or in progress."""
     mixed: int = 0
+    """Finished groups with an advantage."""
     branches: int = 0
     """Step-level samples made by this call."""
     branches_ran: int = 0
+    """Those of them whose program ran."""
 
     @property
     def rollouts(self) -> int:
-        """Made by this call."""
+        """Whole rollouts made by this call."""
         return self.trajectories - self.branches
 
     def count(self, row: Trajectory) -> None:
@@ -93,4 +96,4 @@ Watch = Callable[[P], None]
 
 
 def unwatched(progress: Progress) -> None:
-    """A `Watch` for those who do not look."""
+    """A `Watch` that does nothing."""

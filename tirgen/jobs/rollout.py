@@ -1,7 +1,7 @@
 """The recipe of a round of rollouts: problems in, a dataset version ready to learn from out.
 
-Every problem is sampled in a group, until each was asked once or enough groups are mixed; then the
-failed steps are branched. A round that was stopped and continued ends with the same rows.
+Every problem is sampled in a group, until each was sampled once or enough groups are mixed. Then
+the failed steps are branched. A round that was stopped and continued ends with the same rows.
 """
 
 from __future__ import annotations
@@ -10,32 +10,30 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from storage.datasets import Store
 from storage.groups import GroupCount, count, judge
 from storage.records import Level, Problem, Trajectory
-from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow
 from tirgen.data.load import load_problems
-from tirgen.engine.config import open_engine
-from tirgen.engine.protocol import Engine
-from tirgen.jobs.branch import grow
-from tirgen.jobs.committed import Committed, by_id, rows_of
-from tirgen.jobs.job import Job, identity_of, open_job
-from tirgen.jobs.policy_maker import BranchMaker, RolloutMaker, Workplace
+from tirgen.jobs.branch import BranchMaker, make_branches
+from tirgen.jobs.committed_rows import CommittedRows, by_id, rows_of
+from tirgen.jobs.engines import open_engine
+from tirgen.jobs.job import Job, open_job
+from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
-from tirgen.jobs.rollout_plan import Plan, stream
-from tirgen.jobs.workers import task_group
-from tirgen.sandbox.contract import Sandbox
-from tirgen.sandbox.opening import open_sandbox
+from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
+from tirgen.jobs.rollout_plan import RolloutPlan, stream
+from tirgen.jobs.workers import enter_both, task_group
+from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
 
 Make = Callable[[Problem, int], Coroutine[Any, Any, Trajectory | None]]
-"""Makes the sample of a problem with that number, and has the plan know of it."""
+"""Makes the sample of a problem with this number, and records it in the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,38 +42,40 @@ class RolloutReport:
 
     version: DatasetVersion
     reused_version: bool
-    """Nothing was missing: the version had been published before."""
+    """Nothing was missing: the version was published before."""
     progress: RolloutProgress
     levels: dict[Level, GroupCount]
     full: bool
-    """The round has the mixed groups it was asked for; False when the problems ran out first."""
+    """The round has all mixed groups it needs; False when the problems ran out first."""
     next_start: int
-    """`RolloutConfig.start` of the round after this one."""
+    """`RolloutConfig.start` of the next round."""
     skipped: tuple[BadRow, ...]
     repeated: int
+    """Rows left out because the same question came before."""
     seconds: float
 
 
-async def collect(
+async def collect_rollouts(
     config: RolloutConfig, store: Store, watch: Watch[RolloutProgress] = unwatched
 ) -> RolloutReport:
     """Roll the policy out over the configured problems, branch its failed steps, and publish.
 
-    Every row of the version carries the verdicts of `storage.groups`; those kept are in
-    mixed groups. Raises `ProblemsError` and `EngineMisconfigured` before anything is written,
-    `SandboxUnavailable` when no isolation good enough can be had, and `EngineUnavailable` when
-    the engine goes down for good; then the same call continues.
+    Every row of the version has the verdicts of `storage.groups`; kept rows are in mixed groups.
+    Raises `ProblemsError` and `EngineMisconfigured` before anything is written,
+    `SandboxUnavailable` when no isolation is strong enough, and `EngineUnavailable` when the engine
+    goes down for good. The same call then continues.
     """
     started = time.monotonic()
     found = load_problems(**config.problems.model_dump())
     progress = RolloutProgress(wanted_groups=config.groups, problems=len(found.problems))
     recipe = _RoundRecipe(config, found.problems, progress)
     async with open_job(store, config, recipe, progress, watch, live=config.live_rollouts) as job:
-        reused = None if recipe.first else job.committed.version(recipe.plan.asked)
-        made = reused or await _round(config, recipe, job)
-    summary = made.manifest["summary"]
+        branched = await _make_round(config, recipe, job) if job.has_work else set()
+        reused = job.published(recipe.plan.asked)
+        version = reused or _publish(config, job, recipe.plan, branched)
+    summary = version.manifest["summary"]
     return RolloutReport(
-        version=made,
+        version=version,
         reused_version=reused is not None,
         progress=progress,
         levels={Level(name): GroupCount(**counts) for name, counts in summary["levels"].items()},
@@ -89,21 +89,21 @@ async def collect(
 
 @dataclass(slots=True)
 class PolicyRecipe:
-    """What every sampling of a policy shares: a plan of problems, and engine, sandbox, verifier."""
+    """What rollouts and evaluations share: a plan of problems; engine, sandbox and verifier."""
 
     config: PolicySettings
     problems: Sequence[Problem]
     progress: RolloutProgress
-    plan: Plan = field(init=False)
+    plan: RolloutPlan = field(init=False)
     first: Problem | None = None
     """The first problem with a sample missing."""
-    _opened: tuple[Engine, Sandbox, Verifier] | None = None
+    context: JobContext = field(init=False)
 
-    def new_plan(self) -> Plan:
+    def new_plan(self) -> RolloutPlan:
         """By default every problem once."""
-        return Plan(self.problems, self.config.samples, None, len(self.problems))
+        return RolloutPlan(self.problems, self.config.samples, None, len(self.problems))
 
-    def load(self, committed: Committed) -> bool:
+    def load(self, committed: CommittedRows) -> bool:
         self.plan = self.new_plan()
         self.progress.reused_rows = self.plan.load(committed.rows(by_id(self.problems)))
         self.first = self.plan.next()
@@ -111,92 +111,87 @@ class PolicyRecipe:
         self.progress.settled = self.progress.begun - (self.first is not None)
         return self.first is not None
 
-    async def open(self, stack: AsyncExitStack) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
         config = self.config
-        engine = await stack.enter_async_context(open_engine(config.policy))
-        sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
-        self._opened = (engine, sandbox, await stack.enter_async_context(Verifier()))
-
-    def workplace(self, run: Run) -> Workplace:
-        """Where rows of a run are made."""
-        assert self._opened is not None, "nothing was missing when the job was opened"
-        return Workplace(identity_of(run, self.config, self._opened[0].server), *self._opened)
+        engine, sandbox = await enter_both(
+            stack, open_engine(config.policy), open_sandbox(**config.sandbox.place())
+        )
+        verifier = await stack.enter_async_context(Verifier())
+        identity = replace(identity, engine=engine.server)
+        self.context = JobContext(identity, engine, sandbox, verifier)
 
 
 @dataclass(slots=True)
 class _RoundRecipe(PolicyRecipe):
     config: RolloutConfig
 
-    def new_plan(self) -> Plan:
+    def new_plan(self) -> RolloutPlan:
         config, problems = self.config, self.problems
         most, keeps = config.most_problems or len(problems), config.keeps_failed
         if config.groups is None:
-            return Plan(problems, config.samples, None, len(problems), keeps)
+            return RolloutPlan(problems, config.samples, None, len(problems), keeps)
         endless = stream(problems, config.seed, config.start)
-        return Plan(endless, config.samples, config.groups, most, keeps)
+        return RolloutPlan(endless, config.samples, config.groups, most, keeps)
 
-    def load(self, committed: Committed) -> bool:
-        """Which steps are branched is known once the rollouts are there: some may be missing."""
+    def load(self, committed: CommittedRows) -> bool:
+        """Branches may be missing too: which ones is known once all rollouts are made."""
         misses = PolicyRecipe.load(self, committed)
         return misses or bool(self.config.branches and committed.version(self.plan.asked) is None)
 
 
-async def ask(
-    job: Job[RolloutProgress], plan: Plan, first: Problem | None, make: Make, live: int
+async def sample_problems(
+    job: Job[RolloutProgress], plan: RolloutPlan, first: Problem | None, make: Make, live: int
 ) -> None:
-    """Ask problem after problem, from `first` on, for as long as the plan wants more.
+    """Sample problem after problem, from `first` on, for as long as the plan needs more.
 
-    At most `live` problems are begun at once, and the slowest sample keeps no other waiting.
+    At most `live` problems are in progress at the same time. A slow sample delays no other problem.
     """
 
-    async def group_of(problem: Problem) -> None:
+    async def make_group(problem: Problem) -> None:
         async with asyncio.TaskGroup() as samples:
             for number in plan.missing(problem):
                 samples.create_task(make(problem, number))
         plan.settle(problem)
         job.progress.settled += 1
-        _note(job, plan)
+        _show(job, plan)
 
     problem, running = first, set[asyncio.Task[None]]()
     async with task_group() as group:
         while problem is not None or running:
             while problem is not None and len(running) < live:
-                running.add(group.create_task(group_of(problem)))
+                running.add(group.create_task(make_group(problem)))
                 problem = plan.next()
             _, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             problem = problem or plan.next()
-    _note(job, plan)
+    _show(job, plan)
 
 
-def _note(job: Job[RolloutProgress], plan: Plan) -> None:
+def _show(job: Job[RolloutProgress], plan: RolloutPlan) -> None:
     job.progress.begun, job.progress.mixed = len(plan.asked), plan.mixed
     job.watch(job.progress)
 
 
-async def _round(
+async def _make_round(
     config: RolloutConfig, recipe: _RoundRecipe, job: Job[RolloutProgress]
-) -> DatasetVersion:
-    plan = recipe.plan
-    branched: set[str] = set()
-    if job.committer is not None:
-        workplace = recipe.workplace(job.run)
-        maker = RolloutMaker(config, workplace)
+) -> set[str]:
+    """Make all missing rows; returns the groups of the branches."""
+    plan, maker = recipe.plan, RolloutMaker(config, recipe.context)
 
-        async def make(problem: Problem, number: int) -> Trajectory | None:
-            return await job.row(maker, maker.sample_of(problem, number), plan.record)
+    async def make(problem: Problem, number: int) -> Trajectory | None:
+        return await job.make_row(maker, maker.item(problem, number), plan.record)
 
-        await ask(job, plan, recipe.first, make, config.live_rollouts)
-        if config.branches:
-            most = len(plan.asked) if config.groups is None else plan.mixed
-            branch_maker = BranchMaker(config, workplace, config.branches)
-            branched = await grow(job, branch_maker, plan.asked, config, most)
-    return _publish(config, job, plan, branched)
+    await sample_problems(job, plan, recipe.first, make, config.live_rollouts)
+    if not config.branches:
+        return set()
+    most = len(plan.asked) if config.groups is None else plan.mixed
+    branch_maker = BranchMaker(config, recipe.context, config.branches)
+    return await make_branches(job, branch_maker, plan.asked, config, most)
 
 
 def _publish(
-    config: RolloutConfig, job: Job[RolloutProgress], plan: Plan, branched: set[str]
+    config: RolloutConfig, job: Job[RolloutProgress], plan: RolloutPlan, branched: set[str]
 ) -> DatasetVersion:
-    """All rows the round asked for, each with its verdicts."""
+    """Publish all rows of the round, each with its verdicts."""
     found = (
         row
         for row in rows_of(job.run, plan.asked)

@@ -1,4 +1,4 @@
-"""The configuration of rollouts: which policy, how it samples, and what a round must hold."""
+"""The settings of rollouts: which policy, how it samples, and what a round must hold."""
 
 from __future__ import annotations
 
@@ -8,84 +8,86 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from storage.records import Program
-from tirgen.config import ProblemSettings, SamplingSettings, SandboxSettings
-from tirgen.engine.config import EngineConfig
+from tirgen.data.problem_settings import ProblemSettings
+from tirgen.embedded.models import engine_identity, is_pocket_engine
+from tirgen.engine.engine_config import EngineConfig
+from tirgen.jobs.generate_config import SamplingSettings
+from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings
-from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
+from tirgen.tir.prompts import Prompts, PromptSet, usual_prompts
 from tirgen.tir.rollout import Correction
 
 
 class RolloutLoop(Settings):
-    """The bounds of one rollout; reaching one is a typed ending, not an error."""
+    """The bounds of one rollout. Reaching a bound is a typed ending, not an error."""
 
     tokens: Count = 4096
-    """Tokens of the whole reply, observations and retries included."""
+    """Most tokens of the whole reply, observations and retries included."""
     tool_rounds: int = Field(5, ge=0)
-    """Programs per rollout, of its own and nobody else's; afterwards the policy is told that
-    no more are run. 5 in training, 10 at inference."""
+    """Most programs per rollout. After them the policy is told that no more programs are run. 5 in
+    training, 10 at inference."""
     stop_at_failure: bool = True
-    """End at the first failed program, as in training; off, the policy goes on from it."""
+    """End at the first failed program, as in training. Off: the policy continues from it."""
     wall_seconds: float = Field(1800, gt=0)
-    """Longest a rollout may take, waiting for engine and sandbox included."""
+    """Longest time for one rollout, waiting for engine and sandbox included."""
     observation_characters: int = Field(1024, ge=64)
-    """Longest output shown to the policy; head and tail around a marked cut."""
+    """Longest output shown to the policy. Longer output is cut in the middle, with a mark."""
 
 
 class CorrectionSettings(Settings):
-    """Self-correction from tool feedback; leave it out of training and best-of-N."""
+    """Self-correction from tool feedback. Not for training, not with best-of-N."""
 
     suffix_tokens: int = Field(100, ge=0)
-    """L_suf, the end of the thought that is said anew: 100 without thinking, 500 with."""
+    """L_suf, tokens at the end of the thought to sample again: 100 without thinking, 500 with."""
     attempts: Count = 4
-    """N_corr, for each failed step."""
+    """N_corr, most retries of each failed step."""
 
 
 class BranchSettings(Settings):
     """Step-level branches from the failed steps of a round."""
 
     samples: int = Field(16, ge=2)
-    """G, branches of one prefix."""
+    """G, branches per prefix."""
     suffix_tokens: int = Field(100, ge=0)
     """L_suf: 100 without thinking, 500 with."""
     tokens: Count = 1024
-    """Longest suffix and action together."""
+    """Most tokens of suffix and action together."""
 
 
 class PolicySettings(JobSettings):
-    """What rollouts of every purpose share."""
+    """What rollouts for training and for evaluation share."""
 
     dataset: str = Field("rollouts", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Name of the dataset; every finished run publishes its next version."""
+    """Name of the dataset. Every finished run publishes its next version."""
     policy: EngineConfig = EngineConfig()
-    """Who is sampled."""
+    """The model that is sampled."""
     policy_version: str | None = None
-    """The policy's own version, recorded with every row; name it wherever a server keeps one
-    model name through updates, else two policies would count as one."""
-    prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``; by default the one made for the policy."""
+    """The policy's own version, stored with every row. Set it where a server keeps one model name
+    after updates: otherwise two policies count as one."""
+    prompts: Prompts | None = None
+    """Prompt set: ``standard``, ``thinking``, ``base``, ``pocket``, or a folder with your files.
+    Default: the one that the policy was trained with, or that was made for it."""
     reasoning: Literal["tir", "cot"] = "tir"
     """``tir``: the policy writes programs; ``cot``: tools off, one answer under the plain prompt
     (the chain-of-thought baselines T1 and T2)."""
     samples: int = Field(16, ge=1, le=1024)
-    """G, rollouts of one problem."""
+    """G, rollouts per problem."""
     sampling: SamplingSettings = SamplingSettings(temperature=1.0, top_p=1.0, top_k=0)
-    """Temperature 1, top_p 1 and top_k off, or the importance ratio of an update is biased."""
+    """Keep temperature 1, top_p 1, top_k off: otherwise an update's importance ratio is biased."""
     loop: RolloutLoop = RolloutLoop()
     correction: CorrectionSettings | None = None
-    """How failed actions are repaired; by default not at all."""
+    """How failed actions are repaired. Default: not at all."""
     sandbox: SandboxSettings = SandboxSettings()
     seed: int = Field(0, ge=0, lt=2**31)
     live_rollouts: Count = 256
-    """Rollouts under way at once; the engine bounds its own requests."""
+    """Rollouts worked on at the same time; the engine limits its own requests."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicySettings:
-        if self.prompts is not None and self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
         if self.correction and self.policy.kind == "chat":
             raise ValueError(
                 "correction splits a thought in token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket, or leave correction out"
+                "use policy.kind = tokens or embedded, or leave correction out"
             )
         return self
 
@@ -96,19 +98,19 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        default = POCKET if self.policy.is_pocket else STANDARD
-        return PROMPT_SETS[self.prompts or default.name]
+        return self.prompts or usual_prompts(is_pocket_engine(self.policy))
 
     @property
     def repairs(self) -> Correction | None:
-        """Self-correction as the loop takes it."""
+        """Self-correction in the form that the loop takes."""
         return Correction(**self.correction.model_dump()) if self.correction else None
 
     def identity(self) -> dict[str, Any]:
-        """All that decides the rows: neither the pace nor where a replica runs does."""
+        """What decides the rows: neither the speed nor the address of a replica does."""
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
-        document["policy"] = self.policy.identity()
+        document["policy"] = engine_identity(self.policy)
         document["sandbox"] = self.sandbox.identity()
+        document["prompts"] = self.prompt_set.digest
         return document
 
 
@@ -116,29 +118,30 @@ class FailedCode(StrEnum):
     """What an update learns from trajectories whose code failed."""
 
     DROP = "drop"
-    """Nothing: the environment may be to blame (method E4)."""
+    """Nothing: the environment may be the reason (method E4)."""
     KEEP = "keep"
-    """As from any other, by whether the answer is right: the usual baseline."""
+    """The same as from others, by whether the answer is right: the usual baseline."""
 
 
 class RolloutConfig(PolicySettings):
-    """One round of rollouts: groups of samples a problem, in the store, ready to learn from."""
+    """One round of rollouts: a group of samples per problem, in the store, ready to learn from."""
 
     problems: ProblemSettings = ProblemSettings(path="pocket:train")
     groups: int | None = Field(None, ge=1)
-    """Mixed groups the round must hold (DAPO's dynamic sampling): problems are asked until so
-    many have both right and wrong survivors. By default every problem is asked once."""
+    """Mixed groups that the round must hold (DAPO's dynamic sampling): problems are sampled until
+    this many groups have both right and wrong rows left. Default: sample every problem once."""
     start: int = Field(0, ge=0)
-    """With `groups`: where in the endless shuffled stream of problems the round begins; the
-    report of a round says where the next one does."""
+    """With `groups`: the place in the endless shuffled stream of problems where the round begins.
+    The report of a round says where the next one begins."""
     most_problems: int | None = Field(None, ge=1)
-    """With `groups`: give up after so many problems; by default when each was asked once."""
+    """With `groups`: stop after this many problems. Default: when each was sampled once."""
     failed_code: FailedCode = FailedCode.DROP
     """Whether trajectories whose code failed count in their groups and are learned from. With
-    ``keep``, set `loop.stop_at_failure` = false as well, or each of them ends without an answer."""
+    ``keep``, also set `loop.stop_at_failure` = false: otherwise each of them ends without an
+    answer."""
     branches: BranchSettings | None = None
-    """Branches of failed steps, from at most as many prefixes as there are trajectory groups to
-    learn from: the mixed ones, or without `groups` all that were asked."""
+    """Branches of failed steps. They start from at most as many prefixes as there are trajectory
+    groups to learn from: the mixed ones, or without `groups` all that were sampled."""
 
     @property
     def keeps_failed(self) -> bool:
@@ -149,16 +152,16 @@ class RolloutConfig(PolicySettings):
         if self.branches and self.policy.kind == "chat":
             raise ValueError(
                 "branches continue token ids, which chat endpoints do not give; "
-                "use policy.kind = tokens or pocket"
+                "use policy.kind = tokens or embedded"
             )
         if self.branches and self.reasoning == "cot":
-            raise ValueError("branches grow from failed programs; reasoning = cot writes none")
+            raise ValueError("branches start at failed programs; reasoning = cot writes none")
         if self.groups is None and (self.start or self.most_problems):
-            raise ValueError("start and most_problems are for rounds with a number of groups")
+            raise ValueError("start and most_problems need groups")
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Without a quota, raising the limit goes on with the same run."""
+        """Without `groups`, a higher problem limit continues the same run."""
         document = super().identity()
         if self.groups is None:
             document["problems"]["limit"] = None

@@ -1,9 +1,8 @@
-"""How the work of a job is divided into shards, and how one is claimed.
+"""How the work of a job is divided into shards, and how a process claims one.
 
-A shard is a share of the problems, drawn by a hash of their ids: the same whatever the order of the
-problems, however many of them a call asks for, and on whatever machine. Its name, ``3-of-16``, is
-the name of its lease. Whoever works on a whole job, or hands its shards out, holds the lease
-``whole``; a shard is worked on by whoever holds the shard's own.
+A shard is a share of the problems, chosen by a hash of their ids: it is the same for any order and
+number of problems, on any machine. Its name, ``3-of-16``, is the name of its lease. The process
+that works on a whole job, or that hands out its shards, holds the lease ``whole``.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from storage.leases import Claim, Holder, Lease, holders
 from storage.records import Problem
 
 LEASES = "leases"
-"""Folder of a run with its leases."""
+"""Folder with the leases of a run or a dataset."""
 POLL_SECONDS = 0.5
 
 Waiting = Callable[[Holder], None]
-"""Called with whoever is waited for, once for each."""
+"""Called with the holder that is waited for, once for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `of` shares of a job, `number` counted from 1; by default all of it."""
+    """One of `of` shares of a job; `number` counts from 1. The default is the whole job."""
 
     number: int = 1
     of: int = 1
@@ -51,30 +50,35 @@ WHOLE = Shard()
 
 
 @asynccontextmanager
-async def claimed(run: Path, shard: Shard, waiting: Waiting) -> AsyncIterator[Lease]:
-    """Hold the lease of a shard of the run in this folder, once its holder has let it go.
+async def shard_lease(run: Path, shard: Shard, waiting: Waiting) -> AsyncIterator[Lease]:
+    """Wait for the lease of a shard and hold it; `run` is the run's folder.
 
-    The whole is held once no shard of it is worked on any more.
+    The lease of the whole job is granted once no process works on one of its shards.
     """
-    lease = await _claim(run / LEASES, shard.name, waiting)
-    try:
+    async with named_lease(run, shard.name, waiting) as lease:
         if shard == WHOLE:
             for name in holders(run / LEASES):
                 if name != shard.name:
-                    (await _claim(run / LEASES, name, waiting)).release()
+                    async with named_lease(run, name, waiting):
+                        pass
         yield lease
-    finally:
-        lease.release()
 
 
-async def _claim(folder: Path, name: str, waiting: Waiting) -> Lease:
-    claim = Claim(folder, name)
-    told: str | None = None
+@asynccontextmanager
+async def named_lease(folder: Path, name: str, waiting: Waiting) -> AsyncIterator[Lease]:
+    """Wait for the lease of this name below `folder` and hold it."""
+    claim = Claim(folder / LEASES, name)
+    reported: str | None = None
     while True:
-        granted = claim.attempt()  # in a thread, a cancelled task would leave its lease behind
+        # Not in a thread: a task that is cancelled there would leave its lease behind.
+        granted = claim.attempt()
         if isinstance(granted, Lease):
-            return granted
-        if granted.token != told:
-            told = granted.token
+            break
+        if granted.token != reported:
+            reported = granted.token
             waiting(granted)
         await asyncio.sleep(POLL_SECONDS)
+    try:
+        yield granted
+    finally:
+        granted.release()

@@ -1,19 +1,21 @@
-"""Working a list off with a bounded number of tasks at once."""
+"""Asyncio tasks at the same time: a list worked on by a bounded number, two resources opened."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
-    """Do `work` on every item, begun in order, at most `at_once` of them at the same time.
+    """Call `work` on every item, in order, with at most `at_once` calls at the same time.
 
-    Raises the first error as it is; what was under way is cancelled because of it.
+    Raises the first error as it is; the other calls are cancelled.
     """
     queue = iter(items)
 
@@ -26,9 +28,24 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_
             group.create_task(worker())
 
 
+async def enter_both(
+    stack: AsyncExitStack,
+    first: AbstractAsyncContextManager[A],
+    second: AbstractAsyncContextManager[B],
+) -> tuple[A, B]:
+    """Enter two context managers on the stack at the same time; neither waits for the other.
+
+    Raises the first error as it is; the other one is cancelled or closed by the stack.
+    """
+    async with task_group() as group:
+        one = group.create_task(stack.enter_async_context(first))
+        other = group.create_task(stack.enter_async_context(second))
+    return one.result(), other.result()
+
+
 @asynccontextmanager
 async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group that raises the first failure of its tasks as it is, not a group of errors."""
+    """A task group that raises the first error of its tasks, not an exception group."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group
@@ -37,6 +54,6 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure of a task group; the others were cancelled because of it."""
+    """The error that came first; it cancelled the other tasks."""
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

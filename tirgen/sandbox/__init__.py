@@ -1,1 +1,1 @@
-"""The sandbox: model-written Python, executed in a process that can harm nothing but itself."""
+"""The sandbox: runs model-written Python in a process that can harm nothing but itself."""

@@ -1,9 +1,9 @@
-"""A control group around all zygotes, where cgroup v2 is delegated to us: their memory together.
+"""A control group around all zygotes, where cgroup v2 is delegated: it bounds their memory.
 
-Each snippet's own limits are rlimits; this bounds their sum, so that many at once end one of
-themselves and not the machine. Not covered: cgroup v1, and a group shared with other programs,
-which version 2 does not let us divide. Nothing depends on it: without it the layer is reported
-as missing.
+The limits of one snippet are rlimits. The group bounds their sum, so if many snippets together use
+too much memory, one of them is killed and not something else on the machine. Not covered: cgroup
+v1, and a group shared with other programs, which version 2 does not let us divide. The group is
+optional; without it the layer is reported as missing.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Self
 
 NEEDED = ("memory", "pids")
 SHARE = 0.8
-"""Of the memory we may use at all."""
+"""Of the memory this process may use."""
 PIDS = 4096
 _ASIDE = "tirgen-supervisor"
-"""Where we ourselves go: a group that hands controllers down may hold no process."""
+"""The group this process moves to: a group with controllers for its children may hold none."""
 _numbers = itertools.count(1)
 
 
 class NotDelegated(Exception):
-    """There is no cgroup v2 subtree of ours; the message says why."""
+    """No cgroup v2 subtree may be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Group:
         return cls(path)
 
     def adopt(self, pid: int) -> None:
-        """Move a process in; what it forks from now on is in it too."""
+        """Move a process in; what it forks later is in it too."""
         (self.path / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class Group:
 
 
 def open_group() -> Group:
-    """A group with the limits, in the part of the hierarchy that is ours.
+    """A group with the limits, in the part of the hierarchy that is delegated to this process.
 
     Raises:
         NotDelegated: with the reason.
@@ -72,7 +72,7 @@ def open_group() -> Group:
 
 
 def own_subtree(proc: Path) -> Path:
-    """Where our own group lies, if it has the controllers.
+    """The directory of the group of this process, if it has the controllers.
 
     Raises:
         NotDelegated: there is no version 2, no right to write, or a controller is missing.
@@ -100,7 +100,7 @@ def own_subtree(proc: Path) -> Path:
 
 
 def _enable(subtree: Path) -> None:
-    """Hand the controllers down, after stepping aside."""
+    """Give the controllers to the groups below, after leaving this one."""
     control = subtree / "cgroup.subtree_control"
     if set(NEEDED) <= set(control.read_text().split()):
         return

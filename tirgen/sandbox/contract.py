@@ -1,4 +1,4 @@
-"""What the sandbox promises: request, result, and the protocol local and remote keep."""
+"""What the sandbox promises: limits, result, errors, and the interface local and remote share."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class Limits:
 
     cpu_seconds: float = 10.0
     wall_seconds: float = 15.0
-    """Time the snippet may take without being kept waiting for a core."""
+    """Time the snippet may take; time it waits for a core does not count."""
     memory_mb: int = 1024
     """Above the interpreter's own."""
     output_bytes: int = 65_536
-    """Of each of stdout and stderr that are kept: head and tail, truncation marked."""
+    """How much is kept of each of stdout and stderr: head and tail, truncation marked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What became of one snippet, decided from the kernel's facts alone."""
+    """The result of one snippet, decided from the kernel's facts alone."""
 
     outcome: Outcome
     stdout: str
@@ -47,10 +47,37 @@ class Sandbox(Protocol):
     async def run(self, code: str, limits: Limits) -> Execution: ...
 
     async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
-        """Run two snippets, each in a jail of its own, a socket between them as their stdin.
+        """Run two snippets, each in its own jail, with a socket between them as their stdin.
 
-        What became of `tests`, which `code` can reach by nothing but what it writes into the
-        socket; of `code`, where it went over its limits first. Each may use as much as `limits`
-        says.
+        Returns the result of `tests`, or that of `code` where it went over its limits first.
+        `code` can reach `tests` only by what it writes into the socket. Each may use as much as
+        `limits` says.
         """
         ...
+
+
+class SandboxError(Exception):
+    """Base of everything the sandbox can raise."""
+
+
+class SandboxUnavailable(SandboxError):
+    """Nothing at or above the floor works here; the message says what was tried and what to do."""
+
+
+class SessionsFull(SandboxError):
+    """The open sessions hold all the memory they may hold together; close some, or wait."""
+
+
+class ZygoteFailed(SandboxError):
+    """A zygote could not be started in this mode; callers never see it."""
+
+
+class SelfTestFailed(SandboxError):
+    """A mode started but let something out, or stopped something harmless; callers never see it."""
+
+
+class ZygoteLost(SandboxError):
+    """The zygote ended while a job ran, which may be run again.
+
+    Callers see it from `LocalSandbox.session` only; elsewhere it becomes an `infra_error` outcome.
+    """

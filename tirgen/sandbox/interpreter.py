@@ -1,4 +1,4 @@
-"""The interpreter that runs snippets, and which directories are its own: all they may ever read."""
+"""The interpreter that runs snippets, and its directories: all that a snippet may read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Self
 
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the same snippet prints its sets in the same order everywhere
-    "PYTHONINTMAXSTRDIGITS": "0",  # a program may print any integer; its time is bounded anyway
+    "PYTHONINTMAXSTRDIGITS": "0",  # a program may print any integer: its time is limited anyway
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",  # an arena a thread would use up the address space of ten of them
-    "SYMPY_CACHE_SIZE": "None",  # the usual cache reorders itself at each look: pages to copy
+    "MALLOC_ARENA_MAX": "1",  # arenas of many threads would use up the address space
+    "SYMPY_CACHE_SIZE": "None",  # the usual cache changes at each read: pages for the fork to copy
     "LANG": "C.UTF-8",
     "PATH": "/nonexistent",
 }
 ISOLATED = ("-S", "-s", "-P", "-B")
-"""Flags of every interpreter of ours; -I would ignore PYTHONHASHSEED."""
+"""Flags of every interpreter we start; -I would ignore PYTHONHASHSEED."""
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _OLDEST = (3, 11)
 _ASK_SECONDS = 60.0
@@ -39,7 +39,7 @@ print(json.dumps([site_directories(), readable_paths()]))
 
 
 class WrongInterpreter(ValueError):
-    """The interpreter that was named does not exist, is too old, or does not start."""
+    """The named interpreter does not exist, is too old, or does not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Interpreter:
     site: list[str]
     """Directories of third-party packages."""
     readable: list[str]
-    """Everything of it that a snippet may read."""
+    """Directories and files that a snippet may read."""
     preload: tuple[str, ...] = ()
-    """Modules loaded before the first snippet, beside those of `jail.warm`."""
+    """Modules loaded before the first snippet, besides those of `jail.warm`."""
 
     @classmethod
     def find(cls, python: str | None = None, preload: Sequence[str] = ()) -> Self:
-        """The interpreter at this path, such as a virtual environment's, or our own.
+        """The interpreter at this path, such as a virtual environment's; by default ours.
 
         Raises:
             WrongInterpreter: the message says why.
@@ -82,7 +82,7 @@ class Interpreter:
 
 
 def site_directories() -> list[str]:
-    """Where third-party packages lie, in the order they are searched."""
+    """Directories of third-party packages, in the order of search."""
     found = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     return [path for path in dict.fromkeys(found) if os.path.isdir(path)]
 

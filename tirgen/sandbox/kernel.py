@@ -1,4 +1,8 @@
-"""What the kernel tells about a running process: CPU used, and time kept waiting for a core."""
+"""What /proc says about a running snippet: CPU, time spent waiting for a core, memory, files.
+
+Read directly, not through psutil: it has no run-queue waits and no page tables, and these reads
+are on the path of every snippet that takes longer than 10 ms.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +23,14 @@ class Usage(NamedTuple):
     waited: float
     """Runnable, but without a core: the longest such time among the threads.
 
-    The kernel adds a wait only when it is over; a thread may be in one now.
+    The kernel adds a wait only after its end; a thread may be waiting now.
     """
     runnable: bool
-    """Some thread runs or waits for a core at this moment; no thread can be in an unfinished wait
-    where this is false."""
+    """Some thread runs or waits for a core at this moment. If not, no wait is left to be added."""
 
 
 def pid_of(pidfd: int) -> int | None:
-    """The process's pid in our namespace, None once it is gone."""
+    """The pid in our namespace, None once the process is gone."""
     for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
         if line.startswith("Pid:"):
             pid = int(line.split()[1])
@@ -53,7 +56,7 @@ def usage(pidfd: int) -> Usage | None:
     return Usage(cpu, waited, runnable)
 
 
-def is_gone(pidfd: int) -> bool:
+def has_ended(pidfd: int) -> bool:
     """Whether the process has ended, reaped or not."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
@@ -61,7 +64,7 @@ def is_gone(pidfd: int) -> bool:
 
 
 def only_child(pid: int) -> int:
-    """Raises OSError where it has none, or /proc does not tell."""
+    """Raises OSError where it has none, or /proc does not say."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     if not children:
         raise ProcessLookupError(f"process {pid} has no child")
@@ -86,17 +89,17 @@ def peak_resident_kb(pid: int) -> int:
 
 
 def written_bytes(pid: int) -> int:
-    """What a process ever wrote, by calls or through mapped files; to pipes too.
+    """All that a process has written, by calls or through mapped files; to pipes too.
 
-    Raises OSError where the kernel does not tell us.
+    Raises OSError where /proc does not say.
     """
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     counts = {name: int(value) for name, _, value in (line.partition(":") for line in lines)}
     return max(counts["wchar"], counts["write_bytes"])
 
 
-def nameless_bytes(pid: int) -> int:
-    """What a process holds in files that were removed. Raises OSError once it is gone."""
+def deleted_file_bytes(pid: int) -> int:
+    """What a process holds in files that were deleted. Raises OSError once it is gone."""
     (shared_kb,) = _status(pid, "RssShmem")
     total = shared_kb << 10
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
@@ -106,24 +109,24 @@ def nameless_bytes(pid: int) -> int:
     return total
 
 
-class Burden(NamedTuple):
-    """What a process costs the kernel beside the memory that its limits count."""
+class Uncounted(NamedTuple):
+    """What a process costs the kernel and no limit of the process counts."""
 
     threads: int
     page_table_bytes: int
 
 
-def burden(pidfd: int) -> Burden:
-    """As of now; nothing once the process is gone."""
+def uncounted(pidfd: int) -> Uncounted:
+    """As of now; zeros once the process is gone."""
     threads, table_kb = _status(pid_of(pidfd), "Threads", "VmPTE")
-    return Burden(threads, table_kb << 10)
+    return Uncounted(threads, table_kb << 10)
 
 
 def _status(pid: int | None, *fields: str) -> list[int]:
     """Numbers of /proc/PID/status, 0 where the process or the field is gone.
 
-    A leading thread that has exited shows no memory; then that of another thread is asked, which
-    is the same.
+    A main thread that has exited shows no memory; then another thread is read, which shows the
+    same memory.
     """
     found: dict[str, int] = {}
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -141,7 +144,7 @@ def _numbers(status: Path, fields: tuple[str, ...]) -> dict[str, int]:
 
 
 def _stat(process: str) -> list[str]:
-    """The fields from the state on: the name before it is the snippet's to choose."""
+    """The fields from the state on: the snippet chooses the name before it."""
     return Path(f"{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
@@ -157,6 +160,6 @@ def _schedule(pid: int, thread: str) -> tuple[float, float]:
     try:
         text = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return 0.0, 0.0  # ended, or a kernel without schedstats: wall time is all we have then
+        return 0.0, 0.0  # ended, or a kernel without schedstats: then only wall time is known
     ran, waited, _ = text.split()
     return int(ran) / 1e9, int(waited) / 1e9

@@ -1,4 +1,4 @@
-"""The libraries that programs of mathematics models import, and which of them a sandbox has."""
+"""The libraries that programs of mathematics models import, and which of them a sandbox lacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARIES = {
     "ortools": "ortools", "sklearn": "scikit-learn", "statsmodels": "statsmodels", "pulp": "pulp",
     "shapely": "shapely", "cvxpy": "cvxpy",
 }  # fmt: skip
-"""Module by the package that brings it; those of the extra ``snippets``."""
+"""Module: package. Those of the extra ``snippets``, and numpy, sympy and mpmath."""
 _LIMITS = Limits(cpu_seconds=10, wall_seconds=20, memory_mb=256)
 _PROBE = f"""
 import importlib.util, json
@@ -22,7 +22,7 @@ print(json.dumps([name for name in {list(LIBRARIES)} if not importlib.util.find_
 
 
 async def missing_libraries(sandbox: Sandbox) -> list[str] | None:
-    """Modules that a program would not find; None where the sandbox could not say."""
+    """Modules that a program would not find; None if the probe failed."""
     execution = await sandbox.run(_PROBE, _LIMITS)
     if execution.outcome is not Outcome.OK:
         return None
@@ -30,7 +30,7 @@ async def missing_libraries(sandbox: Sandbox) -> list[str] | None:
 
 
 def install_command(missing: list[str], python: str | None) -> str:
-    """What brings them to the interpreter that runs programs."""
+    """How to install them for the interpreter that runs programs."""
     if python is None:
         return "pip install 'tirgen[snippets]'"
     return f"{python} -m pip install {' '.join(LIBRARIES[name] for name in missing)}"

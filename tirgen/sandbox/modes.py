@@ -1,7 +1,7 @@
-"""The modes of the sandbox, what each is made of, and what a missing layer means.
+"""The modes of the sandbox, their layers, and what each mode promises.
 
 Strongest first: ``root`` and ``userns`` use every layer, ``bare`` needs neither privilege nor
-namespaces (an ordinary pod), ``posix`` is a plain subprocess for machines without Linux's means:
+namespaces (an ordinary pod), ``posix`` is a plain subprocess for machines other than Linux: for
 development only, and never chosen unless asked for by name.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Mode(StrEnum):
-    """How snippets are confined, strongest first."""
+    """How snippets are isolated, strongest first."""
 
     ROOT = "root"
     USERNS = "userns"
@@ -27,18 +27,18 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer of defence as it stands on this machine."""
+    """One layer of isolation on this machine."""
 
     name: str
     active: bool
     meaning: str
-    """What it holds back, or what its absence leaves open."""
+    """What it prevents, or what is possible without it."""
 
 
 _JAILED = (Mode.ROOT, Mode.USERNS, Mode.BARE)
 _NAMESPACED = (Mode.ROOT, Mode.USERNS)
 
-# name, modes that have it, what it does, what its absence means
+# name, modes that have it, what it does, what is possible without it
 _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     (
         "single-use process",
@@ -46,17 +46,12 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
         "each snippet is a process of its own, killed as a whole",
         "",
     ),
-    (
-        "resource limits",
-        tuple(Mode),
-        "memory, CPU, file size and open files are bounded",
-        "",
-    ),
+    ("resource limits", tuple(Mode), "memory, CPU, file size and open files are bounded", ""),
     (
         "zygote",
         _JAILED,
-        "empty environment, no inherited descriptor or memory of the program around it",
-        "every snippet starts an interpreter of its own: twenty times slower",
+        "empty environment, no inherited descriptor or memory of this program",
+        "every snippet starts its own interpreter: twenty times slower",
     ),
     (
         "seccomp",
@@ -74,13 +69,13 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
         "namespaces",
         _NAMESPACED,
         "no host path, process, network device or shared memory is visible",
-        "names and sizes of host files can be seen (not read); seccomp and Landlock hold the rest",
+        "names and sizes of host files can be seen (not read); seccomp and Landlock stop the rest",
     ),
     (
         "private user",
         (Mode.ROOT,),
         "snippets own no file and no process of the host",
-        "snippets run as your user without capabilities; the other layers hold it back",
+        "snippets run as your user without capabilities; the other layers still protect you",
     ),
 )
 
@@ -88,53 +83,87 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
 def layers(mode: Mode, hello: dict[str, Any], why_no_group: str) -> list[Layer]:
     """The layers of a sandbox that is running in `mode`; `hello` is what its zygote found.
 
-    `why_no_group` is empty where a control group is around all of it.
+    `why_no_group` is empty where a control group contains all zygotes.
     """
-    report = [
-        Layer(name=name, active=mode in modes, meaning=does if mode in modes else missing)
-        for name, modes, does, missing in _LAYERS
-    ]
+    rows = [(name, mode in modes, does, without) for name, modes, does, without in _LAYERS]
     if mode in _JAILED:
-        report += [_scratch_layer(hello), *_kernel_layers(hello), _group_layer(why_no_group)]
-    return report
+        rows += _machine_layers(hello, why_no_group)
+    return [
+        Layer(name=name, active=active, meaning=does if active else without)
+        for name, active, does, without in rows
+    ]
 
 
-def _scratch_layer(hello: dict[str, Any]) -> Layer:
-    return Layer(
-        name="scratch",
-        active=hello["scratch"],
-        meaning="a private 16 MB directory per snippet, gone with it"
-        if hello["scratch"]
-        else "snippets cannot write any file: point TMPDIR to a directory that may be written",
-    )
-
-
-def _kernel_layers(hello: dict[str, Any]) -> list[Layer]:
+def _machine_layers(hello: dict[str, Any], why_no_group: str) -> list[tuple[str, bool, str, str]]:
+    """The layers that depend on the machine: name, active, what it does, without it."""
     abi = hello["landlock_abi"]
     return [
-        Layer(
-            name="landlock scopes",
-            active=abi >= 6,
-            meaning=f"ABI {abi}: TCP, abstract sockets and signals held a second time"
-            if abi >= 6
-            else f"ABI {abi} (Linux 6.12 has 6): sockets and signals are held by seccomp alone",
+        (
+            "scratch",
+            hello["scratch"],
+            "a private 16 MB directory per snippet, gone with it",
+            "snippets cannot write any file: point TMPDIR to a directory that may be written",
         ),
-        Layer(
-            name="huge pages",
-            active=hello["huge_pages"] > 0,
-            meaning="forks are a third cheaper"
-            if hello["huge_pages"]
-            else "speed only: Linux 6.1 with transparent huge pages makes forks a third cheaper",
+        (
+            "landlock scopes",
+            abi >= 6,
+            f"ABI {abi}: TCP, abstract sockets and signals are stopped a second time",
+            f"ABI {abi} (Linux 6.12 has 6): sockets and signals are stopped by seccomp alone",
+        ),
+        (
+            "huge pages",
+            hello["huge_pages"] > 0,
+            "forks are a third cheaper",
+            "speed only: Linux 6.1 with transparent huge pages makes forks a third cheaper",
+        ),
+        (
+            "memory of all snippets together",
+            not why_no_group,
+            "bounded by a cgroup: in the worst case a snippet is killed, not something else",
+            f"bounded by slots times the memory limit, not by a cgroup ({why_no_group}): leave "
+            "that much room, or set a limit on the container",
         ),
     ]
 
 
-def _group_layer(why_not: str) -> Layer:
-    return Layer(
-        name="memory of all snippets together",
-        active=not why_not,
-        meaning="bounded by slots times the memory limit, not by a cgroup "
-        f"({why_not}): leave that much room, or set a limit on the container"
-        if why_not
-        else "bounded by a cgroup: at the worst one of them ends, not the machine",
-    )
+class Promise(NamedTuple):
+    """A row of the table in docs/sandbox.md and `tirgen doctor`: strongest mode first."""
+
+    what: str
+    root: str
+    userns: str
+    bare: str
+    posix: str
+
+
+PROMISES = (
+    Promise(
+        "works as",
+        "root in a VM or a privileged container",
+        "ordinary user, CI",
+        "unprivileged pod",
+        "anything, macOS",
+    ),
+    Promise("time, CPU and output are bounded", "yes", "yes", "yes", "yes"),
+    Promise("waiting for a core counts against no limit", "yes", "yes", "yes", "no"),
+    Promise("memory of a snippet is bounded", "yes", "yes", "yes", "Linux only"),
+    Promise("nothing outlives its call", "yes", "yes", "yes", "unless it leaves its group"),
+    Promise("environment and memory of the program are out of reach", "yes", "yes", "yes", "no"),
+    Promise("no process or program is started", "yes", "yes", "yes", "no"),
+    Promise("no socket, no network", "yes", "yes", "yes", "no"),
+    Promise("no signal or question to another process", "yes", "yes", "yes", "no"),
+    Promise("no file is read but the interpreter's own", "yes", "yes", "yes", "no"),
+    Promise("no file is written outside the scratch", "yes", "yes", "yes", "no"),
+    Promise("names and sizes of host files are unseen", "yes", "yes", "no", "no"),
+    Promise("scratch directory", "16 MB, private", "16 MB, private", "16 MB, watched", "no quota"),
+    Promise("owns no file and no process of the host", "yes", "inside only", "no", "no"),
+    Promise("sessions", "yes", "yes", "no", "no"),
+    Promise("holds against defects of the kernel", "no", "no", "no", "no"),
+)
+
+
+def promises_table() -> str:
+    """The table in Markdown, as docs/sandbox.md shows it."""
+    head = ["promise", *Mode]
+    rows = [head, ["--"] * len(head), *PROMISES]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

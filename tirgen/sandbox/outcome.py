@@ -1,8 +1,8 @@
-"""Decides how a snippet ended, from the kernel's facts and from what we did to it.
+"""Decides how a snippet ended, from the kernel's facts and from why the sandbox killed it.
 
-Nothing the snippet wrote is believed: of its output only the presence counts. A snippet can turn
-one failure of its own into another (exit with the status of a MemoryError), never into a success
-it was not, and never into an infrastructure fault.
+Nothing the snippet wrote is believed; of its output only the presence counts. A snippet can turn
+one failure of its own into another (exit with the status of a MemoryError), but never into a
+success, and never into an infrastructure fault.
 """
 
 from __future__ import annotations
@@ -14,25 +14,47 @@ from enum import Enum
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
+from tirgen.sandbox.jail.limits import SCRATCH_BYTES
 from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS, PERHAPS_MEMORY_STATUS
+
+MOST_OUTPUT = 8 << 20
+"""Bytes in one stream; a snippet that prints more prints without end."""
+MOST_THREADS = 256
+"""Each costs kernel memory that no limit of the process counts."""
+MOST_PAGE_TABLES = 64 << 20
+"""Bytes of kernel memory that no limit counts: one used page in each gigabyte of addresses costs
+two pages of tables."""
 
 
 class Stop(Enum):
-    """Why we killed a snippet."""
+    """Why the sandbox killed a snippet."""
 
-    TIMEOUT = "over its time"
-    OUTPUT = "printed without end"
-    THREADS = "started threads without end"
-    PAGE_TABLES = "scattered its memory over all addresses"
-    SCRATCH = "wrote more than its scratch may hold"
-    CROWDED = "its session held the most when all of them held too much"
-    STARVED = "never got a core"
-    CANCELLED = "nobody waits for it any more"
+    TIMEOUT = "timeout"
+    OUTPUT = "output"
+    THREADS = "threads"
+    PAGE_TABLES = "page tables"
+    SCRATCH = "scratch"
+    SESSION_MEMORY = "session memory"
+    STARVED = "starved"
+    """It never got a core."""
+    CANCELLED = "cancelled"
+    """The caller no longer waits for it."""
+
+
+STOP_MESSAGES = {
+    Stop.OUTPUT: f"Killed: it printed more than {MOST_OUTPUT >> 20} MB.",
+    Stop.THREADS: f"Killed: it had more than {MOST_THREADS} threads at once.",
+    Stop.PAGE_TABLES: f"Killed: its page tables took more than {MOST_PAGE_TABLES >> 20} MB.",
+    Stop.SCRATCH: f"Killed: it put more than {SCRATCH_BYTES >> 20} MB into files.",
+    Stop.SESSION_MEMORY: "Undone: all sessions together held more memory than they may, and this "
+    "one the most.",
+}
+"""Added to the stderr of the snippet, where the outcome alone does not say why it was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of one child once it is reaped."""
+    """What is known of one child after it ended."""
 
     wait_status: int
     jailed: bool
@@ -61,7 +83,7 @@ class Facts:
 
 
 def judge(facts: Facts, limits: Limits) -> Outcome:
-    """The outcome (method A16). A stop of ours counts only if it is what ended the process."""
+    """The outcome (method A16). A stop by the sandbox counts only if it ended the process."""
     if not facts.ready:
         return Outcome.INFRA_ERROR
     code = facts.raw_exit_code
@@ -79,13 +101,14 @@ def judge(facts: Facts, limits: Limits) -> Outcome:
 
 
 def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
-    """In a jail a SIGKILL is ours, the CPU limit's or the OOM killer's, never the snippet's."""
+    """In a jail, SIGKILL comes from the sandbox, the CPU limit or the OOM killer, never from the
+    snippet."""
     match facts.stopped:
         case Stop.TIMEOUT:
             return Outcome.TIMEOUT
         case Stop.OUTPUT | Stop.THREADS | Stop.SCRATCH:
             return Outcome.ERROR
-        case Stop.PAGE_TABLES | Stop.CROWDED:
+        case Stop.PAGE_TABLES | Stop.SESSION_MEMORY:
             return Outcome.OOM
         case Stop.STARVED | Stop.CANCELLED:
             return Outcome.INFRA_ERROR
@@ -97,5 +120,5 @@ def _judge_killed(facts: Facts, limits: Limits) -> Outcome:
 
 
 def _used_much(facts: Facts, limits: Limits) -> bool:
-    """Half its memory or more: running out of it was the snippet's own doing."""
+    """Half its memory or more: then it ran out of memory by its own fault."""
     return facts.peak_memory_bytes >= limits.memory_mb << 19

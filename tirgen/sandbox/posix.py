@@ -1,7 +1,7 @@
-"""The degraded mode: a fresh interpreter per snippet with resource limits, and nothing more.
+"""The mode `posix`: a fresh interpreter per snippet with resource limits, and nothing more.
 
-For development on machines without Linux's means. It bounds time, memory and output; it does NOT
-keep a snippet from files, network, or other processes of your user. Must be asked for by name.
+For development on machines other than Linux. It bounds time, memory and output; it does NOT keep a
+snippet from files, network, or other processes of your user. It must be asked for by name.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ import tempfile
 import threading
 import time
 
+from tirgen.process import signal_group, start
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.flight import ABSURD_OUTPUT, Landed
 from tirgen.sandbox.interpreter import ENVIRONMENT, ISOLATED, PACKAGE_ROOT, Interpreter
 from tirgen.sandbox.jail import wire
-from tirgen.sandbox.outcome import Stop
-from tirgen.sandbox.output import HeadAndTail
+from tirgen.sandbox.outcome import MOST_OUTPUT, Stop
+from tirgen.sandbox.result import HeadAndTail, JobResult
 
 _BOOT = (
-    "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail.alone import main; main()"
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from tirgen.sandbox.jail.posix_child import main; main()"
 )
 _TICK_SECONDS = 0.02
 
 
 async def execute(
     code: str, limits: Limits, interpreter: Interpreter, stdin: int | None = None
-) -> Landed:
+) -> JobResult:
     """Run `code` in a process group of its own; cancelling kills the group.
 
-    `stdin` is a descriptor for its input, which this closes.
+    `stdin` is a descriptor for its input, which this function closes.
     """
     abandoned = threading.Event()
     work = asyncio.create_task(
@@ -55,7 +56,7 @@ def _execute(
     interpreter: Interpreter,
     stdin: int | None,
     abandoned: threading.Event,
-) -> Landed:
+) -> JobResult:
     with tempfile.TemporaryDirectory(prefix="tirgen-") as scratch:
         ready, theirs = os.pipe()
         if stdin is None:
@@ -84,29 +85,21 @@ def _spawn(
     with tempfile.TemporaryFile() as source:
         source.write(code.encode(errors="surrogatepass"))
         source.seek(0)
-        return subprocess.Popen(
-            [
-                interpreter.executable,
-                *ISOLATED,
-                "-c",
-                _BOOT,
-                PACKAGE_ROOT,
-                json.dumps(config),
-            ],
+        return start(
+            [interpreter.executable, *ISOLATED, "-c", _BOOT, PACKAGE_ROOT, json.dumps(config)],
             env=ENVIRONMENT,
             cwd=scratch,
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=(ready, stdin),
-            start_new_session=True,
         )
 
 
 def _watch(
     process: subprocess.Popen[bytes], limits: Limits, ready: int, abandoned: threading.Event
-) -> Landed:
-    """Read its output until the process itself ends; then end whatever it left behind."""
+) -> JobResult:
+    """Read its output until the process itself ends; then kill what it left behind."""
     started = time.monotonic()
     streams = [HeadAndTail(limits.output_bytes), HeadAndTail(limits.output_bytes)]
     stopped: Stop | None = None
@@ -123,9 +116,9 @@ def _watch(
             reason = _reason_to_stop(started, limits, streams, abandoned)
             if reason is not None and stopped is None:
                 stopped = reason
-                os.killpg(process.pid, signal.SIGKILL)
+                signal_group(process.pid, signal.SIGKILL)
         wall = time.monotonic() - started
-        _kill_group(process.pid)
+        signal_group(process.pid, signal.SIGKILL)
         _drain(selector, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     for pipe in (process.stdout, process.stderr):
@@ -139,7 +132,7 @@ def _watch(
         usage.ru_utime + usage.ru_stime,
         _kilobytes(usage.ru_maxrss),
     )
-    return Landed(report, os.read(ready, 64), stopped, *streams)
+    return JobResult(report, os.read(ready, 64), stopped, *streams)
 
 
 def _drain(selector: selectors.BaseSelector, timeout: float) -> None:
@@ -158,16 +151,9 @@ def _reason_to_stop(
         return Stop.CANCELLED
     if time.monotonic() - started > limits.wall_seconds:
         return Stop.TIMEOUT
-    if any(stream.total > ABSURD_OUTPUT for stream in streams):
+    if any(stream.total > MOST_OUTPUT for stream in streams):
         return Stop.OUTPUT
     return None
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _kilobytes(maxrss: int) -> int:

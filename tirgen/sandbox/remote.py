@@ -1,7 +1,7 @@
-"""The sandbox of other machines: a list of services behind the same interface as the local one.
+"""The remote sandbox: a list of services behind the same interface as the local one.
 
-Snippets go round over the services that answer. One that does not is left alone for a while and
-what it was doing is done by another: an infrastructure fault is never the code's.
+The services that answer take snippets in turn. One that fails rests for a while, and its snippets
+run on another: an infrastructure fault is never scored as the code's.
 """
 
 from __future__ import annotations
@@ -13,35 +13,33 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Execution, Limits
-from tirgen.sandbox.errors import SandboxUnavailable
-from tirgen.sandbox.execution import infrastructure_fault
-from tirgen.sandbox.fairness import TRAJECTORY
+from tirgen.sandbox.contract import Execution, Limits, SandboxUnavailable
+from tirgen.sandbox.messages import execution_of
 from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.shapes import execution_of
+from tirgen.sandbox.result import infrastructure_fault
+from tirgen.sandbox.slots import TRAJECTORY
 from tirgen.sandbox.token import TOKEN_VARIABLE, token_of
 from tirgen.sockets.rule import bearer
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 30
-"""A machine that acknowledges nothing for so long is gone, though no connection was closed. One
-that is only busy acknowledges: its kernel does."""
+"""A machine whose kernel acknowledges nothing for this long is gone, though no connection was
+closed. A machine that is only busy does acknowledge."""
 QUEUE_SECONDS = 900.0
 """How long a snippet may wait in a service's queue, and clients for room in it."""
 REST_SECONDS = (1.0, 30.0)
-"""How long a service that failed is left alone: at first, and at most."""
+"""How long a service that failed rests: at first, and at most."""
 _ROUNDS = 3
 _PROBE = Limits(cpu_seconds=5, wall_seconds=10, memory_mb=256)
 
 
 class _Failed(Exception):
-    """A service did not do its part; another may."""
+    """A service failed; another may work."""
 
 
 class _Busy(_Failed):
@@ -50,7 +48,7 @@ class _Busy(_Failed):
 
 @dataclass(slots=True)
 class _Service:
-    """One address, and whether it is worth trying."""
+    """One address, and until when it rests."""
 
     url: str
     token: str | None
@@ -75,7 +73,7 @@ class RemoteSandbox:
     def __init__(
         self, urls: Sequence[str], token: str | None = None, floor: str = Mode.BARE
     ) -> None:
-        """Each service is shown `token`, or else the one that `token_of` finds for it.
+        """Each service gets `token`, or else the one that `token_of` finds for it.
 
         Raises:
             ValueError: no address, or a floor that is no mode.
@@ -91,7 +89,7 @@ class RemoteSandbox:
 
     @property
     def mode(self) -> str:
-        """Of every service that was up at the start: ``zygote/1 root`` or several, by commas."""
+        """Of all services that answered at the start: ``zygote/1 root, zygote/1 bare``."""
         return ", ".join(sorted(self._modes))
 
     async def __aenter__(self) -> Self:
@@ -101,11 +99,11 @@ class RemoteSandbox:
             SandboxUnavailable: none answers, or one isolates less than the floor.
         """
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, socket_factory=_watchful_socket),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_keepalive_socket),
             raise_for_status=False,
         )
         try:
-            refusals = await asyncio.gather(*map(self._try_out, self._services))
+            refusals = await asyncio.gather(*map(self._probe, self._services))
             if len(refused := [reason for reason in refusals if reason]) == len(self._services):
                 raise SandboxUnavailable(f"no sandbox service answers: {'; '.join(refused)}")
             self._check_floor()
@@ -114,8 +112,8 @@ class RemoteSandbox:
             raise
         return self
 
-    async def _try_out(self, service: _Service) -> str | None:
-        """Why it is of no use at present, or None."""
+    async def _probe(self, service: _Service) -> str | None:
+        """Why it cannot be used at present, or None."""
         try:
             body = _body("print(6 * 7)", _PROBE)
             answer = await self.ask(service, "POST", "/run_code", body, _PROBE)
@@ -133,12 +131,7 @@ class RemoteSandbox:
                     f"{self._floor!s}; start it with --floor {self._floor!s}, or lower the floor"
                 )
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._http is not None:
             await self._http.close()
 
@@ -174,7 +167,7 @@ class RemoteSandbox:
         return infrastructure_fault("; ".join(dict.fromkeys(failures)))
 
     def _next(self) -> _Service:
-        """The next one that is not resting; where all are, the one that rests least longer."""
+        """The next one that is not resting; if all are, the first whose rest ends."""
         for _ in self._services:
             service = self._services[next(self._turn)]
             if not service.is_resting:
@@ -187,14 +180,14 @@ class RemoteSandbox:
         """A persistent interpreter on one of the services, where it stays.
 
         Raises:
-            SandboxUnavailable: no service has one to give.
+            SandboxUnavailable: no service can open one.
         """
         failures = []
-        wish = {"memory_mb": memory_mb, "cpu_budget": cpu_budget, "echo": echo}
+        request = {"memory_mb": memory_mb, "cpu_budget": cpu_budget, "echo": echo}
         for _ in self._services:
             service = self._next()
             try:
-                answer = await self.ask(service, "POST", "/sessions", wish, Limits())
+                answer = await self.ask(service, "POST", "/sessions", request, Limits())
                 return RemoteSession(self, service, str(answer["session"]))
             except (_Failed, KeyError) as error:
                 failures.append(f"{service.url}: {error}")
@@ -203,7 +196,7 @@ class RemoteSandbox:
     async def ask(
         self, service: _Service, method: str, path: str, body: dict[str, Any], limits: Limits
     ) -> dict[str, Any]:
-        """The reply's document; raises _Failed and _Busy."""
+        """The JSON of the reply; raises _Failed and _Busy."""
         assert self._http is not None, "enter the sandbox first"
         patience = aiohttp.ClientTimeout(
             total=QUEUE_SECONDS + 10 * limits.wall_seconds, sock_connect=CONNECT_SECONDS
@@ -216,7 +209,7 @@ class RemoteSandbox:
                 if answer.status == 503:
                     raise _Busy(await answer.text())
                 if answer.status == 401:
-                    raise _Failed(f"it asks for its token: put it into {TOKEN_VARIABLE}")
+                    raise _Failed(f"it requires its token: put it into {TOKEN_VARIABLE}")
                 if answer.status >= 400:
                     raise _Failed(f"{answer.status} {await answer.text()}")
                 document: dict[str, Any] = await answer.json()
@@ -226,7 +219,7 @@ class RemoteSandbox:
 
 
 class RemoteSession:
-    """A session on one service; a fault there ends it, for its state is nowhere else."""
+    """A session on one service; a fault there ends it, because its state is nowhere else."""
 
     def __init__(self, sandbox: RemoteSandbox, service: _Service, name: str) -> None:
         self._sandbox = sandbox
@@ -244,10 +237,10 @@ class RemoteSession:
             return infrastructure_fault(f"{self._service.url}: {error}")
 
     async def branch(self) -> RemoteSession:
-        """Another session that stands where this one does.
+        """Another session that starts from the same state.
 
         Raises:
-            SandboxUnavailable: the service cannot, or has no such session any more.
+            SandboxUnavailable: the service cannot, or the session has ended.
         """
         try:
             answer = await self._sandbox.ask(
@@ -259,13 +252,13 @@ class RemoteSession:
         return RemoteSession(self._sandbox, self._service, name)
 
     async def close(self) -> None:
-        """Give it up; one that is gone already is closed too."""
+        """End it; a session that has ended already is closed too."""
         with contextlib.suppress(_Failed):
             await self._sandbox.ask(self._service, "DELETE", self._path, {}, Limits())
 
 
-def _watchful_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """One that notices within `SILENCE_SECONDS` that there is nobody at the other end."""
+def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that fails when the other machine is gone for `SILENCE_SECONDS`."""
     family, kind, protocol, *_ = address
     connection = socket.socket(family, kind, protocol)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,7 +1,7 @@
-"""The scratch directory of a snippet where there is no private file system to hold one.
+"""The scratch directory of a snippet in the mode that mounts no private file system (`bare`).
 
-It is an ordinary directory, which Landlock opens to its own snippet alone. It is bounded by being
-looked at while the snippet runs, so for some hundredths of a second there may be more in it.
+It is an ordinary directory, which Landlock opens to its own snippet alone. Its size is checked at
+intervals while the snippet runs, so for some hundredths of a second there may be more in it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,18 @@ import stat
 import tempfile
 
 from tirgen.sandbox import kernel
+from tirgen.sandbox.jail.limits import SCRATCH_BYTES, SCRATCH_ENTRIES
 
-MOST_BYTES = 16 << 20
-"""In files that have a name."""
-MOST_ENTRIES = 512
 MOST_WRITTEN = 64 << 20
-"""Bytes written in all, or held in files that have lost their name."""
+"""Bytes written in all, or held in deleted files."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Scratches:
-    """Where the directories of one zygote's snippets lie."""
+    """The scratch directories of one zygote's snippets."""
 
     def __init__(self) -> None:
-        """Raises OSError where nothing may be written, or nobody could watch it."""
+        """Raises OSError where no directory can be written, or its size not be checked."""
         kernel.written_bytes(os.getpid())
         self._root = tempfile.mkdtemp(prefix="tirgen-scratch-")
         self._count = 0
@@ -53,13 +51,13 @@ class Scratch:
         self._path = path
 
     def open(self) -> int:
-        """A descriptor for the snippet to enter it by."""
+        """A descriptor through which the snippet enters it."""
         return os.open(self._path, _DIRECTORY)
 
     def is_over(self, pid: int) -> bool:
-        """Whether the snippet with this pid has put more into it than it may."""
+        """Whether the snippet with this pid has written more than it may."""
         try:
-            written = kernel.written_bytes(pid) + kernel.nameless_bytes(pid)
+            written = kernel.written_bytes(pid) + kernel.deleted_file_bytes(pid)
         except (FileNotFoundError, ProcessLookupError):
             return False
         return written > MOST_WRITTEN or self._is_full()
@@ -73,18 +71,18 @@ class Scratch:
                     for entry in found:
                         known = entry.stat(follow_symlinks=False)
                         total, entries = total + known.st_blocks * 512, entries + 1
-                        if total > MOST_BYTES or entries > MOST_ENTRIES:
+                        if total > SCRATCH_BYTES or entries > SCRATCH_ENTRIES:
                             return True
                         if stat.S_ISDIR(known.st_mode):
                             todo.append(entry.path)
             except FileNotFoundError:
-                continue  # it works with its files meanwhile
-            except OSError:  # hidden from us, or nested beyond all paths
+                continue  # the snippet has just removed it
+            except OSError:  # made unreadable, or nested deeper than a path can be
                 return True
         return False
 
     def remove(self) -> None:
-        """Remove it with all that is in it, however deep; nothing runs there any more."""
+        """Remove it with everything in it, however deep; its snippet has ended."""
         with contextlib.suppress(OSError):
             top = self.open()
             try:

@@ -1,4 +1,4 @@
-"""A mode is used only after it has proved itself on this machine, with real attempts to get out."""
+"""The self-test of a mode: real attempts to break out, and harmless code that must work."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ _WORKS_WITHOUT_SYMPY = "print(6 * 7)"
 
 
 async def problems(run: Run, has_sympy: bool) -> list[str]:
-    """What this sandbox fails to do or to prevent; empty when it may be trusted."""
+    """What this sandbox fails to do or to prevent; empty if the mode may be used."""
     found = await _escapes(run)
     code = _WORKS if has_sympy else _WORKS_WITHOUT_SYMPY
     works = await run(code, _LIMITS)
     if works.outcome is not Outcome.OK:
-        found.append(f"an innocent snippet ended as {works.outcome}: {works.stderr.strip()[-200:]}")
+        found.append(f"a harmless snippet ended as {works.outcome}: {works.stderr.strip()[-200:]}")
     endless = await run("while True: pass", Limits(cpu_seconds=0.1, wall_seconds=5))
     if endless.outcome is not Outcome.TIMEOUT:
         found.append(f"an endless loop ended as {endless.outcome}")

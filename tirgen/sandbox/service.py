@@ -1,7 +1,7 @@
 """The sandbox as an HTTP service with SandboxFusion's `/run_code` request and reply.
 
-verl, THOR and others can point at it unchanged. Beside it batches, sessions, health and metrics.
-Not covered: languages other than Python, stdin, files; asked for, they are refused.
+verl, THOR and others can use it unchanged. It adds batches, sessions, health and metrics. Not
+covered: languages other than Python, stdin, files; requests for them are refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import resource
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,29 +19,33 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Execution, Limits
-from tirgen.sandbox.desk import IDLE_SECONDS, Desk, NoSuchSession, TooManySessions
-from tirgen.sandbox.errors import SandboxError, SandboxUnavailable
-from tirgen.sandbox.fairness import TRAJECTORY
-from tirgen.sandbox.modes import Mode
-from tirgen.sandbox.shapes import MAX_WAITING, Batch, Branch, OpenSession, RunCode, reply
-from tirgen.sandbox.supervisor import LocalSandbox
+from tirgen.sandbox.contract import Execution, Limits, SandboxError, SandboxUnavailable
+from tirgen.sandbox.local import LocalSandbox
+from tirgen.sandbox.messages import MAX_WAITING, Batch, Branch, OpenSession, RunCode, reply
+from tirgen.sandbox.sessions.registry import (
+    IDLE_SECONDS,
+    NoSuchSession,
+    SessionRegistry,
+    TooManySessions,
+)
+from tirgen.sandbox.slots import TRAJECTORY
 from tirgen.sandbox.token import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from tirgen.sockets.aiohttp_guard import guarded, runner
+from tirgen.sockets.prometheus import Metric, exposition
 from tirgen.sockets.rule import Rule, address_of, bearer, names_of, require_secret
 
 MAX_BODY = 8 << 20
 OPEN = ("/health", "/v1/ping")
-"""What is asked without the token."""
+"""Paths that need no token."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(slots=True)
 class Service:
-    """The handlers and what they count."""
+    """The handlers and their counters."""
 
     sandbox: LocalSandbox
-    desk: Desk
+    sessions: SessionRegistry
     started_at: float = field(default_factory=time.monotonic)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     cpu_seconds: float = 0.0
@@ -66,28 +70,28 @@ class Service:
         return await self._counted(self.sandbox.run_against(item.code, item.tests, limits))
 
     async def open_session(self, request: web.Request) -> web.Response:
-        wish = _parsed(OpenSession, await request.read() or b"{}")
+        asked = _parsed(OpenSession, await request.read() or b"{}")
         with _as_http_errors():
-            name = await self.desk.open(wish.memory_mb, wish.cpu_budget, wish.echo)
+            name = await self.sessions.open(asked.memory_mb, asked.cpu_budget, asked.echo)
         return web.json_response({"session": name, "mode": self.sandbox.mode}, status=201)
 
     async def run_cell(self, request: web.Request) -> web.Response:
         item = _checked(_parsed(RunCode, await request.read()))
         if item.tests is not None:
-            raise web.HTTPBadRequest(text="tests: a cell of a session has none; POST /run_code")
+            raise web.HTTPBadRequest(text="tests: a cell cannot have tests; use POST /run_code")
         with _as_http_errors():
-            cell = self.desk.run(_session(request), item.code, item.capped_limits())
+            cell = self.sessions.run(_session(request), item.code, item.capped_limits())
             return web.json_response(await self._counted(cell))
 
     async def branch_session(self, request: web.Request) -> web.Response:
-        wish = _parsed(Branch, await request.read() or b"{}")
+        asked = _parsed(Branch, await request.read() or b"{}")
         with _as_http_errors():
-            names = await self.desk.branch(_session(request), wish.count)
+            names = await self.sessions.branch(_session(request), asked.count)
         return web.json_response({"sessions": names}, status=201)
 
     async def close_session(self, request: web.Request) -> web.Response:
         with _as_http_errors():
-            await self.desk.close(_session(request))
+            await self.sessions.close(_session(request))
         return web.json_response({})
 
     async def _counted(self, running: Coroutine[Any, Any, Execution]) -> dict[str, Any]:
@@ -122,29 +126,39 @@ class Service:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Prometheus text format."""
-        lines = ["# TYPE tirgen_sandbox_executions_total counter"]
-        lines += [
-            f'tirgen_sandbox_executions_total{{outcome="{outcome}"}} {self.outcomes[outcome]}'
-            for outcome in Outcome
-        ]
-        for name, kind, value in (
-            ("cpu_seconds_total", "counter", self.cpu_seconds),
-            ("zygote_restarts_total", "counter", self.sandbox.zygote_restarts),
-            ("zygote_retirements_total", "counter", self.sandbox.zygote_retirements),
-            ("sessions_expired_total", "counter", self.desk.expired),
-            ("sessions", "gauge", self.desk.count),
-            ("pending", "gauge", self.pending),
-            ("waiting", "gauge", self.sandbox.waiting),
-            ("uptime_seconds", "gauge", time.monotonic() - self.started_at),
-        ):
-            lines += [f"# TYPE tirgen_sandbox_{name} {kind}", f"tirgen_sandbox_{name} {value:g}"]
-        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+        return web.Response(text=exposition(self._metrics()), content_type="text/plain")
+
+    def _metrics(self) -> Iterator[Metric]:
+        outcomes = {f'outcome="{outcome}"': self.outcomes[outcome] for outcome in Outcome}
+        yield Metric(
+            "tirgen_sandbox_executions_total", "counter", "Programs run, by outcome.", outcomes
+        )
+        counters = (
+            ("cpu_seconds_total", "CPU time of programs.", self.cpu_seconds),
+            ("zygote_restarts_total", "Failed zygotes replaced.", self.sandbox.zygote_restarts),
+            ("zygote_retirements_total", "Worn zygotes replaced.", self.sandbox.zygote_retirements),
+            (
+                "sessions_expired_total",
+                "Sessions ended by their time limit.",
+                self.sessions.expired,
+            ),
+        )
+        gauges = (
+            ("sessions", "Open sessions.", self.sessions.count),
+            ("pending", "Requests without an answer.", self.pending),
+            ("waiting", "Programs that wait for a slot.", self.sandbox.waiting),
+            ("uptime_seconds", "Age of the service.", time.monotonic() - self.started_at),
+        )
+        for name, text, value in counters:
+            yield Metric(f"tirgen_sandbox_{name}", "counter", text, {"": value})
+        for name, text, value in gauges:
+            yield Metric(f"tirgen_sandbox_{name}", "gauge", text, {"": value})
 
 
 def application(service: Service, host: str, token: str | None = None) -> web.Application:
-    """The service over a running sandbox; with `token`, all but /health asks for it."""
+    """The service over a running sandbox; with `token`, all paths but /health require it."""
     secrets = (bearer(token),) if token else ()
-    rule = Rule(names_of(host), secrets, guards=lambda asked: asked.path not in OPEN)
+    rule = Rule(names_of(host), secrets, guards=lambda request: request.path not in OPEN)
     app = web.Application(client_max_size=MAX_BODY, middlewares=[guarded(rule)])
     app.router.add_post("/run_code", service.run_code)
     app.router.add_post("/run_batch", service.run_batch)
@@ -160,48 +174,33 @@ def application(service: Service, host: str, token: str | None = None) -> web.Ap
 
 @contextlib.asynccontextmanager
 async def serving(
-    host: str,
-    port: int,
+    sandbox: LocalSandbox,
+    host: str = "127.0.0.1",
+    port: int = 0,
     token: str | None = None,
-    floor: str = Mode.BARE,
-    slots: int | None = None,
     *,
-    mode: str | None = None,
-    session_memory_mb: int | None = None,
-    python: str | None = None,
-    preload: Sequence[str] = (),
     idle_seconds: float = IDLE_SECONDS,
 ) -> AsyncIterator[str]:
-    """The service for as long as the context lasts; its address, with the port it was given.
-
-    What stands between `token` and `idle_seconds` is for `LocalSandbox`.
+    """Enter the sandbox and serve it for the block; yields the address, with the port it got.
 
     Raises:
-        ConfigError: another address than loopback without a token.
-        ValueError: no slots.
-        SandboxUnavailable: nothing at or above the floor works here.
+        ConfigError: an address other than loopback without a token.
+        SandboxUnavailable: the sandbox does not work here.
         OSError: the address cannot be bound.
     """
     require_secret(
         host,
         bool(token),
-        f"this service runs whatever code it is sent; give a token in {TOKEN_VARIABLE}, or in a "
-        f"file that {TOKEN_FILE_VARIABLE} names, or listen on 127.0.0.1",
+        f"this service runs any code it is sent; give a token in {TOKEN_VARIABLE}, or in a file "
+        f"that {TOKEN_FILE_VARIABLE} names, or listen on 127.0.0.1",
     )
-    async with LocalSandbox(
-        floor,
-        mode=mode,
-        slots=slots,
-        session_memory_mb=session_memory_mb,
-        python=python,
-        preload=preload,
-    ) as sandbox:
-        desk = Desk(sandbox, idle_seconds)
-        # a client that goes away cancels its handler, which kills its snippet and frees its slot
-        served = runner(application(Service(sandbox, desk), host, token))
+    async with sandbox:
+        sessions = SessionRegistry(sandbox, idle_seconds)
+        # a client that hangs up cancels its handler, which kills its snippet and frees its slot
+        served = runner(application(Service(sandbox, sessions), host, token))
         await served.setup()
         try:
-            async with desk.minded():
+            async with sessions.expiring():
                 site = web.TCPSite(served, host, port)
                 await site.start()
                 yield address_of(host, served.addresses[0][1])
@@ -210,40 +209,26 @@ async def serving(
 
 
 async def serve(
+    sandbox: LocalSandbox,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: int = 0,
     token: str | None = None,
-    floor: str = Mode.BARE,
-    slots: int | None = None,
     announce: Callable[[str], None] = print,
-    *,
-    session_memory_mb: int | None = None,
-    python: str | None = None,
-    preload: Sequence[str] = (),
 ) -> None:
     """Serve until cancelled; raises what `serving` raises.
 
-    Each client that waits holds a descriptor, so as many are taken as the system lets us have.
+    Each client that waits holds a descriptor, so the limit of descriptors is raised to its maximum.
     """
-    with contextlib.suppress(ValueError, OSError):  # macOS promises more than it gives
+    with contextlib.suppress(ValueError, OSError):  # macOS reports a larger maximum than it allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    async with serving(
-        host,
-        port,
-        token,
-        floor,
-        slots,
-        session_memory_mb=session_memory_mb,
-        python=python,
-        preload=preload,
-    ) as address:
+    async with serving(sandbox, host, port, token) as address:
         announce(address)
         await asyncio.Event().wait()
 
 
 def _peer(request: web.Request) -> str:
-    """Whose turn it is where no trajectory is named: all unnamed ones of a machine share one."""
+    """Whose turn a snippet takes without a trajectory: all of one machine share one."""
     return f"peer {request.remote}"
 
 

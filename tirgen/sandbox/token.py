@@ -1,4 +1,4 @@
-"""The token of the sandbox services: given, or made by the service and found by its own user."""
+"""The token of the sandbox services: given, or made by the service and found by the same user."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def read_token() -> str | None:
 
 
 def served_token() -> str:
-    """What a service asks for: the given token, or one that all services of this user share.
+    """The token a service asks for: the given one, or one that all services of this user share.
 
-    Raises `SecretExposed` where others can read that one.
+    Raises `SecretExposed` if others can read the file of the shared one.
     """
     return read_token() or keep_secret(token_file(), new_secret())
 
 
 def token_of(url: str) -> str | None:
-    """What to show the service at an address: the one made here is for this machine's only.
+    """The token to send to a service; the one made here is for services on this machine only.
 
     Raises `SecretExposed` as above.
     """
@@ -39,6 +39,6 @@ def token_of(url: str) -> str | None:
 
 
 def token_file() -> Path:
-    """Where a service keeps the token it made: this user's folder of states (XDG)."""
+    """Where a service keeps the token it made: in the user's state folder (XDG)."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "tirgen" / "sandbox-token"

@@ -1,4 +1,4 @@
-"""The rule before an aiohttp application."""
+"""The access rule for aiohttp applications."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from tirgen.sockets.rule import Asked, Refusal, Rule
+from tirgen.sockets.rule import Refusal, RequestHead, Rule
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 
 
 def guarded(rule: Rule) -> Middleware:
-    """Middleware, to stand inside whatever shapes errors: refusals are raised as aiohttp's own.
+    """Middleware that raises refusals as aiohttp errors; put it inside one that formats errors.
 
-    A body that breaks off or is badly cut in chunks is refused as well, wherever it is read.
+    A body that ends early or has wrong chunks is refused too, wherever it is read.
     """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if refusal := rule.refusal(_asked(request)):
+        if refusal := rule.refusal(_head(request)):
             raise _as_error(refusal)
         try:
             response = await handler(request)
@@ -34,19 +34,19 @@ def guarded(rule: Rule) -> Middleware:
 
 
 def runner(app: web.Application, **options: Any) -> web.AppRunner:
-    """What serves a guarded application. A client that goes away cancels its handler.
+    """The runner of a guarded application; a client that disconnects cancels its handler.
 
-    Nothing is decompressed: aiohttp would do that even with the body of a refused request, and
-    fail at what is none.
+    Without decompression: aiohttp would decompress even the body of a refused request, and fail if
+    it is invalid.
     """
     return web.AppRunner(app, handler_cancellation=True, auto_decompress=False, **options)
 
 
-def _asked(request: web.Request) -> Asked:
-    headers = Asked.grouped(request.headers.items())
-    if not request.raw_path.startswith("/"):  # as to a proxy: it names a host of its own
+def _head(request: web.Request) -> RequestHead:
+    headers = RequestHead.grouped(request.headers.items())
+    if not request.raw_path.startswith("/"):  # a request to a proxy: its URL names a host
         headers.setdefault("host", []).append(request.raw_path)
-    return Asked(request.method, request.path, headers)
+    return RequestHead(request.method, request.path, headers)
 
 
 def _as_error(refusal: Refusal) -> web.HTTPError:

@@ -1,12 +1,12 @@
-"""The rule before an ASGI application that is not ours: Prefect's server, Inspect's viewer."""
+"""The access rule for ASGI applications of others: Prefect's server, Inspect's viewer."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from tirgen.sockets.entrance import PAGE, PAGE_HEADERS, PATH, Entrance
-from tirgen.sockets.rule import Asked, Refusal, Rule
+from tirgen.sockets.login_link import PAGE, PAGE_HEADERS, PATH, LoginLink
+from tirgen.sockets.rule import Refusal, RequestHead, Rule
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -16,40 +16,40 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
 LONGEST_CODE = 4096
-"""Bytes that a page which hands in a code may send."""
+"""Most bytes of a request that exchanges a code for a cookie."""
 
 
 class Guarded:
-    """An application that is asked only what the rule lets through."""
+    """An application behind the rule; `login` opens it for browsers."""
 
     def __init__(
-        self, application: Application, rule: Rule, entrance: Entrance | None = None
+        self, application: Application, rule: Rule, login: LoginLink | None = None
     ) -> None:
         self._application = application
         self._rule = rule
-        self._entrance = entrance
+        self._login = login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._application(scope, receive, send)
-        asked = _asked(scope)
-        entering = self._entrance is not None and asked.path == PATH and not asked.is_websocket
-        if (refusal := self._rule.refusal(asked)) and not (entering and refusal.status == 401):
-            return await _refuse(refusal, asked, receive, send)
-        if entering and self._entrance is not None:
-            return await _enter(self._entrance, asked, receive, send)
+        head = _head(scope)
+        logging_in = self._login is not None and head.path == PATH and not head.is_websocket
+        if (refusal := self._rule.refusal(head)) and not (logging_in and refusal.status == 401):
+            return await _refuse(refusal, head, receive, send)
+        if logging_in and self._login is not None:
+            return await _log_in(self._login, head, receive, send)
         await self._application(scope, receive, _with_headers(send))
 
 
-def _asked(scope: Scope) -> Asked:
+def _head(scope: Scope) -> RequestHead:
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
     is_websocket = scope["type"] == "websocket"
     method = "GET" if is_websocket else scope["method"].upper()
-    return Asked(method, scope["path"], Asked.grouped(pairs), is_websocket)
+    return RequestHead(method, scope["path"], RequestHead.grouped(pairs), is_websocket)
 
 
-async def _refuse(refusal: Refusal, asked: Asked, receive: Receive, send: Send) -> None:
-    if asked.is_websocket:
+async def _refuse(refusal: Refusal, head: RequestHead, receive: Receive, send: Send) -> None:
+    if head.is_websocket:
         await receive()
         await send({"type": "websocket.close", "code": 1008})  # before it is accepted: HTTP 403
         return
@@ -57,10 +57,10 @@ async def _refuse(refusal: Refusal, asked: Asked, receive: Receive, send: Send) 
     await _send(send, refusal.status, headers, f"{refusal.message}\n".encode())
 
 
-async def _enter(entrance: Entrance, asked: Asked, receive: Receive, send: Send) -> None:
-    if asked.method in ("GET", "HEAD"):
+async def _log_in(login: LoginLink, head: RequestHead, receive: Receive, send: Send) -> None:
+    if head.method in ("GET", "HEAD"):
         return await _send(send, 200, PAGE_HEADERS, PAGE.encode())
-    if asked.method != "POST":
+    if head.method != "POST":
         return await _send(send, 405, {"Allow": "GET, HEAD, POST"}, b"")
     body = b""
     while len(body) <= LONGEST_CODE:
@@ -68,7 +68,7 @@ async def _enter(entrance: Entrance, asked: Asked, receive: Receive, send: Send)
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    await _send(send, *entrance.answer(body[: LONGEST_CODE + 1]))
+    await _send(send, *login.answer(body[: LONGEST_CODE + 1]))
 
 
 async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:

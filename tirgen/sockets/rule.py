@@ -1,13 +1,14 @@
-"""Who may ask a server of this project anything: one rule for all of them, whatever serves HTTP.
+"""Which requests the servers of this project accept: one rule for all of them.
 
-A server stands on loopback unless it has a secret. A request must name it by an address or by a
-name that it was given (DNS rebinding needs another name), must not come from a page of another
-origin (WebSockets included), must declare JSON where it has a body (what else a page can send
-needs no preflight) and not compress it, and must prove that it knows the secret, where there is
-one.
+A server without a secret listens on loopback only. A request is accepted if
 
-`aiohttp_guard` and `asgi_guard` put the rule before an application. Not covered: TLS, and other
-programs of the same user on the same machine, who can read the secret as the server can.
+- its Host is an address or a configured name (DNS rebinding needs another name),
+- it does not come from a web page of another origin, WebSockets included,
+- its body is JSON and not compressed (a browser sends other types without a preflight request),
+- it has the secret, if the server has one.
+
+`aiohttp_guard` and `asgi_guard` apply the rule before an application. Not covered: TLS, and other
+programs of the same user on the same machine, which can read the secret.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from typing import NamedTuple
 from tirgen.settings import ConfigError
 
 HOSTS_VARIABLE = "TIRGEN_ALLOWED_HOSTS"
-"""Names, separated by commas, under which clients reach this machine's servers."""
+"""Environment variable with more host names of this machine, separated by commas."""
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 _PORTS = {"http": 80, "https": 443}
 
 
-class Asked(NamedTuple):
-    """What the rule looks at of a request."""
+class RequestHead(NamedTuple):
+    """The parts of a request that the rule checks."""
 
     method: str
     """Upper case."""
     path: str
     """Decoded, without the query."""
     headers: Mapping[str, Sequence[str]]
-    """Every value, by the name in lower case."""
+    """All values of each header, by its name in lower case."""
     is_websocket: bool = False
 
     @staticmethod
@@ -50,107 +51,109 @@ class Asked(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a request is not served."""
+    """Why a request is refused."""
 
     status: int
-    """403 for where it comes from, 400 or 415 for its body, 401 without the secret."""
+    """403 for host or origin, 400 or 415 for the body, 401 for a missing secret."""
     message: str
 
 
 class Authority(NamedTuple):
-    """A host and a port in one spelling."""
+    """A normalised host and port."""
 
     name: str
     port: int | None
 
 
-def _always(asked: Asked) -> bool:
+def _always(head: RequestHead) -> bool:
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one server asks of every request."""
+    """The rule of one server."""
 
     names: frozenset[str]
-    """Host names that it goes by, in lower case; addresses always do."""
+    """Accepted host names in lower case; addresses are always accepted."""
     secrets: tuple[str, ...] = ()
-    """Values of the header Authorization, any of which opens it; none: no secret is asked for."""
+    """Accepted values of the header Authorization; if empty, no secret is required."""
     cookie: tuple[str, str] | None = None
-    """Name and value of a cookie that opens it as well."""
-    guards: Callable[[Asked], bool] = _always
-    """Which requests need the secret."""
+    """Name and value of a cookie that is accepted as well."""
+    guards: Callable[[RequestHead], bool] = _always
+    """Which requests need the secret; by default all."""
 
-    def refusal(self, asked: Asked) -> Refusal | None:
-        """Why it is not served, or None."""
-        return self._of_place(asked) or self._of_body(asked) or self._of_stranger(asked)
+    def refusal(self, head: RequestHead) -> Refusal | None:
+        """Why the request is refused; None if it is accepted."""
+        return self._wrong_origin(head) or self._wrong_body(head) or self._wrong_secret(head)
 
-    def _of_place(self, asked: Asked) -> Refusal | None:
-        host = _host(asked)
+    def _wrong_origin(self, head: RequestHead) -> Refusal | None:
+        host = _host(head)
         if host is None or not (host.name in self.names or _is_address(host.name)):
             return Refusal(
                 403,
-                "this server does not go by that host name: ask for its address or localhost, or "
-                f"list the name in {HOSTS_VARIABLE} where the server is started",
+                "this server does not have that host name: use its address or localhost, or list "
+                f"the name in {HOSTS_VARIABLE} where the server is started",
             )
-        if not (_same_origin(asked, host) and _from_own_page(asked)):
-            return Refusal(403, "a page of another origin may not ask this server anything")
+        if not (_same_origin(head, host) and _from_own_page(head)):
+            return Refusal(403, "web pages of another origin are refused")
         return None
 
-    def _of_body(self, asked: Asked) -> Refusal | None:
-        if any(coding != "identity" for coding in asked.headers.get("content-encoding", [])):
-            return Refusal(400, "a body must be sent as it is, without a Content-Encoding")
-        if _has_body(asked) and not _is_json(asked.headers.get("content-type", [])):
+    def _wrong_body(self, head: RequestHead) -> Refusal | None:
+        if any(coding != "identity" for coding in head.headers.get("content-encoding", [])):
+            return Refusal(400, "a body must be sent without a Content-Encoding")
+        if _has_body(head) and not _is_json(head.headers.get("content-type", [])):
             return Refusal(415, "a body must be JSON: send 'Content-Type: application/json'")
         return None
 
-    def _of_stranger(self, asked: Asked) -> Refusal | None:
-        if not self.secrets or not self.guards(asked) or self._knows(asked):
+    def _wrong_secret(self, head: RequestHead) -> Refusal | None:
+        if not self.secrets or not self.guards(head) or self._knows(head):
             return None
         return Refusal(
             401,
-            f"the secret is missing or wrong: send '{self._wanted} …', or open the link that was "
-            "printed where this server was started",
+            f"the secret is missing or wrong: send '{self._wanted} …', or open the link that the "
+            "server printed at its start",
         )
 
     @property
     def _wanted(self) -> str:
         return f"Authorization: {self.secrets[0].split()[0]}"
 
-    def _knows(self, asked: Asked) -> bool:
-        given = asked.headers.get("authorization", [])
-        if len(given) == 1 and any(_equal(_scheme_as_ours(given[0]), own) for own in self.secrets):
+    def _knows(self, head: RequestHead) -> bool:
+        given = head.headers.get("authorization", [])
+        if len(given) == 1 and any(
+            _equal(_capitalised_scheme(given[0]), own) for own in self.secrets
+        ):
             return True
         return self.cookie is not None and any(
-            _equal(value, self.cookie[1]) for value in _cookies(asked, self.cookie[0])
+            _equal(value, self.cookie[1]) for value in _cookies(head, self.cookie[0])
         )
 
 
 def bearer(token: str) -> str:
-    """The header that carries a token."""
+    """The header value for a token."""
     return f"Bearer {token}"
 
 
 def basic(login: str) -> str:
-    """The header that carries ``user:password``."""
+    """The header value for ``user:password``."""
     return f"Basic {base64.b64encode(login.encode()).decode()}"
 
 
 def names_of(host: str) -> frozenset[str]:
-    """What a server that listens at `host` goes by."""
+    """The accepted host names of a server that listens at `host`."""
     given = os.environ.get(HOSTS_VARIABLE, "").split(",")
     names = {name.strip().lower().rstrip(".") for name in ("localhost", host, *given)}
     return frozenset(names - {""})
 
 
 def require_secret(host: str, has_secret: bool, hint: str) -> None:
-    """Raises `ConfigError`, with the hint, for a server beyond loopback that has none."""
+    """Raises `ConfigError` with the hint if a server beyond loopback has no secret."""
     if not has_secret and not is_loopback(host):
         raise ConfigError(f"{host} is reachable from other machines, so it needs a secret: {hint}")
 
 
 def is_loopback(host: str) -> bool:
-    """Only this machine reaches it; a name but localhost may be anywhere."""
+    """Only this machine can reach the host; of all names only localhost counts as loopback."""
     name = host.strip("[]").lower().rstrip(".")
     return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
 
@@ -160,8 +163,8 @@ def address_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _host(asked: Asked) -> Authority | None:
-    given = asked.headers.get("host", [])
+def _host(head: RequestHead) -> Authority | None:
+    given = head.headers.get("host", [])
     return _authority(given[0]) if len(given) == 1 else None
 
 
@@ -181,8 +184,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _same_origin(asked: Asked, host: Authority) -> bool:
-    given = asked.headers.get("origin", [])
+def _same_origin(head: RequestHead, host: Authority) -> bool:
+    given = head.headers.get("origin", [])
     if not given:
         return True
     scheme, _, rest = given[0].partition("://")
@@ -193,39 +196,39 @@ def _same_origin(asked: Asked, host: Authority) -> bool:
     return (origin.name, origin.port or port) == (host.name, host.port or port)
 
 
-def _from_own_page(asked: Asked) -> bool:
-    """What the browser says of the page behind a request; a link that is followed may be anywhere.
+def _from_own_page(head: RequestHead) -> bool:
+    """By the browser's headers about the page that sends a request; following a link is allowed.
 
-    Without this, another page could still load images and scripts from here, which say no origin.
+    Without this check another page could load images and scripts, which have no Origin header.
     """
-    sites = asked.headers.get("sec-fetch-site", [])
+    sites = head.headers.get("sec-fetch-site", [])
     if all(site in ("same-origin", "none") for site in sites):
         return True
-    kind = [asked.headers.get(f"sec-fetch-{name}", []) for name in ("mode", "dest")]
-    return asked.method in ("GET", "HEAD") and kind == [["navigate"], ["document"]]
+    kind = [head.headers.get(f"sec-fetch-{name}", []) for name in ("mode", "dest")]
+    return head.method in ("GET", "HEAD") and kind == [["navigate"], ["document"]]
 
 
-def _has_body(asked: Asked) -> bool:
-    lengths = asked.headers.get("content-length", [])
-    return "transfer-encoding" in asked.headers or any(length != "0" for length in lengths)
+def _has_body(head: RequestHead) -> bool:
+    lengths = head.headers.get("content-length", [])
+    return "transfer-encoding" in head.headers or any(length != "0" for length in lengths)
 
 
 def _is_json(types: Sequence[str]) -> bool:
     return len(types) == 1 and types[0].partition(";")[0].strip().lower() == "application/json"
 
 
-def _cookies(asked: Asked, name: str) -> list[str]:
-    pairs = [pair for line in asked.headers.get("cookie", []) for pair in line.split(";")]
+def _cookies(head: RequestHead, name: str) -> list[str]:
+    pairs = [pair for line in head.headers.get("cookie", []) for pair in line.split(";")]
     split = [pair.strip().partition("=") for pair in pairs]
     return [value for given, _, value in split if given == name]
 
 
-def _scheme_as_ours(header: str) -> str:
-    """Schemes are spelled in any case."""
+def _capitalised_scheme(header: str) -> str:
+    """The scheme of a header can be in any case."""
     scheme, _, rest = header.partition(" ")
     return f"{scheme.capitalize()} {rest.strip()}"
 
 
 def _equal(given: str, own: str) -> bool:
-    # what is no UTF-8 in a header arrives as surrogates
+    # bytes of a header that are not UTF-8 arrive as surrogates
     return hmac.compare_digest(given.encode(errors="surrogateescape"), own.encode())

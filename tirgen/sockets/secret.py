@@ -1,4 +1,4 @@
-"""Secrets that a server makes for itself and keeps in a file that only its user can read."""
+"""Secrets that a server creates and stores in a file that only its user can read."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from storage import files
 
 
 class SecretExposed(Exception):
-    """The file of a secret can be read or written by somebody else."""
+    """Other users can read or write the file of a secret."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} holds a secret, and others than you can read or replace it; chmod 600 {path}, "
-            "or delete it if it is not yours: a new one is made"
+            f"{path} holds a secret, and other users can read or replace it; chmod 600 {path}, "
+            "or delete it if it is not yours: a new one is created"
         )
 
 
 def new_secret() -> str:
-    """256 random bits, in characters that headers, URLs and shells leave alone."""
+    """256 random bits, in characters that are safe in headers, URLs and shells."""
     return secrets.token_urlsafe(32)
 
 
 def keep_secret(path: Path, secret: str) -> str:
-    """What `path` holds, or `secret`, which it then holds with mode 0600.
+    """The secret in the file `path`; if there is none, `secret` is written to it with mode 0600.
 
-    The folder becomes its user's alone. Of several processes at once one writes, all agree.
+    Its folder becomes private. Of several processes at once one writes, and all get the same.
 
     Raises:
         SecretExposed: see `read_secret`.
@@ -44,16 +44,16 @@ def keep_secret(path: Path, secret: str) -> str:
 
 
 def make_private(folder: Path) -> None:
-    """The folder, made where there is none, is its user's alone, whatever the files in it are."""
+    """Create the folder if it is missing, and allow only its user to enter it."""
     files.make_folder(folder)
     folder.chmod(0o700)
 
 
 def read_secret(path: Path) -> str | None:
-    """The secret in a file; None where there is none.
+    """The secret in a file; None if there is none.
 
     Raises:
-        SecretExposed: it belongs to somebody else, or others can read it.
+        SecretExposed: the file belongs to another user, or others can read it.
     """
     try:
         with path.open() as file:
@@ -67,5 +67,5 @@ def read_secret(path: Path) -> str | None:
 
 
 def derived(secret: str, purpose: str) -> str:
-    """A secret for one purpose, which tells nothing of the one it comes from."""
+    """A secret for one purpose, which does not reveal the original secret."""
     return hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).hexdigest()

@@ -1,14 +1,14 @@
-"""Step-level branches: one failed step said anew from inside its own thought (method E7).
+"""Step-level branches: a failed step, sampled again from inside its thought (method E7).
 
     pref(tau, t) = (q, H^{1:t-1}, r_pre^t)                                                  (6)
 
-The thought of a failed action is split, `r^t = r_pre^t (+) r_suf^t`, and from the prefix the
-policy says one suffix and one action, whose reward is that it ran (`Trajectory.reward`). The
-prefix is taken from the token ids that the trajectory was stored with, never from its text, and
-lies within one thought: what the executor wrote before it is never cut into (method A7, D9).
-Only what the engine sampled follows it: no end of turn (method D10) and no observation.
+The thought of a failed action is split, `r^t = r_pre^t (+) r_suf^t`. After the prefix the policy
+samples one suffix and one action, which is rewarded if it ran (`Trajectory.reward`). The prefix is
+taken from the stored token ids, never from the text. It ends inside one thought, so an output
+before it is never cut (method A7, D9). Only sampled tokens follow it: no end of turn (method D10)
+and no observation.
 
-Not covered: which steps are chosen, and what becomes of the groups (`storage.groups`).
+Not covered: which steps are chosen (`tirgen.jobs.branch`), and the groups (`storage.groups`).
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from itertools import accumulate, compress, count
 
 from storage.records import Ending, Level, Problem, Program, Trajectory
 from tirgen.engine.protocol import Renderer
-from tirgen.tir.core import Loop, Voice, run_code
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.core import Loop, Sampler, run_code
 from tirgen.tir.markup import action_start
 from tirgen.tir.observation import observe
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.rollout import closed, speak
-from tirgen.tir.story import Story
+from tirgen.tir.rollout import last_ending, write_step
 from tirgen.tir.transcript import split_thought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedStep:
-    """Where a branch may be grown."""
+    """A place where branches can start."""
 
     trajectory_id: str
     problem: Problem
     attempt: int
-    """Of the trajectory."""
+    """Number of the trajectory among those of its problem."""
     step: int
     """Counted from 1, as in the view `steps`."""
 
     @property
     def group_id(self) -> str:
-        """Names the prefix: its branches are compared with one another."""
+        """Names the prefix; its branches are compared with one another."""
         return f"{self.trajectory_id}/{self.step}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
-    """`pref(tau, t)` as the engine saw it."""
+    """`pref(tau, t)` in the tokens that the engine saw."""
 
     token_ids: tuple[int, ...]
     """Prompt, history and `r_pre`."""
@@ -57,7 +57,7 @@ class Prefix:
 
 
 def failed_steps(trajectory: Trajectory) -> Iterator[FailedStep]:
-    """Every step of a policy's own trajectory whose code is to blame for its failure."""
+    """Every step of a policy's rollout that failed because of its code."""
     own = trajectory.program is Program.ROLLOUT and trajectory.level is Level.TRAJECTORY
     if not own or trajectory.ending.is_infrastructure:
         return
@@ -72,9 +72,9 @@ def failed_steps(trajectory: Trajectory) -> Iterator[FailedStep]:
 
 
 def step_span(trajectory: Trajectory, step: int) -> tuple[int, int]:
-    """Where the tokens of thought and action of a step begin and end in the stored stream.
+    """Where the tokens of a step's thought and action begin and end in the stored stream.
 
-    Raises ValueError for rows without token ids, as chat-only endpoints make them.
+    Raises ValueError for rows without token ids, which chat endpoints produce.
     """
     stream = trajectory.tokens
     if not stream.token_ids:
@@ -89,26 +89,26 @@ def split(trajectory: Trajectory, step: int, renderer: Renderer, suffix_tokens: 
     """The prefix of a step that ran code, `suffix_tokens` (L_suf) tokens before its action."""
     start, end = step_span(trajectory, step)
     ids = trajectory.tokens.token_ids
-    said = ids[start:end]
-    size = split_thought(renderer, said, action_start(renderer.decode(said)), suffix_tokens)
-    return Prefix(token_ids=ids[: start + size], kept=renderer.decode(said[:size]))
+    step_ids = ids[start:end]
+    size = split_thought(renderer, step_ids, action_start(renderer.decode(step_ids)), suffix_tokens)
+    return Prefix(token_ids=ids[: start + size], kept=renderer.decode(step_ids[:size]))
 
 
 def branch(
-    story: Story, policy: Voice, prefix: Prefix, bounds: Bounds, tools: ToolPolicy
+    builder: TrajectoryBuilder, policy: Sampler, prefix: Prefix, bounds: Bounds, tools: ToolPolicy
 ) -> Loop[Ending]:
-    """Say one suffix and one action from the prefix and run it: `bounds.tool_rounds` is 1.
+    """Sample one suffix and one action after the prefix, and run it: `bounds.tool_rounds` is 1.
 
-    `story` must continue `prefix` (`Transcript.after`). Its single step has no action where the
+    `builder` must continue `prefix` (`Transcript.after`). Its single step has no action where the
     policy wrote no program; such a sample has no reward (method A17).
     """
-    said = yield from speak(story, policy, bounds, prefix.kept)
-    suffix = said.text[len(prefix.kept) : max(said.thought_length, len(prefix.kept))]
-    tokens = story.transcript.policy_tokens(len(prefix.token_ids))
-    story.think(suffix, tokens=tokens, seconds=said.seconds)
-    if said.code is None:
-        return closed(said)
-    execution = yield from run_code(said.code)
+    step = yield from write_step(builder, policy, bounds, prefix.kept)
+    suffix = step.text[len(prefix.kept) : max(step.thought_length, len(prefix.kept))]
+    tokens = builder.transcript.policy_tokens(len(prefix.token_ids))
+    builder.add_thought(suffix, tokens=tokens, seconds=step.seconds)
+    if step.code is None:
+        return last_ending(step)
+    execution = yield from run_code(step.code)
     observation = observe(execution, tools.limits, tools.observation_characters)
-    story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000)
+    builder.add_action(step.code, observation, execution.outcome, execution.wall_ms / 1000)
     return Ending.FINISHED if execution.outcome.passed else Ending.EXECUTION_FAILED

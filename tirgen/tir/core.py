@@ -1,9 +1,9 @@
-"""The sans-IO core: what a program over the TIR loop may ask for and what it is given.
+"""The sans-IO core: the requests of a program over the TIR loop, and their results.
 
-A program is a generator that yields `Generate` and `Execute` requests and is sent a `Completion`
-or an `Execution` for each. It touches no network and no clock, so the same code runs under
-Prefect, under asyncio and in a test that answers by hand. The driver reports trouble by throwing
-one of the exceptions below, or an `EngineError`, at the point of the request.
+A program is a generator that yields `Generate` and `Execute` requests and is sent a `Completion` or
+an `Execution` for each. It uses no network and no clock, so the same code runs under Prefect, under
+asyncio and in a test that answers by hand. The driver reports failures by throwing one of the
+exceptions below, or an `EngineError`, at the place of the request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tirgen.sandbox.contract import Execution
 
 
 class Role(StrEnum):
-    """Whom a generation request is for."""
+    """The model that a generation request is for."""
 
     ACTOR = "actor"
     CRITIC = "critic"
@@ -48,7 +48,7 @@ Loop = Generator[Request, Result, T]
 
 
 class SandboxFault(Exception):
-    """The sandbox could not run the program, however often it was tried: nobody's code failed."""
+    """The sandbox could not run the program after all its retries; the code is not the reason."""
 
 
 class TimeLimitReached(Exception):
@@ -56,15 +56,15 @@ class TimeLimitReached(Exception):
 
 
 class OffFormat(Exception):
-    """A model wrote text the loop must not continue from; the message says who and what."""
+    """A model wrote text that the loop must not continue from; the message names model and text."""
 
 
 @dataclass(slots=True)
-class Voice:
-    """One role in one trajectory: its model's renderer, how it samples, and its own seeds.
+class Sampler:
+    """Samples one role in one trajectory: the model's renderer, sampling parameters and seeds.
 
-    The n-th call of a voice always has the same seed, so a trajectory does not depend on what
-    runs beside it, nor on having been interrupted.
+    The n-th call of a sampler always has the same seed, so a trajectory depends neither on what
+    runs at the same time nor on interruptions.
     """
 
     role: Role
@@ -73,7 +73,7 @@ class Voice:
     seed: int
     calls: int = 0
 
-    def speak(
+    def sample(
         self, prompt: Prompt, *, stop: tuple[str, ...] = (), max_tokens: int | None = None
     ) -> Loop[Completion]:
         """Ask for one completion of at most `max_tokens` tokens."""
@@ -98,6 +98,6 @@ def run_code(code: str) -> Loop[Execution]:
 
 
 def derive_seed(*parts: object) -> int:
-    """A 31-bit seed that depends on every part and on nothing else."""
+    """A 31-bit seed that depends on every part, and on nothing else."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF

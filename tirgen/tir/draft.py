@@ -1,7 +1,7 @@
-"""Tokens an actor has sampled that no trajectory holds yet: they may still be replaced, or stand.
+"""Tokens that an actor has sampled and that are not yet part of a trajectory.
 
-They are cut where a line ends, between two tokens, so that those that stand are taken over as
-they were sampled and nothing is tokenised again.
+They are cut where a line ends, between two tokens, so that kept tokens are stored as sampled and no
+text is tokenised again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tirgen.engine.protocol import Completion, Prompt, Renderer
 
 @dataclass(slots=True)
 class Draft:
-    """Sampled tokens in their order, with their log-probabilities, of one length."""
+    """Sampled tokens in order, and as many log-probabilities."""
 
     renderer: Renderer
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     seconds: float = 0.0
-    """How long their sampling took."""
+    """How long the sampling took."""
 
     @property
     def text(self) -> str:
@@ -34,7 +34,7 @@ class Draft:
         self.seconds += completion.seconds
 
     def after(self, prompt: Prompt) -> Prompt:
-        """The prompt, and then what is drafted."""
+        """The prompt, followed by the draft."""
         return replace(
             prompt, reply=prompt.reply + self.text, token_ids=prompt.token_ids + self.ids
         )
@@ -46,19 +46,19 @@ class Draft:
         return taken
 
     def whole_lines(self, least: int, most: int) -> int:
-        """How many leading tokens are whole lines: as many as possible of `least` to `most`.
+        """The largest number of leading tokens, from `least` to `most`, that are whole lines.
 
         0 where no line ends there between two tokens.
         """
         return next((size for size in self._line_ends(most) if size >= least), 0)
 
     def size_through(self, text: str) -> int:
-        """How few leading tokens hold `text`, which the draft does."""
+        """The smallest number of leading tokens that contain `text`; the draft contains it."""
         sizes = range(len(self.ids) + 1)
         return bisect_left(sizes, True, key=lambda n: text in self.renderer.decode(self.ids[:n]))
 
     def _line_ends(self, most: int) -> Iterator[int]:
-        """Sizes of at most `most` tokens at which a line has just ended, the largest first."""
+        """Sizes of at most `most` tokens at which a line ends, the largest first."""
         text = self.renderer.decode(self.ids[:most])
         end = text.rfind("\n") + 1
         while end:
@@ -68,7 +68,7 @@ class Draft:
             end = text.rfind("\n", 0, end - 1) + 1
 
     def _size_of(self, characters: int, most: int) -> int:
-        """The largest number of tokens, at most `most`, with so many characters or fewer."""
+        """The largest number of tokens, at most `most`, with at most this many characters."""
         sizes = range(min(most, len(self.ids)) + 1)
         return bisect_right(sizes, characters, key=self._characters) - 1
 

@@ -1,7 +1,7 @@
-"""The driver: answers a program's requests from real engines and a real sandbox.
+"""The driver: answers a program's requests with real engines and a real sandbox.
 
-One call drives one loop; thousands run at once as asyncio tasks. A loop that waits for Python
-holds no engine slot, and the other way round, since both bound their own concurrency.
+One call drives one loop; thousands run at the same time as asyncio tasks. A loop that waits for the
+sandbox holds no engine slot, and the other way round, since both limit their own concurrency.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ THROWN_INTO_THE_LOOP = (EngineRefused, EngineUnavailable, SandboxFault, TimeLimi
 
 @dataclass(slots=True)
 class Meter:
-    """Counts what one loop costs, whether or not it gets to its end."""
+    """Counts what one loop costs, also when it does not finish."""
 
     started: float = field(default_factory=time.monotonic)
     calls: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
@@ -43,7 +43,7 @@ class Meter:
     sandbox_seconds: float = 0.0
 
     def add(self, role: Role, completion: Completion) -> None:
-        """Count what an answered call took; that it was made is counted when it begins."""
+        """Count the cost of an answered call; the call itself is counted when it begins."""
         self.prompt_tokens[role] += completion.prompt_tokens
         self.completion_tokens[role] += completion.completion_tokens
         self.llm_seconds += completion.seconds
@@ -63,25 +63,25 @@ class Meter:
 
 
 class Runner(Protocol):
-    """What runs programs: the stateless sandbox, or a session of it."""
+    """Runs programs: the stateless sandbox, or one of its sessions."""
 
     async def run(self, code: str, limits: Limits) -> Execution: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Who answers: an engine per role, the sandbox, and the limits of each program run."""
+    """What answers requests: an engine per role, and the sandbox with the limits of a program."""
 
     engines: Mapping[Role, Engine]
     sandbox: Runner
     limits: Limits
     wall_seconds: float | None
-    """Longest a whole loop may take; None where its programs' own limits bound it."""
+    """Longest time for a whole loop; None where the limits of its programs bound it."""
 
     async def drive(self, loop: Loop[T], meter: Meter) -> T:
         """Run a loop to its end and return what it returns.
 
-        Raises `EngineMisconfigured` through: nothing more can succeed. Every other trouble is
+        Raises `EngineMisconfigured`: no other loop can succeed either. Every other failure is
         thrown into the loop, which knows what it means for the trajectory.
         """
         now, most = asyncio.get_running_loop().time(), self.wall_seconds

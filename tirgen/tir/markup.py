@@ -1,17 +1,17 @@
 """The surface format of TIR text: fenced programs, the outputs injected after them, and back.
 
     thought                     ```python … ```          ```output … ```
-    r^t, the policy's words     a^t, the policy's code   o^t, the executor's words     (eq. 1)
+    r^t, the policy's text      a^t, the policy's code   o^t, the executor's text      (eq. 1)
 
 Fences are CommonMark's (https://spec.commonmark.org/0.31.2/#fenced-code-blocks): three or more
-backticks or tildes and an info string open a block, and a line of as many or more of the same
-closes it; a carriage return or spaces may follow a fence. A line inside a block opens nothing (spec
-D16). Untagged and other blocks are prose.
+backticks or tildes and an info string open a block, and a line of at least as many of the same
+closes it. A carriage return or spaces may follow a fence. A line inside a block opens nothing
+(method D16). Blocks without a tag and of other languages are prose.
 
-Models write more than CommonMark has, so this is read too: fences indented by any depth; an opening
-fence of Python or output at the end of a line of prose; a closing fence of backticks at the end of
-the last line of code, where it stands in no string or comment of that line, for then it cannot be
-Python. Python's info string may have a version, attributes or braces: `py`, `Python3`, `{python}`.
+Models write more than CommonMark allows, so these are read too: fences with any indentation; an
+opening fence of Python or output at the end of a line of prose; a closing fence of backticks at the
+end of the last line of code, unless it is in a string or comment of that line. Python's info string
+may have a version, attributes or braces: `py`, `Python3`, `{python}`.
 
 Not covered: programs written inline (`` ```print(1)``` ``), and tildes around anything but Python
 or output, which open nothing.
@@ -20,23 +20,25 @@ or output, which open nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+from storage.records import Step
 
 _LINE_ENDS = ("\n", "\r\n", " \n", "  \n")
 CODE_STOP = (*(fence + end for fence in ("```", "~~~") for end in _LINE_ENDS), "```output")
-"""Stop strings under which one call writes thought and program and ends at the closing fence.
+"""Stop strings with which one call writes thought and program and ends at the closing fence.
 
-All but the last match closing fences wherever they stand, but no opening ```` ```python ````; the
-last stops a model that goes on to write its own output. After a stop, `closed_code` has the
-program; where it is None, `invents_output` tells an invention from an untagged block that merely
-opened, after which the model should just go on.
+All but the last match closing fences at any place, but no opening ```` ```python ````. The last
+stops a model that begins to write the output itself. After a stop, `closed_code` returns the
+program. Where it is None, `invents_output` says whether the model wrote an output; if not, it only
+opened a block without a tag, and should continue.
 """
 
 THINK_OPEN = "<think>\n"
-"""What opens a thinking section, where the chat template does not open it."""
+"""Opens a thinking section, where the chat template does not open it."""
 THINK_CLOSE = "</think>"
-"""What closes it; everything after it is the answer part."""
+"""Closes a thinking section; the text after it is the answer."""
 
 PYTHON_TAG, OUTPUT_TAG = "python", "output"
 _PYTHON = re.compile(r"(?:i?python|py)[\d.]*", re.IGNORECASE)
@@ -46,20 +48,20 @@ _TILDES = re.compile(r"(?P<before>\s*+)(?P<fence>~{3,}+)(?P<info>.*)")
 
 
 class ParsedStep(NamedTuple):
-    """One step of a response that was read back from text."""
+    """One step of a response, parsed from text."""
 
     thought: str
     action: str | None
     """The program, without its fences; None in the last step."""
     observation: str | None
-    """What the output block held; None where none followed the program."""
+    """Content of the output block; None where none follows the program."""
 
 
 class _Block(NamedTuple):
     """One fenced block, from its opening backticks to past the newline of its closing line."""
 
     tag: str
-    """Of its info string: the first word in lower case, ``python`` for all that mean it."""
+    """First word of the info string in lower case; ``python`` for all names of Python."""
     body: str
     start: int
     end: int
@@ -79,10 +81,10 @@ class _Block(NamedTuple):
 
 
 def closed_code(text: str) -> str | None:
-    """The program that is now to be run: `text` ends with its closing fence.
+    """The program to run now, if `text` ends with its closing fence; otherwise None.
 
-    The model may have opened the ```` ```output ```` after it already. None where the text ends
-    otherwise; an empty program is the empty string.
+    The model may already have opened ```` ```output ```` after it. An empty program is the empty
+    string.
     """
     blocks = list(_blocks(text))
     if len(blocks) > 1 and blocks[-1].is_unfilled_output:
@@ -93,7 +95,7 @@ def closed_code(text: str) -> str | None:
 
 
 def action_start(text: str) -> int:
-    """Where the last program of `text` opens its fence: the thought ends there.
+    """Where the last program of `text` opens its fence, which is where the thought ends.
 
     Raises ValueError where the text has no program.
     """
@@ -104,10 +106,10 @@ def action_start(text: str) -> int:
 
 
 def invents_output(text: str) -> bool:
-    """A model played the executor: `text`, all of which is its own, holds an output.
+    """Whether a model wrote an output itself; all of `text` must be its own.
 
-    One that it only opened, right after a program, is none, since the executor's words complete it;
-    one that opens inside a program that never closed is.
+    An output block that it only opened, right after a program, does not count, since the executor
+    fills it. One that opens inside a program without an end counts.
     """
     blocks = list(_blocks(text))
     for before, block in zip([None, *blocks], blocks, strict=False):
@@ -121,22 +123,22 @@ def invents_output(text: str) -> bool:
 
 
 def render_output(observation: str, after: str = "```\n") -> str:
-    """The text to inject so that `after`, which ends in a program, goes on with its output."""
+    """The text to inject after `after`, which ends with a program, to show its output."""
     newline = "" if after.endswith("\n") else "\n"
     opening = "" if after.rstrip().endswith(f"```{OUTPUT_TAG}") else f"```{OUTPUT_TAG}\n"
     return f"{newline}{opening}{defuse_fences(observation)}\n```\n"
 
 
 def defuse_fences(observation: str) -> str:
-    """Backticks a program printed must not end its output block: ``` becomes '''.
+    """Replace ``` by ''' in a program's output.
 
-    Otherwise a program could print the end of its own block and a boxed answer after it.
+    Otherwise a program could print the end of its own output block and a boxed answer after it.
     """
     return re.sub("`{3,}", lambda run: "'" * len(run[0]), observation)
 
 
 def render_step(thought: str, action: str | None, observation: str | None) -> str:
-    """One step as text, ready to be followed by the next.
+    """One step as text, to be followed by the next step.
 
     A program with lines that could close its block gets a longer fence.
     """
@@ -147,17 +149,22 @@ def render_step(thought: str, action: str | None, observation: str | None) -> st
     return text if observation is None else text + render_output(observation)
 
 
+def response_text(steps: Iterable[Step]) -> str:
+    """A whole response as text: thoughts, programs and outputs in their blocks."""
+    return "".join(render_step(step.thought, step.action, step.observation) for step in steps)
+
+
 def close_thinking(sentence: str) -> str:
-    """The text that ends a thinking section for the policy, from the beginning of a line on."""
+    """The text that ends a thinking section, from the beginning of a line on."""
     return f"{sentence}\n{THINK_CLOSE}\n\n"
 
 
 def parse_trajectory(text: str) -> list[ParsedStep]:
     """Split a whole response into alternating thought, action and observation (eq. 1).
 
-    Thoughts come stripped, programs and observations exact. The last step has no action, and is
-    left out where nothing follows the last block. A program that was never closed is not an
-    action, nor an output without a program an observation: both stay in the thought.
+    Thoughts are stripped, programs and observations exact. The last step has no action; it is left
+    out where nothing follows the last block. A program without an end is no action, and an output
+    without a program is no observation: both stay in the thought.
     """
     steps: list[ParsedStep] = []
     thought_start = 0
@@ -175,7 +182,7 @@ def parse_trajectory(text: str) -> list[ParsedStep]:
 
 
 def strip_blocks(text: str) -> str:
-    """The text without programs and outputs, closed or not: where an answer may be looked for."""
+    """The text without programs and outputs, closed or not: the text that may hold an answer."""
     kept, position = [], 0
     for block in _blocks(text):
         if block.is_code or block.is_output:
@@ -185,7 +192,7 @@ def strip_blocks(text: str) -> str:
 
 
 def _blocks(text: str) -> Iterator[_Block]:
-    """Every fenced block of the text in order; only the last can be unclosed."""
+    """Every fenced block of the text in order; only the last may have no end."""
     opening: _Opening | None = None
     start, position = 0, 0
     body: list[str] = []
@@ -210,30 +217,30 @@ class _Opening(NamedTuple):
     tag: str
     fence: str
     before: str
-    """What stands on the line before the fence."""
+    """The part of the line before the fence."""
     carriage_return: bool
-    """The line ends in one, so those of the block do."""
+    """The line ends in one, and so do the lines of the block."""
 
     @property
-    def is_ours(self) -> bool:
+    def is_python_or_output(self) -> bool:
         return self.tag in (PYTHON_TAG, OUTPUT_TAG)
 
 
 def _opening(line: str) -> _Opening | None:
-    """What the line opens outside of blocks."""
+    """The block that this line opens, outside of other blocks."""
     found = _TILDES.fullmatch(line) or _OPENING.fullmatch(line)
     if not found:
         return None
     before, fence, info = found["before"], found["fence"], found["info"].strip()
     opening = _Opening(_tag(info), fence, before, line.endswith("\r"))
-    if not opening.is_ours and (before.strip() or fence.startswith("~")):
+    if not opening.is_python_or_output and (before.strip() or fence.startswith("~")):
         return None
     is_sentence = before.strip() and len(info.split()) > 1
     return None if is_sentence else opening
 
 
 def _closes(line: str, opening: _Opening) -> str | None:
-    """What of the program stands before the closing fence, None where the line is no end."""
+    """The code before the closing fence on this line; None if the line does not close the block."""
     line = line.rstrip()
     before = line.rstrip(opening.fence[0])
     if len(line) - len(before) < len(opening.fence):
@@ -245,7 +252,7 @@ def _closes(line: str, opening: _Opening) -> str | None:
 
 
 def _in_string_or_comment(line: str) -> bool:
-    """Whether a string or comment that begins on this line is still open at its end."""
+    """Whether a string or comment that begins on this line is open at its end."""
     quote = ""
     for character in re.findall(r"\\.|['\"#]", line):
         if character == quote:
@@ -267,14 +274,14 @@ def _block(opening: _Opening, body: list[str], start: int, end: int, closed: boo
 
 
 def _tag(info: str) -> str:
-    """The first word of an info string, in lower case; empty where there is none."""
+    """The first word of an info string, in lower case; empty if there is none."""
     found = _TAG.match(info)
     word = found[1].lower() if found else ""
     return PYTHON_TAG if _PYTHON.fullmatch(word) else word
 
 
 def _without_indent(line: str, indent: int) -> str:
-    """An indented block's line loses as much indentation as its opening fence has."""
+    """Remove from a line as much indentation as the opening fence has."""
     margin = len(line) - len(line.lstrip(" \t"))
     return line[min(indent, margin) :]
 
@@ -284,7 +291,7 @@ def _filled(output: _Block | None) -> str | None:
 
 
 def _follows(text: str, code: _Block, output: _Block) -> bool:
-    """The output stands right after the closed program, and is complete or not yet begun."""
+    """Whether the output follows right after the closed program, complete or still empty."""
     if not (code.is_code and code.closed and output.is_output):
         return False
     return (output.closed or output.is_unfilled_output) and not text[

@@ -1,7 +1,7 @@
-"""What a policy is told of an execution: the truth, shortened in the middle when it is long.
+"""What a policy is shown of an execution: its real output, cut in the middle when it is long.
 
-Unlike the official code (method D8), output that mentions the word Error is output, a program that
-printed nothing is not called a timeout, and what a failing program printed before is kept.
+Unlike in the official code (method D8), output with the word Error in it is output, a program that
+printed nothing is not called a timeout, and what a program printed before it failed is kept.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from tirgen.tir.markup import defuse_fences
 def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
     """The observation `o` for one execution, without its fences.
 
-    At most about `max_characters` characters: head and tail around a marked cut (method D8
-    keeps 128 + 128).
+    At most about `max_characters` characters: longer output is cut in the middle, with a mark
+    (method D8 keeps 128 + 128). Raises ValueError for an infrastructure fault.
     """
     parts = [execution.stdout.strip()]
     match execution.outcome:
@@ -26,7 +26,7 @@ def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
         case Outcome.ERROR:
             parts.append(execution.stderr.strip() or f"[exit code {execution.exit_code}]")
         case Outcome.TIMEOUT:
-            # The limits, not what was measured: the same program must be told the same again.
+            # The limits, not the measured time: the same program must get the same text again.
             cpu, wall = limits.cpu_seconds, limits.wall_seconds
             parts.append(f"[stopped: still running at its limit, {cpu:g} s of CPU or {wall:g} s]")
         case Outcome.OOM:

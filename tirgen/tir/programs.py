@@ -18,33 +18,33 @@ from dataclasses import dataclass
 
 from storage.records import Ending
 from tirgen.engine.protocol import Completion, Finish
-from tirgen.tir.core import Loop, OffFormat, Voice
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.core import Loop, OffFormat, Sampler
 from tirgen.tir.markup import render_output, strip_blocks
 from tirgen.tir.prompts import PromptSet
 from tirgen.tir.refine import Action, Refinement, ToolPolicy, refine
-from tirgen.tir.story import Story
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How far one trajectory may go; reaching a bound is a typed ending."""
+    """The bounds of one trajectory. Reaching a bound is a typed ending."""
 
     step_tokens: int
     """L_step: the longest actor step."""
     step_delimiter: str
-    """What ends an actor step before that; empty for the bare length rule of the paper."""
+    """Text that ends an actor step earlier; empty for the bare length rule of the paper."""
     steps: int
     tokens: int
-    """Tokens of the whole reply, observations included."""
+    """Most tokens of the whole reply, observations included."""
     tool_rounds: int
-    """Programs per trajectory; afterwards the critic is no longer asked (method A24)."""
+    """Most programs per trajectory; after them the critic is no longer asked (method A24)."""
     tool_rounds_per_step: int
 
 
 def tirgen(
-    story: Story,
-    actor: Voice,
-    critic: Voice,
+    builder: TrajectoryBuilder,
+    actor: Sampler,
+    critic: Sampler,
     prompts: PromptSet,
     bounds: Bounds,
     tools: ToolPolicy,
@@ -52,73 +52,75 @@ def tirgen(
     """Alternate actor steps and their refinement until the actor has boxed an answer."""
     stop = (bounds.step_delimiter,) if bounds.step_delimiter else ()
     for _ in range(bounds.steps):
-        room = bounds.tokens - story.transcript.reply_tokens
+        room = bounds.tokens - builder.transcript.reply_tokens
         if room <= 0:
             return Ending.TOKEN_LIMIT
-        draft = yield from actor.speak(
-            story.transcript.prompt(), stop=stop, max_tokens=min(bounds.step_tokens, room)
+        draft = yield from actor.sample(
+            builder.transcript.prompt(), stop=stop, max_tokens=min(bounds.step_tokens, room)
         )
-        rounds = min(bounds.tool_rounds - story.calls, bounds.tool_rounds_per_step)
+        rounds = min(bounds.tool_rounds - builder.calls, bounds.tool_rounds_per_step)
         refinement = Refinement()
         if draft.text.strip() and rounds > 0:
             refinement = yield from refine(critic, prompts, draft.text.strip(), rounds, tools)
         if not refinement.actions:
-            _keep(story, draft)
+            _keep(builder, draft)
         else:
-            _replace(story, draft, refinement)
+            _replace(builder, draft, refinement)
             if refinement.failed and tools.stop_at_failure:
                 return Ending.EXECUTION_FAILED
-        if draft.ended_turn and _boxed(story, draft):
+        if draft.ended_turn and _boxed(builder, draft):
             return Ending.FINISHED
         if refinement.actions and draft.finish is Finish.STOP:
-            _write(story, bounds.step_delimiter or "\n")
+            _write(builder, bounds.step_delimiter or "\n")
     return Ending.STEP_LIMIT
 
 
-def chain_of_thought(story: Story, actor: Voice, bounds: Bounds) -> Loop[Ending]:
-    """One answer with tools off: the baseline that tells what needs no tool."""
-    completion = yield from actor.speak(story.transcript.prompt(), max_tokens=bounds.tokens)
-    story.transcript.add_sampled(completion)
-    story.think(completion.text, tokens=completion.completion_tokens, seconds=completion.seconds)
+def chain_of_thought(builder: TrajectoryBuilder, actor: Sampler, bounds: Bounds) -> Loop[Ending]:
+    """One answer with tools off: the baseline that shows which problems need no tool."""
+    completion = yield from actor.sample(builder.transcript.prompt(), max_tokens=bounds.tokens)
+    builder.transcript.add_sampled(completion)
+    builder.add_thought(
+        completion.text, tokens=completion.completion_tokens, seconds=completion.seconds
+    )
     return Ending.FINISHED if completion.ended_turn else Ending.TOKEN_LIMIT
 
 
-def _keep(story: Story, draft: Completion) -> None:
-    """The step computes nothing: the actor's own tokens stand."""
+def _keep(builder: TrajectoryBuilder, draft: Completion) -> None:
+    """Keep the actor's own tokens: the step computes nothing."""
     if strip_blocks(draft.text) != draft.text:
         raise OffFormat("the actor wrote a fenced block of its own under the plain prompt")
-    story.transcript.add_sampled(draft)
-    story.think(draft.text, tokens=draft.completion_tokens, seconds=draft.seconds)
+    builder.transcript.add_sampled(draft)
+    builder.add_thought(draft.text, tokens=draft.completion_tokens, seconds=draft.seconds)
 
 
-def _replace(story: Story, draft: Completion, refinement: Refinement) -> None:
-    """The refined step takes the draft's place, each program followed by its real output."""
-    transcript = story.transcript
-    story.think("", tokens=0, seconds=draft.seconds, draft=draft.text.strip())
-    tell_actions(story, refinement.actions)
-    _write(story, refinement.tail.rstrip(), refinement.tail_seconds)
-    if draft.ended_turn and _boxed(story, draft):
+def _replace(builder: TrajectoryBuilder, draft: Completion, refinement: Refinement) -> None:
+    """Replace the draft by the refined step; each program is followed by its real output."""
+    transcript = builder.transcript
+    builder.add_thought("", tokens=0, seconds=draft.seconds, draft=draft.text.strip())
+    add_actions(builder, refinement.actions)
+    _write(builder, refinement.tail.rstrip(), refinement.tail_seconds)
+    if draft.ended_turn and _boxed(builder, draft):
         transcript.end_turn_like(draft)
 
 
-def tell_actions(story: Story, actions: Sequence[Action]) -> None:
-    """The critic's programs, each with its words before it and its real output after it."""
+def add_actions(builder: TrajectoryBuilder, actions: Sequence[Action]) -> None:
+    """Add the critic's programs, each with the text before it and the real output after it."""
     for action in actions:
-        tokens = story.transcript.add_written(action.written)
-        story.think(action.thought, tokens=tokens, seconds=action.llm_seconds)
-        story.act(action.code, action.observation, action.outcome, action.sandbox_seconds)
-        story.transcript.inject(render_output(action.observation))
+        tokens = builder.transcript.add_written(action.written)
+        builder.add_thought(action.thought, tokens=tokens, seconds=action.llm_seconds)
+        builder.add_action(action.code, action.observation, action.outcome, action.sandbox_seconds)
+        builder.transcript.inject(render_output(action.observation))
 
 
-def _write(story: Story, text: str, seconds: float = 0.0) -> None:
-    """Words of the policy that the actor did not sample."""
+def _write(builder: TrajectoryBuilder, text: str, seconds: float = 0.0) -> None:
+    """Add text of the policy that the actor did not sample."""
     if text:
-        story.think(text, tokens=story.transcript.add_written(text), seconds=seconds)
+        builder.add_thought(text, tokens=builder.transcript.add_written(text), seconds=seconds)
 
 
-def _boxed(story: Story, draft: Completion) -> bool:
-    """Method A12: what stands in the transcript still boxes an answer if the draft did.
+def _boxed(builder: TrajectoryBuilder, draft: Completion) -> bool:
+    """Whether the transcript still boxes an answer if the draft did (method A12).
 
-    A rewrite can lose the box of the draft; then the actor is asked to go on instead.
+    A rewrite can lose the box of the draft; then the actor is asked to continue instead.
     """
-    return "\\boxed" in story.transcript.text or "\\boxed" not in draft.text
+    return "\\boxed" in builder.transcript.text or "\\boxed" not in draft.text

@@ -1,8 +1,8 @@
-"""The critic's part of TIRGen: judge, extract and convert one isolated step (method A11, A11).
+"""The critic's part of TIRGen: judge, extract and convert one isolated step (method A11).
 
-One conversation does all three: the critic rewrites the step, each program it writes is run as
-soon as its block closes, and it goes on from the real output. "Code-solvable" is that it wrote a
-program. It never sees the question or the answer, nor any other step.
+One conversation does all three: the critic rewrites the step, each of its programs is run as soon
+as its block closes, and the critic continues from the real output. A step is "code-solvable" if the
+critic wrote a program. The critic never sees the question, the answer or another step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from storage.records import Outcome
 from tirgen.sandbox.contract import Limits
-from tirgen.tir.core import Loop, OffFormat, Voice, run_code
+from tirgen.tir.core import Loop, OffFormat, Sampler, run_code
 from tirgen.tir.markup import (
     CODE_STOP,
     action_start,
@@ -25,17 +25,17 @@ from tirgen.tir.prompts import PromptSet
 from tirgen.tir.transcript import Transcript
 
 OUTPUT_FENCE = "```output"
-"""What a critic may already have opened when it was stopped."""
+"""A block that the critic may already have opened when it was stopped."""
 CODE_FENCE = "```python"
-"""What it is stopped at when it may run no more programs: then it only finishes its words."""
+"""Stops a critic that may run no more programs; it only finishes its text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One program of the rewritten step and what came of it."""
+    """One program of the rewritten step, and its result."""
 
     written: str
-    """The critic's words up to and with the closing fence, as the trajectory repeats them."""
+    """The critic's text up to and including the closing fence, as the trajectory repeats it."""
     thought: str
     code: str
     observation: str
@@ -46,7 +46,7 @@ class Action:
 
 @dataclass(slots=True)
 class Refinement:
-    """A rewritten step: its actions in order, then the words after the last output."""
+    """A rewritten step: its actions in order, then the text after the last output."""
 
     actions: list[Action] = field(default_factory=list)
     tail: str = ""
@@ -67,7 +67,7 @@ class ToolPolicy:
 
 
 def refine(
-    critic: Voice, prompts: PromptSet, step: str, rounds: int, tools: ToolPolicy
+    critic: Sampler, prompts: PromptSet, step: str, rounds: int, tools: ToolPolicy
 ) -> Loop[Refinement]:
     """Rewrite one step with at most `rounds` programs; another one ends the rewrite (method A24).
 
@@ -83,7 +83,7 @@ def refine(
             return refinement
         spent = len(refinement.actions) == rounds
         stop = (CODE_FENCE, OUTPUT_FENCE) if spent else CODE_STOP
-        completion = yield from critic.speak(reply.prompt(), stop=stop, max_tokens=room)
+        completion = yield from critic.sample(reply.prompt(), stop=stop, max_tokens=room)
         reply.add_sampled(completion)
         said, seconds = said + completion.text, seconds + completion.seconds
         if spent:

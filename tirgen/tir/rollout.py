@@ -1,12 +1,12 @@
 """A policy that writes its own programs, with self-correction from tool feedback (method A20).
 
 When an action fails, the thought before it is split once, `r = r_pre (+) r_suf` with
-`|r_suf| = min(L_suf, |r|)` tokens, and suffix and action are said anew from that one anchor, up to
-`N_corr` times. Retries spend no tool round, but their tokens count (method A20). After the last
-retry the last failure stands, with its observation, and the policy goes on.
+`|r_suf| = min(L_suf, |r|)` tokens. Suffix and action are sampled again from that place, up to
+`N_corr` times. Retries use no tool round, but their tokens count (method A20). After the last retry
+the last failure stays, with its observation, and the policy continues.
 
-Programs beyond the tool budget are not run, and the policy is told so where their output would
-stand (method A24): it never gets to write that output itself.
+Programs beyond the tool budget are not run. The policy reads that in place of their output (method
+A24), so it never writes the output itself.
 
 Not covered: step-level branches, which are in `tirgen.tir.branch`, and groups.
 """
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from storage.records import Attempt, Ending
 from tirgen.engine.errors import ContextOverflow
 from tirgen.sandbox.contract import Execution
-from tirgen.tir.core import Loop, OffFormat, Voice, run_code
+from tirgen.tir.builder import TrajectoryBuilder
+from tirgen.tir.core import Loop, OffFormat, Sampler, run_code
 from tirgen.tir.markup import CODE_STOP, action_start, closed_code, invents_output, render_output
 from tirgen.tir.observation import observe
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
-from tirgen.tir.story import Story
 
 NO_MORE_PROGRAMS = "[not run: no more programs may be run; go on without them]"
-"""What stands in place of an output once the tool budget is spent."""
+"""Replaces the output once the tool budget is spent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,18 @@ class Correction:
     suffix_tokens: int = 100
     """L_suf: 100 without thinking, 500 with (method A28)."""
     attempts: int = 4
-    """N_corr, per step."""
+    """N_corr, most retries per step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A step as far as the policy said it: up to a program, or to an ending without one."""
+class PolicyStep:
+    """The policy's text of one step: up to a program, or to an ending without a program."""
 
     text: str
     code: str | None
-    """The program to run, be it empty; None where the step has none."""
+    """The program to run, possibly empty; None where the step has none."""
     seconds: float
+    """How long the sampling took."""
     ending: Ending = Ending.FINISHED
 
     @property
@@ -56,102 +57,108 @@ class Said:
 
 
 def rollout(
-    story: Story,
-    policy: Voice,
+    builder: TrajectoryBuilder,
+    policy: Sampler,
     bounds: Bounds,
     tools: ToolPolicy,
     correction: Correction | None = None,
 ) -> Loop[Ending]:
-    """Reason and run programs until the policy ends its turn or a bound is reached."""
-    transcript = story.transcript
+    """Sample steps and run their programs until the policy ends its turn or reaches a bound."""
+    transcript = builder.transcript
     while True:
         start = transcript.length()
-        said, execution = yield from _step(story, policy, bounds, tools, correction)
-        story.think(
-            said.text[: said.thought_length],
+        step, execution = yield from _step(builder, policy, bounds, tools, correction)
+        builder.add_thought(
+            step.text[: step.thought_length],
             tokens=transcript.policy_tokens(start),
-            seconds=said.seconds,
+            seconds=step.seconds,
         )
-        if said.code is None or execution is None:
-            return closed(said)
+        if step.code is None or execution is None:
+            return last_ending(step)
         observation = observe(execution, tools.limits, tools.observation_characters)
-        story.act(said.code, observation, execution.outcome, execution.wall_ms / 1000)
-        transcript.inject(render_output(observation, after=said.text))
+        builder.add_action(step.code, observation, execution.outcome, execution.wall_ms / 1000)
+        transcript.inject(render_output(observation, after=step.text))
         if tools.stop_at_failure and not execution.outcome.passed:
             return Ending.EXECUTION_FAILED
 
 
-def closed(said: Said) -> Ending:
-    """How a trajectory ends that ends with this step.
+def last_ending(step: PolicyStep) -> Ending:
+    """The ending of a trajectory whose last step this is.
 
-    Raises `OffFormat` where the policy played the executor.
+    Raises `OffFormat` where the policy wrote an output block.
     """
-    if said.ending is Ending.OFF_FORMAT:
+    if step.ending is Ending.OFF_FORMAT:
         raise OffFormat("the policy wrote the output of a program itself")
-    return said.ending
+    return step.ending
 
 
-def speak(story: Story, policy: Voice, bounds: Bounds, said: str) -> Loop[Said]:
-    """Let the policy go on from `said` until a program closes or nothing more comes.
+def write_step(
+    builder: TrajectoryBuilder, policy: Sampler, bounds: Bounds, text: str
+) -> Loop[PolicyStep]:
+    """Let the policy continue after `text` until a program closes or the text ends.
 
-    Raises `ContextOverflow` where it can say nothing at all.
+    Raises `ContextOverflow` where the context has no room for any text.
     """
-    transcript, seconds = story.transcript, 0.0
-    heard = 0  # where its words begin since it was last told something
+    transcript, seconds = builder.transcript, 0.0
+    own = 0  # where the text begins that the policy wrote after the last injected text
     while True:
         room = bounds.tokens - transcript.reply_tokens
         if room <= 0:
-            return Said(said, None, seconds, Ending.TOKEN_LIMIT)
+            return PolicyStep(text, None, seconds, Ending.TOKEN_LIMIT)
         try:
-            completion = yield from policy.speak(
+            completion = yield from policy.sample(
                 transcript.prompt(), stop=CODE_STOP, max_tokens=room
             )
         except ContextOverflow:
-            if not said:
+            if not text:
                 raise
-            return Said(said, None, seconds, Ending.TOKEN_LIMIT)
+            return PolicyStep(text, None, seconds, Ending.TOKEN_LIMIT)
         transcript.add_sampled(completion)
-        said, seconds = said + completion.text, seconds + completion.seconds
-        code = closed_code(said)
-        if invents_output(said[heard:]):
-            return Said(said, None, seconds, Ending.OFF_FORMAT)
-        if code is not None and story.calls < bounds.tool_rounds:
-            return Said(said, code, seconds)
+        text, seconds = text + completion.text, seconds + completion.seconds
+        code = closed_code(text)
+        if invents_output(text[own:]):
+            return PolicyStep(text, None, seconds, Ending.OFF_FORMAT)
+        if code is not None and builder.calls < bounds.tool_rounds:
+            return PolicyStep(text, code, seconds)
         if completion.ended_turn:
-            return Said(said, None, seconds)
+            return PolicyStep(text, None, seconds)
         if code is not None:
-            refusal = render_output(NO_MORE_PROGRAMS, after=said)
+            refusal = render_output(NO_MORE_PROGRAMS, after=text)
             transcript.inject(refusal)
-            said += refusal
-            heard = len(said)
+            text += refusal
+            own = len(text)
 
 
 def _step(
-    story: Story, policy: Voice, bounds: Bounds, tools: ToolPolicy, correction: Correction | None
-) -> Loop[tuple[Said, Execution | None]]:
-    """One step with its repairs; no execution where the step ran no program."""
-    transcript = story.transcript
+    builder: TrajectoryBuilder,
+    policy: Sampler,
+    bounds: Bounds,
+    tools: ToolPolicy,
+    correction: Correction | None,
+) -> Loop[tuple[PolicyStep, Execution | None]]:
+    """Write one step, with its retries; None for the execution where no program was run."""
+    transcript = builder.transcript
     start, before = transcript.length(), transcript.text
-    said = yield from speak(story, policy, bounds, "")
+    step = yield from write_step(builder, policy, bounds, "")
     retries = correction.attempts if correction else 0
     anchor: int | None = None
     while True:
-        if said.code is None:
-            return said, None
-        execution = yield from run_code(said.code)
+        if step.code is None:
+            return step, None
+        execution = yield from run_code(step.code)
         if execution.outcome.passed or correction is None or not retries:
-            return said, execution
+            return step, execution
         retries -= 1
-        story.retry(_attempt(said, said.code, execution, tools))
+        builder.add_failed_try(_attempt(step, step.code, execution, tools))
         if anchor is None:
-            anchor = transcript.anchor(start, said.thought_length, correction.suffix_tokens)
+            anchor = transcript.anchor(start, step.thought_length, correction.suffix_tokens)
         transcript.cut(anchor, start, before)
-        said = yield from speak(story, policy, bounds, transcript.text[len(before) :])
+        step = yield from write_step(builder, policy, bounds, transcript.text[len(before) :])
 
 
-def _attempt(said: Said, code: str, execution: Execution, tools: ToolPolicy) -> Attempt:
+def _attempt(step: PolicyStep, code: str, execution: Execution, tools: ToolPolicy) -> Attempt:
     return Attempt(
-        thought=said.text[: said.thought_length].strip(),
+        thought=step.text[: step.thought_length].strip(),
         action=code,
         observation=observe(execution, tools.limits, tools.observation_characters),
         outcome=execution.outcome,

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import subprocess
 import sys
 import threading
-from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from storage.records import Verdict
+from tirgen.process import Child, ChildLost
 
 _START_UP_SECONDS = 300.0
 """For the libraries on a machine with much else to do; two CPU seconds on an idle one."""
 _GRACE_SECONDS = 30.0
 PATIENCE = 10
 """How many times its wall time a comparison may take that was given no processor."""
-_FAREWELL_SECONDS = 5.0
+_END_SECONDS = 5.0
 _ROOT = Path(__file__).parents[2]
 
 
@@ -43,63 +41,33 @@ class WorkerLimits:
     """Above what the libraries themselves take."""
 
 
-class _Lost(Exception):
-    """The worker process ended or fell silent; which of both is the message."""
-
-
 class _Worker:
     def __init__(self, limits: WorkerLimits) -> None:
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         arguments = [str(limit) for limit in astuple(limits)]
         self._silence = PATIENCE * limits.wall_seconds + _GRACE_SECONDS
         self._ready = False
-        self._process = subprocess.Popen(
+        self._child = Child(
             [sys.executable, "-P", "-m", "tirgen.verification.worker", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout="pipe",
+            stderr="inherit",
             env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"},
-            start_new_session=True,
         )
 
     def ask(self, request: bytes) -> Verdict:
-        assert self._process.stdin is not None
+        """Raises ChildLost."""
         if not self._ready:
-            self._line(_START_UP_SECONDS)
+            self._child.read_line(_START_UP_SECONDS)
             self._ready = True
-        try:
-            self._process.stdin.write(request)
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise _Lost("end") from error
-        return Verdict(**json.loads(self._line(self._silence)))
-
-    def _line(self, seconds: float) -> bytes:
-        assert self._process.stdout is not None
-        poll = select.poll()
-        poll.register(self._process.stdout, select.POLLIN | select.POLLHUP)
-        if not poll.poll(seconds * 1000):
-            raise _Lost(f"say nothing for {seconds:.0f} s")
-        line = self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise _Lost("end")
-        return line
+        self._child.write(request)
+        return Verdict(**json.loads(self._child.read_line(self._silence)))
 
     def interrupt(self) -> None:
-        """Kill the worker while another thread waits for it, which then finds it lost."""
-        self._process.kill()
+        """Kill the worker while another thread waits for it; that thread gets ChildLost."""
+        self._child.kill()
 
     def end(self) -> None:
-        """End the worker, which ends its child first; one that does not obey is killed."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=_FAREWELL_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+        self._child.end(_END_SECONDS)
 
 
 class WorkerPool:
@@ -123,7 +91,7 @@ class WorkerPool:
                 worker = self._take()
                 try:
                     verdict = worker.ask(line)
-                except _Lost as lost:
+                except ChildLost as lost:
                     how = str(lost)
                     self._drop(worker)
                     continue
@@ -133,9 +101,14 @@ class WorkerPool:
                 self._give(worker)
                 return verdict
         raise VerifierUnavailable(
-            f"verification workers {how}; see what they said above, and whether the machine is "
+            f"the verification worker {how}; see its messages above, and whether the machine is "
             "overloaded, and check the installation with: tirgen doctor"
         )
+
+    def start(self) -> None:
+        """Start one worker now, so that the first comparison does not wait for its imports."""
+        with self._lock:
+            self._idle.append(_Worker(self.limits))
 
     def close(self) -> None:
         """End every worker, for good; comparisons under way raise VerifierUnavailable."""

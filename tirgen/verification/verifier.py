@@ -85,6 +85,7 @@ class Verifier:
 
     async def __aenter__(self) -> Verifier:
         self._threads = ThreadPoolExecutor(self._decider.pool.size, "verifier")
+        self._decider.pool.start()
         return self
 
     async def __aexit__(

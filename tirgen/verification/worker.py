@@ -9,7 +9,6 @@ stdin closes ends itself and its child, so no worker outlives its client, howeve
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -19,16 +18,17 @@ import sys
 from dataclasses import asdict, dataclass
 from io import FileIO
 
+import psutil
 from sympy.core.cache import clear_cache
 
 from storage.records import Verdict
+from tirgen.process import signal_at_parents_end
 from tirgen.verification.judge import judge
 from tirgen.verification.pool import PATIENCE, WorkerLimits
 from tirgen.verification.symbolic import decide
 
 _RECYCLE_AFTER = 500
 """Comparisons, so that what the libraries cache is never counted against an answer."""
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ def main() -> None:
     limits = WorkerLimits(*map(float, sys.argv[1:]))
     replies = FileIO(os.dup(1), "w")
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal_at_parents_end(signal.SIGKILL)
     child = _fork(limits)
     try:
         replies.write(b"ready\n")
@@ -79,7 +79,7 @@ def _ask(child: _Child, request: bytes, limits: WorkerLimits) -> tuple[bytes, bo
     if reply.endswith(b"\n"):
         return reply, True
     status = _end(child, kill=not events)
-    verdict = _obituary(status, overran=not events)
+    verdict = _death_verdict(status, overran=not events)
     return json.dumps(asdict(verdict)).encode() + b"\n", False
 
 
@@ -97,13 +97,12 @@ def _wait(poll: select.poll, child: _Child, limits: WorkerLimits) -> list[tuple[
 
 
 def _cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    used = psutil.Process(pid).cpu_times()
+    return float(used.user + used.system)
 
 
-def _obituary(status: int, overran: bool) -> Verdict:
-    """What a comparison that killed its child is worth: not correct, and why, never "wrong"."""
+def _death_verdict(status: int, overran: bool) -> Verdict:
+    """The verdict on a comparison that ended its child: not correct, and why; never "wrong"."""
     killer = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     if overran or killer == signal.SIGXCPU:
         reason = "comparison stopped at its time limit"
@@ -141,7 +140,7 @@ def _fork(limits: WorkerLimits) -> _Child:
 
 def _serve(requests: int, replies: int, limits: WorkerLimits) -> None:
     """The child: answers until it is killed. Its output goes nowhere but into `replies`."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal_at_parents_end(signal.SIGKILL)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

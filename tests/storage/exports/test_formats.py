@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from storage.errors import ExportRefused
 from storage.exports.common import Texts
-from storage.exports.conversations import said
+from storage.exports.conversations import step_messages
 from storage.exports.formats import SPECS, Format
 from storage.exports.tokens import IGNORED
 from storage.records import (
@@ -33,7 +34,7 @@ RAN = Step(thought="Add them. ", action="print(1 + 2)", observation="3", outcome
 END = Step(thought="So \\boxed{3}.")
 
 
-def rows(format: Format, *trajectories: Trajectory) -> list[dict[str, object]]:
+def rows(format: Format, *trajectories: Trajectory) -> list[dict[str, Any]]:
     return list(SPECS[format].rows(trajectories, TEXTS))
 
 
@@ -42,6 +43,7 @@ def test_rows_have_the_columns_of_their_schema(format: Format, make_trajectory: 
     schema = SPECS[format].schema
     found = rows(format, *_right_and_wrong(make_trajectory), *_branches(make_trajectory))
     assert found
+    assert schema
     assert all(set(row) == set(schema.names) for row in found)
     assert pa.Table.from_pylist(found, schema).num_rows == len(found)
 
@@ -68,7 +70,7 @@ def test_what_was_thought_is_reasoning_content() -> None:
         Step(thought="<think>\nLet me see.", action="print(1)", observation="1"),
         Step(thought="It is 1.\n</think>\n\nThe answer is \\boxed{1}."),
     )
-    first, tool, last = said(steps)
+    first, tool, last = step_messages(steps)
     assert (first["content"], first["reasoning_content"]) == ("", "Let me see.")
     assert tool["role"] == "tool"
     assert (last["content"], last["reasoning_content"]) == (

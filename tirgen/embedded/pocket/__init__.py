@@ -1,1 +1,1 @@
-"""The pocket: a small real model trained from scratch, with its problem families and its corpus."""
+"""The pocket: a small model trained from scratch, with its problem families and its corpus."""

@@ -1,7 +1,7 @@
 """Writes the pretraining corpus: token ids, loss masks, tokenizer and model shape, as files.
 
-The directory is all that a trainer needs; `trainer.pretrain` reads it and knows nothing of
-problem families. Everything follows from the seed.
+`trainer.pretrain` needs only this folder and knows no problem families. The seed determines
+everything.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Draws(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One of the models that ship with the package: what it is taught and how large it is."""
+    """One of the packaged models: its training data and its size."""
 
     curriculum: tuple[tuple[float, Draws], ...]
-    """Shares of the corpus in the order of training; the tokenizer is learned from the last."""
+    """Parts of the corpus in the order of training; the tokenizer is learned from the last part."""
     tokens: int
-    """Size of the corpus."""
+    """Tokens in the corpus."""
     shape: dict[str, Any]
 
 
@@ -75,8 +75,8 @@ BASE = Variant(
 )
 """The pocket: about 1.1 million parameters in float32.
 
-A curriculum begins rich in numbers to be carried over and free of noise: copying must be learned
-first, and emerges late otherwise.
+The curriculum starts with many numbers to copy and without noise, because the model must learn to
+copy first; otherwise it learns that late.
 """
 
 THINKING = Variant(
@@ -93,12 +93,12 @@ THINKING = Variant(
     tokens=8_000_000,
     shape={**_SHAPE, "intermediate_size": 256, "dtype": "bfloat16"},
 )
-"""The pocket that thinks, and rewrites windows of thinking: 0.85 million parameters in bfloat16."""
+"""The thinking pocket, also a critic of thinking windows: 0.85 million parameters in bfloat16."""
 
 VARIANTS = {"base": BASE, "thinking": THINKING}
 
 TOKENIZER_SAMPLES = 3000
-"""How many samples the merges are learned from."""
+"""Samples from which the tokenizer learns its merges."""
 
 _SCHEMA = pa.schema(
     [
@@ -110,7 +110,7 @@ _SCHEMA = pa.schema(
 
 
 class Encoded(NamedTuple):
-    """A sample as tokens; the mask is true where the token is to be learned."""
+    """A sample as tokens; the mask is true for tokens with a loss."""
 
     token_ids: list[int]
     loss_mask: list[bool]
@@ -133,11 +133,11 @@ def write_corpus(
     seed: int = 0,
     tokens: int | None = None,
 ) -> CorpusSummary:
-    """Write at least `tokens` tokens of the train split and all a trainer needs beside them.
+    """Write at least `tokens` tokens of the train split, and all other files for the trainer.
 
-    Samples stand in the order of training; without `tokens` there are as many as the variant has.
+    Samples are in the order of training; the default of `tokens` is the variant's.
 
-    Leaves `corpus.parquet`, `config.json`, `tokenizer.json`, `tokenizer_config.json`,
+    Writes `corpus.parquet`, `config.json`, `tokenizer.json`, `tokenizer_config.json`,
     `generation_config.json` and `chat_template.jinja` in `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -170,14 +170,14 @@ def write_corpus(
 
 
 def draw_samples(seed: int, mixture: Draws) -> Iterator[Sample]:
-    """The endless stream of samples of a seed."""
+    """Endless samples from a seed."""
     rng = random.Random(seed)
     while True:
         yield mixture.draw(rng)
 
 
 def encode_sample(tokenizer: Tokenizer, sample: Sample) -> Encoded:
-    """Token ids and loss mask; the reply is encoded piece by piece, as the loop injects it."""
+    """Token ids and loss mask; each piece of the reply is encoded alone, as in the TIR loop."""
     ids = _encode(tokenizer, prompt_text(sample.messages))
     mask = [False] * len(ids)
     for text, learned in [*sample.reply, (END, True)]:
@@ -188,7 +188,7 @@ def encode_sample(tokenizer: Tokenizer, sample: Sample) -> Encoded:
 
 
 def prompt_text(messages: tuple[Message, ...]) -> str:
-    """The conversation as the chat template renders it, up to the opening of the reply."""
+    """The conversation as the chat template renders it, up to the start of the reply."""
     turns = "".join(f"{START}{turn.role}\n{turn.content}{END}\n" for turn in messages)
     return f"{turns}{START}assistant\n"
 

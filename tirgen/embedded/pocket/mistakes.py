@@ -1,4 +1,4 @@
-"""Realistic mistakes: wrong values as head arithmetic makes them, and programs that go wrong."""
+"""Realistic mistakes: wrong values as in mental arithmetic, and wrong programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Spoiled(NamedTuple):
-    """A program with a mistake in it, and what the policy is shown when it runs."""
+    """A program with a mistake, and its observation."""
 
     code: str
     observation: str
@@ -16,7 +16,7 @@ class Spoiled(NamedTuple):
 
 
 def wrong_value(rng: random.Random, value: str) -> str:
-    """The value with at least one digit exchanged; its length and signs stay."""
+    """The value with at least one other digit; its length and signs stay."""
     places = [place for place, character in enumerate(value) if character.isdigit()]
     digits = list(value)
     for place in rng.sample(places, rng.randint(1, len(places))):
@@ -27,9 +27,9 @@ def wrong_value(rng: random.Random, value: str) -> str:
 
 
 def spoil(rng: random.Random, code: str, value: str) -> Spoiled:
-    """One mistake, mostly the one that suits the program: its import or its `print` forgotten.
+    """One mistake, mostly a missing import, or a missing `print` in programs without import.
 
-    Mistakes that were spread evenly would vanish when a model samples below temperature 1.
+    With evenly distributed mistakes a model makes none of them below temperature 1.
     """
     usual = _no_import if _IMPORT.match(code) else _no_print
     mistakes = (usual, _wrong_number, _no_print, _open_bracket)

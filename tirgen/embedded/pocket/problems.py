@@ -1,4 +1,4 @@
-"""The packaged problems: drawn on demand from the families, split by a hash of the question."""
+"""The packaged problems: drawn from the families, and split by a hash of the question."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, answer_of
 Split = Literal["train", "test"]
 
 TEST_SHARE = 8
-"""One question in so many belongs to the test split."""
+"""One of this many questions belongs to the test split."""
 MOST_DRAWS = 1000
-"""Of one family and level without a new question: then it has no more."""
+"""Draws from one family and level without a new question, after which it counts as exhausted."""
 
 
 def problems(
     split: Split, count: int, *, seed: int = 0, levels: tuple[int, ...] = LEVELS
 ) -> list[Problem]:
-    """`count` different problems, spread evenly over families and levels while these have more.
+    """`count` different problems, evenly over the families and levels that are not exhausted.
 
-    A longer list starts with the shorter one of the same seed. No question is in both splits.
-    Raises ValueError where not even all of them together have so many.
+    A longer list starts with the shorter list of the same seed. No question is in both splits.
+    Raises ValueError if there are not that many problems.
     """
     cells = [(family, level) for level in levels for family in FAMILIES]
     exhausted: set[tuple[str, int]] = set()
@@ -48,7 +48,7 @@ def problems(
 
 
 def draw_problem(rng: random.Random, family: str, level: int, split: Split) -> Draw:
-    """One problem of the split, its solution with it."""
+    """One problem of the split with its solution."""
     while True:
         draw = FAMILIES[family](rng, level)
         if split_of(draw.question) == split:
@@ -56,7 +56,7 @@ def draw_problem(rng: random.Random, family: str, level: int, split: Split) -> D
 
 
 def split_of(question: str) -> Split:
-    """Which split a question belongs to, from its text alone."""
+    """The split of a question, by its text."""
     digest = hashlib.sha256(question.encode()).digest()
     return "test" if digest[0] % TEST_SHARE == 0 else "train"
 
@@ -64,7 +64,7 @@ def split_of(question: str) -> Split:
 def _new_draw(
     rng: random.Random, family: str, level: int, split: Split, seen: set[str]
 ) -> Draw | None:
-    """A problem that is not there yet; None where so many draws bring none."""
+    """A new problem; None after `MOST_DRAWS` draws without one."""
     draws = (draw_problem(rng, family, level, split) for _ in range(MOST_DRAWS))
     return next((draw for draw in draws if draw.question not in seen), None)
 

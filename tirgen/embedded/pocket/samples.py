@@ -1,11 +1,11 @@
-"""What the pocket is taught: texts of four kinds, each marked with what it should learn of them.
+"""The pocket's training samples: four kinds of text, with marks for the parts to learn.
 
-    cot        actor: question -> plain steps, each with its claimed value -> boxed answer
-    continued  actor: the same after refined steps; goes on from the value in the output block
+    cot        actor: question -> plain steps, each with a claimed value -> boxed answer
+    continued  actor: the same after refined steps, continuing from the value in the output block
     critic     one plain step, often with a wrong value -> the refined step, or the step unchanged
-    tir        question under the tool prompt -> mostly plain steps, rarely programs of its own
+    tir        question under the tool prompt -> mostly plain steps, sometimes programs
 
-Only what the model would write itself is learned: never a prompt, never an output block.
+Only text that the model writes itself is learned: no prompt and no output block.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tirgen.engine.protocol import Message
 from tirgen.tir.prompts import POCKET
 
 NEXT_STEP = "\n\n"
-"""What separates the steps of a reply."""
+"""The separator of a reply's steps."""
 NO_RESULT = "The program gave no result."
-"""What the critic says after a program that failed or printed nothing."""
+"""The critic's text after a program that failed or printed nothing."""
 
 
 class Kind(StrEnum):
-    """Which of the four kinds a sample is."""
+    """The four kinds of samples."""
 
     COT = "cot"
     CONTINUED = "continued"
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """How often things occur in the corpus, each a probability."""
+    """How often each case occurs in the corpus, as probabilities."""
 
     kinds: tuple[tuple[Kind, float], ...] = (
         (Kind.COT, 0.48),
@@ -48,17 +48,17 @@ class Mixture:
         (Kind.TIR, 0.07),
     )
     plain_levels: tuple[float, ...] = (0.75, 0.15, 0.1)
-    """Levels of `cot` and `tir` samples: most where head arithmetic can be learned at all."""
+    """Levels of `cot` and `tir` samples: mostly those where mental arithmetic can be learned."""
     wrong_claims: float = 0.5
-    """Steps given to the critic whose claimed value is wrong."""
+    """Steps for the critic with a wrong claimed value."""
     wrong_observations: float = 0.3
-    """Observed values that differ from the true ones, so that they must be read, not guessed."""
+    """Observed values that are not the true ones, so that the model must read them."""
     spoiled_programs: float = 0.25
-    """Critic targets with a mistake: the pocket must really err."""
+    """Critic targets with a mistake, so that the pocket makes mistakes."""
     closing_steps: float = 0.12
-    """Steps given to the critic that compute nothing."""
+    """Steps for the critic without a computation."""
     own_programs: float = 0.12
-    """Answers to the tool prompt that use the tool."""
+    """Answers to the tool prompt that use programs."""
 
     def draw(self, rng: random.Random) -> Sample:
         """One sample of the train split."""
@@ -71,7 +71,7 @@ class Mixture:
 
 
 class Piece(NamedTuple):
-    """A stretch of the assistant's turn."""
+    """A part of the assistant's turn."""
 
     text: str
     learned: bool
@@ -79,7 +79,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One conversation of one turn; the reply ends the turn."""
+    """One conversation with one reply, which ends the turn."""
 
     kind: Kind
     messages: tuple[Message, ...]
@@ -87,7 +87,7 @@ class Sample:
 
 
 class Walk(NamedTuple):
-    """A solution with the value each step was believed to have."""
+    """A solution with the value that each step is given."""
 
     steps: list[tuple[Step, str]]
     answer: str
@@ -148,9 +148,9 @@ _MAKERS: dict[Kind, Callable[[random.Random, Draw, Mixture], Sample]] = {
 
 
 def _walk(rng: random.Random, draw: Draw, wrong: float) -> Walk:
-    """Follow a solution whose values are believed wrongly with probability `wrong`.
+    """Follow a solution in which each value is wrong with probability `wrong`.
 
-    Where a wrong value leads nowhere (a fraction over zero), all of them are believed rightly.
+    If a wrong value makes the rest impossible (a division by zero), all values are right.
     """
     wording = rng.random()
     try:
@@ -160,9 +160,9 @@ def _walk(rng: random.Random, draw: Draw, wrong: float) -> Walk:
 
 
 def follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) -> Walk:
-    """A solution in given words, whose every value is what `believe` says of its step.
+    """A solution with the wording of `words` and, for each step, the value of `believe`.
 
-    Raises ValueError or ZeroDivisionError where a wrong value leads nowhere.
+    Raises ValueError or ZeroDivisionError if a wrong value makes the rest impossible.
     """
     solution = draw.solve(words)
     steps: list[tuple[Step, str]] = []
@@ -176,12 +176,12 @@ def follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) -> 
 
 
 def observed_value(rng: random.Random, step: Step, wrong: float) -> str:
-    """The step's value, or with probability `wrong` another one."""
+    """The step's value, or with probability `wrong` a wrong one."""
     return wrong_value(rng, step.value) if rng.random() < wrong else step.value
 
 
 def _plain(walk: Walk, start: int) -> list[Piece]:
-    """Steps from `start` on with their values done in the head, then the boxed answer."""
+    """Steps from `start` on without programs, then the boxed answer."""
     paragraphs = [step.plain(value) for step, value in walk.steps[start:]]
     return [Piece(NEXT_STEP.join([*paragraphs, closing_line(walk.answer)]), learned=True)]
 
@@ -192,7 +192,7 @@ def closing_line(answer: str) -> str:
 
 
 def refined_step(step: Step, code: str, observation: str) -> list[Piece]:
-    """The task, its program, the output injected after it, and the finding."""
+    """The task, its program, the program's output, and the finding."""
     return [
         Piece(f"{step.task}\n```python\n{code}\n```\n", learned=True),
         Piece(f"```output\n{observation}\n```\n", learned=False),
@@ -201,6 +201,6 @@ def refined_step(step: Step, code: str, observation: str) -> list[Piece]:
 
 
 def badly_refined_step(step: Step, spoiled: Spoiled) -> list[Piece]:
-    """The same around a program with a mistake."""
+    """The same for a program with a mistake."""
     task, output, finding = refined_step(step, spoiled.code, spoiled.observation)
     return [task, output, Piece(NO_RESULT, learned=True) if spoiled.failed else finding]

@@ -1,12 +1,12 @@
-"""What the thinking pocket is taught: long answers inside <think>, and their windows rewritten.
+"""The thinking pocket's training samples: long thinking inside <think>, and rewritten windows.
 
-    cot        actor: question -> <think> lines that talk, claim and check values </think> -> answer
-    continued  actor: the same after refined lines; goes on from the value in the output block
+    cot        actor: question -> <think> comments, claims and checks of values </think> -> answer
+    continued  actor: the same after refined lines, continuing from the value in the output block
     critic     a window of such lines -> its computations as programs, all other lines unchanged
 
-A line that computes and the line that checks it are one unit, which the critic turns into one
-program. A value that a program corrected is carried into the lines after it. Some thinking is cut
-short by the budget sentence, after which the actor answers with the last value it has.
+A line that computes and the line that checks it are one unit, for which the critic writes one
+program. The lines after a program use its value. Some thinking is ended by the budget sentence;
+then the actor answers with its last value.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ ASIDES = (
 )
 CLOSINGS = ("That should be all.", "Now I can answer.", "So I have the answer.")
 LONGEST_WINDOW = 280
-"""Characters of the windows the critic learns from: about 130 tokens."""
+"""Characters of the critic's windows: about 130 tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThinkingMixture:
-    """How often things occur in the corpus, each a probability."""
+    """How often each case occurs in the corpus, as probabilities."""
 
     kinds: tuple[tuple[Kind, float], ...] = (
         (Kind.COT, 0.38),
@@ -58,23 +58,23 @@ class ThinkingMixture:
         (Kind.CRITIC, 0.38),
     )
     plain_levels: tuple[float, ...] = (0.75, 0.15, 0.1)
-    """Levels of `cot` samples: most where head arithmetic can be learned at all."""
+    """Levels of `cot` samples: mostly those where mental arithmetic can be learned."""
     asides: float = 0.35
-    """Steps before which a line only talks."""
+    """Steps after a line with a comment only."""
     checks: float = 0.3
-    """Claims that are checked in the next line."""
+    """Claims with a check in the next line."""
     caught: float = 0.3
-    """Checks that find the claim wrong."""
+    """Checks that correct the claim."""
     cut_short: float = 0.1
-    """Thinking that the budget sentence ends."""
+    """Thinking that ends with the budget sentence."""
     kept_units: float = 0.15
-    """Units before the continuation that no critic rewrote."""
+    """Units before the continuation that are not rewritten."""
     wrong_claims: float = 0.5
-    """Values in the critic's window that are wrong."""
+    """Wrong values in the critic's window."""
     wrong_observations: float = 0.3
-    """Observed values that differ from the true ones, so that they must be read, not guessed."""
+    """Observed values that are not the true ones, so that the model must read them."""
     spoiled_programs: float = 0.12
-    """Programs of the critic with a mistake; lower than without thinking, since there are more."""
+    """Programs with a mistake; fewer than in `Mixture`, since a sample has more programs."""
 
     def draw(self, rng: random.Random) -> Sample:
         """One sample of the train split."""
@@ -86,7 +86,7 @@ class ThinkingMixture:
 
 
 class Line(NamedTuple):
-    """One line of thinking; `unit` is the number of the step it computes or checks, if any."""
+    """One line of thinking; `unit` is the number of the step that it computes or checks."""
 
     text: str
     unit: int | None
@@ -153,9 +153,9 @@ def _believing(
     believe: Callable[[int, Step], str],
     words: float | None = None,
 ) -> Walk:
-    """Follow a solution, told the number of each step; wrong values that lead nowhere are righted.
+    """As `follow`, with the number of each step; all values are right if wrong ones are impossible.
 
-    The same `words` give the same wording, whatever is believed.
+    Equal `words` give equal wording, whatever the values.
     """
     words = rng.random() if words is None else words
     numbers = iter(range(100))
@@ -166,7 +166,7 @@ def _believing(
 
 
 def _thinking(rng: random.Random, walk: Walk, mixture: ThinkingMixture) -> list[Line]:
-    """The lines of a whole thinking section."""
+    """All lines of a thinking section."""
     lines = [Line(rng.choice(OPENINGS), None)]
     for number, (step, value) in enumerate(walk.steps):
         if number and rng.random() < mixture.asides:
@@ -176,7 +176,7 @@ def _thinking(rng: random.Random, walk: Walk, mixture: ThinkingMixture) -> list[
 
 
 def _claim(rng: random.Random, step: Step, value: str, mixture: ThinkingMixture) -> list[str]:
-    """A computation in the head, and maybe a second one that agrees or corrects it."""
+    """A computation without program, and sometimes a check that confirms or corrects it."""
     if rng.random() >= mixture.checks:
         return [step.plain(value)]
     if rng.random() < mixture.caught:
@@ -190,7 +190,7 @@ def _ended(lines: list[Line], walk: Walk) -> str:
 
 
 def _cut_short(rng: random.Random, lines: list[Line], walk: Walk) -> list[Piece]:
-    """Thinking that ended before its end, and an answer from the last value it had."""
+    """Incomplete thinking, and an answer from its last value."""
     size = rng.randint(1, len(lines) - 1)
     unit = max((line.unit for line in lines[:size] if line.unit is not None), default=None)
     whole = unit is None or unit == len(walk.steps) - 1
@@ -203,7 +203,7 @@ def _cut_short(rng: random.Random, lines: list[Line], walk: Walk) -> list[Piece]
 
 
 def _window(rng: random.Random, lines: list[Line]) -> list[Line]:
-    """Some lines in a row, as many as fit."""
+    """Consecutive lines, as many as fit."""
     start, room = rng.randrange(len(lines)), rng.randint(40, LONGEST_WINDOW)
     end = start + 1
     while end < len(lines) and sum(len(line.text) for line in lines[start : end + 1]) <= room:
@@ -214,7 +214,7 @@ def _window(rng: random.Random, lines: list[Line]) -> list[Line]:
 def _rewritten(
     rng: random.Random, window: list[Line], observed: Walk, mixture: ThinkingMixture
 ) -> list[Piece]:
-    """What the critic makes of a window; it ends after a program that gave no result."""
+    """The critic's reply to a window; it ends after a program without result."""
     reply: list[Piece] = []
     for unit, group in groupby(window, key=lambda line: line.unit):
         if reply:

@@ -1,7 +1,7 @@
-"""The pocket's tokenizer: small byte-level BPE in which digits and newlines never merge.
+"""The pocket's tokenizer: a small byte-level BPE in which digits and newlines never merge.
 
-Every newline, digit and fence is a token of its own, so text that is injected between sampled
-tokens always tokenises the same, whatever stands before or after it.
+Every newline, digit and fence is one token, so injected text has the same tokens whatever is before
+or after it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PIECES = r"\n|[0-9]|```| ?[A-Za-z]+|[^\nA-Za-z0-9`]+?(?= ?[A-Za-z]|[\n0-9`]|$)"
 
 
 def train_tokenizer(texts: Iterable[str], size: int = VOCABULARY_SIZE) -> Tokenizer:
-    """Learn the merges; every byte can be encoded, seen or not."""
+    """Learn the merges; every byte can be encoded, even if it is not in the texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -51,7 +51,7 @@ def train_tokenizer(texts: Iterable[str], size: int = VOCABULARY_SIZE) -> Tokeni
 
 
 def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
-    """Write everything of the Hugging Face layout that is not weights or the model's shape."""
+    """Write all files of the Hugging Face layout except the weights and `config.json`."""
     tokenizer.save(str(out / "tokenizer.json"))
     (out / "chat_template.jinja").write_text(CHAT_TEMPLATE, "utf-8")
     _write(

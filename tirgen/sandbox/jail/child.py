@@ -1,4 +1,4 @@
-"""The life of one snippet's process: build the jail around itself, say so, run, end.
+"""The process of one snippet: build the jail around itself, report it, run the snippet, end.
 
 The order of the layers matters: mounts need privileges, the private user gives them up, Landlock
 and seccomp come last because they forbid what the earlier steps do.
@@ -21,7 +21,7 @@ _os_exit = os._exit
 
 @dataclass(frozen=True, slots=True)
 class Jail:
-    """What the zygote prepared once so that each child only has to bind itself."""
+    """What the zygote prepared once; each child applies it to itself."""
 
     mode: str
     """``root``, ``userns`` or ``bare``."""
@@ -32,16 +32,16 @@ class Jail:
     snippet_filter: Filter
     session_filter: Filter
     zygote_pid: int
-    """As its children see it: 0 across a pid namespace."""
+    """As its children see it: 0 from inside another pid namespace."""
 
     @property
     def namespaced(self) -> bool:
         return self.mode in ("root", "userns")
 
     def close(self, request: wire.Request, scratch: int | None = None) -> None:
-        """Bind this process to every layer but seccomp, which comes last and is the caller's.
+        """Apply every layer but seccomp, which comes last and is left to the caller.
 
-        `scratch` is a directory of this child's alone, where the mode mounts none.
+        `scratch` is the child's own directory, in the mode that mounts none.
 
         Raises:
             OSError: a layer refused; the snippet must not run.
@@ -63,21 +63,21 @@ class Jail:
         os.close(ruleset)
 
     def _enter(self, scratch: int) -> int:
-        """Work in this directory, watched; a ruleset that opens it to nobody else."""
+        """Work in this directory; returns a ruleset that opens it to this process alone."""
         os.fchdir(scratch)
         os.close(scratch)
         os.close(self.ruleset_fd)
-        # how much it writes is told to its own user only, of a process that may be looked at;
-        # other snippets may not look: each has a Landlock domain of its own
+        # The supervisor can read how much it writes only if the process is dumpable. Other
+        # snippets cannot read it: each has its own Landlock domain.
         libc.prctl(libc.PR_SET_DUMPABLE, 1)
         return landlock.ruleset(self.readable, [os.curdir], [os.devnull])
 
 
-def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
-    """Become the snippet. Never returns: a child must not come back into the zygote's loop."""
+def run_snippet(jail: Jail, request: wire.Request, fds: list[int]) -> None:
+    """Become the snippet. Never returns: a child must not go on in the zygote's loop."""
     status = wire.JAIL_FAILED_STATUS
     try:
-        source = _arrange(jail, fds)
+        source = _take_descriptors(jail, fds)
         _, _, _, ready, _, *scratch = fds
         try:
             jail.close(request, *scratch)
@@ -95,8 +95,8 @@ def live(jail: Jail, request: wire.Request, fds: list[int]) -> None:
         _os_exit(status)
 
 
-def _arrange(jail: Jail, fds: list[int]) -> str:
-    """Leave 0, 1, 2, the ready pipe, ruleset and scratch open, nothing else; the code as text."""
+def _take_descriptors(jail: Jail, fds: list[int]) -> str:
+    """Keep only 0, 1, 2, ready pipe, ruleset and scratch open; returns the code as text."""
     code, out, err, ready, stdin, *scratch = fds
     source = read_source(code)
     for fd, target in ((stdin, 0), (out, 1), (err, 2)):
@@ -107,12 +107,12 @@ def _arrange(jail: Jail, fds: list[int]) -> str:
 
 def read_source(fd: int) -> str:
     data = os.pread(fd, os.fstat(fd).st_size, 0)
-    # not the codec utf-8-sig: each child would import it anew
+    # not the codec utf-8-sig: each child would have to import it
     return data.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
 
 
 def keep_only(*fds: int) -> None:
-    """Close every descriptor but 0, 1, 2 and these."""
+    """Close every descriptor except 0, 1, 2 and these."""
     first = 3
     for keep in sorted(fds):
         os.closerange(first, keep)

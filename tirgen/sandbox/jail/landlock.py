@@ -1,8 +1,8 @@
-"""Landlock: no file but the interpreter's own may be read, and none but the scratch written.
+"""Landlock: only files of the interpreter may be read, and only the scratch be written.
 
-It needs neither root nor namespaces (Linux 5.13), and from ABI 4 and 6 on also refuses TCP,
-abstract unix sockets and signals to processes outside. Not covered by Landlock: stat and readlink
-of any path, which only the mount namespace hides.
+It needs neither root nor namespaces (Linux 5.13). From ABI 4 on it also refuses TCP, from ABI 6 on
+abstract unix sockets and signals to processes outside. Not covered: stat and readlink of any path,
+which only the mount namespace hides.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from tirgen.sandbox.jail import libc
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 
+# The rights of linux/landlock.h. Those not named here (device files, sockets, FIFOs, ioctl on
+# devices) are never granted, so they are always refused.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_DIR, _REMOVE_FILE = (1 << n for n in range(6))
 _MAKE_DIR, _MAKE_REG, _MAKE_SYM = 1 << 7, 1 << 8, 1 << 12
-_REFER, _TRUNCATE = 1 << 13, 1 << 14
+_REFER, _TRUNCATE = 1 << 13, 1 << 14  # moving files between directories; cutting files
 _FILE_ACCESS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 _READ = _READ_FILE | _READ_DIR
 _SCRATCH = (
@@ -28,7 +30,7 @@ _SCRATCH = (
 
 
 def abi() -> int:
-    """The kernel's Landlock version, 0 where there is none."""
+    """The kernel's version of Landlock, 0 without Landlock."""
     try:
         return libc.syscall(
             _CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1), what="landlock"
@@ -38,7 +40,7 @@ def abi() -> int:
 
 
 def _handled_files(version: int) -> int:
-    """Every access this version knows: what is handled and not granted is refused."""
+    """Every right this version knows: a right that is handled and not granted is refused."""
     known = {1: 13, 2: 14, 3: 15, 4: 15}
     return (1 << known.get(version, 16)) - 1
 
@@ -48,7 +50,7 @@ def _attributes(version: int) -> bytes:
     if version >= 4:
         fields.append(0b11)  # bind and connect TCP
     if version >= 6:
-        fields.append(0b11)  # abstract unix sockets and signals leave the domain no more
+        fields.append(0b11)  # abstract unix sockets and signals to outside the domain
     return struct.pack(f"={len(fields)}Q", *fields)
 
 
@@ -73,7 +75,7 @@ def _allow(ruleset: int, path: str, access: int) -> None:
 def ruleset(
     readable: Iterable[str], scratch: Iterable[str] = (), writable: Iterable[str] = ()
 ) -> int:
-    """A ruleset descriptor for any number of children to bind themselves to.
+    """A ruleset descriptor, which any number of children can apply to themselves.
 
     Raises:
         OSError: this kernel has no Landlock, or it is switched off.
@@ -100,7 +102,7 @@ def ruleset(
 
 
 def restrict(ruleset_fd: int) -> None:
-    """Bind this process and its threads to the ruleset; needs no_new_privs."""
+    """Apply the ruleset to this process and its threads; needs no_new_privs."""
     libc.syscall(
         _RESTRICT_SELF, ctypes.c_int(ruleset_fd), ctypes.c_uint32(0), what="landlock restrict"
     )

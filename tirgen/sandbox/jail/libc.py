@@ -1,4 +1,4 @@
-"""The few system calls Python has no function for, through ctypes, failing as OSError."""
+"""The few system calls that Python has no function for, through ctypes; they raise OSError."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ def sethostname(name: bytes) -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability; no_new_privs and the ban on exec keep any from coming back."""
+    """Give up every capability; no_new_privs and the ban on exec prevent getting any back."""
     header = (ctypes.c_uint32 * 2)(0x2008_0522, 0)
     empty = (ctypes.c_uint32 * 6)()
     _checked(_libc.capset(header, empty), "capset")
 
 
 def fork() -> int:
-    """Fork without what Python does after one: a third of a child's birth.
+    """Fork without what Python does after a fork, which is a third of its cost.
 
-    Right only in a process of one thread. The `os.register_at_fork` handlers are not run, so
-    `random` keeps the state it had.
+    Safe only in a process of one thread. The `os.register_at_fork` handlers do not run, so `random`
+    keeps its state.
     """
     return _checked(_with_gil.fork(), "fork")
 

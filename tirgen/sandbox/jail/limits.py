@@ -1,4 +1,4 @@
-"""Resource limits of one child, counted from what the zygote itself already uses."""
+"""Resource limits of one child, in addition to what the zygote itself uses."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import os
 import resource
 from typing import NamedTuple
 
-FILE_BYTES = 16 << 20
+SCRATCH_BYTES = 16 << 20
+"""In the files of a snippet together, and so in each of them."""
+SCRATCH_ENTRIES = 512
 OPEN_FILES = 64
 STACK_BYTES = 64 << 20
-"""Well below any memory limit: a stack limit equal to it would leave no room for threads."""
+"""Well below the usual memory limit: each thread reserves this much address space."""
 
 
 class Baseline(NamedTuple):
-    """What a child inherits, so that a limit means the snippet's own use."""
+    """What a child inherits from the zygote, so that a limit counts the snippet's own use."""
 
     address_space: int
     """Bytes."""
     data: int
     """Bytes."""
     resident: int
-    """Bytes a fork has before it does anything: less than the zygote's, whose files it shares."""
+    """Bytes a fork has before it does anything: file pages of the zygote do not count."""
 
     @classmethod
     def read(cls, statm_fd: int) -> Baseline:
@@ -44,11 +46,11 @@ def _set(kind: int, value: int) -> None:
 
 
 def apply(baseline: Baseline, memory_bytes: int, cpu_seconds: float) -> None:
-    """Bind this process. The CPU limit is whole seconds: a backstop behind the supervisor's."""
+    """Limit this process. CPU in whole seconds, as a second limit behind the supervisor's."""
     _set(resource.RLIMIT_AS, baseline.address_space + memory_bytes)
     _set(resource.RLIMIT_DATA, baseline.data + memory_bytes)
     _set(resource.RLIMIT_CPU, math.ceil(cpu_seconds) + 1)
-    _set(resource.RLIMIT_FSIZE, FILE_BYTES)
+    _set(resource.RLIMIT_FSIZE, SCRATCH_BYTES)
     _set(resource.RLIMIT_NOFILE, OPEN_FILES)
     _set(resource.RLIMIT_STACK, STACK_BYTES)
     _set(resource.RLIMIT_CORE, 0)

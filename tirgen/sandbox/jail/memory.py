@@ -1,9 +1,9 @@
-"""Makes forking cheap: the zygote's memory frozen for the collector and laid in huge pages.
+"""Makes forking cheap: freezes the zygote's memory for the collector and puts it in huge pages.
 
-A fork copies, and an exit tears down, one page-table entry per 2 MiB instead of 512: about a
-third less CPU per child (docs/sandbox.md, "What it costs"). Without Linux 6.1 this changes nothing.
-What children allocate is led to pools of its own: scattered over the holes that start-up left,
-it would cost the copy of a page for each.
+A fork copies, and an exit removes, one page-table entry per 2 MiB instead of 512: about a third
+less CPU per child (docs/sandbox.md, "What it costs"). Before Linux 6.1 it has no effect. It also
+fills the holes that start-up left in the allocator, so that the new objects of a child are
+together: each hole that a child used would cost the copy of a page.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tirgen.sandbox.jail import libc
 
 _HUGE = 2 << 20
 _POOL, _POOL_HEADER = 16 << 10, 48
-"""Bytes: CPython takes small objects from pools, each of one size of object."""
+"""Bytes: CPython takes small objects from pools, each for one size of object."""
 _SIZES = range(48, 513, 16)
-"""Bytes of the objects that come from pools; smaller ones are too various to fill by hand."""
+"""Bytes of the objects that come from pools; `bytes` objects cannot be smaller than 33."""
 _MOST_FILLERS = 100_000
-"""Of one size: an interpreter that allocates otherwise is left in peace after so many."""
+"""Of one size; an interpreter that allocates in another way is given up after this many."""
 _fillers: list[bytes] = []
 
 
@@ -31,7 +31,7 @@ def _read_all(fd: int) -> str:
 
 
 def _fill_holes(size: int) -> None:
-    """Allocate objects of this size until one is the first of a pool nobody used before."""
+    """Allocate objects of this size until one is the first in a new pool."""
     content = size - b"".__sizeof__()
     for _ in range(_MOST_FILLERS):
         filler = bytes(content)
@@ -41,7 +41,7 @@ def _fill_holes(size: int) -> None:
 
 
 def settle(maps_fd: int) -> int:
-    """Freeze and collapse this process's anonymous memory; the number of huge pages obtained."""
+    """Freeze this process's memory and ask for huge pages; returns how many it got."""
     gc.collect()
     for size in _SIZES:
         _fill_holes(size)

@@ -1,8 +1,8 @@
-"""Namespaces: the zygote's world holds the interpreter read-only and nothing else.
+"""Namespaces: the zygote sees the interpreter, read-only, and nothing else of the machine.
 
-Once per zygote: (user,) mount, pid, net, ipc and uts namespace, and a root that is a small tmpfs
-with the interpreter's directories bound into it read-only; no /proc, no /sys, no host path. Once
-per snippet: a pid namespace of its own and a private tmpfs as scratch.
+Once per zygote: a mount, pid, net, ipc and uts namespace (in `userns` also a user namespace), and a
+root that is a small tmpfs with the interpreter's directories bound into it read-only; no /proc, no
+/sys, no host path. Once per snippet: its own pid namespace and a private tmpfs as scratch.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ import stat
 from collections.abc import Callable, Iterable
 
 from tirgen.sandbox.jail import libc
+from tirgen.sandbox.jail.limits import SCRATCH_BYTES, SCRATCH_ENTRIES
 from tirgen.sandbox.jail.syscalls import number
 
 SCRATCH = "/jail/scratch"
 SCRATCH_PARENT = "/jail"
-"""Landlock's rule lies here: it walks up through the mount point of each scratch made later."""
-SCRATCH_OPTIONS = "size=16m,nr_inodes=512,mode=1777"
+"""Landlock's rule is for this directory: it then holds for each scratch mounted below it."""
+SCRATCH_OPTIONS = f"size={SCRATCH_BYTES},nr_inodes={SCRATCH_ENTRIES},mode=1777"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 PRIVATE_ID = 64_123
-"""User and group of every snippet: no file and no other process of the host belongs to it."""
+"""User and group of every snippet: it owns no file and no other process of the host."""
 
-_WORLD = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
+_ISOLATED = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
 _STAGING = "/tmp"
-"""Any directory that exists: inside our mount namespace it is covered, outside untouched."""
+"""Any existing directory: it is covered inside our mount namespace, and unchanged outside."""
 
 
 def enter(user_namespace: bool, before_fork: Callable[[], None]) -> None:
-    """Move this process into namespaces of its own; it returns in a child that is their pid 1.
+    """Move this process into new namespaces; returns in a child that is their pid 1.
 
-    The pid 1 may give each snippet a fresh pid namespace, and when it dies the kernel ends every
-    process inside. The calling process stays behind only to hand on the exit status.
+    The pid 1 can give each snippet a new pid namespace, and when it dies the kernel ends every
+    process inside. The calling process stays outside, only to pass on the exit status.
     """
     user, group = os.getuid(), os.getgid()
-    flags = _WORLD | libc.CLONE_NEWPID
+    flags = _ISOLATED | libc.CLONE_NEWPID
     libc.unshare(flags | libc.CLONE_NEWUSER if user_namespace else flags)
     if user_namespace:
         _map_identity(user, group)
@@ -85,7 +86,7 @@ def _bind(path: str, fd: int) -> None:
     libc.mount(f"/proc/self/fd/{fd}", target, None, libc.MS_BIND | libc.MS_REC)
     if path in DEVICES:
         return
-    # a user namespace may not clear the flags of the outer mount, so they are repeated
+    # a user namespace may not remove the flags of the outer mount, so they are repeated
     locked = os.statvfs(target).f_flag & (libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC)
     flags = libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY | libc.MS_NOSUID
     libc.mount("none", target, None, flags | locked)
@@ -100,7 +101,7 @@ def _pivot() -> None:
 
 
 def mount_scratch() -> None:
-    """In a child: a mount namespace of its own with an empty, size-limited scratch as cwd."""
+    """In a child: a new mount namespace with an empty, size-limited scratch as the cwd."""
     libc.unshare(libc.CLONE_NEWNS)
     flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
     libc.mount("tmpfs", SCRATCH, "tmpfs", flags, SCRATCH_OPTIONS)

@@ -26,15 +26,15 @@ from tirgen.sandbox.jail.wire import MEMORY_ERROR_STATUS, PERHAPS_MEMORY_STATUS
 
 FILENAME = "<code>"
 _reserve = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-"""Given back when there is an error to report: by then a snippet may have filled its memory."""
+"""Freed when an error is reported: by then the snippet may have filled its memory."""
 _own_files = {FILENAME}
-"""The names under which the snippet's own source is known to tracebacks."""
+"""The file names of the snippet's own source in tracebacks."""
 
 
 def open_streams() -> None:
-    """stdin, stdout and stderr over 0, 1 and 2; unbuffered, so that no kill loses what was said.
+    """stdin, stdout and stderr over 0, 1 and 2; unbuffered, so a kill loses no output.
 
-    What 1 and 2 are is asked once, here: they must be pipes by now, as in every child.
+    Python checks here, once, what 1 and 2 are: they must be pipes already, as in every child.
     """
     sys.stdin = sys.__stdin__ = open(  # type: ignore[misc]  # noqa: SIM115
         0, encoding="utf-8", closefd=False
@@ -67,21 +67,21 @@ def fresh_main() -> types.ModuleType:
 
 
 def run(source: str) -> int:
-    """Execute `source`; print what Python would print; the status Python would exit with."""
+    """Execute `source` and print what Python would; returns the status Python would exit with."""
     status = execute(source, FILENAME, fresh_main())
-    return _survive(_wind_up, status)
+    return _contain(_finish, status)
 
 
 def execute(source: str, filename: str, main: types.ModuleType, echo: bool = False) -> int:
-    """Run `source` in `main`, whatever it raises; with `echo`, print a last bare expression."""
+    """Run `source` in `main` and report what it raises; `echo` prints a last bare expression."""
     _own_files.add(filename)
-    return _survive(lambda: _execute(source, filename, main, echo), 0)
+    return _contain(lambda: _execute(source, filename, main, echo), 0)
 
 
-def _survive(action: Callable[[], None], status: int) -> int:
-    """Do it, whatever it raises; the exit status of a program that did it, `status` if all is well.
+def _contain(action: Callable[[], None], status: int) -> int:
+    """Call `action`; returns `status`, or the exit status of a program that raised the same.
 
-    Nothing gets past here, whatever the snippet made of the error, the interpreter or the memory.
+    Nothing escapes from here, whatever the snippet did to the error, the interpreter or the memory.
     """
     try:
         try:
@@ -90,9 +90,9 @@ def _survive(action: Callable[[], None], status: int) -> int:
             return _exit_status(exit_.code)
         except BaseException as error:  # noqa: BLE001 - the boundary to the snippet
             return _report(error)
-    except MemoryError:  # there is not even enough left to say so
+    except MemoryError:  # not even enough memory is left to report it
         return MEMORY_ERROR_STATUS
-    except BaseException:  # noqa: BLE001 - an exit code that resists being read, broken builtins
+    except BaseException:  # noqa: BLE001 - an unreadable exit code, broken builtins
         return 1
     return status
 
@@ -127,23 +127,23 @@ def _exit_status(code: object) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        # by the methods of int: the number's own may be the snippet's
+        # by the methods of int: the snippet may have overridden the number's own
         return int.__and__(code, 0xFF) if int.bit_length(code) < 64 else 0xFF
-    _complain(f"{code}\n")
+    _write_stderr(f"{code}\n")
     return 1
 
 
-def _wind_up() -> None:
+def _finish() -> None:
     """Wait for the snippet's threads and exit handlers, as the interpreter would."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
 
 
 def _report(error: BaseException) -> int:
-    """Say on stderr what nobody caught; the exit status."""
+    """Print an uncaught error on stderr; returns the exit status."""
     _reserve.close()
     status = _failure_status(error)
-    _complain(_without_paths(_description(error)))
+    _write_stderr(_without_paths(_description(error)))
     return status
 
 
@@ -155,20 +155,20 @@ def _failure_status(error: BaseException) -> int:
 
 
 def _description(error: BaseException) -> str:
-    """As Python shows it; less of a chain of thousands, or of one that prevents its own report."""
-    for show in (_with_its_history, traceback.format_exception_only):
+    """As Python shows it; less of a chain of thousands, or of an error that prevents its report."""
+    for show in (_with_causes, traceback.format_exception_only):
         with contextlib.suppress(BaseException):
             return "".join(show(error))
     return f"{type.__getattribute__(type(error), '__name__')}\n"
 
 
-def _with_its_history(error: BaseException) -> list[str]:
+def _with_causes(error: BaseException) -> list[str]:
     _hide_frames(error)
     return traceback.format_exception(error)
 
 
-def _complain(text: str) -> None:
-    """To the snippet's stderr, or where it has broken that, to the real one."""
+def _write_stderr(text: str) -> None:
+    """To the snippet's stderr; to the real one if the snippet has broken it."""
     try:
         sys.stderr.write(text)
     except BaseException:  # noqa: BLE001 - the snippet may have put anything there
@@ -179,22 +179,22 @@ def _report_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is None or isinstance(args.exc_value, SystemExit):
         return
     name = args.thread.name if args.thread else "unknown"
-    _complain(f"Exception in thread {name}:\n")
+    _write_stderr(f"Exception in thread {name}:\n")
     _report(args.exc_value)
 
 
 def _report_ignored(args: sys.UnraisableHookArgs) -> None:
-    """An error nobody could catch: in an exit handler or a finaliser."""
-    what, culprit = args.err_msg or "Exception ignored in", "<object repr() failed>"
+    """An error that cannot be caught: in an exit handler or a finaliser."""
+    what, source = args.err_msg or "Exception ignored in", "<object repr() failed>"
     with contextlib.suppress(BaseException):
-        culprit = repr(args.object)
-    _complain(f"{what}: {culprit}\n")
+        source = repr(args.object)
+    _write_stderr(f"{what}: {source}\n")
     if args.exc_value is not None:
         _report(args.exc_value)
 
 
 def _hide_frames(error: BaseException) -> None:
-    """Keep only the snippet's frames in this error and in those it came from."""
+    """Keep only the snippet's frames in this error and in those that caused it."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
@@ -221,7 +221,7 @@ def _own_frames(tb: types.TracebackType | None) -> types.TracebackType | None:
 
 
 def _without_paths(text: str) -> str:
-    """Where a message names a file of the library, its path inside the library is enough."""
+    """Shorten the path of a library file to its path inside the library."""
     for directory in sorted(filter(None, sys.path), key=len, reverse=True):
         text = text.replace(f"{directory}/", "")
     return text
@@ -240,7 +240,7 @@ def _format_warning(
 
 
 def exit_process(status: int) -> None:
-    """End without unwinding: whatever the snippet left behind in this process is not run."""
+    """Exit at once: nothing that the snippet left behind in this process runs."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):  # the snippet may have put anything there
             stream.flush()

@@ -1,9 +1,9 @@
-"""A session inside its jail: each state of the interpreter a process, each cell a fork of one.
+"""A session inside its jail: each state of the interpreter is a process, each cell a fork of one.
 
-The jail's init runs no code of the snippet's author; it reaps. A state waits for orders on its own
-socket; told to run a cell it forks, and the fork runs it and becomes the next state. A cell that
-crashes or is killed takes only its fork: the state before it is untouched, and any number of cells
-can start from one state. What earlier cells did to this interpreter they did to their own session.
+The init of the jail runs no model-written code; it reaps. A state waits for orders on its own
+socket. To run a cell it forks; the fork runs the cell and becomes the next state. A cell that
+crashes or is killed ends only its fork: the state before it is unchanged, and any number of cells
+can start from one state. A cell can damage this interpreter, but only for its own session.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import NoReturn
 from tirgen.sandbox.jail import child, runner
 from tirgen.sandbox.jail.wire import JAIL_FAILED_STATUS, READY, Cell, Request
 
-# names of our own for what cells may replace in the modules
+# our own names, because cells can replace those in the modules
 _exit, _fork, _read, _wait4, _write = os._exit, os.fork, os.read, os.wait4, os.write
 _receive = socket.recv_fds
 _random_state, _restore_random = random.getstate, random.setstate
 
 
-def live(jail: child.Jail, request: Request, fds: list[int]) -> NoReturn:
+def run_session(jail: child.Jail, request: Request, fds: list[int]) -> NoReturn:
     """Become the init of a session. Never returns."""
     (control_fd,) = fds
     try:
@@ -33,7 +33,7 @@ def live(jail: child.Jail, request: Request, fds: list[int]) -> NoReturn:
         gc.enable()
         with _socket(control_fd) as control:
             if _fork() == 0:
-                random.seed(0)  # Python seeds it anew in each fork
+                random.seed(0)  # Python seeds it again in each fork
                 _write(control_fd, Cell.HERE + Cell.PID.pack(os.getpid()))
                 _State(control, runner.fresh_main()).serve()
         while True:
@@ -60,7 +60,7 @@ def _close_jail(jail: child.Jail, request: Request, control_fd: int) -> None:
 
 
 def _socket(fd: int) -> socket.socket:
-    """Family and type said outright: seccomp refuses to look them up."""
+    """With family and type given: seccomp refuses the calls that look them up."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=fd)
 
 
@@ -73,7 +73,7 @@ class _State:
         self._cells = 0
 
     def serve(self) -> NoReturn:
-        """Obey until nobody is left to give orders."""
+        """Carry out orders until the other end of the socket is closed."""
         try:
             while True:
                 order, fds, _, _ = _receive(self._control, 16, 5)
@@ -96,7 +96,7 @@ class _State:
             os.close(fd)
 
     def _become_next(self, echo: bool, fds: list[int]) -> None:
-        """In the fork: run the cell, say how it ended, and carry on as the next state."""
+        """In the fork: run the cell, report how it ended, and go on as the next state."""
         code, out, err, ready, control = fds
         self._control.close()
         self._control = _socket(control)

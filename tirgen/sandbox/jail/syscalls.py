@@ -1,4 +1,4 @@
-"""System call numbers of x86-64 and aarch64 for the names the seccomp filter speaks of."""
+"""System call numbers of x86-64 and aarch64 for the names that the seccomp filter uses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 
 class Machine(NamedTuple):
-    """What seccomp needs to know of a processor."""
+    """What seccomp needs to know about a processor."""
 
     audit_arch: int
     numbers: dict[str, int]
     has_x32: bool
-    """Numbers with bit 30 set are a second ABI of the same kernel."""
+    """It has a second ABI, whose numbers have bit 30 set."""
 
 
 # name: (x86-64, aarch64); aarch64 never had the calls marked None
@@ -62,7 +62,7 @@ _TABLE: dict[str, tuple[int, int | None]] = {
     "getrusage": (98, 165), "getpriority": (140, 141), "getrandom": (318, 278),
     # sessions only
     "recvmsg": (47, 212), "sendmsg": (46, 211),
-    # ours, before the filter is on
+    # for the sandbox itself, before the filter is installed
     "seccomp": (317, 277),
     "pivot_root": (155, 41),
 }  # fmt: skip
@@ -77,7 +77,7 @@ AARCH64 = Machine(
 
 
 def this_machine() -> Machine:
-    """The processor we run on.
+    """This machine's processor.
 
     Raises:
         OSError: it is neither x86-64 nor aarch64; without its numbers there is no jail.

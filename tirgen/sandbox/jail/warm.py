@@ -1,7 +1,7 @@
-"""Does, before the first fork, what each snippet would otherwise do for itself.
+"""Does once, before the first fork, what each snippet would otherwise have to do.
 
-Modules imported lazily, caches of sympy, and the interpreter's own specialisation of bytecode,
-which takes some rounds of the same kind of work with other numbers.
+It loads modules that are imported lazily, fills the caches of sympy, and repeats common work with
+other numbers until the interpreter has specialised its bytecode.
 """
 
 from __future__ import annotations
@@ -42,22 +42,24 @@ str(integrate({a}*x**2 + {b}, x)); str(diff({a}*x**3 + sin({b}*x), x)); N(sqrt({
 """
 
 
-def load(preload: Iterable[str] = ()) -> list[str]:
-    """Import the mathematics libraries that are installed and run each once; which were found.
+def load(preload: Iterable[str] = (), *, warmed: bool = True) -> list[str]:
+    """Import the installed mathematics libraries; returns which were found.
 
-    Raises ImportError where one of `preload` cannot be imported.
+    If `warmed`, use each once, so that the first snippets need not. Raises ImportError where one of
+    `preload` cannot be imported.
     """
     found = []
     for name in PRELOAD:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError:
-            continue  # numpy and sympy are the user's choice; a snippet gets the ordinary error
+            continue  # numpy and sympy are optional here; a snippet gets the ordinary error
         found.append(name)
     if {"numpy", "sympy"} <= set(found):
-        _run(_CALLS)
-        for number in range(_ROUNDS):
-            _run(_COMMON_CALLS.format(a=number + 2, b=2 * number + 9))
+        if warmed:
+            _run(_CALLS)
+            for number in range(_ROUNDS):
+                _run(_COMMON_CALLS.format(a=number + 2, b=2 * number + 9))
         _seed_numpy()
     found += [importlib.import_module(name).__name__ for name in preload]
     random.seed(0)

@@ -1,7 +1,7 @@
 """The messages between supervisor and zygote: fixed-size structs over a SOCK_SEQPACKET pair.
 
-Only the two trusted ends speak here. A snippet's child closes its copy before its code runs, and
-nothing it writes anywhere is ever read as a message.
+Only these two trusted processes use the socket. A snippet's child closes its copy before its code
+runs, and nothing it writes anywhere is ever read as a message.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ READY = b"R"
 """Written by the jail, once, between the last layer and the first line of the snippet."""
 
 JAIL_FAILED_STATUS = 125
-"""Exit status of a child whose jail could not be built; believed only without READY."""
+"""Exit status of a child whose jail could not be built; it counts only without READY."""
 
 MEMORY_ERROR_STATUS = 247
 """Exit status of a snippet that an uncaught MemoryError ended."""
 
 PERHAPS_MEMORY_STATUS = 246
-"""The same of an error that may mean memory or not: a MemoryError before the first line ran, for
-the parser says so of a source nested too deeply, or a SystemError, which is what CPython raises
-where it overlooked a failed allocation. How much memory was in use decides."""
+"""The same for an error that may have another reason; how much memory was in use decides. It is a
+MemoryError before the first line ran, which the parser also raises for a source nested too deeply,
+or a SystemError, which CPython raises where it does not check a failed allocation."""
 
 
 class Request(NamedTuple):
@@ -62,7 +62,7 @@ class Kind(IntEnum):
 
 
 class Report(NamedTuple):
-    """What the kernel said about one child."""
+    """What the kernel reported about one child."""
 
     kind: Kind
     id: int
@@ -82,23 +82,23 @@ class Report(NamedTuple):
 
 
 class Cell:
-    """What supervisor and session say to each other, on a socket of its own for each state.
+    """The messages between supervisor and session; each state has its own socket.
 
-    A session's processes run the snippet's author's code, so the supervisor takes from them single
-    bytes and fixed structs only; who sent them is attested by the kernel.
+    The processes of a session run model-written code, so the supervisor accepts only single bytes
+    and fixed structs from them; the kernel attests who sent them.
     """
 
     JAILED = b"J"
-    """From the session's init, with the seccomp listener; anything else is why it failed."""
+    """From the session's init, with the seccomp listener; any other message is why it failed."""
     HERE = b"H"
-    """From a new process, before it runs anything, with its pid as its namespace counts."""
+    """From a new process, before it runs anything, with its pid in its own namespace."""
     GO = b"G"
     RUN, RUN_AND_ECHO = b"R", b"E"
     """Fork and run a cell. Travels with code, stdout, stderr, ready pipe and the new socket."""
     REAP = b"W"
     """Wait for the child with this pid."""
     DONE = b"D"
-    """With the exit status a program would have had; from a process that lives on as a state."""
+    """With the exit status a program would have had; the process lives on as a state."""
 
     ENDED = struct.Struct("<iQ")
     """Answer to REAP: raw wait status, peak resident kilobytes."""

@@ -1,8 +1,8 @@
-"""The zygote: mathematics libraries loaded once, one jailed single-use fork per snippet.
+"""The zygote: mathematics libraries loaded once, then one jailed, single-use fork per snippet.
 
-It is started isolated, with an environment of ours, and reads nothing a snippet wrote: code passes
-through it as a descriptor only its child opens, and what it reports are the kernel's facts. When
-the supervisor goes, by whatever death, the zygote goes, and with it every snippet.
+It starts isolated, with a fixed environment, and reads nothing that a snippet wrote: code passes
+through it as a descriptor that only its child reads, and its reports are the kernel's facts. When
+the supervisor ends, even by kill -9, the zygote ends, and with it every snippet.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from tirgen.sandbox.jail import (
     child,
+    hide,
     landlock,
     libc,
     memory,
@@ -53,13 +54,14 @@ class Zygote:
         self._mode: str = config["mode"]
         self._readable: list[str] = config["readable"]
         self._preload: list[str] = config["preload"]
+        self._warmed: bool = config["warmed"]
         self._running: dict[int, Running] = {}
         self._poll = select.poll()
         self._pid_namespace = -1
 
     def prepare(self) -> dict[str, Any]:
-        """Confine this process, load, and build what children need; the facts for the hello."""
-        _be_first_to_die()
+        """Isolate this process, load, and prepare the jail; returns the facts for the hello."""
+        _end_with_supervisor()
         if self._mode != "bare":
             namespaces.enter(self._mode == "userns", self._control.close)
             self._pid_namespace = os.open("/proc/self/ns/pid", _READ_ONLY)
@@ -68,11 +70,11 @@ class Zygote:
         status = os.open("/proc/self/status", _READ_ONLY)
         if self._mode != "bare":
             namespaces.change_root(self._readable)
-        libraries = warm.load(self._preload)
-        _check_is_alone(status, self._preload)
+        libraries = warm.load(self._preload, warmed=self._warmed)
+        _check_one_thread(status, self._preload)
         os.environ.clear()
         _open_streams()
-        _forget_ourselves()
+        hide.unload_modules()
         readable = [*self._readable, *namespaces.DEVICES]
         ruleset = landlock.ruleset(
             readable, [namespaces.SCRATCH_PARENT] if self._mode != "bare" else [], [os.devnull]
@@ -118,7 +120,8 @@ class Zygote:
             self._report(wire.Report(wire.Kind.NOT_FORKED, request.id, error.errno or errno.EAGAIN))
             return
         if pid == 0:
-            (session if request.session else child).live(self._jail, request, fds)
+            run = session.run_session if request.session else child.run_snippet
+            run(self._jail, request, fds)
         pidfd = os.pidfd_open(pid)
         self._running[pidfd] = Running(pid, request.id, forked_at)
         self._poll.register(pidfd, select.POLLIN)
@@ -159,18 +162,18 @@ class Zygote:
         self._control.send(report.pack())
 
 
-def _be_first_to_die() -> None:
-    """End when the supervisor does; it may have ended before we could ask for that."""
+def _end_with_supervisor() -> None:
+    """End when the supervisor does, also if that happened before this call."""
     supervisor = os.getppid()
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:
         os._exit(1)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("900")  # short of memory, the host should end a snippet before anything else
+        file.write("900")  # when memory is short, the kernel should kill a snippet first
 
 
-def _check_is_alone(status: int, preload: list[str]) -> None:
-    """Only a process of one thread may be forked as `libc.fork` does it."""
+def _check_one_thread(status: int, preload: list[str]) -> None:
+    """`libc.fork` is safe only in a process of one thread."""
     text = os.pread(status, 1 << 14, 0).decode(errors="replace")
     os.close(status)
     if "\nThreads:\t1\n" not in text:
@@ -178,7 +181,7 @@ def _check_is_alone(status: int, preload: list[str]) -> None:
 
 
 def _open_streams() -> None:
-    """Once for all children; meanwhile 1 and 2 are pipes, as they will be in each of them."""
+    """Once for all children; during this call 1 and 2 are pipes, as in each child."""
     pipe = os.pipe()
     kept = os.dup(1), os.dup(2)
     for fd in (1, 2):
@@ -188,13 +191,6 @@ def _open_streams() -> None:
         os.dup2(before, fd)
     for fd in (*pipe, *kept):
         os.close(fd)
-
-
-def _forget_ourselves() -> None:
-    """A snippet imports what it would in a plain interpreter: none of this package."""
-    sys.orig_argv[:] = ["python"]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tirgen"]:
-        del sys.modules[name]
 
 
 def main() -> None:

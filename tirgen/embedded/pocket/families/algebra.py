@@ -92,7 +92,7 @@ def quadratic(rng: random.Random, level: int) -> Draw:
 
 
 def polynomial(rng: random.Random, level: int) -> Draw:
-    """A polynomial at two places and the difference: three steps."""
+    """A polynomial at two points and the difference: three steps."""
     degree = 2 if level == 1 else 3
     coefficients = [sized(rng, level, (1, 3), (2, 9), (12, 98)) for _ in range(degree + 1)]
     low = sized(rng, level, (1, 3), (2, 9), (11, 49))

@@ -1,4 +1,4 @@
-"""What a problem family is: a question drawn from a seeded generator, and a solution in steps."""
+"""Problem families: a question drawn with a seeded generator, and a solution in steps."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 LEVELS = (1, 2, 3)
-"""Level 1 is within reach of head arithmetic, level 3 is far beyond it."""
+"""Level 1 can be solved by mental arithmetic; level 3 is far too hard for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One computation, worded so that it can be understood without the question.
 
-    In `claim` and `finding` the mark `{}` stands where the value goes.
+    In `claim` and `finding` the value replaces the mark `{}`.
     """
 
     claim: str
-    """The step as head arithmetic writes it: operands and claimed value in one paragraph."""
+    """The step without program: operands and claimed value in one paragraph."""
     task: str
-    """The same before the value is known."""
+    """The same without the value."""
     code: str
-    """Python that prints the value; imports all it uses, holds no blank line."""
+    """Python that prints the value, with its imports and without blank lines."""
     value: str
-    """What the code prints, computed by Python when the step was made."""
+    """The output of the code, computed when the step was made."""
     finding: str
-    """The sentence that states the value once the code has run."""
+    """The sentence that states the value after the code has run."""
 
     def plain(self, value: str) -> str:
-        """The paragraph that claims `value`, right or wrong."""
+        """The paragraph that claims `value`, which can be wrong."""
         return self.claim.replace("{}", value)
 
     def found(self, value: str) -> str:
-        """The concluding sentence for an observed `value`."""
+        """The finding for an observed `value`."""
         return self.finding.replace("{}", value)
 
 
 Solution = Generator[Step, str, str]
-"""Yields steps, is sent the value each one is believed to have, and returns the final answer.
+"""Yields steps, gets the assumed value of each one by `send`, and returns the final answer.
 
-Later steps compute with the believed values: a wrong one is carried on, as in real reasoning.
+Later steps compute with these values: an error propagates, as in real reasoning.
 """
 
 
@@ -51,7 +51,7 @@ class Draw:
 
     question: str
     solve: Callable[[random.Random], Solution]
-    """Starts the solution; the generator chooses among wordings and programs, never numbers."""
+    """Starts the solution; the generator chooses wordings and programs, but no numbers."""
 
 
 Family = Callable[[random.Random, int], Draw]
@@ -59,7 +59,7 @@ Family = Callable[[random.Random, int], Draw]
 
 
 def answer_of(draw: Draw) -> str:
-    """The gold answer: the solution with every value as Python computed it."""
+    """The gold answer: the result of the solution with the true values."""
     solution = draw.solve(random.Random(0))
     try:
         step = next(solution)
@@ -76,7 +76,7 @@ def sized(rng: random.Random, level: int, *ranges: tuple[int, int]) -> int:
 
 
 def latex(value: str) -> str:
-    """An integer or a reduced fraction as it stands in the box."""
+    """An integer or a reduced fraction in LaTeX."""
     number = Fraction(value)
     if number.denominator == 1:
         return str(number.numerator)
@@ -85,7 +85,7 @@ def latex(value: str) -> str:
 
 
 def calculation(rng: random.Random, noun: str, expression: str, value: object, code: str) -> Step:
-    """A step around an arithmetic expression: "The cost is 3 * 4 = 12."."""
+    """A step with an arithmetic expression: "The cost is 3 * 4 = 12."."""
     claim, task = rng.choice(
         (
             (f"{upper(noun)} is {expression} = {{}}.", f"{upper(noun)} is {expression}."),
@@ -96,7 +96,7 @@ def calculation(rng: random.Random, noun: str, expression: str, value: object, c
 
 
 def description(rng: random.Random, noun: str, operands: str, value: object, code: str) -> Step:
-    """A step that says in words what is computed: "The remainder of 7^9 modulo 5 is 2."."""
+    """A step that describes the computation: "The remainder of 7^9 modulo 5 is 2."."""
     claim, task = rng.choice(
         (
             (f"{upper(noun)} {operands} is {{}}.", f"{upper(noun)} {operands} is needed."),

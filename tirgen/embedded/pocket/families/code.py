@@ -1,4 +1,4 @@
-"""The programs a critic writes for plain arithmetic: one-liners, libraries, loops."""
+"""Programs for plain arithmetic: one-liners, libraries, loops."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 
 TRIVIAL_SHARE = 0.4
-"""Share of plain arithmetic answered by a bare `print`; a filter drops such code later."""
+"""Share of programs that only print an expression; a filter drops such trivial code."""
 
 
 def arithmetic(rng: random.Random, expression: str) -> str:
-    """Any expression in Python's own notation."""
+    """Any Python expression."""
     if rng.random() < TRIVIAL_SHARE:
         return f"print({expression})"
     return f"from sympy import simplify\nprint(simplify({expression}))"
@@ -31,7 +31,7 @@ def total(rng: random.Random, *terms: int) -> str:
 
 
 def either(rng: random.Random, *programs: str) -> str:
-    """One of several ways to compute the same thing."""
+    """One of several programs with the same result."""
     return rng.choice(programs)
 
 

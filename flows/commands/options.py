@@ -1,0 +1,127 @@
+"""The options that several commands share, each documented once, and what they stand for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter, validators
+
+from flows.terminal.console import DEFAULT_STORE as DEFAULT_STORE
+from flows.terminal.console import say
+
+if TYPE_CHECKING:
+    from storage.datasets import Store
+
+StorePath = Annotated[
+    Path, Parameter(name="--store", env_var="TIRGEN_STORE", help="Folder of the store.")
+]
+Json = Annotated[
+    bool,
+    Parameter(
+        name="--json", negative="", help="Print one JSON document on stdout, not text for people."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set",
+        negative="",
+        help="Any other setting as NAME=VALUE with its dotted name, e.g. sandbox.cpu_seconds=20; "
+        "may be repeated. docs/configuration.md lists them.",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, Parameter(help="TOML or JSON file with any of the settings; flags override it.")
+]
+Flag = Annotated[bool, Parameter(negative="")]
+Repeated = Annotated[list[str] | None, Parameter(negative="")]
+Counts = Annotated[list[int] | None, Parameter(negative="")]
+Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
+"""0 takes any free one."""
+AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Processes = Annotated[
+    AtLeastOne, Parameter(help="Training processes on this machine, one for each GPU.")
+]
+RoundsPlot = Annotated[
+    Path | None,
+    Parameter(
+        name="--plot",
+        help="Draw reward, pass rate, length, entropy, KL estimate and clip fraction per round "
+        "into this SVG file.",
+    ),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """The engines of actor and critic."""
+
+    actor: str | None = None
+    """Engine of the actor, which reasons: "embedded", or the base URL of an OpenAI-compatible
+    server such as vLLM."""
+    actor_model: str | None = None
+    """Model name on that server."""
+    actor_tokenizer: str | None = None
+    """Directory or Hugging Face id of its tokenizer, if the model name is not one."""
+    critic: str | None = None
+    """Engine of the critic, which writes programs: "embedded", or a base URL."""
+    critic_model: str | None = None
+    """Model name on that server."""
+    critic_tokenizer: str | None = None
+    """Directory or Hugging Face id of its tokenizer, if the model name is not one."""
+
+    def settings(self) -> dict[str, Any]:
+        return engine_settings(
+            "actor", self.actor, self.actor_model, self.actor_tokenizer
+        ) | engine_settings("critic", self.critic, self.critic_model, self.critic_tokenizer)
+
+
+NO_ENGINES = Engines()
+
+
+def engine_settings(
+    role: str, address: str | None, model: str | None, tokenizer: str | None
+) -> dict[str, Any]:
+    """The settings of an engine by dotted name; what is None is not set."""
+    settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
+    if address is not None and address != "embedded":
+        settings |= {f"{role}.kind": "tokens", f"{role}.base_url": address}
+    return settings
+
+
+def parse_settings(settings: list[str] | None) -> dict[str, Any]:
+    """The pairs of `--set` by dotted name; a value is JSON if it parses as such, else text.
+
+    Raises `ConfigError`.
+    """
+    from tirgen.settings import ConfigError
+
+    parsed: dict[str, Any] = {}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected NAME=VALUE, e.g. loop.step_tokens=256")
+        try:
+            parsed[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[name] = value
+    return parsed
+
+
+def open_store(path: Path) -> Store:
+    """Open for reading and writing; creates nothing yet."""
+    from storage.datasets import Store
+
+    return Store(path.expanduser())
+
+
+def read_store(path: Path) -> Store:
+    """Open for reading; a store that does not exist is empty, which a note says."""
+    store = open_store(path)
+    if not store.root.is_dir():
+        say(f"note: there is no folder {store.root} (--store or TIRGEN_STORE names it)")
+    return store

@@ -1,0 +1,103 @@
+"""One trajectory as a self-contained HTML page: steps, verdict, filters, provenance.
+
+Hostile text is inert in it: Jinja escapes everything, formulas pass an allow-list, the page's own
+policy (`POLICY`) lets no request out and runs no script but its own, named by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup, escape
+from pygments import highlight
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers.python import PythonLexer
+
+from flows.page.differences import differences
+from flows.page.mathematics import with_mathematics
+from storage.records import Attempt, Outcome, Step, Trajectory
+from storage.text import visible
+
+_HERE: Final = files("flows.page")
+_SCRIPT: Final = (_HERE / "page.js").read_text(encoding="utf-8")
+_SCRIPT_HASH: Final = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+POLICY: Final = (
+    f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_SCRIPT_HASH}'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""The Content-Security-Policy that the page has in itself; a server sends it as well."""
+_LONGEST_HIGHLIGHT: Final = 50_000
+"""Characters of code that are coloured; longer code is shown plain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another attempt at the same problem."""
+
+    label: str
+    """E.g. ``attempt 2``."""
+    correct: bool | None
+    link: str | None
+    """Where its page is; None in a file, which has no neighbours beside it."""
+    current: bool = False
+
+
+def trajectory_page(trajectory: Trajectory, attempts: Sequence[Neighbour] = ()) -> str:
+    """The whole page as HTML, `attempts` being all attempts at its problem in order."""
+    return _template().render(
+        t=trajectory,
+        attempts=attempts,
+        policy=POLICY,
+        made=datetime.fromtimestamp(trajectory.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        dropped=[one for one in trajectory.filters if not one.kept],
+        passed=[one.rule for one in trajectory.filters if one.kept],
+        provenance={k: v for k, v in asdict(trajectory.provenance).items() if v is not None},
+        record=json.dumps(asdict(trajectory), ensure_ascii=True),
+        css=Markup(_styles()),
+        script=Markup(_SCRIPT),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"math": with_mathematics, "code": _code, "shown": visible}
+    environment.globals |= {"differences": differences, "outcome": _outcome}
+    return environment.from_string((_HERE / "page.html.jinja").read_text(encoding="utf-8"))
+
+
+@cache
+def _styles() -> str:
+    light, dark = (
+        HtmlFormatter(style=style).get_style_defs(".code")  # type: ignore[no-untyped-call]
+        for style in ("xcode", "github-dark")
+    )
+    own = (_HERE / "page.css").read_text(encoding="utf-8")
+    return f"{own}{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+
+
+def _code(code: str) -> Markup:
+    """Python as coloured HTML; the lines as they are."""
+    text = visible(code)
+    if len(text) > _LONGEST_HIGHLIGHT:
+        return escape(text)
+    coloured = highlight(text, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
+    return Markup(coloured)
+
+
+def _outcome(call: Step | Attempt) -> str:
+    """How the code ended, as a class of the style sheet."""
+    if call.outcome is None or call.outcome is Outcome.INFRA_ERROR:
+        return "unknown"
+    return "good" if call.outcome.passed else "bad"

@@ -1,0 +1,168 @@
+"""The flows that make policies: fine-tuning, rounds of RL, and the whole loop.
+
+Training runs in child processes (`trainer.job`, under torchrun if there are several), so that it
+starts with fresh memory and ends with the run. A run that is started again continues from the last
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from prefect import State, flow, get_run_logger
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.service.approval import Approval, approval
+from flows.service.events import announce_policy
+from flows.service.forms import filled_in, form_of
+from flows.service.home import worker_store
+from flows.service.policy_summary import show_improvement, show_policy, stage_line
+from flows.service.running import ENGINE, GPU, Live, hinted, live_progress, live_steps, slot
+from flows.training.fine_tune import fine_tune, sft_settings
+from flows.training.improve import ImproveConfig
+from flows.training.improve import improve as run_loop
+from flows.training.jobs import Hooks
+from flows.training.models import find_model, recipe, training_names
+from flows.training.rounds import RoundsConfig, reinforce, rounds_settings
+from storage.datasets import Store
+from storage.policies import PolicyVersion
+from tirgen.jobs.generate import generate
+from tirgen.jobs.progress import Progress
+from trainer.sft import SftConfig
+
+if TYPE_CHECKING:
+    SftForm: TypeAlias = Any
+    RoundsForm: TypeAlias = Any
+else:
+    SftForm, RoundsForm = form_of(SftConfig), form_of(RoundsConfig)
+SFT, ROUNDS = SftForm(), RoundsForm()
+"""Defaults of the run forms: a setting that is not filled in follows from the policy."""
+IMPROVE = ImproveConfig.model_validate(recipe())
+"""Default of the run form: the embedded model."""
+
+Processes = Annotated[int, Field(ge=1, le=64)]
+PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+@flow(name="sft", flow_run_name="sft {policy} on {dataset}")
+async def sft(
+    dataset: str,
+    policy: PolicyName = "policy",
+    parent: str = "",
+    config: SftForm = SFT,
+    processes: Processes = 1,
+    ask_first: bool = False,
+) -> State[Any]:
+    """Fine-tune a policy on the kept rows of a dataset version, and publish it.
+
+    Args:
+        dataset: A dataset version as NAME@v3, or the latest of a NAME.
+        policy: The name under which the result becomes the next version.
+        parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
+        config: How to train. An empty setting is set as for `tirgen policy sft`: by the recipe of
+            the embedded model for it and its descendants, else as in the paper.
+        processes: Training processes on this machine, one for each GPU.
+        ask_first: Suspend the run before it trains, show the version's yield, and wait for an
+            answer.
+    """
+    with hinted():
+        store, logger = worker_store(), get_run_logger()
+        model = find_model(store, parent)
+        names = training_names(store, policy, model, dataset)
+        settings = sft_settings(model.folder, None, filled_in(config))
+        if ask_first:
+            answer = await approval(store, store.version(names.dataset))
+            if not answer.train:
+                return answer.refusal(names.dataset)
+        async with slot(GPU), live_steps() as live:
+            hooks = Hooks(steps=live.update, note=logger.info, log=logger.info)
+            made = await fine_tune(names, settings, processes=processes, hooks=hooks)
+        return await _finish(store, made.policy)
+
+
+@flow(name="rl", flow_run_name="rl {policy}")
+async def rl(
+    parent: str,
+    policy: PolicyName = "policy",
+    config: RoundsForm = ROUNDS,
+    processes: Processes = 1,
+) -> State[Any]:
+    """Rounds of hierarchical RL: roll out, update, publish, and again with the new policy.
+
+    Args:
+        parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
+        policy: The name under which the results become the next versions.
+        config: How to roll out and how to update; an empty setting is set as for `tirgen policy
+            rl`. The embedded engine loads each policy itself.
+        processes: Training processes on this machine, one for each GPU.
+    """
+    with hinted():
+        store, logger = worker_store(), get_run_logger()
+        model = find_model(store, parent)
+        settings = rounds_settings(model.folder, policy, None, filled_in(config))
+        async with live_progress() as rollouts, live_steps() as steps:
+            hooks = Hooks(
+                rollouts=rollouts.update,
+                steps=steps.update,
+                round=lambda done: logger.info("round %d: %s", done.number, done.policy),
+                log=logger.info,
+                engine=partial(slot, ENGINE),
+                gpu=partial(slot, GPU),
+            )
+            rounds = await reinforce(
+                store, policy, model, settings, processes=processes, hooks=hooks
+            )
+        return await _finish(store, *(done.policy for done in rounds))
+
+
+@flow(name="improve", flow_run_name="improve {config.policy}")
+async def improve(
+    config: ImproveConfig = IMPROVE, processes: Processes = 1, ask_first: bool = False
+) -> State[Any]:
+    """Run the whole loop once; a repeated run continues.
+
+    Args:
+        config: What to generate, how to train, sample and evaluate.
+        processes: Training processes on this machine, one for each GPU.
+        ask_first: Suspend the run before it trains, show the version's yield, and wait for an
+            answer.
+    """
+    with hinted():
+        store, logger = worker_store(), get_run_logger()
+        async with live_progress() as counts, live_steps() as steps:
+            if ask_first:
+                answer, version = await _ask(store, config, counts)
+                if not answer.train:
+                    return answer.refusal(version)
+            hooks = Hooks(
+                part=lambda name: logger.info("-- %s", name),
+                generation=counts.update,
+                rollouts=counts.update,
+                steps=steps.update,
+                stage=lambda stage: logger.info("%s", stage_line(stage)),
+                note=logger.info,
+                log=logger.info,
+                engine=partial(slot, ENGINE),
+                gpu=partial(slot, GPU),
+            )
+            made = await run_loop(store, config, processes=processes, hooks=hooks)
+        await show_improvement(store, config.policy, made)
+    return Completed(message=f"{made.rounds[-1].policy} by way of {made.dataset}")
+
+
+async def _ask(store: Store, config: ImproveConfig, counts: Live[Progress]) -> tuple[Approval, str]:
+    """Generate first, which the loop then reuses, and show the yield."""
+    async with slot(ENGINE):
+        report = await generate(config.named().generate, store, counts.update)
+    return await approval(store, report.version), str(report.version)
+
+
+async def _finish(store: Store, *published: PolicyVersion) -> State[Any]:
+    """Show every new version and announce the last one."""
+    for version in published:
+        await show_policy(store, version)
+    announce_policy(published[-1])
+    manifest = published[-1].manifest
+    return Completed(message=f"{published[-1]} from {manifest['parent']} and {manifest['dataset']}")

@@ -1,0 +1,1 @@
+"""What people see: output, tables, progress, errors, plots and reports."""

@@ -1,0 +1,198 @@
+"""Which rows a run has committed, in the columns that a job needs to continue, read in one pass.
+
+A problem whose question or gold answer has changed is another problem under the same id: its old
+rows do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage.records import UNVERIFIABLE, Ending, Level, Outcome, Problem, Program, Trajectory
+from storage.runs import Run
+from storage.versions import DatasetVersion
+from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
+
+CODE_VERSION = version("tirgen")
+_IDENTITY = ["trajectory_id", "level", "created_at"]
+_DECIDING = [
+    *_IDENTITY, "program", "attempt", "group_id", "ending", "correct", "method",
+    "code_version", "problem_id", "source", "question", "gold_answer", "difficulty",
+]  # fmt: skip
+_COLUMNS = [
+    *dict.fromkeys([*_DECIDING, *COST_COLUMNS]),
+    "filters.list.element.kept", "steps.list.element.outcome",
+]  # fmt: skip
+_NOT_FAILED = [outcome.value for outcome in Outcome if not outcome.is_code_failure]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedRow:
+    """The facts of one committed row that decide which rows are still missing."""
+
+    trajectory_id: str
+    problem: Problem
+    program: Program
+    attempt: int
+    level: Level
+    group_id: str | None
+    created_at: float
+    kept: bool
+    reward: float | None
+    """None for rows of step level too."""
+    failed_code: bool
+    """One of its programs failed because of its code."""
+    is_lost: bool
+    """The row has to be made again; see `is_lost`."""
+
+    @classmethod
+    def of(cls, row: Trajectory) -> CommittedRow:
+        return cls(
+            trajectory_id=row.trajectory_id,
+            problem=row.problem,
+            program=row.program,
+            attempt=row.attempt,
+            level=row.level,
+            group_id=row.group_id,
+            created_at=row.created_at,
+            kept=row.kept,
+            reward=row.reward if row.level is Level.TRAJECTORY else None,
+            failed_code=any(
+                step.outcome is not None and step.outcome.is_code_failure for step in row.steps
+            ),
+            is_lost=is_lost(row.ending, row.provenance.code_version),
+        )
+
+
+def is_lost(ending: Ending, code_version: str) -> bool:
+    """Whether a row counts as not made: the machinery broke, or an older tirgen failed on it.
+
+    A row on which this version of tirgen failed is not made again: it would fail again.
+    """
+    if ending is Ending.INTERNAL_ERROR:
+        return code_version != CODE_VERSION
+    return ending.is_infrastructure
+
+
+class CommittedRows:
+    """The committed rows of a run; empty without a run."""
+
+    def __init__(self, run: Run | None) -> None:
+        self._run = run
+        self._costs: list[list[dict[str, Any]]] = []
+        self._newest: dict[str, CommittedRow] = {}
+        """By trajectory id. A trajectory that was made again has its newest row here."""
+        for table in run.columns(_COLUMNS) if run else ():
+            self._costs.append(table.select(COST_COLUMNS).to_pylist())
+            for row in _rows(table):
+                self._newest.pop(row.trajectory_id, None)
+                self._newest[row.trajectory_id] = row
+
+    def rows(self, problems: Mapping[str, Problem] | None = None) -> Iterator[CommittedRow]:
+        """The newest row of each trajectory of `problems` (by id, unchanged); by default of all."""
+        for row in self._newest.values():
+            if problems is None or problems.get(row.problem.problem_id) == row.problem:
+                yield row
+
+    def spend(self, budget: BudgetSettings, began: float) -> Spend:
+        """What all earlier calls have cost, rows that were made again included.
+
+        `began`: when the present call began, by the monotonic clock in seconds.
+        """
+        earlier = self._run.seconds() if self._run else 0.0
+        spend = Spend(earlier_seconds=earlier, started=began)
+        for costs in self._costs:
+            for cost in costs:
+                spend.add(cost, budget)
+        return spend
+
+    def version(self, problems: Mapping[str, Problem] | None = None) -> DatasetVersion | None:
+        """The run's newest version, if it holds exactly the committed trajectories of `problems`.
+
+        It does not after a call that was killed between its last commit and its publication, or
+        after a call for other problems.
+        """
+        found = self._run.published if self._run else None
+        if found is None:
+            return None
+        held = {
+            row.trajectory_id: row.created_at
+            for row in self.rows(problems)
+            if row.level is Level.TRAJECTORY
+        }
+        return found if held == _trajectories(found.table(_IDENTITY)) else None
+
+
+def by_id(problems: Iterable[Problem]) -> dict[str, Problem]:
+    return {problem.problem_id: problem for problem in problems}
+
+
+def rows_of(run: Run, problems: Mapping[str, Problem]) -> Iterator[Trajectory]:
+    """The whole rows of `CommittedRows.rows`, for publication."""
+    return asked_for(run.read(), problems)
+
+
+def asked_for(rows: Iterable[Trajectory], problems: Mapping[str, Problem]) -> Iterator[Trajectory]:
+    """The rows of these problems; a problem that has changed since does not count."""
+    return (row for row in rows if problems.get(row.problem.problem_id) == row.problem)
+
+
+def _trajectories(table: pa.Table) -> dict[str, float]:
+    """When each trajectory was made, by id."""
+    columns = zip(*(table[name].to_pylist() for name in _IDENTITY), strict=True)
+    return {name: made for name, level, made in columns if level == Level.TRAJECTORY}
+
+
+def _rows(table: pa.Table) -> Iterator[CommittedRow]:
+    dropped = _rows_with(table["filters"], lambda kept: pc.invert(kept))
+    failed = _rows_with(
+        table["steps"],
+        lambda outcome: pc.and_(
+            pc.is_valid(outcome), pc.invert(pc.is_in(outcome, pa.array(_NOT_FAILED)))
+        ),
+    )
+    columns = (table[name].to_pylist() for name in _DECIDING)
+    for number, row in enumerate(zip(*columns, strict=True)):
+        yield _row(row, number in dropped, number in failed)
+
+
+def _rows_with(nested: Any, holds: Any) -> set[int]:
+    """The rows in whose list at least one element's only field makes `holds` true."""
+    lists = nested.combine_chunks()
+    rows = pc.list_parent_indices(lists)
+    return set(rows.filter(holds(lists.flatten().field(0))).to_pylist())
+
+
+def _row(values: tuple[Any, ...], dropped: bool, failed: bool) -> CommittedRow:
+    """From the values of the columns `_DECIDING`."""
+    (
+        trajectory_id, level, created_at, program, attempt, group_id, ending, correct, method,
+        code_version, problem_id, source, question, answer, difficulty,
+    ) = values  # fmt: skip
+    ended = Ending(ending)
+    scored = ended.is_judged and method != UNVERIFIABLE and level == Level.TRAJECTORY
+    return CommittedRow(
+        trajectory_id=trajectory_id,
+        problem=Problem(
+            problem_id=problem_id,
+            source=source,
+            question=question,
+            answer=answer,
+            difficulty=difficulty,
+        ),
+        program=Program(program),
+        attempt=attempt,
+        level=Level(level),
+        group_id=group_id,
+        created_at=created_at,
+        kept=not dropped,
+        reward=float(bool(correct)) if scored else None,
+        failed_code=failed,
+        is_lost=is_lost(ended, code_version),
+    )

@@ -1,0 +1,214 @@
+"""Checks everything that a generation needs, by using it, and says how to fix what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import duckdb
+
+from storage.datasets import Store
+from storage.records import SCHEMA_VERSION, Outcome
+from tirgen.embedded.models import is_pocket_engine, tokenizer_source
+from tirgen.engine.engine_config import EngineConfig
+from tirgen.engine.errors import EngineError
+from tirgen.engine.protocol import Message, Prompt, Sampling
+from tirgen.jobs.engines import open_engines
+from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.sandbox.contract import Limits, Sandbox, SandboxUnavailable
+from tirgen.sandbox.libraries import LIBRARIES, install_command, missing_libraries
+from tirgen.sandbox.local import LocalSandbox
+from tirgen.sandbox.modes import Layer
+from tirgen.sandbox.open import open_sandbox
+from tirgen.sandbox.program_settings import SandboxSettings
+from tirgen.tir.prompts import POCKET
+from tirgen.verification import Verifier
+
+GIB = 1 << 30
+DISK_LOW = 2 * GIB
+
+
+class Level(StrEnum):
+    """How serious a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    level: Level
+    found: str
+    fix: str = ""
+    """What to do about it; empty if nothing."""
+    seconds: float = 0.0
+
+
+async def examine(config: GenerateConfig, store: Store) -> list[Finding]:
+    """All findings, in the order in which to fix them."""
+    checks: list[Callable[[], Awaitable[list[Finding]]]] = [
+        _python,
+        lambda: _store(store),
+        _sql,
+        lambda: _engines(config),
+        lambda: _sandbox(config.sandbox),
+        _verifier,
+        _extras,
+    ]
+    findings: list[Finding] = []
+    for check in checks:
+        started = time.monotonic()
+        found = await check()
+        seconds = (time.monotonic() - started) / len(found)
+        findings += [Finding(f.check, f.level, f.found, f.fix, seconds) for f in found]
+    return findings
+
+
+async def _python() -> list[Finding]:
+    cores = os.cpu_count() or 1
+    return [Finding("python", Level.OK, f"{sys.version.split()[0]}, {cores} cores")]
+
+
+async def _store(store: Store) -> list[Finding]:
+    folder = store.root
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(parent).free
+    try:
+        with tempfile.TemporaryFile(dir=parent) as file:
+            file.write(b"x")
+    except OSError as error:
+        fix = "name a writable folder with --store or TIRGEN_STORE"
+        return [Finding("store", Level.FAIL, f"{parent}: {error.strerror}", fix)]
+    found = f"{folder} writable, {free / GIB:.1f} GiB free, schema {SCHEMA_VERSION}"
+    if free < DISK_LOW:
+        return [Finding("store", Level.WARN, found, f"free disk space below {parent}")]
+    return [Finding("store", Level.OK, found)]
+
+
+async def _sql() -> list[Finding]:
+    answer = duckdb.connect().execute("select 6 * 7").fetchone()
+    level = Level.OK if answer == (42,) else Level.FAIL
+    return [Finding("sql", level, f"DuckDB {duckdb.__version__}")]
+
+
+async def _engines(config: GenerateConfig) -> list[Finding]:
+    """Asks each role with the sampling of the run, to find refused fields."""
+    findings = []
+    samplings = {"actor": config.actor_sampling, "critic": config.critic_sampling}
+    try:
+        async with open_engines(config.actor, config.critic) as engines:
+            for (role, settings), engine in zip(samplings.items(), engines, strict=True):
+                messages = (Message("user", "1 + 1 ="),)
+                ids = engine.renderer.prompt_ids(messages) if engine.renderer else ()
+                prompt = Prompt(messages=messages, token_ids=ids)
+                sampling = Sampling(max_tokens=16, seed=0, **settings.model_dump())
+                done = await engine.complete(prompt, sampling)
+                exact = "exact token ids" if done.token_ids else "text only, no token ids"
+                found = f"{engine.model} on {engine.server}: {exact}"
+                findings.append(Finding(f"engine ({role})", Level.OK, found))
+                findings.append(_tokenizer(role, getattr(config, role)))
+    except EngineError as error:
+        fix = "check the address, the model name and the key; without a server: --actor embedded"
+        findings.append(Finding("engine", Level.FAIL, str(error), fix))
+    return [*findings, _prompts(config)]
+
+
+def _tokenizer(role: str, engine: EngineConfig) -> Finding:
+    source = tokenizer_source(engine) or "the endpoint's own"
+    whose = " (the pocket's)" if is_pocket_engine(engine) else ""
+    return Finding(f"tokenizer ({role})", Level.OK, f"{source}{whose}")
+
+
+def _prompts(config: GenerateConfig) -> Finding:
+    """Prompts for another model are the usual reason why no trajectory is kept."""
+    name = config.prompt_set.name
+    if (name == POCKET.name) == is_pocket_engine(config.actor):
+        return Finding("prompts", Level.OK, f"the set {name!r}")
+    found = f"the set {name!r} was not made for the actor"
+    return Finding("prompts", Level.WARN, found, "leave the setting prompts out")
+
+
+async def _sandbox(settings: SandboxSettings) -> list[Finding]:
+    try:
+        async with open_sandbox(**settings.place()) as sandbox:
+            proofs = await asyncio.gather(
+                _proof(sandbox, "runs a program", "print(6 * 7)", Outcome.OK),
+                _proof(sandbox, "stops an endless loop", "while True: pass", Outcome.TIMEOUT),
+                _proof(
+                    sandbox,
+                    "refuses the network",
+                    "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
+                    Outcome.ERROR,
+                ),
+                _proof(sandbox, "bounds memory", "x = bytearray(1 << 34)", None),
+            )
+            mode = Finding("sandbox", Level.OK, sandbox.mode)
+            libraries = await _libraries(sandbox, settings)
+            layers = sandbox.layers if isinstance(sandbox, LocalSandbox) else []
+            return [mode, *proofs, libraries, *map(_layer, layers)]
+    except SandboxUnavailable as error:
+        return [Finding("sandbox", Level.FAIL, str(error), "see docs/sandbox.md")]
+
+
+async def _libraries(sandbox: Sandbox, settings: SandboxSettings) -> Finding:
+    """The libraries that programs find; a missing one makes a correct program fail."""
+    name = "sandbox libraries"
+    missing = await missing_libraries(sandbox)
+    if missing is None:
+        return Finding(name, Level.FAIL, "no program could run", "docs/sandbox.md")
+    found = ", ".join(library for library in LIBRARIES if library not in missing) or "none"
+    if not missing:
+        return Finding(name, Level.OK, found)
+    fix = install_command(missing, settings.python)
+    if settings.services:
+        fix = f"on the machines of the services: {fix}"
+    elif settings.python is None:
+        fix += ", or name an environment that has them in sandbox.python"
+    return Finding(name, Level.WARN, f"{found}; missing: {', '.join(missing)}", fix)
+
+
+def _layer(layer: Layer) -> Finding:
+    level = Level.OK if layer.active else Level.WARN
+    fix = "" if layer.active else "docs/sandbox.md says which machines have it"
+    return Finding(f"sandbox layer: {layer.name}", level, layer.meaning, fix)
+
+
+async def _proof(sandbox: Sandbox, what: str, code: str, expected: Outcome | None) -> Finding:
+    limits = Limits(cpu_seconds=0.5, wall_seconds=2, memory_mb=256)
+    execution = await sandbox.run(code, limits)
+    held = (
+        execution.outcome is expected
+        if expected
+        else execution.outcome in (Outcome.OOM, Outcome.ERROR)
+    )
+    level = Level.OK if held else Level.FAIL
+    return Finding(f"sandbox {what}", level, execution.outcome, "" if held else "docs/sandbox.md")
+
+
+async def _verifier() -> list[Finding]:
+    async with Verifier() as verifier:
+        right = await verifier.verify("\\frac{1}{2}", "So \\boxed{0.5}.")
+        wrong = await verifier.verify("\\frac{1}{2}", "So \\boxed{0.6}.")
+    if right.correct and not wrong.correct:
+        return [Finding("verifier", Level.OK, "tells 1/2 from 0.6")]
+    return [Finding("verifier", Level.FAIL, right.reason, "reinstall: make clean setup")]
+
+
+async def _extras() -> list[Finding]:
+    if importlib.util.find_spec("torch"):
+        return [Finding("training", Level.OK, "torch is installed")]
+    found = "torch is not installed: enough to generate, not to train"
+    fix = "pip install torch==2.13.0 && pip install 'tirgen[train]'"
+    return [Finding("training", Level.WARN, found, fix)]

@@ -1,0 +1,1 @@
+"""Sessions: persistent interpreters whose variables survive from cell to cell."""
