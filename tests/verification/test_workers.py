@@ -165,9 +165,9 @@ async def test_leaving_the_verifier_ends_what_is_under_way() -> None:
         await task
 
 
-async def test_a_thousand_cheap_pairs_at_once_need_no_worker() -> None:
-    before = set(_children_of(os.getpid()))
+async def test_a_thousand_cheap_pairs_at_once_need_no_other_worker() -> None:
     async with Verifier() as verifier:
+        before = set(_children_of(os.getpid()))
         verdicts = await asyncio.gather(
             *(verifier.verify(str(n), rf"\boxed{{{n}.0}}") for n in range(1000))
         )
