@@ -148,4 +148,5 @@ def _number(value: Fraction, unit: Fraction | None) -> str:
 
 
 def _unit(unit: Unit) -> str:
-    return " ".join(name if power == 1 else f"{name}^{power}" for name, power in unit.dimensions)
+    names = [name if power == 1 else f"{name}^{power}" for name, power in unit.dimensions]
+    return " ".join(names if unit.factor == 1 else [str(unit.factor), *names])
