@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Compiled once here: the sandbox's interpreters write no bytecode, and would compile sympy at every start.
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 # Two test files at a time; the tests of one file stay together, so its fixtures are made once.
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -34,6 +35,9 @@ setup: $(VENV)/.core  ## the virtual environment, without torch
 demo: $(VENV)/.core  ## a verified dataset from packaged problems, on the embedded model
 	@$(BIN)/tirgen demo
 
+# Tests start hundreds of processes, which share what the first of them compiled.
+test test-slow test-service: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/.dev  ## lint and the whole suite
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -m "not slow and not gpu" $(TWO_AT_A_TIME) $(ARGS)
@@ -42,7 +46,7 @@ test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
-	@$(BIN)/pytest tests/service $(TWO_AT_A_TIME) $(ARGS)
+	@$(BIN)/pytest tests/flows/service $(TWO_AT_A_TIME) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

@@ -3,30 +3,19 @@
 import json
 from pathlib import Path
 
-import pytest
-
+from benchmarks import _ablation_page, _yield_page
 from tirgen.filters.filter_config import Rule
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-
-
-@pytest.fixture(autouse=True)
-def benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_yield_page_is_written_from_its_figures() -> None:
-    from benchmarks._yield_page import page
-
-    assert (DOCS / "yields.md").read_text("utf-8") == page(DOCS / "results")
+    assert (DOCS / "yields.md").read_text("utf-8") == _yield_page.page(DOCS / "results")
 
 
 def test_the_ablation_page_is_written_from_its_figures() -> None:
-    from benchmarks._ablation_page import page
-
     figures = json.loads((DOCS / "results" / "ablation.json").read_text("utf-8"))
-    assert (DOCS / "ablation.md").read_text("utf-8") == page(figures)
+    assert (DOCS / "ablation.md").read_text("utf-8") == _ablation_page.page(figures)
 
 
 def test_every_rule_is_shown_by_a_trajectory_it_dropped() -> None:

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from prompt_folder import TEXTS, write_prompts
 from pydantic import ValidationError
 
 from flows.cli import run
+from tests.prompt_folder import TEXTS, write_prompts
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.protocol import Message

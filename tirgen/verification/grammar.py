@@ -192,9 +192,6 @@ class Expressions(Commands):
             return self._number()
         if token.kind is Kind.NAME or (token.kind is Kind.WORD and not self.word_next()):
             return self._name()
-        if token.kind is Kind.WORD and len(token.text) == 1:
-            self.take()
-            return Expression(Sym(token.text))
         if token.kind is Kind.COMMAND:
             return self._command()
         if token.kind is Kind.OPERATOR and token.text in ("(", "[", "]", "\\{", "{", "|", "||"):
