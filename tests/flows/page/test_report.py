@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from rows import row
 
 from flows.cli import run
 from flows.page import charts
@@ -16,6 +15,7 @@ from storage.datasets import Store
 from storage.records import Program, Trajectory
 from storage.sql import query
 from storage.versions import DatasetVersion
+from tests.rows import row
 from tirgen.evaluation.estimates import Estimate
 
 HOSTILE = "$\\frac{1}{2$ </text><script>alert(1)</script> \x1b[2J"
