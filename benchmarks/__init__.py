@@ -1,9 +1,8 @@
-"""What is claimed about speed, each claim runnable side by side with a peer.
+"""What tirgen claims about speed and quality; each claim can be measured beside a peer.
 
 A benchmark is a module `benchmarks/NAME.py` with `CLAIM: str`, one sentence that can turn out
-false, and `run(quick: bool) -> Result`. Ours and the peers run within the same call on the same
-machine, so that their ratio means something even where the absolute figures do not. Helper
-modules start with an underscore and are not benchmarks.
+false, and `run(quick: bool) -> Result`. tirgen and its peers run in the same call on the same
+machine, so their ratio holds even on a busy machine. Helper modules start with an underscore.
 """
 
 from __future__ import annotations
@@ -31,5 +30,5 @@ class Result:
 
 
 def narrate(text: str) -> None:
-    """Tell the person waiting what is going on; stdout stays free for the result."""
+    """Show progress on stderr; stdout has only the result."""
     print(text, file=sys.stderr, flush=True)

@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
 def names() -> list[str]:
-    """Every benchmark there is, by module name."""
+    """The names of all benchmarks."""
     found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
     return sorted(name for name in found if not name.startswith("_"))
 

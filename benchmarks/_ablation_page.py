@@ -1,4 +1,4 @@
-"""The page docs/ablation.md, written from the results alone."""
+"""The page docs/ablation.md, written from docs/results/ablation.json only."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from typing import Any
 HEAD = """\
 # The ablation, on the pocket
 
-What each part of the method adds, measured by `python -m benchmarks ablation` on {problems}
-held-out problems (`pocket:test`) and {seeds} seeds, in {minutes} minutes of wall time and
-{cpu_minutes} of CPU on {machine}. Written by that command, which also leaves
-[results/ablation.json](results/ablation.json) and every sample in `test-output/ablation`, open to
-`tirgen sql --store test-output/ablation`. The pocket is a model of a million parameters on problem
-families of our own: it proves the machinery, not the science. The settings were chosen in trials
-with one seed on the first 500 problems of the list ([experiments.md](experiments.md)); these are
-those after them, on which nothing was chosen.
+What each part of the method adds. Written by `python -m benchmarks ablation` on {date}: {problems}
+held-out problems (`pocket:test`), {seeds} seeds, {minutes} minutes on {machine}. {note}
+The figures are in [results/ablation.json](results/ablation.json), every sample is in
+`test-output/ablation`. The pocket has a million parameters: this proves the machinery, not the
+science. Settings were chosen on other problems ([experiments](experiments.md)).
 
 """
 BETWEEN = """
 ![Accuracy and programs that ran, by stage](images/ablation.svg)
 
-Intervals are percentile bootstraps (95 %) over problems, with all samples of all seeds of a problem
-drawn together. A sample is one answer at temperature 0.6; a failed program ends nothing. Best-of-8
-pays for all eight candidates.
+A sample is one answer at temperature 0.6. Brackets: 95 % bootstrap intervals over problems, all
+samples of a problem drawn together. BoN@8 pays for all eight candidates. T5 continues from T4; T4+
+is its control, with as many rounds on the same problems without branches. Both levels share one
+token mean (`mixed_token_mean`). The settings are in `benchmarks/ablation.toml`.
 
 ## What was expected, and what came
 
@@ -33,16 +31,10 @@ Paired differences over the same problems.
 TOOLS = """
 ## Does failing code mean a wrong answer?
 
-Over the {answers} answers of T3 that ran code, all seeds: {all_ran:.1f} % are right where all of it
-ran, {failed:.1f} % where some failed; chi-square {chi:.1f} with one degree of freedom, p = {p:.1e}
-(the paper's Table 4: 336.294, p = 4.09e-75). Counted by SQL (`tirgen.evaluation.tool_statistic`).
-
-The pocket has never learned to go on after a program that gave no result, hence the 0.
-
-The settings are in `benchmarks/ablation.toml`. T5 goes on from T4, as the official script begins
-its step-level training from a checkpoint without it, and T4+ is the control: as many rounds on the
-same problems, without branches. Both levels share one token mean (`mixed_token_mean`); with a mean
-each, step-level RL cost accuracy in every trial.
+Of the {answers} answers of T3 that ran code, {all_ran:.1f} % are right where all of it ran and
+{failed:.1f} % where some failed: the pocket never learned to continue after a failed program.
+Chi-square {chi:.1f} with one degree of freedom, p = {p:.1e}; the paper's Table 4 has 336.294,
+p = 4.09e-75 (`tirgen.evaluation.tool_statistic`).
 """
 
 

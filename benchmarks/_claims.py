@@ -1,9 +1,9 @@
-"""Claims in recorded reasoning, `<<expression=value>>`: what they compute, and retelling them.
+"""Claims in recorded reasoning, `<<expression=value>>`: their Python code, and corrected text.
 
-Where a program printed something else than was claimed, the recorded model would have read the
-output and gone on from it. So every later number equal to the claim is said as the output, unless
-the question itself gives that number: then it may well mean the given one, and stays. The last
-line, which states the answer, is corrected in any case.
+Where a program printed another value than was claimed, the recorded model would have continued from
+the output. So every later number that equals the claim is replaced by the output. A number that the
+question gives stays, since it may mean the given one. The last line, which states the answer, is
+always corrected.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.operato
 
 
 class Told(NamedTuple):
-    """A step told anew, with the outputs of the programs so far."""
+    """A step with its claims replaced by the outputs of the programs so far."""
 
     text: str
-    """The step with outputs in place of claims; whole only if nothing is left to compute."""
+    """The step with outputs in place of claims; complete only if nothing is left to compute."""
     next_expression: str | None
-    """What is to be computed next."""
+    """What must be computed next; None where nothing is left."""
     used: int
     """How many outputs were used."""
 
 
 class Corrections:
-    """Which recorded numbers are now said differently, since a program printed otherwise."""
+    """Recorded numbers that are replaced because a program printed another value."""
 
     def __init__(self, given: str = "") -> None:
         self._given = set(numbers_in(given))
@@ -41,7 +41,8 @@ class Corrections:
         """The same for numbers that can only be results."""
 
     def learn(self, claim: str, output: str) -> str:
-        """Remember what became of a claimed value; returns how it is said from now on."""
+        """Remember the value that was printed for a claim; returns the text that replaces the
+        claim."""
         claimed, actual = as_number(claim), as_number(output)
         if claimed is None or actual is None:
             return output.strip()
@@ -70,9 +71,9 @@ class Corrections:
 
 
 def retell(step: str, outputs: Sequence[str]) -> Told:
-    """The step with the outputs in the place of its claims, as far as they go.
+    """The step with its claims replaced by the outputs, for as many outputs as there are.
 
-    A step without anything to compute stays exactly as it is.
+    A step without a claim is unchanged.
     """
     corrections, parts, position, used = Corrections(), list[str](), 0, 0
     for claim in CLAIM.finditer(step):
@@ -106,7 +107,7 @@ def python_of(expression: str) -> str | None:
 
 
 def computed(claim: re.Match[str]) -> float | None:
-    """What the claimed expression really is; None where it is no arithmetic."""
+    """The value of the claimed expression; None where it is no arithmetic."""
     python = python_of(claim["expression"])
     if python is None:
         return None
@@ -117,7 +118,8 @@ def computed(claim: re.Match[str]) -> float | None:
 
 
 def is_rounding(claim: str, actual: float | None) -> bool:
-    """The claimed value is the computed one, to as many decimals as it shows; integers exactly."""
+    """Whether the claimed value is the computed one, to the decimals that it shows; integers
+    exactly."""
     claimed = as_number(claim)
     if claimed is None or actual is None:
         return False
@@ -127,7 +129,7 @@ def is_rounding(claim: str, actual: float | None) -> bool:
 
 
 def shown_after(text: str, claim: re.Match[str]) -> str:
-    """The number right after a claim, as `18` in `$<<9*2=18>>18 a day`; what it states again."""
+    """The number right after a claim that repeats its value, as `18` in `$<<9*2=18>>18 a day`."""
     shown = _SHOWN.match(text, claim.end())
     return shown[0] if shown else ""
 

@@ -1,4 +1,4 @@
-"""The figures of the ablation: stages over all seeds, and what is expected between two of them."""
+"""The figures of the ablation: stages over all seeds, and the expected differences."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ Part = Callable[[Group], float]
 
 
 class Samples:
-    """The samples of every stage, by problem and seed; what the machinery lost is left out."""
+    """The samples of every stage, by problem and seed, without those lost to infrastructure
+    faults."""
 
     def __init__(self, store: Store, versions: Mapping[int, Mapping[str, str]]) -> None:
         self._groups: dict[str, dict[str, list[Group]]] = {}
@@ -134,13 +135,14 @@ def _interval(name: str, found: Estimate | None) -> dict[str, float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the later stage should do better than the earlier one."""
+    """What a later stage should do better than an earlier one."""
 
     later: str
     earlier: str
     figure: str
     at_least: float
-    """The difference that counts as met: above 0 for more, below for no loss worth the name."""
+    """The smallest difference that meets the expectation: above 0 for a gain, below 0 for no
+    real loss."""
 
 
 EXPECTATIONS = (

@@ -1,6 +1,7 @@
-"""A server that answers completions and chats with fixed tokens at once: it measures clients.
+"""A server that answers at once with fixed tokens: it measures the cost of clients.
 
-Run as `python -m benchmarks._completions_server`; prints its port, serves until its stdin closes.
+Run as `python -m benchmarks._completions_server`; prints its port and serves until its stdin
+closes.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _event(choices: list[dict[str, object]], usage: dict[str, int] | None = None
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
-    """A chunk a token, as hosted endpoints and vLLM stream."""
+    """One chunk per token, as hosted endpoints and vLLM stream."""
     await request.read()
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await answer.prepare(request)

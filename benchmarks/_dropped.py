@@ -1,7 +1,7 @@
-"""For every filter rule a trajectory that it dropped: from the runs themselves where there is one.
+"""For every filter rule, a trajectory that it dropped, from the runs where there is one.
 
-A rule that is off by default is put to the same rows with its setting given; one that found nothing
-to drop in them is shown on a row of theirs with one change, which is then said.
+A rule that is off by default is applied to the same rows with the setting that is named. A rule
+that dropped nothing is shown on a kept row with one change, which is named.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tirgen.filters.apply import filter_rows
 from tirgen.filters.filter_config import FilterConfig, Mode, Rule
 from tirgen.verification import verify
 
-SHOWN = 160
+SHOWN = 80
 """Characters of an excerpt."""
 Change = Callable[[Trajectory], list[Trajectory]]
-"""From a sound row to rows of which the rule drops one."""
+"""From a kept row to rows of which the rule drops one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +41,9 @@ class Dropped:
 
 
 def demonstrations(datasets: Sequence[list[Trajectory]], folder: Path) -> list[dict[str, Any]]:
-    """One for each rule, in their order; `folder` takes a benchmark made of questions.
+    """One for each rule, in their order; `folder` takes a benchmark file made of questions.
 
-    The datasets are looked through in turns, so that each shows some.
+    The datasets take turns, so that each shows some.
     """
     found: list[Dropped] = []
     for rule in Rule:
@@ -86,7 +86,7 @@ def _settings(rule: Rule, datasets: Sequence[list[Trajectory]], folder: Path) ->
 
 
 def _benchmark(datasets: Sequence[list[Trajectory]], folder: Path) -> Path:
-    """A benchmark that holds a problem of each run."""
+    """A benchmark file with one problem of each run."""
     kept = [next(row.problem for row in rows if row.kept) for rows in datasets]
     file = folder / "benchmark.jsonl"
     lines = [json.dumps({"id": p.problem_id, "question": p.question, "answer": p.answer})
@@ -123,7 +123,7 @@ def _dropped(
 
 
 def _excerpt(rule: Rule, row: Trajectory) -> str:
-    """Where to look: the code, the question, or the end of what was said."""
+    """The part to look at: the code, the question, or the end of the text."""
     about_code = {Rule.CODE_QUALITY, Rule.EXECUTED, Rule.INTERACTION_DENSITY}
     about_problem = {Rule.CONTAMINATED, Rule.NEAR_DUPLICATE, Rule.COT_SOLVABLE,
                      Rule.DIFFICULTY_BALANCE, Rule.ONE_PER_PROBLEM}  # fmt: skip
@@ -183,7 +183,7 @@ CHANGES: Mapping[Rule, tuple[str, Change]] = {
     Rule.ONE_PER_PROBLEM: ("a second attempt, kept as well", _beside(attempt=9)),
     Rule.COT_SOLVABLE: ("a right answer without tools beside it", _beside(program=Program.COT)),
 }
-"""A change to a sound row for which each of these rules drops a row.
+"""A change to a kept row, after which the rule drops a row.
 
-A run keeps no two attempts at a problem, so `one_per_problem` acts on mixed datasets only.
+A run keeps one attempt per problem, so `one_per_problem` acts on mixed datasets only.
 """

@@ -1,4 +1,4 @@
-"""One generation of the flow benchmark in a process of its own, without Prefect."""
+"""One generation of the flow benchmark in its own process, without Prefect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tirgen.jobs.generate_config import GenerateConfig
 
 
 def config(problems: int) -> GenerateConfig:
-    """The work that both sides do: one attempt a problem, no baselines."""
+    """The work of both sides: one attempt per problem, no baselines."""
     chosen = {"path": "pocket:train", "limit": problems}
     settings = {"dataset": "bench", "problems": chosen, "attempts": 1, "cot_samples": 0}
     return GenerateConfig.model_validate(settings)

@@ -1,4 +1,4 @@
-"""What is judged without a model: published gold answers, answers with a published verdict."""
+"""Judged without a model: published gold answers, and answers with a published verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOLDS: Mapping[str, Callable[[Any], str]] = {
     "minerva_math": lambda row: extract_answer(row["solution"]) or "",
     "olympiadbench": lambda row: ", ".join(row["final_answer"]),
 }
-"""By benchmark file, where its publisher left the gold answer."""
+"""The gold answer's field, by benchmark file."""
 
 
 def golds(data: Path, name: str) -> list[str]:
@@ -37,20 +37,20 @@ async def judged(verifier: Verifier, pairs: Sequence[tuple[str, str]]) -> list[V
 
 
 def shuffled(answers: Sequence[str], seed: int) -> list[tuple[str, str]]:
-    """Each gold answer beside that of some other row."""
+    """Each gold answer with that of another row."""
     others = list(answers)
     random.Random(seed).shuffle(others)
     return list(zip(answers, others, strict=True))
 
 
 def spelled_alike(gold: str, answer: str) -> bool:
-    """Equal without any mathematics."""
+    """Equal as text, apart from spaces, dollar signs, `\\left`, `\\right` and `\\dfrac`."""
     first, second = (re.sub(r"[\s$.]|\\left|\\right", "", text) for text in (gold, answer))
     return first.replace("\\dfrac", "\\frac") == second.replace("\\dfrac", "\\frac")
 
 
 async def gold_figures(data: Path, seed: int) -> tuple[dict[str, int], list[str]]:
-    """Counts over all benchmark files, and the shuffled pairs that need an explanation."""
+    """Counts over all benchmark files, and the shuffled pairs to explain."""
     counts = dict.fromkeys(("answers", "unlike_themselves", "unverifiable", "shuffled_right"), 0)
     curious: list[str] = []
     async with Verifier() as verifier:
@@ -69,7 +69,7 @@ async def gold_figures(data: Path, seed: int) -> tuple[dict[str, int], list[str]
 
 
 async def solution_figures(data: Path) -> dict[str, int]:
-    """Every recorded GSM8K solution judged, beside its publisher's verdict."""
+    """The verdict on every recorded GSM8K solution, with its publisher's."""
     asked = [
         (row["ground_truth"].rpartition("A:")[2].strip(), told["solution"], told["is_correct"])
         for row in _rows(data / "recorded" / "gsm8k_model_solutions.jsonl")

@@ -1,4 +1,4 @@
-"""TIRGen over recorded GSM8K reasoning, beside the same reasoning without tools."""
+"""TIRGen over recorded GSM8K reasoning, and the same reasoning without tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tirgen.verification import Verifier
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 AT_ONCE = 32
-"""Trajectories in flight; the sandbox bounds its own processes."""
+"""Trajectories at the same time; the sandbox limits its own processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Recording:
     problem: Problem
     solution: str
     is_correct: bool
-    """As the publishers judged what was recorded."""
+    """The publishers' verdict on the recording."""
 
     @property
     def slips(self) -> bool:
@@ -54,7 +54,7 @@ class Pair:
 
 
 def recordings(path: Path, problems: Sequence[Problem], model: str) -> list[Recording]:
-    """One model's recordings, each with the problem of the published file it answers."""
+    """One model's recordings, each with its problem of the published file."""
     by_question = {problem.question: problem for problem in problems}
     rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
     return [
@@ -66,7 +66,8 @@ def recordings(path: Path, problems: Sequence[Problem], model: str) -> list[Reco
 
 
 def with_slips(played: Sequence[Recording], seed: int) -> list[Recording]:
-    """The right recordings with one slip each, everything after it computed from the slip."""
+    """The right recordings with one wrong value each; everything after it is computed from that
+    value."""
     spoilt = []
     for recording in played:
         rng = random.Random(f"{seed}/{recording.problem.problem_id}")
@@ -80,7 +81,7 @@ async def play(
     played: Sequence[Recording], model: str, sandbox: Sandbox, verifier: Verifier
 ) -> list[Pair]:
     """Both programs over each recording, in the order given."""
-    config = GenerateConfig(dataset="replay", prompts=STANDARD.name, cot_samples=0)
+    config = GenerateConfig(dataset="replay", prompts=STANDARD, cot_samples=0)
     solutions = {r.problem.question: r.solution for r in played}
     engines: dict[Role, Engine] = {
         Role.ACTOR: ReplayActor(model, STANDARD, solutions),
@@ -101,7 +102,7 @@ async def play(
 
 
 def summary(pairs: Sequence[Pair]) -> Mapping[str, int]:
-    """How the two programs ended, counted."""
+    """Counts of how the two programs ended."""
     return {
         "trajectories": len(pairs),
         "programs_run": sum(len(pair.tir.calls) for pair in pairs),
@@ -115,5 +116,5 @@ def summary(pairs: Sequence[Pair]) -> Mapping[str, int]:
 
 
 def judged_otherwise(pairs: Sequence[Pair]) -> int:
-    """How many recordings, played without tools, are judged otherwise than by their publishers."""
+    """How many recordings without tools have another verdict than their publishers'."""
     return sum(pair.cot.correct != pair.recording.is_correct for pair in pairs)

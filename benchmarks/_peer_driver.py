@@ -40,7 +40,7 @@ def family_cpu() -> float:
 
 
 def in_threads(works: list[Worker], sources: list[str], at_once: int) -> None:
-    """Hand each of `at_once` workers its share."""
+    """Give each of `at_once` workers its share."""
 
     def share(number: int) -> None:
         for source in sources[number::at_once]:
@@ -55,7 +55,7 @@ def in_threads(works: list[Worker], sources: list[str], at_once: int) -> None:
 
 @contextlib.contextmanager
 def jupyter(at_once: int) -> Iterator[list[Worker]]:
-    """A kernel each, used again and again: state is shared from snippet to snippet."""
+    """One Jupyter kernel per worker, used again: snippets share its state."""
     from jupyter_client.manager import start_new_kernel  # type: ignore[import-not-found]
 
     kernels = [start_new_kernel(kernel_name="python3") for _ in range(at_once)]
@@ -75,7 +75,7 @@ def jupyter(at_once: int) -> Iterator[list[Worker]]:
 
 @contextlib.contextmanager
 def smolagents(at_once: int) -> Iterator[list[Worker]]:
-    """Its own interpreter of Python, in this process."""
+    """smolagents' own Python interpreter, in this process."""
     from smolagents.local_python_executor import (  # type: ignore[import-not-found]
         LocalPythonExecutor,
     )
@@ -93,7 +93,7 @@ def smolagents(at_once: int) -> Iterator[list[Worker]]:
 
 @contextlib.contextmanager
 def in_process(_: int) -> Iterator[list[Worker]]:
-    """The snippets' own work in a warm interpreter: no isolation whatever."""
+    """The snippets' own work in a warm interpreter, without any isolation."""
     import sympy  # noqa: F401
 
     def run(source: str) -> None:
@@ -105,7 +105,7 @@ def in_process(_: int) -> Iterator[list[Worker]]:
 
 @contextlib.contextmanager
 def fork(_: int) -> Iterator[list[Worker]]:
-    """A fork of a warm interpreter for each snippet: no jail, but nothing shared either."""
+    """A fork of a warm interpreter per snippet: no jail, nothing shared."""
     import numpy  # noqa: F401
     import sympy  # noqa: F401
 

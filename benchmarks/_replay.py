@@ -1,9 +1,9 @@
-"""Recorded chain-of-thought played back as an actor, and a critic that computes what it claims.
+"""Recorded chain of thought as an actor, and a critic that computes its claims.
 
-Both keep the engine protocol and no state: what comes next follows from the prompt alone, so any
-number of trajectories run at once. They speak as chat endpoints do, without token ids. The actor
-says the recorded lines one by one, with the corrections its own reply's outputs brought
-(`_claims`), and the recorded last line, `A: 18`, as a boxed answer.
+Both follow the engine protocol and have no state: the next text depends on the prompt only, so any
+number of trajectories run at once. Like chat endpoints they give no token ids. The actor repeats
+the recorded lines one by one, with the corrections from the outputs in its reply (`_claims`), and
+the last recorded line, `A: 18`, as a boxed answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LINE_BREAK = "\n\n"
 
 
 class ReplayActor:
-    """Says a recorded solution line by line, reading the outputs that stand in the reply."""
+    """Repeats a recorded solution line by line, and uses the outputs in the reply."""
 
     renderer: Renderer | None = None
     server = "replay"
@@ -37,7 +37,8 @@ class ReplayActor:
 
 
 class ClaimCritic:
-    """Turns each claim of the one step it sees into a program, then tells the step anew."""
+    """Turns each claim of the step it sees into a program, then repeats the step with the
+    outputs."""
 
     renderer: Renderer | None = None
     server = "replay"
@@ -72,7 +73,7 @@ def _lines(solution: str) -> list[str]:
 
 
 def _rest(question: str, lines: Sequence[str], reply: str) -> list[str]:
-    """The lines not yet said, with every correction that the reply's outputs brought."""
+    """The lines that are left, with every correction from the outputs in the reply."""
     outputs = [step.observation for step in parse_trajectory(reply)]
     left = [output for output in outputs if output is not None]
     text, corrections = strip_blocks(reply), Corrections(question)

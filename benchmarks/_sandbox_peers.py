@@ -44,13 +44,13 @@ class Peer(NamedTuple):
     name: str
     measure: Callable[[Sequence[str], Sequence[str], int], Cost]
     is_cold: bool
-    """It starts an interpreter for each snippet, so that a few of them say enough."""
+    """It starts an interpreter for each snippet, so few snippets are enough."""
     missing: str = ""
     """Why it cannot be run here; empty where it can."""
 
 
 def peers() -> list[Peer]:
-    """All of them, those that are not installed too."""
+    """All peers, also those that are not installed."""
     bwrap, nsjail = shutil.which("bwrap"), shutil.which("nsjail")
     libraries = os.environ.get(PEERS_VARIABLE, "")
     no_libraries = "" if libraries else f"{PEERS_VARIABLE} names no python that has it"
@@ -95,9 +95,10 @@ def _direct(prefix: list[str]) -> Callable[[str], float]:
 
 
 def _sandbox_fusion(source: str) -> float:
-    """What its runner does with isolation `none`: a file in a new directory, run through bash.
+    """What SandboxFusion's runner does with isolation `none`: a file in a new directory, run by
+    bash.
 
-    Without its HTTP server, which would come on top. Its package on PyPI is the client only.
+    Its HTTP server would add to this. Its package on PyPI is the client only.
     """
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "tmp.py"
@@ -117,7 +118,8 @@ def _sandbox_fusion(source: str) -> float:
 def _cold(
     run: Callable[[str], float], _: Sequence[str], sources: Sequence[str], at_once: int
 ) -> Cost:
-    """What it says of itself where that is more: bubblewrap does not wait for what it confines."""
+    """The CPU time that a peer reports, where that is more: bubblewrap does not wait for its
+    child."""
     before, started = _reaped_cpu(), time.perf_counter()
     with ThreadPoolExecutor(at_once) as pool:
         inside = sum(pool.map(run, sources))

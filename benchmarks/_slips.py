@@ -1,6 +1,6 @@
-"""A fault put into recorded reasoning on purpose: one wrong value, and all that follows from it.
+"""A mistake put into recorded reasoning: one wrong value, and everything that follows from it.
 
-The recordings were sampled with a calculator, so they hardly ever slip on their own.
+The recordings were sampled with a calculator, so they contain almost no wrong values.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from benchmarks._claims import CLAIM, Corrections, as_number, computed, numbers_
 
 
 def spoil(question: str, solution: str, rng: random.Random) -> str | None:
-    """The solution with one calculation slipped by a digit and everything after it following.
+    """The solution with one calculation wrong by a digit, and everything after it computed from
+    that.
 
-    None where no claim can be spoilt so that the true and the wrong value are told apart from
-    every other number around: no reader of the text alone could follow such a slip either.
+    None where the true and the wrong value cannot both be distinguished from every other number in
+    the text: then no reader of the text could follow the mistake.
     """
     lines = solution.splitlines()
     given = set(numbers_in(question))
@@ -44,7 +45,7 @@ def _wrong_values(value: float) -> list[float]:
 
 
 def _retold(line: str, corrections: Corrections, slips: dict[int, float]) -> str:
-    """The line with its claims computed from what they now say, or slipped."""
+    """The line with its claims computed from the values so far, or made wrong."""
     parts, position = [], 0
     for claim in CLAIM.finditer(line):
         parts.append(corrections.apply(line[position : claim.start()]))

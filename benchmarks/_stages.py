@@ -1,6 +1,6 @@
-"""One seed of the ablation, as a process of its own: ``python -m benchmarks._stages SEED STORE``.
+"""One seed of the ablation, in its own process: ``python -m benchmarks._stages SEED STORE``.
 
-Every stage is in the store when it ends, so a process that was killed goes on where it was.
+Every stage is stored when it ends, so a killed process continues with the next one.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class AblationConfig(Settings):
     rl: RoundsConfig
     """Rounds of T4, trajectory-level."""
     step_rl: RoundsConfig
-    """Rounds of T5, which go on from T4 as the official script does (method A29); T4+ is as many
-    rounds from there without branches."""
+    """Rounds of T5, which continues from T4 as the official script does (method A29); T4+ has as
+    many rounds without branches."""
     cot_rl: RoundsConfig
     evaluation: EvaluationConfig
     best_of: int = 8
-    """Samples of T5, of which best-of-N chooses."""
+    """Samples of T5 for best-of-N."""
     correction: CorrectionSettings
 
 

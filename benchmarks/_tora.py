@@ -1,4 +1,4 @@
-"""ToRA's recorded trajectories run again: is the same printed, and who is right?"""
+"""ToRA's recorded trajectories run again: the same output, and the same verdict?"""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tirgen.verification import Verifier
 
 AT_ONCE = 16
 TOLERANCE = 1e-9
-"""Relative; floats that differ by less were printed by another version of Python or numpy."""
+"""Relative; smaller differences of floats come from other versions of Python or numpy."""
 
 
 class Comparison(StrEnum):
-    """What a program printed now, beside what was recorded."""
+    """What a program printed now, compared with the recording."""
 
     SAME_OUTPUT = "same_output"
     SAME_NUMBERS = "same_numbers"
-    """Equal as numbers, printed otherwise."""
+    """Equal as numbers, but not as text."""
     SAME_ERROR = "same_error"
-    """Failed as before; the recording keeps the last line of the traceback only."""
+    """Failed as before; the recording has the last line of the traceback only."""
     NOTHING_RECORDED = "nothing_recorded"
     LIMIT = "limit"
     """Stopped here at a limit of time or memory."""
@@ -46,7 +46,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """What became of it here."""
+    """What tirgen made of it."""
 
     recorded: Recorded
     steps: list[ParsedStep]
@@ -84,7 +84,7 @@ async def rerun(recorded: Sequence[Recorded], sandbox: Sandbox, verifier: Verifi
 
 
 def compare(observation: str | None, execution: Execution) -> Comparison:
-    """Why a program printed something else now than when it was recorded, if it did."""
+    """Why a program printed another text than when it was recorded."""
     if execution.outcome is Outcome.INFRA_ERROR:
         raise RuntimeError(f"the sandbox broke: {execution.stderr.strip()}")
     printed = execution.stdout.strip()

@@ -1,4 +1,4 @@
-"""The page docs/yields.md from the figures in docs/results, and from nothing else."""
+"""The page docs/yields.md, written from the figures in docs/results only."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ from tirgen.filters.filter_config import Rule
 
 HEAD = """# Yield in both modes, rule by rule
 
-Written by `python -m benchmarks yields` from `docs/results/yield-*.json`; not to be edited. Both
-runs are `tirgen generate --problems pocket:train --limit 2000` with default settings, the second
-with `--set mode=reasoning` (up to four attempts a problem, ended by the first that every rule on a
-single trajectory keeps, then four chain-of-thought samples of each problem solved). The pocket
-proves the machinery, not the science: these shares say nothing about models of useful size.
+Written by `python -m benchmarks yields` from `docs/results/yield-*.json`, measured on {date}. Each
+run is `tirgen generate --problems pocket:train --limit 2000` with default settings, the second with
+`--set mode=reasoning`. {note}
+These shares describe the pocket only, not models of useful size.
 """
 
 DROPPED = """
 ## A trajectory that each rule dropped
 
-*run*: a row of the runs that this rule was first to drop. *setting*: likewise, under a rule that is
-off by default, with the setting named. *constructed*: a kept row of the runs with the change named,
-for rules that found nothing in these runs. `tirgen traj show ID --store test-output/yields` shows
-a row of the runs whole.
+*run*: the rule dropped this row. *setting*: the same, for a rule that is off by default, with the
+setting. *constructed*: a kept row with the change that is named, for rules that dropped nothing.
 
 | rule | evidence | trajectory | reason | excerpt |
 |---|---|---|---|---|
@@ -35,7 +32,8 @@ def page(results: Path) -> str:
     """The whole text."""
     reports = [_read(results / f"yield-{mode}.json") for mode in ("non-reasoning", "reasoning")]
     rows = "\n".join(_dropped(row) for row in _read(results / "yield-dropped.json"))
-    return f"{HEAD}\n{_overview(reports)}\n\n{_yields(reports)}\n{DROPPED}{rows}\n"
+    head = HEAD.format(date=reports[0]["date"], note=reports[0]["note"])
+    return f"{head}\n{_overview(reports)}\n\n{_yields(reports)}\n{DROPPED}{rows}\n"
 
 
 def _read(path: Path) -> Any:
@@ -68,10 +66,10 @@ def _cell(value: Any) -> str:
 
 
 def _yields(reports: list[dict[str, Any]]) -> str:
-    """One row a rule: in each mode how many met it, and how many of them it was first to drop."""
+    """One row a rule: in each mode how many it was first to drop, and how many were left."""
     tables = [{row["rule"]: row for row in report["yield"]} for report in reports]
-    heads = " | ".join(f"{report['mode']}: met | dropped | kept" for report in reports)
-    lines = [f"| rule | {heads} |", "|---|" + "---:|" * 6]
+    heads = " | ".join(f"{report['mode']}: dropped | kept" for report in reports)
+    lines = [f"| rule | {heads} |", "|---|" + "---:|" * 4]
     for rule in Rule:
         if any(rule.value in table for table in tables):
             cells = [cell for table in tables for cell in _counts(table.get(rule.value))]
@@ -81,9 +79,9 @@ def _yields(reports: list[dict[str, Any]]) -> str:
 
 def _counts(row: dict[str, int] | None) -> Iterator[str]:
     if row is None:
-        yield from ("–", "–", "–")
+        yield from ("–", "–")
     else:
-        yield from (f"{row[name]:,}" for name in ("entered", "dropped", "kept"))
+        yield from (f"{row[name]:,}" for name in ("dropped", "kept"))
 
 
 def _dropped(row: dict[str, str]) -> str:

@@ -1,8 +1,8 @@
 """The paper's ablation on the pocket: what each part of the method adds; writes docs/ablation.md.
 
-The seeds run side by side, each as a process of its own, into `test-output/ablation`: an
-interrupted run goes on, and SQL sees every sample of every stage. Remove the folder to begin anew.
-The pocket proves the machinery, not the science.
+The seeds run side by side, each in a process, into `test-output/ablation`: an interrupted run
+continues, and SQL sees every sample of every stage. Remove the folder to start again. The pocket
+proves the machinery, not the science.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ QUICK = {
     "cot_rl.rounds": 1,
     "cot_rl.rollouts.groups": 4,
 }
+NOTE = "Settings are those of that day."
+"""Edited in the JSON where a measurement is older than a default."""
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "test-output" / "ablation"
 RESULTS, PAGE = ROOT / "docs" / "results" / "ablation.json", ROOT / "docs" / "ablation.md"
@@ -70,6 +73,8 @@ def _run(root: Path, seeds: Sequence[int], changes: Mapping[str, Any], *, keep: 
     rows = [stage_row(samples, stage) for stage in samples.stages]
     expected = [compare(samples, each) for each in EXPECTATIONS]
     document = {
+        "date": date.today().isoformat(),
+        "note": NOTE,
         "seeds": len(seeds),
         "problems": len(samples.problems),
         "minutes": round(minutes, 1),
@@ -123,7 +128,7 @@ async def _seed(root: Path, seed: int, changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _cpu_seconds() -> float:
-    """Of this process and all children that have ended."""
+    """CPU seconds of this process and of all children that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 

@@ -1,4 +1,4 @@
-"""CPU-milliseconds a completion costs the client: ours against the libraries others use."""
+"""CPU-milliseconds that a completion costs the client, for tirgen and for the usual libraries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Opener = Callable[[str], AbstractAsyncContextManager[Call]]
 
 
 def run(quick: bool) -> Result:
-    """Every client against one server, rounds interleaved so that load hits all alike."""
+    """Every client against one server; rounds alternate, so that load affects all alike."""
     calls, rounds = (64, 1) if quick else (1000, 5)
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in _CLIENTS}
     with _server() as base_url:

@@ -1,4 +1,4 @@
-"""What orchestration costs: one generation as a run of the service against the same without it."""
+"""The cost of orchestration: one generation as a run of the service, and the same without it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LIMIT_RATIO = 1.10
 PORT = 4291
 TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_SECONDS = 30.0
-"""How long the waiting stack is watched for what it uses without any run."""
+"""How long the service is watched without any run, for its own CPU use."""
 START_SECONDS = 30.0
-"""Workers still import for a while after `up` has started them, which is no idling."""
+"""Workers still import for a while after `up` has started them; that is not idle."""
 DIGEST_SECONDS = 10.0
-"""The server digests events after a run has ended."""
+"""The server still handles events after a run has ended."""
 
 
 class Cost(NamedTuple):
@@ -38,11 +38,11 @@ class Cost(NamedTuple):
     wall: float
     """Of its process from start to end, imports included, in seconds."""
     cpu: float
-    """Of its process and children and, for the flow, of server and worker beyond idling."""
+    """Of its process and children; for the flow also of server and worker, less their idle use."""
 
 
 def run(quick: bool) -> Result:
-    """Both sides in turns, against one stack that was up before."""
+    """Both sides alternate, against one running service."""
     problems, rounds = (200, 1) if quick else (2000, 2)
     taken: dict[str, list[Cost]] = {"plain": [], "flow": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def _plain(problems: int, store: Path) -> Cost:
 
 
 class _Stack:
-    """The service as `tirgen up` starts it, warm."""
+    """The service as `tirgen up` starts it, already warm."""
 
     def __init__(self, folder: Path) -> None:
         self._home = Home(folder / "service-store", PORT)
@@ -129,7 +129,7 @@ class _Stack:
 
 
 async def _run_deployment(parameters: dict[str, Any]) -> float:
-    """The seconds from the worker's taking a run of `generate` to its end."""
+    """Seconds from the moment a worker takes a run of `generate` to its end."""
     from prefect import get_client
     from prefect.deployments import arun_deployment
 

@@ -1,6 +1,7 @@
-"""Real recorded text through the real parser, sandbox, loop and verifier; see docs/recorded.md.
+"""Recorded text of real models through tirgen's parser, sandbox, loop and verifier.
 
-Needs the recordings in `../shared/data`, or where TIRGEN_SHARED points; they are not ours to ship.
+See docs/recorded.md. Needs the recordings in `../shared/data`, or in the folder TIRGEN_SHARED; they
+cannot be shipped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The sandbox against the usual ways to run model-written Python, in CPU per snippet.
+"""The sandbox and the usual ways to run model-written Python, in CPU per snippet.
 
-CPU, not wall time, is compared: it holds on a shared machine, and at full load it is what limits
-throughput. Every process that works for a contender counts, our supervisor and zygote included.
+CPU is compared, not wall time: it holds on a shared machine, and it limits throughput at full load.
+Every process that works for a contender counts, tirgen's supervisor and zygote included.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PROGRAMS: dict[str, Program] = {"trivial": trivial, "sympy": sympy}
 
 
 def run(quick: bool) -> Result:
-    """Rounds of ours and the peers interleaved; medians over the rounds."""
+    """Rounds of tirgen and the peers alternate; medians over the rounds."""
     rounds, warm_count, cold_count = (1, 16, 2) if quick else (2, 32, 4)
     costs: Costs = defaultdict(lambda: defaultdict(list))
     here = [peer for peer in peers() if not peer.missing]
@@ -122,7 +122,7 @@ def _medians(by_case: dict[str, list[Cost]]) -> dict[str, float]:
 
 
 def _family_cpu() -> float:
-    """Ours and that of every living descendant, with the children those have reaped."""
+    """Of this process and of every living descendant, with the children those have waited for."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime + sum(map(_process_cpu, descendants(os.getpid())))
 

@@ -1,4 +1,4 @@
-"""Tokens per CPU-second of the pocket server as clients come together, and of `generate`."""
+"""Tokens per CPU-second of the pocket server, by number of clients, and of `generate`."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Load(NamedTuple):
 
 
 GENERATING = Load(16, 64)
-"""What the claim is about: generation, little of the prompt being new."""
+"""The claim is about this: generation, with a short new part of the prompt."""
 READING = Load(88, 64)
-"""For comparison: every prompt is new and longer than what follows it."""
+"""For comparison: every prompt is new and longer than its answer."""
 
 
 def run(quick: bool) -> Result:
@@ -120,7 +120,7 @@ async def _server(arguments: tuple[str, ...]) -> AsyncIterator[tuple[str, int]]:
 async def _send(
     http: aiohttp.ClientSession, base_url: str, load: Load, *, clients: int, requests: int
 ) -> None:
-    """So many requests, each client sending its next one when its last is answered."""
+    """A number of requests; each client sends its next one when its last is answered."""
     left = iter(range(requests))
 
     async def client() -> None:

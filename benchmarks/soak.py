@@ -1,4 +1,4 @@
-"""Twenty thousand snippets through one sandbox, one in ten hostile, eight at a time."""
+"""Twenty thousand snippets through one sandbox: one in ten is hostile, eight run at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLAIM = (
 )
 AT_ONCE = 8
 GROWTH_MB = 20.0
-"""How much any process of ours may have grown."""
+"""The most that a process of tirgen may grow."""
 _INNOCENT = Limits(cpu_seconds=4, wall_seconds=8, memory_mb=256)
 _HOSTILE = Limits(cpu_seconds=0.3, wall_seconds=0.5, memory_mb=128)
 
@@ -41,7 +41,7 @@ HOSTILE = (
     "import os; os._exit(0)",
 )
 _STOPPED = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.OOM, Outcome.NO_OUTPUT)
-"""What may become of a hostile one: its own failure, or silence that harms nobody."""
+"""The outcomes that a hostile snippet may have: it failed, or it did nothing harmful."""
 
 
 def innocent(number: int) -> tuple[str, str]:
@@ -62,11 +62,11 @@ def innocent(number: int) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the snippets so far."""
+    """Outcomes of the snippets so far."""
 
     done: int = 0
     wrong: list[str] = field(default_factory=list)
-    """Innocent ones with another outcome or output than the right one."""
+    """Harmless snippets with another outcome or output than the right one."""
     unstopped: list[str] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -98,7 +98,7 @@ async def soak(sandbox: LocalSandbox, count: int, tally: Tally) -> None:
 
 
 class Footprint(NamedTuple):
-    """All that could leak, at one moment."""
+    """Everything that could leak, at one moment."""
 
     descriptors: int
     processes: frozenset[int]
@@ -122,7 +122,7 @@ class Footprint(NamedTuple):
 
 
 async def settled(expected: frozenset[int]) -> Footprint:
-    """The footprint once what has just ended is gone from the process table; ten seconds for it."""
+    """The footprint once ended processes have left the process table; waits up to ten seconds."""
     for _ in range(200):
         if (now := Footprint.take()).processes == expected:
             return now

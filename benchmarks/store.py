@@ -1,9 +1,8 @@
-"""Eight processes append batches at once, two of them are killed on the way, a reader looks on.
+"""Eight processes append batches at once; two are killed meanwhile, and a reader reads.
 
-What is measured is the way from records in memory to durable rows that SQL can read. Turning the
-records into what a contender stores is part of it, and shown apart: most of what a row costs is
-there. Lost is a batch that was acknowledged and cannot be read afterwards; torn is a batch of which
-the reader saw some rows but not all.
+Measured is the way from records in memory to durable rows that SQL can read. Converting the records
+is part of it and shown separately, since it costs most. A batch is lost if it was acknowledged and
+cannot be read afterwards; it is torn if the reader saw some of its rows but not all.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ CLAIM = (
 
 WRITERS, KILLED, BATCH_ROWS = 8, 2, 200
 READ_EVERY_S = 0.5
-"""The reader's pause between two looks."""
+"""The reader's pause between two reads."""
 
 
 class Contender(Protocol):
@@ -65,7 +64,7 @@ class Contender(Protocol):
         """Return only when the rows are durable."""
 
     def rows_by_batch(self) -> Counter[str]:
-        """What a reader sees now; each batch has a `problem_id` of its own."""
+        """What a reader sees now; each batch has its own `problem_id`."""
 
     def aggregate(self) -> float:
         """The mean of one number over all rows, with SQL."""
@@ -123,7 +122,7 @@ class Sqlite:
 
 
 class DuckDB:
-    """One DuckDB file that whoever wants to append or read opens, and tries again while locked."""
+    """One DuckDB file; whoever appends or reads opens it, and tries again while it is locked."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -157,7 +156,7 @@ class DuckDB:
 
 
 class Ack(NamedTuple):
-    """A batch that its writer was told is durable."""
+    """A batch that was acknowledged as durable to its writer."""
 
     batch: str
     seconds: float
@@ -167,7 +166,7 @@ class Ack(NamedTuple):
 
 
 def run(quick: bool) -> Result:
-    """Measure each contender in a folder of its own on the same disk."""
+    """Measure each contender in its own folder on the same disk."""
     batches = 5 if quick else 25
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         root = Path(name)
@@ -242,7 +241,7 @@ def _measure(contender: Callable[[Path], Contender], folder: Path, batches: int)
 def _watch(
     reader: Contender, pipes: list[Connection], processes: Sequence[BaseProcess], half: int
 ) -> tuple[list[Ack], int, int]:
-    """Collect acknowledgements and read in turn until all writers are gone; kill some half-way."""
+    """Collect acknowledgements and read, until all writers have ended; kill some half-way."""
     acknowledged: list[Ack] = []
     torn = reads = 0
     last_read = time.monotonic()
@@ -285,7 +284,7 @@ def _write(
 
 
 def _as_json(row: Trajectory) -> str:
-    """By the fastest encoder at hand, so that the peer is not slowed down by ours."""
+    """With the fastest encoder here, so that the peer is not slowed down by tirgen's."""
     return _ENCODER.dump_json(row).decode()
 
 

@@ -31,7 +31,7 @@ CLAIM = (
 TESTS = Path(__file__).parent.parent / "tests" / "verification"
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[2] / "shared"))
 LIMIT_SECONDS = 5.0
-EVERY = 16
+EVERY = 8
 """Of the project's own pairs, all of which the tests judge."""
 THREADS = 8
 _MARK = "TIRGEN_VERIFY_BENCHMARK"

@@ -1,7 +1,7 @@
-"""What becomes of 2,000 packaged problems in each mode, rule by rule; writes docs/yields.md.
+"""What 2,000 packaged problems yield in each mode, rule by rule; writes docs/yields.md.
 
-The runs lie in `test-output/yields`: what is published there is read, what was interrupted is gone
-on with. Remove the folder to generate anew.
+The runs are kept in `test-output/yields`: a published one is read, an interrupted one continues.
+Remove the folder to generate again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections import Counter
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ CLAIM = (
     "shown by a trajectory that it dropped."
 )
 PROBLEMS, QUICK_PROBLEMS = 2000, 24
+NOTE = "Settings are those of that day."
+"""Edited in the JSON where a measurement is older than a default."""
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "test-output" / "yields"
 RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "yields.md"
@@ -73,7 +76,7 @@ def configuration(mode: Mode, size: int) -> GenerateConfig:
 
 
 def _version(config: GenerateConfig, store: Store) -> DatasetVersion:
-    """The newest version, if it is of as many problems as are asked for, else a new one."""
+    """The newest version, if it has as many problems as are asked for, else a new one."""
     found = store.versions(config.dataset)
     if found and found[-1].manifest["summary"]["problems"] == config.problems.limit:
         return found[-1]
@@ -94,6 +97,8 @@ def _report(mode: Mode, version: DatasetVersion, rows: list[Trajectory]) -> dict
         "dataset": version.dataset,
         "mode": mode.value,
         "config_hash": version.manifest["config_hash"],
+        "date": date.today().isoformat(),
+        "note": NOTE,
         "problems": len({row.problem.problem_id for row in rows}),
         "trajectories": len(made),
         "baselines": len(baselines),

@@ -29,6 +29,7 @@ GROUPS = {
     "policy": "Policies: trained from dataset versions, named, with their lineage.",
     "pocket": "The pocket: the model that ships with tirgen.",
     "sandbox": "The sandbox that model-written code runs in.",
+    "prompts": "Prompt sets: what actor, critic and policies are asked.",
 }
 """Nouns that a verb follows."""
 
@@ -64,6 +65,10 @@ COMMANDS = {
     "dataset alignment": Command(
         "alignment:alignment_command",
         "Show how likely a policy finds the kept trajectories of one or more datasets.",
+    ),
+    "report": Command(
+        "report:report_command",
+        "Write a page of charts about a dataset version or a policy, with the SQL behind each.",
     ),
     "traj list": Command("traj:list_command", "List trajectories, those that went wrong first."),
     "traj show": Command(
@@ -117,6 +122,13 @@ COMMANDS = {
     "sandbox serve": Command(
         "sandbox:serve",
         "Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.",
+    ),
+    "prompts show": Command(
+        "prompts:show_command", "Show one example of each prompt of a set, as a model reads it."
+    ),
+    "prompts check": Command(
+        "prompts:check_command",
+        "Check a set's files, and that a model's chat template keeps them; exit 1 when it fails.",
     ),
     "doctor": Command(
         "doctor:doctor_command",

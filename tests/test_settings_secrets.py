@@ -43,7 +43,9 @@ def refused(model: type[Any], document: dict[str, Any]) -> str:
         (GenerateConfig, {"dataset": "d", "actor": {"kind": "chat", "model": "m", "base_url": 0}}),
     ],
 )
-def test_a_url_with_a_key_is_refused_unquoted(model, document, url):
+def test_a_url_with_a_key_is_refused_unquoted(
+    model: Any, document: dict[str, Any], url: str
+) -> None:
     said = refused(model, filled(document, url))
     assert KEY not in said
 
@@ -58,7 +60,7 @@ def filled(document: Any, url: str) -> Any:
 
 
 @pytest.mark.parametrize("url", WITH_KEY[:6])
-def test_the_refusal_says_where_a_key_belongs(url):
+def test_the_refusal_says_where_a_key_belongs(url: Any) -> None:
     said = refused(EngineConfig, {"kind": "tokens", "model": "m", "base_url": url})
     assert "api_key_env" in said
     assert "query_env" in said
@@ -66,7 +68,7 @@ def test_the_refusal_says_where_a_key_belongs(url):
 
 @pytest.mark.parametrize("field", ["api_key_env", "query_env", "header_env"])
 @pytest.mark.parametrize("key", ["sk-proj-planted", "hf_planted", "planted", "K=planted", ""])
-def test_a_key_in_place_of_its_variable_is_refused_unquoted(field, key):
+def test_a_key_in_place_of_its_variable_is_refused_unquoted(field: str, key: str) -> None:
     said = refused(EngineConfig, {field: key if field == "api_key_env" else {"name": key}})
     assert "name of an environment variable" in said
     assert "planted" not in said
@@ -74,26 +76,26 @@ def test_a_key_in_place_of_its_variable_is_refused_unquoted(field, key):
 
 @pytest.mark.parametrize("field", ["headers", "query"])
 @pytest.mark.parametrize("name", ["api-key", "X-API-Key", "access_token", "sig", "Authorization"])
-def test_what_is_called_secret_comes_from_the_environment(field, name):
+def test_what_is_called_secret_comes_from_the_environment(field: str, name: str) -> None:
     said = refused(EngineConfig, {field: {name: KEY}})
     assert "query_env" in said
     assert KEY not in said
 
 
 @pytest.mark.parametrize("field", ["model", "tokenizer"])
-def test_a_name_is_no_url(field):
+def test_a_name_is_no_url(field: str) -> None:
     assert KEY not in refused(EngineConfig, {field: f"https://user:{KEY}@host/m"})
 
 
 @pytest.mark.parametrize(
     "url", ["http://localhost:8000/v1", "https://host", "http://[::1]:8000/v1/", "http://a.b/c/d-e"]
 )
-def test_plain_addresses_are_taken(url):
+def test_plain_addresses_are_taken(url: str) -> None:
     assert EngineConfig(kind="tokens", model="m", base_url=url).base_url == url.rstrip("/")
     assert SandboxSettings(services=(url,)).services == (url.rstrip("/"),)
 
 
-def test_forms_refuse_the_same():
+def test_forms_refuse_the_same() -> None:
     """Prefect's server checks parameters by the schema before it stores them."""
     schema = EngineConfig.model_json_schema()["properties"]
     [pattern] = [one["pattern"] for one in schema["base_url"]["anyOf"] if "pattern" in one]

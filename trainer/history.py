@@ -8,6 +8,9 @@ from typing import Any
 
 from storage import files
 
+HISTORY = "history.jsonl"
+"""Its file in the folder of a training run."""
+
 
 class History:
     """The records of the first `steps` steps; later ones are removed, because they are repeated."""

@@ -24,7 +24,7 @@ from storage.versions import DatasetVersion
 from trainer import checkpoint
 from trainer.agreement import check_scores
 from trainer.distributed import Sharding, World, distribute
-from trainer.history import History, read_history
+from trainer.history import HISTORY, History, read_history
 from trainer.model import ModelConfig, Scorer, load_policy, recompute_activations
 from trainer.optimisation import Optimizer, OptimizerConfig
 from trainer.packing import Batch, Packing
@@ -32,7 +32,6 @@ from trainer.publish import gather, write_model
 from trainer.samples import Beyond
 from trainer.sizing import Holding, choose, memory_of, size_of
 
-HISTORY = "history.jsonl"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
 
@@ -108,7 +107,8 @@ class Lineage:
             "parent": self.parent_name,
             "dataset": str(self.dataset),
             "samples": self.samples,
-            "config": self.config.model_dump(mode="json"),
+            # A folder of prompts decides by its texts, which are in the samples.
+            "config": self.config.model_dump(mode="json", exclude={"prompts"}),
         }
 
     @cached_property

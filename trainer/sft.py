@@ -40,8 +40,8 @@ class SftConfig(Training):
     batch_samples: int = Field(256, ge=1)
     """Samples per optimiser step over all processes and micro-batches."""
     prompts: str | None = None
-    """Prompt set with which the policy is trained and later sampled; by default that of the data,
-    or the one made for the policy."""
+    """Prompt set with which the policy is trained and later sampled, by name or folder; by default
+    that of the data, or the one made for the policy."""
     template_variables: dict[str, JsonValue] | None = None
     """Variables of the chat template, in training and when the policy is sampled; by default those
     of the data's actor."""

@@ -17,7 +17,7 @@ from storage.versions import DatasetVersion
 from tirgen.engine.renderer import HfRenderer
 from tirgen.evaluation.estimates import Estimate
 from tirgen.tir.markup import render_step
-from tirgen.tir.prompts import PROMPT_SETS
+from tirgen.tir.prompts import PromptSet, find_prompts
 
 if TYPE_CHECKING:  # needs torch
     from trainer.scoring import Document, Piece
@@ -51,7 +51,7 @@ def alignment_command(
     policy
         Folder of a model in Hugging Face layout, or a published policy as NAME or NAME@vN.
     prompts
-        Prompt set, "pocket" or "standard".
+        Prompt set: the name of a shipped one, or a folder.
     rows
         Trajectories drawn from each dataset.
     seed
@@ -62,8 +62,9 @@ def alignment_command(
     require_training("scoring")
     opened = read_store(store)
     folder = find_model(opened, str(Path(policy).expanduser())).folder
+    asked = find_prompts(prompts)
     versions = [opened.version(each) for each in (name, *others)]
-    found = [line for version in versions for line in _lines(version, folder, prompts, rows, seed)]
+    found = [line for version in versions for line in _lines(version, folder, asked, rows, seed)]
     if plot:
         _draw(plot, found)
     if json:
@@ -73,7 +74,7 @@ def alignment_command(
 
 
 def _lines(
-    version: DatasetVersion, policy: Path, prompts: str, rows: int, seed: int
+    version: DatasetVersion, policy: Path, prompts: PromptSet, rows: int, seed: int
 ) -> list[dict[str, Any]]:
     """A row for each step kind."""
     from trainer.scoring import likelihoods
@@ -115,11 +116,11 @@ def _draw(path: Path, found: list[dict[str, Any]]) -> None:
     marks_plot(panels).save(path)
 
 
-def _document(row: Trajectory, renderer: HfRenderer, prompts: str) -> Document:
+def _document(row: Trajectory, renderer: HfRenderer, prompts: PromptSet) -> Document:
     """The recorded tokens if they are of this policy's tokenizer, else the tokens of the text."""
     from trainer.scoring import from_stream, from_text
 
-    prompt = renderer.prompt_ids(PROMPT_SETS[prompts].for_tir(row.problem.question))
+    prompt = renderer.prompt_ids(prompts.for_tir(row.problem.question))
     return from_stream(row, renderer, prompt) or from_text(row, pieces(row), renderer, prompt)
 
 

@@ -20,9 +20,10 @@ from storage.exports.write import Shape, write_lines, write_rows
 from storage.find import matching_ids
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
+from tirgen.engine.protocol import Message
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.tir.markup import response_text
-from tirgen.tir.prompts import PROMPT_SETS, STANDARD, PromptSet
+from tirgen.tir.prompts import STANDARD, PromptSet
 
 SHOWN_EVERY = 1_000
 """Rows between two updates of the progress display."""
@@ -125,8 +126,8 @@ def texts_of(version: DatasetVersion) -> Texts:
     """How the TIR format writes the version's problems and steps."""
     prompts = prompt_set(version)
     return Texts(
-        tool_prompt=lambda problem: prompts.for_tir(problem.question)[0].content,
-        plain_prompt=lambda problem: prompts.for_cot(problem.question)[0].content,
+        tool_prompt=lambda problem: _text(prompts.for_tir(problem.question)),
+        plain_prompt=lambda problem: _text(prompts.for_cot(problem.question)),
         response=response_text,
     )
 
@@ -136,4 +137,9 @@ def prompt_set(version: DatasetVersion) -> PromptSet:
     config = version.manifest["config"]
     if "actor" not in config:
         return STANDARD
-    return PROMPT_SETS[GenerateConfig.model_validate(config).prompt_set_name]
+    return GenerateConfig.model_validate(config).prompt_set
+
+
+def _text(messages: tuple[Message, ...]) -> str:
+    """One text: the formats have a single user message, before which a system message is put."""
+    return "\n\n".join(message.content for message in messages)

@@ -19,8 +19,7 @@ from flows.training.improve import Improvement, Stage
 from storage.datasets import Store
 from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
-from trainer.history import read_history
-from trainer.run import HISTORY
+from trainer.history import HISTORY, read_history
 
 SHOWN_STEPS = 20
 

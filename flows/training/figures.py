@@ -15,8 +15,7 @@ from storage.records import Level
 from storage.sql import query
 from storage.versions import DatasetVersion
 from tirgen.evaluation.estimates import Estimate
-from trainer.history import read_history
-from trainer.run import HISTORY
+from trainer.history import HISTORY, read_history
 
 ROLLOUTS = """
 SELECT avg(correct::INT) FILTER (WHERE level = 'trajectory') AS reward,

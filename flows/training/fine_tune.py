@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.training.jobs import NO_HOOKS, Hooks, train
 from flows.training.models import Model, published, serving, settings_for
-from flows.training.prepared import asked_as, prepare, told
+from flows.training.prepared import Asked, asked_as, prepare, told
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
 from tirgen.evaluation.results import BenchmarkResult
@@ -68,10 +68,10 @@ async def fine_tune(
         path = Path(folder) / "samples.parquet"
         rows = await asyncio.to_thread(prepare, lineage.dataset, lineage.parent_folder, asked, path)
         hooks.note(f"rows of {lineage.dataset}: {told(rows)}")
-        job = SftJob(kind="sft", names=names, config=config, samples=path, asked=asked._asdict())
+        job = SftJob(kind="sft", names=names, config=config, samples=path, asked=asked.document())
         if heldout is None:
             return FineTuned(policy=await train(job, processes, hooks), curve=())
-        curve = _Curve(lineage, heldout)
+        curve = _Curve(lineage, heldout, asked)
         async with task_group() as group:
             following = group.create_task(curve.follow())
             arriving = replace(hooks, snapshot=curve.arrived.put_nowait)
@@ -83,11 +83,12 @@ async def fine_tune(
 class _Curve:
     """Evaluations during one training run; each is in the store and is made once."""
 
-    def __init__(self, lineage: Lineage, config: EvaluationConfig) -> None:
+    def __init__(self, lineage: Lineage, config: EvaluationConfig, asked: Asked) -> None:
         self.arrived: asyncio.Queue[Path] = asyncio.Queue()
         """Snapshots of the running training."""
         self._lineage = lineage
         self._config = config
+        self._asked = asked
         self._store = Store(lineage.names.store)
 
     async def follow(self) -> None:
@@ -114,10 +115,12 @@ class _Curve:
 
     async def _snapshot(self, folder: Path) -> CurvePoint:
         label = f"{folder.parent.parent.name}/{folder.name}"
-        return await self._evaluate(_step(folder), Model(folder, label))
+        return await self._evaluate(_step(folder), Model(folder, label), self._asked.document())
 
-    async def _evaluate(self, step: int, model: Model) -> CurvePoint:
-        report = await evaluate(await serving(self._config, model), self._store)
+    async def _evaluate(
+        self, step: int, model: Model, asked: dict[str, Any] | None = None
+    ) -> CurvePoint:
+        report = await evaluate(await serving(self._config, model, asked), self._store)
         return CurvePoint(step=step, results=report.results)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ from storage.policies import Policies, PolicyVersion
 from tirgen.embedded.models import MODEL_DIR, is_pocket
 from tirgen.engine.publication import publish
 from tirgen.jobs.rollout_config import PolicySettings
+from tirgen.tir.prompts import as_prompts
 
 if TYPE_CHECKING:
     from trainer.run import Names
@@ -93,15 +95,16 @@ def settings_for(folder: Path, section: str) -> dict[str, Any]:
     return settings
 
 
-async def serving(settings: P, model: Model) -> P:
+async def serving(settings: P, model: Model, asked: Mapping[str, Any] | None = None) -> P:
     """The settings of rollouts or of an evaluation, changed to sample this policy.
 
     The embedded engine starts from the policy's folder. A running server is asked to load it,
     whatever it says it serves. The policy is asked as in its training, with the same prompt set and
-    template variables, unless the settings say otherwise. Raises `EngineMisconfigured` for a server
+    template variables, unless the settings say otherwise: those in its manifest, or `asked` for a
+    snapshot, which has no manifest. Raises `EngineMisconfigured` for a server
     that cannot load a policy, and `PublicationFailed`.
     """
-    settings = _asked_as_trained(settings, model)
+    settings = _asked_as_trained(settings, model.asked if asked is None else asked)
     update: dict[str, Any] = {"policy_version": model.label}
     if settings.policy.kind == "embedded":
         update["policy"] = settings.policy.model_copy(update={"model": str(model.folder)})
@@ -110,12 +113,10 @@ async def serving(settings: P, model: Model) -> P:
     return settings.model_copy(update=update)
 
 
-def _asked_as_trained(settings: P, model: Model) -> P:
-    asked = model.asked
+def _asked_as_trained(settings: P, asked: Mapping[str, Any]) -> P:
     update: dict[str, Any] = {}
-    usual = settings.prompt_set.name
-    if settings.prompts is None and asked.get("prompts", usual) != usual:
-        update["prompts"] = asked["prompts"]
+    if settings.prompts is None and "prompts" in asked:
+        update["prompts"] = as_prompts(asked["prompts"])
     if asked.get("template_variables") and not settings.policy.template_variables:
         variables = {"template_variables": asked["template_variables"]}
         update["policy"] = settings.policy.model_copy(update=variables)

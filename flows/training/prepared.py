@@ -2,8 +2,8 @@
 
 A row keeps its recorded tokens if it was made with the policy's own tokenizer and template, which
 their fingerprint shows. Every other row is written again with the policy's own
-(`tirgen.tir.written`), so that any data trains any model. Every sample begins with the prompt under
-which the policy will be sampled.
+(`tirgen.tir.reply_tokens`), so that any data trains any model. Every sample begins with the prompt
+under which the policy will be sampled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.embedded.models import is_pocket
 from tirgen.engine.renderer import HfRenderer
-from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
+from tirgen.filters.filter_config import Mode
+from tirgen.tir.prompts import (
+    BUDGET_SENTENCE,
+    PromptSet,
+    as_prompts,
+    as_setting,
+    usual_prompts,
+)
 from tirgen.tir.reply_tokens import Unspellable, reply_tokens
 from trainer.samples import PREPARED, ROWS
 from trainer.sft import SftConfig
@@ -34,9 +41,12 @@ _BATCH = 1000
 class Asked(NamedTuple):
     """How a policy is asked, both in its training and whenever it is sampled later."""
 
-    prompts: str
-    """Name of the prompt set."""
+    prompts: PromptSet
     template_variables: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """For the policy's manifest, which has the texts of a set that does not ship."""
+        return {**self._asdict(), "prompts": as_setting(self.prompts)}
 
     def renderer(self, folder: Path) -> HfRenderer:
         return HfRenderer.load(folder, self.template_variables)
@@ -49,13 +59,16 @@ class NothingToLearn(FlowError):
 
 
 def asked_as(version: DatasetVersion, folder: Path, config: SftConfig) -> Asked:
-    """From the configuration, else from how the data was made, else the model's usual prompts."""
+    """From the configuration, else from how the data was made, else the model's usual prompts.
+
+    Raises BadPrompts.
+    """
     made = version.manifest.get("config", {})
     engine = made.get("actor") or made.get("policy") or {}
-    usual = POCKET if is_pocket(folder) else STANDARD
+    usual = usual_prompts(is_pocket(folder), thinks=made.get("mode") == Mode.REASONING)
     variables = config.template_variables
     return Asked(
-        config.prompts or made.get("prompts") or usual.name,
+        as_prompts(config.prompts or made.get("prompts") or usual),
         engine.get("template_variables", {}) if variables is None else variables,
     )
 
@@ -101,7 +114,7 @@ class _Preparing:
     def __init__(self, version: DatasetVersion, folder: Path, asked: Asked) -> None:
         self.rows: Counter[str] = Counter()
         self._renderer = asked.renderer(folder)
-        self._prompts = PROMPT_SETS[asked.prompts]
+        self._prompts = asked.prompts
         thinking = version.manifest.get("config", {}).get("thinking") or {}
         self._budget_sentence = thinking.get("budget_sentence", BUDGET_SENTENCE)
 

@@ -1,12 +1,9 @@
-"""Makes the helper modules beside these tests importable; finds the real data sets."""
+"""Where the published problem files are."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parent)]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from typing import Any
 
 from tirgen.data.response_layouts import Format
 
-TORA = {
+TORA: dict[str, Any] = {
     "idx": 3,
     "question": "What is 2+2?",
     "gt": "4",

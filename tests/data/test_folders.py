@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from writing import Fields, write_arrow, write_jsonl, write_parquet
 
+from tests.data.writing import Fields, write_arrow, write_jsonl, write_parquet
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from writing import write_jsonl, write_parquet
 
 from storage.records import Problem
+from tests.data.writing import write_jsonl, write_parquet
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from writing import write_jsonl
 
+from tests.data.writing import write_jsonl
 from tirgen.data.errors import ProblemsError, skipped_by_reason
 from tirgen.data.load import load_problems, unread_columns
 

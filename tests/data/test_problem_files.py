@@ -5,12 +5,13 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from writing import Fields, write_arrow, write_csv, write_jsonl, write_parquet
 
+from tests.data.writing import Fields, write_arrow, write_csv, write_jsonl, write_parquet
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 
@@ -100,7 +101,12 @@ def test_a_split_of_one_file_is_refused(tmp_path: Path) -> None:
         load_problems(write_jsonl(tmp_path / "s.jsonl", ROWS), split="train")
 
 
-COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+COMPRESSED: dict[str, Literal["gzip", "bz2", "zstd", "lz4"]] = {
+    ".gz": "gzip",
+    ".bz2": "bz2",
+    ".zst": "zstd",
+    ".lz4": "lz4",
+}
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.json", "s.csv", "s.tsv"])

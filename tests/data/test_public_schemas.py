@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from writing import Fields, write_csv, write_jsonl, write_parquet
 
+from tests.data.writing import Fields, write_csv, write_jsonl, write_parquet
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import ProblemSet, load_problems
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 
 import pytest
-from foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 
+from tests.data.foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 from tirgen.data.columns import Fields
 from tirgen.data.errors import ProblemsError
 from tirgen.data.response_layouts import SHAPES, Format, Unreadable, detect
@@ -55,7 +55,7 @@ def test_every_response_of_a_tora_row_counts() -> None:
 @pytest.mark.parametrize("row", [VERL_RETOOL, QWEN3], ids=["verl", "qwen3"])
 @pytest.mark.parametrize("written", [lambda turns: turns, json.dumps], ids=["turns", "json"])
 def test_turns_of_tools_are_outputs(row: Fields, written: Callable[[object], object]) -> None:
-    row = row | {"messages": written(row["messages"])}
+    row = {**row, "messages": written(row["messages"])}
     assert detect("file", [row]) is Format.RETOOL
     foreign = next(SHAPES[Format.RETOOL].read(row))
     first, last = parse_trajectory(foreign.response)

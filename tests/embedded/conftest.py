@@ -1,6 +1,5 @@
 """The tiny random model, and a server of it that all tests of the engine share."""
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,10 +7,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tiny_model import write_tiny_model
-
+from tests.embedded.tiny_model import write_tiny_model
 from tirgen.embedded.local import embedded_server
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 import transformers
-from tiny_model import CONTEXT, EOS, VOCAB, write_tokenizer
+
+from tests.embedded.tiny_model import CONTEXT, EOS, VOCAB, write_tokenizer
 
 SIZE: dict[str, Any] = {
     "vocab_size": VOCAB,

@@ -11,8 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from random_models import CASES, random_model, write_random_model  # noqa: E402
-
+from tests.embedded.random_models import CASES, random_model, write_random_model  # noqa: E402
 from tirgen.embedded.architecture import ModelConfig, ModelUnsupported  # noqa: E402
 from tirgen.embedded.batching import ContinuousBatchingEngine  # noqa: E402
 from tirgen.embedded.generation import Generation, GenerationRequest  # noqa: E402

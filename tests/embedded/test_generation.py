@@ -1,5 +1,6 @@
 import asyncio
 import codecs
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ PIECES = [b"", b"", b"a", b"b", b"ab", "é".encode()[:1], "é".encode()[1:], b"`
 A, B, AB, E1, E2, FENCE, OUT, PUT = range(2, 10)
 
 
-def generation(tokens: list[int], **fields: object) -> Generation:
+def generation(tokens: list[int], **fields: Any) -> Generation:
     """What these tokens make of a request, fed until it ends."""
     made = Generation(
         GenerationRequest(**{"prompt": (1,), "max_tokens": 100, "seed": 0, **fields}),

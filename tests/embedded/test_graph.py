@@ -23,7 +23,7 @@ def log_probabilities(model_dir: Path, ids: NDArray[np.int64], out: Path) -> NDA
     }
     logits = np.asarray(compiled.create_infer_request().infer(inputs)["logits"])[0]
     shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)), np.float32)
 
 
 def test_the_graph_agrees_with_transformers(tiny_model: Path, tmp_path: Path) -> None:

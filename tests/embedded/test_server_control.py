@@ -1,5 +1,7 @@
 """The routes by which weights are exchanged: who may use them, and what they refuse."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import AsyncIterator
@@ -10,8 +12,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
-from tiny_model import write_tiny_model
 
+from tests.embedded.tiny_model import write_tiny_model
 from tirgen.embedded import control
 from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine
@@ -53,14 +55,18 @@ def reload(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["", "?mode=abort", "?mode=keep", "?mode=now"])
-async def test_modes_of_pausing_it_does_not_have_are_refused(server, http, mode) -> None:
+async def test_modes_of_pausing_it_does_not_have_are_refused(
+    server: str, http: aiohttp.ClientSession, mode: str
+) -> None:
     status, body = await ask(http, f"{server}/pause{mode}")
     assert status == 400
     assert "mode=wait" in body["error"]["message"]
     assert await ask(http, f"{server}/is_paused", method="GET") == (200, {"is_paused": False})
 
 
-async def test_pause_and_resume_answer_as_vllm_does(server, http) -> None:
+async def test_pause_and_resume_answer_as_vllm_does(
+    server: str, http: aiohttp.ClientSession
+) -> None:
     assert await ask(http, f"{server}/pause?mode=wait") == (200, {"status": "paused"})
     assert await ask(http, f"{server}/pause?mode=wait") == (200, {"status": "paused"})
     assert await ask(http, f"{server}/is_paused", method="GET") == (200, {"is_paused": True})
@@ -68,14 +74,16 @@ async def test_pause_and_resume_answer_as_vllm_does(server, http) -> None:
     assert await ask(http, f"{server}/is_paused", method="GET") == (200, {"is_paused": False})
 
 
-async def test_weights_are_not_exchanged_while_the_server_is_open(server, http, tiny_model) -> None:
+async def test_weights_are_not_exchanged_while_the_server_is_open(
+    server: str, http: aiohttp.ClientSession, tiny_model: Path
+) -> None:
     status, body = await ask(http, f"{server}/collective_rpc", reload(tiny_model))
     assert status == 409
     assert "POST /pause?mode=wait first" in body["error"]["message"]
 
 
 async def test_a_reload_leaves_the_version_unnamed_until_it_is_told(
-    server, http, tiny_model
+    server: str, http: aiohttp.ClientSession, tiny_model: Path
 ) -> None:
     await ask(http, f"{server}/pause?mode=wait")
     try:
@@ -104,7 +112,7 @@ async def test_a_reload_leaves_the_version_unnamed_until_it_is_told(
     ],
 )
 async def test_a_body_it_does_not_understand_is_refused_by_name(
-    server, http, path, body, names
+    server: str, http: aiohttp.ClientSession, path: str, body: dict[str, Any], names: str
 ) -> None:
     before = await ask(http, f"{server}/weight_info", method="GET")
     status, answer = await ask(http, server + path, body)
@@ -112,7 +120,9 @@ async def test_a_body_it_does_not_understand_is_refused_by_name(
     assert await ask(http, f"{server}/weight_info", method="GET") == before
 
 
-async def test_a_cache_in_use_is_not_reset_and_the_answer_says_so(server, http) -> None:
+async def test_a_cache_in_use_is_not_reset_and_the_answer_says_so(
+    server: str, http: aiohttp.ClientSession
+) -> None:
     fields = LONG | {"stream": True, "n": 16}
     async with http.post(f"{server}/v1/completions", json=fields) as running:
         await running.content.readline()
@@ -120,7 +130,9 @@ async def test_a_cache_in_use_is_not_reset_and_the_answer_says_so(server, http) 
         assert b"data: [DONE]" in await running.read()
 
 
-async def test_a_reset_changes_nothing_but_the_cache(server, http) -> None:
+async def test_a_reset_changes_nothing_but_the_cache(
+    server: str, http: aiohttp.ClientSession
+) -> None:
     fields = {"prompt": list(range(10, 110)), "seed": 3, "logprobs": 0, "return_token_ids": True}
     _, before = await ask(http, f"{server}/v1/completions", fields)
     assert await ask(http, f"{server}/reset_prefix_cache") == (200, {"success": True})
@@ -129,7 +141,9 @@ async def test_a_reset_changes_nothing_but_the_cache(server, http) -> None:
     assert await ask(http, f"{server}/is_paused", method="GET") == (200, {"is_paused": False})
 
 
-async def test_a_reset_while_paused_leaves_it_paused(server, http) -> None:
+async def test_a_reset_while_paused_leaves_it_paused(
+    server: str, http: aiohttp.ClientSession
+) -> None:
     await ask(http, f"{server}/pause?mode=wait")
     try:
         assert await ask(http, f"{server}/reset_prefix_cache") == (200, {"success": True})
@@ -138,7 +152,9 @@ async def test_a_reset_while_paused_leaves_it_paused(server, http) -> None:
         await ask(http, f"{server}/resume")
 
 
-async def test_resuming_ends_a_pause_that_is_still_waiting(server, http) -> None:
+async def test_resuming_ends_a_pause_that_is_still_waiting(
+    server: str, http: aiohttp.ClientSession
+) -> None:
     fields = LONG | {"stream": True, "n": 32}
     async with http.post(f"{server}/v1/completions", json=fields) as running:
         await running.content.readline()
@@ -156,7 +172,10 @@ async def test_resuming_ends_a_pause_that_is_still_waiting(server, http) -> None
 
 
 async def test_many_clients_meet_either_policy_whole(
-    server, http, tiny_model, tmp_path_factory
+    server: str,
+    http: aiohttp.ClientSession,
+    tiny_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Weights go back and forth under load; each answer belongs to the version it names."""
     other = write_tiny_model(tmp_path_factory.mktemp("other"), seed=1)
@@ -191,7 +210,9 @@ async def test_many_clients_meet_either_policy_whole(
 
 
 @pytest.mark.parametrize(("method", "path"), CONTROL)
-async def test_a_page_in_a_browser_may_not_control_it(server, http, method, path) -> None:
+async def test_a_page_in_a_browser_may_not_control_it(
+    server: str, http: aiohttp.ClientSession, method: str, path: str
+) -> None:
     headers = {"Origin": "https://elsewhere.example"}
     async with http.request(method, server + path, headers=headers) as answer:
         assert answer.status == 403
@@ -205,7 +226,9 @@ async def engine(tiny_model: Path) -> AsyncIterator[ContinuousBatchingEngine]:
 
 
 @pytest.mark.parametrize(("method", "path"), CONTROL)
-async def test_a_key_guards_the_routes(engine, http, method, path) -> None:
+async def test_a_key_guards_the_routes(
+    engine: ContinuousBatchingEngine, http: aiohttp.ClientSession, method: str, path: str
+) -> None:
     async def status(routes: Routes, key: str | None) -> int:
         async with TestServer(routes.application()) as served:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -218,7 +241,7 @@ async def test_a_key_guards_the_routes(engine, http, method, path) -> None:
     assert await status(guarded, "secret") in (200, 400)
 
 
-async def test_a_request_is_not_held_for_ever(monkeypatch) -> None:
+async def test_a_request_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "_HOLD_SECONDS", 0.01)
     switch = PauseSwitch()
     switch.pause()

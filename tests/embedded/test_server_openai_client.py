@@ -1,11 +1,13 @@
 """The official client, unmodified, against our server."""
 
+from typing import Any
+
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-SAMPLING = {"max_tokens": 12, "seed": 4}
-MESSAGES = [{"role": "user", "content": "hi"}]
+SAMPLING: dict[str, Any] = {"max_tokens": 12, "seed": 4}
+MESSAGES: list[Any] = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def test_models_are_listed_and_looked_up(client: OpenAI) -> None:
 
 
 def test_completion_with_vllm_fields(client: OpenAI) -> None:
-    extra = {"return_token_ids": True, "ignore_eos": True, "top_k": 5}
+    extra: dict[str, Any] = {"return_token_ids": True, "ignore_eos": True, "top_k": 5}
     answer = client.completions.create(
         model="pocket", prompt="1 plus", logprobs=0, extra_body=extra, **SAMPLING
     )
@@ -35,7 +37,7 @@ def test_completion_with_vllm_fields(client: OpenAI) -> None:
 
 def test_streamed_completion_is_the_whole(client: OpenAI) -> None:
     whole = client.completions.create(model="pocket", prompt="1 plus", **SAMPLING)
-    options = {"stream": True, "stream_options": {"include_usage": True}}
+    options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     chunks = list(client.completions.create(model="pocket", prompt="1 plus", **SAMPLING, **options))
     assert "".join(c.choices[0].text for c in chunks if c.choices) == whole.choices[0].text
     assert chunks[-1].usage == whole.usage

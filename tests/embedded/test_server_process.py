@@ -1,5 +1,7 @@
 """The server as a process: how it starts, what it holds on to, and how it ends."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -187,7 +189,9 @@ async def test_an_api_key_guards_everything_under_v1(
     assert statuses == [401, 401, 200, 200]
 
 
-async def test_another_address_than_loopback_needs_a_key(tiny_model: Path, monkeypatch, capsys):
+async def test_another_address_than_loopback_needs_a_key(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("TIRGEN_SERVE_API_KEY", raising=False)
     assert main([str(tiny_model), "--host", "0.0.0.0", "--port", "0"]) == 1
     assert "set TIRGEN_SERVE_API_KEY" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-async def answers(precision: Precision, **fields: float) -> list[Generation]:
+async def answers(precision: Precision, **fields: Any) -> list[Generation]:
     """The same question answered four times, one cached after the other."""
     engine = ContinuousBatchingEngine(SMOLLM2, ServingSettings(precision=precision, context=1024))
     text = engine.vocabulary.render(

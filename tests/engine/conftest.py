@@ -4,10 +4,10 @@ import asyncio
 import json
 import random
 import re
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -19,8 +19,6 @@ from tirgen.engine.protocol import Message, Prompt
 from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.retry import Limiter, RetryPolicy
 from tirgen.engine.tokens import TokenEngine
-
-sys.path.append(str(Path(__file__).parents[1] / "embedded"))  # tiny_model
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHATML = (
@@ -69,10 +67,10 @@ class Peer:
     def __init__(self, renderer: HfRenderer) -> None:
         self.renderer = renderer
         self.faults: deque[Fault] = deque()
-        self.requests: list[dict[str, object]] = []
+        self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.queries: list[dict[str, str]] = []
-        self.alter: Callable[[dict[str, object]], None] = lambda choice: None
+        self.alter: Callable[[dict[str, Any]], None] = lambda choice: None
         """Called with every choice before it is sent, to spoil it."""
         self.known_fields: set[str] | None = None
         """None ignores unknown fields, as vLLM does."""
@@ -158,7 +156,7 @@ class Peer:
     ) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        chunks: list[dict[str, object]] = [
+        chunks: list[dict[str, Any]] = [
             {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
             for piece in pieces
         ]
@@ -172,7 +170,7 @@ class Peer:
         await answer.write(b"data: [DONE]\n\n")
         return answer
 
-    def _choice(self, body: dict[str, object]) -> dict[str, object]:
+    def _choice(self, body: dict[str, Any]) -> dict[str, Any]:
         text, reason = self._said(body)
         ids = list(self.renderer.encode(text))
         finish = "stop" if reason or len(ids) < int(body["max_tokens"]) else "length"
@@ -189,7 +187,7 @@ class Peer:
             "stop_reason": reason,
         }
 
-    def _said(self, body: dict[str, object]) -> tuple[str, str | None]:
+    def _said(self, body: dict[str, Any]) -> tuple[str, str | None]:
         words = list(NUMBERS)
         if body["temperature"]:
             random.Random(body.get("seed")).shuffle(words)

@@ -1,17 +1,21 @@
 """The clients against the real embedded engine, with a random model: what it says is noise."""
 
+from __future__ import annotations
+
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
-from tiny_model import CONTEXT, write_tiny_model
 
+from tests.embedded.tiny_model import CONTEXT, write_tiny_model
 from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import engine_identity
+from tirgen.engine.chat import ChatEngine
 from tirgen.engine.dialect import Continuation
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured
@@ -40,6 +44,7 @@ async def pocket(pocket_dir: Path, base_url: str) -> AsyncIterator[TokenEngine]:
         kind="tokens", base_url=base_url, model="pocket", tokenizer=str(pocket_dir)
     )
     async with open_engine(config) as engine:
+        assert isinstance(engine, TokenEngine)
         yield engine
 
 
@@ -47,12 +52,12 @@ def asked(engine: TokenEngine) -> Prompt:
     return Prompt(messages=MESSAGES, token_ids=engine.renderer.prompt_ids(MESSAGES))
 
 
-async def test_the_probe_is_content(pocket) -> None:
+async def test_the_probe_is_content(pocket: TokenEngine) -> None:
     assert pocket.capabilities.max_model_len == CONTEXT
     assert pocket.server.startswith("tirgen-embedded/")
 
 
-async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket) -> None:
+async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket: TokenEngine) -> None:
     alone = await pocket.complete(asked(pocket), DRAW)
     crowd = await asyncio.gather(*(pocket.complete(asked(pocket), DRAW) for _ in range(16)))
     assert {c.token_ids for c in crowd} == {alone.token_ids}
@@ -60,13 +65,13 @@ async def test_a_seed_gives_the_same_tokens_alone_and_in_a_crowd(pocket) -> None
         assert completion.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
-async def test_another_seed_gives_other_tokens(pocket) -> None:
+async def test_another_seed_gives_other_tokens(pocket: TokenEngine) -> None:
     one = await pocket.complete(asked(pocket), DRAW)
     other = await pocket.complete(asked(pocket), Sampling(max_tokens=24, seed=6))
     assert one.token_ids != other.token_ids
 
 
-async def test_a_stop_string_from_its_own_words_ends_it(pocket) -> None:
+async def test_a_stop_string_from_its_own_words_ends_it(pocket: TokenEngine) -> None:
     whole = await pocket.complete(asked(pocket), DRAW)
     stop = next(c for c in whole.text[4:] if c.isascii() and c.isalnum())
     sampling = Sampling(max_tokens=24, seed=5, stop=(stop,))
@@ -76,7 +81,7 @@ async def test_a_stop_string_from_its_own_words_ends_it(pocket) -> None:
     assert stopped.token_ids == whole.token_ids[: len(stopped.token_ids)]
 
 
-async def test_growing_by_its_own_ids_goes_on_where_it_stopped(pocket) -> None:
+async def test_growing_by_its_own_ids_goes_on_where_it_stopped(pocket: TokenEngine) -> None:
     whole = await pocket.complete(asked(pocket), Sampling(max_tokens=12, temperature=0))
     first = await pocket.complete(asked(pocket), Sampling(max_tokens=5, temperature=0))
     grown = Prompt(messages=MESSAGES, token_ids=asked(pocket).token_ids + first.token_ids)
@@ -84,7 +89,7 @@ async def test_growing_by_its_own_ids_goes_on_where_it_stopped(pocket) -> None:
     assert first.token_ids + rest.token_ids == whole.token_ids
 
 
-async def test_the_context_ends_both_kinds_of_call(pocket) -> None:
+async def test_the_context_ends_both_kinds_of_call(pocket: TokenEngine) -> None:
     brim = Prompt(messages=(), token_ids=(40,) * (CONTEXT - 3))
     completion = await pocket.complete(brim, DRAW)
     assert completion.finish is Finish.LENGTH
@@ -93,7 +98,7 @@ async def test_the_context_ends_both_kinds_of_call(pocket) -> None:
         await pocket.complete(Prompt(messages=(), token_ids=(40,) * CONTEXT), DRAW)
 
 
-async def test_our_rendering_is_the_servers(pocket, base_url: str) -> None:
+async def test_our_rendering_is_the_servers(pocket: TokenEngine, base_url: str) -> None:
     async with AsyncOpenAI(base_url=base_url, api_key="none") as client:
         answer = await client.chat.completions.create(
             model="pocket",
@@ -101,13 +106,15 @@ async def test_our_rendering_is_the_servers(pocket, base_url: str) -> None:
             max_tokens=1,
             extra_body={"return_token_ids": True},
         )
-    assert tuple(answer.prompt_token_ids) == asked(pocket).token_ids
+    assert answer.model_extra
+    assert tuple(answer.model_extra["prompt_token_ids"]) == asked(pocket).token_ids
 
 
 async def test_the_chat_engine_speaks_to_it(base_url: str) -> None:
     config = EngineConfig(kind="chat", base_url=base_url, model="pocket")
     async with open_engine(config) as engine:
         completion = await engine.complete(Prompt(messages=MESSAGES, reply="It is "), DRAW)
+        assert isinstance(engine, ChatEngine)
         assert engine.dialect.continuation is Continuation.FINAL_MESSAGE
     assert completion.completion_tokens == 24
     assert completion.token_ids == ()
@@ -115,8 +122,10 @@ async def test_the_chat_engine_speaks_to_it(base_url: str) -> None:
 
 async def test_two_roles_share_one_pocket(pocket_dir: Path) -> None:
     config = EngineConfig(model=str(pocket_dir))
-    async with open_engines(config, config) as (actor, critic):
-        assert actor._client.base_url == critic._client.base_url
+    before = psutil.Process().children()
+    async with open_engines(config, config) as (_, critic):
+        assert len(psutil.Process().children()) == len(before) + 1
+        assert isinstance(critic, TokenEngine)
         assert (await critic.complete(asked(critic), DRAW)).completion_tokens == 24
 
 

@@ -1,10 +1,14 @@
+from __future__ import annotations
+
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tiny_model import write_tiny_model
 
+from tests.embedded.tiny_model import write_tiny_model
+from tests.engine.conftest import Peer
 from tirgen.embedded.models import (
     MODEL_DIR,
     engine_identity,
@@ -14,6 +18,7 @@ from tirgen.embedded.models import (
 from tirgen.engine.engine_config import EngineConfig, Precision
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Prompt, Sampling
+from tirgen.engine.tokens import TokenEngine
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.generate_config import GenerateConfig
 
@@ -21,7 +26,7 @@ COUNT = Sampling(max_tokens=60, temperature=0.0)
 
 
 @pytest.fixture
-def config(peer, model_dir) -> EngineConfig:
+def config(peer: Peer, model_dir: Path) -> EngineConfig:
     return EngineConfig(
         kind="tokens", base_url=peer.url, model="tiny", tokenizer=str(model_dir), max_tries=3
     )
@@ -38,15 +43,16 @@ async def sentence(config: EngineConfig) -> str:
     return str(caught.value)
 
 
-async def test_an_engine_opens_and_answers(config, prompt) -> None:
+async def test_an_engine_opens_and_answers(config: EngineConfig, prompt: Prompt) -> None:
     async with open_engine(config) as engine:
         completion = await engine.complete(prompt, COUNT)
     assert completion.ended_turn
     assert engine.server == "peer/9.9"
 
 
-async def test_the_probe_finds_what_the_server_does(config) -> None:
+async def test_the_probe_finds_what_the_server_does(config: EngineConfig) -> None:
     async with open_engine(config) as engine:
+        assert isinstance(engine, TokenEngine)
         found = engine.capabilities
     assert found.max_model_len == 512
     assert found.neutral_fields == {"repetition_penalty": 1.0, "min_p": 0.0}
@@ -58,7 +64,9 @@ NEEDED_FIELDS = {
 }
 
 
-async def test_fields_the_server_refuses_are_not_sent(config, peer, prompt) -> None:
+async def test_fields_the_server_refuses_are_not_sent(
+    config: EngineConfig, peer: Peer, prompt: Prompt
+) -> None:
     peer.known_fields = {*NEEDED_FIELDS, "min_p"}
     async with open_engine(config) as engine:
         assert (await engine.complete(prompt, COUNT)).ended_turn
@@ -66,37 +74,43 @@ async def test_fields_the_server_refuses_are_not_sent(config, peer, prompt) -> N
 
 
 @pytest.mark.parametrize("field", ["seed", "top_k", "return_token_ids"])
-async def test_a_server_that_refuses_what_is_needed_is_refused(config, peer, field) -> None:
+async def test_a_server_that_refuses_what_is_needed_is_refused(
+    config: EngineConfig, peer: Peer, field: str
+) -> None:
     peer.known_fields = NEEDED_FIELDS - {field}
     said = await sentence(config)
     assert "cannot serve token ids" in said
     assert field in said
 
 
-async def test_a_wrong_address_is_one_sentence(config) -> None:
+async def test_a_wrong_address_is_one_sentence(config: EngineConfig) -> None:
     said = await sentence(changed(config, base_url="http://127.0.0.1:1/v1"))
     assert said.startswith("No engine at http://127.0.0.1:1/v1: The connection to")
     assert said.endswith("Start the server or correct `base_url`.")
 
 
-async def test_a_forgotten_v1_is_one_sentence(config) -> None:
-    said = await sentence(changed(config, base_url=config.base_url.removesuffix("/v1")))
+async def test_a_forgotten_v1_is_one_sentence(config: EngineConfig) -> None:
+    said = await sentence(changed(config, base_url=str(config.base_url).removesuffix("/v1")))
     assert "it ends in /v1 for most servers" in said
 
 
-async def test_a_wrong_model_names_those_there_are(config) -> None:
+async def test_a_wrong_model_names_those_there_are(config: EngineConfig) -> None:
     said = await sentence(changed(config, model="tinny"))
     assert "has no model 'tinny'; set `model` to one of: tiny." in said
 
 
-async def test_a_missing_key_names_its_variable(config, monkeypatch) -> None:
+async def test_a_missing_key_names_its_variable(
+    config: EngineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PEER_KEY", raising=False)
     said = await sentence(changed(config, api_key_env="PEER_KEY"))
     assert "PEER_KEY is not set" in said
 
 
 @pytest.mark.parametrize("kind", ["tokens", "chat"])
-async def test_a_refused_key_is_a_sentence_without_it(config, peer, monkeypatch, kind) -> None:
+async def test_a_refused_key_is_a_sentence_without_it(
+    config: EngineConfig, peer: Peer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     peer.key = "right"
     monkeypatch.setenv("PEER_KEY", "sk-secret")
     said = await sentence(changed(config, kind=kind, api_key_env="PEER_KEY"))
@@ -104,7 +118,9 @@ async def test_a_refused_key_is_a_sentence_without_it(config, peer, monkeypatch,
     assert "sk-secret" not in said
 
 
-async def test_the_key_comes_from_the_environment(config, peer, prompt, monkeypatch) -> None:
+async def test_the_key_comes_from_the_environment(
+    config: EngineConfig, peer: Peer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     peer.key = "sk-secret"
     monkeypatch.setenv("PEER_KEY", "sk-secret")
     async with open_engine(changed(config, api_key_env="PEER_KEY")) as engine:
@@ -120,13 +136,15 @@ async def test_the_key_comes_from_the_environment(config, peer, prompt, monkeypa
         lambda choice: choice["token_ids"].append(5),
     ],
 )
-async def test_a_server_without_exact_tokens_is_refused(config, peer, alter) -> None:
+async def test_a_server_without_exact_tokens_is_refused(
+    config: EngineConfig, peer: Peer, alter: Any
+) -> None:
     peer.alter = alter
     assert "cannot serve token ids" in await sentence(config)
 
 
 async def test_a_template_that_renders_no_plain_question_is_refused(
-    config, model_dir, tmp_path
+    config: EngineConfig, model_dir: Path, tmp_path: Path
 ) -> None:
     strange = shutil.copytree(model_dir, tmp_path / "strange")
     template = "{{ raise_exception('a system message is needed') }}"
@@ -135,32 +153,36 @@ async def test_a_template_that_renders_no_plain_question_is_refused(
     assert "a system message is needed" in said
 
 
-async def test_a_server_that_ignores_stop_strings_is_refused(config, peer) -> None:
+async def test_a_server_that_ignores_stop_strings_is_refused(
+    config: EngineConfig, peer: Peer
+) -> None:
     peer.honours_stop = False
-    assert "does not honour `stop`" in await sentence(config)
+    assert "does not support `stop`" in await sentence(config)
 
 
-async def test_a_server_that_cuts_the_stop_string_off_is_refused(config, peer) -> None:
-    def cut(choice: dict[str, object]) -> None:
+async def test_a_server_that_cuts_the_stop_string_off_is_refused(
+    config: EngineConfig, peer: Peer
+) -> None:
+    def cut(choice: dict[str, Any]) -> None:
         if choice["stop_reason"]:
             choice["text"] = choice["text"].removesuffix(choice["stop_reason"])
 
     peer.alter = cut
-    assert "does not honour `stop`" in await sentence(config)
+    assert "does not support `stop`" in await sentence(config)
 
 
-async def test_a_chat_endpoint_opens_and_answers(config, prompt) -> None:
+async def test_a_chat_endpoint_opens_and_answers(config: EngineConfig, prompt: Prompt) -> None:
     async with open_engine(changed(config, kind="chat", tokenizer=None)) as engine:
         completion = await engine.complete(Prompt(messages=prompt.messages), COUNT)
     assert completion.ended_turn
     assert engine.renderer is None
 
 
-async def test_a_chat_endpoint_with_a_wrong_model_is_one_sentence(config) -> None:
+async def test_a_chat_endpoint_with_a_wrong_model_is_one_sentence(config: EngineConfig) -> None:
     assert "no such model" in await sentence(changed(config, kind="chat", model="tinny"))
 
 
-async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config) -> None:
+async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config: EngineConfig) -> None:
     said = await sentence(changed(config, kind="chat", base_url="http://127.0.0.1:1/v1"))
     assert "Start the server or correct `base_url`" in said
 
@@ -175,19 +197,21 @@ async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config) -> Non
         ({"api_key": "sk-secret"}, "Extra inputs are not permitted"),
     ],
 )
-def test_a_bad_configuration_says_why(fields, said) -> None:
+def test_a_bad_configuration_says_why(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         EngineConfig(**fields)
 
 
-def test_identity_leaves_address_and_pace_out(config) -> None:
+def test_identity_leaves_address_and_pace_out(config: EngineConfig) -> None:
     elsewhere = changed(config, base_url="http://other/v1", concurrency=3, timeout_seconds=9)
     assert elsewhere.identity() == config.identity()
     assert changed(config, model="other").identity() != config.identity()
 
 
 @pytest.mark.parametrize("kind", ["tokens", "chat"])
-async def test_a_key_in_the_query_comes_from_the_environment(kind, config, peer, monkeypatch):
+async def test_a_key_in_the_query_comes_from_the_environment(
+    kind: str, config: EngineConfig, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PEER_QUERY", "planted/key")
     asked = config.model_copy(
         update={"kind": kind, "query": {"v": "1"}, "query_env": {"api-key": "PEER_QUERY"}}
@@ -199,7 +223,9 @@ async def test_a_key_in_the_query_comes_from_the_environment(kind, config, peer,
     assert "planted" not in asked.model_dump_json()
 
 
-async def test_a_server_that_quotes_the_query_tells_nobody(config, peer, monkeypatch):
+async def test_a_server_that_quotes_the_query_tells_nobody(
+    config: EngineConfig, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PEER_QUERY", "planted/key")
     peer.key = "another"
     said = await sentence(changed(config, query_env={"api-key": "PEER_QUERY"}))
@@ -229,7 +255,7 @@ def test_the_pocket_is_known_by_its_tokenizer_wherever_it_runs(
         fields |= {"base_url": "http://127.0.0.1:1/v1", "model": "served"}
     config = EngineConfig.model_validate(fields)
     assert is_pocket_engine(config) is pocket
-    asked = GenerateConfig(dataset="d", actor=config).prompt_set_name
+    asked = GenerateConfig(dataset="d", actor=config).prompt_set.name
     assert asked == ("pocket" if pocket else "standard")
 
 

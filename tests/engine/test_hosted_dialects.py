@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tirgen.engine.chat import ChatEngine
 from tirgen.engine.dialect import Continuation
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.protocol import Message, Prompt, Sampling
@@ -138,6 +139,7 @@ async def test_the_fields_an_endpoint_takes_are_learned_from_its_refusals(
             learned, hosted.refused = len(hosted.requests), 0
             assert (await engine.complete(ASK, PAPER)).ended_turn
             assert (len(hosted.requests) - learned, hosted.refused) == (1, 0)
+            assert isinstance(engine, ChatEngine)
             assert engine.dialect.left_out == left_out
             assert all(name in engine.server for name in left_out)
     sent = set(hosted.requests[-1])
@@ -149,6 +151,7 @@ async def test_a_marked_prefix_is_gone_on_with() -> None:
     hosted = Hosted(takes_all, continues_prefix=True)
     async for url in served(hosted):
         async with open_engine(EngineConfig(kind="chat", base_url=url, model="m")) as engine:
+            assert isinstance(engine, ChatEngine)
             assert engine.dialect.continuation is Continuation.PREFIX
             await engine.complete(Prompt(messages=ASK.messages, reply="Well, "), PAPER)
     last = {"role": "assistant", "content": "Well, ", "prefix": True}

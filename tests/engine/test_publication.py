@@ -1,20 +1,24 @@
 """A policy is exchanged in the real pocket server; where a server must misbehave, a proxy does."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from served_weights import served_version
-from tiny_model import write_tiny_model
 
+from tests.embedded.tiny_model import write_tiny_model
+from tests.engine.conftest import Peer
+from tests.served_weights import served_version
 from tirgen.embedded.local import embedded_server
 from tirgen.engine import publication
 from tirgen.engine.engine_config import EngineConfig
@@ -79,7 +83,9 @@ async def until_paused(url: str) -> None:
     raise AssertionError("the server was never paused")
 
 
-async def test_a_published_policy_is_the_one_a_fresh_server_would_serve(versions, base_url) -> None:
+async def test_a_published_policy_is_the_one_a_fresh_server_would_serve(
+    versions: dict[str, Path], base_url: str
+) -> None:
     """Its prompt was cached by the old policy: any of that reused would show in the logprobs."""
     config = served_by(base_url, versions)
     before = said(await draw(config))
@@ -92,7 +98,9 @@ async def test_a_published_policy_is_the_one_a_fresh_server_would_serve(versions
     assert await served_version(config) == "pi@v2"
 
 
-async def test_going_back_and_forth_leaves_no_trace(versions, base_url) -> None:
+async def test_going_back_and_forth_leaves_no_trace(
+    versions: dict[str, Path], base_url: str
+) -> None:
     config = served_by(base_url, versions)
     first = said(await draw(config))
     for name in ("v2", "v1", "v2", "v1"):
@@ -101,7 +109,7 @@ async def test_going_back_and_forth_leaves_no_trace(versions, base_url) -> None:
 
 
 async def test_what_runs_ends_on_the_old_weights_and_what_arrives_gets_the_new(
-    versions, base_url, proxy
+    versions: dict[str, Path], base_url: str, proxy: Proxy
 ) -> None:
     proxy.held["/collective_rpc"] = asyncio.Event()
     config = served_by(proxy.url, versions)
@@ -149,18 +157,20 @@ def another_tokenizer(folder: Path) -> None:
     ],
 )
 async def test_a_folder_that_is_refused_leaves_the_old_policy_at_work(
-    versions, base_url, tmp_path, spoil, reason
+    versions: dict[str, Path], base_url: str, tmp_path: Path, spoil: Any, reason: str
 ) -> None:
     config = served_by(base_url, versions)
     before = said(await draw(config))
     spoil(Path(shutil.copytree(versions["v2"], tmp_path / "spoilt")))
-    with pytest.raises(PublicationFailed, match=rf"(?s){reason}.*goes on with the policy it had"):
+    with pytest.raises(PublicationFailed, match=rf"(?s){reason}.*continues with its old policy"):
         await publish(config, tmp_path / "spoilt", "v2")
     assert said(await draw(config)) == before
     assert await served_version(config) == "v1"
 
 
-async def test_giving_up_while_it_waits_lets_the_server_go_on(versions, base_url) -> None:
+async def test_giving_up_while_it_waits_lets_the_server_go_on(
+    versions: dict[str, Path], base_url: str
+) -> None:
     config = served_by(base_url, versions)
     async with aiohttp.ClientSession() as http:
         fields = LONG | {"stream": True, "n": 64}
@@ -175,20 +185,26 @@ async def test_giving_up_while_it_waits_lets_the_server_go_on(versions, base_url
     assert await served_version(config) == "v1"
 
 
-async def test_a_server_without_the_routes_is_told_what_to_start_it_with(peer, versions) -> None:
+async def test_a_server_without_the_routes_is_told_what_to_start_it_with(
+    peer: Peer, versions: dict[str, Path]
+) -> None:
     config = EngineConfig(kind="tokens", base_url=peer.url, model="tiny")
     with pytest.raises(EngineMisconfigured, match="VLLM_SERVER_DEV_MODE=1"):
         await publish(config, versions["v2"], "v2")
 
 
 @pytest.mark.parametrize("kind", ["embedded", "chat"])
-async def test_what_has_no_server_of_ours_takes_no_policy(versions, kind) -> None:
+async def test_what_has_no_server_of_ours_takes_no_policy(
+    versions: dict[str, Path], kind: str
+) -> None:
     fields = {} if kind == "embedded" else {"base_url": "http://localhost:1/v1", "model": "m"}
     with pytest.raises(EngineMisconfigured, match="no server that takes a policy"):
         await publish(EngineConfig(kind=kind, **fields), versions["v2"], "v2")
 
 
-async def test_the_key_of_the_configuration_opens_the_routes(versions, monkeypatch) -> None:
+async def test_the_key_of_the_configuration_opens_the_routes(
+    versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TIRGEN_SERVE_API_KEY", "secret")
     command = (
         "-m",
@@ -240,9 +256,9 @@ class Proxy:
                 self.target + request.path_qs,
                 data=await request.read(),
                 headers={"Content-Type": request.content_type},
-            ) as answer,
+            ) as passed_on,
         ):
-            return web.Response(status=answer.status, body=await answer.read())
+            return web.Response(status=passed_on.status, body=await passed_on.read())
 
 
 @pytest.fixture
@@ -269,14 +285,18 @@ def breaks() -> web.Response:
     return web.json_response({"error": {"message": "out of memory"}}, status=500)
 
 
-async def test_a_prefix_cache_that_is_held_is_asked_again(versions, proxy) -> None:
+async def test_a_prefix_cache_that_is_held_is_asked_again(
+    versions: dict[str, Path], proxy: Proxy
+) -> None:
     proxy.faults["/reset_prefix_cache"] = a_few_times(3, refuses_to_forget)
     await publish(served_by(proxy.url, versions), versions["v2"], "v2")
     assert proxy.asked.count("/reset_prefix_cache") == 4
     assert await served_version(served_by(proxy.url, versions)) == "v2"
 
 
-async def test_the_order_is_pause_reload_reset_label_resume(versions, proxy) -> None:
+async def test_the_order_is_pause_reload_reset_label_resume(
+    versions: dict[str, Path], proxy: Proxy
+) -> None:
     await publish(served_by(proxy.url, versions), versions["v2"], "v2")
     changes = [path for path in proxy.asked if path != "/weight_info"]
     assert changes == [
@@ -300,30 +320,38 @@ async def left_paused(versions: dict[str, Path], proxy: Proxy, reason: str) -> N
 
 
 async def test_a_prefix_cache_that_stays_keeps_the_server_paused(
-    versions, proxy, monkeypatch
+    versions: dict[str, Path], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publication, "_RESETS", 2)
     proxy.faults["/reset_prefix_cache"] = refuses_to_forget
     await left_paused(versions, proxy, "prefix cache could not be reset")
 
 
-async def test_a_label_that_does_not_stick_keeps_the_server_paused(versions, proxy) -> None:
+async def test_a_label_that_does_not_stick_keeps_the_server_paused(
+    versions: dict[str, Path], proxy: Proxy
+) -> None:
     """As behind a load balancer, where the next request meets another server."""
     proxy.faults["/update_weight_version"] = lambda: web.json_response({"success": True})
-    await left_paused(versions, proxy, "told that its weights are 'v2' and says 'unlabelled'")
+    await left_paused(versions, proxy, "Its weights were named 'v2', but it reports 'unlabelled'")
 
 
-async def test_a_reload_that_breaks_halfway_keeps_the_server_paused(versions, proxy) -> None:
+async def test_a_reload_that_breaks_halfway_keeps_the_server_paused(
+    versions: dict[str, Path], proxy: Proxy
+) -> None:
     proxy.faults["/collective_rpc"] = breaks
     await left_paused(versions, proxy, "out of memory")
 
 
-async def test_a_server_that_does_not_resume_is_told_how(versions, proxy) -> None:
+async def test_a_server_that_does_not_resume_is_told_how(
+    versions: dict[str, Path], proxy: Proxy
+) -> None:
     proxy.faults["/resume"] = breaks
     await left_paused(versions, proxy, "")
 
 
-async def test_a_server_that_stumbles_in_passing_is_asked_again(versions, proxy) -> None:
+async def test_a_server_that_stumbles_in_passing_is_asked_again(
+    versions: dict[str, Path], proxy: Proxy
+) -> None:
     for path in ("/pause", "/collective_rpc", "/update_weight_version", "/resume"):
         proxy.faults[path] = a_few_times(1, breaks)
     await publish(served_by(proxy.url, versions), versions["v2"], "v2")

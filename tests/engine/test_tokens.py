@@ -1,9 +1,13 @@
+from __future__ import annotations
+
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from tests.engine.conftest import Fault, Peer
 from tirgen.engine.errors import (
     ContextOverflow,
     EngineMisconfigured,
@@ -11,11 +15,13 @@ from tirgen.engine.errors import (
     EngineUnavailable,
 )
 from tirgen.engine.protocol import Finish, Prompt, Sampling
+from tirgen.engine.renderer import HfRenderer
+from tirgen.engine.tokens import TokenEngine
 
 COUNT = Sampling(max_tokens=400, temperature=0.0)
 
 
-def status(code: int, headers: dict[str, str] | None = None, message: str = "no"):
+def status(code: int, headers: dict[str, str] | None = None, message: str = "no") -> Fault:
     async def answer(request: web.Request) -> web.Response:
         return web.json_response({"error": {"message": message}}, status=code, headers=headers)
 
@@ -28,6 +34,7 @@ async def hang(request: web.Request) -> web.Response:
 
 
 async def reset(request: web.Request) -> web.Response:
+    assert request.transport
     request.transport.abort()
     return web.Response()
 
@@ -36,6 +43,7 @@ async def half_an_answer(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Length": "1000"})
     await answer.prepare(request)
     await answer.write(b'{"choices": [')
+    assert request.transport
     request.transport.abort()
     return answer
 
@@ -44,31 +52,35 @@ async def a_web_page(request: web.Request) -> web.Response:
     return web.Response(text="<html>Sign in</html>", content_type="text/html")
 
 
-async def test_a_completion_carries_ids_logprobs_and_text(engine, prompt) -> None:
+async def test_a_completion_carries_ids_logprobs_and_text(
+    engine: TokenEngine, prompt: Prompt
+) -> None:
     completion = await engine.complete(prompt, COUNT)
     assert completion.text == "one two three four five six seven eight nine ten"
     assert len(completion.token_ids) == len(completion.logprobs) == completion.completion_tokens
     assert completion.ended_turn
 
 
-async def test_the_end_of_turn_token_is_among_the_ids(engine, prompt) -> None:
+async def test_the_end_of_turn_token_is_among_the_ids(engine: TokenEngine, prompt: Prompt) -> None:
     completion = await engine.complete(prompt, COUNT)
     assert completion.token_ids[-1] == 2
 
 
-async def test_a_stop_string_stays_in_the_text(engine, prompt) -> None:
+async def test_a_stop_string_stays_in_the_text(engine: TokenEngine, prompt: Prompt) -> None:
     sampling = Sampling(max_tokens=400, temperature=0.0, stop=(" four",))
     completion = await engine.complete(prompt, sampling)
     assert (completion.text, completion.stop_reason) == ("one two three four", " four")
     assert not completion.ended_turn
 
 
-async def test_the_token_limit_is_a_finish(engine, prompt) -> None:
+async def test_the_token_limit_is_a_finish(engine: TokenEngine, prompt: Prompt) -> None:
     completion = await engine.complete(prompt, Sampling(max_tokens=3))
     assert completion.finish is Finish.LENGTH
 
 
-async def test_every_sampling_parameter_is_sent_explicitly(engine, peer, prompt) -> None:
+async def test_every_sampling_parameter_is_sent_explicitly(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     sampling = Sampling(max_tokens=9, temperature=0.7, top_p=0.9, top_k=5, seed=3, stop=("x",))
     await engine.complete(prompt, sampling)
     assert peer.requests == [
@@ -94,32 +106,40 @@ async def test_every_sampling_parameter_is_sent_explicitly(engine, peer, prompt)
     "fault",
     [status(408), status(429), status(500), status(503), hang, reset, half_an_answer, a_web_page],
 )
-async def test_a_passing_fault_is_tried_again(engine, peer, prompt, fault) -> None:
+async def test_a_passing_fault_is_tried_again(
+    engine: TokenEngine, peer: Peer, prompt: Prompt, fault: Any
+) -> None:
     peer.faults.extend([fault, fault])
     completion = await engine.complete(prompt, COUNT)
     assert completion.ended_turn
     assert len(peer.requests) == 3
 
 
-async def test_an_aborted_generation_is_tried_again(engine, peer, prompt) -> None:
+async def test_an_aborted_generation_is_tried_again(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     reasons = iter(["abort", "stop"])
     peer.alter = lambda choice: choice.update(finish_reason=next(reasons))
     assert (await engine.complete(prompt, COUNT)).finish is Finish.STOP
 
 
-async def test_retry_after_is_honoured(engine, peer, prompt) -> None:
+async def test_retry_after_is_honoured(engine: TokenEngine, peer: Peer, prompt: Prompt) -> None:
     peer.faults.append(status(429, {"Retry-After": "0.4"}))
     completion = await engine.complete(prompt, COUNT)
     assert completion.seconds >= 0.4
 
 
-async def test_a_retry_after_beyond_all_patience_gives_up_at_once(engine, peer, prompt) -> None:
+async def test_a_retry_after_beyond_all_patience_gives_up_at_once(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     peer.faults.append(status(429, {"Retry-After": "3600"}))
     with pytest.raises(EngineUnavailable, match="after 1 tries"):
         await engine.complete(prompt, COUNT)
 
 
-async def test_a_lasting_fault_ends_in_unavailable(engine, peer, prompt) -> None:
+async def test_a_lasting_fault_ends_in_unavailable(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     peer.faults.extend([status(500, message="out of memory")] * 9)
     with pytest.raises(EngineUnavailable, match=r"4 tries.*HTTP 500: out of memory"):
         await engine.complete(prompt, COUNT)
@@ -127,7 +147,9 @@ async def test_a_lasting_fault_ends_in_unavailable(engine, peer, prompt) -> None
 
 
 @pytest.mark.parametrize("code", [400, 409, 413, 422])
-async def test_a_refused_prompt_is_not_asked_again(engine, peer, prompt, code) -> None:
+async def test_a_refused_prompt_is_not_asked_again(
+    engine: TokenEngine, peer: Peer, prompt: Prompt, code: int
+) -> None:
     """A test question with the same settings shows that the refusal is about the prompt."""
     peer.faults.append(status(code, message="bad prompt"))
     with pytest.raises(EngineRefused, match="bad prompt"):
@@ -135,33 +157,39 @@ async def test_a_refused_prompt_is_not_asked_again(engine, peer, prompt, code) -
     assert [request["max_tokens"] for request in peer.requests] == [400, 1]
 
 
-async def test_an_engine_that_refuses_every_question_stops_the_run(engine, peer, prompt) -> None:
+async def test_an_engine_that_refuses_every_question_stops_the_run(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     peer.faults.extend([status(400, message="top_p is not supported")] * 2)
     with pytest.raises(EngineMisconfigured, match=r"test question.*top_p is not supported"):
         await engine.complete(prompt, COUNT)
 
 
-async def test_a_context_overflow_is_told_apart(engine, peer, prompt) -> None:
+async def test_a_context_overflow_is_told_apart(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     message = "This model's maximum context length is 512 tokens."
     peer.faults.append(status(400, message=message))
     with pytest.raises(ContextOverflow, match="512 tokens"):
         await engine.complete(prompt, COUNT)
 
 
-async def test_a_prompt_that_fills_the_context_is_not_sent(engine, peer) -> None:
+async def test_a_prompt_that_fills_the_context_is_not_sent(engine: TokenEngine, peer: Peer) -> None:
     with pytest.raises(ContextOverflow, match=r"512 tokens fills the context of tiny"):
         await engine.complete(Prompt(messages=(), token_ids=(5,) * 512), COUNT)
     assert peer.requests == []
 
 
-async def test_a_completion_ends_where_the_context_does(engine, peer) -> None:
+async def test_a_completion_ends_where_the_context_does(engine: TokenEngine, peer: Peer) -> None:
     completion = await engine.complete(Prompt(messages=(), token_ids=(5,) * 505), COUNT)
     assert peer.requests[0]["max_tokens"] == 7
     assert (completion.finish, completion.completion_tokens) == (Finish.LENGTH, 7)
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 302])
-async def test_a_server_that_changed_its_mind_is_misconfigured(engine, peer, prompt, code) -> None:
+async def test_a_server_that_changed_its_mind_is_misconfigured(
+    engine: TokenEngine, peer: Peer, prompt: Prompt, code: int
+) -> None:
     peer.faults.append(status(code))
     with pytest.raises(EngineMisconfigured):
         await engine.complete(prompt, COUNT)
@@ -183,20 +211,24 @@ async def test_a_server_that_changed_its_mind_is_misconfigured(engine, peer, pro
         (lambda c: c.update(token_ids=[], logprobs={"token_logprobs": []}), "holds 0 tokens"),
     ],
 )
-async def test_a_broken_promise_is_never_accepted(engine, peer, prompt, change, said) -> None:
+async def test_a_broken_promise_is_never_accepted(
+    engine: TokenEngine, peer: Peer, prompt: Prompt, change: Any, said: str
+) -> None:
     peer.alter = change
     with pytest.raises(EngineUnavailable, match=said):
         await engine.complete(prompt, COUNT)
     assert len(peer.requests) == 1
 
 
-async def test_concurrency_is_bounded(engine, peer, prompt) -> None:
+async def test_concurrency_is_bounded(engine: TokenEngine, peer: Peer, prompt: Prompt) -> None:
     peer.delay = 0.02
     await asyncio.gather(*(engine.complete(prompt, COUNT) for _ in range(40)))
     assert peer.most_in_flight == 8
 
 
-async def test_a_completion_says_what_it_cost(engine, peer, prompt) -> None:
+async def test_a_completion_says_what_it_cost(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     peer.delay, started = 0.1, time.monotonic()
     completions = await asyncio.gather(*(engine.complete(prompt, COUNT) for _ in range(16)))
     for completion in completions:
@@ -207,7 +239,9 @@ async def test_a_completion_says_what_it_cost(engine, peer, prompt) -> None:
     assert 16 * peer.delay <= spent <= 8 * (time.monotonic() - started)
 
 
-async def test_a_cancelled_call_gives_its_slot_back(engine, peer, prompt) -> None:
+async def test_a_cancelled_call_gives_its_slot_back(
+    engine: TokenEngine, peer: Peer, prompt: Prompt
+) -> None:
     peer.faults.extend([hang] * 8)
     calls = [asyncio.create_task(engine.complete(prompt, COUNT)) for _ in range(8)]
     await asyncio.sleep(0.1)
@@ -217,7 +251,9 @@ async def test_a_cancelled_call_gives_its_slot_back(engine, peer, prompt) -> Non
     assert (await engine.complete(prompt, COUNT)).ended_turn
 
 
-async def test_the_prompt_is_what_its_ids_say(engine, peer, renderer) -> None:
+async def test_the_prompt_is_what_its_ids_say(
+    engine: TokenEngine, peer: Peer, renderer: HfRenderer
+) -> None:
     ids = renderer.encode("as it is")
     await engine.complete(Prompt(messages=(), reply="ignored", token_ids=ids), COUNT)
     assert peer.requests[0]["prompt"] == list(ids)

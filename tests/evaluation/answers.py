@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rows import row
-
 from storage.records import (
     Attempt,
     Cost,
@@ -17,6 +15,8 @@ from storage.records import (
     Trajectory,
     Verdict,
 )
+from tests.rows import row
+from tirgen.evaluation.estimates import Estimate
 
 OK, BAD = Outcome.OK, Outcome.ERROR
 
@@ -47,3 +47,9 @@ def sample(
         cost=Cost(actor_completion_tokens=10 + 5 * corrections, wall_seconds=seconds),
         group_id=problem,
     )
+
+
+def value(estimate: Estimate | None) -> float:
+    """Of a figure that must be there."""
+    assert estimate is not None
+    return estimate.value

@@ -1,8 +1,11 @@
 """Wrong solutions that attack their tests: none passes, in any mode of this machine."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 from textwrap import dedent, indent
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -135,13 +138,13 @@ def verdicts(mode: str, *solutions: str) -> list[bool | None]:
             tested = await asyncio.gather(
                 *(run_tests(TASK, reply, sandbox, LIMITS) for reply in replies)
             )
-        return [each.verdict and each.verdict.correct for each in tested]
+        return [each.verdict.correct if each.verdict else None for each in tested]
 
     return asyncio.run(judge())
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_no_attack_passes_and_the_honest_solution_does(mode):
+def test_no_attack_passes_and_the_honest_solution_does(mode: Any) -> None:
     found = verdicts(mode, *ATTACKS.values(), HONEST)
     assert dict(zip([*ATTACKS, "honest"], found, strict=True)) == {
         **dict.fromkeys(ATTACKS, False),
@@ -149,11 +152,11 @@ def test_no_attack_passes_and_the_honest_solution_does(mode):
     }
 
 
-def test_the_plain_mode_judges_too():
+def test_the_plain_mode_judges_too() -> None:
     assert verdicts("posix", HONEST, ATTACKS["nothing"]) == [True, False]
 
 
-def test_a_service_judges_too():
+def test_a_service_judges_too() -> None:
     async def judge() -> list[bool | None]:
         async with (
             serving(LocalSandbox(floor="bare")) as address,
@@ -161,7 +164,7 @@ def test_a_service_judges_too():
         ):
             replies = [f"```python\n{text}```\n" for text in (HONEST, ATTACKS["nothing"])]
             tested = [await run_tests(TASK, reply, sandbox, LIMITS) for reply in replies]
-        return [each.verdict and each.verdict.correct for each in tested]
+        return [each.verdict.correct if each.verdict else None for each in tested]
 
     assert asyncio.run(judge()) == [True, False]
 
@@ -186,7 +189,7 @@ def judged(*cases: tuple[str, str]) -> list[str]:
     return asyncio.run(judge())
 
 
-def test_functions_iterators_and_the_numbers_of_libraries_arrive():
+def test_functions_iterators_and_the_numbers_of_libraries_arrive() -> None:
     functions = """
         twice = candidate(lambda x: x + 1)
         assert twice(3) == 5 and twice(4) == 6
@@ -210,7 +213,7 @@ def test_functions_iterators_and_the_numbers_of_libraries_arrive():
     assert judged(*cases) == ["passed", "passed"]
 
 
-def test_what_a_failed_solution_did_is_said():
+def test_what_a_failed_solution_did_is_said() -> None:
     bodies = ("return 2", "return 1 / 0", "return object()", "import os; os._exit(0)")
     test = "assert candidate(1) == 1"
     reasons = judged(*((test, f"def g(x):\n    {body}\n") for body in bodies))
@@ -228,7 +231,7 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_plain_data_arrives_as_it_was(value):
+def test_plain_data_arrives_as_it_was(value: Any) -> None:
     peer = Peer(-1)
     arrived = peer.decode(peer.encode(value))
     assert arrived == value

@@ -1,5 +1,7 @@
 """Code benchmarks against the real sandbox."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -40,7 +42,7 @@ def judged(problem: Problem, *replies: str) -> list[bool]:
     return asyncio.run(run())
 
 
-def test_a_completion_is_right_if_its_tests_run_to_their_end(task):
+def test_a_completion_is_right_if_its_tests_run_to_their_end(task: Problem) -> None:
     assert (
         judged(
             task,
@@ -53,7 +55,7 @@ def test_a_completion_is_right_if_its_tests_run_to_their_end(task):
     )
 
 
-def test_a_completion_that_fails_forges_or_ends_early_is_wrong(task):
+def test_a_completion_that_fails_forges_or_ends_early_is_wrong(task: Problem) -> None:
     assert (
         judged(
             task,
@@ -67,7 +69,7 @@ def test_a_completion_that_fails_forges_or_ends_early_is_wrong(task):
     )
 
 
-def test_the_last_block_that_defines_the_function_counts():
+def test_the_last_block_that_defines_the_function_counts() -> None:
     reply = (
         "```python\ndef double(x):\n    return 0\n```\nBetter:\n"
         "```python\ndef double(x):\n    return x + x\n```\nTry it:\n```python\ndouble(3)\n```\n"
@@ -75,7 +77,7 @@ def test_the_last_block_that_defines_the_function_counts():
     assert solution(PROMPT, reply, "double").endswith("return x + x\n")
 
 
-def test_a_file_that_holds_no_code_tasks_is_refused(tmp_path):
+def test_a_file_that_holds_no_code_tasks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"question": "1+1", "answer": "2"}\n')
     with pytest.raises(ProblemsError, match="task_id, prompt, test, entry_point"):
@@ -85,7 +87,7 @@ def test_a_file_that_holds_no_code_tasks_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not HUMANEVAL.exists(), reason="needs the shared humaneval.jsonl")
-def test_every_published_solution_passes_and_none_that_returns_nothing():
+def test_every_published_solution_passes_and_none_that_returns_nothing() -> None:
     rows = [json.loads(line) for line in HUMANEVAL.read_text().splitlines()]
     tasks = load_code_tasks(str(HUMANEVAL))
     assert len(tasks) == len(rows) == 164

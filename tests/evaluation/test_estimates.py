@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 from itertools import combinations
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,23 +12,23 @@ from tirgen.evaluation.estimates import Bootstrap, majority, majority_at_k, pass
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(1, 8))
-def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(samples, k):
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(samples: Any, k: Any) -> None:
     k = min(k, len(samples))
     exact = fmean(any(chosen) for chosen in combinations(samples, k))
     assert pass_at_k(len(samples), sum(samples), k) == pytest.approx(exact)
 
 
-def test_pass_at_more_than_there_are_is_refused():
+def test_pass_at_more_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="pass@5 needs at least 5 samples"):
         pass_at_k(4, 2, 5)
 
 
-def test_the_majority_is_right_or_not():
+def test_the_majority_is_right_or_not() -> None:
     assert majority([("1", True), ("2", False), ("1", True)]) == 1
     assert majority([("1", True), ("2", False), ("2", False)]) == 0
 
 
-def test_ties_are_broken_by_lot_and_no_answer_is_no_vote():
+def test_ties_are_broken_by_lot_and_no_answer_is_no_vote() -> None:
     assert majority([("1", True), ("2", False)]) == 0.5
     assert majority([("1", True), (None, False), (None, False)]) == 1
     assert majority([(None, False)]) == 0
@@ -39,13 +42,13 @@ votes = st.lists(
 
 
 @given(votes, st.integers(1, 6))
-def test_maj_at_k_is_the_mean_over_all_subsets(found, k):
+def test_maj_at_k_is_the_mean_over_all_subsets(found: Any, k: Any) -> None:
     k = min(k, len(found))
     exact = fmean(majority(chosen) for chosen in combinations(found, k))
     assert majority_at_k(found, k, seed=1) == pytest.approx(exact)
 
 
-def test_of_many_subsets_some_are_drawn_by_the_seed():
+def test_of_many_subsets_some_are_drawn_by_the_seed() -> None:
     found = [("1", True)] * 7 + [("2", False)] * 6
     exact = fmean(majority(chosen) for chosen in combinations(found, 7))
     assert majority_at_k(found, 7, seed=1) == pytest.approx(exact, abs=0.15)
@@ -53,12 +56,12 @@ def test_of_many_subsets_some_are_drawn_by_the_seed():
     assert len({majority_at_k(found, 7, seed) for seed in range(5)}) > 1
 
 
-def test_maj_at_more_than_there_are_is_refused():
+def test_maj_at_more_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="maj@3 needs at least 3 samples"):
         majority_at_k([("1", True)], 3, seed=0)
 
 
-def test_the_interval_of_a_share_is_what_the_binomial_says():
+def test_the_interval_of_a_share_is_what_the_binomial_says() -> None:
     """300 problems, 70 % right: the normal approximation gives 0.648 to 0.752."""
     found = Bootstrap(seed=3).mean([1.0] * 210 + [0.0] * 90)
     assert found is not None
@@ -67,20 +70,20 @@ def test_the_interval_of_a_share_is_what_the_binomial_says():
     assert found.high == pytest.approx(0.752, abs=0.01)
 
 
-def test_problems_are_resampled_with_all_of_their_samples():
+def test_problems_are_resampled_with_all_of_their_samples() -> None:
     """Forty samples of two problems are two observations: the interval spans everything."""
     found = Bootstrap(seed=3).ratio([20.0, 0.0], [20.0, 20.0])
     assert found is not None
     assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
 
 
-def test_estimates_are_a_function_of_the_seed():
+def test_estimates_are_a_function_of_the_seed() -> None:
     values = [float(n % 3 == 0) for n in range(50)]
     assert Bootstrap(1).mean(values) == Bootstrap(1).mean(values)
     assert Bootstrap(1).mean(values) != Bootstrap(2).mean(values)
 
 
-def test_a_wider_confidence_is_a_wider_interval():
+def test_a_wider_confidence_is_a_wider_interval() -> None:
     values = [float(n % 3 == 0) for n in range(50)]
     narrow, wide = Bootstrap(1, confidence=0.5).mean(values), Bootstrap(1).mean(values)
     assert narrow is not None
@@ -88,6 +91,6 @@ def test_a_wider_confidence_is_a_wider_interval():
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_nothing_has_no_estimate():
+def test_nothing_has_no_estimate() -> None:
     assert Bootstrap(0).mean([]) is None
     assert Bootstrap(0).ratio([0.0, 0.0], [0.0, 0.0]) is None

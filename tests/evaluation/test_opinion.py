@@ -1,10 +1,13 @@
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from answers import sample
-from scripted import said
 
 from storage.records import Ending, Opinion
+from tests.evaluation.answers import sample
+from tests.tir.scripted import said
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
 from tirgen.filters.judge import AnswerJudge, says_yes
@@ -32,7 +35,7 @@ class SayingEngine:
 WRONG = sample(answer="{gold} 0.5", right=False)
 
 
-async def test_the_judge_sees_question_and_both_answers_and_no_solution():
+async def test_the_judge_sees_question_and_both_answers_and_no_solution() -> None:
     engine = SayingEngine("Yes.")
     opinion = await AnswerJudge(engine, 8, 0).opinion(WRONG)
     assert opinion == Opinion(judge_correct=True, judge_model="j", judge_reason="Yes.")
@@ -56,13 +59,13 @@ async def test_the_judge_sees_question_and_both_answers_and_no_solution():
         replace(WRONG, verdict=None),
     ],
 )
-async def test_only_answers_that_the_rules_call_wrong_are_looked_at(row):
+async def test_only_answers_that_the_rules_call_wrong_are_looked_at(row: Any) -> None:
     engine = SayingEngine("yes")
     assert await AnswerJudge(engine, 8, 0).opinion(row) is None
     assert not engine.asked
 
 
-async def test_a_judge_out_of_reach_has_no_opinion():
+async def test_a_judge_out_of_reach_has_no_opinion() -> None:
     engine = SayingEngine(EngineUnavailable("gone"))
     assert await AnswerJudge(engine, 8, 0).opinion(WRONG) is None
 
@@ -78,5 +81,5 @@ async def test_a_judge_out_of_reach_has_no_opinion():
         ("yesterday", False),
     ],
 )
-def test_the_last_word_decides_and_silence_is_no(reply, right):
+def test_the_last_word_decides_and_silence_is_no(reply: str, right: bool) -> None:
     assert says_yes(reply) == right

@@ -1,11 +1,15 @@
-import pytest
-from scoring_server import scoring_server
+from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from tests.evaluation.scoring_server import scoring_server
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.evaluation.reward_model import RewardModelConfig, open_reward_model
 
 
-async def test_the_reward_is_the_number_at_the_last_token():
+async def test_the_reward_is_the_number_at_the_last_token() -> None:
     async with scoring_server() as (url, server):
         async with open_reward_model(RewardModelConfig(base_url=url, model="rm")) as model:
             assert await model.score("1+1?", "four") == 4.0
@@ -20,7 +24,7 @@ async def test_the_reward_is_the_number_at_the_last_token():
 
 
 @pytest.mark.parametrize("answer", [{"data": [{"data": [-1.5]}]}, {"data": [{"data": -1.5}]}])
-async def test_a_bare_number_is_a_reward_too(answer):
+async def test_a_bare_number_is_a_reward_too(answer: dict[str, Any]) -> None:
     async with scoring_server() as (url, server):
         server.answer = answer
         async with open_reward_model(RewardModelConfig(base_url=url, model="rm")) as model:
@@ -28,7 +32,9 @@ async def test_a_bare_number_is_a_reward_too(answer):
 
 
 @pytest.mark.parametrize("answer", [{"data": []}, {"data": [{"data": []}]}, {"id": 1}, [1]])
-async def test_an_answer_without_a_score_is_one_sentence(answer):
+async def test_an_answer_without_a_score_is_one_sentence(
+    answer: dict[str, Any] | list[int],
+) -> None:
     async with scoring_server() as (url, server):
         server.answer = answer
         async with open_reward_model(RewardModelConfig(base_url=url, model="rm")) as model:
@@ -36,7 +42,7 @@ async def test_an_answer_without_a_score_is_one_sentence(answer):
                 await model.score("q", "r")
 
 
-async def test_the_key_comes_from_the_environment(monkeypatch):
+async def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RM_KEY", "secret")
     async with scoring_server() as (url, server):
         config = RewardModelConfig(base_url=url, model="rm", api_key_env="RM_KEY")
@@ -49,6 +55,6 @@ async def test_the_key_comes_from_the_environment(monkeypatch):
             pass
 
 
-def test_credentials_do_not_belong_in_a_url():
+def test_credentials_do_not_belong_in_a_url() -> None:
     with pytest.raises(ValueError, match="base_url"):
         RewardModelConfig(base_url="http://me:secret@host", model="rm")

@@ -1,14 +1,17 @@
+from __future__ import annotations
+
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from answers import BAD, OK, sample
 
 from storage.datasets import Store
 from storage.records import Level, Opinion
+from tests.evaluation.answers import BAD, OK, sample
 from tirgen.evaluation.tool_statistic import ToolTable, tool_table
 
 
-def test_table_4_of_the_paper():
+def test_table_4_of_the_paper() -> None:
     """Method C10: 336.294 without Yates's correction, p = 4.09e-75."""
     table = ToolTable(right_ran=3950, right_failed=139, wrong_ran=1549, wrong_failed=318)
     assert table.chi_square == pytest.approx(336.294, abs=5e-4)
@@ -17,7 +20,7 @@ def test_table_4_of_the_paper():
     assert table.accuracy_some_failed == pytest.approx(0.304, abs=5e-4)
 
 
-def test_a_table_with_an_empty_side_has_no_statistic():
+def test_a_table_with_an_empty_side_has_no_statistic() -> None:
     table = ToolTable(right_ran=3, right_failed=0, wrong_ran=4, wrong_failed=0)
     assert table.chi_square is None
     assert table.p_value is None
@@ -25,7 +28,7 @@ def test_a_table_with_an_empty_side_has_no_statistic():
     assert table.accuracy_all_ran == pytest.approx(3 / 7)
 
 
-def test_the_table_is_counted_from_stored_rows(tmp_path):
+def test_the_table_is_counted_from_stored_rows(tmp_path: Path) -> None:
     wrong = sample(attempt=6, right=False)
     rows = [
         *(sample(attempt=n) for n in range(3)),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rows import PROVENANCE
 
 from storage.records import (
     Ending,
@@ -18,6 +17,7 @@ from storage.records import (
     Verdict,
     trajectory_id,
 )
+from tests.rows import PROVENANCE
 
 LOOP = "total = 0\nfor n in range(10):\n    total += n\nprint(total)"
 MakeTrajectory = Callable[..., Trajectory]

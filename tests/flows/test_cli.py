@@ -24,7 +24,9 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return code, captured.out, captured.err
 
 
-def test_dry_run_prints_the_resolved_configuration_and_writes_nothing(capsys, tmp_path):
+def test_dry_run_prints_the_resolved_configuration_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, out, _ = call(
         capsys, "generate", "--limit", "7", "--set", "loop.step_tokens=99", "--dry-run",
         "--json", "--store", str(tmp_path / "s"),
@@ -36,7 +38,9 @@ def test_dry_run_prints_the_resolved_configuration_and_writes_nothing(capsys, tm
     assert not (tmp_path / "s").exists()
 
 
-def test_a_configuration_file_is_read_and_flags_win(capsys, tmp_path):
+def test_a_configuration_file_is_read_and_flags_win(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     file = tmp_path / "run.toml"
     file.write_text('attempts = 3\nseed = 5\n[problems]\npath = "pocket:train"\n')
     code, out, _ = call(
@@ -48,7 +52,9 @@ def test_a_configuration_file_is_read_and_flags_win(capsys, tmp_path):
     assert config["problems"]["path"] == "pocket:train"
 
 
-def test_a_dry_run_shows_people_each_setting_as_set_takes_it(capsys):
+def test_a_dry_run_shows_people_each_setting_as_set_takes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code, out, err = call(capsys, "generate", "--set", "loop.step_tokens=99", "--dry-run")
     assert code == 0
     assert "loop.step_tokens = 99\n" in out
@@ -57,7 +63,9 @@ def test_a_dry_run_shows_people_each_setting_as_set_takes_it(capsys):
     assert call(capsys, "generate", *again, "--dry-run")[1] == out
 
 
-def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by(capsys, tmp_path):
+def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     rows = tmp_path / "rows.jsonl"
     lines = ["1", "proof", "1 & & 2"]
     rows.write_text(
@@ -87,7 +95,9 @@ def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by
         (["--problems", "missing.jsonl"], "missing.jsonl"),
     ],
 )
-def test_bad_settings_are_named_and_exit_with_2(capsys, tmp_path, arguments, says):
+def test_bad_settings_are_named_and_exit_with_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], says: str
+) -> None:
     code, out, err = call(capsys, "generate", *arguments, "--store", str(tmp_path))
     assert code == 2
     assert says in err
@@ -95,18 +105,22 @@ def test_bad_settings_are_named_and_exit_with_2(capsys, tmp_path, arguments, say
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_command_exits_with_2(capsys):
+def test_an_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, _ = call(capsys, "generat")
     assert code == 2
 
 
-def test_an_argument_that_is_missing_is_named_as_the_help_names_it(capsys):
+def test_an_argument_that_is_missing_is_named_as_the_help_names_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code, _, err = call(capsys, "traj", "show")
     assert code == 2
     assert "TRAJECTORY_ID requires an argument" in err
 
 
-def test_what_is_not_there_exits_with_3_and_names_the_next_command(capsys, tmp_path):
+def test_what_is_not_there_exits_with_3_and_names_the_next_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, out, _ = call(capsys, "dataset", "show", "nothing", "--store", str(tmp_path), "--json")
     error = json.loads(out)["error"]
     assert code == 3
@@ -114,7 +128,9 @@ def test_what_is_not_there_exits_with_3_and_names_the_next_command(capsys, tmp_p
     assert "tirgen dataset list" in error["hint"]
 
 
-def test_an_engine_out_of_reach_exits_with_4_and_writes_nothing(capsys, tmp_path):
+def test_an_engine_out_of_reach_exits_with_4_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, _, err = call(
         capsys, "generate", "--actor", "http://127.0.0.1:9/v1", "--actor-model", "m",
         "--set", f"actor.tokenizer={MODEL}", "--store", str(tmp_path),
@@ -124,7 +140,9 @@ def test_an_engine_out_of_reach_exits_with_4_and_writes_nothing(capsys, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_key_exits_with_4_before_anything_is_asked(capsys, tmp_path):
+def test_a_missing_key_exits_with_4_before_anything_is_asked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, _, err = call(
         capsys, "generate", "--actor", "http://127.0.0.1:9/v1", "--actor-model", "m",
         "--set", "actor.api_key_env=TIRGEN_TEST_NO_SUCH_KEY", "--store", str(tmp_path),
@@ -133,7 +151,9 @@ def test_a_missing_key_exits_with_4_before_anything_is_asked(capsys, tmp_path):
     assert "TIRGEN_TEST_NO_SUCH_KEY" in err
 
 
-def test_a_file_to_import_that_is_not_there_is_named(capsys, tmp_path):
+def test_a_file_to_import_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     missing = tmp_path / "tora.jsonl"
     asked = ["dataset", "import", str(missing), "--dataset", "d", "--store", str(tmp_path / "s")]
     code, _, err = call(capsys, *asked)
@@ -141,7 +161,9 @@ def test_a_file_to_import_that_is_not_there_is_named(capsys, tmp_path):
     assert f"{missing}: no such file" in err
 
 
-def test_bad_rows_are_refused_before_anything_runs(capsys, tmp_path):
+def test_bad_rows_are_refused_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"question": "1+1?", "answer": "2"}\n{"question": "", "answer": "2"}\n')
     code, _, err = call(
@@ -153,19 +175,25 @@ def test_bad_rows_are_refused_before_anything_runs(capsys, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_sql_on_an_empty_store_is_an_empty_array(capsys, tmp_path):
+def test_sql_on_an_empty_store_is_an_empty_array(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, out, _ = call(capsys, "sql", "from trajectories", "--store", str(tmp_path), "--json")
     assert code == 0
     assert json.loads(out) == []
 
 
-def test_numbers_of_sql_are_numbers_of_json(capsys, tmp_path):
+def test_numbers_of_sql_are_numbers_of_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     sql = "select sum(n) as s, 1.5 as d, 1 / 0 as f, [2.0::decimal(4, 1)] as l from range(4) t(n)"
     _, out, _ = call(capsys, "sql", sql, "--store", str(tmp_path), "--json")
     assert out == '[{"s": 6, "d": 1.5, "f": null, "l": [2]}]\n'
 
 
-def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
+def test_bad_sql_exits_with_2_and_names_the_views(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, _, err = call(capsys, "sql", "select nothing from nowhere", "--store", str(tmp_path))
     assert code == 2
     assert "trajectories" in err
@@ -181,20 +209,26 @@ def test_bad_sql_exits_with_2_and_names_the_views(capsys, tmp_path):
         ["improve", "--processes", "0"],
     ],
 )
-def test_a_number_out_of_bounds_is_a_mistake_of_usage(capsys, asked):
+def test_a_number_out_of_bounds_is_a_mistake_of_usage(
+    capsys: pytest.CaptureFixture[str], asked: list[str]
+) -> None:
     code, out, err = call(capsys, *asked)
     assert (code, out) == (2, "")
     assert asked[-2] in err
 
 
-def test_reading_where_no_store_is_says_so_beside_the_data(capsys, tmp_path):
+def test_reading_where_no_store_is_says_so_beside_the_data(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     missing = tmp_path / "none"
     code, out, err = call(capsys, "sql", "from trajectories", "--store", str(missing), "--json")
     assert (code, json.loads(out)) == (0, [])
     assert f"no folder {missing}" in err
 
 
-def test_sql_without_a_statement_lists_every_view_and_an_example(capsys, tmp_path):
+def test_sql_without_a_statement_lists_every_view_and_an_example(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, out, err = call(capsys, "sql", "--store", str(tmp_path), "--json")
     assert code == 0
     assert [row["view"] for row in json.loads(out)] == list(VIEWS)
@@ -211,7 +245,9 @@ def test_sql_without_a_statement_lists_every_view_and_an_example(capsys, tmp_pat
         (["sql", "select 1", "--nothing"], "tirgen sql --help"),
     ],
 )
-def test_a_mistake_of_usage_names_the_help_that_helps(capsys, asked, help_of):
+def test_a_mistake_of_usage_names_the_help_that_helps(
+    capsys: pytest.CaptureFixture[str], asked: list[str], help_of: str
+) -> None:
     code, _, err = call(capsys, *asked)
     assert (code, err.splitlines()[-1]) == (2, f"next: {help_of}")
     assert call(capsys, *help_of.split()[1:])[0] == 0
@@ -228,7 +264,7 @@ def commands(of: App, *path: str) -> Iterator[tuple[str, ...]]:
         yield from commands(sub, *path, name)
 
 
-def test_every_command_has_help_with_an_example(capsys):
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     found = list(commands(tree()))
     assert ("dataset", "export") in found
     for command in found:
@@ -237,21 +273,27 @@ def test_every_command_has_help_with_an_example(capsys):
         assert command == ("demo",) or "Example" in out, command
 
 
-def test_a_bug_of_ours_exits_with_70(capsys, monkeypatch, tmp_path):
+def test_a_bug_of_ours_exits_with_70(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("flows.commands.sql.query", lambda store, sql: 1 / 0)
     code, _, err = call(capsys, "sql", "select 1", "--store", str(tmp_path))
     assert code == 70
     assert "ZeroDivisionError" in err
 
 
-def test_a_sandbox_open_to_the_network_needs_a_token(capsys, monkeypatch):
+def test_a_sandbox_open_to_the_network_needs_a_token(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("TIRGEN_SANDBOX_TOKEN", raising=False)
     code, _, err = call(capsys, "sandbox", "serve", "--host", "0.0.0.0", "--port", "0")
     assert code == 2
     assert "TIRGEN_SANDBOX_TOKEN" in err
 
 
-def test_doctor_examines_what_a_configuration_asks_for(capsys, tmp_path):
+def test_doctor_examines_what_a_configuration_asks_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     file = tmp_path / "run.toml"
     file.write_text('[sandbox]\nservices = ["http://127.0.0.1:9"]\n')
     code, out, _ = call(capsys, "doctor", "--config", str(file), "--store", str(tmp_path), "--json")
@@ -261,7 +303,9 @@ def test_doctor_examines_what_a_configuration_asks_for(capsys, tmp_path):
     assert "127.0.0.1:9" in sandbox["found"] + sandbox["fix"]
 
 
-def test_a_place_that_cannot_be_a_store_is_told_with_what_to_do(capsys, tmp_path):
+def test_a_place_that_cannot_be_a_store_is_told_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     code, _, err = call(capsys, "generate", "--limit", "1", "--store", str(tmp_path / "file"))
     assert code == 1
@@ -269,7 +313,9 @@ def test_a_place_that_cannot_be_a_store_is_told_with_what_to_do(capsys, tmp_path
     assert "a folder where one is needed (as for --store)" in err
 
 
-def test_rows_too_wide_for_a_table_are_shown_one_below_the_other(capsys, tmp_path):
+def test_rows_too_wide_for_a_table_are_shown_one_below_the_other(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     columns = ", ".join(f"{n} AS column_{n}" for n in range(40))
     sql = f"SELECT {columns}, repeat('x', 1000) AS long FROM range(2)"
     code, out, _ = call(capsys, "sql", sql, "--store", str(tmp_path))
@@ -278,7 +324,7 @@ def test_rows_too_wide_for_a_table_are_shown_one_below_the_other(capsys, tmp_pat
     assert "600 more characters" in " ".join(out.split())
 
 
-def test_a_reader_that_has_enough_is_no_failure(tmp_path):
+def test_a_reader_that_has_enough_is_no_failure(tmp_path: Path) -> None:
     asked = [sys.executable, "-m", "flows", "sql", "FROM range(100000)", "--store", str(tmp_path)]
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from rows import row
 
 from flows.cli import run
 from flows.terminal.failures import BUG
@@ -15,6 +15,7 @@ from flows.terminal.progress import CountDisplay, Line, ProgressDisplay
 from storage.datasets import Store
 from storage.records import Attempt, Outcome, Step
 from storage.text import to_json, visible
+from tests.rows import row
 
 HOSTILE = (
     "\x1b[2J\x1b]0;title\x07\x1b]8;;http://evil\x1b\\ \x9b31m \u202edesrever\u2066 \u2028 "
@@ -27,7 +28,7 @@ NUMBER_SIGNS = (
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Path:
     """One run with a row whose every text is hostile, published, and the same row once more."""
     made = row(kept=True)
     step = Step(
@@ -46,7 +47,7 @@ def store(tmp_path):
         steps=(step,),
         final_answer=HOSTILE,
         error=HOSTILE,
-        verdict=replace(made.verdict, reason=HOSTILE),
+        verdict=made.verdict and replace(made.verdict, reason=HOSTILE),
         filters=(replace(made.filters[0], kept=True, reason=HOSTILE),),
     )
     opened = Store(tmp_path / "store").open_run("d", {}, "h")
@@ -84,7 +85,9 @@ DOORS = [
 
 
 @pytest.mark.parametrize("arguments", DOORS, ids=lambda door: " ".join(map(ascii, door))[:60])
-def test_no_door_lets_a_character_act(store, capfd, arguments):
+def test_no_door_lets_a_character_act(
+    store: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
     assert run([*arguments, "--store", str(store)]) != BUG
     told = capfd.readouterr()
     assert acting(told.out) == set()
@@ -92,12 +95,12 @@ def test_no_door_lets_a_character_act(store, capfd, arguments):
     assert told.out + told.err
 
 
-def test_json_means_what_the_row_says(store, capsys):
+def test_json_means_what_the_row_says(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sql", "select question from trajectories", "--json", "--store", str(store)]) == 0
     assert json.loads(capsys.readouterr().out) == [{"question": HOSTILE}]
 
 
-def test_the_page_and_the_export_hold_nothing_that_acts(store, tmp_path):
+def test_the_page_and_the_export_hold_nothing_that_acts(store: Path, tmp_path: Path) -> None:
     page, rows = tmp_path / "page.html", tmp_path / "rows.jsonl"
     assert run(["traj", "show", "t", "--html", str(page), "--store", str(store)]) == 0
     assert run(["dataset", "export", "d", str(rows), "--store", str(store)]) == 0
@@ -106,8 +109,11 @@ def test_the_page_and_the_export_hold_nothing_that_acts(store, tmp_path):
     assert HOSTILE.strip() in json.loads(rows.read_text())["messages"][1]["content"]
 
 
-def test_markup_and_braces_in_a_title_and_in_figures_are_text(capsys):
-    with ProgressDisplay("[bold]{x}[/]\x1b[2J", lambda figures: Line(1, 2, figures)) as display:
+def test_markup_and_braces_in_a_title_and_in_figures_are_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    title = "[bold]{x}[/]\x1b[2J"
+    with ProgressDisplay[str](title, lambda figures: Line(1, 2, figures)) as display:
         display._last_line = -1e9
         display.update("[red]{y}[/]\x9b1m")
     with CountDisplay("[/nothing]") as counted:
@@ -115,13 +121,13 @@ def test_markup_and_braces_in_a_title_and_in_figures_are_text(capsys):
     assert "[bold]{x}[/]␛[2J: 1/2  [red]{y}[/]�1m" in capsys.readouterr().err
 
 
-def test_every_character_that_acts_is_known():
+def test_every_character_that_acts_is_known() -> None:
     everything = "".join(map(chr, range(0x110000)))
     assert acting(everything)
     assert acting(visible(everything)) == acting(to_json(everything)) == set()
 
 
-def test_scripts_stay_as_they_are_written():
+def test_scripts_stay_as_they_are_written() -> None:
     text = "日本 नमस्\u200dते 👩\u200d🔬 می\u200cخواهم é\tx\n"
     assert visible(text) == text
     assert to_json(text) == json.dumps(text, ensure_ascii=False)

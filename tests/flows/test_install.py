@@ -31,14 +31,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent
 
 
-def test_the_command_runs_without_dev_extras(installed):
+def test_the_command_runs_without_dev_extras(installed: Path) -> None:
     done = subprocess.run(
         [installed / "tirgen", "--help"], check=True, capture_output=True, text=True, cwd="/"
     )
     assert "tirgen demo" in done.stdout
 
 
-def test_generating_needs_no_torch(installed):
+def test_generating_needs_no_torch(installed: Path) -> None:
     probe = (
         "import sys, importlib.util as u; import flows.cli, tirgen.jobs.generate; "
         "assert u.find_spec('torch') is None; print('ok')"
@@ -49,19 +49,29 @@ def test_generating_needs_no_torch(installed):
     assert done.stdout == "ok\n"
 
 
-def test_evaluating_a_model_needs_no_torch(installed, tmp_path):
-    find = [
+def test_evaluating_a_model_needs_no_torch(installed: Path, tmp_path: Path) -> None:
+    find: list[str | Path] = [
         installed / "python",
         "-c",
         "from tirgen.embedded.models import MODEL_DIR as m; print(m)",
     ]
     found = subprocess.run(find, check=True, capture_output=True, text=True, cwd="/")
     model = found.stdout.strip()
-    asked = ["eval", model, "--bench", "pocket:test", "--limit", "2", "--store", tmp_path, "--json"]
+    asked: list[str | Path] = [
+        "eval",
+        model,
+        "--bench",
+        "pocket:test",
+        "--limit",
+        "2",
+        "--store",
+        tmp_path,
+        "--json",
+    ]
     subprocess.run([installed / "tirgen", *asked], check=True, capture_output=True, cwd="/")
 
 
-def test_the_model_ships_with_the_package(installed):
+def test_the_model_ships_with_the_package(installed: Path) -> None:
     probe = (
         "from tirgen.embedded.models import MODEL_DIR; "
         "print((MODEL_DIR / 'model.safetensors').stat().st_size)"

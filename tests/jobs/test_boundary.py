@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rows import row
 
 from storage.records import Ending, Trajectory
+from tests.rows import row
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.filters.filter_config import FilterConfig
 from tirgen.filters.rules import accept
@@ -37,10 +37,9 @@ async def test_what_every_row_would_meet_ends_the_job(error: Exception) -> None:
 
 
 def test_an_internal_error_names_its_type_and_place() -> None:
-    try:
+    with pytest.raises(TypeError) as raised:
         extract_answer(None)  # type: ignore[arg-type]
-    except TypeError as error:
-        said = describe_error(error)
+    said = describe_error(raised.value)
     assert said.startswith("internal error of tirgen: TypeError in tirgen/verification/")
     assert ".py:" in said
 

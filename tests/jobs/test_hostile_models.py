@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
-from hostile_engine import WRITINGS, HostileEngine
 
 from storage.datasets import Store
 from storage.records import Ending, Trajectory
+from tests.jobs.hostile_engine import WRITINGS, HostileEngine
 
 COMPLETIONS = 500
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
-from hostile_engine import HostileEngine
 
 from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
+from tests.jobs.hostile_engine import HostileEngine
 from tirgen.jobs.generate import GenerationReport, generate, generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress
@@ -81,7 +81,9 @@ async def said(process: asyncio.subprocess.Process, words: str) -> str:
     raise AssertionError(f"ended without saying {words!r}: {lines}")
 
 
-async def test_the_second_of_two_waits_and_reuses(engine, tmp_path: Path) -> None:
+async def test_the_second_of_two_waits_and_reuses(
+    engine: tuple[HostileEngine, dict[str, Any]], tmp_path: Path
+) -> None:
     server, settings = engine
     first = await started(tmp_path, settings)
     await said(first, "starting fresh")
@@ -97,7 +99,9 @@ async def test_the_second_of_two_waits_and_reuses(engine, tmp_path: Path) -> Non
     assert set(asked(server).values()) == {1}
 
 
-async def test_the_second_takes_over_when_the_first_is_killed(engine, tmp_path: Path) -> None:
+async def test_the_second_takes_over_when_the_first_is_killed(
+    engine: tuple[HostileEngine, dict[str, Any]], tmp_path: Path
+) -> None:
     server, settings = engine
     first = await started(tmp_path, settings)
     await said(first, "starting fresh")
@@ -136,7 +140,9 @@ def rows_in(run: Run | None) -> int:
     return len(list(run.read())) if run else 0
 
 
-async def test_twins_in_one_process_do_the_same(engine, tmp_path: Path) -> None:
+async def test_twins_in_one_process_do_the_same(
+    engine: tuple[HostileEngine, dict[str, Any]], tmp_path: Path
+) -> None:
     server, settings = engine
     config, store = GenerateConfig.model_validate(settings), Store(tmp_path / "store")
     waited: list[str] = []
@@ -154,7 +160,9 @@ async def test_twins_in_one_process_do_the_same(engine, tmp_path: Path) -> None:
     assert set(asked(server).values()) == {1}
 
 
-async def test_shards_are_worked_on_at_once_and_published_together(engine, tmp_path: Path) -> None:
+async def test_shards_are_worked_on_at_once_and_published_together(
+    engine: tuple[HostileEngine, dict[str, Any]], tmp_path: Path
+) -> None:
     server, settings = engine
     config, store = GenerateConfig.model_validate(settings), Store(tmp_path / "store")
 

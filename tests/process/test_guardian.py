@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def family(folder: Path) -> tuple[list[str], Path]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_no_descendant_outlives_a_caller_that_is_killed(tmp_path, how):
+def test_no_descendant_outlives_a_caller_that_is_killed(tmp_path: Path, how: Any) -> None:
     """The grandchild that ignores SIGTERM and the one in a session of its own included."""
     command, pids = family(tmp_path)
     caller = subprocess.Popen([sys.executable, "-c", CALLER, *command])
@@ -62,7 +63,7 @@ def test_no_descendant_outlives_a_caller_that_is_killed(tmp_path, how):
 
 
 @pytest.mark.parametrize("which", ["outer", "inner"])
-def test_no_descendant_outlives_a_guardian_that_is_killed(tmp_path, which):
+def test_no_descendant_outlives_a_guardian_that_is_killed(tmp_path: Path, which: str) -> None:
     """Only the stubborn grandchild needs SIGKILL; the others had their time."""
     command, pids = family(tmp_path)
     outer = subprocess.Popen(
@@ -79,7 +80,7 @@ def test_no_descendant_outlives_a_guardian_that_is_killed(tmp_path, which):
     outer.stdin.close()
 
 
-def test_the_guardian_itself_may_be_told_to_end(tmp_path):
+def test_the_guardian_itself_may_be_told_to_end(tmp_path: Path) -> None:
     command, pids = family(tmp_path)
     guardian = subprocess.Popen(
         [sys.executable, "-m", "tirgen.guardian", *command], stdin=subprocess.PIPE
@@ -97,7 +98,7 @@ def test_the_guardian_itself_may_be_told_to_end(tmp_path):
     ("code", "status"),
     [("exit(0)", 0), ("exit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 128 + 9)],
 )
-def test_the_exit_status_is_the_commands_own(code, status):
+def test_the_exit_status_is_the_commands_own(code: str, status: Any) -> None:
     guardian = subprocess.Popen(
         [sys.executable, "-m", "tirgen.guardian", sys.executable, "-c", code],
         stdin=subprocess.PIPE,

@@ -1,6 +1,5 @@
 """The recordings beside the repository, and a real sandbox and verifier to run them through."""
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import pytest
 
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.verification import Verifier
-
-sys.path[:0] = [str(Path(__file__).parents[2])]  # where `benchmarks` lies
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,8 +16,7 @@ from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Mode
 
-sys.path[:0] = [str(Path(__file__).parents[2])]  # where `benchmarks` lies
-
+T = TypeVar("T")
 Run = Callable[..., Execution]
 
 IS_ROOT = os.geteuid() == 0
@@ -44,7 +44,7 @@ def raw(number, *args):
 """
 
 
-def limits(**changes: float) -> Limits:
+def limits(**changes: Any) -> Limits:
     """The tests' own: short, so that an attack on time costs little of it."""
     return Limits(**{"cpu_seconds": 4, "wall_seconds": 8, "memory_mb": 256, **changes})
 
@@ -56,7 +56,7 @@ def held_here(mode: str) -> Iterator[Run]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    def wait(coroutine):
+    def wait(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(120)
 
     sandbox = LocalSandbox(mode=Mode(mode))
@@ -88,6 +88,7 @@ def held_by_nobody(mode: str) -> Iterator[Run]:
 
         def run(code: str, **changes: float) -> Execution:
             request = {"code": code, "limits": {**limits_dict(**changes)}}
+            assert process.stdout is not None
             print(json.dumps(request), file=process.stdin, flush=True)
             answer = json.loads(process.stdout.readline())
             return Execution(**{**answer, "outcome": Outcome(answer["outcome"])})

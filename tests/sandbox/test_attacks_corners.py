@@ -1,10 +1,15 @@
 """Attempts through rarer doors: questions about others, kernel memory, evil errors and sources."""
 
+from __future__ import annotations
+
 import platform
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from storage.records import Outcome
+from tests.sandbox.conftest import Run
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw numbers of x86-64")
 
@@ -12,7 +17,7 @@ EVERY_PID = "for pid in set(range(1, 400)) | {os.getppid() or 1}:\n    if pid !=
 
 
 @pytest.mark.parametrize("size", [32_768, 1 << 20])
-def test_thousands_of_small_threads_are_cut_short(run, size):
+def test_thousands_of_small_threads_are_cut_short(run: Run, size: Any) -> None:
     """Each costs the kernel some thirty kilobytes that no limit of the process counts."""
     execution = run(
         "import _thread, time\n"
@@ -27,7 +32,7 @@ def test_thousands_of_small_threads_are_cut_short(run, size):
     assert execution.cpu_ms < 4000
 
 
-def test_a_pool_of_threads_is_innocent(run):
+def test_a_pool_of_threads_is_innocent(run: Run) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "with ThreadPoolExecutor(32) as pool: print(sum(pool.map(abs, range(1000))))"
@@ -47,11 +52,13 @@ def test_a_pool_of_threads_is_innocent(run):
         "forbidden('clock', time.clock_getres, (~pid << 3) | 2)",
     ],
 )
-def test_no_question_about_another_process_is_answered(holds, question):
+def test_no_question_about_another_process_is_answered(
+    holds: Callable[..., None], question: str
+) -> None:
     holds(f"import resource, time\n{EVERY_PID}{question}")
 
 
-def test_questions_about_oneself_are_answered(run):
+def test_questions_about_oneself_are_answered(run: Run) -> None:
     execution = run(
         "import os, resource, time\n"
         "me = os.getpid()\n"
@@ -63,11 +70,11 @@ def test_questions_about_oneself_are_answered(run):
     assert execution.stdout == "fine\n"
 
 
-def test_no_question_about_a_user(holds):
+def test_no_question_about_a_user(holds: Callable[..., None]) -> None:
     holds("forbidden('user', os.getpriority, os.PRIO_USER, 0)")
 
 
-def test_truncation_by_path_is_refused_by_seccomp_itself(run):
+def test_truncation_by_path_is_refused_by_seccomp_itself(run: Run) -> None:
     """Landlock knows it only since Linux 6.2: before, nothing else would hold it in a pod."""
     execution = run(
         "import errno, os\n"
@@ -78,21 +85,21 @@ def test_truncation_by_path_is_refused_by_seccomp_itself(run):
     assert execution.stdout == "True\nTrue\n"
 
 
-def test_nothing_is_lost_in_the_null_device(run):
+def test_nothing_is_lost_in_the_null_device(run: Run) -> None:
     code = (
         "import contextlib, os\nwith open(os.devnull, 'w') as f:\n    print('x', file=f)\nprint(1)"
     )
     assert run(code).stdout == "1\n"
 
 
-def test_no_device_but_null_is_written(holds):
+def test_no_device_but_null_is_written(holds: Callable[..., None]) -> None:
     holds(
         "for path in ('/dev/zero', '/dev/urandom', '/dev/shm/x', '/dev/mqueue/x', '/run/x'):\n"
         "    forbidden(path, os.open, path, os.O_WRONLY | os.O_CREAT)"
     )
 
 
-def test_no_device_or_kernel_file_is_opened(holds):
+def test_no_device_or_kernel_file_is_opened(holds: Callable[..., None]) -> None:
     holds(
         "for path in ('/dev/mem', '/dev/kmsg', '/dev/ptmx', '/dev/tty', '/dev/fuse', '/dev/kvm',\n"
         "             '/proc/kallsyms', '/proc/modules', '/proc/cmdline', '/proc/meminfo',\n"
@@ -102,14 +109,14 @@ def test_no_device_or_kernel_file_is_opened(holds):
     )
 
 
-def test_no_pipe_of_another_process_is_reopened(holds):
+def test_no_pipe_of_another_process_is_reopened(holds: Callable[..., None]) -> None:
     holds(
         "for pid in (os.getppid() or 1, 1):\n"
         "    for fd in range(32): forbidden('fd', os.open, f'/proc/{pid}/fd/{fd}', os.O_RDONLY)"
     )
 
 
-def test_pipes_and_locks_take_nothing_from_others(holds):
+def test_pipes_and_locks_take_nothing_from_others(holds: Callable[..., None]) -> None:
     holds(
         "import fcntl\n"
         "reading, writing = os.pipe()\n"
@@ -121,7 +128,7 @@ def test_pipes_and_locks_take_nothing_from_others(holds):
     )
 
 
-def test_no_attribute_owner_mode_or_time_is_set(holds):
+def test_no_attribute_owner_mode_or_time_is_set(holds: Callable[..., None]) -> None:
     holds(
         "forbidden('attribute', os.setxattr, '.', 'user.a', b'b')\n"
         "forbidden('attributes', os.listxattr, '/')\n"
@@ -131,7 +138,7 @@ def test_no_attribute_owner_mode_or_time_is_set(holds):
     )
 
 
-def test_its_own_ground_cannot_be_removed(holds):
+def test_its_own_ground_cannot_be_removed(holds: Callable[..., None]) -> None:
     holds(
         "for path in ('/jail/scratch', '/jail', '/lib', '/dev/null', os.__file__):\n"
         "    forbidden(path, os.rmdir, path)\n"
@@ -141,7 +148,7 @@ def test_its_own_ground_cannot_be_removed(holds):
 
 
 @x86_64
-def test_no_signal_is_queued_and_no_process_held_by_descriptor(holds):
+def test_no_signal_is_queued_and_no_process_held_by_descriptor(holds: Callable[..., None]) -> None:
     holds(
         "parent = os.getppid() or 1\n"
         "forbidden('queue', raw, 129, parent, 9, 0)\n"
@@ -154,7 +161,7 @@ def test_no_signal_is_queued_and_no_process_held_by_descriptor(holds):
 
 
 @x86_64
-def test_every_system_call_yet_to_be_invented_is_refused(run):
+def test_every_system_call_yet_to_be_invented_is_refused(run: Run) -> None:
     """335 and 336 are probes that the kernel itself turns into a signal."""
     execution = run(
         "import ctypes, errno\n"
@@ -173,7 +180,7 @@ def test_every_system_call_yet_to_be_invented_is_refused(run):
 @pytest.mark.parametrize(
     "code", [b"\xb8\x39\x00\x00\x00\x0f\x05\xc3", b"\xb8\x3a\x00\x00\x00\x0f\x05\xc3"]
 )
-def test_machine_code_of_ones_own_forks_no_more_than_python(run, code):
+def test_machine_code_of_ones_own_forks_no_more_than_python(run: Run, code: bytes) -> None:
     execution = run(
         "import ctypes, mmap\n"
         "m = mmap.mmap(-1, 4096, prot=7)\n"
@@ -193,7 +200,7 @@ def test_machine_code_of_ones_own_forks_no_more_than_python(run, code):
         "import signal; signal.setitimer(signal.ITIMER_PROF, 1e-4, 1e-4)\nwhile True: pass",
     ],
 )
-def test_wrecking_itself_is_its_own_failure(run, code):
+def test_wrecking_itself_is_its_own_failure(run: Run, code: str) -> None:
     assert run(code, cpu_seconds=1).outcome in (Outcome.ERROR, Outcome.TIMEOUT)
 
 
@@ -212,7 +219,7 @@ def test_wrecking_itself_is_its_own_failure(run, code):
         "import sys; sys.stderr = None; 1 / 0",
     ],
 )
-def test_an_error_built_to_break_its_report_is_still_reported(run, code):
+def test_an_error_built_to_break_its_report_is_still_reported(run: Run, code: str) -> None:
     execution = run(code, cpu_seconds=8)
     assert execution.outcome is Outcome.ERROR
     assert "Error" in execution.stderr or "E" in execution.stderr
@@ -228,7 +235,7 @@ def test_an_error_built_to_break_its_report_is_still_reported(run, code):
         "import sys\nprint(sys.orig_argv, sys.argv)",
     ],
 )
-def test_no_path_of_ours_is_shown_at_the_end_either(run, code):
+def test_no_path_of_ours_is_shown_at_the_end_either(run: Run, code: str) -> None:
     execution = run(code)
     assert "tirgen" not in execution.stdout + execution.stderr
     assert "runner" not in execution.stderr
@@ -247,7 +254,7 @@ def test_no_path_of_ours_is_shown_at_the_end_either(run, code):
     ],
     ids=["parentheses", "signs", "dots", "lambdas", "null", "surrogate", "branches"],
 )
-def test_a_source_built_to_break_the_compiler_is_its_own_error(run, source):
+def test_a_source_built_to_break_the_compiler_is_its_own_error(run: Run, source: str) -> None:
     execution = run(source)
     assert (execution.outcome, execution.exit_code, execution.stdout) == (Outcome.ERROR, 1, "")
 
@@ -263,24 +270,24 @@ def test_a_source_built_to_break_the_compiler_is_its_own_error(run, source):
         "    if type(o) is dict and 'Jail' in o: o.clear()",
     ],
 )
-def test_taking_the_interpreter_apart_forges_nothing(run, code):
+def test_taking_the_interpreter_apart_forges_nothing(run: Run, code: str) -> None:
     execution = run(code)
     assert execution.stdout == "x\n"
     assert execution.outcome in (Outcome.OK, Outcome.ERROR)
 
 
-def test_control_characters_are_only_text(run):
+def test_control_characters_are_only_text(run: Run) -> None:
     code = "import os; os.write(1, bytes(range(256)))"
     execution = run(code)
     assert execution.outcome is Outcome.OK
     assert execution.stdout.startswith("\0\x01\x02")
 
 
-def test_stdout_can_neither_be_read_nor_rewound(holds):
+def test_stdout_can_neither_be_read_nor_rewound(holds: Callable[..., None]) -> None:
     holds("forbidden('read', os.read, 1, 10)\nforbidden('seek', os.lseek, 1, 0, 0)")
 
 
-def test_sparse_files_do_not_fool_the_quota(holds, is_bare):
+def test_sparse_files_do_not_fool_the_quota(holds: Callable[..., None], is_bare: bool) -> None:
     if is_bare:
         pytest.skip("the scratch of bare is watched, not limited: test_attacks_secrets")
     holds(
@@ -295,7 +302,7 @@ def test_sparse_files_do_not_fool_the_quota(holds, is_bare):
 
 
 @pytest.mark.parametrize("flags", [0x22, 0x21, 0x122, 0x4022], ids=["own", "shared", "down", "no"])
-def test_no_kind_of_mapping_escapes_the_memory_limit(run, flags):
+def test_no_kind_of_mapping_escapes_the_memory_limit(run: Run, flags: int) -> None:
     execution = run(
         "import ctypes\n"
         "libc = ctypes.CDLL(None); libc.mmap.restype = ctypes.c_void_p\n"

@@ -1,8 +1,12 @@
+from __future__ import annotations
+
 import platform
+from typing import Any
 
 import pytest
 
 from storage.records import Outcome
+from tests.sandbox.conftest import Run
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw numbers of x86-64")
 
@@ -83,7 +87,7 @@ REFUSED = {
 }
 
 
-def test_the_kernel_refuses_every_call_that_could_lead_out(run):
+def test_the_kernel_refuses_every_call_that_could_lead_out(run: Run) -> None:
     execution = run(
         "import ctypes, errno\n"
         "libc = ctypes.CDLL(None, use_errno=True)\n"
@@ -96,12 +100,12 @@ def test_the_kernel_refuses_every_call_that_could_lead_out(run):
 
 
 @pytest.mark.parametrize("number", [0x40000000 + 39, 0x40000000 + 57, 0x7FFFFFFF])
-def test_numbers_of_another_abi_end_the_snippet(run, number):
+def test_numbers_of_another_abi_end_the_snippet(run: Run, number: Any) -> None:
     execution = run(f"import ctypes; ctypes.CDLL(None).syscall({number}); print('breach')")
     assert (execution.outcome, execution.stdout) == (Outcome.ERROR, "")
 
 
-def test_32_bit_system_calls_end_the_snippet(run):
+def test_32_bit_system_calls_end_the_snippet(run: Run) -> None:
     """int 0x80 speaks the i386 ABI, whose numbers the filter would misread."""
     execution = run(
         "import ctypes, mmap\n"
@@ -113,7 +117,7 @@ def test_32_bit_system_calls_end_the_snippet(run):
     assert (execution.outcome, execution.stdout) == (Outcome.ERROR, "")
 
 
-def test_no_privilege_is_left(run):
+def test_no_privilege_is_left(run: Run) -> None:
     execution = run(
         "import ctypes, os\n"
         "libc = ctypes.CDLL(None, use_errno=True)\n"

@@ -1,8 +1,12 @@
+from __future__ import annotations
+
 import platform
+from collections.abc import Callable
 
 import pytest
 
 from storage.records import Outcome
+from tests.sandbox.conftest import Run
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw flags of x86-64")
 
@@ -27,20 +31,20 @@ x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw flags of
         ),
     ],
 )
-def test_memory_beyond_the_limit_is_out_of_memory(run, code):
+def test_memory_beyond_the_limit_is_out_of_memory(run: Run, code: str) -> None:
     # unwinding 160,000 frames without memory for their tracebacks takes seconds of the kernel's
     execution = run(code, cpu_seconds=20, wall_seconds=40)
     assert execution.outcome is Outcome.OOM
     assert execution.peak_memory_mb < 300
 
 
-def test_a_source_too_long_for_its_memory_is_out_of_memory(run):
+def test_a_source_too_long_for_its_memory_is_out_of_memory(run: Run) -> None:
     execution = run("x = '" + "a" * 60_000_000 + "'", memory_mb=32)
     assert execution.outcome is Outcome.OOM
 
 
 @x86_64
-def test_page_tables_without_end_are_cut_short(run):
+def test_page_tables_without_end_are_cut_short(run: Run) -> None:
     """One page in each gigabyte of addresses: three times the memory that the limit counts."""
     execution = run(
         "import ctypes\n"
@@ -59,7 +63,7 @@ def test_page_tables_without_end_are_cut_short(run):
     assert "page tables" in execution.stderr
 
 
-def test_page_tables_of_a_process_whose_leader_has_ended_are_cut_short_too(run):
+def test_page_tables_of_a_process_whose_leader_has_ended_are_cut_short_too(run: Run) -> None:
     """The status of a zombie shows no memory, while another thread fills it."""
     execution = run(
         "import ctypes, mmap, threading\n"
@@ -82,11 +86,11 @@ def test_page_tables_of_a_process_whose_leader_has_ended_are_cut_short_too(run):
     assert "page tables" in execution.stderr
 
 
-def test_shared_anonymous_memory_counts_too(holds):
+def test_shared_anonymous_memory_counts_too(holds: Callable[..., None]) -> None:
     holds("import mmap\nforbidden('mmap', mmap.mmap, -1, 4 << 30)")
 
 
-def test_no_memory_outside_the_address_space(holds):
+def test_no_memory_outside_the_address_space(holds: Callable[..., None]) -> None:
     holds(
         "forbidden('memfd', os.memfd_create, 'm')\n"
         "forbidden('/dev/shm', open, '/dev/shm/m', 'w')\n"
@@ -94,7 +98,7 @@ def test_no_memory_outside_the_address_space(holds):
     )
 
 
-def test_thread_bomb_ends_in_an_error_of_its_own(run):
+def test_thread_bomb_ends_in_an_error_of_its_own(run: Run) -> None:
     execution = run(
         "import threading, time\n"
         "for _ in range(3000): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
@@ -103,13 +107,13 @@ def test_thread_bomb_ends_in_an_error_of_its_own(run):
     assert "can't start new thread" in execution.stderr
 
 
-def test_endless_recursion_is_an_ordinary_error(run):
+def test_endless_recursion_is_an_ordinary_error(run: Run) -> None:
     execution = run("def f(n): return f(n + 1)\nf(0)")
     assert execution.outcome is Outcome.ERROR
     assert execution.stderr.rstrip().endswith("maximum recursion depth exceeded")
 
 
-def test_recursion_through_c_crashes_only_the_snippet(run):
+def test_recursion_through_c_crashes_only_the_snippet(run: Run) -> None:
     execution = run(
         "import functools, sys\nsys.setrecursionlimit(10**9)\n"
         "@functools.lru_cache(None)\ndef f(n): return f(n + 1)\nf(0)"

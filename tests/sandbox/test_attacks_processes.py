@@ -1,13 +1,18 @@
+from __future__ import annotations
+
 import platform
+import subprocess
+from collections.abc import Callable
 
 import pytest
 
 from storage.records import Outcome
+from tests.sandbox.conftest import Run
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw numbers of x86-64")
 
 
-def test_no_process_can_be_started(holds):
+def test_no_process_can_be_started(holds: Callable[..., None]) -> None:
     holds(
         "import subprocess, multiprocessing\n"
         "forbidden('fork', os.fork)\n"
@@ -20,12 +25,12 @@ def test_no_process_can_be_started(holds):
     )
 
 
-def test_os_system_runs_nothing(run):
+def test_os_system_runs_nothing(run: Run) -> None:
     execution = run("import os; print(os.system('echo breach') != 0)")
     assert execution.stdout == "True\n"
 
 
-def test_no_program_can_replace_the_snippet(holds):
+def test_no_program_can_replace_the_snippet(holds: Callable[..., None]) -> None:
     holds(
         "forbidden('execv', os.execv, '/bin/true', ['true'])\n"
         "forbidden('execv self', os.execv, sys.executable, ['python'])"
@@ -33,7 +38,7 @@ def test_no_program_can_replace_the_snippet(holds):
 
 
 @x86_64
-def test_no_process_through_raw_system_calls(holds):
+def test_no_process_through_raw_system_calls(holds: Callable[..., None]) -> None:
     holds(
         "forbidden('fork', raw, 57)\n"
         "forbidden('vfork', raw, 58)\n"
@@ -44,18 +49,20 @@ def test_no_process_through_raw_system_calls(holds):
     )
 
 
-def test_a_fork_bomb_leaves_nothing_running(run):
+def test_a_fork_bomb_leaves_nothing_running(run: Run) -> None:
     execution = run(
         "import os\nfor _ in range(300):\n try: os.fork()\n except OSError: pass\nprint(1)"
     )
     assert execution.stdout == "1\n"
 
 
-def test_no_daemon_detaches(holds):
+def test_no_daemon_detaches(holds: Callable[..., None]) -> None:
     holds("forbidden('setsid', os.setsid)\nforbidden('setpgid', os.setpgid, 0, 0)")
 
 
-def test_no_signal_reaches_others(holds, victim):
+def test_no_signal_reaches_others(
+    holds: Callable[..., None], victim: subprocess.Popen[bytes]
+) -> None:
     holds(
         "for pid in (victim, os.getppid() or victim, -1, 0, -victim):\n"
         "    for number in (0, 9, 15, 19):\n"
@@ -66,11 +73,15 @@ def test_no_signal_reaches_others(holds, victim):
     )
 
 
-def test_no_signal_to_any_guessed_process(holds, victim):
+def test_no_signal_to_any_guessed_process(
+    holds: Callable[..., None], victim: subprocess.Popen[bytes]
+) -> None:
     holds("for pid in range(2, 40_000): pid != os.getpid() and forbidden('kill', os.kill, pid, 9)")
 
 
-def test_no_signal_by_descriptor_ownership(holds, victim):
+def test_no_signal_by_descriptor_ownership(
+    holds: Callable[..., None], victim: subprocess.Popen[bytes]
+) -> None:
     holds(
         "import fcntl\n"
         "r, w = os.pipe()\n"
@@ -82,7 +93,9 @@ def test_no_signal_by_descriptor_ownership(holds, victim):
 
 
 @x86_64
-def test_no_signal_through_raw_system_calls(holds, victim):
+def test_no_signal_through_raw_system_calls(
+    holds: Callable[..., None], victim: subprocess.Popen[bytes]
+) -> None:
     holds(
         "forbidden('tkill', raw, 200, victim, 9)\n"
         "forbidden('tgkill', raw, 234, victim, victim, 9)\n"
@@ -94,7 +107,9 @@ def test_no_signal_through_raw_system_calls(holds, victim):
 
 
 @x86_64
-def test_no_other_process_can_be_read_or_traced(holds, victim):
+def test_no_other_process_can_be_read_or_traced(
+    holds: Callable[..., None], victim: subprocess.Popen[bytes]
+) -> None:
     holds(
         "for pid in {victim, os.getppid() or victim}:\n"
         "    for request in (0, 16, 0x4206):\n"
@@ -109,7 +124,9 @@ def test_no_other_process_can_be_read_or_traced(holds, victim):
     )
 
 
-def test_no_other_process_can_be_slowed_or_limited(holds, victim):
+def test_no_other_process_can_be_slowed_or_limited(
+    holds: Callable[..., None], victim: subprocess.Popen[bytes]
+) -> None:
     holds(
         "import resource\n"
         "forbidden('nice', os.nice, -5)\n"
@@ -121,7 +138,7 @@ def test_no_other_process_can_be_slowed_or_limited(holds, victim):
     )
 
 
-def test_limits_cannot_be_raised(holds):
+def test_limits_cannot_be_raised(holds: Callable[..., None]) -> None:
     holds(
         "import resource\n"
         "for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE):\n"
@@ -130,18 +147,18 @@ def test_limits_cannot_be_raised(holds):
     )
 
 
-def test_the_death_of_the_parent_stays_noticed(holds):
+def test_the_death_of_the_parent_stays_noticed(holds: Callable[..., None]) -> None:
     holds("if libc.prctl(1, 0, 0, 0, 0) == 0: print('breach')")
 
 
-def test_killing_itself_is_its_own_error(run):
+def test_killing_itself_is_its_own_error(run: Run) -> None:
     for number in (6, 9, 11):
         execution = run(f"import os; print('x'); os.kill(os.getpid(), {number}); os.abort()")
         assert execution.outcome is Outcome.ERROR, number
         assert execution.stdout == "x\n"
 
 
-def test_a_segmentation_fault_is_its_own_error(run):
+def test_a_segmentation_fault_is_its_own_error(run: Run) -> None:
     execution = run("print('x')\nimport ctypes; ctypes.string_at(0)")
     assert (execution.outcome, execution.exit_code) == (Outcome.ERROR, -11)
     assert execution.stdout == "x\n"

@@ -1,14 +1,19 @@
+from __future__ import annotations
+
 import os
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage.records import Outcome
+from tests.sandbox.conftest import Run
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Path:
+def secret(tmp_path: Path) -> Iterator[Path]:
     """A file that every user of this machine may read: only the sandbox prevents it."""
     for directory in (tmp_path, *tmp_path.parents[:3]):
         directory.chmod(0o755)
@@ -20,12 +25,12 @@ def secret(tmp_path: Path) -> Path:
     assert path.stat().st_mode & 0o777 == 0o666
 
 
-def test_the_environment_is_empty(run):
+def test_the_environment_is_empty(run: Run) -> None:
     execution = run("import os; print(dict(os.environ), os.environb, os.getenv('PATH'))")
     assert execution.stdout == "{} environ({}) None\n"
 
 
-def test_no_environment_of_any_process_is_readable(holds):
+def test_no_environment_of_any_process_is_readable(holds: Callable[..., None]) -> None:
     holds(
         "for pid in ('self', 1, os.getpid(), os.getppid()):\n"
         "    for name in ('environ', 'cmdline', 'maps', 'mem', 'fd', 'cwd/x', 'root/etc/passwd'):\n"
@@ -34,7 +39,7 @@ def test_no_environment_of_any_process_is_readable(holds):
     )
 
 
-def test_no_secret_of_the_supervisor_is_in_memory(run):
+def test_no_secret_of_the_supervisor_is_in_memory(run: Run) -> None:
     """The canary is in the environment of the process that started the zygote."""
     execution = run(
         "import gc\n"
@@ -47,7 +52,7 @@ def test_no_secret_of_the_supervisor_is_in_memory(run):
     assert execution.stdout == "[]\n"
 
 
-def test_no_file_of_the_host_can_be_read(holds, secret):
+def test_no_file_of_the_host_can_be_read(holds: Callable[..., None], secret: Path) -> None:
     holds(
         "for path in (secret, '/etc/passwd', '/etc/hostname', '/etc/shadow', '/root/.bashrc',\n"
         "             '/sys/kernel/notes', '/dev/mem', '/dev/kmsg', '/dev/shm'):\n"
@@ -58,7 +63,7 @@ def test_no_file_of_the_host_can_be_read(holds, secret):
     )
 
 
-def test_no_file_of_the_host_can_be_changed(holds, secret):
+def test_no_file_of_the_host_can_be_changed(holds: Callable[..., None], secret: Path) -> None:
     holds(
         "for path in (secret, os.__file__, '/dev/null/x'):\n"
         "    forbidden('append', open, path, 'a')\n"
@@ -73,7 +78,7 @@ def test_no_file_of_the_host_can_be_changed(holds, secret):
     )
 
 
-def test_no_link_leads_out(holds, secret):
+def test_no_link_leads_out(holds: Callable[..., None], secret: Path) -> None:
     holds(
         "def symbolic():\n"
         "    os.symlink(secret, 'link')\n"
@@ -91,7 +96,7 @@ def test_no_link_leads_out(holds, secret):
     )
 
 
-def test_libraries_read_no_files_either(holds, secret):
+def test_libraries_read_no_files_either(holds: Callable[..., None], secret: Path) -> None:
     holds(
         "import numpy, linecache, sympy\n"
         "forbidden('fromfile', numpy.fromfile, secret)\n"
@@ -103,7 +108,7 @@ def test_libraries_read_no_files_either(holds, secret):
     )
 
 
-def test_no_descriptor_is_inherited(holds):
+def test_no_descriptor_is_inherited(holds: Callable[..., None]) -> None:
     holds(
         "for fd in range(3, 4096):\n"
         "    forbidden(f'descriptor {fd}', os.fstat, fd)\n"
@@ -111,7 +116,7 @@ def test_no_descriptor_is_inherited(holds):
     )
 
 
-def test_the_code_of_earlier_snippets_is_not_in_memory(run):
+def test_the_code_of_earlier_snippets_is_not_in_memory(run: Run) -> None:
     """Code passes the zygote as a descriptor, so no fork inherits it from an earlier snippet."""
     marker = os.urandom(8).hex()
     run(f"marked = '{marker}'")
@@ -123,7 +128,7 @@ def test_the_code_of_earlier_snippets_is_not_in_memory(run):
     assert execution.stdout == "[]\n"
 
 
-def test_what_a_snippet_changes_ends_with_it(run):
+def test_what_a_snippet_changes_ends_with_it(run: Run) -> None:
     run(
         "import builtins, math, sympy, sys, os\n"
         "builtins.print = None; math.pi = 3; sympy.solve = None; sys.path.clear()\n"
@@ -136,22 +141,22 @@ def test_what_a_snippet_changes_ends_with_it(run):
     assert (execution.outcome, execution.stdout) == (Outcome.OK, "True [1] False\n")
 
 
-def test_variables_do_not_survive(run):
+def test_variables_do_not_survive(run: Run) -> None:
     run("value = 1")
     assert "NameError" in run("print(value)").stderr
 
 
-def test_the_sandbox_is_not_importable(holds):
+def test_the_sandbox_is_not_importable(holds: Callable[..., None]) -> None:
     holds("forbidden('tirgen', lambda: [m for m in sys.modules if 'tirgen' in m] or open(''))")
 
 
-def test_scratch_ends_with_the_snippet(run):
+def test_scratch_ends_with_the_snippet(run: Run) -> None:
     written = run("open('kept', 'w').write('x'); print(1)")
     assert written.outcome is Outcome.OK
     assert run("import os; print(os.path.exists('kept'))").stdout == "False\n"
 
 
-def test_scratch_has_a_quota(run, is_bare):
+def test_scratch_has_a_quota(run: Run, is_bare: bool) -> None:
     if is_bare:
         pytest.skip("the scratch of bare is watched: see below")
     execution = run(
@@ -166,7 +171,7 @@ def test_scratch_has_a_quota(run, is_bare):
     assert int(execution.stdout) <= 16
 
 
-def test_no_single_file_grows_without_end(holds):
+def test_no_single_file_grows_without_end(holds: Callable[..., None]) -> None:
     holds(
         "def grow():\n"
         "    with open('big', 'wb') as f:\n"
@@ -190,7 +195,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-def test_a_watched_scratch_is_no_way_to_fill_the_disk(run, is_bare, what):
+def test_a_watched_scratch_is_no_way_to_fill_the_disk(run: Run, is_bare: bool, what: Any) -> None:
     if not is_bare:
         pytest.skip("the scratch is a file system of its own, with a size")
     execution = run(
@@ -205,7 +210,9 @@ def test_a_watched_scratch_is_no_way_to_fill_the_disk(run, is_bare, what):
     assert not Path(execution.stdout.splitlines()[0]).exists()
 
 
-def test_another_snippets_scratch_is_out_of_reach(holds, is_bare):
+def test_another_snippets_scratch_is_out_of_reach(
+    holds: Callable[..., None], is_bare: bool
+) -> None:
     if not is_bare:
         pytest.skip("no other is mounted where a snippet is")
     holds(
@@ -220,25 +227,27 @@ def test_another_snippets_scratch_is_out_of_reach(holds, is_bare):
     )
 
 
-def test_no_number_of_files_fills_the_scratch_table(holds, is_bare):
+def test_no_number_of_files_fills_the_scratch_table(
+    holds: Callable[..., None], is_bare: bool
+) -> None:
     if is_bare:
         pytest.skip("the scratch of bare is watched: see above")
     holds("def many():\n for n in range(600): open(f'f{n}', 'w').close()\nforbidden('files', many)")
 
 
-def test_descriptors_run_out_for_the_snippet_alone(run):
+def test_descriptors_run_out_for_the_snippet_alone(run: Run) -> None:
     execution = run("import os\nwhile True: os.open('/dev/null', os.O_RDONLY)")
     assert "Too many open files" in execution.stderr
     assert run("print(1)").outcome is Outcome.OK
 
 
-def test_host_name_is_hidden(run, is_bare):
+def test_host_name_is_hidden(run: Run, is_bare: bool) -> None:
     if is_bare:
         pytest.skip("bare has no uts namespace: uname shows the host's name")
     assert socket.gethostname() not in run("import os; print(os.uname())").stdout
 
 
-def test_host_paths_are_invisible(run, is_bare, secret):
+def test_host_paths_are_invisible(run: Run, is_bare: bool, secret: Path) -> None:
     if is_bare:
         pytest.skip("bare has no mount namespace: stat shows that a path exists")
     execution = run(f"import os; print(os.path.exists({str(secret)!r}), os.path.exists('/etc'))")

@@ -1,6 +1,9 @@
+from __future__ import annotations
+
 import pytest
 
 from storage.records import Outcome
+from tests.sandbox.conftest import Run
 
 SHORT = {"cpu_seconds": 0.3, "wall_seconds": 0.3}
 
@@ -57,18 +60,18 @@ SHORT = {"cpu_seconds": 0.3, "wall_seconds": 0.3}
         ),
     ],
 )
-def test_nothing_outlasts_its_limit(run, code):
+def test_nothing_outlasts_its_limit(run: Run, code: str) -> None:
     execution = run(code, **SHORT)
     assert execution.outcome is Outcome.TIMEOUT
     assert execution.cpu_ms < 1500
 
 
-def test_stdin_is_empty_rather_than_waiting(run):
+def test_stdin_is_empty_rather_than_waiting(run: Run) -> None:
     execution = run("input()")
     assert execution.outcome is Outcome.ERROR
     assert "EOFError" in execution.stderr
 
 
-def test_output_before_a_timeout_is_kept_even_without_a_newline(run):
+def test_output_before_a_timeout_is_kept_even_without_a_newline(run: Run) -> None:
     execution = run("print('partial', end='')\nwhile True: pass", **SHORT)
     assert (execution.outcome, execution.stdout) == (Outcome.TIMEOUT, "partial")

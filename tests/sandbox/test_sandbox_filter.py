@@ -1,7 +1,10 @@
 """The generated filters, run in an interpreter of classic BPF: here for both processors."""
 
+from __future__ import annotations
+
 import errno
 import struct
+from typing import Any
 
 import pytest
 
@@ -25,7 +28,7 @@ def verdict(program: list[bytes], arch: int, number: int, *arguments: int) -> in
         if code == LOAD:
             (accumulator,) = struct.unpack_from("=I", data, value)
         elif code == RETURN:
-            return value
+            return int(value)
         elif code == JUMP:
             at += value
         else:
@@ -47,7 +50,7 @@ def allowed(program: list[bytes], machine: Machine, *arguments: int) -> set[str]
 
 
 @MACHINES
-def test_exactly_the_listed_calls_are_free(machine):
+def test_exactly_the_listed_calls_are_free(machine: Any) -> None:
     program = seccomp.for_snippet(machine)
     listed = set(seccomp._FREELY) & machine.numbers.keys()
     # with arguments that no argument rule likes
@@ -55,7 +58,7 @@ def test_exactly_the_listed_calls_are_free(machine):
 
 
 @MACHINES
-def test_calls_with_rules_are_decided_by_their_arguments(machine):
+def test_calls_with_rules_are_decided_by_their_arguments(machine: Any) -> None:
     program = seccomp.for_snippet(machine)
 
     def decide(name: str, *arguments: int) -> int:
@@ -78,14 +81,14 @@ def test_calls_with_rules_are_decided_by_their_arguments(machine):
 
 
 @MACHINES
-def test_a_session_asks_before_each_fork_and_signals_nobody(machine):
+def test_a_session_asks_before_each_fork_and_signals_nobody(machine: Any) -> None:
     program = seccomp.for_session(machine)
     assert verdict(program, machine.audit_arch, machine.numbers["clone"], 17) == ASK
     assert not {"kill", "tgkill"} & allowed(program, machine, seccomp._OWN_PID)
 
 
 @MACHINES
-def test_another_architecture_is_killed(machine):
+def test_another_architecture_is_killed(machine: Any) -> None:
     program = seccomp.for_snippet(machine)
     foreign = {X86_64.audit_arch, AARCH64.audit_arch, 3, 40} - {machine.audit_arch}
     for arch in foreign:
@@ -93,11 +96,11 @@ def test_another_architecture_is_killed(machine):
 
 
 @pytest.mark.parametrize("number", [0x40000000, 0x40000000 + 57, 0xFFFFFFFF])
-def test_x32_numbers_are_killed_where_they_exist(number):
+def test_x32_numbers_are_killed_where_they_exist(number: Any) -> None:
     assert verdict(seccomp.for_snippet(X86_64), X86_64.audit_arch, number) == KILL
     assert verdict(seccomp.for_snippet(AARCH64), AARCH64.audit_arch, number) == REFUSE
 
 
 @MACHINES
-def test_the_filter_is_short_enough_for_the_kernel(machine):
+def test_the_filter_is_short_enough_for_the_kernel(machine: Any) -> None:
     assert len(seccomp.for_snippet(machine)) < 4096

@@ -1,13 +1,17 @@
 """Honest programs behave alike in every mode, and in an environment that the user brings."""
 
+from __future__ import annotations
+
 import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage.records import Outcome
+from tests.sandbox.conftest import Run
 from tirgen.jobs.doctor import _sandbox as examined
 from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES
@@ -38,12 +42,12 @@ CORPUS = {
 
 
 @pytest.mark.parametrize("program", CORPUS, ids=range(len(CORPUS)))
-def test_honest_programs_behave_alike_in_every_jail(run, program):
+def test_honest_programs_behave_alike_in_every_jail(run: Run, program: Any) -> None:
     execution = run(program)
     assert (execution.outcome, execution.stdout) == (Outcome.OK, CORPUS[program]), execution
 
 
-def test_honest_programs_behave_alike_without_a_jail():
+def test_honest_programs_behave_alike_without_a_jail() -> None:
     async def printed() -> dict[str, str]:
         async with LocalSandbox(mode="posix") as sandbox:
             ends = [await sandbox.run(program, Limits()) for program in CORPUS]
@@ -52,7 +56,7 @@ def test_honest_programs_behave_alike_without_a_jail():
     assert asyncio.run(printed()) == CORPUS
 
 
-def test_matplotlib_draws_in_every_jail(run):
+def test_matplotlib_draws_in_every_jail(run: Run) -> None:
     pytest.importorskip("matplotlib")
     execution = run(
         "import matplotlib\nmatplotlib.use('Agg')\nimport matplotlib.pyplot as plt\n"
@@ -76,20 +80,20 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin/python")
 
 
-async def output(code: str, **settings: object) -> str:
+async def output(code: str, **settings: Any) -> str:
     async with LocalSandbox(slots=1, **settings) as sandbox:
         execution = await sandbox.run(code, Limits())
     return execution.stdout or execution.stderr
 
 
 @pytest.mark.parametrize("mode", [None, Mode.BARE, Mode.POSIX])
-def test_programs_find_what_is_in_the_users_environment(python, mode):
+def test_programs_find_what_is_in_the_users_environment(python: str, mode: Mode | None) -> None:
     code = "import tiny_library, importlib.util\nprint(tiny_library.ANSWER)\n"
     code += "print(importlib.util.find_spec('pytest'))"
     assert asyncio.run(output(code, python=python, mode=mode)) == "42\nNone\n"
 
 
-def test_preloaded_modules_are_there_before_the_program(python):
+def test_preloaded_modules_are_there_before_the_program(python: str) -> None:
     code = "import sys\nprint('tiny_library' in sys.modules)"
     assert asyncio.run(output(code, python=python, preload=["tiny_library"])) == "True\n"
 
@@ -102,29 +106,29 @@ def test_preloaded_modules_are_there_before_the_program(python):
         ({"preload": ["no_such_module"]}, "No module named 'no_such_module'"),
     ],
 )
-def test_an_environment_that_cannot_be_used_is_named(settings, reason):
+def test_an_environment_that_cannot_be_used_is_named(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(SandboxUnavailable, match=reason):
         asyncio.run(output("print(1)", **settings))
 
 
-def test_a_preloaded_module_may_start_no_thread(python):
+def test_a_preloaded_module_may_start_no_thread(python: str) -> None:
     with pytest.raises(SandboxUnavailable, match="starts_threads starts threads; leave it out"):
         asyncio.run(output("print(1)", python=python, preload=["starts_threads"]))
 
 
-def test_services_have_an_environment_of_their_own():
+def test_services_have_an_environment_of_their_own() -> None:
     with pytest.raises(ValueError, match="tirgen sandbox serve --python"):
         SandboxSettings(services=("http://127.0.0.1:1",), python="/usr/bin/python3")
 
 
-def test_doctor_says_which_libraries_programs_find_and_how_to_get_the_others(python):
+def test_doctor_says_which_libraries_programs_find_and_how_to_get_the_others(python: str) -> None:
     findings = asyncio.run(examined(SandboxSettings(python=python)))
     [libraries] = [found for found in findings if found.check == "sandbox libraries"]
     assert libraries.found == f"none; missing: {', '.join(LIBRARIES)}"
     assert libraries.fix == f"{python} -m pip install {' '.join(LIBRARIES.values())}"
 
 
-def test_the_extra_has_every_library_that_doctor_asks_for():
+def test_the_extra_has_every_library_that_doctor_asks_for() -> None:
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     extra = project.partition("snippets = [")[2].partition("]")[0]
     brought = {"numpy", "sympy", "mpmath"}  # by tirgen itself

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
@@ -7,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -25,7 +28,7 @@ HERE = Path(__file__).parent
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="raw numbers of x86-64")
 
 
-def wait_until(condition, seconds: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -50,7 +53,7 @@ def is_dead(pid: int) -> bool:
         return True
 
 
-async def test_the_strongest_mode_is_chosen_and_recorded():
+async def test_the_strongest_mode_is_chosen_and_recorded() -> None:
     async with LocalSandbox() as sandbox:
         assert sandbox.mode.split()[0] == "zygote/1"
         assert Mode(sandbox.mode.split()[1]).strength >= Mode.BARE.strength
@@ -59,7 +62,7 @@ async def test_the_strongest_mode_is_chosen_and_recorded():
 
 
 @contextlib.contextmanager
-def no_more_descriptors():
+def no_more_descriptors() -> Iterator[None]:
     """This process may open nothing, as under too many clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -69,7 +72,7 @@ def no_more_descriptors():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_process_out_of_descriptors_still_keeps_time_and_its_word():
+async def test_a_process_out_of_descriptors_still_keeps_time_and_its_word() -> None:
     async with LocalSandbox(slots=2) as sandbox:
         before = len(os.listdir("/proc/self/fd"))
         limits = Limits(cpu_seconds=1, wall_seconds=0.5)
@@ -85,7 +88,7 @@ async def test_a_process_out_of_descriptors_still_keeps_time_and_its_word():
         assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
 
 
-async def test_a_zygote_that_dies_is_replaced_and_its_snippets_run_again():
+async def test_a_zygote_that_dies_is_replaced_and_its_snippets_run_again() -> None:
     others = family()
     async with LocalSandbox() as sandbox:
         running = asyncio.create_task(sandbox.run("import time; time.sleep(0.5); print(1)", LIMITS))
@@ -94,7 +97,7 @@ async def test_a_zygote_that_dies_is_replaced_and_its_snippets_run_again():
         assert (await running).outcome is Outcome.OK
 
 
-async def test_a_zygote_found_dead_before_the_event_loop_heard_of_it_is_replaced():
+async def test_a_zygote_found_dead_before_the_event_loop_heard_of_it_is_replaced() -> None:
     others = family()
     async with LocalSandbox() as sandbox:
         members = family() - others
@@ -105,7 +108,7 @@ async def test_a_zygote_found_dead_before_the_event_loop_heard_of_it_is_replaced
 
 
 @pytest.mark.slow
-async def test_a_zygote_that_keeps_dying_is_a_fault_of_ours():
+async def test_a_zygote_that_keeps_dying_is_a_fault_of_ours() -> None:
     others = family()
     async with LocalSandbox() as sandbox:
         running = asyncio.create_task(sandbox.run("import time; time.sleep(5)", LIMITS))
@@ -118,7 +121,7 @@ async def test_a_zygote_that_keeps_dying_is_a_fault_of_ours():
 
 
 @pytest.mark.parametrize("mode", [Mode.ROOT, Mode.BARE] if os.geteuid() == 0 else [Mode.USERNS])
-def test_nothing_survives_a_supervisor_killed_hard(mode):
+def test_nothing_survives_a_supervisor_killed_hard(mode: Any) -> None:
     program = (
         "import asyncio, sys\n"
         "from tirgen.sandbox.contract import Limits\n"
@@ -139,7 +142,7 @@ def test_nothing_survives_a_supervisor_killed_hard(mode):
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in members))
 
 
-async def test_leaving_the_sandbox_ends_everything():
+async def test_leaving_the_sandbox_ends_everything() -> None:
     others = family()
     async with LocalSandbox() as sandbox:
         running = asyncio.create_task(sandbox.run("while True: pass", LIMITS))
@@ -158,7 +161,7 @@ async def single() -> AsyncIterator[LocalSandbox]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_caller_that_goes_away_frees_its_slot(single):
+async def test_a_caller_that_goes_away_frees_its_slot(single: LocalSandbox) -> None:
     long = Limits(cpu_seconds=60, wall_seconds=60)
     running = asyncio.create_task(single.run("while True: pass", long))
     await asyncio.sleep(0.2)
@@ -169,7 +172,7 @@ async def test_a_caller_that_goes_away_frees_its_slot(single):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_waiting_in_the_queue_counts_against_no_limit(single):
+async def test_waiting_in_the_queue_counts_against_no_limit(single: LocalSandbox) -> None:
     short = Limits(cpu_seconds=1, wall_seconds=0.8)
     executions = await asyncio.gather(
         *(single.run("import time; time.sleep(0.3); print(1)", short) for _ in range(5))
@@ -178,7 +181,7 @@ async def test_waiting_in_the_queue_counts_against_no_limit(single):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_first_come_is_first_served(single):
+async def test_first_come_is_first_served(single: LocalSandbox) -> None:
     order: list[int] = []
 
     async def one(number: int) -> None:
@@ -189,7 +192,7 @@ async def test_first_come_is_first_served(single):
     assert order == list(range(20))
 
 
-async def test_waiting_for_a_core_counts_against_no_limit():
+async def test_waiting_for_a_core_counts_against_no_limit() -> None:
     """More busy snippets than cores: by the wall clock, each would be late."""
     cores = len(os.sched_getaffinity(0))
     code = "import time\nwhile time.process_time() < 0.4: pass\nprint(1)"
@@ -212,23 +215,23 @@ async def check_soak(count: int) -> None:
         assert max(before.growth_mb(after).values()) < GROWTH_MB
 
 
-async def test_three_hundred_snippets_one_in_ten_hostile_leave_nothing_behind():
+async def test_three_hundred_snippets_one_in_ten_hostile_leave_nothing_behind() -> None:
     await check_soak(300)
 
 
 @pytest.mark.slow
-async def test_a_long_soak_leaves_nothing_behind():
+async def test_a_long_soak_leaves_nothing_behind() -> None:
     """`python -m benchmarks soak` is the longest."""
     await check_soak(3000)
 
 
-def test_below_the_floor_nothing_is_a_candidate():
+def test_below_the_floor_nothing_is_a_candidate() -> None:
     assert Mode.POSIX not in candidates(Mode.BARE)
     assert candidates(Mode.USERNS)[-1] is Mode.USERNS
     assert candidates(Mode.POSIX)[-1] is Mode.POSIX
 
 
-async def test_the_posix_mode_runs_when_asked_for_by_name():
+async def test_the_posix_mode_runs_when_asked_for_by_name() -> None:
     async with LocalSandbox(mode="posix") as sandbox:
         assert sandbox.mode == "zygote/1 posix"
         assert not {layer.name for layer in sandbox.layers if layer.active} & {
@@ -247,7 +250,7 @@ async def test_the_posix_mode_runs_when_asked_for_by_name():
     assert 'File "<code>", line 1' in wrong.stderr
 
 
-async def test_the_self_test_sees_a_sandbox_that_does_not_hold():
+async def test_the_self_test_sees_a_sandbox_that_does_not_hold() -> None:
     async with LocalSandbox(mode="posix") as sandbox:
         found = await selftest.problems(sandbox.run, has_sympy=False)
     assert {"escaped: network", "escaped: fork", "escaped: foreign file"} <= set(found)
@@ -269,12 +272,12 @@ UNSHARE, SETNS, MOUNT, LANDLOCK = 272, 308, 165, 444
 
 
 @x86_64
-def test_without_namespaces_the_bare_mode_takes_over():
+def test_without_namespaces_the_bare_mode_takes_over() -> None:
     assert start_where_the_kernel_refuses(UNSHARE, SETNS, MOUNT) == "zygote/1 bare 42"
 
 
 @x86_64
-def test_without_landlock_it_refuses_to_start():
+def test_without_landlock_it_refuses_to_start() -> None:
     said = start_where_the_kernel_refuses(LANDLOCK)
     assert said.startswith("refused: no sandbox mode works on this machine")
     assert "Landlock is missing" in said

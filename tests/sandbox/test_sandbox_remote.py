@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
@@ -5,7 +7,9 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -32,7 +36,7 @@ async def address() -> AsyncIterator[str]:
         yield address
 
 
-async def test_executions_come_back_whole(address):
+async def test_executions_come_back_whole(address: str) -> None:
     async with RemoteSandbox([address], "t0ken") as remote, LocalSandbox() as local:
         for code in (
             "print('ü' * 3)\n1 / 0",
@@ -48,7 +52,7 @@ async def test_executions_come_back_whole(address):
         assert remote.mode == local.mode
 
 
-async def test_exact_limits_arrive(address):
+async def test_exact_limits_arrive(address: str) -> None:
     async with RemoteSandbox([address], "t0ken") as remote:
         late = await remote.run("while True: pass", Limits(cpu_seconds=0.2, wall_seconds=9))
         big = await remote.run("bytearray(200 << 20)", Limits(memory_mb=100))
@@ -56,13 +60,13 @@ async def test_exact_limits_arrive(address):
     assert late.cpu_ms < 1000
 
 
-async def test_a_wrong_token_is_said_at_the_start(address):
+async def test_a_wrong_token_is_said_at_the_start(address: str) -> None:
     with pytest.raises(SandboxUnavailable, match="put it into TIRGEN_SANDBOX_TOKEN"):
         async with RemoteSandbox([address], "wrong"):
             pass
 
 
-async def test_a_service_below_the_floor_is_refused():
+async def test_a_service_below_the_floor_is_refused() -> None:
     async with serving(LocalSandbox(mode="posix")) as weak:
         with pytest.raises(SandboxUnavailable, match="below the floor bare; start it with"):
             async with RemoteSandbox([weak]):
@@ -71,13 +75,13 @@ async def test_a_service_below_the_floor_is_refused():
             assert remote.mode.endswith("posix")
 
 
-async def test_the_services_take_turns_and_a_dead_one_is_passed_over(address):
+async def test_the_services_take_turns_and_a_dead_one_is_passed_over(address: str) -> None:
     async with RemoteSandbox([NOBODY_LISTENS, address], "t0ken") as remote:
         executions = await asyncio.gather(*(remote.run(f"print({n})", LIMITS) for n in range(6)))
     assert [execution.stdout for execution in executions] == [f"{n}\n" for n in range(6)]
 
 
-async def test_with_no_service_left_it_is_nobodys_code_that_failed(address):
+async def test_with_no_service_left_it_is_nobodys_code_that_failed(address: str) -> None:
     async with serving(LocalSandbox()) as other:
         remote = RemoteSandbox([other])
         await remote.__aenter__()
@@ -109,7 +113,7 @@ async def service_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, s
         await process.wait()
 
 
-async def test_a_service_killed_in_the_middle_loses_nothing(address):
+async def test_a_service_killed_in_the_middle_loses_nothing(address: str) -> None:
     async with (
         service_process() as (process, doomed),
         RemoteSandbox([doomed, address], "t0ken") as remote,
@@ -122,7 +126,7 @@ async def test_a_service_killed_in_the_middle_loses_nothing(address):
     assert [execution.stdout for execution in executions] == ["1\n"] * 4
 
 
-async def test_a_session_stays_on_its_service_and_branches(address):
+async def test_a_session_stays_on_its_service_and_branches(address: str) -> None:
     async with RemoteSandbox([address, address], "t0ken") as remote:
         if remote.mode.endswith("bare"):
             pytest.skip("no sessions in this mode")
@@ -139,18 +143,22 @@ async def test_a_session_stays_on_its_service_and_branches(address):
     assert "no session" in gone.stderr
 
 
-async def test_connections_notice_a_machine_that_is_gone(address):
+async def test_connections_notice_a_machine_that_is_gone(address: str) -> None:
     """A machine that loses its power says nothing; TCP alone would wait a quarter of an hour."""
     async with RemoteSandbox([address], "t0ken") as remote:
         await remote.run("print(1)", LIMITS)
-        pool = remote._http.connector._conns.values()
-        (connection,) = [idle.transport.get_extra_info("socket") for ((idle, _),) in pool]
-        tcp = [connection.getsockopt(socket.IPPROTO_TCP, option) for option in KEEPALIVE]
-        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        port = int(address.rpartition(":")[2])
+        ours = psutil.Process().net_connections("tcp")
+        [descriptor] = [each.fd for each in ours if each.raddr and each.raddr.port == port]
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            tcp = [connection.getsockopt(socket.IPPROTO_TCP, option) for option in KEEPALIVE]
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert tcp == [15, 5, 3, 30_000]
 
 
-async def test_one_word_of_configuration_chooses_the_sandbox(monkeypatch, tmp_path):
+async def test_one_word_of_configuration_chooses_the_sandbox(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert isinstance(open_sandbox(), LocalSandbox)
     assert isinstance(open_sandbox([NOBODY_LISTENS]), RemoteSandbox)
     monkeypatch.setenv("TIRGEN_SANDBOX_TOKEN", "from the environment")

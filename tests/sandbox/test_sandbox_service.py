@@ -1,6 +1,9 @@
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -35,14 +38,16 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
             yield client
 
 
-async def post(client: aiohttp.ClientSession, body: object, path: str = "/run_code"):
+async def post(client: aiohttp.ClientSession, body: object, path: str = "/run_code") -> Any:
     async with client.post(path, json=body) as answer:
         assert answer.status == 200, await answer.text()
         return await answer.json()
 
 
 @pytest.mark.parametrize("body", [VERL, THOR], ids=["verl", "thor"])
-async def test_the_requests_of_others_are_understood(client, body):
+async def test_the_requests_of_others_are_understood(
+    client: aiohttp.ClientSession, body: Any
+) -> None:
     answer = await post(client, body)
     assert answer["status"] == "Success"
     assert answer["run_result"]["status"] == "Finished"
@@ -59,14 +64,21 @@ async def test_the_requests_of_others_are_understood(client, body):
         ("bytearray(1 << 40)", "Failed", "Finished", 1, "oom"),
     ],
 )
-async def test_each_outcome_has_its_words(client, code, status, run_status, return_code, outcome):
+async def test_each_outcome_has_its_words(
+    client: aiohttp.ClientSession,
+    code: str,
+    status: str,
+    run_status: str,
+    return_code: int | None,
+    outcome: str,
+) -> None:
     answer = await post(client, {"code": code, "run_timeout": 0.3})
     result = answer["run_result"]
     assert (answer["status"], result["status"]) == (status, run_status)
     assert (result["return_code"], answer["tirgen"]["outcome"]) == (return_code, outcome)
 
 
-async def test_a_batch_is_answered_in_order(client):
+async def test_a_batch_is_answered_in_order(client: aiohttp.ClientSession) -> None:
     items = [{"code": f"print({n})"} for n in range(10)]
     answers = await post(client, {"items": items}, "/run_batch")
     assert [a["run_result"]["stdout"] for a in answers] == [f"{n}\n" for n in range(10)]
@@ -82,25 +94,27 @@ async def test_a_batch_is_answered_in_order(client):
         ({"language": "python"}, "code: Field required"),
     ],
 )
-async def test_what_cannot_be_honoured_is_refused_by_name(client, body, reason):
+async def test_what_cannot_be_honoured_is_refused_by_name(
+    client: aiohttp.ClientSession, body: dict[str, Any], reason: str
+) -> None:
     async with client.post("/run_code", json=body) as answer:
         assert answer.status == 400
         assert reason in await answer.text()
 
 
-async def test_without_the_token_nothing_runs(client):
+async def test_without_the_token_nothing_runs(client: aiohttp.ClientSession) -> None:
     for token in ("x", "\udcff", "é", ""):
         headers = {"Authorization": f"Bearer {token}"}
         async with client.post("/run_code", json=THOR, headers=headers) as answer:
             assert answer.status == 401
 
 
-async def test_health_runs_a_snippet_and_names_the_mode(client):
+async def test_health_runs_a_snippet_and_names_the_mode(client: aiohttp.ClientSession) -> None:
     async with client.get("/health") as answer:
         assert (await answer.json())["mode"].startswith("zygote/1 ")
 
 
-async def test_metrics_count_by_outcome(client):
+async def test_metrics_count_by_outcome(client: aiohttp.ClientSession) -> None:
     await post(client, THOR)
     async with client.get("/metrics") as answer:
         text = await answer.text()
@@ -108,7 +122,7 @@ async def test_metrics_count_by_outcome(client):
     assert int(lines[0].split()[-1]) >= 1
 
 
-async def test_a_client_that_goes_away_frees_its_slot(client):
+async def test_a_client_that_goes_away_frees_its_slot(client: aiohttp.ClientSession) -> None:
     endless = {"code": "while True: pass", "run_timeout": 60}
     for _ in range(2):
         with pytest.raises(TimeoutError):
@@ -119,26 +133,26 @@ async def test_a_client_that_goes_away_frees_its_slot(client):
     assert time.monotonic() - started < 10
 
 
-async def test_an_open_address_needs_a_token():
+async def test_an_open_address_needs_a_token() -> None:
     with pytest.raises(ConfigError, match="reachable from other machines"):
         async with serving(LocalSandbox(), "0.0.0.0"):
             pass
 
 
-async def open_session(client, **wish) -> str:
+async def open_session(client: aiohttp.ClientSession, **wish: object) -> str:
     async with client.post("/sessions", json=wish) as answer:
         if answer.status == 501:
             pytest.skip("no sessions in this mode")
         assert answer.status == 201, await answer.text()
-        return (await answer.json())["session"]
+        return str((await answer.json())["session"])
 
 
-async def cell(client, session: str, code: str) -> str:
+async def cell(client: aiohttp.ClientSession, session: str, code: str) -> str:
     answer = await post(client, {"code": code, "run_timeout": 5}, f"/sessions/{session}/run")
-    return answer["run_result"]["stdout"]
+    return str(answer["run_result"]["stdout"])
 
 
-async def test_a_session_keeps_its_variables_over_http(client):
+async def test_a_session_keeps_its_variables_over_http(client: aiohttp.ClientSession) -> None:
     session = await open_session(client)
     await cell(client, session, "x = 41")
     assert await cell(client, session, "x + 1") == "42\n"
@@ -149,7 +163,9 @@ async def test_a_session_keeps_its_variables_over_http(client):
         assert "no session" in await answer.text()
 
 
-async def test_a_session_branches_any_number_of_ways_over_http(client):
+async def test_a_session_branches_any_number_of_ways_over_http(
+    client: aiohttp.ClientSession,
+) -> None:
     session = await open_session(client, echo=False)
     await cell(client, session, "x = 1")
     async with client.post(f"/sessions/{session}/branch", json={"count": 3}) as answer:
@@ -162,7 +178,7 @@ async def test_a_session_branches_any_number_of_ways_over_http(client):
         await client.delete(f"/sessions/{name}")
 
 
-async def test_too_many_sessions_are_refused(client):
+async def test_too_many_sessions_are_refused(client: aiohttp.ClientSession) -> None:
     session = await open_session(client)
     for _ in range(3):
         await client.post(f"/sessions/{session}/branch", json={"count": 64})
@@ -184,12 +200,14 @@ async def test_too_many_sessions_are_refused(client):
         ("/run_code", {"code": "1", "run_timeout": float("nan")}),
     ],
 )
-async def test_senseless_wishes_are_refused(client, path, body):
+async def test_senseless_wishes_are_refused(
+    client: aiohttp.ClientSession, path: str, body: dict[str, Any]
+) -> None:
     async with client.post(path, json=body) as answer:
         assert answer.status == 400
 
 
-async def test_idle_sessions_expire():
+async def test_idle_sessions_expire() -> None:
     async with (
         serving(LocalSandbox(), idle_seconds=1) as address,
         aiohttp.ClientSession(address) as client,
@@ -205,7 +223,7 @@ async def test_idle_sessions_expire():
             assert "tirgen_sandbox_sessions_expired_total 1\n" in await answer.text()
 
 
-async def test_what_is_asked_above_the_caps_is_cut(client):
+async def test_what_is_asked_above_the_caps_is_cut(client: aiohttp.ClientSession) -> None:
     asked = {"cpu_seconds": 999, "wall_seconds": 999, "memory_mb": 1 << 20, "output_bytes": 1 << 30}
     await post(client, {"code": "print(1)", "limits": asked})
     limits = RunCode(code="1", limits=ExactLimits(**asked)).capped_limits()
@@ -215,7 +233,7 @@ async def test_what_is_asked_above_the_caps_is_cut(client):
     assert int(answer["run_result"]["stdout"]) <= CAPS.cpu_seconds + 1
 
 
-async def test_metrics_speak_of_queue_sessions_and_zygotes(client):
+async def test_metrics_speak_of_queue_sessions_and_zygotes(client: aiohttp.ClientSession) -> None:
     async with client.get("/metrics") as answer:
         text = await answer.text()
     for name in ("waiting", "pending", "sessions", "zygote_restarts_total"):

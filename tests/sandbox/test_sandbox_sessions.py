@@ -1,6 +1,9 @@
+from __future__ import annotations
+
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -49,7 +52,7 @@ async def shown(session: Session, code: str) -> str:
     return execution.stdout.strip()
 
 
-async def test_variables_survive_and_a_last_expression_is_shown(session):
+async def test_variables_survive_and_a_last_expression_is_shown(session: Session) -> None:
     assert (await session.run("x = 20", LIMITS)).outcome is Outcome.NO_OUTPUT
     assert await shown(session, "import math\nx + 1") == "21"
     assert await shown(session, "print(math.gcd(x, 15))") == "5"
@@ -67,7 +70,9 @@ async def test_variables_survive_and_a_last_expression_is_shown(session):
          "while True: pass", Outcome.ERROR, -9),
     ],
 )  # fmt: skip
-async def test_a_cell_that_dies_leaves_the_state_before_it(session, code, outcome, exit_code):
+async def test_a_cell_that_dies_leaves_the_state_before_it(
+    session: Session, code: str, outcome: Outcome, exit_code: int
+) -> None:
     await session.run("x = 1", LIMITS)
     execution = await session.run(code, SHORT if outcome is Outcome.TIMEOUT else LIMITS)
     if outcome is Outcome.ERROR and exit_code == -9:  # flood, or silence: whichever ends it first
@@ -77,13 +82,13 @@ async def test_a_cell_that_dies_leaves_the_state_before_it(session, code, outcom
     assert await shown(session, "x") == "1"
 
 
-async def test_an_exception_keeps_what_was_done_before_it(session):
+async def test_an_exception_keeps_what_was_done_before_it(session: Session) -> None:
     execution = await session.run("x = 5\nprint('so far')\n1 / 0", LIMITS)
     assert (execution.outcome, execution.stdout) == (Outcome.ERROR, "so far\n")
     assert await shown(session, "x") == "5"
 
 
-async def test_tracebacks_name_the_cell_each_line_is_from(session):
+async def test_tracebacks_name_the_cell_each_line_is_from(session: Session) -> None:
     await session.run("def f():\n    return 1 / 0", LIMITS)
     stderr = (await session.run("f()", LIMITS)).stderr
     assert 'File "<cell 2>", line 1, in <module>\n    f()' in stderr
@@ -91,7 +96,7 @@ async def test_tracebacks_name_the_cell_each_line_is_from(session):
     assert "tirgen" not in stderr
 
 
-async def test_branches_start_alike_and_never_meet(session):
+async def test_branches_start_alike_and_never_meet(session: Session) -> None:
     await session.run("x = 10", LIMITS)
     branches = [await session.branch() for _ in range(4)]
     runs = (branch.run(f"x += {n}; x", LIMITS) for n, branch in enumerate(branches))
@@ -103,7 +108,7 @@ async def test_branches_start_alike_and_never_meet(session):
     assert await shown(session, "x") == "10"
 
 
-async def test_a_cell_cannot_start_processes_or_signal_its_keepers(session):
+async def test_a_cell_cannot_start_processes_or_signal_its_keepers(session: Session) -> None:
     for attack in ("os.fork()", "os.kill(os.getppid(), 9)", "os.kill(1, 9)", "os.kill(-1, 9)",
                    "open('/etc/passwd')", "__import__('socket').socket()"):  # fmt: skip
         execution = await session.run(f"import os; {attack}", LIMITS)
@@ -112,7 +117,7 @@ async def test_a_cell_cannot_start_processes_or_signal_its_keepers(session):
     assert await shown(session, "6 * 7") == "42"
 
 
-async def test_a_thread_left_running_gets_no_time_between_cells(session):
+async def test_a_thread_left_running_gets_no_time_between_cells(session: Session) -> None:
     await session.run(
         "import threading\nn = 0\ndef count():\n    global n\n    while True: n += 1\n"
         "threading.Thread(target=count, daemon=True).start()",
@@ -123,7 +128,7 @@ async def test_a_thread_left_running_gets_no_time_between_cells(session):
     assert int(await shown(session, "n")) - first < 5_000_000
 
 
-async def test_words_forged_on_the_control_socket_gain_nothing(session):
+async def test_words_forged_on_the_control_socket_gain_nothing(session: Session) -> None:
     forge = (
         "import os\n"
         "for fd in range(3, 64):\n"
@@ -143,13 +148,17 @@ BREAK = (
 )
 
 
-async def test_a_cell_that_breaks_its_own_machinery_at_once_is_rolled_back(session):
+async def test_a_cell_that_breaks_its_own_machinery_at_once_is_rolled_back(
+    session: Session,
+) -> None:
     execution = await session.run(BREAK.format(names=["_write", "_fork", "os"]), LIMITS)
     assert execution.outcome is Outcome.ERROR
     assert await shown(session, "6 * 7") == "42"
 
 
-async def test_a_session_whose_machinery_was_broken_fails_as_its_own_error(session):
+async def test_a_session_whose_machinery_was_broken_fails_as_its_own_error(
+    session: Session,
+) -> None:
     await session.run(BREAK.format(names=["_fork"]), LIMITS)
     execution = await session.run("print(1)", LIMITS)
     assert execution.outcome is Outcome.ERROR
@@ -165,7 +174,7 @@ MACHINERY = (
 """Finds, in a cell, the globals of the session's own code."""
 
 
-async def test_a_process_smuggled_in_ends_the_session(session):
+async def test_a_process_smuggled_in_ends_the_session(session: Session) -> None:
     """It would run between the cells, and its time would count for no cell."""
     await session.run(
         MACHINERY + "def smuggle(self, echo, fds):\n"
@@ -180,6 +189,7 @@ async def test_a_process_smuggled_in_ends_the_session(session):
     assert execution.outcome is Outcome.ERROR
     assert "an earlier cell broke it" in execution.stderr
     assert (await session.run("print(1)", LIMITS)).outcome is Outcome.ERROR
+    left = states
     for _ in range(100):
         left = states & {int(name) for name in os.listdir("/proc") if name.isdigit()}
         if not left:
@@ -188,20 +198,23 @@ async def test_a_process_smuggled_in_ends_the_session(session):
     assert not left
 
 
-async def test_an_unused_permission_to_fork_cannot_be_saved(session):
+async def test_an_unused_permission_to_fork_cannot_be_saved(session: Session) -> None:
     await session.run(MACHINERY + "own['_State']._fork_cell = lambda *a: None", LIMITS)
     await session.run("print(1)", LIMITS)
+    assert session._jail.permits
     assert not session._jail.permits._permitted
 
 
-async def test_a_session_that_ends_itself_is_no_fault_of_ours(session):
+async def test_a_session_that_ends_itself_is_no_fault_of_ours(session: Session) -> None:
     await session.run(MACHINERY + "own['_State']._fork_cell = lambda *a: os._exit(0)", LIMITS)
     for _ in range(2):
         assert (await session.run("print(1)", LIMITS)).outcome is Outcome.ERROR
 
 
 @pytest.mark.parametrize("ended", [(0, 0), (0x7F, 0), (9, 1 << 62), (-1, 0)])
-async def test_an_end_forged_by_an_earlier_cell_changes_no_fact(session, ended):
+async def test_an_end_forged_by_an_earlier_cell_changes_no_fact(
+    session: Session, ended: Any
+) -> None:
     await session.run(
         "import os, socket, struct\n"
         "for fd in range(3, 64):\n"
@@ -217,7 +230,7 @@ async def test_an_end_forged_by_an_earlier_cell_changes_no_fact(session, ended):
     assert session._jail.cpu_left < before - 0.1
 
 
-async def test_a_cell_given_up_at_any_moment_leaves_nothing(session):
+async def test_a_cell_given_up_at_any_moment_leaves_nothing(session: Session) -> None:
     await session.run("x = 1", LIMITS)
     before = await descriptors()
     for delay in (0, 0.0005, 0.001, 0.002, 0.004, 0.02):
@@ -230,7 +243,7 @@ async def test_a_cell_given_up_at_any_moment_leaves_nothing(session):
     assert await shown(session, "x") == "1"
 
 
-async def test_all_cells_together_have_one_budget(sandbox):
+async def test_all_cells_together_have_one_budget(sandbox: LocalSandbox) -> None:
     session = await sandbox.session(cpu_budget=0.4)
     outcomes = [(await session.run("while True: pass", SHORT)).outcome for _ in range(3)]
     last = await session.run("print(1)", LIMITS)
@@ -240,7 +253,7 @@ async def test_all_cells_together_have_one_budget(sandbox):
     assert "all its cells together" in last.stderr
 
 
-async def test_sessions_leave_no_descriptor_behind(sandbox):
+async def test_sessions_leave_no_descriptor_behind(sandbox: LocalSandbox) -> None:
     await (await sandbox.session()).close()
     before = await descriptors()
     for _ in range(5):
@@ -253,13 +266,13 @@ async def test_sessions_leave_no_descriptor_behind(sandbox):
     assert await descriptors() == before
 
 
-async def test_a_mode_without_namespaces_says_that_it_has_no_sessions():
+async def test_a_mode_without_namespaces_says_that_it_has_no_sessions() -> None:
     async with LocalSandbox(mode="bare") as sandbox:
         with pytest.raises(SandboxUnavailable, match="sessions need pid namespaces"):
             await sandbox.session()
 
 
-async def test_descriptors_a_cell_sends_pile_up_nowhere(session):
+async def test_descriptors_a_cell_sends_pile_up_nowhere(session: Session) -> None:
     await shown(session, "1")
     before = await descriptors()
     for _ in range(10):
@@ -277,7 +290,7 @@ async def test_descriptors_a_cell_sends_pile_up_nowhere(session):
     assert await descriptors() == before
 
 
-async def test_chance_goes_on_from_cell_to_cell_the_same_each_time(sandbox):
+async def test_chance_goes_on_from_cell_to_cell_the_same_each_time(sandbox: LocalSandbox) -> None:
     shows = []
     for _ in range(2):
         session = await sandbox.session(memory_mb=256)
@@ -288,7 +301,7 @@ async def test_chance_goes_on_from_cell_to_cell_the_same_each_time(sandbox):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_idle_sessions_hold_no_more_than_they_may_together(mode):
+async def test_idle_sessions_hold_no_more_than_they_may_together(mode: Any) -> None:
     async with LocalSandbox(mode=mode, slots=2, session_memory_mb=400) as sandbox:
         small = await sandbox.session(memory_mb=256)
         await small.run("x = 7", LIMITS)
@@ -306,7 +319,7 @@ async def test_idle_sessions_hold_no_more_than_they_may_together(mode):
     assert any("all sessions together" in end.stderr for end in (*cells, *again))
 
 
-async def test_a_cell_that_is_too_much_for_all_sessions_is_undone(sandbox):
+async def test_a_cell_that_is_too_much_for_all_sessions_is_undone(sandbox: LocalSandbox) -> None:
     async with LocalSandbox(mode=sandbox.mode.split()[1], session_memory_mb=100) as tight:
         session = await tight.session(memory_mb=256)
         await session.run("x = 1", LIMITS)

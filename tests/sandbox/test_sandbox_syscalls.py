@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import re
 from pathlib import Path
 
@@ -17,23 +19,23 @@ def numbers(header: Path) -> dict[str, int]:
     return {name: int(number) for name, number in found}
 
 
-def test_x86_64_numbers_are_the_kernels():
+def test_x86_64_numbers_are_the_kernels() -> None:
     kernel = numbers(X86_64)
     assert {name: pair[0] for name, pair in _TABLE.items()} == {n: kernel[n] for n in _TABLE}
 
 
-def test_aarch64_numbers_are_the_kernels():
+def test_aarch64_numbers_are_the_kernels() -> None:
     kernel = numbers(GENERIC)
     kernel["newfstatat"] = kernel["fstatat"]
     assert {name: pair[1] for name, pair in _TABLE.items()} == {n: kernel.get(n) for n in _TABLE}
 
 
-def test_the_table_of_promises_in_the_docs_is_the_one_doctor_shows():
+def test_the_table_of_promises_in_the_docs_is_the_one_doctor_shows() -> None:
     page = Path(__file__).parents[2] / "docs/sandbox.md"
     assert promises_table() in page.read_text()
 
 
-def test_every_mode_has_its_column_and_the_jails_promise_what_the_self_test_proves():
+def test_every_mode_has_its_column_and_the_jails_promise_what_the_self_test_proves() -> None:
     assert Promise._fields == ("what", *Mode)
     by_name = {promise.what: promise for promise in PROMISES}
     for what in ("no socket, no network", "no process or program is started"):

@@ -26,13 +26,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_made_once_and_private():
+def test_it_is_made_once_and_private() -> None:
     made = served_token()
     assert served_token() == made
     assert stat.S_IMODE(token_file().stat().st_mode) == 0o600
 
 
-def test_only_this_machines_services_are_shown_it(monkeypatch):
+def test_only_this_machines_services_are_shown_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made = served_token()
     for url in ("http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"):
         assert token_of(url) == made
@@ -42,7 +42,7 @@ def test_only_this_machines_services_are_shown_it(monkeypatch):
     assert token_of("http://host") == "given"
 
 
-def test_one_that_others_can_read_is_refused():
+def test_one_that_others_can_read_is_refused() -> None:
     served_token()
     token_file().chmod(0o644)
     with pytest.raises(SecretExposed):
@@ -50,8 +50,8 @@ def test_one_that_others_can_read_is_refused():
 
 
 async def test_a_client_of_the_same_user_needs_no_setting_and_another_is_told_which(
-    monkeypatch, tmp_path
-):
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async with serving(LocalSandbox(slots=1), token=served_token()) as address:
         async with RemoteSandbox([address]) as remote:
             assert (await remote.run("print(1)", Limits())).outcome is Outcome.OK
@@ -62,7 +62,7 @@ async def test_a_client_of_the_same_user_needs_no_setting_and_another_is_told_wh
 
 
 @pytest.mark.parametrize("token", [None, "t0ken"])
-async def test_what_a_web_page_can_send_runs_nothing(tmp_path, token):
+async def test_what_a_web_page_can_send_runs_nothing(tmp_path: Path, token: str | None) -> None:
     """With the floor posix a program could write to the host."""
     ran = tmp_path / "ran"
     program = json.dumps({"code": f"open({str(ran)!r}, 'w')"}).encode()

@@ -1,9 +1,12 @@
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +31,7 @@ def children(pid: int) -> set[int]:
     return found
 
 
-async def test_a_zygote_that_hangs_is_killed_and_its_snippets_run_again():
+async def test_a_zygote_that_hangs_is_killed_and_its_snippets_run_again() -> None:
     others = children(os.getpid())
     async with LocalSandbox(patience=1.0) as sandbox:
         zygotes = children(os.getpid()) - others
@@ -40,7 +43,7 @@ async def test_a_zygote_that_hangs_is_killed_and_its_snippets_run_again():
         assert not zygotes & children(os.getpid())
 
 
-async def test_a_zygote_that_hangs_while_a_snippet_runs_is_noticed_too():
+async def test_a_zygote_that_hangs_while_a_snippet_runs_is_noticed_too() -> None:
     others = children(os.getpid())
     async with LocalSandbox(patience=1.0) as sandbox:
         zygotes = children(os.getpid()) - others
@@ -53,7 +56,9 @@ async def test_a_zygote_that_hangs_while_a_snippet_runs_is_noticed_too():
 
 
 @pytest.mark.parametrize("mode", [Mode.ROOT, Mode.BARE] if os.geteuid() == 0 else [Mode.USERNS])
-async def test_a_worn_zygote_is_retired_without_a_snippet_lost(mode, monkeypatch):
+async def test_a_worn_zygote_is_retired_without_a_snippet_lost(
+    mode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     others = children(os.getpid())
     async with LocalSandbox(mode=mode) as sandbox:
         first = children(os.getpid()) - others
@@ -74,7 +79,7 @@ async def test_a_worn_zygote_is_retired_without_a_snippet_lost(mode, monkeypatch
         assert not first & children(os.getpid())
 
 
-async def test_a_zygote_that_has_grown_is_worn(monkeypatch):
+async def test_a_zygote_that_has_grown_is_worn(monkeypatch: pytest.MonkeyPatch) -> None:
     async with LocalSandbox() as sandbox:
         monkeypatch.setattr(client, "_WEIGH_EVERY", 1)
         assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
@@ -87,7 +92,9 @@ async def test_a_zygote_that_has_grown_is_worn(monkeypatch):
         assert sandbox.zygote_retirements == 1
 
 
-async def test_an_unwarmed_zygote_serves_at_once_and_a_warmed_one_takes_its_place(monkeypatch):
+async def test_an_unwarmed_zygote_serves_at_once_and_a_warmed_one_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What `jail.warm` uses of sympy stays loaded in every later snippet."""
     pytest.importorskip("sympy")
     monkeypatch.setattr(client, "WARM_AFTER_SNIPPETS", 6)
@@ -100,7 +107,7 @@ async def test_an_unwarmed_zygote_serves_at_once_and_a_warmed_one_takes_its_plac
         assert (sandbox.zygote_retirements, sandbox.zygote_restarts) == (0, 0)
 
 
-async def test_a_trajectory_with_a_thousand_snippets_starves_no_other():
+async def test_a_trajectory_with_a_thousand_snippets_starves_no_other() -> None:
     async with LocalSandbox(slots=1) as sandbox:
         order: list[str] = []
 
@@ -122,7 +129,7 @@ async def test_a_trajectory_with_a_thousand_snippets_starves_no_other():
             await greedy
 
 
-async def test_slots_go_in_turn_and_none_is_lost_to_those_who_leave():
+async def test_slots_go_in_turn_and_none_is_lost_to_those_who_leave() -> None:
     slots = FairSlots(1)
     order: list[str] = []
 
@@ -144,7 +151,7 @@ async def test_slots_go_in_turn_and_none_is_lost_to_those_who_leave():
         pass
 
 
-async def test_a_slot_given_to_one_who_just_left_goes_on():
+async def test_a_slot_given_to_one_who_just_left_goes_on() -> None:
     slots = FairSlots(1)
 
     async def one() -> None:
@@ -161,7 +168,7 @@ async def test_a_slot_given_to_one_who_just_left_goes_on():
 
 
 @pytest.mark.parametrize("slots", [0, -1])
-def test_no_slots_are_refused(slots):
+def test_no_slots_are_refused(slots: int) -> None:
     with pytest.raises(ValueError, match="at least one program must run at once"):
         LocalSandbox(slots=slots)
 
@@ -174,12 +181,12 @@ def proc(tmp_path: Path, mounts: str, cgroup: str) -> Path:
     return tmp_path
 
 
-def test_without_cgroup_2_nothing_is_delegated(tmp_path):
+def test_without_cgroup_2_nothing_is_delegated(tmp_path: Path) -> None:
     with pytest.raises(NotDelegated, match="no cgroup v2 is mounted"):
         cgroups.own_subtree(proc(tmp_path, "cgroup /c cgroup rw 0 0\n", "4:memory:/\n"))
 
 
-def test_a_missing_controller_is_named(tmp_path):
+def test_a_missing_controller_is_named(tmp_path: Path) -> None:
     (tmp_path / "v2/mine").mkdir(parents=True)
     (tmp_path / "v2/mine/cgroup.controllers").write_text("cpu pids\n")
     there = proc(tmp_path, f"cgroup2 {tmp_path}/v2 cgroup2 rw 0 0\n", "0::/mine\n")
@@ -187,7 +194,7 @@ def test_a_missing_controller_is_named(tmp_path):
         cgroups.own_subtree(there)
 
 
-def test_our_own_part_is_found(tmp_path):
+def test_our_own_part_is_found(tmp_path: Path) -> None:
     (tmp_path / "v2/mine").mkdir(parents=True)
     (tmp_path / "v2/mine/cgroup.controllers").write_text("cpu memory pids\n")
     (tmp_path / "v2/mine/cgroup.procs").write_text("")
@@ -195,7 +202,7 @@ def test_our_own_part_is_found(tmp_path):
     assert cgroups.own_subtree(there) == tmp_path / "v2/mine"
 
 
-async def test_zygote_and_snippets_live_in_the_group():
+async def test_zygote_and_snippets_live_in_the_group() -> None:
     """Membership needs no controllers, so any version 2 hierarchy will do."""
     roots = [root for root in UNIFIED if (root / "cgroup.procs").exists()]
     if os.geteuid() or not roots:
@@ -211,13 +218,13 @@ async def test_zygote_and_snippets_live_in_the_group():
     assert not group.path.exists()
 
 
-async def test_the_layers_say_whether_there_is_a_group():
+async def test_the_layers_say_whether_there_is_a_group() -> None:
     async with LocalSandbox() as sandbox:
         (layer,) = (x for x in sandbox.layers if x.name.startswith("memory of all"))
     assert layer.active or "not by a cgroup (" in layer.meaning
 
 
-def test_having_stepped_aside_our_part_is_still_the_whole(tmp_path):
+def test_having_stepped_aside_our_part_is_still_the_whole(tmp_path: Path) -> None:
     (tmp_path / "v2/mine").mkdir(parents=True)
     (tmp_path / "v2/mine/cgroup.controllers").write_text("memory pids\n")
     (tmp_path / "v2/mine/cgroup.procs").write_text("")

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -98,13 +99,13 @@ async def raw(url: str, request: bytes) -> bytes:
         writer.close()
 
 
-async def test_who_knows_the_secret_is_served(server):
+async def test_who_knows_the_secret_is_served(server: str) -> None:
     status, headers, body = await ask(server, "POST", b"{}", **KNOWN, **JSON)
     assert (status, body) == (200, "2")
     assert (headers["x-frame-options"], headers["x-content-type-options"]) == ("DENY", "nosniff")
 
 
-async def test_strangers_are_told_what_to_send(server):
+async def test_strangers_are_told_what_to_send(server: str) -> None:
     status, _, body = await ask(server)
     assert status == 401
     assert "Authorization: Bearer" in body
@@ -114,29 +115,31 @@ async def test_strangers_are_told_what_to_send(server):
 @pytest.mark.parametrize(
     "foreign", [{"Origin": "http://127.0.0.2:1"}, {"Host": "evil.example"}, {"Origin": "null"}]
 )
-async def test_foreign_pages_and_names_get_nothing_but_a_refusal(server, method, foreign):
-    status, headers, _ = await ask(server, method, **KNOWN, **foreign)
+async def test_foreign_pages_and_names_get_nothing_but_a_refusal(
+    server: str, method: str, foreign: dict[str, Any]
+) -> None:
+    status, headers, _ = await ask(server, method, None, **KNOWN, **foreign)
     assert status == 403
     assert not [name for name in headers if name.startswith("access-control-")]
 
 
-async def test_a_blob_without_a_type_is_refused(server):
+async def test_a_blob_without_a_type_is_refused(server: str) -> None:
     assert (await ask(server, "POST", b"{}", **KNOWN))[0] == 415
     assert (await ask(server, "POST", b"{}", **KNOWN, Content_Type="text/plain"))[0] == 415
 
 
-async def test_a_chunked_blob_is_refused(server):
+async def test_a_chunked_blob_is_refused(server: str) -> None:
     head = f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {bearer(SECRET)}\r\n"
     body = "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     assert b" 415 " in await raw(server, (head + body).encode())
 
 
-async def test_a_second_host_is_refused(server):
+async def test_a_second_host_is_refused(server: str) -> None:
     two = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n"
     assert b" 40" in await raw(server, two)
 
 
-async def test_a_target_that_names_another_host_is_refused(own):
+async def test_a_target_that_names_another_host_is_refused(own: str) -> None:
     asked = b"GET http://evil.example/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     assert b" 403 " in await raw(own, asked)
 
@@ -145,13 +148,15 @@ async def test_a_target_that_names_another_host_is_refused(own):
     "body", [b"no gzip at all", gzip.compress(b"{}")[:-9], gzip.compress(b"0" * (50 << 20))]
 )
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "x"])
-async def test_compressed_bodies_are_refused_in_silence(server, body, coding, caplog):
+async def test_compressed_bodies_are_refused_in_silence(
+    server: str, body: Any, coding: str, caplog: pytest.LogCaptureFixture
+) -> None:
     status, _, _ = await ask(server, "POST", body, **KNOWN, **JSON, Content_Encoding=coding)
     assert status == 400
     assert "Traceback" not in caplog.text
 
 
-async def test_a_body_with_bad_chunks_is_refused(own):
+async def test_a_body_with_bad_chunks_is_refused(own: str) -> None:
     head = f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {bearer(SECRET)}\r\n"
     body = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert b" 400 " in await raw(own, (head + body).encode() + b"zz\r\n\r\n")
@@ -165,7 +170,9 @@ async def test_a_body_with_bad_chunks_is_refused(own):
         ({"Cookie": "tirgen=c00kie", "Host": "evil.example"}, False),
     ],
 )  # fmt: skip
-async def test_websockets_are_under_the_same_rule(asgi, headers, opens):
+async def test_websockets_are_under_the_same_rule(
+    asgi: str, headers: dict[str, Any], opens: bool
+) -> None:
     async with aiohttp.ClientSession() as http:
         if opens:
             async with http.ws_connect(asgi, headers=headers) as connection:
@@ -176,7 +183,7 @@ async def test_websockets_are_under_the_same_rule(asgi, headers, opens):
         assert refused.value.status == 403
 
 
-async def test_a_link_is_changed_for_a_cookie_that_opens(asgi):
+async def test_a_link_is_changed_for_a_cookie_that_opens(asgi: str) -> None:
     address, _, code = link(asgi, SECRET).partition("#")
     status, headers, page = await ask(address)
     assert (status, "<script" in page) == (200, True)

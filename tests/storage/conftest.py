@@ -3,7 +3,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from rows import PROVENANCE
 
 from storage.records import (
     Cost,
@@ -17,6 +16,7 @@ from storage.records import (
     Verdict,
     trajectory_id,
 )
+from tests.rows import PROVENANCE
 
 
 @pytest.fixture(scope="session")

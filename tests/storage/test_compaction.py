@@ -11,7 +11,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from rows import row
 
 from storage import compaction
 from storage.commits import LOG, read_log
@@ -21,6 +20,7 @@ from storage.records import Trajectory
 from storage.runs import Run
 from storage.sql import query
 from storage.views import FILE, refresh
+from tests.rows import row
 
 RUNNING = "SELECT * FROM running ORDER BY dataset, trajectory_id"
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rows import row
 
 from flows.cli import run
 from flows.terminal.failures import NOT_FOUND, WORK_FAILED
@@ -21,6 +20,7 @@ from storage.policies import Policies
 from storage.records import Step
 from storage.sql import query
 from storage.views import refresh
+from tests.rows import row
 
 ANSWERS = "SELECT dataset, count(*) AS n FROM all_trajectories GROUP BY 1 ORDER BY 1"
 
@@ -85,14 +85,16 @@ def replaced_by_a_file(folder: Path) -> None:
     folder.write_text("junk")
 
 
+def made_a_folder(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "no part": lambda folder: (folder / "part-00000.parquet").unlink(),
     "cut part": cut,
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
-    "manifest is a folder": lambda folder: (
-        (folder / "manifest.json").unlink(),
-        (folder / "manifest.json").mkdir(),
-    ),
+    "manifest is a folder": made_a_folder,
     "half a manifest": lambda folder: (folder / "manifest.json").write_text('{"rows": 4'),
     "a list": lambda folder: (folder / "manifest.json").write_text("[]"),
     "not text": lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe{}"),

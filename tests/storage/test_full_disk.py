@@ -36,7 +36,10 @@ def streamed(folder: Path) -> None:
 
 
 def committed(folder: Path) -> None:
-    Commits(folder).commit("batch", 1, lambda path: path.write_bytes(TOO_MUCH) and None)
+    def write(path: Path) -> None:
+        path.write_bytes(TOO_MUCH)
+
+    Commits(folder).commit("batch", 1, write)
 
 
 def prepared(folder: Path) -> None:

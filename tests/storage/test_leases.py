@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,9 @@ def test_of_many_that_claim_a_dead_holders_lease_one_gets_it(tmp_path: Path) -> 
         left_by_a_dead_process(tmp_path)
         start, granted = threading.Barrier(8), list[Lease | Holder]()
 
-        def claim(start: threading.Barrier = start, granted: list = granted) -> None:
+        def claim(
+            start: threading.Barrier = start, granted: list[Lease | Holder] = granted
+        ) -> None:
             start.wait()
             granted.append(Claim(tmp_path, "whole").attempt())
 
@@ -94,7 +97,7 @@ def test_of_many_that_claim_a_dead_holders_lease_one_gets_it(tmp_path: Path) -> 
         won[0].release()
 
 
-def left_by_a_dead_process(folder: Path, **changes: object) -> Path:
+def left_by_a_dead_process(folder: Path, **changes: Any) -> Path:
     """The file of a holder whose process has ended, or, by `changes`, of another machine."""
     lease = held(folder)
     lease.release()
@@ -104,7 +107,9 @@ def left_by_a_dead_process(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_silent_holder_elsewhere_is_given_up(tmp_path: Path, monkeypatch) -> None:
+def test_a_silent_holder_elsewhere_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where its process cannot be looked at, its silence is measured by the clock of who waits."""
     left_by_a_dead_process(tmp_path, machine="another", host="elsewhere")
     now = [1000.0]
@@ -119,7 +124,9 @@ def test_a_silent_holder_elsewhere_is_given_up(tmp_path: Path, monkeypatch) -> N
     granted.release()
 
 
-def test_a_holder_elsewhere_that_beats_is_waited_for(tmp_path: Path, monkeypatch) -> None:
+def test_a_holder_elsewhere_that_beats_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever its clock says: only that its file changes counts."""
     path = left_by_a_dead_process(tmp_path, machine="another", since="2001-01-01T00:00:00+00:00")
     now = [1000.0]
@@ -132,7 +139,9 @@ def test_a_holder_elsewhere_that_beats_is_waited_for(tmp_path: Path, monkeypatch
         now[0] += leases.SILENCE_SECONDS - 1
 
 
-def test_a_holder_beats_and_notices_that_it_was_given_up(tmp_path: Path, monkeypatch) -> None:
+def test_a_holder_beats_and_notices_that_it_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
     lease = held(tmp_path)
     deadline = time.monotonic() + 60

@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -24,7 +25,7 @@ HOSTILE = (
 )
 
 
-def printed(trajectory: Trajectory, **options: bool) -> str:
+def printed(trajectory: Trajectory, **options: Any) -> str:
     out = io.StringIO()
     console = Console(file=out, width=100, force_terminal=True, color_system=None, **options)
     console.print(render_trajectory(trajectory))

@@ -1,7 +1,9 @@
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -83,7 +85,10 @@ STRATEGIES[Cost] = record(Cost)
 @st.composite
 def token_streams(draw: st.DrawFn) -> TokenStream:
     n = draw(st.integers(0, 4))
-    column = lambda item: draw(st.lists(item, min_size=n, max_size=n).map(tuple))  # noqa: E731
+
+    def column(item: st.SearchStrategy[Any]) -> Any:
+        return draw(st.lists(item, min_size=n, max_size=n).map(tuple))
+
     return TokenStream(
         token_ids=column(st.integers(0, 2**31 - 1)),
         loss_mask=column(st.booleans()),
@@ -112,15 +117,15 @@ def test_a_slice_of_a_batch_reads_as_that_slice(trajectories: list[Trajectory], 
 
 def leaf_fields(cls: type) -> list[str]:
     """The names of all scalar fields below a record."""
-    names = []
+    names: list[str] = []
     for name, hint in get_type_hints(cls).items():
         inner = [h for h in (hint, *get_args(hint)) if dataclasses.is_dataclass(h)]
         names += leaf_fields(inner[0]) if inner else [name]  # type: ignore[arg-type]
     return names
 
 
-def leaf_columns(type: pa.DataType | pa.Schema) -> list[str]:
-    names = []
+def leaf_columns(type: Iterable[pa.Field[Any]]) -> list[str]:
+    names: list[str] = []
     for field in type:
         inner = field.type
         while pa.types.is_list(inner):

@@ -1,16 +1,17 @@
 """Publishing sorts in bounded memory: the same rows in the same order as all at once."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from rows import row
 
 from storage import memory, schema, sorting, versions
 from storage.datasets import Store
 from storage.records import Step, Trajectory
+from tests.rows import row
 
 
 def rows(count: int) -> list[Trajectory]:
@@ -61,7 +62,7 @@ def test_a_row_group_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_rows_that_cannot_be_had_leave_nothing_behind(tmp_path: Path) -> None:
-    def broken():
+    def broken() -> Iterator[Trajectory]:
         yield from rows(5)
         raise OSError("the disk is gone")
 

@@ -208,8 +208,8 @@ def test_every_figure_is_the_one_of_python_and_without_baselines(
     judged = [row.correct for row in samples if row.verdict]
     right = rows(store, "SELECT correct, judged FROM accuracy WHERE program = 'tirgen'")
     assert right == ([(sum(judged), len(judged))] if samples else [])
-    listed = [row["trajectory_id"] for row in list_trajectories(store, baselines=True)]
-    assert sorted(listed) == sorted(row.trajectory_id for row in trajectories if row.is_baseline)
+    baselines = [row["trajectory_id"] for row in list_trajectories(store, baselines=True)]
+    assert sorted(baselines) == sorted(row.trajectory_id for row in trajectories if row.is_baseline)
 
 
 def test_datasets_list_every_version_with_its_counts(store: Store) -> None:

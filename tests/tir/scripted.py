@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from storage.records import Ending, Outcome
 from tirgen.engine.protocol import Completion, Finish, Message, Sampling
@@ -12,6 +13,10 @@ from tirgen.tir.core import Execute, Generate, Loop, Result, Role, Sampler
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.transcript import Transcript
+
+Answers: TypeAlias = Iterable[Result | Exception]
+See: TypeAlias = Callable[[Generate | Execute], None]
+"""What looks at each request before it is answered."""
 
 END = 0
 """The end-of-turn token; every other token is a character's code point."""
@@ -89,8 +94,8 @@ TOOLS = ToolPolicy(limits=Limits(), observation_characters=1024, stop_at_failure
 def answer(
     of: TrajectoryBuilder,
     program: Loop[Ending],
-    answers: Iterable[Result | Exception],
-    see: Callable[[Generate | Execute], None] = lambda request: None,
+    answers: Answers,
+    see: See = lambda request: None,
 ) -> TrajectoryBuilder:
     """Drive a program with prepared answers; fails when it asks for more or for fewer."""
     loop = build(of, program)

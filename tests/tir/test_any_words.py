@@ -8,9 +8,9 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import TOOLS, CharacterRenderer, bounds, ran, said, sampler, story
 
 from storage.records import Ending, Outcome
+from tests.tir.scripted import TOOLS, CharacterRenderer, bounds, ran, said, sampler, story
 from tirgen.engine.errors import ContextOverflow
 from tirgen.engine.protocol import Completion
 from tirgen.tir.builder import TrajectoryBuilder, build
@@ -59,8 +59,10 @@ def told(seed: int, correction: Correction | None) -> tuple[TrajectoryBuilder, l
         while True:
             if isinstance(request, Generate):
                 answer = speak(rng, request, context)
-                thrown = isinstance(answer, ContextOverflow)
-                request = loop.throw(answer) if thrown else loop.send(answer)
+                if isinstance(answer, ContextOverflow):
+                    request = loop.throw(answer)
+                else:
+                    request = loop.send(answer)
             else:
                 executed.append(request.code)
                 request = loop.send(rng.choice(OUTCOMES))

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from scripted import ran, said, sampler
 
 from storage.records import Outcome
+from tests.tir.scripted import ran, said, sampler
 from tirgen.engine.errors import (
     EngineError,
     EngineMisconfigured,
@@ -122,7 +123,7 @@ async def test_a_lost_execution_is_a_fault_of_the_sandbox_and_says_why() -> None
     ],
 )
 async def test_wall_time_is_a_limit_on_engine_and_sandbox(
-    loop: Callable[[], Loop[str]], slow: dict[str, Speaker | Runner]
+    loop: Callable[[], Loop[str]], slow: dict[str, Any]
 ) -> None:
     found = await caught(loop, driver(**slow, wall_seconds=0.05))
     assert isinstance(found, TimeLimitReached)

@@ -1,5 +1,9 @@
 """The surface format round-trips, and hostile or sloppy text does not confuse it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -217,7 +221,9 @@ tags = st.sampled_from(["python", "Python3", "py", "py3", "python3.11", "ipython
 
 
 @given(fence, tags, st.lists(lines, max_size=4), st.text(" \t", max_size=3), st.booleans())
-def test_fences_are_read_as_commonmark_has_them(fence, tag, program, space, returns) -> None:
+def test_fences_are_read_as_commonmark_has_them(
+    fence: Any, tag: Any, program: Any, space: Any, returns: Any
+) -> None:
     mark = fence[0]
     program = [line for line in program if not line.rstrip().endswith(mark * len(fence))]
     end = "\r\n" if returns else "\n"
@@ -229,7 +235,7 @@ def test_fences_are_read_as_commonmark_has_them(fence, tag, program, space, retu
 
 
 @given(fence, st.sampled_from(["\n", "\r\n", " \n", "  \n"]))
-def test_one_call_ends_at_any_closing_fence(fence, end) -> None:
+def test_one_call_ends_at_any_closing_fence(fence: Any, end: Any) -> None:
     text = f"{fence}python\nprint(1)\n{fence}{end}"
     assert stopped(text + "and more") == text
     assert closed_code(text) == "print(1)"
@@ -237,7 +243,7 @@ def test_one_call_ends_at_any_closing_fence(fence, end) -> None:
 
 @pytest.mark.parametrize("end", ["\n", " \n", "\r\n", ""])
 @pytest.mark.parametrize("code", ["print(1)", "x = '#'; print(x) ", 'print("it\'s")'])
-def test_a_closing_fence_may_stand_on_the_codes_line(code, end) -> None:
+def test_a_closing_fence_may_stand_on_the_codes_line(code: str, end: str) -> None:
     text = f"so\n```python\nx = 2\n{code}```{end}"
     assert stopped(text + "more") == text or not end
     assert closed_code(text) == f"x = 2\n{code}".rstrip()

@@ -1,7 +1,22 @@
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, sampler, story
+from __future__ import annotations
 
 from storage.records import Ending, Outcome
+from tests.tir.scripted import (
+    END,
+    TOOLS,
+    Answers,
+    CharacterRenderer,
+    See,
+    answer,
+    bounds,
+    ran,
+    said,
+    sampler,
+    story,
+)
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
+from tirgen.engine.protocol import Completion
+from tirgen.sandbox.contract import Execution
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role, SandboxFault, TimeLimitReached
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
@@ -14,13 +29,13 @@ LAST = "The answer is \\boxed{408}."
 
 
 def run(
-    answers,
+    answers: Answers,
     *,
     of: TrajectoryBuilder | None = None,
     limits: Bounds | None = None,
-    tools=TOOLS,
-    see=None,
-):
+    tools: ToolPolicy = TOOLS,
+    see: See | None = None,
+) -> TrajectoryBuilder:
     of = of or story()
     program = tirgen(
         of, sampler(Role.ACTOR), sampler(Role.CRITIC), POCKET, limits or bounds(), tools
@@ -28,7 +43,7 @@ def run(
     return answer(of, program, answers, see or (lambda request: None))
 
 
-def one_call():
+def one_call() -> list[Completion | Execution]:
     return [
         said(STEP, stop="\n\n"),
         said(REWRITE, stop="\n```\n"),
@@ -39,7 +54,7 @@ def one_call():
     ]
 
 
-def test_a_step_with_computation_is_replaced_by_the_refined_step():
+def test_a_step_with_computation_is_replaced_by_the_refined_step() -> None:
     told = run(one_call())
     assert told.ending is Ending.FINISHED
     first, last = told.steps
@@ -52,7 +67,7 @@ def test_a_step_with_computation_is_replaced_by_the_refined_step():
     assert "400" not in told.transcript.text
 
 
-def test_the_actor_continues_from_the_real_output():
+def test_the_actor_continues_from_the_real_output() -> None:
     prompts = []
     run(one_call(), see=lambda request: prompts.append(request))
     actor = [r.prompt for r in prompts if isinstance(r, Generate) and r.role is Role.ACTOR]
@@ -60,8 +75,8 @@ def test_the_actor_continues_from_the_real_output():
     assert CharacterRenderer().decode(actor[1].token_ids).endswith(actor[1].reply)
 
 
-def test_the_critic_sees_the_isolated_step_only():
-    seen = []
+def test_the_critic_sees_the_isolated_step_only() -> None:
+    seen: list[Generate | Execute] = []
     run(one_call(), of=story("SECRET QUESTION"), see=seen.append)
     critic = [r.prompt for r in seen if isinstance(r, Generate) and r.role is Role.CRITIC]
     assert critic
@@ -70,7 +85,7 @@ def test_the_critic_sees_the_isolated_step_only():
         assert all("SECRET" not in message.content for message in prompt.messages)
 
 
-def test_a_step_without_computation_keeps_the_sampled_tokens():
+def test_a_step_without_computation_keeps_the_sampled_tokens() -> None:
     told = run([said(LAST, ended=True), said("Rewritten at will.", ended=True)])
     stream = told.transcript.stream()
     response = stream.token_ids[stream.prompt_length :]
@@ -79,9 +94,9 @@ def test_a_step_without_computation_keeps_the_sampled_tokens():
     assert told.steps[0].draft is None
 
 
-def test_masked_ids_decode_to_exactly_the_injected_blocks():
+def test_masked_ids_decode_to_exactly_the_injected_blocks() -> None:
     """Method C1: three calls, and nothing but their outputs is masked."""
-    answers = []
+    answers: list[Completion | Execution] = []
     for number in (1, 2, 3):
         answers += [
             said(f"Step {number} computes.\n\n", stop="\n\n"),
@@ -106,7 +121,7 @@ def test_masked_ids_decode_to_exactly_the_injected_blocks():
     assert stream.token_ids[-1] == END
 
 
-def test_the_stream_decodes_to_the_text():
+def test_the_stream_decodes_to_the_text() -> None:
     told = run(one_call())
     stream = told.transcript.stream()
     assert (
@@ -114,7 +129,7 @@ def test_the_stream_decodes_to_the_text():
     )
 
 
-def test_a_failed_execution_ends_the_attempt_and_stays_on_record():
+def test_a_failed_execution_ends_the_attempt_and_stays_on_record() -> None:
     told = run(
         [
             said(STEP, stop="\n\n"),
@@ -127,7 +142,7 @@ def test_a_failed_execution_ends_the_attempt_and_stays_on_record():
     assert told.steps[0].observation == "partial\nNameError: name 'x' is not defined"
 
 
-def test_a_failed_execution_can_be_gone_on_from():
+def test_a_failed_execution_can_be_gone_on_from() -> None:
     tools = ToolPolicy(limits=TOOLS.limits, observation_characters=1024, stop_at_failure=False)
     answers = one_call()
     answers[2] = ran("", Outcome.NO_OUTPUT)
@@ -136,7 +151,7 @@ def test_a_failed_execution_can_be_gone_on_from():
     assert told.steps[0].observation == "[the program ran and printed nothing]"
 
 
-def test_a_rewrite_that_lost_the_box_lets_the_actor_go_on():
+def test_a_rewrite_that_lost_the_box_lets_the_actor_go_on() -> None:
     told = run(
         [
             said("12 * 34 = 400, so \\boxed{400}.", ended=True),
@@ -151,7 +166,7 @@ def test_a_rewrite_that_lost_the_box_lets_the_actor_go_on():
     assert told.transcript.text.endswith(f"It is 408.\n\n{LAST}")
 
 
-def test_a_rewritten_last_step_closes_the_turn_with_the_models_own_token():
+def test_a_rewritten_last_step_closes_the_turn_with_the_models_own_token() -> None:
     told = run(
         [
             said("12 * 34 = 400, so \\boxed{400}.", ended=True),
@@ -166,7 +181,7 @@ def test_a_rewritten_last_step_closes_the_turn_with_the_models_own_token():
     assert stream.loss_mask[-1]
 
 
-def test_an_invented_output_is_off_format():
+def test_an_invented_output_is_off_format() -> None:
     told = run(
         [
             said(STEP, stop="\n\n"),
@@ -177,19 +192,19 @@ def test_an_invented_output_is_off_format():
     assert "critic" in (told.error or "")
 
 
-def test_a_program_of_the_critic_that_was_passed_over_is_off_format():
+def test_a_program_of_the_critic_that_was_passed_over_is_off_format() -> None:
     """It never ran, and its words would stand in the trajectory as if it had."""
     passed_over = "First:\n```python\nprint(1)\n``` \nThen:\n```python\nprint(2)\n```\n"
     told = run([said(STEP, stop="\n\n"), said(passed_over, stop="\n```\n")])
     assert told.ending is Ending.OFF_FORMAT
 
 
-def test_an_open_block_is_off_format():
+def test_an_open_block_is_off_format() -> None:
     told = run([said(STEP, stop="\n\n"), said("Do.\n```python\nprint(1)", ended=True)])
     assert told.ending is Ending.OFF_FORMAT
 
 
-def test_an_actor_that_plays_the_executor_is_off_format():
+def test_an_actor_that_plays_the_executor_is_off_format() -> None:
     told = run(
         [
             said("```output\n408\n```\n\n", stop="\n\n"),
@@ -200,7 +215,7 @@ def test_an_actor_that_plays_the_executor_is_off_format():
     assert "actor" in (told.error or "")
 
 
-def test_the_tool_budget_forbids_further_programs():
+def test_the_tool_budget_forbids_further_programs() -> None:
     told = run(
         [*one_call()[:4], said(STEP, stop="\n\n"), said(LAST, ended=True)],
         limits=bounds(tool_rounds=1),
@@ -209,19 +224,19 @@ def test_the_tool_budget_forbids_further_programs():
     assert told.ending is Ending.FINISHED
 
 
-def test_too_many_steps_is_a_typed_ending():
+def test_too_many_steps_is_a_typed_ending() -> None:
     idle = [said("Hmm.\n\n", stop="\n\n"), said("Hmm.", ended=True)]
     told = run(idle * 3, limits=bounds(steps=3))
     assert told.ending is Ending.STEP_LIMIT
 
 
-def test_too_many_tokens_is_a_typed_ending():
+def test_too_many_tokens_is_a_typed_ending() -> None:
     idle = [said("Hmm.\n\n", stop="\n\n"), said("Hmm.", ended=True)]
     told = run(idle * 2, limits=bounds(tokens=10))
     assert told.ending is Ending.TOKEN_LIMIT
 
 
-def test_trouble_thrown_in_keeps_what_was_told():
+def test_trouble_thrown_in_keeps_what_was_told() -> None:
     endings = {
         EngineRefused("not so"): Ending.REFUSED,
         ContextOverflow("prompt too long"): Ending.TOKEN_LIMIT,
@@ -236,14 +251,15 @@ def test_trouble_thrown_in_keeps_what_was_told():
         assert told.steps[0].action == "print(12 * 34)"
 
 
-def test_a_question_too_long_for_the_context_is_never_judged():
+def test_a_question_too_long_for_the_context_is_never_judged() -> None:
     told = run([ContextOverflow("prompt too long")])
     assert told.ending is Ending.REFUSED
     assert not told.ending.is_judged
 
 
-def test_seeds_depend_on_the_voice_and_the_call_alone():
-    first, second = [], []
+def test_seeds_depend_on_the_voice_and_the_call_alone() -> None:
+    first: list[Generate | Execute] = []
+    second: list[Generate | Execute] = []
     run(one_call(), see=first.append)
     run(one_call(), of=story("another"), see=second.append)
     seeds = [[r.sampling.seed for r in run if isinstance(r, Generate)] for run in (first, second)]
@@ -251,20 +267,20 @@ def test_seeds_depend_on_the_voice_and_the_call_alone():
     assert len(set(seeds[0])) == len(seeds[0])
 
 
-def test_programs_reach_the_sandbox_without_their_fences():
-    seen = []
+def test_programs_reach_the_sandbox_without_their_fences() -> None:
+    seen: list[Generate | Execute] = []
     run(one_call(), see=seen.append)
     assert [r.code for r in seen if isinstance(r, Execute)] == ["print(12 * 34)"]
 
 
-def test_chain_of_thought_is_one_call_with_tools_off():
+def test_chain_of_thought_is_one_call_with_tools_off() -> None:
     of = story()
     told = answer(of, chain_of_thought(of, sampler(Role.ACTOR), bounds()), [said(LAST, ended=True)])
     assert told.ending is Ending.FINISHED
     assert told.steps[0].thought == LAST
 
 
-def test_a_critic_that_never_comes_to_an_end_is_cut_at_its_budget():
+def test_a_critic_that_never_comes_to_an_end_is_cut_at_its_budget() -> None:
     untagged = said("text\n```\nx\n```\n", stop="\n```\n")
     of = story()
     critic = sampler(Role.CRITIC, max_tokens=60)

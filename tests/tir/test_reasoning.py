@@ -1,17 +1,33 @@
 """Reasoning mode answered by hand: one token a character, so that sizes can be counted."""
 
-from functools import partial
+from __future__ import annotations
 
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, sampler, story
+from functools import partial
+from typing import Any
 
 from storage.records import Ending, Outcome
-from tirgen.engine.protocol import Message
+from tests.tir.scripted import (
+    END,
+    TOOLS,
+    Answers,
+    CharacterRenderer,
+    See,
+    answer,
+    bounds,
+    ran,
+    said,
+    sampler,
+    story,
+)
+from tirgen.engine.protocol import Completion, Message, Prompt
 from tirgen.filters.untouched import changed_beyond_programs
+from tirgen.sandbox.contract import Execution
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Execute, Generate, Role
+from tirgen.tir.programs import Bounds
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.reasoning import Windows, reasoning
-from tirgen.tir.refine import refine
+from tirgen.tir.refine import ToolPolicy, refine
 from tirgen.tir.transcript import Transcript
 
 TALK = "Let me see.\n"
@@ -23,12 +39,26 @@ ANSWER = "\n\nThe answer is \\boxed{408}."
 SENTENCE = "Time is up."
 
 
-def windows(**changes):
-    values = {"tokens": 200, "least": 10, "budget": 1000, "budget_sentence": SENTENCE}
+def windows(**changes: Any) -> Windows:
+    values: dict[str, Any] = {
+        "tokens": 200,
+        "least": 10,
+        "budget": 1000,
+        "budget_sentence": SENTENCE,
+    }
     return Windows(**{**values, **changes})
 
 
-def run(answers, *, of=None, cut=None, limits=None, tools=TOOLS, see=None, with_critic=True):
+def run(
+    answers: Answers,
+    *,
+    of: TrajectoryBuilder | None = None,
+    cut: Windows | None = None,
+    limits: Bounds | None = None,
+    tools: ToolPolicy = TOOLS,
+    see: See | None = None,
+    with_critic: bool = True,
+) -> TrajectoryBuilder:
     of = of or story()
     refiner = partial(refine, sampler(Role.CRITIC), POCKET, tools=tools) if with_critic else None
     program = reasoning(
@@ -37,17 +67,17 @@ def run(answers, *, of=None, cut=None, limits=None, tools=TOOLS, see=None, with_
     return answer(of, program, answers, see or (lambda request: None))
 
 
-def closed(text):
+def closed(text: str) -> Completion:
     """The actor closes its thinking."""
     return said(f"{text}</think>", stop="</think>")
 
 
-def rewrite(words=FOUND):
+def rewrite(words: str = FOUND) -> list[Completion | Execution]:
     """The critic turns a claim into a program and ends with these words."""
     return [said(PROGRAM, stop="\n```\n"), ran("408\n"), said(words, ended=True)]
 
 
-def one_window():
+def one_window() -> list[Completion | Execution]:
     return [closed(TALK + CLAIM), said(TALK + PROGRAM, stop="\n```\n"), *rewrite()[1:],
             said(ANSWER, ended=True)]  # fmt: skip
 
@@ -58,11 +88,11 @@ def policy_text(told: TrajectoryBuilder) -> str:
     return CharacterRenderer().decode(tuple(kept))
 
 
-def actor_prompts(seen):
+def actor_prompts(seen: list[Generate | Execute]) -> list[Prompt]:
     return [r.prompt for r in seen if isinstance(r, Generate) and r.role is Role.ACTOR]
 
 
-def test_a_refined_window_takes_the_place_of_the_drafted_one():
+def test_a_refined_window_takes_the_place_of_the_drafted_one() -> None:
     told = run(one_window())
     assert told.ending is Ending.FINISHED
     assert told.transcript.text == (f"<think>\n{TALK}{PROGRAM}{OUTPUT}{FOUND}\n</think>{ANSWER}")
@@ -73,7 +103,7 @@ def test_a_refined_window_takes_the_place_of_the_drafted_one():
     assert last.thought.endswith(ANSWER.strip())
 
 
-def test_a_window_without_a_program_keeps_its_sampled_tokens():
+def test_a_window_without_a_program_keeps_its_sampled_tokens() -> None:
     told = run([closed(TALK), said("Put in other words.", ended=True), said(ANSWER, ended=True)])
     stream = told.transcript.stream()
     opened = len("<think>\n")
@@ -83,8 +113,8 @@ def test_a_window_without_a_program_keeps_its_sampled_tokens():
     assert told.steps[0].draft is None
 
 
-def test_the_actor_goes_on_from_the_refined_text():
-    seen = []
+def test_the_actor_goes_on_from_the_refined_text() -> None:
+    seen: list[Generate | Execute] = []
     answers = [
         said(CLAIM + "And then 400 + 1 is"),
         *rewrite(),
@@ -99,8 +129,8 @@ def test_the_actor_goes_on_from_the_refined_text():
     assert "400" not in told.transcript.text
 
 
-def test_what_was_drafted_beyond_a_kept_window_is_not_sampled_again():
-    seen = []
+def test_what_was_drafted_beyond_a_kept_window_is_not_sampled_again() -> None:
+    seen: list[Generate | Execute] = []
     answers = [
         said("Let me think.\nNow the"),
         said("Let me think.", ended=True),
@@ -115,8 +145,8 @@ def test_what_was_drafted_beyond_a_kept_window_is_not_sampled_again():
     assert all(logprob == -0.5 for logprob in told.transcript.stream().logprobs[opened:])
 
 
-def test_the_critic_sees_the_isolated_window_only():
-    seen = []
+def test_the_critic_sees_the_isolated_window_only() -> None:
+    seen: list[Generate | Execute] = []
     answers = [
         said(TALK + "What else"),
         said(TALK, ended=True),
@@ -132,8 +162,8 @@ def test_the_critic_sees_the_isolated_window_only():
     assert all("SECRET" not in text and "think>" not in text for text in critic)
 
 
-def test_a_window_without_the_end_of_a_line_grows_until_it_has_one():
-    seen = []
+def test_a_window_without_the_end_of_a_line_grows_until_it_has_one() -> None:
+    seen: list[Generate | Execute] = []
     answers = [
         said("x" * 20),
         said("y" * 10),
@@ -152,8 +182,8 @@ def test_a_window_without_the_end_of_a_line_grows_until_it_has_one():
     assert told.ending is Ending.FINISHED
 
 
-def test_a_window_ends_at_the_last_line_end_within_its_size():
-    seen = []
+def test_a_window_ends_at_the_last_line_end_within_its_size() -> None:
+    seen: list[Generate | Execute] = []
     answers = [
         said("one\ntwo\nthree\nfou"),
         said("unchanged", ended=True),
@@ -168,9 +198,9 @@ def test_a_window_ends_at_the_last_line_end_within_its_size():
     assert shown[1].endswith("\n\nfour")
 
 
-def test_thinking_ends_by_the_budget_sentence_with_the_question_in_the_prompt():
+def test_thinking_ends_by_the_budget_sentence_with_the_question_in_the_prompt() -> None:
     """Method D4: the official code continues from the response alone."""
-    seen = []
+    seen: list[Generate | Execute] = []
     answers = [
         said("Let me see.\nOr rather"),
         said("Let me see.", ended=True),
@@ -186,7 +216,7 @@ def test_thinking_ends_by_the_budget_sentence_with_the_question_in_the_prompt():
     assert SENTENCE not in policy_text(told)
 
 
-def test_the_budget_ends_thinking_that_has_no_end_of_a_line():
+def test_the_budget_ends_thinking_that_has_no_end_of_a_line() -> None:
     told = run(
         [said("x" * 20), said("unchanged", ended=True), said(ANSWER, ended=True)],
         cut=windows(budget=20),
@@ -194,7 +224,7 @@ def test_the_budget_ends_thinking_that_has_no_end_of_a_line():
     assert told.transcript.text == f"<think>\n{'x' * 20}\n{SENTENCE}\n</think>\n\n{ANSWER}"
 
 
-def test_programs_count_against_the_thinking_budget():
+def test_programs_count_against_the_thinking_budget() -> None:
     answers = [
         said(CLAIM + "and"),
         *rewrite(),
@@ -206,7 +236,7 @@ def test_programs_count_against_the_thinking_budget():
     assert told.calls == 1
 
 
-def test_a_mark_that_two_calls_wrote_between_them_ends_thinking():
+def test_a_mark_that_two_calls_wrote_between_them_ends_thinking() -> None:
     answers = [
         said("See.\nI am done</th"),
         said("unchanged", ended=True),
@@ -218,14 +248,14 @@ def test_a_mark_that_two_calls_wrote_between_them_ends_thinking():
     assert told.transcript.text == f"<think>\nSee.\nI am done</think>{ANSWER}"
 
 
-def test_a_rewrite_of_the_last_window_leaves_thinking_closed():
+def test_a_rewrite_of_the_last_window_leaves_thinking_closed() -> None:
     told = run([closed(CLAIM.strip()), *rewrite(), said(ANSWER, ended=True)])
     assert told.transcript.text.endswith(f"{OUTPUT}{FOUND}\n</think>{ANSWER}")
 
 
-def test_thinking_that_the_template_opened_is_not_opened_again():
+def test_thinking_that_the_template_opened_is_not_opened_again() -> None:
     class Opening(CharacterRenderer):
-        def prompt_ids(self, messages):
+        def prompt_ids(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
             return (*super().prompt_ids(messages), *self.encode("<think>\n"))
 
     of = TrajectoryBuilder(Transcript((Message("user", "Q"),), Opening()))
@@ -233,15 +263,15 @@ def test_thinking_that_the_template_opened_is_not_opened_again():
     assert told.transcript.text == f"{TALK}</think>{ANSWER}"
 
 
-def test_without_a_critic_it_is_the_baseline_with_tools_off():
-    seen = []
+def test_without_a_critic_it_is_the_baseline_with_tools_off() -> None:
+    seen: list[Generate | Execute] = []
     told = run([closed(CLAIM), said(ANSWER, ended=True)], with_critic=False, see=seen.append)
     assert told.ending is Ending.FINISHED
-    assert {request.role for request in seen} == {Role.ACTOR}
+    assert {isinstance(request, Generate) and request.role for request in seen} == {Role.ACTOR}
     assert told.transcript.text == f"<think>\n{CLAIM}</think>{ANSWER}"
 
 
-def test_masked_ids_are_exactly_outputs_and_the_budget_sentence():
+def test_masked_ids_are_exactly_outputs_and_the_budget_sentence() -> None:
     answers = [said(CLAIM + "x" * 12), *rewrite(), said(ANSWER, ended=True)]
     told = run(answers, cut=windows(tokens=28, budget=28))
     stream = told.transcript.stream()
@@ -250,33 +280,33 @@ def test_masked_ids_are_exactly_outputs_and_the_budget_sentence():
     assert CharacterRenderer().decode(tuple(masked[stream.prompt_length :])) == expected
 
 
-def test_the_stream_decodes_to_the_text():
+def test_the_stream_decodes_to_the_text() -> None:
     told = run(one_window())
     stream = told.transcript.stream()
     response = CharacterRenderer().decode(stream.token_ids[stream.prompt_length :])
     assert response == told.transcript.text
 
 
-def test_drafts_are_all_that_the_actor_said():
+def test_drafts_are_all_that_the_actor_said() -> None:
     told = run(one_window())
     assert "".join(step.draft or "" for step in told.steps) == (
         f"<think>\n{TALK}{CLAIM}".strip() + f"</think>{ANSWER}"
     )
 
 
-def test_a_faithful_rewrite_changes_nothing_beyond_its_programs():
+def test_a_faithful_rewrite_changes_nothing_beyond_its_programs() -> None:
     told = run(one_window())
     assert changed_beyond_programs(told.steps, complete=True) is None
 
 
-def test_a_critic_that_loses_untouched_text_is_told_of():
+def test_a_critic_that_loses_untouched_text_is_told_of() -> None:
     answers = one_window()
     answers[1] = said(PROGRAM, stop="\n```\n")
     told = run(answers)
     assert changed_beyond_programs(told.steps, complete=True) == "the critic lost 'Let me see.'"
 
 
-def test_a_critic_that_writes_beyond_its_window_is_told_of():
+def test_a_critic_that_writes_beyond_its_window_is_told_of() -> None:
     answers = one_window()
     answers[3] = said(f"{FOUND}\nNow I add 1.\nThat is 409.", ended=True)
     told = run(answers)
@@ -284,52 +314,52 @@ def test_a_critic_that_writes_beyond_its_window_is_told_of():
     assert found == "the critic added 'That is 409.'"
 
 
-def test_a_turn_that_ends_within_thinking_is_off_format():
+def test_a_turn_that_ends_within_thinking_is_off_format() -> None:
     told = run([said(TALK, ended=True)])
     assert told.ending is Ending.OFF_FORMAT
     assert "before it closed its thinking" in (told.error or "")
     assert TALK in told.transcript.text
 
 
-def test_an_actor_that_writes_its_own_program_is_off_format():
+def test_an_actor_that_writes_its_own_program_is_off_format() -> None:
     told = run([closed(PROGRAM), said("unchanged", ended=True)])
     assert told.ending is Ending.OFF_FORMAT
 
 
-def test_a_failed_execution_ends_the_attempt():
+def test_a_failed_execution_ends_the_attempt() -> None:
     failed = ran("", Outcome.ERROR, "NameError: name 'x' is not defined")
     told = run([closed(CLAIM), said(PROGRAM, stop="\n```\n"), failed])
     assert told.ending is Ending.EXECUTION_FAILED
     assert told.steps[-1].outcome is Outcome.ERROR
 
 
-def test_too_many_windows_is_a_typed_ending():
+def test_too_many_windows_is_a_typed_ending() -> None:
     idle = [said("Hmm, so I am.\nYes"), said("unchanged", ended=True)]
     told = run(idle * 2, cut=windows(tokens=17), limits=bounds(steps=2))
     assert told.ending is Ending.STEP_LIMIT
 
 
-def test_an_answer_that_does_not_end_is_a_typed_ending():
+def test_an_answer_that_does_not_end_is_a_typed_ending() -> None:
     told = run([closed(TALK), said("unchanged", ended=True), said("The answer")])
     assert told.ending is Ending.TOKEN_LIMIT
 
 
-def test_no_room_for_an_answer_is_a_typed_ending():
+def test_no_room_for_an_answer_is_a_typed_ending() -> None:
     size = len("<think>\n") + 20
     told = run([said("x" * 20), said("unchanged", ended=True)], limits=bounds(tokens=size))
     assert told.ending is Ending.TOKEN_LIMIT
 
 
-def test_a_full_context_is_a_typed_ending():
+def test_a_full_context_is_a_typed_ending() -> None:
     told = run([said("x\n")])
     assert told.ending is Ending.TOKEN_LIMIT
     assert told.transcript.text == "<think>\nx\n"
 
 
-def test_the_tool_budget_forbids_further_programs_but_not_the_words_after_them():
-    seen = []
+def test_the_tool_budget_forbids_further_programs_but_not_the_words_after_them() -> None:
+    seen: list[Generate | Execute] = []
     two = f"{TALK}{CLAIM}1 + 1 is 3.\n"
-    answers = [
+    answers: list[Completion | Execution] = [
         closed(two),
         said(TALK + PROGRAM, stop="\n```\n"),
         ran("408\n"),
@@ -342,7 +372,7 @@ def test_the_tool_budget_forbids_further_programs_but_not_the_words_after_them()
     assert changed_beyond_programs(told.steps, complete=True) is None
 
 
-def test_indented_text_and_blank_lines_at_the_end_of_a_window_stay():
+def test_indented_text_and_blank_lines_at_the_end_of_a_window_stay() -> None:
     answers = [
         said(f"{CLAIM}\nNex"),
         *rewrite(),

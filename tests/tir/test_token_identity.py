@@ -7,12 +7,22 @@ token of its own, which the tokenizer always takes; the engine samples its lette
 from __future__ import annotations
 
 import pytest
-from scripted import END, TOOLS, CharacterRenderer, answer, bounds, ran, said, sampler
 
 from storage.records import Ending, Outcome
-from tirgen.engine.protocol import Message
+from tests.tir.scripted import (
+    END,
+    TOOLS,
+    CharacterRenderer,
+    answer,
+    bounds,
+    ran,
+    said,
+    sampler,
+)
+from tirgen.engine.protocol import Completion, Message
+from tirgen.sandbox.contract import Execution
 from tirgen.tir.builder import TrajectoryBuilder
-from tirgen.tir.core import Generate, Role
+from tirgen.tir.core import Execute, Generate, Role
 from tirgen.tir.markup import render_output
 from tirgen.tir.programs import chain_of_thought, tirgen
 from tirgen.tir.prompts import POCKET
@@ -52,17 +62,21 @@ def letters(*texts: str) -> list[int]:
     return [ord(letter) for text in texts for letter in text]
 
 
-def test_the_renderer_would_spell_it_otherwise():
+def test_the_renderer_would_spell_it_otherwise() -> None:
     assert list(MergingRenderer().encode(CALL)) != letters(CALL)
     assert MergingRenderer().decode(tuple(letters(CALL))) == CALL
 
 
-def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine():
+def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine() -> None:
     """Method D14, C3."""
-    seen = []
+    seen: list[Generate | Execute] = []
     of = merging_story()
     program = rollout(of, sampler(Role.ACTOR), bounds(), GO_ON)
-    answers = [said(CALL, stop=STOP), ran("print\n"), said(LAST, ended=True)]
+    answers: list[Completion | Execution] = [
+        said(CALL, stop=STOP),
+        ran("print\n"),
+        said(LAST, ended=True),
+    ]
     told = answer(of, program, answers, seen.append)
     assert own(told) == [*letters(CALL, LAST), END]
     prompts = [request.prompt.token_ids for request in seen if isinstance(request, Generate)]
@@ -72,7 +86,7 @@ def test_a_rollout_keeps_the_ids_it_sampled_and_hands_them_back_to_the_engine():
     assert told.transcript.stream().token_ids == (*prompts[1], *letters(LAST), END)
 
 
-def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled():
+def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled() -> None:
     """Method D14."""
     of = merging_story()
     program = tirgen(of, sampler(Role.ACTOR), sampler(Role.CRITIC), POCKET, bounds(), TOOLS)
@@ -80,13 +94,13 @@ def test_a_step_the_critic_left_alone_keeps_the_ids_the_actor_sampled():
     assert own(told) == [*letters(LAST), END]
 
 
-def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone():
+def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone() -> None:
     """Method D2, D14: of the step that failed, neither tokens nor mask stay behind."""
-    seen = []
+    seen: list[Generate | Execute] = []
     of = merging_story()
     program = rollout(of, sampler(Role.ACTOR), bounds(), GO_ON, Correction(suffix_tokens=4))
     thought = "We print. Now to it.\n"
-    answers = [
+    answers: list[Completion | Execution] = [
         said(thought + "```python\nprnt(1)\n```\n", stop=STOP),
         FAULT,
         said("anew.\n```python\nprint(1)\n```\n", stop=STOP),
@@ -104,13 +118,13 @@ def test_a_repair_keeps_the_ids_before_its_anchor_and_masks_the_output_alone():
     assert retry.token_ids[stream.prompt_length :] == tuple(letters(kept))
 
 
-def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it_whole():
+def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it_whole() -> None:
     """Method D2: a second backtrack there ate the user's prompt."""
-    seen = []
+    seen: list[Generate | Execute] = []
     of = merging_story()
     program = rollout(of, sampler(Role.ACTOR), bounds(), GO_ON, Correction(suffix_tokens=3))
     broken, sound = "```python\nprnt(1)\n```\n", "```python\nprint(1)\n```\n"
-    answers = []
+    answers: list[Completion | Execution] = []
     for thought in ("One is it.\n", "Two is it.\n"):
         answers += [said(thought + broken, stop=STOP), FAULT]
         answers += [said("so\n" + broken, stop=STOP), FAULT]
@@ -130,7 +144,7 @@ def test_a_second_step_is_repaired_from_its_own_anchor_with_everything_before_it
 
 
 @pytest.mark.parametrize("correction", [None, Correction(suffix_tokens=4)])
-def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction):
+def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction: Correction | None) -> None:
     """Method D15: there the end token was appended, and what was cut off looked complete."""
     of = merging_story()
     cut = "Words without end, so \\boxed{1}"
@@ -141,7 +155,7 @@ def test_what_was_cut_off_at_its_limit_has_no_end_of_turn(correction):
     assert own(told) == letters(cut)
 
 
-def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either():
+def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either() -> None:
     """Method D15."""
     of = merging_story()
     told = answer(
@@ -151,7 +165,7 @@ def test_a_baseline_that_was_cut_off_has_no_end_of_turn_either():
     assert own(told) == letters("It is \\boxed{1}")
 
 
-def test_rollouts_that_take_turns_spend_each_its_own_budget():
+def test_rollouts_that_take_turns_spend_each_its_own_budget() -> None:
     """Method D6, C2: step by step beside each other, as one batch there."""
     limits = bounds(tool_rounds=1)
     stories = [merging_story() for _ in range(3)]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import row
-from tokenizer_families import FAMILIES, TEXT, WORDPIECE, write_tokenizer
 
 from storage.records import Ending, Outcome, Step, Trajectory
+from tests.rows import row
+from tests.tokenizer_families import FAMILIES, TEXT, WORDPIECE, write_tokenizer
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Message
 from tirgen.engine.renderer import HfRenderer

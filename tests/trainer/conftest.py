@@ -1,6 +1,5 @@
 """A tiny policy with random weights, a store, and the only process there is."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +7,11 @@ import pytest
 
 from storage.datasets import Store
 
-sys.path[:0] = [str(Path(__file__).parent)]
-
 
 @pytest.fixture(scope="session")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: Qwen3 with two layers and a tied head, tokenizer files beside it."""
-    from tiny_policy import write_policy
+    from tests.trainer.tiny_policy import write_policy
 
     return write_policy(tmp_path_factory.mktemp("policy") / "base")
 

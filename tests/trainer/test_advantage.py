@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from tiny_policy import trajectory
 
 from storage.groups import Drop, Member
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, TokenStream, Verdict
+from tests.trainer.tiny_policy import trajectory
 from trainer.advantage import credit, group_advantages, trained_member
 
 TOKENS = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))

@@ -5,11 +5,11 @@ import pickle
 from pathlib import Path
 
 import pytest
-from tiny_policy import publish, round_rows
 
 from storage.datasets import Store
 from storage.errors import InvalidName
 from storage.policies import Policies, PolicyVersion
+from tests.trainer.tiny_policy import publish, round_rows
 from trainer import checkpoint
 from trainer.checkpoint import INDEX, DamagedCheckpoint
 from trainer.distributed import World

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import publish, round_rows, weights_of
 
 from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import Level
+from tests.trainer.tiny_policy import publish, round_rows, weights_of
 from trainer.distributed import Sharding, World
 from trainer.job import RlJob, SftJob
 from trainer.lora import LoraConfig

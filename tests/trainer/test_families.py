@@ -2,17 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, FUSED, write_family
 from safetensors import safe_open
-from tiny_policy import logprobs, publish, round_rows
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from storage.datasets import Store
 from storage.records import Level
+from tests.trainer.families import FAMILIES, FUSED, write_family
+from tests.trainer.tiny_policy import logprobs, publish, round_rows
 from trainer.agreement import ModelMismatch
 from trainer.distributed import World
 from trainer.lora import LoraConfig, Unadaptable
@@ -134,7 +135,9 @@ def test_attention_that_crosses_documents_is_refused_by_name(
 ) -> None:
     """A kernel that looks at no boundaries, as flash attention in batches of several rows."""
 
-    def leaky(module, query, key, value, attention_mask, **rest):  # type: ignore[no-untyped-def]
+    def leaky(
+        module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **rest: Any
+    ) -> Any:
         return sdpa_attention_forward(module, query, key, value, None, **rest)
 
     AttentionInterface.register("leaky", leaky)

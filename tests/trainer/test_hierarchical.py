@@ -57,7 +57,7 @@ UPDATE = [rollout(4, 0.5), rollout(1, -1.0), rollout(2, 2.0, Level.STEP)]
 def loss_where_nothing_moved(config: LossConfig) -> float:
     """At ratio 1 the clipped loss of a token is minus its advantage; log-probabilities are -1."""
     old = torch.full((7,), -1.0)
-    return hierarchical_loss(old, tokens_of(UPDATE, config, old), config).item()
+    return float(hierarchical_loss(old, tokens_of(UPDATE, config, old), config).item())
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,15 @@ def test_what_lies_before_a_document_in_its_row_does_not_reach_it(
     model = load_policy(policy, ModelConfig(), seed=0)
     batch = collate([[first, second]])
     seen: list[torch.Tensor] = []
-    hook = model.get_input_embeddings().register_forward_hook(
-        lambda _module, _inputs, output: seen.append(output) or output.retain_grad()
-    )
+
+    def keep(_module: object, _inputs: object, output: torch.Tensor) -> None:
+        seen.append(output)
+        output.retain_grad()
+
+    hook = model.get_input_embeddings().register_forward_hook(keep)
     Scorer(model)(*batch[:3]).logprobs[first.learned_count :].sum().backward()
     hook.remove()
-    reached = seen[0].grad.abs().sum(-1)[0]  # type: ignore[union-attr]
+    reached = seen[0].grad.abs().sum(-1)[0]
     assert (reached[: len(first)] == 0).all()
     assert (reached[len(first) : -1] > 0).all()
 
@@ -81,8 +84,9 @@ def test_checkpointed_activations_change_no_gradient(policy: Path, documents: li
             recompute_activations(model)
         Scorer(model)(*batch[:3]).logprobs.sum().backward()
         gradients.append([weight.grad for weight in model.parameters()])
-    assert model.model.layers[0].gradient_checkpointing
-    assert model.model.layers[0].training
+        if again:
+            assert model.model.layers[0].gradient_checkpointing
+            assert model.model.layers[0].training
     for kept, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(kept, recomputed)
 

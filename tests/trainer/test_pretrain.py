@@ -4,6 +4,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -183,7 +184,7 @@ def test_a_plot_needs_a_point(tmp_path: Path) -> None:
         write_plot(tmp_path / "loss.svg", list[Point](), "loss")
 
 
-def vars_of(config: PretrainConfig) -> dict[str, object]:
+def vars_of(config: PretrainConfig) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(config)

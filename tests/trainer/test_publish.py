@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import SIDE_FILES, publish, round_rows, weights_of
 
 from storage.datasets import Store
 from storage.policies import PolicyVersion
+from tests.trainer.tiny_policy import SIDE_FILES, publish, round_rows, weights_of
 from trainer.distributed import World
 from trainer.optimisation import OptimizerConfig
 from trainer.rl import RlConfig, train_rl

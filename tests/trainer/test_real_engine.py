@@ -7,12 +7,12 @@ from typing import Any
 import aiohttp
 import pytest
 from safetensors.torch import load_file, save_file
-from served_weights import served_version
-from tiny_policy import check_sampler, publish, trajectory
 from transformers import AutoTokenizer
 
 from storage.datasets import Store
 from storage.records import TokenStream, Trajectory
+from tests.served_weights import served_version
+from tests.trainer.tiny_policy import check_sampler, publish, trajectory
 from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import DEFAULT_MODEL, EngineConfig

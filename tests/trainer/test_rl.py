@@ -13,13 +13,13 @@ from typing import Any, Literal
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
 from storage.names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.records import Level, Outcome, Step, Trajectory
+from tests.trainer.tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of
 from trainer.distributed import World
 from trainer.hierarchical import LossConfig
 from trainer.history import read_history

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_policy import trajectory
 
 from storage.records import FilterVerdict, Level, TokenStream, Trajectory
+from tests.trainer.tiny_policy import trajectory
 from trainer.samples import (
     PREPARED,
     Beyond,
@@ -28,7 +29,7 @@ STREAM = TokenStream(
 )
 
 
-def kept(**fields: object) -> Trajectory:
+def kept(**fields: Any) -> Trajectory:
     return trajectory(0, "g", STREAM, correct=True, **fields)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import VOCABULARY, logprobs, trajectory
 from transformers import Qwen3ForCausalLM
 
 from storage.records import Outcome, Step, TokenStream, Trajectory
+from tests.trainer.tiny_policy import VOCABULARY, logprobs, trajectory
 from trainer.scoring import Document, Kind, Piece, from_stream, from_text, likelihoods
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz0123456789`\n()+.=$"

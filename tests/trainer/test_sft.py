@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_policy import logprobs, publish, trajectory, weights_of
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import TokenStream, Trajectory
+from tests.trainer.tiny_policy import logprobs, publish, trajectory, weights_of
 from trainer import checkpoint
 from trainer.distributed import World
 from trainer.history import read_history
@@ -93,7 +93,7 @@ def observation_logprob(folder: Path, row: Trajectory) -> float:
     model = Qwen3ForCausalLM.from_pretrained(folder)
     ids = list(row.tokens.token_ids)
     said = logprobs(model, ids)
-    return said[torch.tensor(ids[1:]) == OBSERVED].mean().item()
+    return float(said[torch.tensor(ids[1:]) == OBSERVED].mean().item())
 
 
 def test_observations_are_learned_only_where_asked_for(

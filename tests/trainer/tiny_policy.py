@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rows import PROVENANCE
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from storage.datasets import Store
@@ -24,6 +23,7 @@ from storage.records import (
     trajectory_id,
 )
 from storage.versions import DatasetVersion
+from tests.rows import PROVENANCE
 from trainer.distributed import World
 from trainer.model import ModelConfig, Scorer, load_policy, score
 from trainer.oracle import Gap, require_agreement
@@ -119,7 +119,9 @@ def sampled_stream(model: Any, generator: torch.Generator, length: int) -> Token
     """A prompt, sampled tokens, an injected observation in the middle, sampled tokens again."""
 
     def draw(count: int) -> list[int]:
-        return torch.randint(VOCABULARY, (count,), generator=generator).tolist()
+        ids: list[int] = torch.randint(VOCABULARY, (count,), generator=generator).tolist()
+
+        return ids
 
     head, middle = length // 2, 3
     token_ids = draw(PROMPT + length + middle)
@@ -165,4 +167,5 @@ def publish(store: Store, rows: list[Trajectory]) -> DatasetVersion:
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    return load_file(folder / "model.safetensors")
+    weights: dict[str, Any] = load_file(folder / "model.safetensors")
+    return weights

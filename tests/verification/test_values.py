@@ -96,7 +96,13 @@ def _angle(value: int) -> list[str]:
 
 def _ratio(value: tuple[int, int]) -> list[str]:
     a, b = value
-    return [f"{a}:{b}", f"{a} : {b}", f"{2 * a}:{2 * b}", rf"{a} \text{{ to }} {b}", rf"\frac{{{a}}}{{{b}}}"]
+    return [
+        f"{a}:{b}",
+        f"{a} : {b}",
+        f"{2 * a}:{2 * b}",
+        rf"{a} \text{{ to }} {b}",
+        rf"\frac{{{a}}}{{{b}}}",
+    ]
 
 
 def _base(value: int) -> list[str]:

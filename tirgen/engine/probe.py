@@ -131,7 +131,7 @@ async def _check_stop(prober: _Prober, greedy: Sampled) -> None:
     stopped = await prober.ask(temperature=0.0, stop=(text[0],))
     if stopped.stop_reason != text[0] or text[0] not in stopped.text:
         raise EngineMisconfigured(
-            "The server does not honour `stop` with `include_stop_str_in_output` and report it in "
+            "The server does not support `stop` with `include_stop_str_in_output` and report it in "
             "`stop_reason`; use a current vLLM, or kind = chat."
         )
 

@@ -124,6 +124,11 @@ class HfRenderer:
         text: str = self._joined.decode(token_ids, skip_special_tokens=True)
         return text
 
+    def shown(self, token_ids: tuple[int, ...]) -> str:
+        """Ids to text with the special tokens in it, for a person to read."""
+        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=False)
+        return text
+
     @cached_property
     def turn(self) -> Turn:
         """How the template writes the assistant's turn after a prompt. Raises `EngineRefused`."""

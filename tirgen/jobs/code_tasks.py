@@ -18,6 +18,7 @@ from typing import NamedTuple
 from storage.records import Ending, Outcome, Problem, Verdict
 from tirgen.data.errors import ProblemsError
 from tirgen.data.files import Row, read_rows
+from tirgen.engine.protocol import Message
 from tirgen.jobs.maker import Item, Judgement
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
@@ -25,6 +26,7 @@ from tirgen.sandbox.result import FINISHED
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import Meter
 from tirgen.tir.markup import parse_trajectory
+from tirgen.tir.prompts import prompt_hash
 from tirgen.verification import extract_answer
 from tirgen.verification.verdicts import TESTS
 
@@ -111,9 +113,12 @@ async def run_tests(problem: Problem, reply: str, sandbox: Sandbox, limits: Limi
 class CodeMaker(RolloutMaker):
     """Makes completions of code tasks, judged by their tests. Its configuration must say cot."""
 
+    def messages(self, problem: Problem) -> tuple[Message, ...]:
+        return (Message("user", INSTRUCTION.replace("{question}", problem.question)),)
+
     @property
-    def instruction(self) -> str:
-        return INSTRUCTION
+    def prompt_hash(self) -> str:
+        return prompt_hash(INSTRUCTION)
 
     async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
         reply = builder.transcript.text

@@ -133,7 +133,7 @@ def _tokenizer(role: str, engine: EngineConfig) -> Finding:
 
 def _prompts(config: GenerateConfig) -> Finding:
     """Prompts for another model are the usual reason why no trajectory is kept."""
-    name = config.prompt_set_name
+    name = config.prompt_set.name
     if (name == POCKET.name) == is_pocket_engine(config.actor):
         return Finding("prompts", Level.OK, f"the set {name!r}")
     found = f"the set {name!r} was not made for the actor"

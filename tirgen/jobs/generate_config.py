@@ -19,7 +19,7 @@ from tirgen.filters.filter_config import FilterConfig, Mode
 from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings, load_settings, merged
-from tirgen.tir.prompts import BUDGET_SENTENCE, POCKET, PROMPT_SETS, STANDARD
+from tirgen.tir.prompts import BUDGET_SENTENCE, Prompts, PromptSet, usual_prompts
 
 
 class SamplingSettings(Settings):
@@ -99,9 +99,10 @@ class GenerateConfig(JobSettings):
     """The engine that reasons: the policy to train later."""
     critic: EngineConfig = EngineConfig()
     """The engine that turns steps into programs; it only needs to follow instructions and code."""
-    prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``; by default the one that fits the actor's
-    tokenizer."""
+    prompts: Prompts | None = None
+    """Prompt set: ``standard``, ``thinking``, ``base``, ``pocket``, or a folder with your files. By
+    default ``pocket`` for an actor with the pocket's tokenizer, else ``thinking`` if `mode` is
+    ``reasoning``, else ``standard``."""
     judge: EngineConfig | None = None
     """A language model that checks answers which the verifier found wrong; by default none. Its
     opinion is stored beside the verdict; `filters.judge_counts` decides whether it counts."""
@@ -155,12 +156,6 @@ class GenerateConfig(JobSettings):
         return self
 
     @model_validator(mode="after")
-    def _known_prompts(self) -> GenerateConfig:
-        if self.prompts is not None and self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts: {self.prompts!r} is not one of {sorted(PROMPT_SETS)}")
-        return self
-
-    @model_validator(mode="after")
     def _known_prices(self) -> GenerateConfig:
         if self.budget.money is not None:
             unpriced = {
@@ -173,10 +168,10 @@ class GenerateConfig(JobSettings):
         return self
 
     @property
-    def prompt_set_name(self) -> str:
+    def prompt_set(self) -> PromptSet:
         """The prompt set that is used."""
-        default = POCKET if is_pocket_engine(self.actor) else STANDARD
-        return self.prompts or default.name
+        thinks = self.mode is Mode.REASONING
+        return self.prompts or usual_prompts(is_pocket_engine(self.actor), thinks=thinks)
 
     def identity(self) -> dict[str, Any]:
         """Without the choice of problems (each row has its own) and the pace: a higher limit, or
@@ -193,6 +188,7 @@ class GenerateConfig(JobSettings):
         if self.judge:
             document["judge"] = engine_identity(self.judge)
         document["sandbox"] = self.sandbox.identity()
+        document["prompts"] = self.prompt_set.digest
         return document
 
 

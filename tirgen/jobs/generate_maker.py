@@ -19,7 +19,6 @@ from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Loop, Role, Sampler, derive_seed
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
-from tirgen.tir.prompts import PROMPT_SETS, PromptSet, prompt_hash
 from tirgen.tir.reasoning import Windows, reasoning
 from tirgen.tir.refine import ToolPolicy, refine
 from tirgen.tir.transcript import Transcript
@@ -44,7 +43,7 @@ class TirgenMaker(Maker[Item]):
         self._sandbox = sandbox
         self._verifier = verifier
         self._second_judge = second_judge
-        self._prompts: PromptSet = PROMPT_SETS[config.prompt_set_name]
+        self._prompts = config.prompt_set
         loop, limits = config.loop, config.sandbox.limits()
         self._driver = Driver(engines, sandbox, limits, loop.wall_seconds)
         self._tools = ToolPolicy(
@@ -98,8 +97,8 @@ class TirgenMaker(Maker[Item]):
             exact_tokens=renderer is not None,
             tokenizer=renderer.fingerprint if renderer else None,
             sampling=json.dumps(self._sampling(Role.ACTOR).model_dump(), sort_keys=True),
-            actor_prompt_hash=prompt_hash(self._prompts.cot),
-            critic_prompt_hash=prompt_hash(self._prompts.critic) if has_critic else None,
+            actor_prompt_hash=self._prompts.hash_of("cot"),
+            critic_prompt_hash=self._prompts.hash_of("critic") if has_critic else None,
             seed=self._seed(item),
             code_version=self.identity.code_version,
             sandbox=self._sandbox.mode,

@@ -14,7 +14,7 @@ from tirgen.engine.engine_config import EngineConfig
 from tirgen.jobs.generate_config import SamplingSettings
 from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings
-from tirgen.tir.prompts import POCKET, PROMPT_SETS, STANDARD, PromptSet
+from tirgen.tir.prompts import Prompts, PromptSet, usual_prompts
 from tirgen.tir.rollout import Correction
 
 
@@ -64,8 +64,9 @@ class PolicySettings(JobSettings):
     policy_version: str | None = None
     """The policy's own version, stored with every row. Set it where a server keeps one model name
     after updates: otherwise two policies count as one."""
-    prompts: str | None = None
-    """Prompt set, ``pocket`` or ``standard``. Default: the one made for the policy."""
+    prompts: Prompts | None = None
+    """Prompt set: ``standard``, ``thinking``, ``base``, ``pocket``, or a folder with your files.
+    Default: the one that the policy was trained with, or that was made for it."""
     reasoning: Literal["tir", "cot"] = "tir"
     """``tir``: the policy writes programs; ``cot``: tools off, one answer under the plain prompt
     (the chain-of-thought baselines T1 and T2)."""
@@ -83,8 +84,6 @@ class PolicySettings(JobSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicySettings:
-        if self.prompts is not None and self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts: {self.prompts!r} is none of {sorted(PROMPT_SETS)}")
         if self.correction and self.policy.kind == "chat":
             raise ValueError(
                 "correction splits a thought in token ids, which chat endpoints do not give; "
@@ -99,8 +98,7 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        default = POCKET if is_pocket_engine(self.policy) else STANDARD
-        return PROMPT_SETS[self.prompts or default.name]
+        return self.prompts or usual_prompts(is_pocket_engine(self.policy))
 
     @property
     def repairs(self) -> Correction | None:
@@ -112,6 +110,7 @@ class PolicySettings(JobSettings):
         document = self.model_dump(mode="json", exclude={"live_rollouts", "dataset"})
         document["policy"] = engine_identity(self.policy)
         document["sandbox"] = self.sandbox.identity()
+        document["prompts"] = self.prompt_set.digest
         return document
 
 

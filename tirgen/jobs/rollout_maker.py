@@ -15,7 +15,7 @@ from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Role, Sampler, derive_seed
 from tirgen.tir.driver import Driver, Meter
 from tirgen.tir.programs import Bounds, chain_of_thought
-from tirgen.tir.prompts import prompt_hash
+from tirgen.tir.prompts import Part
 from tirgen.tir.refine import ToolPolicy
 from tirgen.tir.rollout import rollout
 from tirgen.tir.transcript import Transcript
@@ -51,15 +51,18 @@ class PolicyMaker(Maker[ItemT], Generic[ItemT]):
             stop_at_failure=config.loop.stop_at_failure,
         )
 
-    @property
-    def instruction(self) -> str:
-        """The prompt template, with ``{question}`` in it."""
-        prompts = self._config.prompt_set
-        return prompts.cot if self._config.program is Program.COT else prompts.tir
-
     def messages(self, problem: Problem) -> tuple[Message, ...]:
-        text = self.instruction.replace("{question}", problem.question)
-        return (Message("user", text),)
+        """The conversation that the policy answers."""
+        return self._config.prompt_set.messages(self._part, problem.question)
+
+    @property
+    def prompt_hash(self) -> str:
+        """Hash of the instruction in `messages`."""
+        return self._config.prompt_set.hash_of(self._part)
+
+    @property
+    def _part(self) -> Part:
+        return "cot" if self._config.program is Program.COT else "tir"
 
     def sampler(self, seed: int, max_tokens: int) -> Sampler:
         sampling = Sampling(max_tokens=max_tokens, **self._config.sampling.model_dump())
@@ -84,7 +87,7 @@ class PolicyMaker(Maker[ItemT], Generic[ItemT]):
             exact_tokens=renderer is not None,
             tokenizer=renderer.fingerprint if renderer else None,
             sampling=json.dumps(config.sampling.model_dump(), sort_keys=True),
-            actor_prompt_hash=prompt_hash(self.instruction),
+            actor_prompt_hash=self.prompt_hash,
             critic_prompt_hash=None,
             seed=self.seed(item),
             code_version=self.identity.code_version,

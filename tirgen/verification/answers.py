@@ -106,7 +106,6 @@ _BASED = re.compile(
     re.IGNORECASE,
 )
 _COMMAS = re.compile(r"(-?)([0-9]+),([0-9]+)(?P<rest>\s*(?:\\?%|[^\W\d_]{2,}.*)?)", re.DOTALL)
-_GROUPS = re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)
 
 
 def plain_of(answer: str) -> str:
@@ -160,9 +159,6 @@ def _based(match: re.Match[str]) -> Value | None:
 
 def _grouped(plain: str, read: Callable[[str], Value]) -> Value | None:
     """Numbers with a comma that may also be two, or a list of them."""
-    if _GROUPS.fullmatch(plain.removeprefix("-")) and not plain.lstrip("-").startswith("0"):
-        groups = tuple(Fraction(int(group)) for group in plain.split(","))
-        return Number(Fraction(int(plain.replace(",", ""))), groups=groups)
     match = _COMMAS.fullmatch(plain)
     thousands = match and len(match[3]) == 3 and not match[2].startswith("0")
     if match is None or thousands or re.match(r"\s*(?:and|or|mod)\b", match["rest"]):

@@ -130,7 +130,7 @@ def rational(node: Node) -> Fraction | None:
             values = [rational(arg) for arg in args]
             if any(value is None for value in values):
                 return None
-            result = _EXACT[name]([value for value in values if value is not None])
+            result = _EXACT[name](*values)
             return None if result is None else _bounded(result)
     for arg in node.args:
         rational(arg)
@@ -157,12 +157,11 @@ def _power(base: Fraction | None, exponent: Fraction | None) -> Fraction | None:
         raise Costly("a power too large to compute")
     if exponent.denominator == 1:
         return base ** (int(exponent) if abs(base) != 1 else int(exponent) % 2)
-    root = _root([base, Fraction(exponent.denominator)])
+    root = _root(base, Fraction(exponent.denominator))
     return None if root is None else root**exponent.numerator
 
 
-def _root(values: list[Fraction]) -> Fraction | None:
-    base, index = values[0], values[1] if len(values) > 1 else Fraction(2)
+def _root(base: Fraction, index: Fraction = Fraction(2)) -> Fraction | None:
     if index.denominator != 1 or not 0 < index <= 64 or (base < 0 and index % 2 == 0):
         return None
     if base.numerator.bit_length() + base.denominator.bit_length() > 8000:
@@ -174,9 +173,6 @@ def _root(values: list[Fraction]) -> Fraction | None:
 
 
 def _integer_root(value: int, index: int) -> int | None:
-    if index == 2:
-        root = math.isqrt(value)
-        return root if root * root == value else None
     low, high = 0, 1 << (value.bit_length() // index + 1)
     while low < high:
         middle = (low + high) // 2
@@ -187,21 +183,20 @@ def _integer_root(value: int, index: int) -> int | None:
     return low if low**index == value else None
 
 
-def _divided(values: list[Fraction]) -> Fraction:
-    if values[1] == 0:
+def _divided(top: Fraction, bottom: Fraction) -> Fraction:
+    if bottom == 0:
         raise Unreadable("a division by zero")
-    return values[0] / values[1]
+    return top / bottom
 
 
-def _product(values: list[Fraction]) -> Fraction:
+def _product(*values: Fraction) -> Fraction:
     result = Fraction(1)
     for value in values:
         result = _bounded(result * value)
     return result
 
 
-def _factorial(values: list[Fraction]) -> Fraction | None:
-    (n,) = values
+def _factorial(n: Fraction) -> Fraction | None:
     if n.denominator != 1 or n < 0:
         return None
     if n > MAX_FACTORIAL:
@@ -209,8 +204,7 @@ def _factorial(values: list[Fraction]) -> Fraction | None:
     return Fraction(math.factorial(int(n)))
 
 
-def _binomial(values: list[Fraction]) -> Fraction | None:
-    n, k = values
+def _binomial(n: Fraction, k: Fraction) -> Fraction | None:
     if n.denominator != 1 or k.denominator != 1 or n < 0 or k < 0:
         return None
     if n > MAX_FACTORIAL and min(k, n - k) > 100:
@@ -218,26 +212,20 @@ def _binomial(values: list[Fraction]) -> Fraction | None:
     return Fraction(math.comb(int(n), int(k)))
 
 
-def _whole(function: Callable[..., int]) -> Callable[[list[Fraction]], Fraction | None]:
-    def apply(values: list[Fraction]) -> Fraction | None:
-        if any(value.denominator != 1 for value in values):
-            return None
-        return Fraction(function(*map(int, values)))
+def _whole(function: Callable[..., int]) -> Callable[..., Fraction | None]:
+    def apply(*values: Fraction) -> Fraction | None:
+        whole = all(value.denominator == 1 for value in values)
+        return Fraction(function(*map(int, values))) if whole else None
 
     return apply
 
 
-def _mod(values: list[Fraction]) -> Fraction | None:
-    return values[0] % values[1] if len(values) == 2 and values[1] else None
-
-
-def _determinant(values: list[Fraction]) -> Fraction | None:
+def _determinant(*cells: Fraction) -> Fraction | None:
     """Of the rows of a square matrix one after another, up to four of them."""
-    size = math.isqrt(len(values))
-    if size * size != len(values) or not 2 <= size <= 4:
+    size = math.isqrt(len(cells))
+    if size * size != len(cells) or not 2 <= size <= 4:
         return None
-    rows = [values[start : start + size] for start in range(0, len(values), size)]
-    return _expanded(rows)
+    return _expanded([list(cells[start : start + size]) for start in range(0, len(cells), size)])
 
 
 def _expanded(rows: list[list[Fraction]]) -> Fraction:
@@ -248,24 +236,24 @@ def _expanded(rows: list[list[Fraction]]) -> Fraction:
     return sum(((-1) ** k * term for k, term in enumerate(terms)), Fraction(0))
 
 
-_EXACT: dict[str, Callable[[list[Fraction]], Fraction | None]] = {
-    "add": lambda values: sum(values, Fraction(0)),
+_EXACT: dict[str, Callable[..., Fraction | None]] = {
+    "add": lambda *values: sum(values, Fraction(0)),
     "mul": _product,
-    "neg": lambda values: -values[0],
-    "inv": lambda values: _divided([Fraction(1), values[0]]),
+    "neg": lambda value: -value,
+    "inv": lambda value: _divided(Fraction(1), value),
     "div": _divided,
     "sqrt": _root,
     "root": _root,
     "factorial": _factorial,
     "binom": _binomial,
-    "abs": lambda values: abs(values[0]),
-    "floor": lambda values: Fraction(math.floor(values[0])),
-    "ceil": lambda values: Fraction(math.ceil(values[0])),
+    "abs": abs,
+    "floor": lambda value: Fraction(math.floor(value)),
+    "ceil": lambda value: Fraction(math.ceil(value)),
     "max": max,
     "min": min,
     "gcd": _whole(math.gcd),
     "lcm": _whole(math.lcm),
-    "mod": _mod,
+    "mod": lambda value, modulus: value % modulus if modulus else None,
     "det": _determinant,
 }
 
@@ -288,27 +276,20 @@ def _float(node: Node, point: Mapping[str, float]) -> float:
         case Sym(name):
             return point[name]
         case Op(name, args) if name in _FLOATS:
-            return _FLOATS[name]([_float(arg, point) for arg in args])
+            return _FLOATS[name](*(_float(arg, point) for arg in args))
     raise KeyError
 
 
-_FLOATS: dict[str, Callable[[list[float]], float]] = {
-    "add": math.fsum,
-    "mul": math.prod,
-    "neg": lambda v: -v[0],
-    "inv": lambda v: 1 / v[0],
-    "div": lambda v: v[0] / v[1],
-    "pow": lambda v: math.pow(v[0], v[1]),
-    "sqrt": lambda v: math.sqrt(v[0]),
-    "root": lambda v: math.pow(v[0], 1 / v[1]),
-    "ln": lambda v: math.log(v[0]),
-    "logb": lambda v: math.log(v[0], v[1]),
-    "exp": lambda v: math.exp(v[0]),
-    "sin": lambda v: math.sin(v[0]),
-    "cos": lambda v: math.cos(v[0]),
-    "tan": lambda v: math.tan(v[0]),
-    "asin": lambda v: math.asin(v[0]),
-    "acos": lambda v: math.acos(v[0]),
-    "atan": lambda v: math.atan(v[0]),
-    "abs": lambda v: abs(v[0]),
+_FLOATS: dict[str, Callable[..., float]] = {
+    "add": lambda *values: math.fsum(values),
+    "mul": lambda *values: math.prod(values),
+    "neg": lambda value: -value,
+    "inv": lambda value: 1 / value,
+    "div": lambda top, bottom: top / bottom,
+    "root": lambda value, index: math.pow(value, 1 / index),
+    "ln": math.log,
+    "logb": math.log,
+    "abs": abs,
+    **{name: getattr(math, name) for name in ("pow", "sqrt", "exp", "sin", "cos", "tan", "asin")},
+    **{name: getattr(math, name) for name in ("acos", "atan", "sinh", "cosh", "tanh")},
 }

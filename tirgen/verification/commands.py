@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tirgen.verification import ranges
-from tirgen.verification.arithmetic import product
+from tirgen.verification.arithmetic import product, rational
 from tirgen.verification.cursor import Beyond
 from tirgen.verification.literals import lowest_terms, node_of, radians
 from tirgen.verification.postfixes import Postfixes
@@ -24,6 +24,7 @@ from tirgen.verification.values import (
     Expression,
     Matrix,
     Named,
+    Node,
     Num,
     Op,
     Quantity,
@@ -72,40 +73,31 @@ class Commands(Postfixes):
         """Whether the text looks as Python prints it, with its signs and function names."""
         return any(token.text in ("*", "**", "sqrt", "exp") for token in self.tokens)
 
-    def _function(self, name: str, *, python: bool = False) -> Value:  # noqa: C901
-        power: Value | None = None
-        base: Value | None = None
-        while name != "sqrt" and self.is_operator("^", "_"):
-            if self.take().text == "^":
-                power = self._argument(power=True)
-            else:
-                base = self._argument()
+    def _function(self, name: str, *, python: bool = False) -> Value:
         if name == "sqrt":
             return self._root()
         if name == "cbrt":
             return Expression(Op("root", (node_of(self._argument()), Num(Fraction(3)))))
-        if self.accept("("):
-            argument = [radians(item) for item in self.items(")")]
+        power: Value | None = None
+        base: Node | None = None
+        while self.is_operator("^", "_"):
+            if self.take().text == "^":
+                power = self._argument(power=True)
+            else:
+                base = node_of(self._argument())
+        opened = self.accept("(")
+        arguments = [
+            radians(one) for one in (self.items(")") if opened else [self._bare_argument()])
+        ]
+        if name == "log" and len(arguments) == 2:
+            base = arguments.pop()
+        if power is not None and rational(node_of(power)) == -1:
+            return Expression(Op("a" + name, tuple(arguments)))
+        if name == "log" and base is not None:
+            node = Op("logb", (*arguments, base))
         else:
-            argument = [radians(self._bare_argument())]
-        if name == "log":
-            if len(argument) == 2:
-                argument, base = argument[:1], Expression(argument[1])
-            node = (
-                Op("logb", (*argument, node_of(base)))
-                if base
-                else Op("ln" if python else "log", tuple(argument))
-            )
-        elif power is not None and power == Expression(Op("neg", (Num(Fraction(1)),))):
-            return Expression(Op("a" + name, tuple(argument)))
-        else:
-            node = Op(name, tuple(argument))
-        match power:
-            case Expression(Num(value=one)) if one == -1:
-                return Expression(Op("a" + name, tuple(argument)))
-            case None:
-                return Expression(node)
-        return Expression(Op("pow", (node, node_of(power))))
+            node = Op("ln" if python and name == "log" else name, tuple(arguments))
+        return Expression(node if power is None else Op("pow", (node, node_of(power))))
 
     def _bare_argument(self) -> Value:
         """The product after a function without brackets: ``\\sin 2x``, ``\\ln|x|``."""

@@ -99,7 +99,7 @@ class Evaluator:
             raise NoValue("the logarithm of a negative number")
         if name not in _FUNCTIONS:
             raise NoValue(name)
-        return _FUNCTIONS[name](values)
+        return _FUNCTIONS[name](*values)
 
     def _power(self, base: Any, exponent: Any) -> Any:
         if base == 0:
@@ -124,8 +124,8 @@ def _is_complex(value: Any) -> bool:
     return isinstance(value, mpmath.mpc) and value.imag != 0
 
 
-def _whole(function: Callable[..., Any]) -> Callable[[list[Any]], Any]:
-    def apply(values: list[Any]) -> Any:
+def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
+    def apply(*values: Any) -> Any:
         if any(_is_complex(value) or abs(value) > 10**5 for value in values):
             raise NoValue("too large for a factorial")
         return function(*values)
@@ -133,44 +133,41 @@ def _whole(function: Callable[..., Any]) -> Callable[[list[Any]], Any]:
     return apply
 
 
-def _mean(values: list[Any]) -> Any:
-    raise NoValue("no numbers")
+def _of_complex(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What asks for a complex number: under a bar a real one may be something else."""
+
+    def apply(value: Any) -> Any:
+        if not _is_complex(value):
+            raise NoValue("no complex number")
+        return function(value)
+
+    return apply
 
 
-_NAMES = ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh", "tanh",
-          "asinh", "acosh", "atanh")  # fmt: skip
-
-
-def _simple(name: str) -> Callable[[list[Any]], Any]:
-    function = getattr(mpmath, name)
-    return lambda values: function(values[0])
-
-
-_FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
-    "add": lambda v: mpmath.fsum(v),
-    "mul": lambda v: mpmath.fprod(v),
-    "neg": lambda v: -v[0],
-    "inv": lambda v: 1 / v[0],
-    "div": lambda v: v[0] / v[1],
+_SAME = (
+    *("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "acot", "sinh", "cosh"),
+    *("tanh", "asinh", "acosh", "atanh", "exp", "floor", "ceil", "arg", "sign"),
+)
+"""Functions that mpmath calls so."""
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(mpmath, name) for name in _SAME},
+    "add": lambda *values: mpmath.fsum(values),
+    "mul": lambda *values: mpmath.fprod(values),
+    "neg": lambda value: -value,
+    "inv": lambda value: 1 / value,
+    "div": lambda top, bottom: top / bottom,
     "factorial": _whole(mpmath.factorial),
     "binom": _whole(mpmath.binomial),
-    "abs": lambda v: abs(v[0]),
-    "ln": lambda v: mpmath.log(v[0]),
-    "logb": lambda v: mpmath.log(v[0]) / mpmath.log(v[1]),
-    "exp": lambda v: mpmath.exp(v[0]),
-    "floor": lambda v: mpmath.floor(v[0]),
-    "ceil": lambda v: mpmath.ceil(v[0]),
-    "max": lambda v: max(v),
-    "min": lambda v: min(v),
-    "re": lambda v: mpmath.re(v[0]) if _is_complex(v[0]) else _mean(v),
-    "im": lambda v: mpmath.im(v[0]) if _is_complex(v[0]) else _mean(v),
-    "arg": lambda v: mpmath.arg(v[0]),
-    "conjugate": lambda v: mpmath.conj(v[0]),
-    "overline": lambda v: mpmath.conj(v[0]) if _is_complex(v[0]) else _mean(v),
     "gamma": _whole(mpmath.gamma),
-    "sign": lambda v: mpmath.sign(v[0]),
-    "acot": lambda v: mpmath.acot(v[0]),
-    **{name: _simple(name) for name in _NAMES},
+    "abs": abs,
+    "ln": mpmath.log,
+    "logb": lambda value, base: mpmath.log(value) / mpmath.log(base),
+    "max": max,
+    "min": min,
+    "re": _of_complex(mpmath.re),
+    "im": _of_complex(mpmath.im),
+    "conjugate": mpmath.conj,
+    "overline": _of_complex(mpmath.conj),
 }
 
 

@@ -45,7 +45,8 @@ class Expressions(Commands):
         """A side of a relation: sums joined as sets."""
         left = self.sum()
         while True:
-            if self._is_union() and self.take():
+            if self._is_union():
+                self.take()
                 left = ranges.union(left, self.sum())
             elif self.accept("cap"):
                 left = ranges.meet(left, self.sum())
@@ -191,9 +192,6 @@ class Expressions(Commands):
             return self._number()
         if token.kind is Kind.NAME or (token.kind is Kind.WORD and not self.word_next()):
             return self._name()
-        if token.kind is Kind.WORD and len(token.text) == 1:
-            self.take()
-            return Expression(Sym(token.text))
         if token.kind is Kind.COMMAND:
             return self._command()
         if token.kind is Kind.OPERATOR and token.text in ("(", "[", "]", "\\{", "{", "|", "||"):

@@ -48,34 +48,33 @@ class Postfixes(Brackets):
         raise Unreadable("a prime after what is no function")
 
     def _power(self, base: Value) -> Value:
-        if (
-            self.is_command("circ", "degree")
-            or (self.is_operator("{") and self.peek().text in ("circ", "degree", "o"))
-            or (self.next.text == "o")
-        ):
-            braced = self.accept("{")
-            self.take()
-            if braced:
-                self.expect("}")
+        mark = self.peek() if self.is_operator("{") else self.next
+        if mark.text in ("circ", "degree", "o"):
+            self._mark()
             return self._degrees(base)
-        if self.next.text in ORDINALS or (self.is_operator("{") and self.peek().text in ORDINALS):
-            braced = self.accept("{")
-            self.take()
-            if braced:
-                self.expect("}")
+        if mark.text in ORDINALS:
+            self._mark()
             return base
-        if self.is_operator("'") or (self.is_operator("{") and self.peek().text == "'"):
+        if mark.text == "'":
             braced = self.accept("{")
             value = self._primed(base)
             if braced:
                 self.expect("}")
             return value
         if isinstance(base, Tuple | Matrix | Bracket):
-            return self._transposed(base)
+            return _transposed(base, self._mark())
         if isinstance(base, Region | Set):
-            return self._signed_set(base)
+            return _signed_set(base, self._mark())
         exponent = self._argument(power=True)
         return Expression(Op("pow", (node_of(base), node_of(exponent))))
+
+    def _mark(self) -> str:
+        """The single token that is an exponent, perhaps in braces."""
+        braced = self.accept("{")
+        text = self.take().text
+        if braced:
+            self.expect("}")
+        return text
 
     def _degrees(self, base: Value) -> Value:
         if self.next.text in ("C", "F") and self.next.kind in (Kind.NAME, Kind.WORD):
@@ -83,29 +82,6 @@ class Postfixes(Brackets):
                 amount_of(base), unit_of({"C": "celsius", "F": "fahrenheit"}[self.take().text])
             )
         return Quantity(amount_of(base), unit_of("degree"))
-
-    def _transposed(self, base: Value) -> Value:
-        braced = self.accept("{")
-        mark = self.take()
-        if braced:
-            self.expect("}")
-        if mark.text not in ("T", "top", "intercal", "t"):
-            raise Beyond("a power of a matrix")
-        return Matrix(tuple(zip(*base.rows, strict=True))) if isinstance(base, Matrix) else base
-
-    def _signed_set(self, base: Value) -> Value:
-        """Positive, negative or nonzero numbers."""
-        braced = self.accept("{")
-        mark = self.take().text
-        if braced:
-            self.expect("}")
-        zero, infinite = Num(Fraction(0)), Sym("oo")
-        below = Interval(Op("neg", (infinite,)), zero, False, False)
-        above = Interval(zero, infinite, False, False)
-        pieces = {"+": (above,), "-": (below,), "*": (below, above)}
-        if not isinstance(base, Region) or mark not in pieces:
-            raise Beyond("a power of a set")
-        return Region(pieces[mark])
 
     def _indexed(self, base: Value) -> Value:
         index = self._index()
@@ -208,3 +184,20 @@ class Postfixes(Brackets):
                 value = self._call(value)
             else:
                 return value
+
+
+def _transposed(base: Value, mark: str) -> Value:
+    if mark not in ("T", "top", "intercal", "t"):
+        raise Beyond("a power of a matrix")
+    return Matrix(tuple(zip(*base.rows, strict=True))) if isinstance(base, Matrix) else base
+
+
+def _signed_set(base: Value, mark: str) -> Value:
+    """Positive, negative or nonzero numbers."""
+    zero, infinite = Num(Fraction(0)), Sym("oo")
+    below = Interval(Op("neg", (infinite,)), zero, False, False)
+    above = Interval(zero, infinite, False, False)
+    pieces = {"+": (above,), "-": (below,), "*": (below, above)}
+    if not isinstance(base, Region) or mark not in pieces:
+        raise Beyond("a power of a set")
+    return Region(pieces[mark])

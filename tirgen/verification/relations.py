@@ -10,7 +10,6 @@ from tirgen.verification.matching import Matching, Outcome, outcome
 from tirgen.verification.naming import NAMING, agree, function_of, namings
 from tirgen.verification.scalars import same_amount
 from tirgen.verification.values import (
-    Cases,
     Expression,
     Listing,
     Named,
@@ -27,6 +26,7 @@ from tirgen.verification.values import (
     Tuple,
     Value,
     renamed,
+    renamed_in,
     symbols,
 )
 
@@ -48,7 +48,7 @@ class Relations(Matching):
         asked, given = function_of(gold.name), function_of(answer.name)
         value = answer.value
         if asked and given:
-            value = _rename(value, dict(zip(given[1], asked[1], strict=True)))
+            value = renamed_in(value, dict(zip(given[1], asked[1], strict=True)))
         return self._named_values(gold.value, value)
 
     def _named_values(self, gold: Value, answer: Value) -> Outcome:
@@ -97,9 +97,6 @@ class Relations(Matching):
                 sides = sides[1:]
         return self._every([(gold, side) for side in sides], "relation")
 
-    def _is_chain(self, answer: Relation) -> bool:
-        return any(not variables(side) for side in answer.sides)
-
     def _expressions(
         self, gold: Number | Expression, answer: Number | Expression, *, named: bool = False
     ) -> Outcome:
@@ -131,13 +128,9 @@ class Relations(Matching):
         return outcome(False, "relation", "another relation")
 
     def _curves(self, gold: Relation, answer: Relation) -> Outcome:
-        if len(gold.sides) != 2 or len(answer.sides) != 2:
-            if len(gold.sides) == len(answer.sides):
-                return self._every(list(zip(gold.sides, answer.sides, strict=True)), "relation")
-            return outcome(False, "relation", "another number of sides")
         first, second = difference(gold), difference(answer)
         if first is None or second is None:
-            return self._every(list(zip(gold.sides, answer.sides, strict=True)), "relation")
+            return self._in_order(gold.sides, answer.sides, "relation")
         result = outcome(False, "name", "other variables than were asked")
         for candidate in namings(first, second, named=True):
             zero = Number(Fraction(0))
@@ -172,12 +165,6 @@ class Relations(Matching):
         name = Sym(missing.pop())
         return self._curves(gold, Relation((Expression(name), answer), ("=",)))
 
-    def _sorted_into(self, gold: Value, answer: Relation) -> Outcome | None:
-        items = _ascending(answer)
-        if items and isinstance(gold, Listing | Tuple):
-            return self._in_order(gold.items, items, "order")
-        return None
-
 
 def _written_out(first: Node, second: Node) -> tuple[Node, Node]:
     r"""Two expressions in ``a_1, \\ldots, a_n`` where the terms that are written are all."""
@@ -201,19 +188,6 @@ def _at_count(node: Node, last: str, count: Num) -> Node:
             kept = [_at_count(arg, last, count) for arg in args if arg != Sym("ldots")]
             return Op(name, tuple(kept))
     return node
-
-
-def _rename(value: Value, names: dict[str, str]) -> Value:
-    match value:
-        case Expression(node, percent):
-            return Expression(renamed(node, names), percent)
-        case Relation(sides, signs):
-            return Relation(tuple(_rename(side, names) for side in sides), signs)
-        case Region(pieces, name):
-            return Region(pieces, names.get(name, name) if name else None)
-        case Cases(rows):
-            return Cases(tuple((_rename(a, names), _rename(b, names)) for a, b in rows))
-    return value
 
 
 def variables(value: Value) -> set[str]:

@@ -35,46 +35,31 @@ from tirgen.verification.values import (
     Value,
 )
 
-_INFIX = {"add": " + ", "mul": " \\cdot ", "div": "/"}
+_LATEX = {
+    "div": r"\frac{{{}}}{{{}}}", "inv": r"\frac{{1}}{{{}}}", "pow": r"{{({})}}^{{{}}}",
+    "sqrt": r"\sqrt{{{}}}", "root": r"\sqrt[{1}]{{{0}}}", "neg": "-({})", "abs": "|{}|",
+    "factorial": "({})!", "binom": r"\binom{{{}}}{{{}}}",
+}  # fmt: skip
 _SIGNS = {"le": "≤", "ge": "≥", "ne": "≠", "approx": "≈", "in": "∈", "equiv": "≡"}
 _LONGEST = 200
 
 
-def latex(node: Node) -> str:  # noqa: C901  one case for each operation
+def latex(node: Node) -> str:
     """An expression as LaTeX that reads back as itself."""
     match node:
         case Num(value):
-            if value.denominator == 1:
-                return str(value.numerator)
-            return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+            top, bottom = value.numerator, value.denominator
+            return str(top) if bottom == 1 else rf"\frac{{{top}}}{{{bottom}}}"
         case Sym(name):
-            return {"pi": r"\pi", "oo": r"\infty"}.get(
-                name, name if len(name) == 1 else rf"\text{{{name}}}"
-            )
-        case Op("div", (top, bottom)):
-            return rf"\frac{{{latex(top)}}}{{{latex(bottom)}}}"
-        case Op("inv", (inner,)):
-            return rf"\frac{{1}}{{{latex(inner)}}}"
-        case Op("pow", (base, exponent)):
-            return f"{{({latex(base)})}}^{{{latex(exponent)}}}"
-        case Op("sqrt", (inner,)):
-            return rf"\sqrt{{{latex(inner)}}}"
-        case Op("root", (inner, index)):
-            return rf"\sqrt[{latex(index)}]{{{latex(inner)}}}"
-        case Op("neg", (inner,)):
-            return f"-({latex(inner)})"
+            named = name if len(name) == 1 else rf"\text{{{name}}}"
+            return {"pi": r"\pi", "oo": r"\infty"}.get(name, named)
         case Op("add" | "mul" as name, args):
-            return _INFIX[name].join(
-                f"({latex(arg)})" if isinstance(arg, Op) else latex(arg) for arg in args
-            )
-        case Op("factorial", (inner,)):
-            return f"({latex(inner)})!"
-        case Op("binom", (top, bottom)):
-            return rf"\binom{{{latex(top)}}}{{{latex(bottom)}}}"
-        case Op("abs", (inner,)):
-            return f"|{latex(inner)}|"
+            parts = (f"({latex(arg)})" if isinstance(arg, Op) else latex(arg) for arg in args)
+            return {"add": " + ", "mul": r" \cdot "}[name].join(parts)
         case Op("call", (function, *arguments)):
             return f"{latex(function)}({', '.join(map(latex, arguments))})"
+        case Op(name, args) if name in _LATEX:
+            return _LATEX[name].format(*map(latex, args))
     return rf"\{node.name}({', '.join(map(latex, node.args))})"
 
 
@@ -163,4 +148,5 @@ def _number(value: Fraction, unit: Fraction | None) -> str:
 
 
 def _unit(unit: Unit) -> str:
-    return " ".join(name if power == 1 else f"{name}^{power}" for name, power in unit.dimensions)
+    names = [name if power == 1 else f"{name}^{power}" for name, power in unit.dimensions]
+    return " ".join(names if unit.factor == 1 else [str(unit.factor), *names])

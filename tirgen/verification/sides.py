@@ -59,18 +59,12 @@ def related(sides: list[Value], signs: list[str]) -> Value:
 
 def _approximates(exact: Value, rounded: Value) -> bool:
     """Whether a decimal is about the constant that it follows."""
-    if isinstance(exact, Quantity):
-        exact = exact.amount
-    if isinstance(rounded, Quantity):
-        rounded = rounded.amount
-    first, second = ranges.node(exact), ranges.node(rounded)
-    if isinstance(exact, Number):
-        first = Num(exact.value / (100 if exact.percent else 1))
-    if isinstance(rounded, Number):
-        second = Num(rounded.value / (100 if rounded.percent else 1))
-    if first is None or second is None:
-        return False
-    left, right = approximate(first), approximate(second)
+    values = []
+    for value in (exact, rounded):
+        amount = value.amount if isinstance(value, Quantity) else value
+        plain = isinstance(amount, Number | Expression)
+        values.append(approximate(node_of(amount)) if plain else None)
+    left, right = values
     if left is None or right is None:
         return False
     return abs(left - right) <= 0.02 * max(abs(left), abs(right))

@@ -11,7 +11,7 @@ from tirgen.verification.cursor import Beyond
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
 from tirgen.verification.naming import BOUND
 from tirgen.verification.sides import Sides, related
-from tirgen.verification.symbols import FUNCTIONS, SIGNS
+from tirgen.verification.symbols import FUNCTIONS, NUMBER_SETS, SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
 from tirgen.verification.units import unit_of
 from tirgen.verification.values import (
@@ -25,9 +25,8 @@ from tirgen.verification.values import (
     Residues,
     Set,
     Text,
-    Tuple,
     Value,
-    renamed,
+    renamed_in,
 )
 from tirgen.verification.vocabulary import (
     COPULAS,
@@ -40,6 +39,9 @@ from tirgen.verification.vocabulary import (
     words_of,
 )
 
+_MODULO = ("mod", "modulo")
+_GIVEN = frozenset({"all", "any", "every", "each", "real"})
+_PARAMETERS = frozenset({"integer", "integers", "zz", "nn", "constant", "constants", "arbitrary"})
 _CONDITIONS = frozenset({"for", "where", "with", "when", "if", "such", "over"})
 
 
@@ -49,32 +51,30 @@ class Clauses(Sides):
     def _conditioned(self, value: Value) -> Value:
         """A value without a clause after it that only declares a variable."""
         start = self.at
-        parenthesised = self.accept("(")
-        comma = self.accept(",")
-        if self.word_next() and self.next.text.lower() in ("since", "because"):
+        self.accept("(")
+        self.accept(",")
+        word = self.next.text.lower() if self.word_next() else ""
+        if word in ("since", "because"):
             return self._reasoned(value)
-        worded = self.word_next() and self.next.text.lower() in _CONDITIONS
-        opens = worded or self.is_command("forall")
-        if not opens:
-            if comma or parenthesised:
-                self.at = start
-                declared = self._declared_member()
-                if not declared:
-                    self.at = start
-                else:
-                    return _declared(value, list(self.tokens[start : self.at]))
-            return value
+        if word in _CONDITIONS or self.is_command("forall"):
+            return _declared(value, self._clause())
+        if self.at > start and self._declared_member():
+            return _declared(value, self.tokens[start : self.at])
+        self.at = start
+        return value
+
+    def _clause(self) -> list[Token]:
+        """What follows up to the next answer: a declaration, and no other condition."""
         clause: list[Token] = []
         while self.next.kind is not Kind.END and not self.is_operator("\\", ";", "or"):
             token = self.take()
             clause.append(token)
-            if (
-                token.kind is Kind.WORD or is_word(token.text)
-            ) and token.text.lower() not in DECLARING | _CONDITIONS:
+            worded = token.kind is Kind.WORD or is_word(token.text)
+            if worded and token.text.lower() not in DECLARING | _CONDITIONS:
                 raise Unreadable(f"the condition {token.text!r}")
             if token.text in ("<", "=", "le") or (token.kind is Kind.NUMBER and token.text != "0"):
                 raise Unreadable("a condition")
-        return _declared(value, clause)
+        return clause
 
     def _reasoned(self, value: Value) -> Value:
         """A value whose reason follows to the end: ``3 since x > 0``."""
@@ -85,93 +85,41 @@ class Clauses(Sides):
 
     def _declared_member(self) -> bool:
         r"""``, k \in \mathbb{Z}`` after a comma, which declares a parameter."""
-        self.accept(",")
         self.accept("(")
-        if (
-            self.next.kind is Kind.NAME
-            and self.peek().text == "in"
-            and self.peek(2).text in ("ZZ", "NN", "RR", "QQ")
-        ):
-            self.at += 3
-            self._skip_power()
-            self.accept(")")
-            return self.peek(0).kind is Kind.END or self.is_operator(";", "\\", "or", "and", ".")
-        return False
-
-    def _skip_power(self) -> None:
-        while self.is_operator("^", "_", "{", "}", "+", "-", "*"):
+        name, sign, numbers = self.next, self.peek(), self.peek(2)
+        if name.kind is not Kind.NAME or sign.text != "in" or numbers.text not in NUMBER_SETS:
+            return False
+        self.at += 3
+        while self.is_operator("^", "_", "{", "}", "+", "-", "*", ")"):
             self.take()
+        return self.next.kind is Kind.END or self.is_operator(";", "\\", "or", "and", ".")
 
     def _with_residues(self, value: Value) -> Value:
         r"""A value with the modulus that follows it: ``3 \pmod 7``."""
-        bracket = self.is_operator("(") and self.peek().text in ("mod", "modulo")
-        if (
-            not bracket
-            and not self.is_command("mod")
-            and not (
-                self.next.kind in (Kind.WORD, Kind.NAME) and self.next.text in ("mod", "modulo")
-            )
-        ):
+        bracket = self.is_operator("(") and self.peek().text in _MODULO
+        if not bracket and self.next.text not in _MODULO:
             match value:
                 case Relation((left, right), ("equiv",)):
                     return related([left, right], ["="])
             return value
-        if bracket:
-            self.take()
-        self.take()
-        braced = self.is_operator("{", "(") and bool(self.take())
-        token = self.take()
-        if braced and not self.accept("}", ")"):
+        self.at += 1 + bracket
+        braced = self.accept("{", "(")
+        modulus = self.take().text
+        closed = [self.accept("}", ")") for opened in (braced, bracket) if opened]
+        if not all(closed) or not modulus.isdecimal() or not 1 < int(modulus) < 10**5:
             raise Unreadable("a modulus that is no number")
-        if bracket:
-            self.expect(")")
-        if (
-            token.kind is not Kind.NUMBER
-            or not token.text.isdigit()
-            or not 1 < int(token.text) < 10**5
-        ):
-            raise Unreadable("a modulus that is no number")
-        return _residues(value, int(token.text))
+        return _residues(value, int(modulus))
 
 
-def _declared(value: Value, clause: list[Token]) -> Value:
+def _declared(value: Value, clause: Sequence[Token]) -> Value:
     """A value whose declared parameters are bound: any other name would do for them."""
     words = {token.text.lower() for token in clause}
-    if words & {"all", "any", "every", "each", "RR", "real"}:
-        return value
-    if not words & {
-        "integer",
-        "integers",
-        "ZZ",
-        "NN",
-        "zz",
-        "nn",
-        "constant",
-        "constants",
-        "arbitrary",
-    }:
-        if "some" in words:
+    if words & _GIVEN or not words & _PARAMETERS:
+        if "some" in words and not words & _GIVEN:
             raise Unreadable("some value, but not which")
         return value
-    names = {
-        token.text: BOUND + token.text
-        for token in clause
-        if token.kind is Kind.NAME and len(token.text) == 1
-    }
-    return _with_names(value, names)
-
-
-def _with_names(value: Value, names: dict[str, str]) -> Value:
-    match value:
-        case Expression(node, percent):
-            return Expression(renamed(node, names), percent)
-        case Named(name, inner):
-            return Named(name, _with_names(inner, names))
-        case Tuple(items):
-            return Tuple(tuple(_with_names(item, names) for item in items))
-        case Listing(items, either):
-            return Listing(tuple(_with_names(item, names) for item in items), either)
-    return value
+    names = (token.text for token in clause if token.kind is Kind.NAME and len(token.text) == 1)
+    return renamed_in(value, {name: BOUND + name for name in names})
 
 
 def _residues(value: Value, modulus: int) -> Value:

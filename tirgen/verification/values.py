@@ -48,8 +48,6 @@ class Number:
     digits: int = 0
     percent: bool = False
     """Written with a percent sign, which `value` does not count."""
-    groups: tuple[Fraction, ...] = ()
-    """The numbers between the commas of ``100,200``, which may be a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,3 +254,27 @@ def renamed(node: Node, names: dict[str, str]) -> Node:
         case Op(name, args):
             return Op(name, tuple(renamed(arg, names) for arg in args))
     return node
+
+
+def renamed_in(value: Value, names: dict[str, str]) -> Value:
+    """A value with variables of its expressions renamed."""
+
+    def each(items: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(renamed_in(item, names) for item in items)
+
+    match value:
+        case Expression(node, percent):
+            return Expression(renamed(node, names), percent)
+        case Named(name, inner):
+            return Named(name, renamed_in(inner, names))
+        case Tuple(items):
+            return Tuple(each(items))
+        case Listing(items, either):
+            return Listing(each(items), either)
+        case Relation(sides, signs):
+            return Relation(each(sides), signs)
+        case Region(pieces, name):
+            return Region(pieces, names.get(name, name) if name else None)
+        case Cases(rows):
+            return Cases(tuple((renamed_in(a, names), renamed_in(b, names)) for a, b in rows))
+    return value

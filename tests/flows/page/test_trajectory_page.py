@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import row
 
 from flows.page.differences import differences
 from flows.page.mathematics import with_mathematics
 from flows.page.trajectory import POLICY, Neighbour, trajectory_page
 from storage.records import Attempt, FilterVerdict, Outcome, Step, Trajectory, Verdict
+from tests.rows import row
 
 HOSTILE = (
     "\x1b]0;owned\x07 \u202egpj \ud800 <img src=http://evil/x onerror=alert(1)>"

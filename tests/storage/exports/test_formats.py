@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -33,7 +34,7 @@ RAN = Step(thought="Add them. ", action="print(1 + 2)", observation="3", outcome
 END = Step(thought="So \\boxed{3}.")
 
 
-def rows(format: Format, *trajectories: Trajectory) -> list[dict[str, object]]:
+def rows(format: Format, *trajectories: Trajectory) -> list[dict[str, Any]]:
     return list(SPECS[format].rows(trajectories, TEXTS))
 
 
@@ -42,6 +43,7 @@ def test_rows_have_the_columns_of_their_schema(format: Format, make_trajectory: 
     schema = SPECS[format].schema
     found = rows(format, *_right_and_wrong(make_trajectory), *_branches(make_trajectory))
     assert found
+    assert schema
     assert all(set(row) == set(schema.names) for row in found)
     assert pa.Table.from_pylist(found, schema).num_rows == len(found)
 

@@ -1,6 +1,9 @@
 """The viewer's logs, read back through the API of the viewer's makers."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,9 @@ def sample(folder: Path, row: Trajectory) -> EvalSample:
     return found
 
 
-def test_a_log_holds_one_version_program_and_policy(tmp_path, make_trajectory):
+def test_a_log_holds_one_version_program_and_policy(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
     plain = make_trajectory("p1")
     again = make_trajectory("p1", 1)
     thought = dataclasses.replace(make_trajectory("p2"), program=Program.COT)
@@ -49,7 +54,9 @@ def test_a_log_holds_one_version_program_and_policy(tmp_path, make_trajectory):
     assert len({log.location for log in logs}) == 3
 
 
-def test_the_same_attempt_of_two_runs_is_two_samples(tmp_path, make_trajectory):
+def test_the_same_attempt_of_two_runs_is_two_samples(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
     row = make_trajectory("p1")
     [log] = read(tmp_path, row, dataclasses.replace(row, trajectory_id="tother"))
     assert {(one.uuid, one.epoch) for one in log.samples or []} == {
@@ -58,7 +65,9 @@ def test_the_same_attempt_of_two_runs_is_two_samples(tmp_path, make_trajectory):
     }
 
 
-def test_thought_code_and_output_are_told_apart(tmp_path, make_trajectory):
+def test_thought_code_and_output_are_told_apart(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
     row = make_trajectory()
     found = sample(tmp_path, row)
     asked, first, output, last = found.messages
@@ -87,7 +96,9 @@ def test_thought_code_and_output_are_told_apart(tmp_path, make_trajectory):
         (Outcome.INFRA_ERROR, "sandbox_unavailable"),
     ],
 )
-def test_what_failed_is_an_error_of_its_call(tmp_path, make_trajectory, outcome, error):
+def test_what_failed_is_an_error_of_its_call(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory], outcome: Outcome, error: str | None
+) -> None:
     step = Step(thought="t", action="a", observation="o", outcome=outcome)
     tool = sample(tmp_path, make_trajectory(steps=(step,))).messages[2]
     assert isinstance(tool, ChatMessageTool)
@@ -95,7 +106,9 @@ def test_what_failed_is_an_error_of_its_call(tmp_path, make_trajectory, outcome,
     assert tool.text == "o"
 
 
-def test_what_self_correction_replaced_is_shown_before_what_replaced_it(tmp_path, make_trajectory):
+def test_what_self_correction_replaced_is_shown_before_what_replaced_it(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
     failed = Attempt(thought="first", action="1/0", observation="no", outcome=Outcome.ERROR)
     step = Step(thought="then", action="1", observation="1", outcome=Outcome.OK, attempts=(failed,))
     messages = sample(tmp_path, make_trajectory(steps=(step,))).messages
@@ -103,14 +116,13 @@ def test_what_self_correction_replaced_is_shown_before_what_replaced_it(tmp_path
     assert [message.text for message in messages[3:]] == ["then", "1"]
 
 
-def test_thinking_is_reasoning_and_what_follows_it_is_text(tmp_path, make_trajectory):
+def test_thinking_is_reasoning_and_what_follows_it_is_text(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
     steps = (Step(thought="<think>\nlong"), Step(thought="and on</think>\n\nIt is 3."))
     inside, both = sample(tmp_path, make_trajectory(steps=steps)).messages[1:]
-    assert [type(part) for part in (*inside.content, *both.content)] == [
-        ContentReasoning,
-        ContentReasoning,
-        ContentText,
-    ]
+    kinds: list[object] = [ContentReasoning, ContentReasoning, ContentText]
+    assert [type(part) for part in (*inside.content, *both.content)] == kinds
     assert both.text == "It is 3."
 
 
@@ -123,7 +135,9 @@ def test_thinking_is_reasoning_and_what_follows_it_is_text(tmp_path, make_trajec
         (None, "N"),
     ],
 )
-def test_scores_say_what_the_store_says(tmp_path, make_trajectory, verdict, letter):
+def test_scores_say_what_the_store_says(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory], verdict: Verdict | None, letter: str
+) -> None:
     dropped = FilterVerdict(rule="boxed", kept=False, reason="no box")
     ending = {} if verdict else {"ending": Ending.ENGINE_ERROR}
     row = make_trajectory(verdict=verdict, filters=(dropped,), **ending)
@@ -133,13 +147,17 @@ def test_scores_say_what_the_store_says(tmp_path, make_trajectory, verdict, lett
     assert (scores["calls"].value, scores["exec_pass"].value) == (1, 1.0)
 
 
-def test_tokens_of_actor_and_critic_are_counted_per_model(tmp_path, make_trajectory):
+def test_tokens_of_actor_and_critic_are_counted_per_model(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
     [log] = read(tmp_path, make_trajectory("p1"), make_trajectory("p2"))
     usage = log.stats.model_usage
     assert (usage["pocket"].output_tokens, usage["c"].total_tokens) == (32, 0)
 
 
-def test_the_accuracy_is_that_of_all_rows_not_of_those_that_are_shown(tmp_path, make_trajectory):
+def test_the_accuracy_is_that_of_all_rows_not_of_those_that_are_shown(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
     [log] = read(tmp_path, make_trajectory("p1"), make_trajectory("p2"))
     assert log.results
     assert log.results.scores[0].metrics["accuracy"].value == 0.25

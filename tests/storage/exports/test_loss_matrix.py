@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from rows import PROVENANCE
-
 from storage.exports.common import Texts
 from storage.exports.formats import SPECS, Format
 from storage.records import (
@@ -21,6 +19,7 @@ from storage.records import (
     Trajectory,
     Verdict,
 )
+from tests.rows import PROVENANCE
 
 PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
 TEXTS = Texts(

@@ -26,7 +26,9 @@ def test_each_kind_of_file_holds_the_same_rows(tmp_path: Path) -> None:
     for ending in (".jsonl", ".jsonl.gz", ".parquet", ".csv"):
         path = tmp_path / f"out{ending}"
         assert write_rows(ROWS, path, FLAT) == {path: 5}
-        assert duckdb.sql(f"SELECT sum(a), sum(b) FROM '{path}'").fetchall() == [(10, 20)]
+        found = duckdb.sql(f"SELECT sum(a), sum(b) FROM '{path}'")
+        assert found
+        assert found.fetchall() == [(10, 20)]
 
 
 def test_an_ending_that_says_nothing_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Rounds of RL on the real pocket: killed anywhere, they end in the same weights."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage.datasets import Store
+from storage.policies import Policies, PolicyVersion
+from tests.flows.training.waiting import wait_until
+
+pytest.importorskip("torch")
+
+from flows.training.models import find_model
+from flows.training.rounds import RoundsConfig, reinforce
+
+SETTINGS = (
+    *("rollouts.problems.limit=16", "rollouts.groups=null", "rollouts.samples=6"),
+    *("rollouts.branches.samples=4", "update.updates=3", "rounds=2"),
+)
+
+
+def rounds_command(store: Path, sandbox: str) -> list[str]:
+    command = [sys.executable, "-m", "flows", "policy", "rl", "", "--policy", "pi"]
+    for setting in (*SETTINGS, f'rollouts.sandbox.services=["{sandbox}"]'):
+        command += ["--set", setting]
+    return [*command, "--store", str(store), "--json"]
+
+
+def run(store: Path, sandbox: str) -> PolicyVersion:
+    command = rounds_command(store, sandbox)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Policies(store).version("pi")
+
+
+def run_and_kill(store: Path, sandbox: str, moment: Callable[[], object]) -> None:
+    process = subprocess.Popen(
+        rounds_command(store, sandbox),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until(lambda: moment() or process.poll() is not None, 120)
+    assert process.poll() is None, "it ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def files(store: Store) -> set[tuple[str, int]]:
+    """Every file that holds rows or weights, and when it was written."""
+    kept = (*store.root.rglob("*.parquet"), *store.root.rglob("*.safetensors"))
+    return {(str(path), path.stat().st_mtime_ns) for path in kept}
+
+
+def weights(policy: PolicyVersion) -> bytes:
+    return (policy.path / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, sandbox_url: str) -> PolicyVersion:
+    return run(tmp_path_factory.mktemp("undisturbed"), sandbox_url)
+
+
+def test_rounds_killed_in_rollouts_and_in_an_update_end_in_the_same_bits(
+    tmp_path: Path, undisturbed: PolicyVersion, sandbox_url: str
+) -> None:
+    def rolling() -> bool:
+        return any(tmp_path.glob("datasets/pi-rollouts/runs/*/batches/*.parquet"))
+
+    def updating() -> bool:
+        histories = tmp_path.glob("policies/pi/work/*/history.jsonl")
+        return any(len(path.read_text().splitlines()) >= 2 for path in histories)
+
+    run_and_kill(tmp_path, sandbox_url, rolling)
+    run_and_kill(tmp_path, sandbox_url, updating)
+    policy = run(tmp_path, sandbox_url)
+    assert str(policy) == "pi@v2"
+    assert weights(policy) == weights(undisturbed)
+
+
+def test_a_round_begins_with_the_policy_of_the_one_before(undisturbed: PolicyVersion) -> None:
+    assert undisturbed.manifest["parent"] == "pi@v1"
+    store = Store(undisturbed.path.parents[3])
+    [first, second] = store.versions("pi-rollouts")
+    assert undisturbed.manifest["dataset"] == str(second)
+    assert first.manifest["config"]["policy_version"] is None
+    assert second.manifest["config"]["policy_version"] == "pi@v1"
+
+
+async def test_finished_rounds_are_found_again(undisturbed: PolicyVersion) -> None:
+    store = Store(undisturbed.path.parents[3])
+    made = Policies(store.root).version("pi@v1")
+    config = RoundsConfig.model_validate(
+        {
+            "rounds": 1,
+            "rollouts": store.version("pi-rollouts@v1").manifest["config"],
+            "update": made.manifest["config"],
+        }
+    )
+    before = files(store)
+    [found] = await reinforce(store, "pi", find_model(store, ""), config)
+    assert str(found.policy) == "pi@v1"
+    assert files(store) == before
+    assert [str(version) for version in Policies(store.root).versions("pi")] == ["pi@v1", "pi@v2"]

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.records import Ending, Outcome, Problem, Program, Step, Trajectory, Verdict
+from tests.rows import row
+from tirgen.jobs.branch import choose
+from tirgen.jobs.committed_rows import CommittedRow
+from tirgen.jobs.rollout_plan import RolloutPlan, stream
+from tirgen.tir.branch import FailedStep
+
+
+def problem(name: str) -> Problem:
+    return Problem(problem_id=name, source="s", question=f"{name}?", answer="1")
+
+
+PROBLEMS = [problem(f"p{n:02}") for n in range(40)]
+
+
+def sample(name: str, number: int, right: bool, ending: Ending = Ending.FINISHED) -> Trajectory:
+    made = row(name, number, program=Program.ROLLOUT, ending=ending)
+    verdict = Verdict(correct=right, method="m", reason="r")
+    return replace(made, steps=(Step(thought="t"),), verdict=verdict, group_id=name)
+
+
+def work(plan: RolloutPlan, mixed: set[str], rng: random.Random) -> list[str]:
+    """Work a plan off, several problems open at once, which finish in any order."""
+    begun, waiting = [], []
+    while True:
+        while (found := plan.next()) is not None:
+            begun.append(found.problem_id)
+            waiting.append(found)
+        if not waiting:
+            return begun
+        done = waiting.pop(rng.randrange(len(waiting)))
+        for number in plan.missing(done):
+            plan.record(sample(done.problem_id, number, done.problem_id in mixed and number == 0))
+        plan.settle(done)
+
+
+@given(st.sets(st.sampled_from([p.problem_id for p in PROBLEMS])), st.integers(1, 12), st.randoms())
+def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(
+    mixed: Any, quota: Any, rng: Any
+) -> None:
+    """Whatever finishes first: the set that is asked depends on the answers alone."""
+    plan = RolloutPlan(PROBLEMS, samples=2, groups=quota, most=len(PROBLEMS))
+    begun = work(plan, mixed, rng)
+    needed, found = 0, 0
+    for each in PROBLEMS:
+        if found == quota:
+            break
+        needed, found = needed + 1, found + (each.problem_id in mixed)
+    assert begun == [p.problem_id for p in PROBLEMS[:needed]]
+    assert plan.mixed == found
+    assert plan.full == (found == quota)
+    assert plan.drawn == needed
+
+
+def test_a_continued_round_begins_nothing_twice() -> None:
+    mixed = {p.problem_id for p in PROBLEMS[::3]}
+    first = RolloutPlan(PROBLEMS, 2, 5, 40)
+    work(first, mixed, random.Random(1))
+    again = RolloutPlan(PROBLEMS, 2, 5, 40)
+    made = [sample(n, k, n in mixed and k == 0) for n in first.asked for k in range(2)]
+    assert again.load(map(CommittedRow.of, made[:7])) == 7
+    assert work(again, mixed, random.Random(2)) == list(first.asked)[3:]
+    assert list(again.asked) == list(first.asked)
+    assert again.mixed == first.mixed
+
+
+@pytest.mark.parametrize(("keep_failed", "mixed"), [(False, 0), (True, 1)])
+def test_a_continued_round_counts_failed_code_as_the_first_call_did(
+    keep_failed: bool, mixed: int
+) -> None:
+    broken = Step(thought="t", action="1/0", outcome=Outcome.ERROR)
+    made = [sample("p00", 0, True), replace(sample("p00", 1, False), steps=(broken,))]
+    first, again = (RolloutPlan(PROBLEMS, 2, None, 1, keep_failed) for _ in range(2))
+    first.next()
+    for each in made:
+        first.record(each)
+    first.settle(PROBLEMS[0])
+    again.load(map(CommittedRow.of, made))
+    assert (first.next(), again.next()) == (None, None)
+    assert (first.mixed, again.mixed) == (mixed, mixed)
+
+
+def test_attempts_lost_to_infrastructure_are_made_again_by_the_next_call() -> None:
+    plan = RolloutPlan(PROBLEMS, 2, None, 1)
+    made = [sample("p00", 0, True), sample("p00", 1, False, Ending.ENGINE_ERROR)]
+    plan.load(map(CommittedRow.of, made))
+    assert plan.next() == PROBLEMS[0]
+    assert plan.missing(PROBLEMS[0]) == [1]
+
+
+def test_without_a_quota_every_problem_is_asked_once() -> None:
+    plan = RolloutPlan(PROBLEMS, 2, None, len(PROBLEMS))
+    assert work(plan, set(), random.Random(0)) == [p.problem_id for p in PROBLEMS]
+    assert plan.full
+
+
+def test_the_stream_goes_on_where_the_round_before_stopped() -> None:
+    whole = list(islice(stream(PROBLEMS, 3, 0), 100))
+    assert list(islice(stream(PROBLEMS, 3, 37), 63)) == whole[37:]
+    assert sorted(p.problem_id for p in whole[:40]) == [p.problem_id for p in PROBLEMS]
+    assert whole[:40] != whole[40:80]
+    assert whole[:40] != list(islice(stream(PROBLEMS, 4, 0), 40))
+
+
+def test_a_problem_that_the_stream_repeats_within_a_round_is_asked_once() -> None:
+    plan = RolloutPlan(stream(PROBLEMS[:3], 0, 2), 2, 9, 5)
+    begun = work(plan, set(), random.Random(0))
+    assert sorted(begun) == ["p00", "p01", "p02"]
+    assert plan.drawn == 5
+    assert not plan.full
+
+
+def failed(name: str, attempt: int, step: int = 1) -> FailedStep:
+    return FailedStep(
+        trajectory_id=f"{name}-{attempt}", problem=problem(name), attempt=attempt, step=step
+    )
+
+
+MANY = [failed(f"q{n}", attempt) for n in range(6) for attempt in range(4)]
+
+
+def test_one_step_a_problem_comes_before_a_second_of_any() -> None:
+    """Method A18."""
+    assert len({s.problem.problem_id for s in choose(MANY, 6, 0)}) == 6
+    assert len({s.problem.problem_id for s in choose(MANY, 4, 0)}) == 4
+    nine = choose(MANY, 9, 0)
+    assert len({s.problem.problem_id for s in nine}) == 6
+    assert len({s.group_id for s in nine}) == 9
+    assert len(choose(MANY, 100, 0)) == len(MANY)
+
+
+def test_the_choice_depends_on_the_seed_alone() -> None:
+    shuffled = random.Random(5).sample(MANY, len(MANY))
+    assert choose(shuffled, 9, 3) == choose(MANY, 9, 3)
+    assert choose(MANY, 9, 3) != choose(MANY, 9, 4)
+
+
+def test_every_step_is_as_likely_as_any_other_of_its_problem() -> None:
+    counts = [0] * 4
+    for seed in range(800):
+        counts[choose(MANY[:4], 1, seed)[0].attempt] += 1
+    assert all(150 < count < 250 for count in counts)

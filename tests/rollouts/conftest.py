@@ -1,6 +1,0 @@
-"""Makes the helper modules that lie beside these tests importable by their own name."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
