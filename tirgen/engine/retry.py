@@ -60,7 +60,7 @@ class RetryPolicy:
     """Exponential back-off with jitter, limited in failed tries and in time."""
 
     max_tries: int = 10
-    """Of requests that the server accepted and failed at."""
+    """Tries of a request that the server accepted and failed at."""
     try_seconds: float = 600.0
     """Longest time of one try."""
     total_seconds: float = 1800.0
