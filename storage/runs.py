@@ -140,8 +140,8 @@ class Run:
         """Publish `trajectories` as the dataset's next version.
 
         They are taken one after the other, in any number. `summary` must fit into JSON. If it
-        depends on the rows, pass a function; it is called after the last row. The version covers the
-        commits that the run had when it was last read; what is committed later is `running` in SQL.
+        depends on the rows, pass a function; it is called after the last row. The version covers
+        the commits that the run had when it was last read; later ones are `running` in SQL.
         """
         commits = read_commits(self.folder / LOG).count
 
