@@ -311,7 +311,7 @@ class Trajectory:
 
     @property
     def reward(self) -> float | None:
-        """1 if the answer is right, or at step level if the code ran, else 0 (method E4, E7).
+        """1 if the answer is right, or at step level if the code ran, else 0 (method E5, E9).
 
         None if the infrastructure failed or the gold answer cannot be verified.
         """

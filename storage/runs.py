@@ -139,9 +139,9 @@ class Run:
     ) -> DatasetVersion:
         """Publish `trajectories` as the dataset's next version.
 
-        They are taken one after the other, in any number. `summary` must fit into JSON; one that
-        only they tell is called for behind the last. The version covers the commits that the run
-        had when it was last read; what is committed later is `running` in SQL.
+        They are taken one after the other, in any number. `summary` must fit into JSON. If it
+        depends on the rows, pass a function; it is called after the last row. The version covers
+        the commits that the run had when it was last read; later ones are `running` in SQL.
         """
         commits = read_commits(self.folder / LOG).count
 

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-LONGEST = {"training", "jobs", "verification", "test_killed_workers", "test_failures"}
-"""Folders and files that take minutes: begun last, they would keep one core waiting for another."""
+LONGEST = {"training", "jobs", "verification"}
+"""Folders that take minutes: begun last, they would keep one core waiting for another."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.isdisjoint({item.path.parent.name, item.path.stem}))
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

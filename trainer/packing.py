@@ -109,7 +109,8 @@ def collate(rows: Sequence[Sequence[S]]) -> Batch[S]:
 
 
 def deal(packed: Sequence[Sequence[Sequence[S]]], rank: int, size: int) -> list[Batch[S]]:
-    """This process's micro-batches; every process has the same number, filled up with blank ones.
+    """This process's micro-batches; every process has the same number, padded with empty
+    ones.
 
     Batches of similar length go to different processes, so that all finish at about the same time.
     """

@@ -72,6 +72,12 @@ def bars(
     return _svg(figure, axis, legend=len(names) > 1)
 
 
+def yield_funnel(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """What each filter rule kept and dropped of what those before it left: the view `yields`."""
+    parts = {row["rule"]: {"kept": row["kept"], "dropped": row["dropped"]} for row in rows}
+    return bars(parts, "trajectories", {"kept": GOOD, "dropped": BAD})
+
+
 @_styled
 def histogram(values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Markup:
     """How often each value occurs, for each named group; whole numbers get a bar of their own."""

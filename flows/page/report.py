@@ -162,11 +162,6 @@ FROM evaluations WHERE starts_with(policy, {policy} || '@') AND figure = 'accura
 ORDER BY policy, benchmark, version[2:]::INTEGER DESC"""
 
 
-def _yield_chart(rows: Rows) -> Markup:
-    parts = {row["rule"]: {"kept": row["kept"], "dropped": row["dropped"]} for row in rows}
-    return charts.bars(parts, "trajectories", {"kept": charts.GOOD, "dropped": charts.BAD})
-
-
 def _endings_chart(rows: Rows) -> Markup:
     parts = {row["ending"]: {"kept": row["kept"], "dropped": row["dropped"]} for row in rows}
     return charts.bars(parts, "trajectories", {"kept": charts.GOOD, "dropped": charts.BAD})
@@ -243,7 +238,7 @@ _DATASET: Final = (
         "Each trajectory counts at the first rule that drops it; a bar is what the "
         "rules before it left.",
         _YIELD,
-        _yield_chart,
+        charts.yield_funnel,
     ),
     Chart("How trajectories ended", "Kept and dropped by ending.", _ENDINGS, _endings_chart),
     Chart(

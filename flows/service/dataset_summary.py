@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from flows.page import charts
 from flows.service.events import Health
 from flows.service.figures import Figure, Figures
 from flows.service.home import page_of
 from flows.service.markdown import Link, fenced, table
-from flows.terminal.plots import Bar, bar_chart, data_uri
+from flows.terminal.plots import data_uri
 from tirgen.jobs.generate import GenerationReport
 
 
@@ -43,9 +44,7 @@ def _sections(report: GenerationReport, figures: Figures, health: Health) -> Ite
     yield _counts(report)
     for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):
         yield section(figure)
-    bars = [Bar(row["rule"], row["kept"], row["entered"]) for row in figures.yields.rows]
-    title = "Rows kept by each rule"
-    yield f"![{title}]({data_uri(bar_chart(title, bars))})"
+    yield f"![Rows kept by each rule]({data_uri(charts.yield_funnel(figures.yields.rows))})"
     for figure in (figures.worst, figures.interesting):
         yield section(figure) + "\n\n" + _to_read(figure)
     yield "The best and the worst attempt at each problem, in a browser (`tirgen[view]`):"

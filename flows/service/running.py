@@ -14,6 +14,7 @@ from prefect import get_run_logger
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.concurrency.asyncio import concurrency
 
+from flows.terminal.console import warnings_shown
 from flows.terminal.failures import classify
 from flows.terminal.progress import SECONDS_BETWEEN_LINES, Line, describe
 from flows.training.jobs import Steps
@@ -71,6 +72,8 @@ class Live(Generic[T]):
 
     async def __aenter__(self) -> Live[T]:
         self._logger = get_run_logger()
+        self._warnings = warnings_shown(self._logger.warning)
+        self._warnings.__enter__()
         self._artifact: UUID = await acreate_progress_artifact(
             progress=0.0, key=self._key, description="starting"
         )
@@ -83,6 +86,7 @@ class Live(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._warnings.__exit__(kind, error, traceback)
         self._task.cancel()
         await asyncio.wait([self._task])
         if kind is None:

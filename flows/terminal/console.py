@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,26 @@ def store_option(store: Path) -> str:
 def say(text: str) -> None:
     """Print a message for people on stderr; control characters in it have no effect."""
     stderr.print(safe_text(text), soft_wrap=True)
+
+
+class _Warnings(logging.Handler):
+    def __init__(self, show: Callable[[str], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record.getMessage())
+
+
+@contextmanager
+def warnings_shown(show: Callable[[str], object] = say) -> Iterator[None]:
+    """Show what tirgen warns of while it works, such as an engine that does not answer."""
+    logger, handler = logging.getLogger("tirgen"), _Warnings(show)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def show(renderable: RenderableType) -> None:

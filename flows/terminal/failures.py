@@ -52,7 +52,7 @@ class Failure:
 
 def require_training(what: str) -> None:
     """Raises `ExtraMissing`; a command calls it before it begins anything."""
-    if not (_is_installed("torch") and _is_installed("matplotlib")):
+    if not _is_installed("torch"):
         raise ExtraMissing(
             f"{what} needs torch, which the core install leaves out",
             "pip install torch==2.13.0, then pip install 'tirgen[train]'",

@@ -1,8 +1,4 @@
-"""Plots of training, evaluation and yield.
-
-Curves and marks need matplotlib, which the train extra installs; the bar chart needs nothing, since
-the service draws it without that extra.
-"""
+"""Plots of training and evaluation, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -12,15 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 from tirgen.evaluation.estimates import Estimate
 
 WIDTH, HEIGHT = 3.2, 2.4
 """Size of one panel in inches."""
-ROW, LABELS, BARS, FIGURES = 24, 150, 420, 110
-"""The bar chart: height of a row and widths of its three columns, in pixels."""
-KEPT, DROPPED = "#2f855a", "#c53030"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +31,6 @@ class Lines:
     title: str
     lines: Mapping[str, Sequence[tuple[float, float]]]
     """Points by label; a label may be empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A row of the bar chart: `part` of `whole` were kept."""
-
-    label: str
-    part: int
-    whole: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,34 +88,9 @@ def lines_plot(xlabel: str, panels: Sequence[Lines]) -> Plot:
     return Plot(figure)
 
 
-def bar_chart(title: str, bars: Sequence[Bar]) -> str:
-    """Horizontal bars, all on the scale of the longest, as one SVG document."""
-    scale = BARS / max((bar.whole for bar in bars), default=1)
-    height = ROW * (len(bars) + 1) + 8
-    width = LABELS + BARS + FIGURES
-    rows = "".join(_row(bar, ROW * (number + 1), scale) for number, bar in enumerate(bars))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">'
-        f'<rect width="{width}" height="{height}" fill="white"/>'
-        f'<text x="4" y="17" font-weight="bold">{escape(title)}</text>{rows}</svg>'
-    )
-
-
 def data_uri(svg: str) -> str:
     """The picture as an address that needs no server."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
-
-
-def _row(bar: Bar, top: int, scale: float) -> str:
-    part, whole = bar.part * scale, bar.whole * scale
-    middle = top + 17
-    return (
-        f'<text x="{LABELS - 8}" y="{middle}" text-anchor="end">{escape(bar.label)}</text>'
-        f'<rect x="{LABELS}" y="{top + 4}" width="{whole:.1f}" height="16" fill="{DROPPED}"/>'
-        f'<rect x="{LABELS}" y="{top + 4}" width="{part:.1f}" height="16" fill="{KEPT}"/>'
-        f'<text x="{LABELS + whole + 6:.1f}" y="{middle}">{bar.part} of {bar.whole}</text>'
-    )
 
 
 def _figure(rows: int, columns: int, width: float = WIDTH) -> tuple[Any, list[Any]]:

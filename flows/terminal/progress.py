@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from flows.terminal.console import say, stderr
+from flows.terminal.console import say, stderr, warnings_shown
 from storage.text import visible
 from tirgen.jobs.budget import Account
 from tirgen.jobs.progress import GenerationProgress, Progress, RolloutProgress
@@ -60,8 +60,10 @@ class ProgressDisplay(Generic[T]):
             console=stderr,
         )
         self._task = self._bar.add_task(visible(title), total=None, figures="")
+        self._warnings = warnings_shown()
 
     def __enter__(self) -> Self:
+        self._warnings.__enter__()
         return self
 
     def __exit__(
@@ -70,6 +72,7 @@ class ProgressDisplay(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._warnings.__exit__(kind, error, traceback)
         if stderr.is_terminal:
             self._bar.stop()
 

@@ -6,7 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.engine.retry import Limiter, RetryPolicy, Transient, failure
+from tirgen.engine.retry import Limiter, RetryPolicy, Transient, Trouble, failure
 
 POLICY = RetryPolicy(first_delay=1.0, longest_delay=8.0)
 
@@ -52,6 +52,44 @@ async def test_time_runs_out_before_tries_do() -> None:
     with pytest.raises(EngineUnavailable, match="busy"):
         await limiter.run(attempt)
     assert time.monotonic() - started < 2
+
+
+async def test_silence_of_an_engine_is_said_at_growing_intervals(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a clock that each try moves on by ten seconds."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    limiter = Limiter(1, RetryPolicy(total_seconds=10_000, first_delay=0.0))
+    tries = 0
+
+    async def attempt() -> str:
+        nonlocal tries
+        tries += 1
+        clock[0] += 10
+        if tries < 30:
+            raise Transient("refused.", trouble=Trouble.UNREACHABLE)
+        return "here"
+
+    assert (await limiter.run(attempt))[0] == "here"
+    said = [record.getMessage() for record in caplog.records]
+    assert [words.split(":")[0] for words in said] == [
+        "no request was answered for 30 s", "no request was answered for 60 s",
+        "no request was answered for 120 s", "no request was answered for 240 s",
+        "the engine answers again",
+    ]  # fmt: skip
+    assert "refused. Each request waits for at most 10000 s." in said[0]
+
+
+async def test_one_failure_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    tries = iter([Transient("busy."), None])
+
+    async def attempt() -> None:
+        if failed := next(tries):
+            raise failed
+
+    await Limiter(1, RetryPolicy(first_delay=0.0)).run(attempt)
+    assert not caplog.records
 
 
 async def test_a_timeout_of_somebody_elses_is_not_ours() -> None:

@@ -369,7 +369,7 @@ def test_two_rounds_at_once_sample_everything_once(base_url: str, tmp_path: Path
     ("changes", "why"),
     [
         ({"reasoning": "cot"}, "branches start at failed programs"),
-        ({"start": 3}, "rounds with a number of groups"),
+        ({"start": 3}, "start and most_problems need groups"),
         ({"prompts": "none"}, "is none of"),
     ],
 )

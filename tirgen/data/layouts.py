@@ -12,7 +12,7 @@ plain          one question column, one answer column      (AIME, NuminaMath, De
 named          the columns the user named
 
 In all of them, the context of the question (`columns.CONTEXT`) is put before it, instructions
-around it are removed, and a row that its publisher marks as no question with an answer is left out.
+around it are removed, and rows that the publisher marks as unanswerable (proofs, code) are skipped.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _by_roles(
 
 
 def _only(where: str, what: str, present: list[str], sample: list[Fields], read: ReadText) -> str:
-    """The only column of a role; the first of several that never differ (AIME, AMC, SimpleRL)."""
+    """The column for a role: of several that always hold the same, the first (AIME, SimpleRL)."""
 
     def values(row: Fields) -> set[str]:
         found = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,10 @@ from tirgen.engine.errors import (
 )
 
 T = TypeVar("T")
+
+LOGGER = logging.getLogger(__name__)
+FIRST_WARNING = 30.0
+"""Seconds without an answer after which a warning is logged; each later one takes twice as long."""
 
 
 class Trouble(StrEnum):
@@ -55,7 +60,7 @@ class RetryPolicy:
     """Exponential back-off with jitter, limited in failed tries and in time."""
 
     max_tries: int = 10
-    """Of requests that the server accepted and failed at."""
+    """Tries of a request that the server accepted and failed at."""
     try_seconds: float = 600.0
     """Longest time of one try."""
     total_seconds: float = 1800.0
@@ -89,6 +94,9 @@ class Limiter:
     def __init__(self, concurrency: int, policy: RetryPolicy) -> None:
         self._policy = policy
         self._slots = asyncio.Semaphore(concurrency)
+        self._silent_since: float | None = None
+        """When a try first failed after the last answer."""
+        self._next_warning = FIRST_WARNING
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> tuple[T, float]:
         """Await `attempt()` until it does not raise `Transient`; its result and the seconds taken.
@@ -106,8 +114,9 @@ class Limiter:
         tries = failed = 0
         while True:
             try:
-                return await self._timed(attempt)
+                answer = await self._timed(attempt)
             except Transient as failure:
+                self._warn(failure)
                 tries += 1
                 failed += failure.trouble is Trouble.FAILED
                 waited = time.monotonic() - started
@@ -118,7 +127,27 @@ class Limiter:
                         f"Gave up after {tries} tries and {waited:.0f} s: {failure} Check that the "
                         "engine is up and not overloaded, then run the same command again."
                     ) from failure
+            else:
+                self._answered()
+                return answer
             await asyncio.sleep(delay)
+
+    def _warn(self, failure: Transient) -> None:
+        """Log, at growing intervals, that the engine gives no answer and requests wait."""
+        now = time.monotonic()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        if (silent := now - self._silent_since) < self._next_warning:
+            return
+        self._next_warning = 2 * silent
+        LOGGER.warning(
+            "no request was answered for %.0f s: %s Each request waits for at most %.0f s.",
+            silent, failure, self._policy.seconds(failure),
+        )  # fmt: skip
+
+    def _answered(self) -> None:
+        if self._next_warning > FIRST_WARNING:
+            LOGGER.warning("the engine answers again")
+        self._silent_since, self._next_warning = None, FIRST_WARNING
 
     async def _timed(self, attempt: Callable[[], Awaitable[T]]) -> T:
         limit = asyncio.timeout(self._policy.try_seconds)

@@ -21,7 +21,8 @@ def answer_keys(rows: Sequence[Trajectory]) -> list[str | None]:
 def representatives(answers: Iterable[str]) -> dict[str, str]:
     """By answer, the representative of its group: the first of the shortest.
 
-    Equality by the verifier may not be transitive, so an answer joins the first that it equals.
+    The verifier may find A = B and B = C, but not A = C. So an answer joins the first group whose
+    representative equals it.
     """
     chosen: dict[str, str] = {}
     for answer in sorted(set(answers), key=lambda answer: (len(answer), answer)):

@@ -41,8 +41,8 @@ class AnswerJudge:
     async def opinion(self, row: Trajectory) -> Opinion | None:
         """The judge's opinion of a row's final answer; None if it is not asked or does not answer.
 
-        It is not asked if the verifier found the answer right or could not judge it, if something
-        else than the answer decided, or if there is no answer. Raises `EngineMisconfigured`.
+        It is not asked if the verifier found the answer right or could not judge it, if the
+        verdict does not compare answers, or if there is no answer. Raises `EngineMisconfigured`.
         """
         verdict = row.verdict
         decided = verdict is None or verdict.correct or not compares_answers(verdict)

@@ -1,4 +1,4 @@
-"""The recipe of branches: failed steps of a round, sampled again from inside (method E7).
+"""The recipe of branches: failed steps of a round, sampled again from inside (method E8).
 
 Where a round has more failed steps than it may branch, steps are drawn at random (method A18).
 """

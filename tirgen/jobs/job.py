@@ -1,4 +1,4 @@
-"""The engine of every job: one holder, resumable rows, group commits, limits and publication.
+"""Runs every job: one process at a time, resumable rows, group commits, limits, publication.
 
 A job is one configuration at work on a store. The keys of its rows are known beforehand, and a row
 that is committed is not made again. A recipe says what is missing and how it is made; this module

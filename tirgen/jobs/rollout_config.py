@@ -118,7 +118,7 @@ class FailedCode(StrEnum):
     """What an update learns from trajectories whose code failed."""
 
     DROP = "drop"
-    """Nothing: the environment may be the reason (method E4)."""
+    """Nothing: the environment may be the reason (method A6)."""
     KEEP = "keep"
     """The same as from others, by whether the answer is right: the usual baseline."""
 

@@ -61,7 +61,7 @@ class SandboxError(Exception):
 
 
 class SandboxUnavailable(SandboxError):
-    """Nothing at or above the floor works here; the message says what was tried and what to do."""
+    """No isolation mode as strong as `floor` works on this machine; the message says what to do."""
 
 
 class SessionsFull(SandboxError):
@@ -73,7 +73,7 @@ class ZygoteFailed(SandboxError):
 
 
 class SelfTestFailed(SandboxError):
-    """A mode started but let something out, or stopped something harmless; callers never see it."""
+    """A mode allowed a forbidden action or blocked an allowed one; callers never see this."""
 
 
 class ZygoteLost(SandboxError):

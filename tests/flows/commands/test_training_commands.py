@@ -14,7 +14,6 @@ from storage.datasets import Store
 from storage.policies import Policies
 
 pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
 
 SMALL = (
     *("rl.rollouts.groups=3", "rl.rollouts.samples=4", "rl.rollouts.branches.samples=2"),

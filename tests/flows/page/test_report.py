@@ -92,6 +92,16 @@ def test_every_chart_takes_any_label(labels: list[str]) -> None:
         assert Tags(drawn).tags[0] == "svg"
 
 
+def test_bars_say_their_numbers() -> None:
+    rows = [
+        {"rule": "boxed", "kept": 1, "dropped": 3},
+        {"rule": "correct", "kept": 1, "dropped": 0},
+    ]
+    text = Tags(charts.yield_funnel(rows)).text
+    assert "1 + 3" in text
+    assert {"boxed", "correct", "kept", "dropped"} <= set(text.split())
+
+
 def test_the_same_rows_give_the_same_chart() -> None:
     one, two = (charts.lines({"a": [(1, 2), (2, 1)]}, "x", "y") for _ in range(2))
     assert one == two

@@ -46,7 +46,7 @@ def test_bringing_up_twice_starts_nothing_twice(stack: Stack) -> None:
 
 def test_a_store_has_one_service(stack: Stack) -> None:
     other = Stack(stack.store, free_port())
-    with pytest.raises(AssertionError, match=f"is up at {stack.url}"):
+    with pytest.raises(AssertionError, match=f"already runs at {stack.url}"):
         other.tirgen("up")
 
 

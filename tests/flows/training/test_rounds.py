@@ -16,7 +16,6 @@ from storage.policies import Policies, PolicyVersion
 from tests.flows.training.waiting import wait_until
 
 pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
 
 from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
