@@ -257,6 +257,7 @@ async def half_a_character_a_chunk(request: web.Request) -> web.Response:
     events: list[Any] = [
         {"choices": [{"delta": {"content": half}, "finish_reason": None}]} for half in halves
     ]
+    events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
     text = "".join(f": waiting\r\n\r\ndata: {json.dumps(event)}\r\n\r\n" for event in events)
     return web.Response(text=text, content_type="text/event-stream")
 
