@@ -24,7 +24,7 @@ from tirgen.verification.values import (
 )
 
 MAX_DIGITS = 400
-"""Of one number."""
+"""Digits of the longest number that is read."""
 
 
 def continued(whole: str, places: str) -> Value:
@@ -37,11 +37,11 @@ def continued(whole: str, places: str) -> Value:
             return Expression(
                 Num(start + Fraction(int(cycle), (10**length - 1) * 10 ** len(before)))
             )
-    raise Unreadable("a decimal that goes on nobody knows how")
+    raise Unreadable("a decimal with '...' whose repeating digits cannot be told")
 
 
 def lowest_terms(arguments: Sequence[Node]) -> Value:
-    """``Rational(2, 7)`` as Python prints it; a call that is still to be computed is no answer."""
+    """``Rational(2, 7)`` as Python prints it; a call that Python would still evaluate is rejected."""
     parts = [rational(argument) for argument in arguments]
     match parts:
         case [Fraction() as top, Fraction() as bottom] if (
@@ -50,11 +50,11 @@ def lowest_terms(arguments: Sequence[Node]) -> Value:
             value = top / bottom
             if value.denominator == bottom:
                 return Expression(Num(value))
-    raise Unreadable("a fraction that Python does not print so")
+    raise Unreadable("a fraction that is not in lowest terms, as Python never prints it")
 
 
 def whole_of(value: Value) -> Fraction | None:
-    """A whole number as written, before which a fraction may stand to be added."""
+    """The whole part of a mixed number such as ``2 1/3``; None for any other value."""
     match value:
         case Expression(Num(value=number, unit=None), percent=False) if number.denominator == 1:
             return number

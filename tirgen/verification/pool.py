@@ -16,10 +16,10 @@ from storage.records import Verdict
 from tirgen.process import Child, ChildLost
 
 _START_UP_SECONDS = 300.0
-"""For the libraries on a machine with much else to do; two CPU seconds on an idle one."""
+"""Loading the libraries takes two CPU-seconds, and much longer on a busy machine."""
 _GRACE_SECONDS = 30.0
 PATIENCE = 10
-"""How many times its wall time a comparison may take that was given no processor."""
+"""If the machine is busy and a comparison got little CPU, its wall limit is this much longer."""
 _END_SECONDS = 5.0
 _ROOT = Path(__file__).parents[2]
 
@@ -35,8 +35,8 @@ class WorkerLimits:
     cpu_seconds: float = 5.0
     """Rounded up to whole seconds by the kernel."""
     wall_seconds: float = 20.0
-    """Ten times as much where the machine gave it less than half of its CPU time by then, so that a
-    busy machine never makes an answer wrong."""
+    """If it has used less than half of its CPU limit by then, the limit is ten times longer. So a
+    busy machine cannot make an answer count as wrong."""
     memory_mb: float = 1024
     """Above what the libraries themselves take."""
 
