@@ -30,7 +30,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def _styled(draw: Callable[P, Markup]) -> Callable[P, Markup]:
-    """Draw under settings of ours; letters stay letters, which the page's own font shows."""
+    """Draw with fixed settings; letters stay text, which the page's own font shows."""
 
     @wraps(draw)
     def styled(*args: P.args, **options: P.kwargs) -> Markup:

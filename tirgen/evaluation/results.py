@@ -90,7 +90,7 @@ def summarise(
     """All figures of one benchmark. `scores` are a reward model's, by trajectory id."""
     problems = by_problem(rows)
     sound = [row for problem in problems for row in problem]
-    heard = sum(not row.ending.is_infrastructure for row in rows)
+    sampled = sum(not row.ending.is_infrastructure for row in rows)
     over = _Over(problems, Bootstrap(seed, analysis.resamples, analysis.confidence))
     ranked = scores if analysis.reward_model else None
     chosen = [choose(c, seed, ranked) for c in candidates(problems, analysis.best_of or 0)]
@@ -99,8 +99,8 @@ def summarise(
         benchmark=benchmark,
         problems=len(problems),
         samples=len(sound),
-        lost=len(rows) - heard,
-        unverifiable=heard - len(sound),
+        lost=len(rows) - sampled,
+        unverifiable=sampled - len(sound),
         accuracy=over.mean(partial(_average, is_right)),
         accuracy_by_rules=over.mean(partial(_average, lambda row: row.correct)),
         pass_at=over.mean_at(analysis.pass_at, _passing),

@@ -41,7 +41,7 @@ def continued(whole: str, places: str) -> Value:
 
 
 def lowest_terms(arguments: Sequence[Node]) -> Value:
-    """``Rational(2, 7)`` as Python prints it; a call that Python would still evaluate is rejected."""
+    """``Rational(2, 7)`` as Python prints it; a call still to be evaluated is rejected."""
     parts = [rational(argument) for argument in arguments]
     match parts:
         case [Fraction() as top, Fraction() as bottom] if (
@@ -54,7 +54,7 @@ def lowest_terms(arguments: Sequence[Node]) -> Value:
 
 
 def whole_of(value: Value) -> Fraction | None:
-    """The whole part of a mixed number such as ``2 1/3``; None for any other value."""
+    """A plain integer, such as the whole part of ``2 1/3``; None for any other value."""
     match value:
         case Expression(Num(value=number, unit=None), percent=False) if number.denominator == 1:
             return number

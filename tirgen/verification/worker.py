@@ -154,7 +154,7 @@ def _serve(requests: int, replies: int, limits: WorkerLimits) -> None:
 
 
 def _decide(request: dict[str, str]) -> Verdict:
-    """The verdict, which owes nothing to what sympy remembers of earlier comparisons."""
+    """The verdict; it does not depend on what sympy caches of earlier comparisons."""
     try:
         return judge(request["gold"], request["answer"], decide)
     except MemoryError:

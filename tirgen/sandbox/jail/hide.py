@@ -15,7 +15,7 @@ _PACKAGE = __package__.partition(".")[0]
 
 
 def hide_file_names() -> None:
-    """Replace the file name of every loaded function of ours; running calls keep the old one."""
+    """Replace the file name of every loaded function of tirgen; running calls keep the old one."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == _PACKAGE:
             for thing in vars(module).values():
