@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from pydantic import ValidationError
 
 from flows.commands.options import DEFAULT_STORE, Json, StorePath, read_store
 from flows.terminal.console import print_json, say
@@ -22,6 +23,7 @@ from storage.records import Trajectory
 from storage.versions import DatasetVersion
 from tirgen.engine.protocol import Message
 from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.settings import ConfigError
 from tirgen.tir.markup import response_text
 from tirgen.tir.prompts import STANDARD, PromptSet
 
@@ -133,11 +135,22 @@ def texts_of(version: DatasetVersion) -> Texts:
 
 
 def prompt_set(version: DatasetVersion) -> PromptSet:
-    """The prompts of its trajectories; the standard ones for imported trajectories."""
+    """The prompts of its trajectories; the standard ones for imported trajectories.
+
+    Raises `ConfigError` for a version whose settings this version of tirgen cannot read.
+    """
     config = version.manifest["config"]
     if "actor" not in config:
         return STANDARD
-    return GenerateConfig.model_validate(config).prompt_set
+    try:
+        return GenerateConfig.model_validate(config).prompt_set
+    except ValidationError as error:
+        wrong = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+        raise ConfigError(
+            f"{version} was made by another version of tirgen, whose settings this one cannot read "
+            f"({wrong}), so the prompts of its trajectories are unknown; make it again, or export "
+            "it with the version that made it"
+        ) from error
 
 
 def _text(messages: tuple[Message, ...]) -> str:

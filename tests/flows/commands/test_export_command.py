@@ -98,3 +98,14 @@ def test_a_pipe_gets_json_lines(store: Path, tmp_path: Path) -> None:
     export(store, str(pipe))
     said, _ = reader.communicate()
     assert len(said.splitlines()) == 9
+
+
+def test_a_version_with_the_settings_of_another_tirgen_is_no_bug(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Store(store).version("demo")
+    Store(store).open_run("old", {"actor": {"kind": "gone"}}, "h").publish(made.read(), {})
+    assert run(["dataset", "export", "old", "out.jsonl", "--store", str(store)]) == 2
+    said = capsys.readouterr().err
+    assert "old@v1 was made by another version of tirgen" in " ".join(said.split())
+    assert "actor.kind" in said
