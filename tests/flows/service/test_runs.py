@@ -65,8 +65,8 @@ def test_a_run_started_by_the_form_shows_what_it_made(stack: Stack) -> None:
 def fill_in_and_submit(browser: Browser, stack: Stack) -> None:
     browser.enter(stack.tirgen("up")["link"])
     browser.open(f"{stack.url}/deployments/deployment/{stack.deployment('generate')['id']}/run")
-    browser.wait_for("What to generate, with which models, under which bounds.")
-    for described in ("Leave out the first so many", "Requests in flight at once."):
+    browser.wait_for("What to generate, with which models and limits.")
+    for described in ("Number of problems to skip at the start.", "Requests in flight at once."):
         assert described in browser.text()
     browser.screenshot(OUTPUT / "run-form.png")
     browser.fill("Dataset", "by-form")
