@@ -77,7 +77,7 @@ def question(stack: Stack, run_id: str) -> str:
     worker = stack.process("worker-gpu")
     wait_until(lambda: not descendants(worker), 60, stack.tails)
     page = str(stack.ask(f"/flow_runs/{run_id}/input/suspended-approval-description"))
-    assert "| `correct` | 60 |" in page
+    assert "| `infrastructure` | 60 |" in page, "every row enters the first rule"
     return page
 
 
