@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.terminal.plots import Lines, Marks
-from flows.training.fine_tune import FineTuned
-from flows.training.improve import Stage
 from storage.datasets import Store
 from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
@@ -16,6 +14,10 @@ from storage.sql import query
 from storage.versions import DatasetVersion
 from tirgen.evaluation.estimates import Estimate
 from trainer.history import HISTORY, read_history
+
+if TYPE_CHECKING:  # both need torch, and a report is read where there is none
+    from flows.training.fine_tune import FineTuned
+    from flows.training.improve import Stage
 
 ROLLOUTS = """
 SELECT avg(correct::INT) FILTER (WHERE level = 'trajectory') AS reward,

@@ -49,7 +49,9 @@ def test_generating_needs_no_torch(installed: Path) -> None:
     assert done.stdout == "ok\n"
 
 
-def test_evaluating_a_model_needs_no_torch(installed: Path, tmp_path: Path) -> None:
+def test_evaluating_a_model_and_reporting_on_it_need_no_torch(
+    installed: Path, tmp_path: Path
+) -> None:
     find: list[str | Path] = [
         installed / "python",
         "-c",
@@ -69,6 +71,9 @@ def test_evaluating_a_model_needs_no_torch(installed: Path, tmp_path: Path) -> N
         "--json",
     ]
     subprocess.run([installed / "tirgen", *asked], check=True, capture_output=True, cwd="/")
+    report: list[str | Path] = ["report", "--store", tmp_path, "-o", tmp_path / "report.html"]
+    subprocess.run([installed / "tirgen", *report], check=True, capture_output=True, cwd="/")
+    assert "<svg" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_the_model_ships_with_the_package(installed: Path) -> None:
