@@ -49,9 +49,7 @@ def test_generating_needs_no_torch(installed: Path) -> None:
     assert done.stdout == "ok\n"
 
 
-def test_evaluating_a_model_and_reporting_on_it_need_no_torch(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_evaluating_and_reporting_need_no_torch(installed: Path, tmp_path: Path) -> None:
     find: list[str | Path] = [
         installed / "python",
         "-c",
