@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -61,13 +62,15 @@ def in_process() -> Iterator[Callable[[str, str], Verdict]]:
         answer = extract_answer(response)
         if answer is None:
             return Verdict(correct=False, method="extract", reason="no boxed answer")
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        gc.disable()  # what is raised in a callback of the collector stops nothing
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS, SECONDS / 4)  # again, if it was swallowed
         try:
             return judge(extract_answer(gold) or gold, answer, decide)
         except _Stopped:
             return Verdict(correct=False, method="timeout", reason="stopped")
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            gc.enable()
 
     before = signal.signal(signal.SIGVTALRM, stop)
     yield verdict
