@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tirgen.verification import verify
 from tirgen.verification.judge import judge
 from tirgen.verification.symbolic import decide
 
@@ -22,6 +23,7 @@ EXAMPLES = int(os.environ.get("TIRGEN_EXAMPLES", "30"))
 MANY = settings(
     max_examples=EXAMPLES,
     deadline=None,
+    derandomize="TIRGEN_EXAMPLES" not in os.environ,  # the slow form draws new ones each time
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 WHOLE = st.integers(-9999, 9999)
@@ -261,6 +263,8 @@ def test_every_spelling_of_a_value_is_right_and_of_another_wrong(
 ) -> None:
     kind = KINDS[name]
     value, other = data.draw(kind.values), data.draw(kind.values)
+    if name == "named amounts":  # the fault that the next test names
+        assume(sorted(value) != sorted(other))
     gold, *spellings = kind.spell(value)
     assert [text for text in spellings if not _right(gold, text)] == []
     others = kind.spell(other)
@@ -332,6 +336,14 @@ def test_a_name_is_part_of_the_claim(name: str, value: int, other: str) -> None:
     assert _right(gold, str(value))
     assert not _right(gold, f"{name}_2 = {value}")
     assert _right(f"{name}={value}", f"{other}={value}") == (name == other)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="amounts as quantities and amounts as `name: value` lose their names"
+)
+def test_swapped_amounts_are_another_answer_in_every_notation() -> None:
+    answer = r"\boxed{\text{boys: } 3, \text{girls: } 2}"
+    assert not verify("2 boys and 3 girls", answer).correct
 
 
 @pytest.mark.slow
