@@ -84,7 +84,7 @@ def committed(store: Store) -> list[Trajectory]:
 
 
 def kill_when_committed(wanted: int, started: list[str], store: Store) -> int:
-    """Run a command and kill it once so many rows are committed; how many then are."""
+    """Run a command and kill it at a number of committed rows; returns how many there are then."""
     process = subprocess.Popen(
         started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )

@@ -111,7 +111,7 @@ class HostileEngine:
         return app
 
     async def allow(self, answers: float) -> None:
-        """Answer no more than so many of all calls; the others wait for more to be allowed."""
+        """Answer at most this number of calls; the others wait until more are allowed."""
         self._allowed = answers
         async with self._changed:
             self._changed.notify_all()

@@ -19,11 +19,11 @@ from tests.jobs.generating import (
     kill_when_committed,
     make_all,
 )
+from tests.jobs.sandboxes import FaultySandbox
 from tirgen.data.load import load_problems
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.jobs.generate import generate
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.settings import load_settings
 
 
@@ -58,36 +58,6 @@ def test_trained_ids_are_engine_ids_and_injected_ids(alone: list[Trajectory]) ->
         for logprob, policy in zip(stream.logprobs, stream.loss_mask, strict=True):
             assert policy or logprob is None
         assert not any(stream.loss_mask[: stream.prompt_length])
-
-
-class FaultySandbox:
-    """Loses every tenth call to a fault that is nobody's code."""
-
-    def __init__(self, inner: Sandbox) -> None:
-        self._inner = inner
-        self._calls = 0
-
-    @property
-    def mode(self) -> str:
-        return self._inner.mode
-
-    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
-        return await self._inner.run_against(code, tests, limits)
-
-    async def run(self, code: str, limits: Limits) -> Execution:
-        self._calls += 1
-        if self._calls % 10 == 0:
-            return Execution(
-                outcome=Outcome.INFRA_ERROR,
-                stdout="",
-                stderr="zygote lost",
-                exit_code=None,
-                wall_ms=0,
-                cpu_ms=0,
-                peak_memory_mb=0,
-                truncated=False,
-            )
-        return await self._inner.run(code, limits)
 
 
 def test_lost_sandbox_calls_change_no_verdict_and_no_filter(

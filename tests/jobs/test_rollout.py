@@ -23,6 +23,7 @@ from storage.groups import judge
 from storage.records import Ending, Level, Outcome, Problem, Program, TokenStream, Trajectory
 from storage.sql import query
 from tests.jobs import writing_policy
+from tests.jobs.sandboxes import FaultySandbox
 from tests.jobs.writing_policy import comparable, served, settings, write_steps
 from tirgen.data.load import load_problems
 from tirgen.embedded.local import embedded_server
@@ -34,7 +35,6 @@ from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
-from tirgen.sandbox.contract import Execution, Limits, Sandbox
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.tir.branch import split
 from tirgen.verification import Verifier
@@ -192,37 +192,6 @@ def test_a_round_killed_at_any_moment_ends_with_the_same_rows(
     assert list(map(comparable, made)) == list(map(comparable, rows))
     for row, other in zip(made, rows, strict=True):
         assert_close(row.tokens, other.tokens)
-
-
-class FaultySandbox:
-    """Loses every tenth call to a fault that is nobody's code."""
-
-    def __init__(self, inner: Sandbox) -> None:
-        self._inner = inner
-        self._calls = 0
-
-    @property
-    def mode(self) -> str:
-        return self._inner.mode
-
-    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
-        return await self._inner.run_against(code, tests, limits)
-
-    async def run(self, code: str, limits: Limits) -> Execution:
-        self._calls += 1
-        execution = await self._inner.run(code, limits)
-        if self._calls % 10:
-            return execution
-        return Execution(
-            outcome=Outcome.INFRA_ERROR,
-            stdout="",
-            stderr="zygote lost",
-            exit_code=None,
-            wall_ms=0,
-            cpu_ms=0,
-            peak_memory_mb=0,
-            truncated=False,
-        )
 
 
 class Alone(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from storage.records import Ending, Level, Problem, Trajectory
+from tests.jobs.sandboxes import WrappedSandbox
 from tests.jobs.writing_policy import comparable, settings, write_steps
 from tirgen.data.load import load_problems
 from tirgen.engine.protocol import Completion, Engine, Prompt, Renderer, Sampling
@@ -57,22 +58,14 @@ class ListeningEngine:
         return completion
 
 
-class DyingSandbox:
+class DyingSandbox(WrappedSandbox):
     """The sandbox itself, of which every process is killed in one call of ten, one at a time."""
 
     def __init__(self, inner: Sandbox, others: set[int]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._others = others
-        self._calls = 0
         self._killing = asyncio.Lock()
         self.deaths = 0
-
-    @property
-    def mode(self) -> str:
-        return self._inner.mode
-
-    async def run_against(self, code: str, tests: str, limits: Limits) -> Execution:
-        return await self._inner.run_against(code, tests, limits)
 
     async def run(self, code: str, limits: Limits) -> Execution:
         self._calls += 1

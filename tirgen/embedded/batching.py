@@ -248,7 +248,7 @@ class ContinuousBatchingEngine:
             self._loop.call_soon_threadsafe(_wake, [generation.progress for generation in changed])
 
     def _abort_all(self) -> None:
-        """Fail everything that is left, so that no reader waits for ever."""
+        """Fail every remaining request, so that no reader waits forever."""
         live, self._live = self._live, []
         for _, handle in live:
             handle.cancel()
