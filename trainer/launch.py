@@ -17,11 +17,13 @@ from typing import Final
 
 FOLDER: Final = "TIRGEN_RENDEZVOUS"
 """Environment variable with the folder through which the processes meet."""
-LOOPBACK: Final = {
+_LOOPBACK: Final = "lo0" if sys.platform == "darwin" else "lo"
+NO_PORTS: Final = {
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-    "NCCL_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+    "GLOO_SOCKET_IFNAME": _LOOPBACK,
+    "NCCL_SOCKET_IFNAME": _LOOPBACK,
 }
+"""Environment in which torch opens no port of its own, and gloo and NCCL use loopback."""
 
 
 def launch(processes: int, program: list[str]) -> None:
@@ -32,7 +34,7 @@ def launch(processes: int, program: list[str]) -> None:
     from torch.distributed.run import main
 
     with TemporaryDirectory(prefix="tirgen-rendezvous-") as folder:
-        os.environ.update(LOOPBACK, **{FOLDER: folder})
+        os.environ.update(NO_PORTS, **{FOLDER: folder})
         meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint={Path(folder) / 'agents'}"]
         here = ["--nnodes=1", "--rdzv-conf=store_type=file", f"--rdzv-id={os.getpid()}"]
         main([*here, *meeting, f"--nproc-per-node={processes}", *program])
