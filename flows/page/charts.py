@@ -10,11 +10,12 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any, Final, ParamSpec
 
 from markupsafe import Markup
 
+from flows.terminal.plots import SVG
 from storage.text import visible
 from tirgen.evaluation.estimates import Estimate
 
@@ -24,6 +25,7 @@ INK: Final = "#7a8496"
 COLOURS: Final = ("#3f7ae0", "#d9822b", "#3f9c6d", "#a15fc4", "#c2453d", "#7a8496")
 GOOD, BAD, OTHER = COLOURS[2], COLOURS[4], COLOURS[5]
 _LONGEST_LABEL: Final = 34
+_BINS: Final = 30
 
 P = ParamSpec("P")
 Points = Sequence[tuple[float, float]]
@@ -36,10 +38,7 @@ def _styled(draw: Callable[P, Markup]) -> Callable[P, Markup]:
     def styled(*args: P.args, **options: P.kwargs) -> Markup:
         from matplotlib import rc_context
 
-        style = rc_context(
-            {"svg.hashsalt": "tirgen", "svg.fonttype": "none", "text.parse_math": False}
-        )
-        with style, warnings.catch_warnings():
+        with rc_context({**SVG, "text.parse_math": False}), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # only matplotlib's own font lacks them
             return draw(*args, **options)
 
@@ -72,28 +71,29 @@ def bars(
     return _svg(figure, axis, legend=len(names) > 1)
 
 
-def yield_funnel(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """What each filter rule kept and dropped of what those before it left: the view `yields`."""
-    parts = {row["rule"]: {"kept": row["kept"], "dropped": row["dropped"]} for row in rows}
+def kept_and_dropped(rows: Sequence[Mapping[str, Any]], by: str) -> Markup:
+    """A bar for each value of the column `by`, of the numbers in the columns kept and dropped."""
+    parts = {row[by]: {"kept": row["kept"], "dropped": row["dropped"]} for row in rows}
     return bars(parts, "trajectories", {"kept": GOOD, "dropped": BAD})
 
 
 @_styled
-def histogram(values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Markup:
-    """How often each value occurs, for each named group; whole numbers get a bar of their own."""
+def histogram(values: Mapping[str, Mapping[float, int]], xlabel: str, ylabel: str) -> Markup:
+    """How often each value occurs, by named group; a few whole numbers get a bar each."""
     figure, axis = _axes(2.2)
-    every = [value for group in values.values() for value in group]
+    groups = {_short(name): group for name, group in values.items() if group}
+    every = [value for group in groups.values() for value in group]
     whole = all(float(value).is_integer() for value in every)
     low, high = min(every, default=0.0), max(every, default=1.0)
-    if whole and high - low <= 30:
+    if apart := whole and high - low <= _BINS:
         edges = [low - 0.5 + step for step in range(int(high - low) + 2)]
     else:
-        edges = [low + (high - low or 1.0) * step / 30 for step in range(31)]
-    groups = {_short(name): group for name, group in values.items() if group}
-    shown = dict(zip(groups, cycle((GOOD, BAD, *COLOURS)), strict=False))
+        edges = [low + (high - low or 1.0) * step / _BINS for step in range(_BINS + 1)]
     axis.hist(
-        list(groups.values()), bins=edges, stacked=True, label=list(groups),
-        color=[shown[name] for name in groups], rwidth=0.85 if whole and high - low <= 30 else 1.0,
+        [list(group) for group in groups.values()],
+        weights=[list(group.values()) for group in groups.values()],
+        bins=edges, stacked=True, label=list(groups), rwidth=0.85 if apart else 1.0,
+        color=list(islice(cycle((GOOD, BAD, *COLOURS)), len(groups))),
     )  # fmt: skip
     if whole:
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -50,6 +50,11 @@ def with_mathematics(text: str) -> Markup:
     return Markup("").join(_parts(visible(text)))
 
 
+def answer_with_mathematics(answer: str) -> Markup:
+    """A gold or final answer, which is a formula as a whole where it has LaTeX and no dollars."""
+    return with_mathematics(f"${answer}$" if "\\" in answer and "$" not in answer else answer)
+
+
 def _parts(text: str) -> Iterator[Markup]:
     position = 0
     while found := _OPENING.search(text, position):

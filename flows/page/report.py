@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from flows.page import charts
+from flows.page.template import page_template, text_of
 from flows.terminal.plots import Lines
 from flows.training.figures import all_rounds, rounds_panels
 from storage.datasets import Store
 from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
 from storage.sql import query
-from storage.text import visible
 from storage.versions import DatasetVersion
 from tirgen.evaluation.estimates import Bootstrap, Estimate
 from trainer.history import HISTORY, read_history
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page's Content-Security-Policy: no script, no request."""
-_HERE: Final = files("flows.page")
 _SEED: Final = 0
 _MOST_BUCKETS: Final = 40
 """Points of a curve over time."""
@@ -56,10 +52,15 @@ class Section(NamedTuple):
 
 def dataset_report(store: Store, version: DatasetVersion) -> str:
     """The page of a dataset version."""
-    chosen = f"dataset = {literal(version.dataset)} AND version = {literal(version.version)}"
+    chosen = rows_of(version)
     sections = [found for chart in _DATASET if (found := _section(store, chart, chosen))]
-    [facts] = query(store, _FACTS.format(where=chosen)).to_pylist()
+    [facts] = query(store, _FACTS.format(version=chosen)).to_pylist()
     return _page(f"{version}", _described(facts), sections, store)
+
+
+def rows_of(version: DatasetVersion) -> str:
+    """The SQL condition of a version's rows."""
+    return f"dataset = {literal(version.dataset)} AND version = {literal(version.version)}"
 
 
 def policy_report(store: Store, policy: PolicyVersion) -> str:
@@ -74,7 +75,7 @@ def policy_report(store: Store, policy: PolicyVersion) -> str:
         *(_round(panel) for panel in rounds_panels(rounds) if len(rounds) > 1 and panel.lines),
     ]
     if evaluated:
-        drawn = _evaluated_chart(evaluated)
+        drawn = _estimates(evaluated, "policy", "benchmark", "right, ")
         sections.append(Section("Accuracy", "Of each evaluated version.", drawn, sql))
     return _page(str(policy), _policy_facts(policy), sections, store)
 
@@ -93,12 +94,13 @@ def _round(panel: Lines) -> Section:
     return Section(panel.title.capitalize(), "By round of reinforcement learning.", drawn, "")
 
 
-def _evaluated_chart(rows: Rows) -> Markup:
+def _estimates(rows: Rows, label: str, series: str, xlabel: str) -> Markup:
+    """Rows of the view `evaluations`: a line for each `label`, a mark for each `series`."""
     found: defaultdict[str, dict[str, Estimate]] = defaultdict(dict)
     for row in rows:
         value = Estimate(value=row["value"], low=row["low"], high=row["high"])
-        found[row["policy"]][row["benchmark"]] = value
-    return charts.intervals(found, "right, %, with 95 % interval over problems")
+        found[row[label]][row[series]] = value
+    return charts.intervals(found, f"{xlabel}%, with 95 % interval over problems")
 
 
 def _policy_facts(policy: PolicyVersion) -> Iterator[tuple[str, str]]:
@@ -116,7 +118,7 @@ def _policy_facts(policy: PolicyVersion) -> Iterator[tuple[str, str]]:
 
 def _section(store: Store, chart: Chart, chosen: str) -> Section | None:
     """None where the query has no answer, or one that is nothing to draw."""
-    sql = chart.sql.format(where=chosen)
+    sql = chart.sql.format(version=chosen)
     rows = query(store, sql).to_pylist()
     drawn = chart.draw(rows) if rows else None
     return Section(chart.title, chart.caption, drawn, sql) if drawn is not None else None
@@ -133,27 +135,30 @@ _FACTS = """SELECT count(*) FILTER (NOT baseline) AS trajectories,
     sum(llm_seconds) AS llm_seconds, sum(sandbox_seconds) AS sandbox_seconds,
     string_agg(DISTINCT actor_model, ', ') AS actor,
     string_agg(DISTINCT critic_model, ', ') AS critic
-FROM all_samples WHERE {where}"""
-_YIELD = "SELECT rule, dropped, kept FROM yields WHERE {where} ORDER BY place"
+FROM all_samples WHERE {version}"""
+YIELD = "SELECT rule, entered, dropped, kept FROM yields WHERE {version} ORDER BY place"
 _ENDINGS = """SELECT ending, count(*) FILTER (kept) AS kept, count(*) FILTER (NOT kept) AS dropped
-FROM all_trajectories WHERE {where} GROUP BY ending ORDER BY count(*) DESC, ending"""
-_EXECUTIONS = """SELECT s.outcome AS outcome, count(*) AS programs
-FROM (SELECT unnest(steps) AS s FROM all_trajectories WHERE {where})
+FROM all_trajectories WHERE {version} GROUP BY ending ORDER BY count(*) DESC, ending"""
+EXECUTIONS = """SELECT s.outcome AS outcome, count(*) AS programs
+FROM (SELECT unnest(steps) AS s FROM all_trajectories WHERE {version})
 WHERE s.outcome IS NOT NULL GROUP BY ALL ORDER BY programs DESC, outcome"""
-_CALLS = "SELECT n_calls AS value, kept FROM all_trajectories WHERE {where}"
-_LENGTHS = "SELECT n_policy_tokens AS value, kept FROM all_trajectories WHERE {where}"
+_CALLS = """SELECT n_calls AS value, kept, count(*) AS n FROM all_trajectories
+WHERE {version} GROUP BY ALL ORDER BY value"""
+_LENGTHS = """SELECT n_policy_tokens AS value, kept, count(*) AS n FROM all_trajectories
+WHERE {version} GROUP BY ALL ORDER BY value"""
 _ACCURACY = """SELECT coalesce(difficulty, 'no difficulty') AS difficulty,
     CASE WHEN baseline THEN 'without tools' ELSE 'with tools' END AS tools, problem_id,
     count(*) FILTER (correct) AS correct, count(correct) AS judged
-FROM all_samples WHERE {where} AND level = 'trajectory' AND correct IS NOT NULL
+FROM all_samples WHERE {version} AND level = 'trajectory' AND correct IS NOT NULL
 GROUP BY ALL ORDER BY difficulty, tools, problem_id"""
 _TIME = """SELECT epoch(created_at) AS seconds, correct, kept FROM all_trajectories
-WHERE {where} ORDER BY seconds"""
+WHERE {version} ORDER BY seconds"""
 _COST = """SELECT program, sum(actor_prompt_tokens + critic_prompt_tokens)::BIGINT AS prompt,
     sum(actor_completion_tokens)::BIGINT AS actor, sum(critic_completion_tokens)::BIGINT AS critic
-FROM all_samples WHERE {where} GROUP BY ALL ORDER BY program DESC"""
-_FIGURES = """SELECT benchmark, figure, value, low, high FROM evaluations
-WHERE {where} AND figure IN ('accuracy', 'code_ratio', 'execution_pass')
+FROM all_samples WHERE {version} GROUP BY ALL ORDER BY program DESC"""
+_FIGURES = """SELECT benchmark, replace(figure, '_', ' ') AS figure, value, low, high
+FROM evaluations WHERE {version} AND figure IN ('accuracy', 'code_ratio', 'execution_pass')
+    AND value IS NOT NULL
 ORDER BY benchmark, figure"""
 
 
@@ -162,9 +167,12 @@ FROM evaluations WHERE starts_with(policy, {policy} || '@') AND figure = 'accura
 ORDER BY policy, benchmark, version[2:]::INTEGER DESC"""
 
 
+def _yield_chart(rows: Rows) -> Markup:
+    return charts.kept_and_dropped(rows, "rule")
+
+
 def _endings_chart(rows: Rows) -> Markup:
-    parts = {row["ending"]: {"kept": row["kept"], "dropped": row["dropped"]} for row in rows}
-    return charts.bars(parts, "trajectories", {"kept": charts.GOOD, "dropped": charts.BAD})
+    return charts.kept_and_dropped(rows, "ending")
 
 
 def _executions_chart(rows: Rows) -> Markup:
@@ -173,9 +181,9 @@ def _executions_chart(rows: Rows) -> Markup:
 
 def _distribution(xlabel: str) -> Callable[[Rows], Markup]:
     def draw(rows: Rows) -> Markup:
-        groups: dict[str, list[float]] = {"kept": [], "dropped": []}
+        groups: dict[str, dict[float, int]] = {"kept": {}, "dropped": {}}
         for row in rows:
-            groups["kept" if row["kept"] else "dropped"].append(row["value"] or 0)
+            groups["kept" if row["kept"] else "dropped"][row["value"]] = row["n"]
         return charts.histogram(groups, xlabel, "trajectories")
 
     return draw
@@ -222,13 +230,7 @@ def _cost_chart(rows: Rows) -> Markup:
 
 
 def _figures_chart(rows: Rows) -> Markup:
-    found: defaultdict[str, dict[str, Estimate]] = defaultdict(dict)
-    for row in rows:
-        if row["value"] is not None:
-            found[row["benchmark"]][row["figure"].replace("_", " ")] = Estimate(
-                value=row["value"], low=row["low"], high=row["high"]
-            )
-    return charts.intervals(found, "%, with 95 % interval over problems")
+    return _estimates(rows, "benchmark", "figure", "")
 
 
 _DATASET: Final = (
@@ -237,12 +239,12 @@ _DATASET: Final = (
         "Yield by filter rule",
         "Each trajectory counts at the first rule that drops it; a bar is what the "
         "rules before it left.",
-        _YIELD,
-        charts.yield_funnel,
+        YIELD,
+        _yield_chart,
     ),
     Chart("How trajectories ended", "Kept and dropped by ending.", _ENDINGS, _endings_chart),
     Chart(
-        "How programs ended", "Every program of every trajectory.", _EXECUTIONS, _executions_chart
+        "How programs ended", "Every program of every trajectory.", EXECUTIONS, _executions_chart
     ),
     Chart(
         "Accuracy by difficulty",
@@ -290,21 +292,12 @@ def _described(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _page(
     title: str, facts: Iterator[tuple[str, str]], sections: Sequence[Section], store: Store
 ) -> str:
-    return _template().render(
+    return page_template("report.html.jinja").render(
         title=title,
         facts=list(facts),
         sections=sections,
         store=str(store.root),
         policy=POLICY,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        css=Markup(text_of("page.css")),
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["shown"] = visible
-    return environment.from_string((_HERE / "report.html.jinja").read_text(encoding="utf-8"))

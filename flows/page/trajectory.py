@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup, escape
 from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers.python import PythonLexer
 
 from flows.page.differences import differences
-from flows.page.mathematics import with_mathematics
+from flows.page.mathematics import answer_with_mathematics, with_mathematics
+from flows.page.template import page_template, text_of
 from storage.records import Attempt, Outcome, Step, Trajectory
-from storage.text import visible
+from storage.text import to_json, visible
 
-_HERE: Final = files("flows.page")
-_SCRIPT: Final = (_HERE / "page.js").read_text(encoding="utf-8")
+_SCRIPT: Final = text_of("page.js")
 _SCRIPT_HASH: Final = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
 POLICY: Final = (
     f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_SCRIPT_HASH}'; "
@@ -61,7 +59,7 @@ def trajectory_page(trajectory: Trajectory, attempts: Sequence[Neighbour] = ()) 
         dropped=[one for one in trajectory.filters if not one.kept],
         passed=[one.rule for one in trajectory.filters if one.kept],
         provenance={k: v for k, v in asdict(trajectory.provenance).items() if v is not None},
-        record=json.dumps(asdict(trajectory), ensure_ascii=True),
+        record=to_json(asdict(trajectory)),
         css=Markup(_styles()),
         script=Markup(_SCRIPT),
     )
@@ -69,12 +67,11 @@ def trajectory_page(trajectory: Trajectory, attempts: Sequence[Neighbour] = ()) 
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    template = page_template(
+        "page.html.jinja", math=with_mathematics, answer=answer_with_mathematics, code=_code
     )
-    environment.filters |= {"math": with_mathematics, "code": _code, "shown": visible}
-    environment.globals |= {"differences": differences, "outcome": _outcome}
-    return environment.from_string((_HERE / "page.html.jinja").read_text(encoding="utf-8"))
+    template.globals.update(differences=differences, outcome=_outcome)
+    return template
 
 
 @cache
@@ -83,8 +80,7 @@ def _styles() -> str:
         HtmlFormatter(style=style).get_style_defs(".code")  # type: ignore[no-untyped-call]
         for style in ("xcode", "github-dark")
     )
-    own = (_HERE / "page.css").read_text(encoding="utf-8")
-    return f"{own}{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+    return f"{text_of('page.css')}{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
 
 
 def _code(code: str) -> Markup:

@@ -44,7 +44,8 @@ def _sections(report: GenerationReport, figures: Figures, health: Health) -> Ite
     yield _counts(report)
     for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):
         yield section(figure)
-    yield f"![Rows kept by each rule]({data_uri(charts.yield_funnel(figures.yields.rows))})"
+    chart = charts.kept_and_dropped(figures.yields.rows, "rule")
+    yield f"![Rows kept by each rule]({data_uri(chart)})"
     for figure in (figures.worst, figures.interesting):
         yield section(figure) + "\n\n" + _to_read(figure)
     yield "The best and the worst attempt at each problem, in a browser (`tirgen[view]`):"

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flows.page.report import EXECUTIONS, YIELD, rows_of
 from storage.datasets import Store
 from storage.literals import literal
 from storage.sql import query
@@ -21,13 +22,9 @@ _LISTED = (
 )
 _JUDGED = "ending NOT IN ('engine_error', 'sandbox_error', 'internal_error')"
 
-YIELD = "SELECT rule, entered, dropped, kept FROM yields WHERE {version} ORDER BY place"
 OUTCOMES = """SELECT program, ending, count(*) AS rows, count(*) FILTER (correct) AS correct,
     count(*) FILTER (kept) AS kept
 FROM all_samples WHERE {version} GROUP BY ALL ORDER BY program DESC, rows DESC, ending"""
-EXECUTIONS = """SELECT s.outcome AS outcome, count(*) AS programs
-FROM (SELECT unnest(steps) AS s FROM all_trajectories WHERE {version})
-WHERE s.outcome IS NOT NULL GROUP BY ALL ORDER BY programs DESC, outcome"""
 COST = """SELECT program, sum(actor_calls + critic_calls)::BIGINT AS calls,
     sum(actor_prompt_tokens)::BIGINT AS actor_prompt, sum(actor_completion_tokens)::BIGINT AS actor,
     sum(critic_prompt_tokens)::BIGINT AS critic_prompt,
@@ -68,7 +65,7 @@ class Figures:
         """`prices` by model name; without them the cost in money is NULL."""
         self._store = store
         self._prices = prices or {}
-        self._condition = f"dataset = '{version.dataset}' AND version = '{version.version}'"
+        self._condition = rows_of(version)
 
     def _ask(self, title: str, template: str) -> Figure:
         sql = template.replace("{version}", self._condition)

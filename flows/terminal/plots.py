@@ -7,12 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tirgen.evaluation.estimates import Estimate
 
 WIDTH, HEIGHT = 3.2, 2.4
 """Size of one panel in inches."""
+SVG: Final[Any] = {"svg.hashsalt": "tirgen", "svg.fonttype": "none"}
+"""Settings of matplotlib: the same values give the same file, and letters stay text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Plot:
     def _write(self, target: Path | io.BytesIO, **options: Any) -> None:
         from matplotlib import rc_context
 
-        with rc_context({"svg.hashsalt": "tirgen", "svg.fonttype": "none"}):
+        with rc_context(SVG):
             self.figure.savefig(target, metadata={"Date": None}, **options)
 
 

@@ -87,7 +87,7 @@ def test_every_chart_takes_any_label(labels: list[str]) -> None:
         charts.bars({label: {label: 1.0} for label in labels}, "rows"),
         charts.intervals({label: {label: estimate} for label in labels}, "share"),
         charts.lines({label: [(1, 2), (2, 3)] for label in labels}, "round", "reward"),
-        charts.histogram({label: [1, 2, 2] for label in labels}, "calls", "rows"),
+        charts.histogram({label: {1: 1, 2: 2} for label in labels}, "calls", "rows"),
     ):
         assert Tags(drawn).tags[0] == "svg"
 
@@ -97,7 +97,7 @@ def test_bars_say_their_numbers() -> None:
         {"rule": "boxed", "kept": 1, "dropped": 3},
         {"rule": "correct", "kept": 1, "dropped": 0},
     ]
-    text = Tags(charts.yield_funnel(rows)).text
+    text = Tags(charts.kept_and_dropped(rows, "rule")).text
     assert "1 + 3" in text
     assert {"boxed", "correct", "kept", "dropped"} <= set(text.split())
 
