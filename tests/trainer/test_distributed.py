@@ -169,7 +169,7 @@ with joined() as world:
     for pid in (os.getpid(), os.getppid()):
         for one in psutil.Process(pid).net_connections():
             if one.status == psutil.CONN_LISTEN:
-                print(one.laddr.ip)
+                os.write(1, f"{one.laddr.ip}\\n".encode())  # whole: two processes write here
     world.wait()
 """
 """Prints the addresses at which torchrun and its processes listen."""
