@@ -24,8 +24,8 @@ class RolloutLoop(Settings):
     tokens: Count = 4096
     """Most tokens of the whole reply, observations and retries included."""
     tool_rounds: int = Field(5, ge=0)
-    """Most programs per rollout. After them the policy is told that no more programs are run. 5 in
-    training, 10 at inference."""
+    """Most programs per rollout: 5 in training, 10 at inference. After them the output of a program
+    is a note that no more are run."""
     stop_at_failure: bool = True
     """End at the first failed program, as in training. Off: the policy continues from it."""
     wall_seconds: float = Field(1800, gt=0)
