@@ -37,7 +37,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[tuple[HostileEngine, dict[str,
     await engine.allow(0)
     async with TestServer(engine.app()) as server:
         roles = {
-            "kind": "tokens", "base_url": str(server.make_url("/v1")), "model": "hostile",
+            "kind": "tokens", "base_urls": [str(server.make_url("/v1"))], "model": "hostile",
             "tokenizer": str(tmp_path / "model"), "concurrency": 2,
         }  # fmt: skip
         path = tmp_path / "problems.jsonl"

@@ -1,6 +1,6 @@
 """Single requests over kept-alive connections, answered with JSON or a stream of events.
 
-`Limiter` limits their time and tries them again. On few cores the client is the first bottleneck:
+`Pool` limits their time and tries them again. On few cores the client is the first bottleneck:
 aiohttp costs 0.3 CPU-ms per call, httpx and the openai SDK 7 to 10.
 """
 
@@ -77,6 +77,12 @@ class JsonClient:
     async def get_root(self, path: str) -> Any:
         """The same for a path beside `/v1`, such as vLLM's `/version`."""
         return await self._once("GET", self.base_url.removesuffix("/v1") + path, None)
+
+    async def get_root_text(self, path: str) -> str:
+        """The same for an answer that is not JSON, such as vLLM's `/metrics`."""
+        url = self.base_url.removesuffix("/v1") + path
+        async with self._request("GET", url, None) as answer:
+            return (await answer.read()).decode(errors="replace")
 
     async def post(self, path: str, body: bytes) -> Any:
         """The JSON answer to a JSON body.

@@ -162,6 +162,13 @@ class Account:
                 self._live[program] += 1
             return self.stopped is None
 
+    async def release(self, program: Program) -> None:
+        """An admitted attempt was cancelled: what it cost is not known."""
+        if self.budget.limits:
+            async with self._charged:
+                self._live[program] -= 1
+                self._charged.notify_all()
+
     async def charge(self, row: Trajectory) -> None:
         """Charge the cost of an admitted attempt."""
         self.spend.add(cost_of(row), self.budget)

@@ -13,6 +13,7 @@ from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.connect import TokenServer, connect_chat, connect_tokens
 from tirgen.engine.engine_config import EngineConfig, Precision
 from tirgen.engine.protocol import Engine
+from tirgen.engine.servers import Servers
 
 
 @asynccontextmanager
@@ -26,14 +27,15 @@ async def open_engine(config: EngineConfig) -> AsyncIterator[Engine]:
 async def open_engines(*configs: EngineConfig) -> AsyncIterator[tuple[Engine, ...]]:
     """One engine per configuration, in order; roles with the same embedded model share one server.
 
-    Each role has its own concurrency limit and retries. Raises `EngineMisconfigured`.
+    Raises `EngineMisconfigured`.
     """
     async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(Servers())
         started: dict[_Embedded, TokenServer] = {}
         engines: list[Engine] = []
         for config in configs:
             if config.kind == "chat":
-                engines.append(await stack.enter_async_context(connect_chat(config)))
+                engines.append(await stack.enter_async_context(connect_chat(config, servers)))
                 continue
             if config.kind == "embedded":
                 wanted = _Embedded(model_folder(config.model), config.precision, config.threads)
@@ -42,8 +44,8 @@ async def open_engines(*configs: EngineConfig) -> AsyncIterator[tuple[Engine, ..
                 server = started[wanted]
             else:
                 tokenizer = str(tokenizer_source(config))
-                server = TokenServer(str(config.base_url), str(config.model), tokenizer)
-            engines.append(await stack.enter_async_context(connect_tokens(config, server)))
+                server = TokenServer(config.base_urls, str(config.model), tokenizer)
+            engines.append(await stack.enter_async_context(connect_tokens(config, server, servers)))
         yield tuple(engines)
 
 
@@ -59,4 +61,4 @@ async def _start(wanted: _Embedded, stack: AsyncExitStack) -> TokenServer:
     settings = ServingSettings(precision=wanted.precision, threads=wanted.threads)
     server = embedded_server(wanted.folder, settings=settings)
     base_url = await stack.enter_async_context(server)
-    return TokenServer(base_url, model_name(wanted.folder), str(wanted.folder))
+    return TokenServer((base_url,), model_name(wanted.folder), str(wanted.folder))

@@ -93,7 +93,7 @@ async def generation(
         recipe,
         progress,
         watch,
-        live=config.live_trajectories,
+        live=config.live,
         budget=config.budget,
         shard=shard,
     ) as job:
@@ -162,7 +162,7 @@ class Generation:
         again makes only what is missing, rows lost to infrastructure included.
         """
         self.progress.settled -= self._recipe.plan.retry_lost(p.problem_id for p in problems)
-        live = min(self.config.live_trajectories, len(problems))
+        live = min(self.config.live, len(problems))
         await for_each(problems, self._settle, live)
 
     async def _settle(self, problem: Problem) -> None:

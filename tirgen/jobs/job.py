@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from storage.records import Ending, Problem, Trajectory
 from storage.runs import Run, run_id
 from storage.versions import DatasetVersion
 from tirgen.engine.errors import EngineUnavailable
+from tirgen.engine.session import Activity, Session
 from tirgen.jobs.budget import Account, BudgetSettings
 from tirgen.jobs.commit_queue import CommitQueue
 from tirgen.jobs.committed_rows import CODE_VERSION, CommittedRows
@@ -117,6 +119,8 @@ class Job(Generic[P]):
     _lease: Lease
     _slots: asyncio.Semaphore
     """Bounds the rows that are made at the same time."""
+    working: Counter[Activity] = field(default_factory=Counter)
+    """What the rows in progress wait for, those aside that ask an engine."""
     _commits: CommitQueue | None = None
     """None where no row was missing when the job was opened."""
     _outage: OutageWatch = field(default_factory=OutageWatch)
@@ -140,11 +144,18 @@ class Job(Generic[P]):
         `Maker.make` raises.
         """
         account = self.progress.account
+        session = Session(self.working)
         async with self._slots:
             if not await account.admit(item.program):
                 return None
-            row = await maker.make(item)
-        row = await self._commit(maker, item, row)
+            try:
+                with session.work():
+                    row = await maker.make(item)
+            except BaseException:
+                await account.release(item.program)
+                raise
+        with session.work(), session.at(Activity.STORE):
+            row = await self._commit(maker, item, row)
         record(row)
         self.progress.count(row)
         await account.charge(row)

@@ -69,7 +69,7 @@ async def collect_rollouts(
     found = load_problems(**config.problems.model_dump())
     progress = RolloutProgress(wanted_groups=config.groups, problems=len(found.problems))
     recipe = _RoundRecipe(config, found.problems, progress)
-    async with open_job(store, config, recipe, progress, watch, live=config.live_rollouts) as job:
+    async with open_job(store, config, recipe, progress, watch, live=config.live) as job:
         branched = await _make_round(config, recipe, job) if job.has_work else set()
         reused = job.published(recipe.plan.asked)
         version = reused or _publish(config, job, recipe.plan, branched)
@@ -180,7 +180,7 @@ async def _make_round(
     async def make(problem: Problem, number: int) -> Trajectory | None:
         return await job.make_row(maker, maker.item(problem, number), plan.record)
 
-    await sample_problems(job, plan, recipe.first, make, config.live_rollouts)
+    await sample_problems(job, plan, recipe.first, make, config.live)
     if not config.branches:
         return set()
     most = len(plan.asked) if config.groups is None else plan.mixed

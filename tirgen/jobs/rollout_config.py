@@ -80,7 +80,8 @@ class PolicySettings(JobSettings):
     sandbox: SandboxSettings = SandboxSettings()
     seed: int = Field(0, ge=0, lt=2**31)
     live_rollouts: Count = 256
-    """Rollouts worked on at the same time; the engine limits its own requests."""
+    """Rollouts in progress at once, for each server of the policy. Their requests wait for a free
+    place, the oldest rollout's first."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicySettings:
@@ -90,6 +91,11 @@ class PolicySettings(JobSettings):
                 "use policy.kind = tokens or embedded, or leave correction out"
             )
         return self
+
+    @property
+    def live(self) -> int:
+        """Rollouts in progress at once, over all servers."""
+        return self.live_rollouts * self.policy.servers
 
     @property
     def program(self) -> Program:

@@ -22,7 +22,7 @@ from tirgen.settings import load_settings
 
 
 def served(**actor: Any) -> GenerateConfig:
-    engine = {"kind": "tokens", "base_url": "http://127.0.0.1:1/v1"} | actor
+    engine = {"kind": "tokens", "base_urls": ["http://127.0.0.1:1/v1"]} | actor
     return GenerateConfig.model_validate({"actor": engine})
 
 
