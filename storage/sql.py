@@ -21,6 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from storage import memory
+from storage.calls import IDLE, idle_view
 from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
@@ -119,6 +120,8 @@ class _Lake:
                 return self._versions(LATEST)
             case "running_records":
                 return self._running()
+            case "idle":
+                return idle_view(f"{PROTOCOL}{IDLE}/*" if self._lake.catalog.idle else None)
             case _:
                 return manifest_view(view, self._lake.catalog.published, Policies(self._root))
 

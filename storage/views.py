@@ -18,6 +18,7 @@ from typing import Protocol
 import duckdb
 
 from storage import files
+from storage.calls import IDLE, idle_files, idle_view
 from storage.commits import BATCHES, LOG, read_log
 from storage.errors import Damaged
 from storage.lake import covered_commits
@@ -48,6 +49,7 @@ VIEWS = {
     "datasets": "one row per published version, with its counts",
     "policies": "one row per policy version: its parent and the dataset version it learned from",
     "evaluations": "one row per evaluated policy, benchmark and figure, with its interval",
+    "idle": "per run, call, engine and second: slots, how many were busy, why the others were not",
 }
 """What a user may select from, and what it holds."""
 
@@ -72,6 +74,8 @@ DERIVED_COLUMNS = {
     "level": "trajectory, step or attempt",
     "reason": "why: of the verdict, or in `filters` of the rule",
     "detail": "the error, or the output of the program",
+    "run": "hash of the run's configuration",
+    "call": "the process that worked on the run",
 }
 """What the columns contain that are no field of a record."""
 
@@ -203,6 +207,7 @@ class Sources(Protocol):
 
 SOURCES = (
     "published_records", "latest_records", "running_records", "datasets", "policies", "evaluations",
+    "idle",
 )  # fmt: skip
 
 
@@ -262,8 +267,19 @@ class _Paths:
                 return self._versions(whole(found[-1] for found in self._every if found))
             case "running_records":
                 return self._running()
+            case "idle":
+                return idle_view(self._idle_place)
             case _:
                 return manifest_view(view, self._published, Policies(self._root))
+
+    @property
+    def _idle_place(self) -> str | None:
+        """A pattern, so that calls that begin later are found too, once there was one."""
+        runs = (run for folder in self._datasets for run in folders(folder / "runs"))
+        if not any(idle_files(run) for run in runs):
+            return None
+        root = glob.escape(str(self._root)).replace("'", "''")
+        return f"{root}/datasets/*/runs/*/{IDLE}/*.jsonl"
 
     @cached_property
     def _published(self) -> list[DatasetVersion]:

@@ -80,6 +80,7 @@ class Peer:
         self.refused_fields: set[str] = set()
         """By the chat endpoint."""
         self.pieces_sent = 0
+        self.piece_seconds = 0.002
         self.honours_stop = True
         self.key: str | None = None
         self.in_flight = self.most_in_flight = 0
@@ -169,7 +170,7 @@ class Peer:
             event = {**CHAT, "object": "chat.completion.chunk", **chunk}
             await answer.write(f"data: {json.dumps(event)}\n\n".encode())
             self.pieces_sent += 1
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(self.piece_seconds)
         await answer.write(b"data: [DONE]\n\n")
         return answer
 

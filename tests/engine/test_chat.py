@@ -105,6 +105,7 @@ async def test_a_stop_string_stays_in_the_text_and_is_named(chat: ChatEngine) ->
 
 
 async def test_the_stream_is_closed_at_the_stop_string(chat: ChatEngine, peer: Peer) -> None:
+    peer.piece_seconds = 0.02
     completion = await chat.complete(ASK, Sampling(max_tokens=400, stop=("two",)))
     assert completion.completion_tokens == 3
     assert peer.pieces_sent < 10

@@ -21,12 +21,15 @@ from storage.records import Program, Trajectory
 from tirgen.settings import Settings
 
 if TYPE_CHECKING:  # pyarrow and DuckDB, which a configuration does not need
-    from storage.runs import Run
+    from storage.calls import Calls, Figures
 
+SILENT_SECONDS = 30.0
+"""A call that notes nothing for so long has ended, or was killed: it plans nothing any more."""
 COLD_START = 4
 """Attempts that may begin before the cost of any attempt is known."""
 SECONDS_BETWEEN_NOTES = 2.0
-"""Seconds between two notes of the wall time; a killed call loses at most this much."""
+"""Seconds between two notes of a call; a killed call loses at most this much of its wall time, and
+calls that work on shards of one run know of each other's cost that much later."""
 MILLION = 1_000_000
 
 
@@ -91,6 +94,8 @@ class Spend:
     """The cost of the attempts, and the wall time of the calls that made them."""
 
     total: Amount = NOTHING
+    before: Amount = NOTHING
+    """`total` when this call began."""
     highest: dict[str, Amount] = field(default_factory=dict)
     """The highest cost of one attempt, by program: baselines cost much less than others."""
     earlier_seconds: float = 0.0
@@ -138,18 +143,49 @@ def cost_of(row: Trajectory) -> Mapping[str, Any]:
     }
 
 
+class Others:
+    """What other calls of the run spend while this one works."""
+
+    def __init__(self, calls: Calls, own: str) -> None:
+        """`own` is the name of this call. What was noted until now counts as spent before."""
+        self._calls = calls
+        self._own = own
+        self._before = {name: _amount(figures) for name, figures in calls.read().items()}
+        self._newest: dict[str, tuple[Figures, float]] = {}
+        """The last note of each call, and when it was new here."""
+        self.spent = self.planned = NOTHING
+
+    def read(self) -> None:
+        """Take over what they have noted since."""
+        now = time.monotonic()
+        self.spent = self.planned = NOTHING
+        for name, figures in self._calls.read().items():
+            if name == self._own:
+                continue
+            if self._newest.get(name, (None,))[0] != figures:
+                self._newest[name] = (figures, now)
+            before = self._before.get(name, NOTHING)
+            self.spent = self.spent.plus(_amount(figures)).plus(before, times=-1)
+            if now - self._newest[name][1] < SILENT_SECONDS:
+                self.planned = self.planned.plus(_amount(figures, "planned_"))
+
+
+def _amount(figures: Figures, prefix: str = "") -> Amount:
+    names = ("tokens", "money", "seconds")
+    return Amount(*(figures.get(prefix + name, 0.0) for name in names))
+
+
 @dataclass(slots=True)
 class Account:
     """Admits attempts while the budget lasts, and charges their cost."""
 
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     spend: Spend = field(default_factory=Spend)
-    run: Run | None = None
-    """Where wall time is noted; None before the run is open."""
+    others: Others | None = None
+    """The calls that work on other shards of the run at the same time; None without any."""
     stopped: str | None = None
     """Why no more attempts begin; None while they do."""
     _live: Counter[str] = field(default_factory=Counter)
-    _noted: float = 0.0
     _charged: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def admit(self, program: Program) -> bool:
@@ -172,18 +208,36 @@ class Account:
     async def charge(self, row: Trajectory) -> None:
         """Charge the cost of an admitted attempt."""
         self.spend.add(cost_of(row), self.budget)
-        if time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:
-            self.note_time()
         if self.budget.limits:
             async with self._charged:
                 self._live[row.program] -= 1
                 self._charged.notify_all()
 
-    def note_time(self) -> None:
-        """Record how long this call has taken."""
-        self._noted = time.monotonic()
-        if self.run is not None:
-            self.run.note_seconds(self.spend.started, self._noted - self.spend.started)
+    async def look(self) -> None:
+        """Take note of what other calls have spent."""
+        if self.others and self.budget.limits:
+            await asyncio.to_thread(self.others.read)
+            async with self._charged:
+                self._charged.notify_all()
+
+    def figures(self) -> Figures:
+        """What this call notes of its cost, for calls at the same time and after it."""
+        spent = self.spend.total.plus(self.spend.before, times=-1)
+        planned = self._planned(NOTHING)
+        return {
+            "seconds": time.monotonic() - self.spend.started,
+            "tokens": spent.tokens,
+            "money": spent.money,
+            "planned_tokens": planned.tokens,
+            "planned_money": planned.money,
+        }
+
+    def _planned(self, another: Amount) -> Amount:
+        """The cost of another attempt and of those in progress."""
+        planned = another
+        for program, live in self._live.items():
+            planned = planned.plus(self.spend.expected(program) or another, live)
+        return planned
 
     def _decided(self, program: str) -> bool:
         """Whether to stop waiting: another attempt is covered, or none is left to wait for.
@@ -204,14 +258,15 @@ class Account:
 
     def _lacking(self, another: Amount) -> str | None:
         """The limit that does not cover one more attempt beside those in progress, or None."""
-        planned = another
-        for program, live in self._live.items():
-            planned = planned.plus(self.spend.expected(program) or another, live)
-        budget, spend = self.budget, self.spend
-        if budget.tokens is not None and spend.tokens + planned.tokens > budget.tokens:
-            return f"{spend.tokens:,} of {budget.tokens:,} tokens are spent"
-        if budget.money is not None and spend.money + planned.money > budget.money:
-            return f"{spend.money:.4g} of {budget.money:.4g} in money are spent"
-        if budget.minutes is not None and spend.seconds + another.seconds > 60 * budget.minutes:
-            return f"{spend.seconds / 60:.1f} of {budget.minutes:g} minutes are spent"
+        budget, planned = self.budget, self._planned(another)
+        spent = Amount(self.spend.tokens, self.spend.money, self.spend.seconds)
+        if self.others:
+            spent = spent.plus(self.others.spent)
+            planned = planned.plus(self.others.planned)
+        if budget.tokens is not None and spent.tokens + planned.tokens > budget.tokens:
+            return f"{spent.tokens:,.0f} of {budget.tokens:,} tokens are spent"
+        if budget.money is not None and spent.money + planned.money > budget.money:
+            return f"{spent.money:.4g} of {budget.money:.4g} in money are spent"
+        if budget.minutes is not None and spent.seconds + another.seconds > 60 * budget.minutes:
+            return f"{spent.seconds / 60:.1f} of {budget.minutes:g} minutes are spent"
         return None

@@ -105,11 +105,13 @@ class CommittedRows:
 
         `began`: when the present call began, by the monotonic clock in seconds.
         """
-        earlier = self._run.seconds() if self._run else 0.0
+        calls = self._run.calls.read().values() if self._run else ()
+        earlier = sum(call.get("seconds", 0.0) for call in calls)
         spend = Spend(earlier_seconds=earlier, started=began)
         for costs in self._costs:
             for cost in costs:
                 spend.add(cost, budget)
+        spend.before = spend.total
         return spend
 
     def version(self, problems: Mapping[str, Problem] | None = None) -> DatasetVersion | None:

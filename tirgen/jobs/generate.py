@@ -25,6 +25,7 @@ from tirgen.jobs.engines import open_engine, open_engines
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
 from tirgen.jobs.generate_plan import GenerationPlan
+from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
@@ -119,7 +120,7 @@ class _Recipe:
         self.progress.settled = len(self.problems) - len(self.todo)
         return bool(self.todo)
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
         engines, sandbox = await enter_both(
             stack,
@@ -134,6 +135,7 @@ class _Recipe:
         roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
         identity = replace(identity, engine=engines[0].server)
         self.maker = TirgenMaker(config, identity, roles, sandbox, verifier, judge)
+        return {role.value: engine.pool for role, engine in zip(Role, engines, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)

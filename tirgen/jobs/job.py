@@ -10,6 +10,7 @@ at any time, by `kill -9` too. Started again, it makes what is missing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
+from storage.calls import Call
 from storage.datasets import Store
 from storage.leases import Holder, Lease
 from storage.records import Ending, Problem, Trajectory
@@ -26,13 +28,16 @@ from storage.runs import Run, run_id
 from storage.versions import DatasetVersion
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.engine.session import Activity, Session
-from tirgen.jobs.budget import Account, BudgetSettings
+from tirgen.jobs.budget import SECONDS_BETWEEN_NOTES, Account, BudgetSettings, Others
 from tirgen.jobs.commit_queue import CommitQueue
 from tirgen.jobs.committed_rows import CODE_VERSION, CommittedRows
+from tirgen.jobs.idle import IdleLedger, Pools
 from tirgen.jobs.maker import Item, Maker, RunIdentity
 from tirgen.jobs.progress import P, Watch
 from tirgen.jobs.shards import WHOLE, Shard, shard_lease
 from tirgen.settings import JobSettings
+
+LOGGER = logging.getLogger(__name__)
 
 ItemT = TypeVar("ItemT", bound=Item)
 
@@ -98,10 +103,11 @@ class Recipe(Protocol):
         """Take over what is committed. Returns whether rows are missing."""
         ...
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         """Open engine, sandbox and verifier on the stack, for the makers of the run's rows.
 
-        Called only if rows are missing. Raises where the job cannot begin.
+        Returns the servers of each role. Called only if rows are missing. Raises where the job
+        cannot begin.
         """
         ...
 
@@ -225,8 +231,9 @@ async def open_job(
     identity = RunIdentity(run_id(config.dataset, fingerprint), fingerprint, CODE_VERSION)
     async with AsyncExitStack() as stack:
         run = store.find_run(config.dataset, fingerprint)
+        pools: Pools = {}
         if is_new := run is None:
-            await recipe.open(stack, identity)
+            pools = await recipe.open(stack, identity)
             run = store.open_run(config.dataset, config.model_dump(mode="json"), fingerprint)
         assert run is not None
         lease = await stack.enter_async_context(shard_lease(run.folder, shard, waiting))
@@ -234,13 +241,41 @@ async def open_job(
         has_work = recipe.load(committed)
         if progress.waiting_for:
             progress.waiting_for, began = None, time.monotonic()
-        if budget is not None:
-            progress.account = Account(budget, committed.spend(budget, began), run)
+        call = Call(run.folder)
+        settings = BudgetSettings() if budget is None else budget
+        progress.account = Account(settings, committed.spend(settings, began))
+        progress.account.others = None if shard == WHOLE else Others(run.calls, call.name)
         watch(progress)
         if has_work and not is_new:
-            await recipe.open(stack, identity)
+            pools = await recipe.open(stack, identity)
         job = Job(run, committed, progress, watch, lease, asyncio.Semaphore(live))
         if has_work:
             job._commits = await stack.enter_async_context(CommitQueue(job.append))
-            stack.callback(progress.account.note_time)
+            await stack.enter_async_context(_noted(job, call, pools))
         yield job
+
+
+@asynccontextmanager
+async def _noted(job: Job[P], call: Call, pools: Pools) -> AsyncIterator[None]:
+    """Note what the call does and how its engines idle, for as long as it works."""
+    ledger = IdleLedger(pools, job.working, job._slots.locked, call)
+    job.progress.idle = ledger.usage
+
+    async def note() -> None:
+        while True:
+            await asyncio.to_thread(call.note, job.progress.figures())
+            await job.progress.account.look()
+            await asyncio.sleep(SECONDS_BETWEEN_NOTES)
+
+    tasks = [asyncio.create_task(work) for work in (note(), ledger.run())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        ledger.close()
+        call.note(job.progress.figures())
+        for error in ended:
+            if isinstance(error, Exception):
+                LOGGER.warning("the figures of this call are not complete: %s", error)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from storage.records import Ending, Level, Program, Trajectory
 from tirgen.jobs.budget import Account
+from tirgen.jobs.idle import Usage
+
+NOTED = (
+    "problems", "reused_rows", "settled", "trajectories", "correct", "failed_executions",
+    "infrastructure", "internal_errors",
+)  # fmt: skip
+"""Counts of `Progress` that a call notes in its run."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +43,14 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     account: Account = field(default_factory=Account)
     """The cost of all calls of the job, and its budget."""
+
+    idle: Mapping[str, Usage] = field(default_factory=dict)
+    """How the slots of each engine were used in this call."""
+
+    def figures(self) -> dict[str, float]:
+        """What this call notes of itself in the run."""
+        counts = {name: float(getattr(self, name)) for name in NOTED}
+        return {**counts, **self.account.figures()}
 
     def count(self, row: Trajectory) -> None:
         """Count a committed row."""

@@ -22,6 +22,7 @@ from tirgen.data.load import load_problems
 from tirgen.jobs.branch import BranchMaker, make_branches
 from tirgen.jobs.committed_rows import CommittedRows, by_id, rows_of
 from tirgen.jobs.engines import open_engine
+from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
@@ -111,7 +112,7 @@ class PolicyRecipe:
         self.progress.settled = self.progress.begun - (self.first is not None)
         return self.first is not None
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
         engine, sandbox = await enter_both(
             stack, open_engine(config.policy), open_sandbox(**config.sandbox.place())
@@ -119,6 +120,7 @@ class PolicyRecipe:
         verifier = await stack.enter_async_context(Verifier())
         identity = replace(identity, engine=engine.server)
         self.context = JobContext(identity, engine, sandbox, verifier)
+        return {"policy": engine.pool}
 
 
 @dataclass(slots=True)
