@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from storage.datasets import Store
 from storage.records import Problem, Program
+from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.data.errors import BadRow
@@ -29,7 +30,7 @@ from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
-from tirgen.jobs.shards import WHOLE, Shard
+from tirgen.jobs.shards import WHOLE, Shard, others_at_work
 from tirgen.jobs.workers import enter_both, for_each, task_group
 from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
@@ -68,6 +69,36 @@ async def generate(
     async with generation(config, store, watch) as opened:
         await opened.settle(opened.todo)
         return opened.publish()
+
+
+async def generate_shard(
+    config: GenerateConfig,
+    store: Store,
+    shard: Shard,
+    watch: Watch[GenerationProgress] = unwatched,
+) -> GenerationReport | None:
+    """Make the rows of one shard; if it was the last, publish what all of them made.
+
+    Other processes make the other shards, on any machine that has the store. None where some of
+    their problems are still to be made. Raises what `generate` raises.
+    """
+    async with generation(config, store, watch, shard) as opened:
+        await opened.settle(opened.todo)
+        stopped, run = opened.job.progress.account.stopped, opened.job.run
+        made = opened.progress
+    left = unsettled(config, run, opened.found)
+    if left and not (stopped and not others_at_work(run.folder, shard)):
+        return None
+    async with generation(config, store) as whole:
+        report = whole.publish()
+    return replace(report, progress=made)
+
+
+def unsettled(config: GenerateConfig, run: Run, found: ProblemSet) -> list[Problem]:
+    """The problems with rows still to make, by what is committed now."""
+    plan = GenerationPlan(config.attempts, config.cot_samples)
+    plan.load(CommittedRows(run).rows(by_id(found.problems)))
+    return [p for p in found.problems if not plan.is_settled(p.problem_id)]
 
 
 @asynccontextmanager

@@ -245,6 +245,7 @@ async def open_job(
         settings = BudgetSettings() if budget is None else budget
         progress.account = Account(settings, committed.spend(settings, began))
         progress.account.others = None if shard == WHOLE else Others(run.calls, call.name)
+        progress.settled_before = progress.settled
         watch(progress)
         if has_work and not is_new:
             pools = await recipe.open(stack, identity)

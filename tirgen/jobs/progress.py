@@ -28,6 +28,8 @@ class Progress:
     """Rows committed by earlier calls."""
     settled: int = 0
     """Work items that need no more rows."""
+    settled_before: int = 0
+    """Those of them that were settled when this call began."""
     trajectories: int = 0
     """Rows made by this call, of every kind."""
     correct: int = 0
@@ -50,7 +52,7 @@ class Progress:
     def figures(self) -> dict[str, float]:
         """What this call notes of itself in the run."""
         counts = {name: float(getattr(self, name)) for name in NOTED}
-        return {**counts, **self.account.figures()}
+        return {**counts, "settled_before": self.settled_before, **self.account.figures()}
 
     def count(self, row: Trajectory) -> None:
         """Count a committed row."""
