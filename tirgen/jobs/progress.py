@@ -91,6 +91,8 @@ class RolloutProgress(Progress):
     """Problems sampled or in progress."""
     mixed: int = 0
     """Finished groups with an advantage."""
+    given_up: int = 0
+    """Groups that were begun in case they were needed, and were not."""
     branches: int = 0
     """Step-level samples made by this call."""
     branches_ran: int = 0

@@ -141,12 +141,18 @@ class _RoundRecipe(PolicyRecipe):
         return misses or bool(self.config.branches and committed.version(self.plan.asked) is None)
 
 
+LOOK_SECONDS = 1.0
+"""How often the plan is asked for more problems while none ends."""
+FIRST = asyncio.FIRST_COMPLETED
+
+
 async def sample_problems(
     job: Job[RolloutProgress], plan: RolloutPlan, first: Problem | None, make: Make, live: int
 ) -> None:
     """Sample problem after problem, from `first` on, for as long as the plan needs more.
 
     At most `live` problems are in progress at the same time. A slow sample delays no other problem.
+    What is in progress when the plan is over is cancelled.
     """
 
     async def make_group(problem: Problem) -> None:
@@ -159,12 +165,15 @@ async def sample_problems(
 
     problem, running = first, set[asyncio.Task[None]]()
     async with task_group() as group:
-        while problem is not None or running:
+        while (problem is not None or running) and not plan.is_over:
             while problem is not None and len(running) < live:
                 running.add(group.create_task(make_group(problem)))
                 problem = plan.next()
-            _, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+            _, running = await asyncio.wait(running, timeout=LOOK_SECONDS, return_when=FIRST)
             problem = problem or plan.next()
+        job.progress.given_up += len(running)
+        for task in running:
+            task.cancel()
     _show(job, plan)
 
 
