@@ -268,7 +268,10 @@ async def _noted(job: Job[P], call: Call, pools: Pools) -> AsyncIterator[None]:
             await job.progress.account.look()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
-    tasks = [asyncio.create_task(work) for work in (note(), ledger.run())]
+    tasks = [
+        asyncio.create_task(note(), name="notes of the call"),
+        asyncio.create_task(ledger.run(), name="idle ledger"),
+    ]
     try:
         yield
     finally:

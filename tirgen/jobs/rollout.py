@@ -108,8 +108,8 @@ class PolicyRecipe:
         self.plan = self.new_plan()
         self.progress.reused_rows = self.plan.load(committed.rows(by_id(self.problems)))
         self.first = self.plan.next()
-        self.progress.begun, self.progress.mixed = len(self.plan.asked), self.plan.mixed
-        self.progress.settled = self.progress.begun - (self.first is not None)
+        self.progress.begun, self.progress.mixed = self.plan.begun, self.plan.mixed
+        self.progress.settled = self.plan.settled
         return self.first is not None
 
     async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
@@ -160,7 +160,6 @@ async def sample_problems(
             for number in plan.missing(problem):
                 samples.create_task(make(problem, number))
         plan.settle(problem)
-        job.progress.settled += 1
         _show(job, plan)
 
     problem, running = first, set[asyncio.Task[None]]()
@@ -178,7 +177,8 @@ async def sample_problems(
 
 
 def _show(job: Job[RolloutProgress], plan: RolloutPlan) -> None:
-    job.progress.begun, job.progress.mixed = len(plan.asked), plan.mixed
+    job.progress.begun, job.progress.mixed = plan.begun, plan.mixed
+    job.progress.settled = plan.settled
     job.watch(job.progress)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -58,7 +58,7 @@ class RolloutPlan:
         self._made: defaultdict[str, dict[int, Member]] = defaultdict(dict)
         self._begun: dict[str, _Begun] = {}
         """In the order of the stream."""
-        self._taken = 0
+        self._taken = self._settled = self._mixed = 0
         self._needed: list[_Begun] | None = None
         """The shortest run of problems that fills the round, once all of it is settled."""
 
@@ -105,7 +105,10 @@ class RolloutPlan:
 
     def settle(self, problem: Problem) -> None:
         """Note that all samples of a problem from `next` are recorded."""
-        self._begun[problem.problem_id].is_settled = True
+        one = self._begun[problem.problem_id]
+        self._mixed += self._is_mixed(one)
+        self._settled += 1
+        one.is_settled = True
         if self._groups is not None and self._needed is None:
             self._needed = self._filling_run(self._groups)
 
@@ -127,7 +130,17 @@ class RolloutPlan:
     @property
     def mixed(self) -> int:
         """Finished groups of the round with an advantage."""
-        return sum(one.is_settled and self._is_mixed(one) for one in self._run)
+        return self._mixed if self._needed is None else sum(map(self._is_mixed, self._needed))
+
+    @property
+    def begun(self) -> int:
+        """Problems of the round that are begun, or settled."""
+        return len(self._run)
+
+    @property
+    def settled(self) -> int:
+        """Problems of the round whose samples are all made."""
+        return self._settled if self._needed is None else len(self._needed)
 
     @property
     def full(self) -> bool:
@@ -135,7 +148,7 @@ class RolloutPlan:
         return self._groups is None or self._needed is not None
 
     @property
-    def _run(self) -> Iterable[_Begun]:
+    def _run(self) -> Collection[_Begun]:
         return self._begun.values() if self._needed is None else self._needed
 
     def _filling_run(self, groups: int) -> list[_Begun] | None:
@@ -152,7 +165,7 @@ class RolloutPlan:
 
     def _is_mixed(self, one: _Begun) -> bool:
         """A group that is mixed stays so, whatever else is sampled."""
-        if not one.is_mixed:
+        if not (one.is_mixed or one.is_settled):
             members = list(self._made[one.problem.problem_id].values())
             one.is_mixed = Group(Level.TRAJECTORY, members).dropped is None
         return one.is_mixed
