@@ -117,7 +117,7 @@ class Spend:
 
     def add(self, cost: Mapping[str, Any], budget: BudgetSettings) -> None:
         """Count an attempt, given its columns."""
-        tokens = sum(cost[name] for name in _TOKENS)
+        tokens = sum(cost[name] for name in TOKEN_COLUMNS)
         amount = Amount(tokens, budget.price(cost), cost["wall_seconds"])
         self.total = self.total.plus(amount)
         self.highest[cost["program"]] = amount.at_least(self.highest.get(cost["program"], amount))
@@ -127,11 +127,11 @@ class Spend:
         return self.highest.get(program) or max(self.highest.values(), default=None)
 
 
-_TOKENS = [
+TOKEN_COLUMNS = [
     "actor_prompt_tokens", "actor_completion_tokens",
     "critic_prompt_tokens", "critic_completion_tokens",
 ]  # fmt: skip
-COST_COLUMNS = ["program", "actor_model", "critic_model", *_TOKENS, "wall_seconds"]
+COST_COLUMNS = ["program", "actor_model", "critic_model", *TOKEN_COLUMNS, "wall_seconds"]
 
 
 def cost_of(row: Trajectory) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, Problem, Program, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
-from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
+from tirgen.jobs.budget import COST_COLUMNS, TOKEN_COLUMNS, Amount, BudgetSettings, Spend
 
 CODE_VERSION = version("tirgen")
 _IDENTITY = ["trajectory_id", "level", "created_at"]
@@ -81,22 +82,25 @@ def is_lost(ending: Ending, code_version: str) -> bool:
 
 
 class CommittedRows:
-    """The committed rows of a run; empty without a run."""
+    """The committed rows of a run; empty without a run.
+
+    A run can have millions, of which a shard needs few: rows of other problems never become
+    objects, and costs are added up in their columns.
+    """
 
     def __init__(self, run: Run | None) -> None:
         self._run = run
-        self._costs: list[list[dict[str, Any]]] = []
-        self._newest: dict[str, CommittedRow] = {}
-        """By trajectory id. A trajectory that was made again has its newest row here."""
-        for table in run.columns(_COLUMNS) if run else ():
-            self._costs.append(table.select(COST_COLUMNS).to_pylist())
-            for row in _rows(table):
-                self._newest.pop(row.trajectory_id, None)
-                self._newest[row.trajectory_id] = row
 
     def rows(self, problems: Mapping[str, Problem] | None = None) -> Iterator[CommittedRow]:
         """The newest row of each trajectory of `problems` (by id, unchanged); by default of all."""
-        for row in self._newest.values():
+        newest: dict[str, CommittedRow] = {}
+        names = None if problems is None else pa.array(list(problems), pa.string())
+        for table in self._run.columns(_COLUMNS) if self._run else ():
+            found = table if names is None else table.filter(pc.is_in(table["problem_id"], names))
+            for row in _rows(found):
+                newest.pop(row.trajectory_id, None)
+                newest[row.trajectory_id] = row
+        for row in newest.values():
             if problems is None or problems.get(row.problem.problem_id) == row.problem:
                 yield row
 
@@ -108,9 +112,8 @@ class CommittedRows:
         calls = self._run.calls.read().values() if self._run else ()
         earlier = sum(call.get("seconds", 0.0) for call in calls)
         spend = Spend(earlier_seconds=earlier, started=began)
-        for costs in self._costs:
-            for cost in costs:
-                spend.add(cost, budget)
+        for table in self._run.columns(COST_COLUMNS) if self._run else ():
+            _add(table, spend, budget)
         spend.before = spend.total
         return spend
 
@@ -129,6 +132,23 @@ class CommittedRows:
             if row.level is Level.TRAJECTORY
         }
         return found if held == _trajectories(found.table(_IDENTITY)) else None
+
+
+def _add(costs: pa.Table, spend: Spend, budget: BudgetSettings) -> None:
+    """Count the attempts of a table in a spend."""
+    if budget.prices:  # they depend on the models of a row
+        for cost in costs.to_pylist():
+            spend.add(cost, budget)
+        return
+    tokens = reduce(pc.add, (costs[name] for name in TOKEN_COLUMNS))
+    table = pa.table([costs["program"], tokens, costs["wall_seconds"]], ["program", "n", "s"])
+    found = table.group_by("program").aggregate(
+        [("n", "sum"), ("n", "max"), ("s", "sum"), ("s", "max")]
+    )
+    for row in found.to_pylist():
+        spend.total = spend.total.plus(Amount(row["n_sum"], 0.0, row["s_sum"]))
+        most = Amount(row["n_max"], 0.0, row["s_max"])
+        spend.highest[row["program"]] = most.at_least(spend.highest.get(row["program"], most))
 
 
 def by_id(problems: Iterable[Problem]) -> dict[str, Problem]:

@@ -14,7 +14,7 @@ import yaml
 
 from flows.service.home import CLIENT_AUTH, SERVER_AUTH, Home
 from flows.service.stack import worker_command
-from flows.tree import app
+from flows.tree import tree
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SCRIPTS = sorted((DEPLOY / "vllm").glob("*.sh"))
@@ -35,9 +35,12 @@ def compose() -> dict[str, Any]:
 def test_the_compose_file_follows_the_compose_specification() -> None:
     specification = pytest.importorskip("compose_spec", reason="pip install 'tirgen[dev]'")
     specification.ComposeSpecification.model_validate(compose())
+    known = specification.Service.model_fields
+    for service in compose()["services"].values():
+        assert service.keys() <= known.keys(), "the model takes any field"
     wrong = compose()
-    wrong["services"]["worker"]["comand"] = ["x"]
-    with pytest.raises(ValueError, match="comand"):
+    wrong["services"]["worker"]["volumes"] = 5
+    with pytest.raises(ValueError, match="volumes"):
         specification.ComposeSpecification.model_validate(wrong)
 
 
@@ -98,7 +101,7 @@ def test_model_written_code_has_no_way_out_and_no_service_a_right_it_does_not_ne
 
 def test_the_sandbox_of_compose_is_a_command_of_ours() -> None:
     _, *arguments = compose()["services"]["sandbox"]["command"]
-    _, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    _, bound, _ = tree().parse_args(arguments, exit_on_error=False, print_error=False)
     assert (bound.arguments["host"], bound.arguments["port"]) == ("0.0.0.0", 8080)
 
 
