@@ -35,11 +35,11 @@ from tirgen.verification.values import (
     Text,
     Value,
 )
-from tirgen.verification.vocabulary import MEANINGS, is_word, words_of
+from tirgen.verification.vocabulary import is_word, meaning, words_of
 
 _CLOCK = re.compile(
     r"(?:at )?(\d{1,2})(?: ?: ?([0-5]\d))?(?: ?: ?([0-5]\d))? ?"
-    r"(?:([ap])[ .]{0,2}m\b[ .]?|(noon|midnight))?",
+    r"(?:([ap])[ .]{0,2}m\b[ .]?|(noon|midnight)|(o ?'? ?clock))?",
     re.IGNORECASE,
 )
 _MONTHS = (
@@ -63,7 +63,7 @@ def clock(text: str) -> Clock | None:
     hour, minute, second = (int(field or 0) for field in match.groups()[:3])
     half = (match[4] or {"noon": "p", "midnight": "a"}.get((match[5] or "").lower(), "")).lower()
     fields = 1 + (match[2] is not None) + (match[3] is not None)
-    if not half and fields == 1:
+    if not half and fields == 1 and not match[6]:
         return None
     if half and hour <= 12:
         hour = hour % 12 + 12 * (half == "p")
@@ -102,7 +102,7 @@ _TAKEN_BACK = re.compile(
 )
 _BASED = re.compile(
     r"(?:\\overline )?\(? ?([0-9a-fA-F ]+?) ?\)? ?"
-    r"(?:_|(?:in )?\(?(?=base))[ (]*(?:base ?)?(\w+) ?\)?",
+    r"(?:_|(?:in )?\(?(?=base|binary|octal|hex))[ (]*(?:base ?)?(\w+) ?\)?",
     re.IGNORECASE,
 )
 _COMMAS = re.compile(r"(-?)([0-9]+),([0-9]+)(?P<rest>\s*(?:\\?%|[^\W\d_]{2,}.*)?)", re.DOTALL)
@@ -134,7 +134,7 @@ def special(plain: str, read: Callable[[str], Value]) -> Value | None:  # noqa: 
     if grouped := _grouped(plain, read):
         return grouped
     words = words_of(plain)
-    if phrase := MEANINGS.get(plain.lower()) or MEANINGS.get(words):
+    if phrase := meaning(plain):
         return read(phrase)
     if affirmed := _AFFIRMED.fullmatch(plain):
         refused = affirmed[1].lower() in ("yes", "true") and _REFUSED.search(affirmed[2])
@@ -188,7 +188,7 @@ def _chosen(plain: str, read: Callable[[str], Value]) -> Choice | None:
 
 _WRAPPED = re.compile(r"^\s*(\*\*|__|`+|\"|“|'(?=.*'\s*$))(.+?)(?:\1|”)\s*[.。]?\s*$", re.DOTALL)
 _JSON = re.compile(r'^\s*\[\s*".*"\s*\]\s*$', re.DOTALL)
-_LETTER = re.compile(r"(?:\\text\s*\{)?\s*\(([a-e]|i{1,3}|iv|v)\)(?:\s*\})?")
+_LETTER = re.compile(r"(?:\\text\s*\{)?\s*\(?([a-e]|i{1,3}|iv|v)\)(?:\s*\})?")
 _ORDERS = ("abcde", ("i", "ii", "iii", "iv", "v"))
 _DERIVED = re.compile(
     r"(.*)(?:\\(?:Rightarrow|implies|Longrightarrow)(?![a-zA-Z])|⇒)\s*([a-zA-Z])\s*=(.*)", re.DOTALL

@@ -21,6 +21,7 @@ from tirgen.verification.symbols import (
 )
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.values import (
+    Bracket,
     Expression,
     Matrix,
     Named,
@@ -163,7 +164,7 @@ class Commands(Postfixes):
             ]
             low, high = node_of(items[0]), node_of(items[1])
             return ranges.region(low, high, not flags[0], not flags[1])
-        if name == "Matrix" and len(items) == 1:
+        if len(items) == 1 and (name == "Matrix" or isinstance(items[0], Bracket | Matrix)):
             return items[0]
         raise Unreadable(f"{name} of {len(items)}")
 

@@ -16,6 +16,7 @@ from tirgen.verification.composites import (
     by_name,
     different,
     end_point,
+    names_in,
     value_of,
 )
 from tirgen.verification.matching import Outcome, outcome, undecided
@@ -196,6 +197,8 @@ class Comparison(Choices):
         match gold, answer:
             case Region(), _ if (region := ranges.region_of(answer)) is not None:
                 return self._regions(gold, region)
+            case Region(), Listing(items) if (region := ranges.united(items)) is not None:
+                return self._regions(gold, region)
             case ((Tuple() | Bracket() | Set()), Region()) if region := ranges.region_of(gold):
                 return self._regions(region, answer)
             case Listing(), Listing():
@@ -209,17 +212,20 @@ class Comparison(Choices):
                     return None
                 return self._in_order(items, others, "bracketed list")
             case Listing(items), (Tuple(others) | Bracket(others) | Set(others)):
-                if are_named(items):
+                if names_in(items) or isinstance(answer, Tuple):
                     return self._in_order([value_of(item) for item in items], others, "list")
                 return self._any_order(items, others, "list")
-            case Set(), Bracket((_, _)):
+            case Set(), Bracket() if ranges.is_interval(answer):
                 return outcome(False, "set", "a closed interval where a set is asked")
             case Set(items), (Set(others) | Listing(others) | Bracket(others)):
                 return self._any_order(self._distinct(items), self._distinct(others), "set")
             case Matrix(rows), Matrix(others):
                 return self._matrices(rows, others)
-            case Matrix(rows), (Tuple(others) | Bracket(others)) if 1 in (len(rows), len(rows[0])):
-                return self._in_order([cell for row in rows for cell in row], others, "matrix")
+            case Matrix(rows), (Tuple(others) | Bracket(others) | Listing(others)) if 1 in (
+                len(rows), len(rows[0])
+            ):  # fmt: skip
+                cells = [cell for row in rows for cell in row]
+                return self._in_order(cells, by_name(others), "matrix")
             case ((Tuple(items) | Bracket(items)), Matrix(rows)) if 1 in (len(rows), len(rows[0])):
                 return self._in_order(items, [cell for row in rows for cell in row], "tuple")
         return None

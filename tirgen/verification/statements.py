@@ -33,8 +33,9 @@ from tirgen.verification.vocabulary import (
     DECLARING,
     DERIVING,
     LABELS,
-    MEANINGS,
+    comparison_in,
     is_word,
+    meaning,
     number_in,
     words_of,
 )
@@ -241,6 +242,8 @@ class Statements(Clauses):
     def _in_words(self) -> Value:
         """A statement that begins with a word: a number in words, a prefix of one, or text."""
         start = self.at
+        if self._currency_next():
+            return self._conditioned(self.relation())
         if self.next.text.lower() in ("negative", "minus") and self.peek().kind is Kind.NUMBER:
             self.take()
             return product([Expression(Num(Fraction(-1))), self.statement()])
@@ -255,7 +258,11 @@ class Statements(Clauses):
             return self._conditioned(self.relation())
         at = self.at
         words = self._words()
-        number = number_in([word.lower() for word in words])
+        small = [word.lower() for word in words]
+        compared = comparison_in(small)
+        if compared is not None and compared[1] == len(words):
+            return ranges.bounded(compared[0], finished(self.relation()))
+        number = number_in(small)
         if number is not None:
             value = self._read(number[0])
             rest = " ".join(words[number[1] :])
@@ -277,9 +284,9 @@ class Statements(Clauses):
         ends = (",", ";", "and", "or", "\\", ")", "]", "}", "\\}")
         while self.next.kind is not Kind.END and not self.is_operator(*ends):
             phrase = " ".join(pieces).lower()
-            if self.next.text.lower() == "except" and phrase in MEANINGS:
+            if self.next.text.lower() == "except" and (meant := meaning(phrase)):
                 self.take()
-                return ranges.minus(self._read(MEANINGS[phrase]), Set(flat((self.condition(),))))
+                return ranges.minus(self._read(meant), Set(flat((self.condition(),))))
             if self.next.kind in (Kind.NUMBER, Kind.COMMAND) or self.is_operator(
                 "(", "=", "<", ">"
             ):
@@ -287,7 +294,8 @@ class Statements(Clauses):
             token = self.take()
             pieces.append(" " if token.text == "-" else token.text)
         words = words_of(" ".join(pieces).replace(" ' ", "'"))
-        return self._read(MEANINGS[words]) if words in MEANINGS else Text(words)
+        meant = meaning(words)
+        return self._read(meant) if meant else Text(words)
 
     def condition(self) -> Value:
         """What a set's elements must be: statements side by side."""

@@ -6,6 +6,7 @@ The tables are in `vocabulary.toml`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from tirgen.verification.symbols import GREEK, tables
@@ -26,7 +27,11 @@ _PARTS: dict[str, int] = _TABLES["parts"]
 ORDINALS, COPULAS = _set("ordinals"), _set("copulas")
 DERIVING = CLOSED - _set("plain") | _set("deriving")
 LABELS, DECLARING = _set("labels"), _set("declaring")
-MEANINGS = {phrase: meant for meant, phrases in _TABLES["meanings"].items() for phrase in phrases}
+_COMPARISONS = {
+    tuple(phrase.split()): sign
+    for sign, phrases in _TABLES["comparisons"].items()
+    for phrase in phrases
+}
 
 
 @lru_cache(maxsize=4096)
@@ -79,6 +84,14 @@ def _whole(words: list[str]) -> int | None:
     return total + group if words else None
 
 
+def comparison_in(words: Sequence[str]) -> tuple[str, int] | None:
+    """(a sign, how many of the lower-case words it took) at the start of `words`."""
+    for length in (3, 2, 1):
+        if sign := _COMPARISONS.get(tuple(words[:length])):
+            return sign, length
+    return None
+
+
 _ARTICLES = re.compile(r"\b(?:the|a|an|any|every|on|there (?:is|are)|it is|this is|they are)\b ?")
 _KIND = re.compile(
     r"(?<=[a-z]) (?:functions?|triangles?|curves?|lines?|ones?|numbers?(?: of [a-z]+)?)$"
@@ -115,3 +128,22 @@ def words_of(text: str) -> str:
         words = pattern.sub(new, words)
     words = _KIND.sub("", _SUBJECT.sub("", words)).strip()
     return _WEEKDAY.sub(lambda day: day[0][:3], words)
+
+
+_QUANTIFIER = re.compile(r"^(?:(?:all|each) )?(?:the )?")
+_VARIABLE = re.compile(r"(?<=\w{4}) [a-z]$")
+
+
+def _bare(phrase: str) -> str:
+    """A phrase without what says that all are meant, and the variable that they are values of."""
+    return _VARIABLE.sub("", _QUANTIFIER.sub("", words_of(phrase))).removesuffix("s")
+
+
+_MEANINGS = {
+    _bare(phrase): meant for meant, phrases in _TABLES["meanings"].items() for phrase in phrases
+}
+
+
+def meaning(phrase: str) -> str | None:
+    """The answer that a phrase says in words, as LaTeX."""
+    return _MEANINGS.get(_bare(phrase))
