@@ -94,6 +94,8 @@ _CHOSEN = re.compile(
 _MARKERS = re.compile(r"\([A-Z]\)|\b[A-Z] ?[:.)]")
 _CIRCLES = re.compile(r"(?:\\circled\s*\{\w+\}[\s,;]*(?:and)?\s*)+")
 _AFFIRMED = re.compile(r"(yes|no|true|false)[,.;:] (.*)", re.IGNORECASE | re.DOTALL)
+_WHOLE = frozenset(["does not exist", "yes", "no", "true", "false"])
+_REMAINDER = re.compile(r"\d+ remainder \d+")
 _REFUSED = re.compile(r"\b(?:not|never)\b|n't\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
     r"\b(?:if|unless|but|except|only|maybe|perhaps|sometimes|when|however|otherwise|or|yes|no"
@@ -127,13 +129,13 @@ def special(plain: str, read: Callable[[str], Value]) -> Value | None:  # noqa: 
         return Text(words_of(plain) + "?")
     if letters := _chosen(plain, read):
         return letters
-    if words_of(plain) == "does not exist":
-        return Text("does not exist")
+    words = words_of(plain)
+    if words in _WHOLE or _REMAINDER.fullmatch(words):
+        return Text(words)
     if (based := _BASED.fullmatch(plain)) and (number := _based(based)):
         return number
     if grouped := _grouped(plain, read):
         return grouped
-    words = words_of(plain)
     if phrase := meaning(plain):
         return read(phrase)
     if affirmed := _AFFIRMED.fullmatch(plain):

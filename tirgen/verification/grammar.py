@@ -35,6 +35,10 @@ from tirgen.verification.values import (
 from tirgen.verification.vocabulary import ORDINALS, is_word
 
 
+_AFTER_INTERVAL = frozenset([",", ";", ")", "]", "}", "\\}", "cup", "cap", "U", "and", "or"])
+"""What follows the bracket that ends ``]0, 1[``."""
+
+
 class Expressions(Commands):
     """Reads expressions: sums, products, factors and numbers."""
 
@@ -166,6 +170,8 @@ class Expressions(Commands):
         if token.text == "(" and following.kind in (Kind.WORD, Kind.NAME):
             clause = is_word(following.text) or self.peek(2).text in SIGNS
             return following.kind is Kind.NAME and not clause
+        if token.text == "[":
+            return following.kind is not Kind.END and following.text not in _AFTER_INTERVAL
         return token.kind is Kind.OPERATOR and token.text in ("(", "{")
 
     def factor(self) -> Value:

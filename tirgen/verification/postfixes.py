@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tirgen.verification.arithmetic import amount_of
+from tirgen.verification.arithmetic import amount_of, grouped
 from tirgen.verification.brackets import Brackets
 from tirgen.verification.cursor import Beyond
 from tirgen.verification.literals import base_of, node_of, restricted
@@ -61,6 +61,7 @@ class Postfixes(Brackets):
             if braced:
                 self.expect("}")
             return value
+        base = grouped(base)
         if isinstance(base, Tuple | Matrix | Bracket):
             return _transposed(base, self._mark())
         if isinstance(base, Region | Set):

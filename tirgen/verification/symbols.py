@@ -63,5 +63,8 @@ LIBRARY = BEYOND | DECORATED | GREEK | _set("library") | {*FUNCTIONS, *NUMBER_SE
 PRIMARY = BEYOND | DECORATED | GREEK | _set("primary") | {*FUNCTIONS, *CALLED}
 PRIMARY |= {"begin matrix", "begin determinant"}
 """Commands with which a factor begins."""
+BARE_COMMANDS = GREEK | _set("bare")
+COMMANDS = LIBRARY | PRIMARY | DROPPED | TEXTS | FONTS | BARE_COMMANDS
+COMMANDS |= {*ALIASES, *ALIASES.values(), *FUNCTIONS, *CALLED}
 SIGNS = inverted(_TABLES["relations"])
 """Relations by how they are compared."""

@@ -14,7 +14,9 @@ from enum import StrEnum
 from tirgen.verification.symbols import (
     ALIASES,
     ARRAYS,
+    BARE_COMMANDS,
     CIRCLED,
+    COMMANDS,
     CONJUNCTIONS,
     DROPPED,
     FONTS,
@@ -102,6 +104,8 @@ _TOKEN = re.compile(
     r"|(?P<operator>\*\*|<=|>=|!=|==|->|=>|&&|\|\||\.\.\.+|.)",
     re.DOTALL,
 )
+_GLUED = re.compile(r"(\\(?:" + "|".join(sorted(BARE_COMMANDS, key=len, reverse=True)) + r"))(\w{1,2})")
+"""A command without arguments whose space before letters was lost: ``\\quadx``."""
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?")
 _SPACED_GROUPS = re.compile(r"[1-9]\d{0,2}(?: \d{3})+(?![\d/]| ?\\frac| \d)(?:\.\d+)?")
 _DOTTED = re.compile(r"\d{1,3}(?:\.\d{3})+,\d+")
@@ -216,6 +220,9 @@ class _Scanner:
         self._depth += 1 if match[1] == "begin" else -1
 
     def _command(self, text: str) -> None:
+        if text[1:] not in COMMANDS and (glued := _GLUED.fullmatch(text)):
+            text = glued[1]
+            self._at -= len(glued[2])
         name = ALIASES.get(text[1:], text[1:])
         if text[1:] in SPACES or name == " ":
             self._spaced = True

@@ -40,11 +40,7 @@ def is_word(run: str) -> bool:
     if len(run) == 1 or run in GREEK:
         return False
     if run.lower() in _SHORT or run.lower() in SCALES or run in ORDINALS:
-        return (
-            run.islower()
-            or (len(run) > 2 and run[1:].islower())
-            or run in ("PM", "AM", "YES", "NO", "No")
-        )
+        return run.islower() or (len(run) > 2 and run[1:].islower())
     return len(run) > 3 and not run.isupper()
 
 
@@ -86,7 +82,7 @@ def _whole(words: list[str]) -> int | None:
 
 def comparison_in(words: Sequence[str]) -> tuple[str, int] | None:
     """(a sign, how many of the lower-case words it took) at the start of `words`."""
-    for length in (3, 2, 1):
+    for length in range(min(3, len(words)), 0, -1):
         if sign := _COMPARISONS.get(tuple(words[:length])):
             return sign, length
     return None
@@ -108,6 +104,7 @@ _RESPELLED = tuple(
         (r"^(?:(absolutely|conditionally) )?(con|di)vergent$", r"\2verges \1"),
         (r"^((?:con|di)verges) ?$", r"\1"),
         (r"^neither \w+ nor \w+$", "neither"),
+        (r"^(\d+) (?:r|rem|remainder) (\d+)$", r"\1 remainder \2"),
         (r"^right angled\b", "right"),
         (r"^(?:dne|d n e)$", "does not exist"),
         (r"^(?:option|choice|statement|only) (?=\w)", ""),
