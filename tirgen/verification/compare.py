@@ -148,6 +148,7 @@ class Comparison(Choices):
             case Relation(), Relation():
                 return self._relations(gold, answer)
             case Text(first), Text(second):
+                first, second = (_POLARITY.get(words, words) for words in (first, second))
                 return outcome(_same_words(first, second), "text", "other words")
             case Clock(), Clock():
                 return same_clock(gold, answer)
@@ -171,7 +172,7 @@ class Comparison(Choices):
                 return outcome({value} == set(values), "congruence", "another residue")
             case Residues(values, named=False), Number(value):
                 return outcome({value} == set(values), "congruence", "another residue")
-            case Residues(), Named(_, Expression(node)) | Expression(node):
+            case Residues(), Named(_, Expression(node)) | Expression(node) | Set((Expression(node),)):
                 return self._progression(gold, node)
             case Ratio(), Clock(half_known=False, fields=2):
                 return self.same(gold, ratio_of(answer))
@@ -185,6 +186,10 @@ class Comparison(Choices):
                 return self.same(gold, Tuple(tuple(map(end_point, axes))))
             case Expression(node), (Tuple() | Matrix()) if axes := components(node):
                 return self.same(Tuple(tuple(map(end_point, axes))), answer)
+            case Tuple(), Expression(Op("call", (Sym("C"), *coordinates))):
+                return self.same(gold, Tuple(tuple(map(end_point, coordinates))))
+            case Expression(Op("call", (Sym("C"), *coordinates))), Tuple():
+                return self.same(Tuple(tuple(map(end_point, coordinates))), answer)
             case Text(words), Expression(node):
                 return outcome(_joined(words) == letters_of(node), "text", "other words")
             case Number(value), Based(digits, base):
@@ -297,6 +302,9 @@ def _same_words(gold: str, answer: str) -> bool:
 
 _PREDICATE = re.compile(r" (?:will|can|must|should|has|wins?|gets)\b")
 _NEGATED = re.compile(r"\b(?:not|never|no|cannot|loses?)\b")
+
+
+_POLARITY = {"true": "yes", "false": "no"}
 
 
 def _joined(words: str) -> str:

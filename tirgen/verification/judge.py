@@ -20,7 +20,7 @@ from tirgen.verification.values import Listing, Named, Opaque, Text, Tuple, Valu
 _BRIEF = 60
 _LONGEST_PHRASE = 8
 """Words; a longer gold answer can be said in too many ways for any spelling to be wrong."""
-_DEFAULT = re.compile(r"(?<![\w.])\s+|\s+(?![\w.])|\\[,;:! ](?!\d)|\$")
+_DEFAULT = re.compile(r"(?<![\w.,])\s+|(?<=,)\s+(?!\d{3}(?!\d))|\s+(?![\w.])|\\[,;:! ](?!\d)|\$")
 _SINGLE = re.compile(r"(?<=[_^])\{(\w)\}")
 _LEQ = re.compile(r"\\([lg])eq(?:slant)?(?![a-z])")
 _PUNCTUATION = " \t\n.,;$"

@@ -160,9 +160,8 @@ class Postfixes(Brackets):
         start = self.at
         arguments = self.items(")")
         assert isinstance(node, Sym)
-        if node.name == "C" and len(arguments) == 2 and self.tokens[start].kind is Kind.NAME:
-            return Expression(Op("binom", tuple(map(node_of, arguments))))
-        if len(arguments) > 1 and node.name.isupper() and self.tokens[start].kind is not Kind.NAME:
+        point = len(arguments) > 1 and self.tokens[start].kind is not Kind.NAME
+        if point and node.name.isupper() and (node.name != "C" or len(arguments) > 2):
             return Tuple(tuple(arguments))
         try:
             return Expression(Op("call", (node, *map(node_of, arguments))))

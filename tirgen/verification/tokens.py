@@ -18,6 +18,7 @@ from tirgen.verification.symbols import (
     CIRCLED,
     COMMANDS,
     CONJUNCTIONS,
+    COPULAS_AFTER,
     DROPPED,
     FONTS,
     SPACES,
@@ -78,7 +79,7 @@ _LAYOUT = tuple(
         (r"<sup>(.*?)</sup>", r"^{\1}"),
         (r"<sub>(.*?)</sub>", r"_{\1}"),
         (
-            r"(?<=\d)(?:\{,\}|\\,|,\\!\s?|\\!,|\\ |~|\\[;:!]|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))",
+            r"(?<=\d)(?<!\b0)(?:\{,\}|\\,|,\\!\s?|\\!,|\\ |~|\\[;:!]|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))",
             "\x01",
         ),
         (r"\{,\}", "\x02"),
@@ -89,6 +90,9 @@ _LAYOUT = tuple(
         (r"\b(?:float|int|mpf|mpc)\d*\((?=['\"-]?[\d.])", "Float("),
         (r"(?<![a-zA-Z\\])m\s*\\(?=(?:measured)?angle)", r"\\"),
         (r"(?<![a-zA-Z\\])log(2|10)(?=\()", r"\\log_{\1}"),
+        (r"(?<![\w})])(?:\{\})?[_^]\s*\{?(\w+)\}?\s*C\s*_\s*\{?(\w+)\}?", r"\\binom{\1}{\2}"),
+        (r"([a-zA-Z])\s*:\s*([a-z])\s*\\mapsto(?![a-z])", r"\1(\2)="),
+        (r"([a-z])\s*\\mapsto(?![a-z])", r"f(\1)="),
         (r":=|\\coloneqq(?![a-z])", "="),
         (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", " "),
     )
@@ -266,6 +270,9 @@ class _Scanner:
             "KATAKANA-HIRAGANA",
         }:
             self._add(Kind.BAD, text)
+        elif len(text) > 1 and text[-1] in COPULAS_AFTER:
+            self._add(Kind.WORD, text[:-1])
+            self._add(Kind.WORD, "is")
         elif "text" in self._braces or not text.isascii():
             self._add(Kind.WORD, text)
         else:

@@ -128,6 +128,7 @@ def words_of(text: str) -> str:
 
 
 _QUANTIFIER = re.compile(r"^(?:(?:all|each) )?(?:the )?")
+_NOTHING = re.compile(r"no (?:\w+ ){0,3}(?:solutions?|exists?)(?: exists?)?")
 _VARIABLE = re.compile(r"(?<=\w{4}) [a-z]$")
 
 
@@ -143,4 +144,6 @@ _MEANINGS = {
 
 def meaning(phrase: str) -> str | None:
     """The answer that a phrase says in words, as LaTeX."""
+    if _NOTHING.fullmatch(words_of(phrase)):
+        return "\\emptyset"
     return _MEANINGS.get(_bare(phrase))
