@@ -13,6 +13,7 @@ from tirgen.verification import ranges
 from tirgen.verification.composites import (
     Choices,
     are_named,
+    are_numbered,
     by_name,
     different,
     end_point,
@@ -32,6 +33,7 @@ from tirgen.verification.scalars import (
     unitless,
     with_unit,
 )
+from tirgen.verification.units import SECOND
 from tirgen.verification.values import (
     KINDS,
     Based,
@@ -174,7 +176,11 @@ class Comparison(Choices):
                 return outcome({value} == set(values), "congruence", "another residue")
             case Residues(), Named(_, Expression(node)) | Expression(node) | Set((Expression(node),)):
                 return self._progression(gold, node)
+            case Quantity(), Clock(seconds, half_known=False) if gold.unit.dimensions == SECOND.dimensions:
+                return self.same(gold, Quantity(Number(Fraction(seconds)), SECOND))
             case Ratio(), Clock(half_known=False, fields=2):
+                return self.same(gold, ratio_of(answer))
+            case Number(value), Clock(half_known=False, fields=2) if value.denominator > 1:
                 return self.same(gold, ratio_of(answer))
             case Ratio(first), Ratio(second) if len(first) == len(second):
                 return self._ratios(first, second)
@@ -217,7 +223,11 @@ class Comparison(Choices):
                     return None
                 return self._in_order(items, others, "bracketed list")
             case Listing(items), (Tuple(others) | Bracket(others) | Set(others)):
-                if names_in(items) or isinstance(answer, Tuple):
+                names = names_in(items)
+                numbered = isinstance(answer, Set) and are_numbered(names or ())
+                if numbered:
+                    return self._any_order(list(map(value_of, items)), others, "list")
+                if names or isinstance(answer, Tuple):
                     return self._in_order([value_of(item) for item in items], others, "list")
                 return self._any_order(items, others, "list")
             case Set(), Bracket() if ranges.is_interval(answer):

@@ -134,6 +134,12 @@ def names_in(items: Sequence[Value]) -> list[Name] | None:
     return list(units) if apart else None
 
 
+def are_numbered(names: Sequence[Name]) -> bool:
+    """``x_1`` and ``x_2``: roots, which a set does not tell apart."""
+    stems = {str(getattr(name, "name", "")).partition("_")[0] for name in names}
+    return len(stems) == 1 and all(isinstance(name, Sym) and "_" in name.name for name in names)
+
+
 def _measured(names: Sequence[Name]) -> bool:
     return any(isinstance(name, Unit) and name.measured for name in names)
 

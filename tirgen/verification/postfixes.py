@@ -18,6 +18,7 @@ from tirgen.verification.values import (
     Expression,
     Interval,
     Matrix,
+    Named,
     Num,
     Op,
     Quantity,
@@ -140,9 +141,19 @@ class Postfixes(Brackets):
             letter in APPLIED
             or name.endswith("'")
             or (letter in ("n", "d") and self.peek().text in "ABCXYZ")
+            or (name.isupper() and self._several_inside())
         ):
             return True
         return self.is_plain_argument() and letter not in CONSTANTS
+
+    def _several_inside(self) -> bool:
+        """Whether the parentheses that are next hold several things: ``B(-1, 4)``."""
+        depth = 0
+        for token in self.tokens[self.at :]:
+            depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
+            if depth <= 1 and token.text in (",", ")"):
+                return token.text == ","
+        return False
 
     def is_plain_argument(self) -> bool:
         """Whether ``(x)`` or ``(2)`` is next."""
@@ -162,7 +173,7 @@ class Postfixes(Brackets):
         assert isinstance(node, Sym)
         point = len(arguments) > 1 and self.tokens[start].kind is not Kind.NAME
         if point and node.name.isupper() and (node.name != "C" or len(arguments) > 2):
-            return Tuple(tuple(arguments))
+            return Named(node, Tuple(tuple(arguments)))
         try:
             return Expression(Op("call", (node, *map(node_of, arguments))))
         except Unreadable:

@@ -52,8 +52,8 @@ ALIASES = inverted(_TABLES["commands"])
 SPACES = frozenset({",", "!", ";", ":", ">", " ", "\n", "/"})
 TEXTS, FONTS, DROPPED = _set("texts"), _set("fonts"), _set("dropped")
 ARRAYS = inverted(_TABLES["environments"])
-COPULAS_AFTER = "是为"
-"""What Chinese writes for "is", without a space before it."""
+COPULAS_AFTER = "是为は"
+"""What Chinese and Japanese write for "is", without a space before it."""
 CONJUNCTIONS = inverted(_TABLES["conjunctions"])
 FUNCTIONS = inverted(_TABLES["functions"])
 CALLED = inverted(_TABLES["called"])

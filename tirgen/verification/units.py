@@ -59,6 +59,8 @@ _OTHERWISE = inverted(_TABLES["otherwise"])
 def find(word: str) -> Measure | None:
     """The unit of a name or symbol as written, in small letters, or in the singular."""
     small = word.lower()
+    if len(word) == 1:
+        return _UNITS.get(word)
     candidates = [word, small] + [small[: -len(end)] for end in ("s", "es") if small.endswith(end)]
     for name in candidates:
         if name in _UNITS and (name in (word, small) or len(name) > 1):
@@ -131,6 +133,7 @@ def _singular(word: str) -> str:
 
 DEGREE = unit_of("degree")
 RADIAN = unit_of("radian")
+SECOND = unit_of("second")
 PERCENT = unit_of("percent")
 _NAMESAKES = ({"angle", "celsius"}, {"angle", "fahrenheit"}, {"mass", "sterling"})
 """Degrees of any kind, and pounds of either."""
