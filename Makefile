@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Compiled once here: the sandbox's interpreters write no bytecode, and would compile sympy at every start.
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
-# Two test files at a time; the tests of one file stay together, so its fixtures are made once.
-TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
+# Tests wait for a third of their time: three files at once keep two cores busy. The tests of one file
+# stay together, so its fixtures are made once.
+THREE_AT_A_TIME := -n 3 --dist loadfile --no-loadscope-reorder
 
 SMOLLM2 := .models/smollm2
 
@@ -40,13 +41,13 @@ test test-slow test-service: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.dev  ## lint and the whole suite
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -m "not slow and not gpu" $(TWO_AT_A_TIME) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not gpu" $(THREE_AT_A_TIME) $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
-	@$(BIN)/pytest tests/flows/service $(TWO_AT_A_TIME) $(ARGS)
+	@$(BIN)/pytest tests/flows/service $(THREE_AT_A_TIME) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .
