@@ -97,7 +97,7 @@ def test_a_verdict_says_what_both_were_read_as() -> None:
     verdict = verify(r"\frac{1}{2}", r"\boxed{0.5}")
     assert (verdict.gold_value, verdict.answer_value) == ("number 1/2", "number 0.5")
     other = verify("(1, 2)", r"\boxed{x^2}")
-    assert other.reason.endswith("a expression where a tuple is asked")
+    assert other.reason.endswith("an expression where a tuple is asked")
 
 
 @pytest.mark.parametrize(

@@ -174,9 +174,13 @@ class Comparison(Choices):
                 return outcome({value} == set(values), "congruence", "another residue")
             case Residues(values, named=False), Number(value):
                 return outcome({value} == set(values), "congruence", "another residue")
-            case Residues(), Named(_, Expression(node)) | Expression(node) | Set((Expression(node),)):
+            case Residues(), Named(_, Expression(node)) | Expression(node) | Set(
+                (Expression(node),)
+            ):
                 return self._progression(gold, node)
-            case Quantity(), Clock(seconds, half_known=False) if gold.unit.dimensions == SECOND.dimensions:
+            case Quantity(), Clock(seconds, half_known=False) if (
+                gold.unit.dimensions == SECOND.dimensions
+            ):
                 return self.same(gold, Quantity(Number(Fraction(seconds)), SECOND))
             case Ratio(), Clock(half_known=False, fields=2):
                 return self.same(gold, ratio_of(answer))

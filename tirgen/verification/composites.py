@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from tirgen.verification import ranges
-from tirgen.verification.finishing import finished
+from tirgen.verification.finishing import folded
 from tirgen.verification.matching import Outcome, outcome
 from tirgen.verification.naming import agree
 from tirgen.verification.relations import Relations
@@ -82,9 +82,7 @@ class Composites(Relations):
             if found is None:
                 return outcome(False, "name", "other things are named than were asked")
             left.remove(found)
-            both = isinstance(item, Named) and isinstance(found[1], Named)
-            compared = self._both_named if both else self.same
-            result = compared(item, found[1])
+            result = self.same(item, found[1])
             if not result.same:
                 return result
         return outcome(True, "list")
@@ -178,7 +176,7 @@ def _product(first: Node, second: Node) -> Value:
 
 
 def end_point(node: Node) -> Value:
-    return finished(Expression(node))
+    return folded(node)
 
 
 class Choices(Composites):
@@ -221,4 +219,8 @@ def _letters(value: Value) -> frozenset[str] | None:
 
 
 def different(gold: Value, answer: Value) -> Outcome:
-    return outcome(False, "type", f"a {KINDS[type(answer)]} where a {KINDS[type(gold)]} is asked")
+    given, asked = (
+        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        for kind in (KINDS[type(answer)], KINDS[type(gold)])
+    )
+    return outcome(False, "type", f"{given} where {asked} is asked")

@@ -34,7 +34,6 @@ from tirgen.verification.values import (
 )
 from tirgen.verification.vocabulary import ORDINALS, is_word
 
-
 _AFTER_INTERVAL = frozenset([",", ";", ")", "]", "}", "\\}", "cup", "cap", "U", "and", "or"])
 """What follows the bracket that ends ``]0, 1[``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tirgen.verification import ranges
-from tirgen.verification.finishing import finished
+from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
 from tirgen.verification.matching import Matching, Outcome, outcome
 from tirgen.verification.naming import NAMING, agree, function_of, namings
@@ -104,7 +104,7 @@ class Relations(Matching):
         asked, given = node_of(gold), node_of(answer)
         first, second = _written_out(*_counting(asked, given))
         if (first, second) != (asked, given):
-            gold, answer = finished(Expression(first)), finished(Expression(second))
+            gold, answer = folded(first), folded(second)
         if symbols(first) == symbols(second):
             return same_amount(gold, answer, self._leaf)
         result = outcome(False, "name", "other variables than were asked")
@@ -178,9 +178,9 @@ def _combinations(node: Node) -> Node:
     match node:
         case Op("call", (Sym("C"), n, k)):
             return Op("binom", (n, k))
-        case Op("pow", (Sym(name), k)) if name.startswith("C_"):
-            n = name[2:]
-            return Op("binom", (Num(Fraction(int(n))) if n.isdecimal() else Sym(n), k))
+        case Op("pow", (Sym(name=letter), k)) if letter.startswith("C_"):
+            index = letter[2:]
+            return Op("binom", (Num(Fraction(int(index))) if index.isdecimal() else Sym(index), k))
         case Op(name, args):
             return Op(name, tuple(map(_combinations, args)))
     return node

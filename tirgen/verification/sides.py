@@ -128,7 +128,9 @@ def _is_label(value: Value) -> bool:
         case Ratio((first, second)):
             return _is_label(first) and _is_label(second)
         case Expression(Op("div", parts)):
-            return all(isinstance(p, Op) and _is_label(Expression(p)) or _is_indexed(p) for p in parts)
+            return all(
+                (isinstance(p, Op) and _is_label(Expression(p))) or _is_indexed(p) for p in parts
+            )
         case Expression(Op("mul", args)):
             return len(args) in (2, 3) and all(
                 isinstance(a, Sym) and a.name.isupper() for a in args

@@ -79,7 +79,8 @@ _LAYOUT = tuple(
         (r"<sup>(.*?)</sup>", r"^{\1}"),
         (r"<sub>(.*?)</sub>", r"_{\1}"),
         (
-            r"(?<=\d)(?<!\b0)(?:\{,\}|\\,|,\\!\s?|\\!,|\\ |~|\\[;:!]|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))",
+            r"(?<=\d)(?<!\b0)(?:\{,\}|\\,|,\\!\s?|\\!,|\\ |~|\\[;:!]|[\u00a0\u2009\u202f])"
+            r"(?=\d{3}(?!\d))",
             "\x01",
         ),
         (r"\{,\}", "\x02"),
@@ -111,7 +112,9 @@ _TOKEN = re.compile(
     r"|(?P<operator>\*\*|<=|>=|!=|==|->|=>|&&|\|\||\.\.\.+|.)",
     re.DOTALL,
 )
-_GLUED = re.compile(r"(\\(?:" + "|".join(sorted(BARE_COMMANDS, key=len, reverse=True)) + r"))(\w{1,2})")
+_GLUED = re.compile(
+    r"(\\(?:" + "|".join(sorted(BARE_COMMANDS, key=len, reverse=True)) + r"))(\w{1,2})"
+)
 """A command without arguments whose space before letters was lost: ``\\quadx``."""
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?")
 _SPACED_GROUPS = re.compile(r"[1-9]\d{0,2}(?: \d{3})+(?![\d/]| ?\\frac| \d)(?:\.\d+)?")

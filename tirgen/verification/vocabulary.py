@@ -88,7 +88,9 @@ def comparison_in(words: Sequence[str]) -> tuple[str, int] | None:
     return None
 
 
-_ARTICLES = re.compile(r"^(?:it|they)\b |\b(?:the|a|an|any|every|on|there (?:is|are)|it is|this is|they are)\b ?")
+_ARTICLES = re.compile(
+    r"^(?:it|they)\b |\b(?:the|a|an|any|every|on|there (?:is|are)|it is|this is|they are)\b ?"
+)
 _KIND = re.compile(
     r"(?<=[a-z]) (?:functions?|triangles?|curves?|lines?|ones?|numbers?(?: of [a-z]+)?)$"
 )
