@@ -21,6 +21,7 @@ from tirgen.verification.composites import (
     value_of,
 )
 from tirgen.verification.matching import Outcome, outcome, undecided
+from tirgen.verification.naming import function_of
 from tirgen.verification.relations import letters_of, side_named, variables
 from tirgen.verification.scalars import (
     components,
@@ -119,6 +120,8 @@ class Comparison(Choices):
             case _, Named(name, value):
                 if isinstance(name, Sym) and name.name in variables(gold):
                     return None
+                if isinstance(gold, Number) and function_of(name):
+                    return outcome(False, "name", "a function where a number is asked")
                 return self.same(gold, value)
             case ((Number() | Expression() | Quantity()), Relation(_, signs)) if set(signs) == {
                 "="

@@ -178,7 +178,7 @@ class Postfixes(Brackets):
             return Expression(Op("call", (node, *map(node_of, arguments))))
         except Unreadable:
             inside = "".join(token.text for token in self.tokens[start : self.at - 1])
-            return Expression(Op("call", (node, Sym(inside))))
+            return Expression(Op("call", (node, Sym(f"({inside})"))))
 
     def _resumed(self, value: Value) -> Value:
         """The last letter of a run with the power or index that belongs to it alone."""
