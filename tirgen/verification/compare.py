@@ -265,6 +265,8 @@ class Comparison(Choices):
             return undecided("it is no mathematics that can be read")
         if isinstance(answer, Opaque) and not answer.readable:
             return outcome(False, "unread", "no mathematics that can be read")
+        if not isinstance(gold, Opaque) and isinstance(answer, Opaque):
+            return outcome(False, "unread", "a sum, integral or limit that is still to be computed")
         readable = (Number, Expression, Opaque, Quantity, Relation)
         if isinstance(gold, readable) and isinstance(answer, readable):
             return self._leaf(gold, answer)
