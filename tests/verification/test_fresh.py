@@ -1,4 +1,4 @@
-"""Pairs that the verifier was not written on, by kind of value."""
+"""Pairs by kind of value, labelled before the verifier was run on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from storage.records import Verdict
 
 KINDS: dict[str, list[dict[str, Any]]] = tomllib.loads(
-    Path(__file__).with_name("unseen.toml").read_text("utf-8")
+    Path(__file__).with_name("fresh.toml").read_text("utf-8")
 )
 MISSED = 0.03
 """Share of right answers that may be refused."""
