@@ -69,10 +69,8 @@ def _scaled(factor: Expression, value: Value) -> Value:
     match value:
         case Quantity(amount, unit):
             return Quantity(amount_of(times(_unfolded(amount))), unit)
-        case Tuple(items):
-            return Tuple(tuple(map(times, items)))
-        case Listing(items):
-            return Listing(tuple(map(times, items)))
+        case Tuple(items) | Listing(items):
+            return value.of(map(times, items))
         case Matrix(rows):
             return Matrix(tuple(tuple(map(times, row)) for row in rows))
     raise Unreadable(f"a multiple of a {type(value).__name__.lower()}")

@@ -13,11 +13,10 @@ from tirgen.verification import ranges
 from tirgen.verification.composites import (
     Choices,
     are_named,
-    are_numbered,
     by_name,
     different,
     end_point,
-    names_in,
+    line,
     value_of,
 )
 from tirgen.verification.matching import Outcome, outcome, undecided
@@ -58,6 +57,7 @@ from tirgen.verification.values import (
     Relation,
     Residues,
     Set,
+    Several,
     Sym,
     Text,
     Tuple,
@@ -211,45 +211,22 @@ class Comparison(Choices):
                 return self._sorted_out(gold, answer)
         return None
 
-    def _composites(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901
+    def _composites(self, gold: Value, answer: Value) -> Outcome | None:
         match gold, answer:
             case Region(), _ if (region := ranges.region_of(answer)) is not None:
                 return self._regions(gold, region)
             case Region(), Listing(items) if (region := ranges.united(items)) is not None:
                 return self._regions(gold, region)
-            case ((Tuple() | Bracket() | Set()), Region()) if region := ranges.region_of(gold):
+            case Several(), Region() if region := ranges.region_of(gold):
                 return self._regions(region, answer)
-            case Listing(), Listing():
-                return self._lists(gold, answer)
-            case Tuple(items), (Tuple(others) | Listing(others)):
-                return self._in_order(items, by_name(others), "tuple")
-            case Tuple(items), Bracket(others) if len(items) > 2:
-                return self._in_order(items, others, "tuple")
-            case Bracket(items), (Bracket(others) | Tuple(others) | Listing(others)):
-                if len(items) == 2 and not isinstance(answer, Bracket):
-                    return None
-                return self._in_order(items, others, "bracketed list")
-            case Listing(items), (Tuple(others) | Bracket(others) | Set(others)):
-                names = names_in(items)
-                numbered = isinstance(answer, Set) and are_numbered(names or ())
-                if numbered:
-                    return self._any_order(list(map(value_of, items)), others, "list")
-                if names or isinstance(answer, Tuple):
-                    return self._in_order([value_of(item) for item in items], others, "list")
-                return self._any_order(items, others, "list")
-            case Set(), Bracket() if ranges.is_interval(answer):
-                return outcome(False, "set", "a closed interval where a set is asked")
-            case Set(items), (Set(others) | Listing(others) | Bracket(others)):
-                return self._any_order(self._distinct(items), self._distinct(others), "set")
+            case Several(), Several():
+                return self._several(gold, answer)
             case Matrix(rows), Matrix(others):
                 return self._matrices(rows, others)
-            case Matrix(rows), (Tuple(others) | Bracket(others) | Listing(others)) if 1 in (
-                len(rows), len(rows[0])
-            ):  # fmt: skip
-                cells = [cell for row in rows for cell in row]
-                return self._in_order(cells, by_name(others), "matrix")
-            case ((Tuple(items) | Bracket(items)), Matrix(rows)) if 1 in (len(rows), len(rows[0])):
-                return self._in_order(items, [cell for row in rows for cell in row], "tuple")
+            case Matrix(rows), (Tuple() | Bracket() | Listing()) if vector := line(rows):
+                return self._in_order(vector, by_name(answer.items), "matrix")
+            case ((Tuple(items) | Bracket(items)), Matrix(rows)) if vector := line(rows):
+                return self._in_order(items, vector, "tuple")
         return None
 
     def _bare_amount(self, gold: Quantity, answer: Number | Expression) -> Outcome:

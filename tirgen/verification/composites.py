@@ -14,6 +14,7 @@ from tirgen.verification.relations import Relations
 from tirgen.verification.units import UnitError, conflict, unit_of
 from tirgen.verification.values import (
     KINDS,
+    Bracket,
     Cases,
     Choice,
     Expression,
@@ -25,6 +26,7 @@ from tirgen.verification.values import (
     Quantity,
     Region,
     Set,
+    Several,
     Sym,
     Text,
     Tuple,
@@ -50,6 +52,37 @@ class Composites(Relations):
                 (end_point(first.high), end_point(second.high)),
             ]
         return self._every(pairs, "interval")
+
+    def _several(self, gold: Several, answer: Several) -> Outcome | None:
+        """In the gold's order, if its brackets give one; None if the answer's say another thing."""
+        match gold, answer:
+            case Listing(), Listing():
+                return self._lists(gold, answer)
+            case Listing(items), _:
+                return self._unbracketed(items, answer)
+            case Set(), Tuple():
+                return None
+            case Set(), Bracket() if ranges.is_interval(answer):
+                return outcome(False, "set", "a closed interval where a set is asked")
+            case Set(), _:
+                asked, given = (list(dict.fromkeys(one.items)) for one in (gold, answer))
+                return self._any_order(asked, given, "set")
+            case (Tuple((_, _)), Bracket()) | (_, Set()):
+                return None
+            case Bracket((_, _)), (Tuple() | Listing()):
+                return None
+        return self._in_order(gold.items, by_name(answer.items), KINDS[type(gold)])
+
+    def _unbracketed(self, gold: Sequence[Value], answer: Several) -> Outcome:
+        """A list against one in brackets."""
+        names = names_in(gold)
+        ordered = names is not None or isinstance(answer, Tuple)
+        if isinstance(answer, Set) and are_numbered(names or ()):
+            ordered = False
+        values = list(map(value_of, gold)) if names else list(gold)
+        if ordered:
+            return self._in_order(values, answer.items, "list")
+        return self._any_order(values, answer.items, "list")
 
     def _lists(self, gold: Listing, answer: Listing) -> Outcome:
         """By their names where both sides have them, in the gold's order where it alone has."""
@@ -87,9 +120,6 @@ class Composites(Relations):
                 return result
         return outcome(True, "list")
 
-    def _distinct(self, items: Sequence[Value]) -> list[Value]:
-        return list(dict.fromkeys(items))
-
     def _matrices(
         self, gold: Sequence[Sequence[Value]], answer: Sequence[Sequence[Value]]
     ) -> Outcome:
@@ -114,6 +144,12 @@ class Composites(Relations):
         for a, b in zip(asked[1:], given[1:], strict=True):
             pairs.append((_product(a, given[0]), _product(b, asked[0])))
         return self._every(pairs, "ratio")
+
+
+def line(rows: Sequence[Sequence[Value]]) -> list[Value] | None:
+    """The cells of a single row or column."""
+    alone = 1 in (len(rows), len(rows[0]))
+    return [cell for row in rows for cell in row] if alone else None
 
 
 def are_named(items: Sequence[Value]) -> bool:
@@ -211,7 +247,7 @@ def _letters(value: Value) -> frozenset[str] | None:
             return frozenset(name.upper())
         case Expression(Op("mul", args)) if all(isinstance(one, Sym) for one in args):
             return _letters(Set(tuple(map(Expression, args))))
-        case Set(items) | Listing(items) | Tuple(items):
+        case Several(items):
             letters = [_letters(item) for item in items]
             known = frozenset(letter for one in letters for letter in one or ())
             return known if None not in letters and len(known) == len(letters) else None

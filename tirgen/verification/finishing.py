@@ -23,6 +23,7 @@ from tirgen.verification.values import (
     Region,
     Residues,
     Set,
+    Several,
     Sym,
     Tuple,
     Value,
@@ -42,12 +43,10 @@ def finished(value: Value) -> Value:  # noqa: C901  one case for each type
             if unit == PERCENT and isinstance(inner, Number):
                 return Number(inner.value, inner.unit, inner.digits, percent=True)
             if isinstance(inner, Listing):
-                return Listing(
-                    tuple(
-                        finished(Quantity(one, unit))
-                        for one in inner.items
-                        if isinstance(one, Number | Expression)
-                    )
+                return inner.of(
+                    finished(Quantity(one, unit))
+                    for one in inner.items
+                    if isinstance(one, Number | Expression)
                 )
             if not isinstance(inner, Number | Expression):
                 raise Unreadable("an amount that is no number")
@@ -55,11 +54,9 @@ def finished(value: Value) -> Value:  # noqa: C901  one case for each type
         case Tuple(items):
             return _both_signs(tuple(map(finished, items)))
         case Bracket(items):
-            return Bracket(tuple(map(finished, items)))
-        case Set(items):
-            return Set(spelled_out(flat(tuple(map(finished, items)))))
-        case Listing(items, either, decimal):
-            return Listing(flat(tuple(map(finished, items))), either, decimal)
+            return value.of(map(finished, items))
+        case Several(items):
+            return value.of(spelled_out(flat(tuple(map(finished, items)))))
         case Matrix(rows):
             return Matrix(tuple(tuple(map(finished, row)) for row in rows))
         case Cases(rows):

@@ -28,6 +28,7 @@ from tirgen.verification.values import (
     Relation,
     Residues,
     Set,
+    Several,
     Sym,
     Text,
     Tuple,
@@ -41,6 +42,9 @@ _LATEX = {
     "factorial": "({})!", "binom": r"\binom{{{}}}{{{}}}",
 }  # fmt: skip
 _SIGNS = {"le": "≤", "ge": "≥", "ne": "≠", "approx": "≈", "in": "∈", "equiv": "≡"}
+_AROUND: dict[type, tuple[str, str]] = {
+    Tuple: ("(", ")"), Bracket: ("[", "]"), Set: ("{", "}"), Listing: ("", "")
+}  # fmt: skip
 _LONGEST = 200
 
 
@@ -106,14 +110,8 @@ def said(value: Value) -> str:  # noqa: C901  one case for each type
 
 def _composite(value: Value) -> str:
     match value:
-        case Tuple(items):
-            return f"({_items(items)})"
-        case Bracket(items):
-            return f"[{_items(items)}]"
-        case Set(items):
-            return f"{{{_items(items)}}}"
-        case Listing(items):
-            return _items(items)
+        case Several(items):
+            return _items(items).join(_AROUND[type(value)])
         case Ratio(parts):
             return " : ".join(map(said, parts))
         case Matrix(rows):

@@ -5,10 +5,10 @@ Values are immutable and compared by `compare`; ``==`` between them is sameness 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,32 +149,42 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuple:
-    """``(1, 2)``: in order. Of two parts it may be an open interval."""
-
-    items: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Bracket:
-    """``[1, 2]``: a closed interval or a list as Python prints it."""
-
-    items: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Several answers side by side, in any order; ``either`` where "or" joins them."""
+class Several:
+    """Answers side by side; the type says what stands around them."""
 
     items: tuple[Value, ...]
     either: bool = False
+    """Whether "or" joins them."""
     decimal: Number | None = None
     """What ``0,25`` is where the comma is a decimal one."""
 
+    def of(self, items: Iterable[Value]) -> Self:
+        """The same with other items."""
+        return replace(self, items=tuple(items))
 
-@dataclass(frozen=True, slots=True)
-class Set:
-    items: tuple[Value, ...]
+
+class Tuple(Several):
+    """``(1, 2)``: in order. Of two parts it may be an open interval."""
+
+    __slots__ = ()
+
+
+class Bracket(Several):
+    """``[1, 2]``: a closed interval or a list as Python prints it."""
+
+    __slots__ = ()
+
+
+class Listing(Several):
+    """``1, 2`` without brackets, in any order unless their names give one."""
+
+    __slots__ = ()
+
+
+class Set(Several):
+    """``{1, 2}``: in any order, each once."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +225,7 @@ class Opaque:
 
 Value: TypeAlias = (
     "Number | Expression | Quantity | Clock | Date | Ratio | Based | Residues | Named | Relat"
-    "ion | Region | Tuple | Bracket | Listing | Set | Matrix | Cases | Choice | Text | Opaque"
+    "ion | Region | Several | Matrix | Cases | Choice | Text | Opaque"
     ""
 )
 
@@ -259,20 +269,15 @@ def renamed(node: Node, names: dict[str, str]) -> Node:
 def renamed_in(value: Value, names: dict[str, str]) -> Value:
     """A value with variables of its expressions renamed."""
 
-    def each(items: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(renamed_in(item, names) for item in items)
-
     match value:
         case Expression(node, percent):
             return Expression(renamed(node, names), percent)
         case Named(name, inner):
             return Named(name, renamed_in(inner, names))
-        case Tuple(items):
-            return Tuple(each(items))
-        case Listing(items, either):
-            return Listing(each(items), either)
+        case Several(items):
+            return value.of(renamed_in(item, names) for item in items)
         case Relation(sides, signs):
-            return Relation(each(sides), signs)
+            return Relation(tuple(renamed_in(side, names) for side in sides), signs)
         case Region(pieces, name):
             return Region(pieces, names.get(name, name) if name else None)
         case Cases(rows):
