@@ -15,15 +15,16 @@ from tirgen.verification.composites import (
     are_named,
     by_name,
     different,
-    end_point,
     line,
     value_of,
 )
+from tirgen.verification.finishing import folded
 from tirgen.verification.matching import Outcome, outcome, undecided
 from tirgen.verification.naming import function_of
-from tirgen.verification.relations import letters_of, side_named, variables
+from tirgen.verification.relations import equation_of, letters_of, variables
 from tirgen.verification.scalars import (
     components,
+    progression,
     quotient,
     ratio_of,
     same_clock,
@@ -47,9 +48,7 @@ from tirgen.verification.values import (
     Matrix,
     Named,
     Node,
-    Num,
     Number,
-    Op,
     Opaque,
     Quantity,
     Ratio,
@@ -62,7 +61,6 @@ from tirgen.verification.values import (
     Text,
     Tuple,
     Value,
-    symbols,
 )
 
 
@@ -100,12 +98,12 @@ class Comparison(Choices):
                 return self._against_choice(gold, answer)
             case Named(), Named():
                 return self._both_named(gold, answer)
-            case Named(name, value), Relation(_, signs) if set(signs) == {"="}:
-                return self._curves(Relation((side_named(name), value), ("=",)), answer)
-            case Relation(), Named(name, value):
+            case Named(), Relation(_, signs) if set(signs) == {"="}:
+                return self._curves(equation_of(gold), answer)
+            case Relation(), Named(_, value):
                 if set(gold.signs) != {"="}:
                     return self._sorted_out(gold, value)
-                return self._curves(gold, Relation((side_named(name), value), ("=",)))
+                return self._curves(gold, equation_of(answer))
             case Listing(items), Named(Sym(name), Listing() as values) if are_named(items) and all(
                 isinstance(i, Named)
                 and isinstance(i.name, Sym)
@@ -196,13 +194,9 @@ class Comparison(Choices):
             case ((Number() | Expression()), Ratio()) if (divided := quotient(answer)) is not None:
                 return self.same(gold, divided)
             case ((Tuple() | Matrix()), Expression(node)) if axes := components(node):
-                return self.same(gold, Tuple(tuple(map(end_point, axes))))
+                return self.same(gold, Tuple(tuple(map(folded, axes))))
             case Expression(node), (Tuple() | Matrix()) if axes := components(node):
-                return self.same(Tuple(tuple(map(end_point, axes))), answer)
-            case Tuple(), Expression(Op("call", (Sym("C"), *coordinates))):
-                return self.same(gold, Tuple(tuple(map(end_point, coordinates))))
-            case Expression(Op("call", (Sym("C"), *coordinates))), Tuple():
-                return self.same(Tuple(tuple(map(end_point, coordinates))), answer)
+                return self.same(Tuple(tuple(map(folded, axes))), answer)
             case Text(words), Expression(node):
                 return outcome(_joined(words) == letters_of(node), "text", "other words")
             case Number(value), Based(digits, base):
@@ -252,35 +246,10 @@ class Comparison(Choices):
         return None
 
     def _progression(self, gold: Residues, node: Node) -> Outcome:
-        """``7k + 3`` as its residues."""
-        from tirgen.verification.arithmetic import rational
-
-        names = symbols(node)
-        if len(names) != 1:
+        given = progression(node)
+        if given is None:
             return outcome(False, "congruence", "no progression")
-        name = names.pop()
-        values = [rational(_substituted(node, name, k)) for k in range(3)]
-        start, following, last = values
-        if (
-            start is None
-            or following is None
-            or last is None
-            or last - following != following - start
-        ):
-            return outcome(False, "congruence", "no progression")
-        step = abs(following - start)
-        if step.denominator != 1 or start.denominator != 1 or not 1 < step < 10**5:
-            return outcome(False, "congruence", "no progression")
-        return same_residues(gold, Residues(frozenset({int(start % step)}), int(step), True))
-
-
-def _substituted(node: Node, name: str, value: int) -> Node:
-    match node:
-        case Sym(own) if own == name:
-            return Num(Fraction(value))
-        case Op(operation, args):
-            return Op(operation, tuple(_substituted(arg, name, value) for arg in args))
-    return node
+        return same_residues(gold, given)
 
 
 def is_decimal(value: Value) -> bool:

@@ -48,8 +48,8 @@ class Composites(Relations):
             if (first.has_low, first.has_high) != (second.has_low, second.has_high):
                 return outcome(False, "interval", "an end point belongs to one of them only")
             pairs += [
-                (end_point(first.low), end_point(second.low)),
-                (end_point(first.high), end_point(second.high)),
+                (folded(first.low), folded(second.low)),
+                (folded(first.high), folded(second.high)),
             ]
         return self._every(pairs, "interval")
 
@@ -208,11 +208,7 @@ def by_name(items: tuple[Value, ...]) -> tuple[Value, ...]:
 
 
 def _product(first: Node, second: Node) -> Value:
-    return end_point(Op("mul", (first, second)))
-
-
-def end_point(node: Node) -> Value:
-    return folded(node)
+    return folded(Op("mul", (first, second)))
 
 
 class Choices(Composites):

@@ -27,6 +27,7 @@ from tirgen.verification.values import (
     Sym,
     Tuple,
     Value,
+    changed,
     walk,
 )
 
@@ -120,13 +121,14 @@ def folded(node: Node, percent: bool = False) -> Number | Expression:
 
 
 def _signed(node: Node, upper: bool) -> Node:
-    match node:
-        case Op("pm" | "mp" as sign, (inner,)):
-            arg = _signed(inner, upper)
-            return arg if (sign == "pm") == upper else Op("neg", (arg,))
-        case Op(name, args):
-            return Op(name, tuple(_signed(arg, upper) for arg in args))
-    return node
+    def taken(one: Node) -> Node | None:
+        match one:
+            case Op("pm" | "mp" as sign, (inner,)):
+                arg = _signed(inner, upper)
+                return arg if (sign == "pm") == upper else Op("neg", (arg,))
+        return None
+
+    return changed(node, taken)
 
 
 def assembled(groups: list[list[Value]], joints: set[str]) -> Value:

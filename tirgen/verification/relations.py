@@ -26,6 +26,7 @@ from tirgen.verification.values import (
     Text,
     Tuple,
     Value,
+    changed,
     renamed,
     renamed_in,
     symbols,
@@ -41,10 +42,7 @@ class Relations(Matching):
                 function_of(gold.name) or function_of(answer.name) or isinstance(gold.name, str)
                 or isinstance(answer.name, str)
             ):  # fmt: skip
-                first = Relation((side_named(gold.name), gold.value), ("=",))
-                return self._curves(
-                    first, Relation((side_named(answer.name), answer.value), ("=",))
-                )
+                return self._curves(equation_of(gold), equation_of(answer))
             return outcome(False, "name", "another thing is named than was asked")
         asked, given = function_of(gold.name), function_of(answer.name)
         value = answer.value
@@ -175,15 +173,17 @@ def _counting(first: Node, second: Node) -> tuple[Node, Node]:
 
 
 def _combinations(node: Node) -> Node:
-    match node:
-        case Op("call", (Sym("C"), n, k)):
-            return Op("binom", (n, k))
-        case Op("pow", (Sym(name=letter), k)) if letter.startswith("C_"):
-            index = letter[2:]
-            return Op("binom", (Num(Fraction(int(index))) if index.isdecimal() else Sym(index), k))
-        case Op(name, args):
-            return Op(name, tuple(map(_combinations, args)))
-    return node
+    def combination(one: Node) -> Node | None:
+        match one:
+            case Op("call", (Sym("C"), n, k)):
+                return Op("binom", (n, k))
+            case Op("pow", (Sym(name), k)) if name.startswith("C_"):
+                index = name[2:]
+                size = Num(Fraction(int(index))) if index.isdecimal() else Sym(index)
+                return Op("binom", (size, k))
+        return None
+
+    return changed(node, combination)
 
 
 def _written_out(first: Node, second: Node) -> tuple[Node, Node]:
@@ -199,15 +199,18 @@ def _written_out(first: Node, second: Node) -> tuple[Node, Node]:
 
 
 def _at_count(node: Node, last: str, count: Num) -> Node:
-    match node:
-        case Sym(name) if name == last:
-            return count
-        case Sym(name) if name.endswith(f"_{last}"):
-            return Sym(f"{name[:-1]}{count.value}")
-        case Op(name, args):
-            kept = [_at_count(arg, last, count) for arg in args if arg != Sym("ldots")]
-            return Op(name, tuple(kept))
-    return node
+    def counted(one: Node) -> Node | None:
+        match one:
+            case Sym(name) if name == last:
+                return count
+            case Sym(name) if name.endswith(f"_{last}"):
+                return Sym(f"{name[:-1]}{count.value}")
+            case Op(name, args) if Sym("ldots") in args:
+                written = tuple(arg for arg in args if arg != Sym("ldots"))
+                return changed(Op(name, written), counted)
+        return None
+
+    return changed(node, counted)
 
 
 def variables(value: Value) -> set[str]:
@@ -248,8 +251,10 @@ def _is_named_value(value: Value) -> bool:
     return False
 
 
-def side_named(name: Node | str) -> Value:
-    return Text(name) if isinstance(name, str) else Expression(name)
+def equation_of(named: Named) -> Relation:
+    """``y = 2x`` as an equation between two sides."""
+    name = Text(named.name) if isinstance(named.name, str) else Expression(named.name)
+    return Relation((name, named.value), ("=",))
 
 
 def difference(relation: Relation) -> Node | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
-from tirgen.verification.arithmetic import approximate
+from tirgen.verification.arithmetic import approximate, rational
+from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
 from tirgen.verification.matching import Leaf, Outcome, outcome
 from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
@@ -23,6 +25,7 @@ from tirgen.verification.values import (
     Unit,
     symbols,
     walk,
+    with_values,
 )
 
 EXACT_DIGITS = 6
@@ -146,28 +149,23 @@ def unitless(quantity: Quantity, other: Number | Expression) -> Number | Express
     return quantity.amount
 
 
+_UNIT_LETTERS = "mgshlLVNJWKAT"
+
+
 def with_unit(gold: Quantity, answer: Expression) -> Quantity | None:
     """``5m`` as five metres, where the gold answer has a unit and the last letter names one."""
+    power = Fraction(1)
     match answer.node:
-        case Op("mul", (*before, Op("pow", (Sym(letter), Num(value=power))))) if (
-            gold.unit.measured and letter in "mgshlLVNJWKAT" and power in (2, 3)
-        ):
-            number = Op("mul", tuple(before)) if len(before) > 1 else before[0]
-            inner = (
-                Number(number.value, number.unit, number.digits)
-                if isinstance(number, Num)
-                else Expression(number)
-            )
-            return Quantity(inner, unit_of(f"{letter} ^{power}"))
-        case Op("mul", (*before, Sym(letter))) if gold.unit.measured and letter in "mgshlLVNJWKAT":
-            number = Op("mul", tuple(before)) if len(before) > 1 else before[0]
-            inner = (
-                Number(number.value, number.unit, number.digits)
-                if isinstance(number, Num)
-                else Expression(number)
-            )
-            return Quantity(inner, unit_of(letter))
-    return None
+        case Op("mul", (*before, Op("pow", (Sym(letter), Num(value=power))))):
+            pass
+        case Op("mul", (*before, Sym(letter))):
+            pass
+        case _:
+            return None
+    if not gold.unit.measured or letter not in _UNIT_LETTERS or power not in (1, 2, 3):
+        return None
+    amount = folded(Op("mul", tuple(before)) if len(before) > 1 else before[0])
+    return Quantity(amount, unit_of(f"{letter} ^{power}"))
 
 
 def same_amount(gold: Number | Expression, answer: Number | Expression, leaf: Leaf) -> Outcome:
@@ -195,7 +193,10 @@ def _plainly_apart(first: Node, second: Node) -> bool:
 
 
 def components(node: Node) -> tuple[Node, ...] | None:
-    """The coefficients of ``2i - 3j + k``; None where it is no sum of unit vectors."""
+    """The coefficients of ``2i - 3j + k``, the coordinates of ``C(2, 3)``; None for no vector."""
+    match node:
+        case Op("call", (Sym("C"), *coordinates)):
+            return tuple(coordinates)
     found: dict[str, Node] = {}
     for term in node.args if isinstance(node, Op) and node.name == "add" else (node,):
         factors = term.args if isinstance(term, Op) and term.name == "mul" else (term,)
@@ -240,9 +241,7 @@ def quotient(ratio: Ratio) -> Number | Expression | None:
 
 
 def same_residues(gold: Residues, answer: Residues) -> Outcome:
-    from math import lcm
-
-    modulus = lcm(gold.modulus, answer.modulus)
+    modulus = math.lcm(gold.modulus, answer.modulus)
     if modulus > 10**6:
         return outcome(False, "congruence", "two moduli that are too large")
     lifted = [
@@ -250,3 +249,17 @@ def same_residues(gold: Residues, answer: Residues) -> Outcome:
         for one in (gold, answer)
     ]
     return outcome(lifted[0] == lifted[1], "congruence")
+
+
+def progression(node: Node) -> Residues | None:
+    """``7k + 3`` as its residues."""
+    names = symbols(node)
+    if len(names) != 1:
+        return None
+    name = names.pop()
+    values = [rational(with_values(node, {name: Num(Fraction(k))})) for k in range(3)]
+    known = [int(value) for value in values if value is not None and value.denominator == 1]
+    if len(known) < 3 or known[2] - known[1] != known[1] - known[0]:
+        return None
+    step = abs(known[1] - known[0])
+    return Residues(frozenset({known[0] % step}), step, True) if 1 < step < 10**5 else None

@@ -5,7 +5,7 @@ Values are immutable and compared by `compare`; ``==`` between them is sameness 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Self, TypeAlias
@@ -256,17 +256,27 @@ def walk(node: Node) -> Iterator[Node]:
 CONSTANTS = frozenset({"pi", "e", "i", "oo"})
 
 
-def renamed(node: Node, names: dict[str, str]) -> Node:
-    """An expression with variables renamed."""
-    match node:
-        case Sym(name):
-            return Sym(names.get(name, name))
-        case Op(name, args):
-            return Op(name, tuple(renamed(arg, names) for arg in args))
+def changed(node: Node, change: Callable[[Node], Node | None]) -> Node:
+    """A tree in which `change` replaced what it gives a node for; the rest as it was."""
+    replaced = change(node)
+    if replaced is not None:
+        return replaced
+    if isinstance(node, Op):
+        return Op(node.name, tuple(changed(arg, change) for arg in node.args))
     return node
 
 
-def renamed_in(value: Value, names: dict[str, str]) -> Value:
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """An expression with variables renamed."""
+    return with_values(node, {name: Sym(other) for name, other in names.items()})
+
+
+def with_values(node: Node, values: Mapping[str, Node]) -> Node:
+    """An expression with other expressions for its variables."""
+    return changed(node, lambda one: values.get(one.name) if isinstance(one, Sym) else None)
+
+
+def renamed_in(value: Value, names: Mapping[str, str]) -> Value:
     """A value with variables of its expressions renamed."""
 
     match value:
