@@ -166,7 +166,7 @@ def joined(items: list[Value], either: bool, both: bool) -> Value:
     if isinstance(first, Named) and not any(isinstance(item, Named) for item in items[1:]):
         function = isinstance(first.name, Op) and first.name.name == "call"
         if not function:
-            return Named(first.name, Listing((first.value, *items[1:]), either))
+            return Named(first.name, Listing(flat((first.value, *items[1:])), either))
     names = {item.name for item in items if isinstance(item, Named)}
     if len(names) == 1 and all(isinstance(item, Named) for item in items):
         values = flat(tuple(item.value for item in items if isinstance(item, Named)))

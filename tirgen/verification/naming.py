@@ -44,7 +44,7 @@ NAMING = frozenset(
 _PARAMETERS = frozenset("klmtsjn")
 _CONSTANT = re.compile(r"[CcKkABDM](?:_\d)?")
 _SURELY_CONSTANT = re.compile(r"[Cc](?:_\d)?|K")
-_MOST_CONSTANTS = 3
+_MOST_CONSTANTS = 4
 
 
 def namings(gold: Node, answer: Node, *, named: bool) -> Iterator[Node]:

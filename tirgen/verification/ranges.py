@@ -192,7 +192,7 @@ def _joined(first: Interval, second: Interval) -> Interval:
 
 def solved(relation: Relation) -> Region | None:
     """An inequality in one variable as what it allows; None where it is no such thing."""
-    nodes = [node(side) for side in relation.sides]
+    nodes = [_as_variable(node(side)) for side in relation.sides]
     sides = [one for one in nodes if one is not None]
     if len(sides) < len(nodes) or not set(relation.signs) <= _FLIPPED.keys():
         return None
@@ -210,6 +210,14 @@ def solved(relation: Relation) -> Region | None:
             return None
         return _between(first, second)
     return None
+
+
+def _as_variable(one: Node | None) -> Node | None:
+    """``f(x)`` as a variable, which an inequality may bound."""
+    match one:
+        case Op("call", (Sym(function), Sym(argument))):
+            return Sym(f"{function}({argument})")
+    return one
 
 
 def _between(first: Region, second: Region) -> Region | None:

@@ -85,6 +85,7 @@ _LAYOUT = tuple(
         ),
         (r"\{,\}", "\x02"),
         (r"\\mu\s*\\(text|mathrm)\s*\{\s*(?=[a-zA-Z])", r"\\\1{u"),
+        (r"(\\(?:text|mathrm)\s*\{[^{}\\]*)\\mu\s*(?=[a-zA-Z])", r"\1u"),
         (r"(?<=\d)\s*(?:\\mathrm\s*\{E\}|(?<=\s)E)\s*(?=[-+]?\d)", "e"),
         (r"\{\s*([-+=:<>*/.])\s*\}", r"\1"),
         (r"\b(?:np|numpy|sp|sympy|math|mpmath|fractions|cmath)\.(?=[a-zA-Z])", ""),
