@@ -54,6 +54,7 @@ TEXTS, FONTS, DROPPED = _set("texts"), _set("fonts"), _set("dropped")
 ARRAYS = inverted(_TABLES["environments"])
 COPULAS_AFTER = "是为は"
 """What Chinese and Japanese write for "is", without a space before it."""
+NEGATIONS = frozenset("不非没無无ない")
 CONJUNCTIONS = inverted(_TABLES["conjunctions"])
 FUNCTIONS = inverted(_TABLES["functions"])
 CALLED = inverted(_TABLES["called"])

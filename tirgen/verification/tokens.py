@@ -21,6 +21,7 @@ from tirgen.verification.symbols import (
     COPULAS_AFTER,
     DROPPED,
     FONTS,
+    NEGATIONS,
     SPACES,
     SUBSCRIPTS,
     SUPERSCRIPTS,
@@ -277,7 +278,7 @@ class _Scanner:
             "KATAKANA-HIRAGANA",
         }:
             self._add(Kind.BAD, text)
-        elif len(text) > 1 and text[-1] in COPULAS_AFTER:
+        elif len(text) > 1 and text[-1] in COPULAS_AFTER and not set(text) & NEGATIONS:
             self._add(Kind.WORD, text[:-1])
             self._add(Kind.WORD, "is")
         elif "text" in self._braces or not text.isascii():
