@@ -9,7 +9,7 @@ from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
 from tirgen.verification.cursor import Beyond
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
-from tirgen.verification.naming import BOUND
+from tirgen.verification.naming import BOUND, function_of
 from tirgen.verification.sides import Sides, related
 from tirgen.verification.symbols import FUNCTIONS, NUMBER_SETS, SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
@@ -44,7 +44,7 @@ from tirgen.verification.vocabulary import (
 _MODULO = ("mod", "modulo")
 _GIVEN = frozenset({"all", "any", "every", "each", "real"})
 _CONSTANTS = frozenset({"constant", "constants", "arbitrary"})
-_PARAMETERS = _CONSTANTS | frozenset({"integer", "integers", "zz", "nn"})
+_PARAMETERS = _CONSTANTS | frozenset({"integer", "integers", "zz", "nn", "rr"})
 _CONDITIONS = frozenset({"for", "where", "with", "when", "if", "such", "over"})
 
 
@@ -122,7 +122,10 @@ def _declared(value: Value, clause: Sequence[Token]) -> Value:
         if "some" in words and not words & _GIVEN:
             raise Unreadable("some value, but not which")
         return value
-    names = (token.text for token in clause if token.kind is Kind.NAME and len(token.text) == 1)
+    names = {token.text for token in clause if token.kind is Kind.NAME and len(token.text) == 1}
+    if "rr" in words:
+        function = function_of(value.name) if isinstance(value, Named) else None
+        names = names - set(function[1]) if function else set()
     return renamed_in(value, {name: BOUND + name for name in names})
 
 
