@@ -8,7 +8,7 @@ from tirgen.verification import ranges
 from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
 from tirgen.verification.matching import Matching, Outcome, outcome
-from tirgen.verification.naming import NAMING, agree, function_of, namings
+from tirgen.verification.naming import agree, function_of, is_label, namings
 from tirgen.verification.scalars import same_amount
 from tirgen.verification.values import (
     Expression,
@@ -236,19 +236,11 @@ def _is_multiple_of_name(value: Value) -> bool:
 
 def _is_named_value(value: Value) -> bool:
     match value:
-        case Expression(Sym()):
-            return True
-        case Expression(Op(name, _)) if name in NAMING:
-            return True
-        case Opaque() | Text():
-            return True
-        case Expression(Op("mul", args)):
-            return all(isinstance(a, Sym) and a.name.isupper() for a in args)
-        case Expression(Op("add" | "mul" | "div", args)):
-            return all(_is_named_value(Expression(arg)) for arg in args)
         case Quantity(amount, _):
             return _is_named_value(amount)
-    return False
+        case Expression(Op("add" | "mul" | "div", args)) if not is_label(value):
+            return all(_is_named_value(Expression(arg)) for arg in args)
+    return is_label(value)
 
 
 def equation_of(named: Named) -> Relation:

@@ -11,13 +11,11 @@ from tirgen.verification.cursor import Beyond
 from tirgen.verification.finishing import finished
 from tirgen.verification.grammar import Expressions
 from tirgen.verification.literals import node_of
-from tirgen.verification.naming import NAMING
+from tirgen.verification.naming import is_label
 from tirgen.verification.symbols import SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
 from tirgen.verification.values import (
-    CONSTANTS,
     Cases,
-    Choice,
     Expression,
     Listing,
     Matrix,
@@ -92,54 +90,22 @@ def _member(element: Value, collection: Value) -> Value:
 def _equation(sides: list[Value]) -> Value:
     first, last = sides[0], sides[-1]
     if len(sides) > 2:
-        kept = [side for side in sides[:-1] if not _is_label(side)]
+        kept = [side for side in sides[:-1] if not is_label(side)]
         if not kept:
             return Named(name_of(first), last)
-        if _is_label(first) and len(sides) >= 2 and all(map(_is_constant, sides[1:])):
+        if is_label(first) and len(sides) >= 2 and all(map(_is_constant, sides[1:])):
             return Named(name_of(first), Relation(tuple(sides[1:]), ("=",) * (len(sides) - 2)))
         return Relation(tuple(sides), ("=",) * (len(sides) - 1))
     match first, last:
-        case Tuple(names), Tuple(values) if len(names) == len(values) and all(
-            map(_is_label, names)
-        ):
+        case Tuple(names), Tuple(values) if len(names) == len(values) and all(map(is_label, names)):
             pairs = zip(names, values, strict=True)
             return Listing(tuple(Named(name_of(name), value) for name, value in pairs))
     composite = isinstance(last, Matrix | Tuple | Region | Set | Cases)
-    if _is_label(first) or (composite and isinstance(first, Expression)):
+    if is_label(first) or (composite and isinstance(first, Expression)):
         return Named(name_of(first), last)
-    if _is_label(last):
+    if is_label(last):
         return Named(name_of(last), first)
     return Relation((first, last), ("=",))
-
-
-def _is_label(value: Value) -> bool:
-    """Whether a side of an equation only names what the other side says."""
-    match value:
-        case Opaque():
-            return True
-        case Text():
-            return True
-        case Choice() | Tuple():
-            return False
-        case Expression(Sym(name)):
-            return name not in CONSTANTS
-        case Expression(Op(name, _)) if name in NAMING:
-            return True
-        case Ratio((first, second)):
-            return _is_label(first) and _is_label(second)
-        case Expression(Op("div", parts)):
-            return all(
-                (isinstance(p, Op) and _is_label(Expression(p))) or _is_indexed(p) for p in parts
-            )
-        case Expression(Op("mul", args)):
-            return len(args) in (2, 3) and all(
-                isinstance(a, Sym) and a.name.isupper() for a in args
-            )
-    return False
-
-
-def _is_indexed(node: Node) -> bool:
-    return isinstance(node, Sym) and "_" in node.name
 
 
 def name_of(value: Value) -> Node | str:
