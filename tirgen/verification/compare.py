@@ -36,7 +36,6 @@ from tirgen.verification.scalars import (
 )
 from tirgen.verification.units import SECOND
 from tirgen.verification.values import (
-    KINDS,
     Based,
     Bracket,
     Cases,
@@ -48,7 +47,7 @@ from tirgen.verification.values import (
     Matrix,
     Named,
     Node,
-    Number,
+    Num,
     Opaque,
     Quantity,
     Ratio,
@@ -61,6 +60,8 @@ from tirgen.verification.values import (
     Text,
     Tuple,
     Value,
+    kind,
+    number,
 )
 
 
@@ -70,7 +71,7 @@ class Comparison(Choices):
     def whole(self, gold: Value, answer: Value) -> Outcome:
         """Two whole answers: a single value may stand in brackets, or be said twice."""
         match gold, answer:
-            case ((Number() | Expression()), (Set((item,)) | Tuple((item,)))):
+            case (Expression(), (Set((item,)) | Tuple((item,)))):
                 return self.same(gold, item)
             case Named(_, value), (Set((item,)) | Named(_, Set((item,)))):
                 return self.same(value, item)
@@ -78,15 +79,15 @@ class Comparison(Choices):
                 return self.same(item, value)
             case _, Bracket((item,)) if not isinstance(gold, Bracket):
                 return self.whole(gold, item)
-            case ((Bracket((item,)) | Set((item,))), (Number() | Expression())):
+            case ((Bracket((item,)) | Set((item,))), Expression()):
                 return self.same(item, answer)
-            case ((Number() | Expression() | Quantity()), Listing(items, either=True)):
+            case ((Expression() | Quantity()), Listing(items, either=True)):
                 return self._every([(gold, item) for item in items], "list")
         return self.same(gold, answer)
 
     def same(self, gold: Value, answer: Value) -> Outcome:
         if gold == answer:
-            return outcome(True, KINDS[type(gold)])
+            return outcome(True, kind(gold))
         return self._unwrapped(gold, answer) or self._alike(gold, answer) or different(gold, answer)
 
     def _unwrapped(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901
@@ -118,33 +119,33 @@ class Comparison(Choices):
             case _, Named(name, value):
                 if isinstance(name, Sym) and name.name in variables(gold):
                     return None
-                if isinstance(gold, Number) and function_of(name):
+                if number(gold) and function_of(name):
                     return outcome(False, "name", "a function where a number is asked")
                 return self.same(gold, value)
-            case ((Number() | Expression() | Quantity()), Relation(_, signs)) if set(signs) == {
-                "="
-            }:
+            case ((Expression() | Quantity()), Relation(_, signs)) if set(signs) == {"="}:
                 return self._chain(gold, answer)
             case Relation((exact, rounded), ("approx",)), _:
                 first = self.same(exact, answer)
                 return first if first.same or not is_decimal(answer) else self.same(rounded, answer)
             case _, Relation((exact, _), ("approx",)):
                 return self.same(gold, exact)
-            case Number(), Listing((Number(Fraction(numerator=0)), _), decimal=Number() as number):
-                return self.same(gold, number)
-            case Listing(decimal=Number() as number), (Number() | Expression() | Quantity()):
-                return self.same(number, answer)
+            case Expression(Num()), Listing(
+                (Expression(Num(Fraction(numerator=0))), _), decimal=Expression() as decimal
+            ):
+                return self.same(gold, decimal)
+            case Listing(decimal=Expression() as decimal), (Expression() | Quantity()):
+                return self.same(decimal, answer)
         return None
 
     def _alike(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901  a table
         match gold, answer:
-            case ((Number() | Expression()), (Number() | Expression())):
+            case (Expression(), Expression()):
                 return self._expressions(gold, answer)
             case Quantity(), Quantity():
                 return same_quantity(gold, answer, self._leaf)
-            case Quantity(), (Number() | Expression()):
+            case Quantity(), Expression():
                 return self._bare_amount(gold, answer)
-            case ((Number() | Expression()), Quantity()):
+            case (Expression(), Quantity()):
                 return self._expressions(gold, unitless(answer, gold))
             case (Opaque(), _) | (_, Opaque()):
                 return self._unread(gold, answer)
@@ -169,11 +170,11 @@ class Comparison(Choices):
     def _mixed(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901  a table
         """Types that may say the same in two ways."""
         match gold, answer:
-            case Based(digits), Number(value):
+            case Based(digits), Expression(Num(value)):
                 return outcome(str(value) == digits.lstrip("0"), "base", "other digits")
-            case Number(value), Residues(values, modulus, False) if 0 <= value < modulus:
+            case Expression(Num(value)), Residues(values, modulus, False) if 0 <= value < modulus:
                 return outcome({value} == set(values), "congruence", "another residue")
-            case Residues(values, named=False), Number(value):
+            case Residues(values, named=False), Expression(Num(value)):
                 return outcome({value} == set(values), "congruence", "another residue")
             case Residues(), Named(_, Expression(node)) | Expression(node) | Set(
                 (Expression(node),)
@@ -182,16 +183,16 @@ class Comparison(Choices):
             case Quantity(), Clock(seconds, half_known=False) if (
                 gold.unit.dimensions == SECOND.dimensions
             ):
-                return self.same(gold, Quantity(Number(Fraction(seconds)), SECOND))
+                return self.same(gold, Quantity(Expression(Num(Fraction(seconds))), SECOND))
             case Ratio(), Clock(half_known=False, fields=2):
                 return self.same(gold, ratio_of(answer))
-            case Number(value), Clock(half_known=False, fields=2) if value.denominator > 1:
+            case Expression(Num(value)), Clock(half_known=False, fields=2) if value.denominator > 1:
                 return self.same(gold, ratio_of(answer))
             case Ratio(first), Ratio(second) if len(first) == len(second):
                 return self._ratios(first, second)
-            case Ratio(), (Number() | Expression()) if (divided := quotient(gold)) is not None:
+            case Ratio(), Expression() if (divided := quotient(gold)) is not None:
                 return self.same(divided, answer)
-            case ((Number() | Expression()), Ratio()) if (divided := quotient(answer)) is not None:
+            case (Expression(), Ratio()) if (divided := quotient(answer)) is not None:
                 return self.same(gold, divided)
             case ((Tuple() | Matrix()), Expression(node)) if axes := components(node):
                 return self.same(gold, Tuple(tuple(map(folded, axes))))
@@ -199,7 +200,7 @@ class Comparison(Choices):
                 return self.same(Tuple(tuple(map(folded, axes))), answer)
             case Text(words), Expression(node):
                 return outcome(_joined(words) == letters_of(node), "text", "other words")
-            case Number(value), Based(digits, base):
+            case Expression(Num(value)), Based(digits, base):
                 return outcome(int(digits, base) == value, "base", "another value")
             case Relation(), _:
                 return self._sorted_out(gold, answer)
@@ -223,10 +224,10 @@ class Comparison(Choices):
                 return self._in_order(items, vector, "tuple")
         return None
 
-    def _bare_amount(self, gold: Quantity, answer: Number | Expression) -> Outcome:
-        if isinstance(answer, Expression) and (read := with_unit(gold, answer)) is not None:
+    def _bare_amount(self, gold: Quantity, answer: Expression) -> Outcome:
+        if (read := with_unit(gold, answer)) is not None:
             return same_quantity(gold, read, self._leaf)
-        if isinstance(answer, Number) and answer.percent:
+        if number(answer) and answer.percent:
             return outcome(False, "unit", "percent where another unit is asked")
         amount = unitless(gold, answer)
         return self._expressions(amount, answer)
@@ -238,7 +239,7 @@ class Comparison(Choices):
             return outcome(False, "unread", "no mathematics that can be read")
         if not isinstance(gold, Opaque) and isinstance(answer, Opaque):
             return outcome(False, "unread", "a sum, integral or limit that is still to be computed")
-        readable = (Number, Expression, Opaque, Quantity, Relation)
+        readable = (Expression, Opaque, Quantity, Relation)
         if isinstance(gold, readable) and isinstance(answer, readable):
             return self._leaf(gold, answer)
         if isinstance(gold, Opaque):
@@ -253,7 +254,8 @@ class Comparison(Choices):
 
 
 def is_decimal(value: Value) -> bool:
-    return isinstance(value, Number) and value.unit is not None
+    found = number(value)
+    return found is not None and found.unit is not None
 
 
 def _same_words(gold: str, answer: str) -> bool:

@@ -13,7 +13,6 @@ from tirgen.verification.naming import agree
 from tirgen.verification.relations import Relations
 from tirgen.verification.units import UnitError, conflict, unit_of
 from tirgen.verification.values import (
-    KINDS,
     Bracket,
     Cases,
     Choice,
@@ -21,7 +20,7 @@ from tirgen.verification.values import (
     Listing,
     Named,
     Node,
-    Number,
+    Num,
     Op,
     Quantity,
     Region,
@@ -32,6 +31,7 @@ from tirgen.verification.values import (
     Tuple,
     Unit,
     Value,
+    kind,
 )
 
 
@@ -71,7 +71,7 @@ class Composites(Relations):
                 return None
             case Bracket((_, _)), (Tuple() | Listing()):
                 return None
-        return self._in_order(gold.items, by_name(answer.items), KINDS[type(gold)])
+        return self._in_order(gold.items, by_name(answer.items), kind(gold))
 
     def _unbracketed(self, gold: Sequence[Value], answer: Several) -> Outcome:
         """A list against one in brackets."""
@@ -133,7 +133,7 @@ class Composites(Relations):
         return self._any_order(pairs[0], pairs[1], "cases")
 
     def _ratios(self, gold: tuple[Value, ...], answer: tuple[Value, ...]) -> Outcome:
-        if Number(Fraction(0)) in (*gold, *answer):
+        if Expression(Num(Fraction(0))) in (*gold, *answer):
             return self._every(list(zip(gold, answer, strict=True)), "ratio")
         nodes = [[ranges.node(part) for part in side] for side in (gold, answer)]
         asked = [node for node in nodes[0] if node is not None]
@@ -218,8 +218,7 @@ class Choices(Composites):
         if isinstance(answer, Named):
             return self._choice(gold, answer.value)
         if isinstance(answer, Choice):
-            amounts = (Number, Expression)
-            both = isinstance(gold.text, amounts) and isinstance(answer.text, amounts)
+            both = isinstance(gold.text, Expression) and isinstance(answer.text, Expression)
             if gold.text and answer.text and both and gold.letters == answer.letters:
                 return self.same(gold.text, answer.text)
             return outcome(gold.letters == answer.letters, "choice", "other letters")
@@ -252,7 +251,6 @@ def _letters(value: Value) -> frozenset[str] | None:
 
 def different(gold: Value, answer: Value) -> Outcome:
     given, asked = (
-        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-        for kind in (KINDS[type(answer)], KINDS[type(gold)])
+        f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in (kind(answer), kind(gold))
     )
     return outcome(False, "type", f"{given} where {asked} is asked")

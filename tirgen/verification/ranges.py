@@ -16,7 +16,6 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Region,
     Relation,
@@ -79,12 +78,7 @@ def is_interval(value: Tuple | Bracket) -> bool:
 
 def node(value: Value) -> Node | None:
     """The expression that a number or an expression is."""
-    match value:
-        case Number(number, unit, digits, percent=False):
-            return Num(number, unit, digits)
-        case Expression(inner, percent=False):
-            return inner
-    return None
+    return value.node if isinstance(value, Expression) and not value.percent else None
 
 
 def union(left: Value, right: Value) -> Value:

@@ -16,7 +16,6 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Opaque,
     Quantity,
@@ -96,9 +95,7 @@ class Relations(Matching):
                 sides = sides[1:]
         return self._every([(gold, side) for side in sides], "relation")
 
-    def _expressions(
-        self, gold: Number | Expression, answer: Number | Expression, *, named: bool = False
-    ) -> Outcome:
+    def _expressions(self, gold: Expression, answer: Expression, *, named: bool = False) -> Outcome:
         asked, given = node_of(gold), node_of(answer)
         first, second = _written_out(*_counting(asked, given))
         if (first, second) != (asked, given):
@@ -133,7 +130,7 @@ class Relations(Matching):
             return self._in_order(gold.sides, answer.sides, "relation")
         result = outcome(False, "name", "other variables than were asked")
         for candidate in namings(first, second, named=True):
-            zero = Number(Fraction(0))
+            zero = Expression(Num(Fraction(0)))
             found = self._leaf(
                 Relation((Expression(first), zero), ("=",)),
                 Relation((Expression(candidate), zero), ("=",)),
@@ -148,7 +145,7 @@ class Relations(Matching):
 
         A list in the order of the alphabet only lists the names.
         """
-        if set(gold.signs) == {"="} and isinstance(answer, Number | Expression):
+        if set(gold.signs) == {"="} and isinstance(answer, Expression):
             every = self._every([(side, answer) for side in gold.sides], "relation")
             if every.same:
                 return every

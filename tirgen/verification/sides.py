@@ -22,7 +22,6 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Opaque,
     Quantity,
@@ -60,7 +59,7 @@ def _approximates(exact: Value, rounded: Value) -> bool:
     values = []
     for value in (exact, rounded):
         amount = value.amount if isinstance(value, Quantity) else value
-        plain = isinstance(amount, Number | Expression)
+        plain = isinstance(amount, Expression)
         values.append(approximate(node_of(amount)) if plain else None)
     left, right = values
     if left is None or right is None:
@@ -122,7 +121,7 @@ def name_of(value: Value) -> Node | str:
 
 
 def _is_constant(value: Value) -> bool:
-    return isinstance(value, Number) or (isinstance(value, Expression) and not symbols(value.node))
+    return isinstance(value, Expression) and not symbols(value.node)
 
 
 class Sides(Expressions):
@@ -155,7 +154,7 @@ class Sides(Expressions):
             self.at, self.tokens = start, tokens
             return self._opaque()
         value = self._following_quantities(value)
-        if self._ratios and self.is_operator(":") and isinstance(value, Expression | Number):
+        if self._ratios and self.is_operator(":") and isinstance(value, Expression):
             return self._ratio(value)
         if isinstance(value, Expression) and self.word_next():
             if self.next.text == "to" and self.peek().kind is Kind.NUMBER:
@@ -220,10 +219,7 @@ def _added_up(parts: list[Value]) -> Value:
     nodes: list[Node] = []
     for part in parts:
         assert isinstance(part, Quantity)
-        amount = (
-            node_of(part.amount) if isinstance(part.amount, Expression) else Num(part.amount.value)
-        )
-        nodes.append(Op("mul", (amount, Num(part.unit.factor / last.unit.factor))))
+        nodes.append(Op("mul", (node_of(part.amount), Num(part.unit.factor / last.unit.factor))))
     return Quantity(Expression(Op("add", tuple(nodes))), last.unit)
 
 

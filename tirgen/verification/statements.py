@@ -19,7 +19,6 @@ from tirgen.verification.values import (
     Listing,
     Named,
     Num,
-    Number,
     Op,
     Quantity,
     Relation,
@@ -27,6 +26,7 @@ from tirgen.verification.values import (
     Set,
     Text,
     Value,
+    number,
     renamed_in,
 )
 from tirgen.verification.vocabulary import (
@@ -136,7 +136,7 @@ def _residues(value: Value, modulus: int) -> Value:
     if isinstance(value, Named):
         inner = finished(value.value)
     items = inner.items if isinstance(inner, Listing) else (inner,)
-    numbers = [item.value for item in items if isinstance(item, Number)]
+    numbers = [found.value for item in items if (found := number(item))]
     if len(numbers) < len(items) or any(number.denominator != 1 for number in numbers):
         raise Beyond("a congruence of other things than numbers")
     return Residues(frozenset(int(number) % modulus for number in numbers), modulus, named)
@@ -280,7 +280,7 @@ class Statements(Clauses):
         if number is not None:
             value = self._read(number[0])
             rest = " ".join(words[number[1] :])
-            assert isinstance(value, Number)
+            assert isinstance(value, Expression)
             if not rest:
                 return value
             return _counted(value, rest)
@@ -343,7 +343,7 @@ class Statements(Clauses):
         return self.statement()
 
 
-def _counted(value: Number, words: str) -> Value:
+def _counted(value: Expression, words: str) -> Value:
     if words.lower() in ("percent", "per cent", "pct"):
-        return Number(value.value, value.unit, value.digits, percent=True)
+        return Expression(value.node, percent=True)
     return Quantity(value, unit_of(words))

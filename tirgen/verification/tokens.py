@@ -90,6 +90,7 @@ _LAYOUT = tuple(
         (r"(?<=\d)\s*(?:\\mathrm\s*\{E\}|(?<=\s)E)\s*(?=[-+]?\d)", "e"),
         (r"\{\s*([-+=:<>*/.])\s*\}", r"\1"),
         (r"\b(?:np|numpy|sp|sympy|math|mpmath|fractions|cmath)\.(?=[a-zA-Z])", ""),
+        (r"\bmpf\('([^']*)'\)", r"\1"),
         (r"\b(?:float|int|mpf|mpc)\d*\((?=['\"-]?[\d.])", "Float("),
         (r"(?<![a-zA-Z\\])m\s*\\(?=(?:measured)?angle)", r"\\"),
         (r"(?<![a-zA-Z\\])log(2|10)(?=\()", r"\\log_{\1}"),
@@ -98,7 +99,6 @@ _LAYOUT = tuple(
         (r"([a-z])\s*\\mapsto(?![a-z])", r"f(\1)="),
         (r"\\#\s*", " "),
         (r"\+\s*\\text\s*\{\s*const(?:ant|\.)?\s*\}", "+C"),
-        (r"\bmpf\('([^']*)'\)", r"\1"),
         (r":=|\\coloneqq(?![a-z])", "="),
         (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", " "),
     )

@@ -40,29 +40,19 @@ Node: TypeAlias = "Num | Sym | Op"
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A rational number, exact or a decimal with its precision."""
-
-    value: Fraction
-    unit: Fraction | None = None
-    digits: int = 0
-    percent: bool = False
-    """Written with a percent sign, which `value` does not count."""
-
-
-@dataclass(frozen=True, slots=True)
 class Expression:
-    """Mathematics that is no rational number: ``2\\pi``, ``x^2 + 1``."""
+    """Mathematics: ``2\\pi``, ``x^2 + 1``; a rational number where the node is a `Num`."""
 
     node: Node
     percent: bool = False
+    """Written with a percent sign, which the node does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """An amount of something: a unit of measurement, money, an angle, or what is counted."""
 
-    amount: Number | Expression
+    amount: Expression
     unit: Unit
 
 
@@ -155,7 +145,7 @@ class Several:
     items: tuple[Value, ...]
     either: bool = False
     """Whether "or" joins them."""
-    decimal: Number | None = None
+    decimal: Expression | None = None
     """What ``0,25`` is where the comma is a decimal one."""
 
     def of(self, items: Iterable[Value]) -> Self:
@@ -224,18 +214,28 @@ class Opaque:
 
 
 Value: TypeAlias = (
-    "Number | Expression | Quantity | Clock | Date | Ratio | Based | Residues | Named | Relat"
+    "Expression | Quantity | Clock | Date | Ratio | Based | Residues | Named | Relat"
     "ion | Region | Several | Matrix | Cases | Choice | Text | Opaque"
     ""
 )
 
 KINDS: dict[type, str] = {
-    Number: "number", Expression: "expression", Quantity: "quantity", Clock: "time", Date: "date",
+    Expression: "expression", Quantity: "quantity", Clock: "time", Date: "date",
     Ratio: "ratio", Based: "number in a base", Residues: "congruence", Named: "named value",
     Relation: "relation", Region: "interval", Tuple: "tuple", Bracket: "bracketed list",
     Listing: "list", Set: "set", Matrix: "matrix", Cases: "cases", Choice: "choice", Text: "text",
     Opaque: "unread mathematics",
 }  # fmt: skip
+
+
+def number(value: Value) -> Num | None:
+    """The rational number that a value is, apart from its percent sign."""
+    return value.node if isinstance(value, Expression) and isinstance(value.node, Num) else None
+
+
+def kind(value: Value) -> str:
+    """What a reason calls a value."""
+    return "number" if number(value) else KINDS[type(value)]
 
 
 def symbols(node: Node) -> set[str]:
