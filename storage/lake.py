@@ -22,7 +22,7 @@ from storage.checksums import CheckedFile, StoredFile
 from storage.commits import LOG, Commit, read_commits
 from storage.errors import Damaged
 from storage.names import folders
-from storage.versions import DatasetVersion, every_version
+from storage.versions import DatasetVersion, every_version, removed_versions
 
 PROTOCOL = "tirgen://"
 PUBLISHED, LATEST, RUNNING = "published", "latest", "running"
@@ -41,12 +41,18 @@ class Catalog:
     @cached_property
     def published(self) -> list[DatasetVersion]:
         """Every version, by dataset, oldest first. Raises Damaged."""
-        return list(self._whole(version for found in self._every for version in found))
+        return list(self._whole(version for found in self.by_dataset for version in found))
 
     @cached_property
     def latest(self) -> list[DatasetVersion]:
         """The latest version of each dataset; where it is left out, no older one stands in."""
-        return list(self._whole(found[-1] for found in self._every if found))
+        return list(self._whole(found[-1] for found in self.by_dataset if found))
+
+    @cached_property
+    def removed(self) -> list[DatasetVersion]:
+        """The versions that were removed; they have a manifest and no rows."""
+        found = [one for folder in self._datasets for one in removed_versions(folder)]
+        return [version for version in found if str(version) not in self._left_out]
 
     @cached_property
     def running(self) -> list[Running]:
@@ -55,7 +61,8 @@ class Catalog:
         return [one for dataset in datasets for one in self._running(dataset)]
 
     @cached_property
-    def _every(self) -> list[list[DatasetVersion]]:
+    def by_dataset(self) -> list[list[DatasetVersion]]:
+        """The versions of each dataset, oldest first, damaged ones too."""
         return [every_version(folder) for folder in self._datasets]
 
     def _whole(self, found: Iterable[DatasetVersion]) -> Iterator[DatasetVersion]:
@@ -65,7 +72,8 @@ class Catalog:
                 yield version
 
     def _running(self, dataset: Path) -> Iterator[Running]:
-        covered = covered_commits(v for v in self.published if v.dataset == dataset.name)
+        made = (v for v in [*self.removed, *self.published] if v.dataset == dataset.name)
+        covered = covered_commits(made)
         for run in folders(dataset / "runs"):
             position = covered.get(run.name, 0)
             if (run / LOG).is_file() and position is not None:
@@ -86,10 +94,12 @@ class Running(NamedTuple):
 def covered_commits(found: Iterable[DatasetVersion]) -> dict[str, int | None]:
     """By configuration hash, how many of a run's commits its versions cover; None is all of them.
 
+    Removed versions count too.
+
     Of what an earlier tirgen published nothing else is known.
     """
     covered: dict[str, int | None] = {}
-    for version in found:
+    for version in sorted(found, key=lambda version: version.number):
         covered[version.manifest["config_hash"]] = version.manifest.get("commits")
     return covered
 

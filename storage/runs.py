@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from storage import files
+from storage import files, names
 from storage.checksums import StoredFile
 from storage.commits import BATCHES, LOG, Commits, read_commits
 from storage.compaction import BackgroundCompactor
@@ -38,6 +38,11 @@ def run_id(dataset: str, config_hash: str) -> str:
     return f"{dataset}-{config_hash[:12]}"
 
 
+def run_folder(dataset: Path, config_hash: str) -> Path:
+    """The folder of a configuration's run below that of its dataset. Raises InvalidName."""
+    return dataset / "runs" / names.safe(config_hash, "configuration hash")
+
+
 class Run:
     """The rows of one configuration below `ROOT/datasets/DATASET/runs/<config hash>/`."""
 
@@ -45,7 +50,7 @@ class Run:
         self.run_id = run_id(dataset, config_hash)
         self._root = root
         self._dataset = root / "datasets" / dataset
-        self.folder = self._dataset / "runs" / config_hash
+        self.folder = run_folder(self._dataset, config_hash)
         self._config = config
         self._config_hash = config_hash
         if not (self.folder / CONFIG).exists():

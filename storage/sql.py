@@ -25,9 +25,11 @@ from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
 from storage.lake import LATEST, PROTOCOL, PUBLISHED, RUNNING, Catalog, Lake
+from storage.macros import Published
 from storage.manifest_views import manifest_view
 from storage.policies import Policies
-from storage.views import VIEWS, define, definitions, rows_of
+from storage.view_meanings import VIEWS
+from storage.views import define, definitions, names_of, rows_of, times_of
 
 _HINT = f"views: {', '.join(VIEWS)}; columns of one: tirgen sql 'describe trajectories'"
 _CHECK = "CREATE TEMP VIEW checked AS"
@@ -120,7 +122,16 @@ class _Lake:
             case "running_records":
                 return self._running()
             case _:
-                return manifest_view(view, self._lake.catalog.published, Policies(self._root))
+                catalog = self._lake.catalog
+                return manifest_view(view, catalog.published, catalog.removed, Policies(self._root))
+
+    @property
+    def names(self) -> dict[str, str]:
+        return names_of(self._lake.catalog.by_dataset)
+
+    @property
+    def times(self) -> list[Published]:
+        return times_of(self._lake.catalog.published)
 
     def _versions(self, kind: str) -> str:
         named = "'dataset': VARCHAR, 'version': VARCHAR"

@@ -96,6 +96,11 @@ def every_version(dataset: Path) -> list[DatasetVersion]:
     return numbered.every(dataset, DatasetVersion)
 
 
+def removed_versions(dataset: Path) -> list[DatasetVersion]:
+    """The removed versions below a dataset's folder, oldest first."""
+    return numbered.every(dataset, DatasetVersion, numbered.REMOVED)
+
+
 def publish(
     dataset: Path, trajectories: Iterable[Trajectory], describe: Callable[[], dict[str, Any]]
 ) -> DatasetVersion:
