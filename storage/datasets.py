@@ -17,9 +17,9 @@ from typing import Any
 
 from storage import names, numbered, tags
 from storage.errors import Damaged, InvalidName, NotFound
-from storage.records import Trajectory
+from storage.records import Verdicts
 from storage.runs import CONFIG, Run, run_folder
-from storage.versions import DatasetVersion, every_version, publish, versions
+from storage.versions import DatasetVersion, every_version, publish_verdicts, versions
 from storage.views import refresh
 
 
@@ -118,19 +118,20 @@ class Store:
     def derive(
         self,
         source: DatasetVersion,
-        rows: Iterable[Trajectory],
+        found: Iterable[Verdicts],
         describe: Callable[[], dict[str, Any]],
     ) -> DatasetVersion:
-        """Publish rows made from a version as the next version of its dataset.
+        """Publish other verdicts on the rows of a version as the next version of its dataset.
 
-        Rows are read one by one. `describe` is called after the last; its keys go into the
-        manifest, together with ``made_from``, the source version.
+        The rows are shared. Verdicts are read one by one, in the order of the rows. `describe` is
+        called after the last; its keys go into the manifest, together with ``made_from``, the
+        source version.
         """
 
         def described() -> dict[str, Any]:
             return {**describe(), "made_from": str(source)}
 
-        version = publish(self.dataset_folder(source.dataset), rows, described)
+        version = publish_verdicts(source, found, described)
         refresh(self.root)
         return version
 

@@ -44,7 +44,7 @@ def find_trajectory(store: Store, prefix: str) -> Trajectory:
         raise NotFound(
             f"several trajectories begin with {prefix!r}", f"give more of the id, or {_HINT}"
         )
-    [trajectory] = from_batch(table.cast(trajectory_schema()).to_batches()[0])
+    [trajectory] = from_batch(table.cast(trajectory_schema()).to_batches()[0], Trajectory)
     return trajectory
 
 
@@ -146,7 +146,9 @@ def pick_trajectories(
     )
     versions = table.column("version").to_pylist()
     records = table.drop_columns("version").cast(trajectory_schema())
-    found = [trajectory for batch in records.to_batches() for trajectory in from_batch(batch)]
+    found = [
+        trajectory for batch in records.to_batches() for trajectory in from_batch(batch, Trajectory)
+    ]
     return [Found(*each) for each in zip(found, versions, strict=True)]
 
 

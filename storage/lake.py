@@ -1,7 +1,9 @@
 """The committed files of a store as DuckDB sees them: a file system that holds nothing else.
 
 ``tirgen://published/<schema>/dataset=NAME/version=vN/part-00000.parquet``
-``tirgen://latest/...``, of the latest version of each dataset
+``tirgen://published-rows/<schema>/dataset=NAME/version=vN/part=0/part-00000.parquet`` and
+``tirgen://published-verdicts/<schema>/dataset=NAME/version=vN/part=0/verdicts-00000.parquet``
+``tirgen://latest/...`` and so on, of the latest version of each dataset
 ``tirgen://running/<schema>/dataset=NAME/run=HASH/commit=00000007/skip=0/FILE.parquet``
 
 The names in a path are columns, by which DuckDB passes over files without opening them. Which files
@@ -26,6 +28,8 @@ from storage.versions import DatasetVersion, every_version, removed_versions
 
 PROTOCOL = "tirgen://"
 PUBLISHED, LATEST, RUNNING = "published", "latest", "running"
+ROWS, VERDICTS = "-rows", "-verdicts"
+"""Endings of the folders with rows that have their verdicts beside them, and with these."""
 _UNKNOWN = 0
 """Stands for the schema version of files whose log does not say it."""
 
@@ -163,7 +167,8 @@ class Lake(AbstractFileSystem):  # type: ignore[misc]
     def _of(self, kind: str) -> dict[str, StoredFile]:
         """The files of a kind by their place, looked up when the kind is first asked for."""
         if kind not in self._found:
-            match kind:
+            base = kind.partition("-")[0]
+            match base:
                 case "published":
                     places = _published(kind, self.catalog.published)
                 case "latest":
@@ -195,9 +200,16 @@ class _Watched(CheckedFile):
 def _published(kind: str, found: Iterable[DatasetVersion]) -> Iterator[tuple[str, StoredFile]]:
     for version in found:
         schema = version.manifest.get("schema_version", _UNKNOWN)
-        for file in version.stored:
-            place = f"dataset={version.dataset}/version={version.version}/{file.name}"
-            yield f"{kind}/{schema}/{place}", file
+        named = f"dataset={version.dataset}/version={version.version}"
+        for number, (rows, verdicts) in enumerate(version.parts):
+            if verdicts is None:
+                if not kind.endswith((ROWS, VERDICTS)):
+                    yield f"{kind}/{schema}/{named}/{rows.name}", rows
+            elif kind.endswith(ROWS):
+                yield f"{kind}/{schema}/{named}/part={number}/{rows.name}", rows
+            elif kind.endswith(VERDICTS):
+                schema = version.manifest["verdict_schema_version"]
+                yield f"{kind}/{schema}/{named}/part={number}/{verdicts.name}", verdicts
 
 
 def _running(found: Iterable[Running]) -> Iterator[tuple[str, StoredFile]]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import duckdb
 
@@ -28,12 +29,14 @@ from storage.names import folders
 from storage.numbered import whole
 from storage.policies import Policies
 from storage.records import SCHEMA_VERSION
-from storage.schema import trajectory_schema
+from storage.schema import trajectory_schema, verdict_schema
 from storage.tags import tags
-from storage.versions import DatasetVersion, every_version, removed_versions
+from storage.versions import VERDICTS, DatasetVersion, every_version, removed_versions
 from storage.view_texts import DERIVED_VIEWS
 
 FILE = "tirgen.duckdb"
+Files: TypeAlias = Mapping[int, list[Path]]
+"""Files by the schema version of their rows."""
 
 
 class Sources(Protocol):
@@ -156,16 +159,24 @@ class _Paths:
         return list(whole(version for found in self._every for version in found))
 
     def _versions(self, found: Iterable[DatasetVersion]) -> str:
-        by_schema: dict[int, list[str]] = {}
+        whole: Files = defaultdict(list)
+        rows: Files = defaultdict(list)
+        verdicts: Files = defaultdict(list)
         for version in found:
-            paths = (glob.escape(str(file)) for file in version.files)
-            by_schema.setdefault(version.manifest.get("schema_version", 0), []).extend(paths)
-        place = r"regexp_extract(filename, '/versions/(v\d+)/', 1) AS version"
-        return rows_of(
-            f"SELECT * EXCLUDE (filename), {place} FROM "
-            f"read_parquet({list_literal(paths)}, filename = true, union_by_name = {schema == 0})"
-            for schema, paths in by_schema.items()
-        )
+            schema = version.manifest.get("schema_version", 0)
+            for part in version.parts:
+                (rows if part.verdicts else whole)[schema].append(part.rows.path)
+                if part.verdicts:
+                    own = version.manifest["verdict_schema_version"]
+                    verdicts[own].append(part.verdicts.path)
+        number = r"regexp_extract(filename, '/versions/(v\d+)/', 1) AS version"
+        of_verdicts = rf"regexp_replace(filename, '{VERDICTS}(\d+\.parquet)$', 'part-\1')"
+        reads = _reads(whole, f"EXCLUDE (filename, file_row_number), {number}")
+        if rows:
+            named = _reads(rows, f"EXCLUDE (filename), {number}, filename AS part")
+            found_beside = _reads(verdicts, f"EXCLUDE (filename), {of_verdicts} AS part")
+            reads.append(beside(named, found_beside, ("part", "file_row_number"), "part"))
+        return rows_of(reads)
 
     def _running(self) -> str:
         """Rows that the logs name now, at the time of the query, each trajectory once: of one that
@@ -189,6 +200,31 @@ def rows_of(reads: Iterable[str]) -> str:
     """The body of a view over some reads, with every column and its type also where none is."""
     nothing = "SELECT *, NULL::VARCHAR AS version FROM no_rows"
     return " UNION ALL BY NAME ".join([nothing, *reads])
+
+
+def beside(rows: Iterable[str], verdicts: Iterable[str], place: Sequence[str], extra: str) -> str:
+    """The rows of some reads with the verdicts of others that have the same place.
+
+    Columns of the place that are no column of a row are left out: `extra` and the row's number.
+    """
+    changed = [name for name in verdict_schema().names if name != "trajectory_id"]
+    listed = ", ".join(f"verdicts_.{name} AS {name}" for name in changed)
+    rows_ = " UNION ALL BY NAME ".join(["SELECT *, NULL::VARCHAR AS version FROM no_rows", *rows])
+    nothing = f"SELECT {', '.join(changed)} FROM no_rows"
+    return (
+        f"SELECT rows_.* EXCLUDE ({extra}, file_row_number) REPLACE ({listed}) "
+        f"FROM ({rows_}) AS rows_ JOIN ({' UNION ALL BY NAME '.join([nothing, *verdicts])}) "
+        f"AS verdicts_ USING ({', '.join(place)})"
+    )
+
+
+def _reads(paths: Files, columns: str) -> list[str]:
+    """The files of each schema version, as queries of `*` with these changes."""
+    return [
+        f"SELECT * {columns} FROM read_parquet({list_literal(glob.escape(str(p)) for p in found)}, "
+        f"filename = true, file_row_number = true, union_by_name = {schema == 0})"
+        for schema, found in paths.items()
+    ]
 
 
 def _is_of_one_schema(run: Path) -> bool:

@@ -167,7 +167,7 @@ def test_lineage_reaches_every_ancestor(store: Store) -> None:
     source = store.version("demo@v1")
     described = source.manifest
     for _ in range(2):
-        source = store.derive(source, source.read(), lambda: described)
+        source = store.derive(source, source.found(), lambda: described)
     assert rows(store, f"SELECT distance, product, source FROM lineage('{source}')") == [
         (1, "demo@v4", "demo@v3"),
         (2, "demo@v3", "demo@v1"),
