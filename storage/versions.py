@@ -123,14 +123,12 @@ def removed_versions(dataset: Path) -> list[DatasetVersion]:
     return numbered.every(dataset, DatasetVersion, numbered.REMOVED)
 
 
-def sorted_rows(
-    batches: Iterable[pa.RecordBatch], folder: Path, rows: int, size: int = GROUP_BYTES
-) -> Iterator[pa.Table]:
-    """Rows in the order of a version, in tables of at most `rows` rows or about `size` bytes.
+def sorted_rows(batches: Iterable[pa.RecordBatch], folder: Path, rows: int) -> Iterator[pa.Table]:
+    """Rows in the order of a version, in tables of at most `rows` rows and bounded size.
 
     What does not fit into memory is written to `folder` and removed at the end.
     """
-    return sort(batches, _ORDER, folder, rows, size)
+    return sort(batches, _ORDER, folder, rows, GROUP_BYTES)
 
 
 def publish(
