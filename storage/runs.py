@@ -127,6 +127,18 @@ class Run:
         """The same, commit by commit in their order; see `read_columns` for nested ones."""
         return (read_columns(commit.file, columns) for commit in self._commits.committed())
 
+    def newest_columns(self, columns: list[str]) -> Iterator[pa.Table]:
+        """The same, of each trajectory only the newest row."""
+        committed = [commit.file for commit in self._commits.committed()]
+        older = _older_rows(committed)
+        for number, file in enumerate(committed):
+            table = read_columns(file, columns)
+            if replaced := [place for one, place in older if one == number]:
+                newest = np.ones(len(table), bool)
+                newest[replaced] = False
+                table = table.filter(pa.array(newest))
+            yield table
+
     def note_seconds(self, call: float, seconds: float) -> None:
         """Put on record how long a call, named by when it began, has worked on the run so far."""
         note = self.folder / CALLS / f"{os.getpid()}-{call}.json"
