@@ -8,6 +8,7 @@ consistent.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -191,6 +192,11 @@ class FilterVerdict:
     """Why it was dropped; empty when kept."""
 
 
+def is_baseline(filters: Sequence[FilterVerdict]) -> bool:
+    """Whether these verdicts are of a sample that only measures its problem."""
+    return any(one.rule == BASELINE_RULE and not one.kept for one in filters)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Everything needed to produce the row again."""
@@ -324,11 +330,39 @@ class Trajectory:
     @property
     def is_baseline(self) -> bool:
         """A sample that only measures its problem (`BASELINE_RULE`)."""
-        return any(one.rule == BASELINE_RULE and not one.kept for one in self.filters)
+        return is_baseline(self.filters)
 
     @property
     def kept(self) -> bool:
         """Every filter rule kept it."""
+        return all(verdict.kept for verdict in self.filters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdicts:
+    """What was found out about a trajectory: all that a curation may change.
+
+    The fields are those of `Trajectory`.
+    """
+
+    trajectory_id: str
+    final_answer: str | None
+    ending: Ending
+    error: str | None
+    verdict: Verdict | None
+    opinion: Opinion | None
+    filters: tuple[FilterVerdict, ...]
+
+    @classmethod
+    def of(cls, row: Trajectory) -> Verdicts:
+        return cls(**{name: getattr(row, name) for name in cls.__slots__})
+
+    @property
+    def is_baseline(self) -> bool:
+        return is_baseline(self.filters)
+
+    @property
+    def kept(self) -> bool:
         return all(verdict.kept for verdict in self.filters)
 
 

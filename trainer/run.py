@@ -6,6 +6,7 @@ started again resumes from its last checkpoint, or finds its published version.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from transformers import AutoConfig
 from storage import files, views
 from storage.datasets import Store
 from storage.names import fingerprint, portable_name
-from storage.policies import Policies, PolicyVersion
+from storage.policies import LINEAGE, Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
 from trainer.agreement import check_scores
@@ -213,6 +214,8 @@ class Run:
             checkpoint.load(path, self.optimizer)
         if self.world.leads:
             files.make_folder(self._lineage.work)
+            described = json.dumps(self._lineage.described).encode()
+            files.write_atomic(self._lineage.work / LINEAGE, described)
             self._history = History(self._lineage.work / HISTORY, self.steps)
         work = str(self._lineage.work)
         self._on_event({"event": "began", "work": work, "steps": steps, "done": self.steps})

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from storage.datasets import Store
-from storage.records import Problem, Trajectory
+from storage.records import Opinion, Problem, TokenStream, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.code_tasks import CodeTask, Window, load_code_tasks
 from tirgen.data.errors import ProblemsError
@@ -29,7 +30,7 @@ from tirgen.evaluation.results import (
 from tirgen.evaluation.reward_model import open_reward_model
 from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.code_maker import CodeMaker
-from tirgen.jobs.committed_rows import rows_of
+from tirgen.jobs.committed_rows import asked_for
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
@@ -38,6 +39,9 @@ from tirgen.jobs.rollout import PolicyRecipe, sample_problems
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan
 from tirgen.tir.markup import response_text
+
+AT_ONCE = 1_000
+"""Samples that a judge or a reward model is asked about at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,36 +145,68 @@ async def _sample(
 async def _publish(
     config: EvaluationConfig, job: Job[RolloutProgress], plan: RolloutPlan, bench: _Benchmarks
 ) -> DatasetVersion:
-    rows = list(rows_of(job.run, plan.asked))
-    if config.analysis.judge:
-        async with open_engine(config.analysis.judge) as engine:
-            judge = AnswerJudge(engine, config.analysis.judge_tokens, config.seed)
-            rows = await judge.with_opinions(rows)
-    scores = await _scores(config.analysis, rows)
+    """Publish all samples, which are read once for each use; only what figures need is held."""
+    read = job.run.reader(in_order=True)
+    opinions = await _opinions(config, asked_for(read(), plan.asked))
+
+    def rows() -> Iterator[Trajectory]:
+        for row in asked_for(read(), plan.asked):
+            yield replace(row, opinion=opinions.get(row.trajectory_id, row.opinion))
+
+    held = [_without_text(row) for row in rows()]
+    scores = await _scores(config.analysis, held, rows)
     results = []
     for name, problems in bench.by_name.items():
         ids = {problem.problem_id for problem in problems}
-        own = [row for row in rows if row.problem.problem_id in ids]
+        own = [row for row in held if row.problem.problem_id in ids]
         results.append(summarise(name, own, config.analysis, config.seed, scores))
     summary = {
         "problems": len(plan.asked),
-        "trajectories": len(rows),
+        "trajectories": len(held),
         "asked": bench.document(config),
         "results": [result.model_dump(mode="json") for result in results],
     }
-    return job.publish(rows, summary)
+    return job.publish(rows(), summary, in_order=True)
 
 
-async def _scores(analysis: Analysis, rows: Sequence[Trajectory]) -> Scores:
+async def _opinions(config: EvaluationConfig, rows: Iterator[Trajectory]) -> dict[str, Opinion]:
+    """The judge's opinions by sample; empty without a judge."""
+    opinions: dict[str, Opinion] = {}
+    if config.analysis.judge:
+        async with open_engine(config.analysis.judge) as engine:
+            judge = AnswerJudge(engine, config.analysis.judge_tokens, config.seed)
+            while chunk := list(islice(rows, AT_ONCE)):
+                judged = await judge.with_opinions(chunk)
+                opinions |= {row.trajectory_id: row.opinion for row in judged if row.opinion}
+    return opinions
+
+
+def _without_text(row: Trajectory) -> Trajectory:
+    """What the figures need of a sample: tokens only where some were corrected away."""
+    steps = tuple(
+        replace(step, thought="", action=step.action and "", observation=None, draft=None)
+        for step in row.steps
+    )
+    corrected = any(step.attempts for step in steps)
+    return replace(row, steps=steps, tokens=row.tokens if corrected else TokenStream())
+
+
+async def _scores(
+    analysis: Analysis, held: Sequence[Trajectory], rows: Callable[[], Iterator[Trajectory]]
+) -> Scores:
     """The reward model's score of every candidate of best-of-N that ties with another one."""
     if analysis.best_of is None or analysis.reward_model is None:
         return {}
-    groups = map(contenders, candidates(by_problem(rows), analysis.best_of))
-    tied = [row for group in groups if len(group) > 1 for row in group]
+    groups = map(contenders, candidates(by_problem(held), analysis.best_of))
+    tied = {row.trajectory_id for group in groups if len(group) > 1 for row in group}
+    texts = (row for row in rows() if row.trajectory_id in tied)
+    scores: dict[str, float] = {}
     async with open_reward_model(analysis.reward_model) as model:
 
-        async def score(row: Trajectory) -> float:
-            return await model.score(row.problem.question, response_text(row.steps))
+        async def score(row: Trajectory) -> None:
+            text = response_text(row.steps)
+            scores[row.trajectory_id] = await model.score(row.problem.question, text)
 
-        scores = await asyncio.gather(*map(score, tied))
-    return {row.trajectory_id: score for row, score in zip(tied, scores, strict=True)}
+        while chunk := list(islice(texts, AT_ONCE)):
+            await asyncio.gather(*map(score, chunk))
+    return scores
