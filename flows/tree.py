@@ -66,6 +66,10 @@ COMMANDS = {
         "alignment:alignment_command",
         "Show how likely a policy finds the kept trajectories of one or more datasets.",
     ),
+    "watch": Command(
+        "watch:watch_command",
+        "Watch a run or a training from any terminal that sees the store, until it ends.",
+    ),
     "report": Command(
         "report:report_command",
         "Write a page of charts about a dataset version or a policy, with the SQL behind each.",

@@ -17,6 +17,8 @@ from tests.flows.training.waiting import wait_until
 
 pytest.importorskip("torch")
 
+from flows.live.state import Watcher
+from flows.live.work import find_work
 from flows.training.models import find_model
 from flows.training.rounds import RoundsConfig, reinforce
 
@@ -80,7 +82,15 @@ def test_rounds_killed_in_rollouts_and_in_an_update_end_in_the_same_bits(
 
     run_and_kill(tmp_path, sandbox_url, rolling)
     run_and_kill(tmp_path, sandbox_url, updating)
+    killed = Watcher(Store(tmp_path), find_work(Store(tmp_path), "pi")).look()
+    assert (killed.kind, killed.status, killed.unit) == ("training", "stopped", "optimiser steps")
+    assert killed.done is not None
+    assert killed.steps[0]["levels"]["trajectory"]["entropy"] > 0
+    assert killed.resume is not None
+    assert "policy rl" in killed.resume
     policy = run(tmp_path, sandbox_url)
+    done = Watcher(Store(tmp_path), find_work(Store(tmp_path), "pi")).look()
+    assert (done.status, done.published, done.done) == ("finished", "pi@v2", done.total)
     assert str(policy) == "pi@v2"
     assert weights(policy) == weights(undisturbed)
 
