@@ -72,12 +72,17 @@ COMMANDS = {
     ),
     "report": Command(
         "report:report_command",
-        "Write a page of charts about a dataset version or a policy, with the SQL behind each.",
+        "Write a page of charts about a dataset version, a run or a policy, with the SQL behind "
+        "each.",
     ),
     "traj list": Command("traj:list_command", "List trajectories, those that went wrong first."),
     "traj show": Command(
         "traj:show_command",
         "Show one trajectory: its thoughts, code and outputs, and every verdict with its reason.",
+    ),
+    "traj diff": Command(
+        "traj:diff_command",
+        "Compare two attempts at one problem, of one policy or of two, step by step.",
     ),
     "sql": Command("sql:sql_command", "Ask the store in DuckDB's SQL, read-only."),
     "verify": Command(

@@ -28,21 +28,25 @@ class Found(NamedTuple):
     """``v3``; None where its run is not published yet."""
 
 
-def find_trajectory(store: Store, prefix: str) -> Trajectory:
-    """The trajectory whose id begins with `prefix`: from the newest version that has it, or a run.
+def find_trajectory(store: Store, reference: str) -> Trajectory:
+    """The trajectory whose id begins with the reference: of the newest version that has it, or of
+    a run; with ``ID@v2`` of this version.
 
     Raises:
         NotFound: no id begins with it, or several do.
     """
+    prefix, _, version = reference.partition("@")
+    chosen = f" AND version = {literal(version)}" if version else ""
     columns = ", ".join(trajectory_schema().names)
     table = query(
         store,
-        f"SELECT {columns} FROM records WHERE starts_with(trajectory_id, {literal(prefix)}) "
+        f"SELECT {columns} FROM records "
+        f"WHERE starts_with(trajectory_id, {literal(prefix)}){chosen} "
         "QUALIFY row_number() OVER (PARTITION BY trajectory_id "
         "ORDER BY version[2:]::INTEGER DESC NULLS LAST) = 1 LIMIT 2",
     )
     if table.num_rows == 0:
-        raise NotFound(f"no trajectory {prefix!r} in {store.root}", _HINT)
+        raise NotFound(f"no trajectory {reference!r} in {store.root}", _HINT)
     if table.num_rows > 1:
         raise NotFound(
             f"several trajectories begin with {prefix!r}", f"give more of the id, or {_HINT}"

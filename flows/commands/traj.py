@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from flows.commands.options import DEFAULT_STORE, AtLeastOne, Flag, Json, StorePath, read_store
-from flows.terminal.console import print_json, say, show
+from flows.terminal.comparison import Comparison, render_comparison
+from flows.terminal.console import print_json, say, show, stdout
 from flows.terminal.tables import shortened, show_rows
 from storage import files
 from storage.find import find_trajectory, list_trajectories
@@ -69,7 +70,7 @@ def show_command(
     Parameters
     ----------
     trajectory_id
-        Its id, or a prefix of only this id.
+        Its id, or a prefix of only this id; with @vN as it is in that version.
     html
         Write a self-contained page to this file instead.
     """
@@ -84,6 +85,48 @@ def show_command(
         print_json(asdict(trajectory))
     else:
         show(render_trajectory(trajectory))
+
+
+def diff_command(
+    left: str,
+    right: str,
+    /,
+    *,
+    html: Path | None = None,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Compare two attempts at one problem, of one policy or of two, step by step.
+
+    What only one of them has is red at the left and green at the right.
+
+    Examples of use:
+
+        tirgen traj diff t3f9a t81c0
+
+        tirgen traj diff t3f9a@v1 t3f9a@v2 --html diff.html
+
+    Parameters
+    ----------
+    left
+        The id of a trajectory, or a prefix of only this id; with @vN as it is in that version.
+    right
+        Another one, of the same problem.
+    html
+        Write a self-contained page to this file instead.
+    """
+    opened = read_store(store)
+    compared = Comparison(find_trajectory(opened, left), find_trajectory(opened, right))
+    if html is not None:
+        from flows.page.compare import comparison_page
+
+        with files.writing(html) as page:
+            page.write(comparison_page(compared))
+        say(f"wrote {html}")
+    elif json:
+        print_json(compared.document())
+    else:
+        show(render_comparison(compared, stdout.width))
 
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:

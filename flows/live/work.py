@@ -110,7 +110,7 @@ def find_work(store: Store, name: str) -> Work:
         listed = ", ".join(work.name for work in found[:5])
         raise NotFound(f"several runs begin with {name!r}: {listed}", "give more of the name")
     if not found:
-        raise NotFound(f"there is no run {name!r} in {store.root}", _HINT)
+        raise NotFound(f"no dataset, policy or run {name!r} in {store.root}", _HINT)
     return found[0]
 
 

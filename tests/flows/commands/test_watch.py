@@ -153,7 +153,7 @@ def test_names_are_found_by_their_beginning_and_told_where_they_fit_several(tmp_
     assert find_work(store, "d").made == "d"
     with pytest.raises(NotFound, match="several runs begin with 'd-a'"):
         find_work(store, "d-a")
-    with pytest.raises(NotFound, match="there is no run 'nothing'"):
+    with pytest.raises(NotFound, match="no dataset, policy or run 'nothing'"):
         find_work(store, "nothing")
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.page.differences import differences
 from flows.page.mathematics import with_mathematics
 from flows.page.trajectory import POLICY, Neighbour, trajectory_page
+from flows.terminal.differences import differences
 from storage.records import Attempt, FilterVerdict, Outcome, Step, Trajectory, Verdict
 from tests.rows import row
 
