@@ -59,7 +59,7 @@ def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
     """All attempts at the trajectory's problem, or at its step's prefix, in order.
 
     Each with `trajectory_id`, `attempt` and `correct`, which is null where it was not judged; those
-    of the same run and program, so that they can be compared.
+    of the same run and program, published or not, so that they can be compared.
     """
     same = {
         "dataset": trajectory.dataset,
@@ -71,8 +71,9 @@ def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
     condition = " AND ".join(f"{column} = {literal(value)}" for column, value in same.items())
     rows: list[dict[str, Any]] = query(
         store,
-        f"SELECT DISTINCT trajectory_id, attempt, correct FROM trajectories WHERE {condition} "
-        "ORDER BY attempt",
+        "SELECT trajectory_id, attempt, any_value(correct) AS correct "
+        f"FROM (FROM latest_samples UNION ALL BY NAME FROM running_samples) WHERE {condition} "
+        "GROUP BY ALL ORDER BY attempt",
     ).to_pylist()
     return rows
 

@@ -24,6 +24,8 @@ from tirgen.sockets.secret import new_secret
 
 MOST = 2000
 """Trajectories in one view: writing the logs takes about ten milliseconds each."""
+PAGES = "trajectories"
+"""Folder of a bundle with the pages of its trajectories."""
 LINK_SECONDS = 30 * 86_400.0
 """How long the link works, unless the viewer ends first."""
 
@@ -76,6 +78,7 @@ def view_command(
         Write a new folder of static pages instead, which any web server can show.
     """
     require_viewer()
+    from flows.page.folder import INDEX, write_pages
     from storage.exports.inspect_log import write_logs
 
     opened = open_store(store)
@@ -94,8 +97,10 @@ def view_command(
         }
         if bundle is not None:
             _bundle(logs, bundle)
+            write_pages(bundle / PAGES, [each.trajectory for each in found])
             _print(counts | {"bundle": str(bundle)}, str(bundle), json)
             say(f"look at it: python -m http.server --directory {bundle}")
+            say(f"each trajectory as a page, also without a server: {bundle / PAGES / INDEX}")
             return
         _serve(logs, counts, port or free_port(), open_browser=open_browser, json=json)
 

@@ -130,6 +130,10 @@ def test_a_bundle_is_a_folder_of_pages(
     }
     assert (site / "index.html").is_file()
     assert (site / "logs" / "01-d-v1-tirgen.eval").is_file()
+    pages = site / "trajectories"
+    links = re.findall(r'<a href="([^"]+)"', (pages / "index.html").read_text())
+    assert len(links) == 3
+    assert all((pages / link).is_file() for link in links)
     assert run([*asked, "--bundle", str(site)]) == 2
 
 
