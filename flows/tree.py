@@ -132,6 +132,10 @@ COMMANDS = {
         "sandbox:serve",
         "Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.",
     ),
+    "sandbox mcp": Command(
+        "sandbox:mcp",
+        "Offer the sandbox to an MCP client, which starts this command: one tool, run_python.",
+    ),
     "prompts show": Command(
         "prompts:show_command", "Show one example of each prompt of a set, as a model reads it."
     ),
