@@ -54,6 +54,15 @@ COMMANDS = {
     "dataset export": Command(
         "export:export_command", "Export a version for other trainers, graders and tools."
     ),
+    "dataset push": Command(
+        "hub:push_command",
+        "Push a dataset version to the Hugging Face Hub, as a dataset that anyone's tools read.",
+    ),
+    "dataset pull": Command(
+        "hub:pull_command",
+        "Pull a dataset version that was pushed to the Hub, and publish it as the next version "
+        "here.",
+    ),
     "dataset curate": Command(
         "curate:curate_command",
         "Filter a version again with other settings and publish the result as the next version.",

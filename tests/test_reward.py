@@ -112,7 +112,7 @@ async def test_verifiers_scores_with_it() -> None:
         answer: str = ""
 
     class MathTask(vf.Task[Data]):  # type: ignore[misc]
-        @vf.reward
+        @vf.reward  # type: ignore[untyped-decorator]
         async def right(self, trace: Any) -> dict[str, float]:
             scored = asyncio.to_thread(tirgen.reward, [trace.last_reply], [self.data.answer])
             [score] = await scored
