@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from storage.datasets import Store
@@ -18,6 +19,16 @@ _ORDER = "correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id"
 _BEST = "correct DESC NULLS LAST, kept DESC, n_failed_calls, trajectory_id DESC"
 """Successful ones first."""
 _HINT = "list them: tirgen traj list --limit 5"
+
+
+class Pick(StrEnum):
+    """Which attempts of each problem, or branches of each prefix, are picked."""
+
+    EXTREMES = "extremes"
+    """The worst and the best."""
+    BEST = "best"
+    WORST = "worst"
+    ALL = "all"
 
 
 class Found(NamedTuple):
@@ -121,13 +132,13 @@ def pick_trajectories(
     where: str,
     limit: int,
     *,
-    extremes: bool,
+    pick: Pick,
     baselines: bool = False,
 ) -> list[Found]:
     """Whole trajectories that meet a SQL condition, as `list_trajectories` chooses and orders them.
 
-    With `extremes` only the worst and the best of each group, which is one problem's attempts or
-    the branches of one prefix; where there are too many, of groups drawn evenly.
+    Of each group, which is one problem's attempts or the branches of one prefix, those of `pick`;
+    where there are too many, of groups drawn evenly.
 
     Raises:
         NotFound: the dataset or version does not exist.
@@ -136,12 +147,11 @@ def pick_trajectories(
     source, condition = _condition(store, dataset, where, baselines)
     group = "coalesce(group_id, problem_id)"
     choice, order = "", _ORDER
-    if extremes:
+    if pick is not Pick.ALL:
         among = f"PARTITION BY dataset, version, program, policy_version, {group} ORDER BY"
-        choice = (
-            f"QUALIFY row_number() OVER ({among} {_ORDER}) = 1 "
-            f"OR row_number() OVER ({among} {_BEST}) = 1"
-        )
+        orders = {Pick.WORST: (_ORDER,), Pick.BEST: (_BEST,), Pick.EXTREMES: (_ORDER, _BEST)}[pick]
+        first = (f"row_number() OVER ({among} {order}) = 1" for order in orders)
+        choice = f"QUALIFY {' OR '.join(first)}"
         order = f"hash({group}), {_ORDER}"
     columns = ", ".join(f"records.{name}" for name in trajectory_schema().names)
     table = query(

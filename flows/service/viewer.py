@@ -8,7 +8,9 @@ the machine.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -19,8 +21,12 @@ from flows.service.ports import HOST, ServiceFailed, is_taken, status
 from tirgen.process import Child, ChildLost, end_with_parent
 
 if TYPE_CHECKING:
-    from tirgen.sockets.asgi_guard import Guarded
+    from tirgen.sockets.asgi_guard import Application, Guarded, Message, Receive, Scope, Send
 
+_LISTINGS = ("/log-dir", "/logs", "/log-files")
+"""Routes whose answers name the folder."""
+_LOG_DIR = re.compile(rb'("log_dir":\s*)"[^"]*"')
+_LENGTH = b"content-length"
 START_SECONDS = 300.0
 """How long the viewer may take to answer, on a busy machine."""
 
@@ -72,6 +78,39 @@ def _wait(viewer: Child, port: int) -> None:
         )
 
 
+class NamedLogs:
+    """Inspect's application, which calls the folder of the logs by its name alone.
+
+    Its page shows the folder's whole path, and the logs lie in a temporary one.
+    """
+
+    def __init__(self, application: Application, name: str) -> None:
+        self._application = application
+        self._shown = rb"\1" + json.dumps(name).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        listing = scope["type"] == "http" and scope["path"].endswith(_LISTINGS)
+        await self._application(scope, receive, self._renaming(send) if listing else send)
+
+    def _renaming(self, send: Send) -> Send:
+        start: Message = {}
+        parts: list[bytes] = []
+
+        async def renamed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+                return
+            parts.append(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            body = _LOG_DIR.sub(self._shown, b"".join(parts))
+            kept = [(name, value) for name, value in start["headers"] if name != _LENGTH]
+            await send({**start, "headers": [*kept, (_LENGTH, b"%d" % len(body))]})
+            await send({"type": "http.response.body", "body": body})
+
+        return renamed
+
+
 def main() -> None:
     """Run Inspect's own command line with our application in front of its server."""
     secret = sys.stdin.readline().strip()
@@ -82,7 +121,9 @@ def main() -> None:
         """Inspect offers no other way to put anything in front of its application."""
 
         def __init__(self, app: Any, *arguments: Any, **options: Any) -> None:
-            super().__init__(_guarded(app, secret, options["port"]), *arguments, **options)
+            logs = sys.argv[sys.argv.index("--log-dir") + 1]
+            named = NamedLogs(app, logs)
+            super().__init__(_guarded(named, secret, options["port"]), *arguments, **options)
 
     uvicorn.Config = Config  # type: ignore[misc]
     from inspect_ai._cli.main import main as inspect

@@ -88,8 +88,9 @@ def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store:
         cookie = enter(told["link"])
         assert "<title>Inspect View</title>" in get(told["url"], cookie)
         [log] = json.loads(get(f"{told['url']}/api/logs", cookie))["files"]
-        folder = re.sub(r"^file://", "", log["name"]).removesuffix("/logs/01-d-v1-tirgen.eval")
+        folder = re.sub(r"^file://", "", log["name"]).removesuffix("/d/01-d-v1-tirgen.eval")
         assert viewers(folder)
+        assert json.loads(get(f"{told['url']}/api/log-dir", cookie))["log_dir"] == "d"
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert not viewers(folder)
