@@ -8,14 +8,13 @@ the machine.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from flows.service.ports import HOST, ServiceFailed, is_taken, status
 from tirgen.process import Child, ChildLost, end_with_parent
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 _LISTINGS = ("/log-dir", "/logs", "/log-files")
 """Routes whose answers name the folder."""
-_LOG_DIR = re.compile(rb'("log_dir":\s*)"[^"]*"')
 _LENGTH = b"content-length"
 START_SECONDS = 300.0
 """How long the viewer may take to answer, on a busy machine."""
@@ -79,18 +77,23 @@ def _wait(viewer: Child, port: int) -> None:
 
 
 class NamedLogs:
-    """Inspect's application, which calls the folder of the logs by its name alone.
+    """Inspect's application, for which the folder of the logs lies at the root.
 
-    Its page shows the folder's whole path, and the logs lie in a temporary one.
+    Its page shows the folder's whole path and asks by it, but the logs lie in a temporary folder.
     """
 
-    def __init__(self, application: Application, name: str) -> None:
+    def __init__(self, application: Application, folder: Path) -> None:
         self._application = application
-        self._shown = rb"\1" + json.dumps(name).encode()
+        self._real, self._shown = folder.as_uri(), Path("/", folder.name).as_uri()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        listing = scope["type"] == "http" and scope["path"].endswith(_LISTINGS)
-        await self._application(scope, receive, self._renaming(send) if listing else send)
+        if scope["type"] != "http":
+            return await self._application(scope, receive, send)
+        query = scope["query_string"].replace(_quoted(self._shown), _quoted(self._real))
+        path = scope["path"].replace(self._shown, self._real)
+        listing = path.endswith(_LISTINGS)
+        asked = {**scope, "path": path, "query_string": query}
+        await self._application(asked, receive, self._renaming(send) if listing else send)
 
     def _renaming(self, send: Send) -> Send:
         start: Message = {}
@@ -103,12 +106,17 @@ class NamedLogs:
             parts.append(message.get("body", b""))
             if message.get("more_body"):
                 return
-            body = _LOG_DIR.sub(self._shown, b"".join(parts))
+            body = b"".join(parts).replace(self._real.encode(), self._shown.encode())
             kept = [(name, value) for name, value in start["headers"] if name != _LENGTH]
             await send({**start, "headers": [*kept, (_LENGTH, b"%d" % len(body))]})
             await send({"type": "http.response.body", "body": body})
 
         return renamed
+
+
+def _quoted(uri: str) -> bytes:
+    """As it stands in a query."""
+    return quote(uri, safe="").encode()
 
 
 def main() -> None:
@@ -122,7 +130,7 @@ def main() -> None:
 
         def __init__(self, app: Any, *arguments: Any, **options: Any) -> None:
             logs = sys.argv[sys.argv.index("--log-dir") + 1]
-            named = NamedLogs(app, logs)
+            named = NamedLogs(app, Path(logs).absolute())
             super().__init__(_guarded(named, secret, options["port"]), *arguments, **options)
 
     uvicorn.Config = Config  # type: ignore[misc]

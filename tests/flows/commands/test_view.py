@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.cli import run
@@ -88,9 +90,15 @@ def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store:
         cookie = enter(told["link"])
         assert "<title>Inspect View</title>" in get(told["url"], cookie)
         [log] = json.loads(get(f"{told['url']}/api/logs", cookie))["files"]
-        folder = re.sub(r"^file://", "", log["name"]).removesuffix("/d/01-d-v1-tirgen.eval")
+        [viewer] = psutil.Process(process.pid).children()
+        folder = viewer.cwd()
         assert viewers(folder)
-        assert json.loads(get(f"{told['url']}/api/log-dir", cookie))["log_dir"] == "d"
+        assert log["name"] == "file:///d/01-d-v1-tirgen.eval", "not where it lies for now"
+        name = urllib.parse.quote(log["name"], safe="")
+        size = json.loads(get(f"{told['url']}/api/log-size/{name}", cookie))
+        assert size == Path(folder, "d", "01-d-v1-tirgen.eval").stat().st_size
+        [header] = json.loads(get(f"{told['url']}/api/log-headers?file={name}", cookie))
+        assert header["eval"]["task"] == "d@v1 tirgen"
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert not viewers(folder)
