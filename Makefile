@@ -28,7 +28,7 @@ $(VENV)/.core: $(BIN)/uv pyproject.toml
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing the test and training tools"
 	@$(BIN)/pip install --quiet torch==2.13.0
-	@$(UV) -e '.[train,service,view,dev]'
+	@$(UV) -e '.[train,service,view,mcp,dev]'
 	@touch $@
 
 setup: $(VENV)/.core  ## the virtual environment, without torch

@@ -166,7 +166,7 @@ def rl_command(
             reinforce(opened, name, model, resolved, processes=processes, hooks=hooks)
         )
     figures = all_rounds(opened, made[-1].policy)
-    draw_rounds(plot, figures)
+    draw_rounds(plot, opened, made[-1].policy)
     if json:
         print_json({"policy": str(made[-1].policy), "rounds": figures})
     else:

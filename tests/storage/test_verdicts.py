@@ -17,7 +17,7 @@ from storage import parquet
 from storage.checking import flaws
 from storage.datasets import Store
 from storage.errors import Damaged
-from storage.find import find_trajectory, list_trajectories, matching_ids, pick_trajectories
+from storage.find import Pick, find_trajectory, list_trajectories, matching_ids, pick_trajectories
 from storage.records import FilterVerdict, Opinion, Step, Trajectory, Verdict, Verdicts
 from storage.retention import fates, remove
 from storage.sql import query
@@ -107,7 +107,7 @@ def test_every_reader_sees_the_verdicts_of_its_version(store: Store) -> None:
     assert {
         one["trajectory_id"] for one in list_trajectories(store, "demo@v2", "not kept", 99)
     } == {name for name, row in wanted.items() if not row.kept}
-    picked = pick_trajectories(store, "demo@v2", "true", 99, extremes=False)
+    picked = pick_trajectories(store, "demo@v2", "true", 99, pick=Pick.ALL)
     assert {one.trajectory.trajectory_id: one.trajectory for one in picked} == wanted
     assert len(matching_ids(store, "demo@v2", "kept")) == ROWS // 2
     columns = ["problem_id", "correct", "filters.list.element.kept", "final_answer"]
