@@ -25,7 +25,7 @@ from tirgen.jobs.generate import generate
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
-from trainer.sft import SftConfig
+from trainer.settings import SftConfig
 
 RECIPE = Path(__file__).with_name("ablation.toml")
 

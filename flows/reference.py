@@ -40,7 +40,7 @@ def _configuration() -> str:
     from flows.training.rounds import (
         RoundsConfig,  # brings torch, which the command line leaves out
     )
-    from trainer.sft import SftConfig
+    from trainer.settings import SftConfig
 
     sections = (
         _section("a generation", "tirgen generate", GenerateConfig),

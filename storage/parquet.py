@@ -141,6 +141,25 @@ def read_columns(file: StoredFile, columns: list[str]) -> pa.Table:
         return with_later_columns(parquet.read(there)).select(list(dict.fromkeys(names.values())))
 
 
+def read_batches(
+    files: Sequence[StoredFile], columns: list[str], part: int, parts: int
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of every `parts`-th row group of the files, beginning with the `part`-th.
+
+    Columns are named as for `read_columns`, and must be in every schema version.
+
+    Raises:
+        SchemaTooNew: the file was written by a newer tirgen.
+        Damaged: the file was changed after it was written.
+    """
+    seen = 0
+    for file in files:
+        with _opened(file) as parquet:
+            groups = [g for g in range(parquet.num_row_groups) if (seen + g) % parts == part]
+            seen += parquet.num_row_groups
+            yield from parquet.iter_batches(READ_ROWS, groups, columns, use_threads=False)
+
+
 @contextmanager
 def _opened(file: StoredFile) -> Iterator[pq.ParquetFile]:
     try:

@@ -18,7 +18,14 @@ import pyarrow as pa
 from storage import files, names, numbered
 from storage.checksums import StoredFile
 from storage.errors import Damaged, InvalidName
-from storage.parquet import GROUP_BYTES, ROW_GROUP, PublishedFile, read_columns, read_trajectories
+from storage.parquet import (
+    GROUP_BYTES,
+    ROW_GROUP,
+    PublishedFile,
+    read_batches,
+    read_columns,
+    read_trajectories,
+)
 from storage.records import BASELINE_RULE, SCHEMA_VERSION, Trajectory
 from storage.schema import to_batches, trajectory_schema
 from storage.sorting import in_order
@@ -80,6 +87,12 @@ class DatasetVersion(numbered.Version):
         """The rows as Arrow, only `columns` where given."""
         wanted = trajectory_schema().names if columns is None else columns
         return pa.concat_tables(read_columns(file, wanted) for file in self.stored)
+
+    def batches(
+        self, columns: list[str], part: int = 0, parts: int = 1
+    ) -> Iterator[pa.RecordBatch]:
+        """Some columns of this part of the row groups, for readers that share the work."""
+        return read_batches(self.stored, columns, part, parts)
 
     @property
     def digests(self) -> dict[Path, str]:

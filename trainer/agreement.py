@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.distributed import World
+from trainer.distributed import World, bare
 from trainer.model import score
 from trainer.packing import Batch, blank, collate
 
@@ -43,7 +43,7 @@ def check_scores(scorer: nn.Module, batch: Batch[Any], kind: str, world: World) 
             alone = score(scorer, document, world.device, plain=True).logprobs.cpu()
             gap = max(gap, _difference(scores, alone))
     gap = max(world.gather(gap))
-    bound = EXACT if world.device.type == "cpu" else ROUNDED
+    bound = ROUNDED if bare(scorer).half else EXACT
     if gap > bound:
         raise ModelMismatch(
             f"the log-probabilities that the trainer computes for {kind} differ by {gap:.3g} nats "

@@ -2,8 +2,6 @@
 
 Logits always come from the model's own code, because some families scale them (Granite, Cohere) or
 cap them (Gemma 2) after the head.
-
-Limit: every process loads all weights in float32 before they are sharded.
 """
 
 from __future__ import annotations
@@ -14,31 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from trainer.lora import LoraConfig, adapt
+from trainer.lora import adapt
 from trainer.packing import Batch
-
-LOGIT_ROWS = 2048
-"""Tokens that are projected to the vocabulary at once; limits the largest tensor."""
-
-
-class ModelConfig(BaseModel):
-    """How the model is loaded and run; none of it changes the objective."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    attention: str | None = None
-    """transformers' name of the attention kernel, e.g. ``flash_attention_2`` if it is installed; by
-    default torch's own if the model allows it."""
-    gradient_checkpointing: bool | None = None
-    """Compute activations again in the backward pass instead of keeping them; by default only if
-    they would not fit into memory."""
-    lora: LoraConfig | None = None
-    """Train low-rank adapters instead of the weights; they are merged when published."""
+from trainer.settings import ModelConfig
+from trainer.sizing import LOGIT_ROWS, Size
 
 
 class Scores(NamedTuple):
@@ -52,9 +33,18 @@ class Scores(NamedTuple):
 class Scorer(nn.Module):  # type: ignore[misc]
     """Computes log pi(s_t | s_<t), from which every objective is made."""
 
-    def __init__(self, policy: Any, logit_rows: int = LOGIT_ROWS) -> None:
+    def __init__(
+        self,
+        policy: Any,
+        half: bool = False,
+        float32_head: bool = False,
+        logit_rows: int = LOGIT_ROWS,
+    ) -> None:
+        """`half`: matrix products in bfloat16; `float32_head`: but for those of the head."""
         super().__init__()
         self.policy = policy
+        self.half = half
+        self._half_head = half and not float32_head
         self._logit_rows = logit_rows
 
     def forward(
@@ -62,11 +52,12 @@ class Scorer(nn.Module):  # type: ignore[misc]
     ) -> Scores:
         """Inputs as in `Batch`. `plain` runs one document through transformers' own forward pass;
         the scores of batches must agree with it."""
-        if plain:
-            return _plain_scores(self.policy, token_ids, learned)
-        hidden = self.policy.base_model(
-            input_ids=token_ids, position_ids=positions, use_cache=False
-        ).last_hidden_state
+        with torch.autocast(token_ids.device.type, torch.bfloat16, enabled=self.half):
+            if plain:
+                return _plain_scores(self.policy, token_ids, learned)
+            hidden = self.policy.base_model(
+                input_ids=token_ids, position_ids=positions, use_cache=False
+            ).last_hidden_state
         predicted = learned[:, 1:]
         hidden = hidden[:, :-1][predicted].split(self._logit_rows)
         targets = token_ids[:, 1:][predicted].split(self._logit_rows)
@@ -86,7 +77,10 @@ class Scorer(nn.Module):  # type: ignore[misc]
         return self._project(hidden, targets)
 
     def _project(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        with _known(self.policy, hidden[None]):
+        if not self._half_head:
+            hidden = hidden.float()
+        halved = torch.autocast(hidden.device.type, torch.bfloat16, enabled=self._half_head)
+        with halved, _known(self.policy, hidden[None]):
             logits = self.policy(inputs_embeds=hidden[None], use_cache=False).logits[0].float()
         normaliser = logits.logsumexp(-1)
         logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - normaliser
@@ -139,10 +133,9 @@ def _plain_scores(policy: Any, token_ids: Tensor, learned: Tensor) -> Scores:
 def score(
     scorer: nn.Module, batch: Batch[Any], device: torch.device, plain: bool = False
 ) -> Scores:
-    """Score a batch; in bfloat16 on accelerators, in float32 on the CPU."""
+    """Score a batch."""
     inputs = (batch.token_ids, batch.positions, batch.learned)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
-        scores: Scores = scorer(*(tensor.to(device) for tensor in inputs), plain=plain)
+    scores: Scores = scorer(*(tensor.to(device) for tensor in inputs), plain=plain)
     return scores
 
 
@@ -178,6 +171,22 @@ def load_policy(folder: Path, config: ModelConfig, seed: int) -> Any:
         attn_implementation=config.attention,
         use_safetensors=True,  # other formats are pickled and can run code when loaded
     )
+    return _prepared(policy, config, seed)
+
+
+def empty_policy(folder: Path, config: ModelConfig, seed: int) -> Any:
+    """The same model without the numbers of its weights: its parameters are on the meta device,
+    its buffers are computed. Raises UnsupportedModel."""
+    _require_text_only(folder)
+    shape = AutoConfig.from_pretrained(folder)
+    with _weights_on_meta():
+        policy = AutoModelForCausalLM.from_config(
+            shape, dtype=torch.float32, attn_implementation=config.attention
+        )
+        return _prepared(policy, config, seed)
+
+
+def _prepared(policy: Any, config: ModelConfig, seed: int) -> Any:
     head, embedding = policy.get_output_embeddings(), policy.get_input_embeddings()
     if head.weight is embedding.weight:
         head.weight = nn.Parameter(embedding.weight.detach().clone())
@@ -186,3 +195,57 @@ def load_policy(folder: Path, config: ModelConfig, seed: int) -> Any:
     if config.lora is not None:
         adapt(policy, config.lora, seed)
     return policy
+
+
+@contextmanager
+def _weights_on_meta() -> Iterator[None]:
+    """Within it, new parameters get no memory; buffers do, since no file has them."""
+    register = nn.Module.register_parameter
+
+    def on_meta(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        if weight is not None and not weight.is_meta:
+            weight = nn.Parameter(weight.to("meta"), requires_grad=weight.requires_grad)
+        register(module, name, weight)
+
+    nn.Module.register_parameter = on_meta
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register
+
+
+def size_of(policy: Any, batch_tokens: int, half: bool) -> Size:
+    """The size of a model with micro-batches of `batch_tokens` tokens."""
+    shape = policy.config.get_text_config()
+    weights = list(policy.parameters())
+    experts = sum(weight.numel() for weight in weights if weight.ndim > 2)
+    share = _active_experts(shape)
+    count = sum(weight.numel() for weight in weights)
+    layers = [sum(w.numel() for w in layer.parameters()) for layer in blocks_of(policy)]
+    inner = getattr(shape, "moe_intermediate_size", None) or getattr(
+        shape, "intermediate_size", 4 * shape.hidden_size
+    )
+    return Size(
+        weights=count,
+        trained=sum(weight.numel() for weight in weights if weight.requires_grad),
+        active=count - int((1 - share) * experts),
+        layer_weights=max(layers, default=count),
+        hidden=shape.hidden_size,
+        inner=inner * (getattr(shape, "num_experts_per_tok", None) or 1),
+        layers=shape.num_hidden_layers,
+        vocabulary=shape.vocab_size,
+        batch_tokens=batch_tokens,
+        half=half,
+    )
+
+
+def _active_experts(shape: Any) -> float:
+    """The share of the experts that a token passes; 1 without experts."""
+    experts = getattr(shape, "num_experts", None) or getattr(shape, "num_local_experts", None)
+    return shape.num_experts_per_tok / experts if experts else 1.0
+
+
+def blocks_of(policy: Any) -> list[nn.Module]:
+    """The layers of a model that are sharded one by one."""
+    names = set(policy._no_split_modules or ())
+    return [module for module in policy.modules() if type(module).__name__ in names]

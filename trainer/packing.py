@@ -12,29 +12,12 @@ from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from trainer.samples import Sample
+from trainer.settings import Packing
 
 S = TypeVar("S", bound=Sample)
-
-
-class Packing(BaseModel):
-    """How much is computed at once: changes speed and memory, never the result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    row_tokens: int = Field(512, ge=1)
-    """Tokens of a row; a longer document has its own row. The cost of attention grows with its
-    square, unless the kernel skips masked blocks."""
-    batch_tokens: int = Field(8192, ge=1)
-    """Largest micro-batch with padding; a longer document is its own micro-batch."""
-
-    def in_one_row(self) -> Packing:
-        """For kernels that read document boundaries from positions: transformers' flash attention
-        does so only in batches of one row."""
-        return self.model_copy(update={"row_tokens": self.batch_tokens})
 
 
 class Batch(NamedTuple, Generic[S]):

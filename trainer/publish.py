@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from storage.numbered import MANIFEST
-from trainer.lora import LoraConfig, merged
+from trainer.lora import merged
+from trainer.settings import LoraConfig
 
 CONFIG = "config.json"
 _NOT_COPIED = (

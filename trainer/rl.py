@@ -10,21 +10,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from storage.policies import PolicyVersion
 from storage.records import Level
 from storage.versions import DatasetVersion
-from trainer.advantage import Credit, credit, trained_member
-from trainer.distributed import Sharding, World, distribute
+from trainer.advantage import Credit, credit
+from trainer.distributed import World, open_scorer
 from trainer.hierarchical import (
     STATISTICS,
-    LossConfig,
     Tokens,
     Weights,
     hierarchical_loss,
@@ -32,41 +29,17 @@ from trainer.hierarchical import (
     token_sums,
     weights,
 )
-from trainer.model import ModelConfig, Scorer, Scores, load_policy, score
-from trainer.optimisation import OptimizerConfig, Share
+from trainer.model import Scores, score
+from trainer.optimisation import Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, deal, pack
-from trainer.run import Lineage, Names, OnEvent, Run, Training, ignore
-from trainer.samples import Rollout, fitting, in_order, rollouts
+from trainer.rows import credit_rows, fitting, rollouts
+from trainer.run import Lineage, OnEvent, Run, hold, ignore
+from trainer.samples import Rollout
+from trainer.settings import FailedCode, LossConfig, Names, RlConfig
 
 Scored = list[tuple[Batch[Rollout], Scores]]
 """Micro-batches with the scores of the policy at the beginning of the round."""
-
-
-class RlConfig(Training):
-    """One round; learning rate, clips and alpha as in the paper."""
-
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
-    loss: LossConfig = LossConfig()
-    updates: int = Field(4, ge=1)
-    """Optimiser steps of the round; all after the first are off-policy."""
-    checkpoint_every: int = Field(4, ge=1)
-    """Updates between checkpoints; there is always one after the last update."""
-    failed_code: Literal["drop", "keep"] | None = None
-    """Whether trajectories with failed code are left out of training; by default as in the
-    configuration of the rollouts."""
-    carry_moments: bool = True
-    """Continue with the AdamW moments of the round that made the parent, if there was one."""
-    oracle_bound: float = Field(0.05, gt=0)
-    """Largest mean difference between the log-probabilities of engine and trainer, in nats."""
-    reference: Path | None = None
-    """Folder of the reference policy for `loss.kl`."""
-
-    @model_validator(mode="after")
-    def _something_to_stay_near(self) -> RlConfig:
-        if self.loss.kl > 0 and self.reference is None:
-            raise ValueError("loss.kl is above 0: name the reference policy in `reference`")
-        return self
 
 
 def train_rl(
@@ -83,12 +56,10 @@ def train_rl(
     lineage = Lineage(names, config)
     if lineage.published:
         return lineage.published
-    keep_failed = _keeps_failed(lineage.dataset, config)
-    rows = lineage.dataset.read()
-    credited = credit(trained_member(row, keep_failed) for row in rows)
-    found = rollouts(lineage.dataset.read(), credited.advantages)
-    fit, longer = fitting(found, lineage.longest(config), config.beyond, names.store)
-    samples = in_order(fit)
+    credited = _credited(lineage.dataset, config, world)
+    own = rollouts(lineage.dataset, credited.advantages, world)
+    longest = lineage.longest(config)
+    samples, longer = fitting(own, longest, config.beyond, names.store, world)
     if not samples:
         raise ValueError(
             f"no group of {lineage.dataset} teaches anything ({_drops(credited)}); roll out more "
@@ -169,6 +140,7 @@ def _tokens(
         policy_weights=spread([factor.policy for factor in factors]),
         nll_weights=spread([factor.nll for factor in factors]),
         steps=spread([sample.level is Level.STEP for sample in samples]).bool(),
+        sequences=torch.arange(len(samples)).repeat_interleave(counts).to(device),
         sampler_logprobs=torch.cat(sampler).to(device),
         old_logprobs=old.logprobs,
         entropies=old.entropies,
@@ -197,9 +169,13 @@ def _train(
         run.done(report)
 
 
-def _keeps_failed(dataset: DatasetVersion, config: RlConfig) -> bool:
-    made = dataset.manifest.get("config", {}).get("failed_code", "drop")
-    return (config.failed_code or made) == "keep"
+def _credited(dataset: DatasetVersion, config: RlConfig, world: World) -> Credit:
+    """The round's credit, with failed code treated as the rollouts were counted unless set."""
+    made = dataset.manifest.get("config", {})
+    failed_code = config.credit.failed_code or FailedCode(made.get("failed_code", "drop"))
+    rules = config.credit.model_copy(update={"failed_code": failed_code})
+    limit = made.get("loop", {}).get("tokens")
+    return credit(credit_rows(dataset, world), rules, config.seed, limit)
 
 
 def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
@@ -213,8 +189,9 @@ def _references(
     """log pi_ref of every batch, or None if `loss.kl` is 0."""
     if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
-    policy = load_policy(config.reference, ModelConfig(), config.seed)
-    scorer = distribute(Scorer(policy), world, config.sharding or Sharding.DDP)
+    whole = config.model.model_copy(update={"lora": None})
+    holding = hold(config.reference, config.model_copy(update={"model": whole}), world)
+    scorer = open_scorer(config.reference, whole, holding, config.seed, world)
     return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from transformers import AutoConfig
 
 from storage import files, views
@@ -23,14 +23,14 @@ from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
 from trainer.agreement import check_scores
-from trainer.distributed import Sharding, World, distribute
+from trainer.distributed import World, bare, memory_of, open_scorer, uses_half
 from trainer.history import HISTORY, History, read_history
-from trainer.model import ModelConfig, Scorer, load_policy, recompute_activations
-from trainer.optimisation import Optimizer, OptimizerConfig
-from trainer.packing import Batch, Packing
+from trainer.model import empty_policy, size_of
+from trainer.optimisation import Optimizer
+from trainer.packing import Batch
 from trainer.publish import gather, write_model
-from trainer.samples import Beyond
-from trainer.sizing import Holding, choose, memory_of, size_of
+from trainer.settings import Names, Training
+from trainer.sizing import Holding, choose
 
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
@@ -47,20 +47,6 @@ and the model's folder.
 
 def ignore(event: dict[str, Any]) -> None:
     """An `OnEvent` that does nothing."""
-
-
-class Names(BaseModel):
-    """What a run reads and publishes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    store: Path
-    policy: str
-    """The name under which the result becomes the next version."""
-    parent: str
-    """A policy version as ``name@v3``, the latest of a name, or the folder of a model."""
-    dataset: str
-    """A dataset version as ``name@v3``, or the latest of a name."""
 
 
 @dataclass(frozen=True)
@@ -131,36 +117,16 @@ class Lineage:
         return self.policies.work(self.names.policy, self.config_hash)
 
 
-class Training(BaseModel):
-    """The settings of every run; each kind adds more."""
+def hold(folder: Path, config: Training, world: World) -> Holding:
+    """How a model is held in memory. Raises UnsupportedModel."""
+    empty = empty_policy(folder, config.model, config.seed)
+    size = size_of(empty, config.layout.batch_tokens, uses_half(config.model, world.device))
+    again = config.model.gradient_checkpointing
+    return choose(size, memory_of(world), world.size, config.sharding, again)
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    seed: int = 0
-    optimizer: OptimizerConfig
-    packing: Packing = Packing()
-    model: ModelConfig = ModelConfig()
-    sharding: Sharding | None = None
-    """``ddp``: every process holds the whole model; ``fsdp``: a share of it. By default ``ddp`` if
-    the model fits."""
-    maximum_length: int | None = Field(None, ge=2)
-    """Largest number of tokens of a sample with its prompt; by default the model's context."""
-    beyond: Beyond = Beyond.DROP
-    """What to do with longer samples: ``drop``, ``truncate`` or ``refuse``."""
-    checkpoint_every: int = Field(50, ge=1)
-    """Steps between checkpoints; there is always one after the last step. A checkpoint has weights
-    and moments: 12 bytes per parameter."""
-    keep_checkpoints: int = Field(1, ge=1)
-    """Number of the newest checkpoints that a running training keeps."""
-    keep_moments: int = Field(1, ge=0)
-    """Number of the policy's newest RL versions that keep their last checkpoint, from which the
-    next round takes the moments; older ones are removed."""
-
-    @property
-    def layout(self) -> Packing:
-        """The packing that the attention kernel supports."""
-        flash = "flash" in (self.model.attention or "")
-        return self.packing.in_one_row() if flash else self.packing
+def _told(holding: Holding) -> dict[str, Any]:
+    return {**holding._asdict(), "memory": holding.memory._asdict()}
 
 
 class Run:
@@ -175,26 +141,11 @@ class Run:
         self.steps = 0
         self._lineage = lineage
         self._config = config
-        self._policy = load_policy(lineage.parent_folder, config.model, config.seed)
-        holding = self._holding()
-        self.scorer = distribute(Scorer(self._policy), world, holding.sharding)
+        holding = hold(lineage.parent_folder, config, world)
+        self._on_event({"event": "holding", **_told(holding)})
+        self.scorer = open_scorer(lineage.parent_folder, config.model, holding, config.seed, world)
+        self._policy = bare(self.scorer).policy
         self.optimizer = Optimizer(self.scorer, config.optimizer, world)
-
-    def _holding(self) -> Holding:
-        """Choose how the model is held in memory, report it, and prepare the model for it."""
-        config, world = self._config, self.world
-        size = size_of(self._policy, config.layout.batch_tokens, world.device)
-        chosen = choose(
-            size,
-            memory_of(world),
-            world.size,
-            config.sharding,
-            config.model.gradient_checkpointing,
-        )
-        self._on_event({"event": "holding", **chosen._asdict()})
-        if chosen.gradient_checkpointing:
-            recompute_activations(self._policy)
-        return chosen
 
     def check_scores(self, batch: Batch[Any]) -> None:
         """Check the trainer's scores against the model's own (`trainer.agreement`).

@@ -30,7 +30,7 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tirgen.jobs.generate import generate
 from tirgen.jobs.progress import Progress
-from trainer.sft import SftConfig
+from trainer.settings import SftConfig
 
 if TYPE_CHECKING:
     SftForm: TypeAlias = Any

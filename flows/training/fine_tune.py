@@ -19,8 +19,8 @@ from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.workers import task_group
 from tirgen.settings import load_settings
 from trainer.job import SftJob
-from trainer.run import SNAPSHOTS, Lineage, Names
-from trainer.sft import SftConfig
+from trainer.run import SNAPSHOTS, Lineage
+from trainer.settings import Names, SftConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,8 @@ from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import BranchSettings, RolloutConfig
 from tirgen.settings import Count, Settings, load_settings
 from trainer.job import RlJob
-from trainer.rl import RlConfig
 from trainer.run import Lineage
+from trainer.settings import RlConfig
 
 
 class RoundsConfig(Settings):

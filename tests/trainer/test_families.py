@@ -16,14 +16,21 @@ from tests.trainer.families import FAMILIES, FUSED, write_family
 from tests.trainer.tiny_policy import logprobs, publish, round_rows
 from trainer.agreement import ModelMismatch
 from trainer.distributed import World
-from trainer.lora import LoraConfig, Unadaptable
-from trainer.model import ModelConfig, Scorer, UnsupportedModel, load_policy, score
-from trainer.optimisation import OptimizerConfig
-from trainer.packing import Packing, collate, pack
-from trainer.rl import RlConfig, train_rl
-from trainer.run import Names
-from trainer.samples import sft_samples
-from trainer.sft import SftConfig, train_sft
+from trainer.lora import Unadaptable
+from trainer.model import Scorer, UnsupportedModel, load_policy, score
+from trainer.packing import collate, pack
+from trainer.rl import train_rl
+from trainer.rows import sft_samples
+from trainer.settings import (
+    LoraConfig,
+    ModelConfig,
+    Names,
+    OptimizerConfig,
+    Packing,
+    RlConfig,
+    SftConfig,
+)
+from trainer.sft import train_sft
 
 SFT = SftConfig(optimizer=OptimizerConfig(learning_rate=3e-3), epochs=2, batch_samples=8)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -47,10 +54,10 @@ def parent(names: Names, folder: Path) -> Names:
 
 @every_family
 def test_packed_scores_are_the_models_own(
-    folders: dict[str, Path], store: Store, names: Names, family: str
+    folders: dict[str, Path], store: Store, names: Names, world: World, family: str
 ) -> None:
     """Granite and Cohere were off by 2.9 nats, Gemma 2 by its cap."""
-    samples = list(sft_samples(store.version(names.dataset).read()))
+    samples = list(sft_samples(store.version(names.dataset), False, world))
     model = AutoModelForCausalLM.from_pretrained(folders[family])
     scorer = Scorer(load_policy(folders[family], ModelConfig(), seed=0), logit_rows=7).eval()
     for rows in pack(samples, Packing(row_tokens=96)):

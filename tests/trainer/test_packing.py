@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.model import ModelConfig, Scorer, load_policy, recompute_activations
-from trainer.packing import Packing, blank, collate, deal, pack
+from trainer.model import Scorer, load_policy, recompute_activations
+from trainer.packing import blank, collate, deal, pack
 from trainer.samples import Sample
+from trainer.settings import ModelConfig, Packing
 
 LAYOUTS = [
     Packing(row_tokens=64, batch_tokens=128),

@@ -10,9 +10,8 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tests.trainer.tiny_policy import SIDE_FILES, publish, round_rows, weights_of
 from trainer.distributed import World
-from trainer.optimisation import OptimizerConfig
-from trainer.rl import RlConfig, train_rl
-from trainer.run import Names
+from trainer.rl import train_rl
+from trainer.settings import Names, OptimizerConfig, RlConfig
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -19,17 +19,30 @@ from storage.datasets import Store
 from storage.names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.records import Level, Outcome, Step, Trajectory
-from tests.trainer.tiny_policy import check_sampler, logprobs, publish, round_rows, weights_of
+from tests.trainer.tiny_policy import (
+    check_sampler,
+    logprobs,
+    publish,
+    round_rows,
+    sampled,
+    weights_of,
+)
 from trainer.distributed import World
-from trainer.hierarchical import LossConfig
 from trainer.history import read_history
-from trainer.model import ModelConfig, Scorer, load_policy
-from trainer.optimisation import OptimizerConfig
+from trainer.model import Scorer, load_policy
 from trainer.oracle import SamplerMismatch
-from trainer.packing import Packing
-from trainer.rl import RlConfig, split, train_rl
-from trainer.run import Names
-from trainer.samples import Rollout, rollouts
+from trainer.rl import split, train_rl
+from trainer.samples import Rollout
+from trainer.settings import (
+    CreditConfig,
+    FailedCode,
+    LossConfig,
+    ModelConfig,
+    Names,
+    OptimizerConfig,
+    Packing,
+    RlConfig,
+)
 
 FAST = OptimizerConfig(learning_rate=1e-3)
 CONFIG = RlConfig(optimizer=FAST)
@@ -217,7 +230,7 @@ def test_the_oracle_alone_passes_the_right_policy_and_stops_another(
     rows: list[Trajectory], policy: Path, tmp_path: Path, world: World
 ) -> None:
     torch.manual_seed(0)
-    samples = list(rollouts(rows, {row.trajectory_id: 0.0 for row in rows}))
+    samples = sampled(rows)
     assert check_sampler(policy, samples, 1e-4, world).mean < 1e-5
     other = stale_head(policy, tmp_path / "other")
     with pytest.raises(SamplerMismatch, match=r"most at token \d+ of t"):
@@ -227,7 +240,7 @@ def test_the_oracle_alone_passes_the_right_policy_and_stops_another(
 def test_log_probabilities_that_are_no_numbers_stop_the_round(
     rows: list[Trajectory], policy: Path, world: World
 ) -> None:
-    [sample] = rollouts(rows[:1], {rows[0].trajectory_id: 0.0})
+    [sample] = sampled(rows[:1])
     broken = replace(sample, sampler_logprobs=sample.sampler_logprobs * torch.nan)
     with pytest.raises(SamplerMismatch):
         check_sampler(policy, [broken], 0.05, world)
@@ -245,7 +258,7 @@ def test_a_round_without_a_mixed_group_says_what_was_dropped(
 
 
 def test_every_update_has_its_part_of_both_levels(rows: list[Trajectory]) -> None:
-    samples = list(rollouts(rows, {row.trajectory_id: 1.0 for row in rows}))
+    samples = sampled(rows, 1.0)
     parts = split(samples, updates=3, seed=0)
     assert sorted(id(s) for part in parts for s in part) == sorted(map(id, samples))
     levels = [[sample.level for sample in part] for part in parts]
@@ -255,7 +268,7 @@ def test_every_update_has_its_part_of_both_levels(rows: list[Trajectory]) -> Non
 
 
 def test_there_are_no_updates_without_samples(rows: list[Trajectory]) -> None:
-    samples: list[Rollout] = list(rollouts(rows[:2], {row.trajectory_id: 1.0 for row in rows}))
+    samples: list[Rollout] = sampled(rows[:2], 1.0)
     assert [len(part) for part in split(samples, updates=8, seed=0)] == [1, 1]
 
 
@@ -287,7 +300,7 @@ def test_a_divergence_keeps_the_policy_near_its_reference(
         slow = OptimizerConfig(learning_rate=2e-4)
         config = RlConfig(optimizer=slow, updates=12, loss=loss, reference=policy)
         version = train_rl(names, config, world)
-        samples = list(rollouts(rows, {row.trajectory_id: 0.0 for row in rows}))
+        samples = sampled(rows)
         moved.append(check_sampler(version.path, samples, 10, world).mean)
     assert moved[1] < 0.85 * moved[0]
 
@@ -305,8 +318,9 @@ def test_the_scorer_of_a_published_version_is_the_trained_one(names: Names, worl
     [
         ("drop", None, False),
         ("keep", None, True),
-        ("keep", "drop", False),
-        ("drop", "keep", True),
+        ("resample_on_correct", None, True),
+        ("keep", FailedCode.DROP, False),
+        ("drop", FailedCode.KEEP, True),
     ],
 )
 def test_failed_code_is_learned_from_where_rollouts_or_configuration_keep_it(
@@ -314,7 +328,7 @@ def test_failed_code_is_learned_from_where_rollouts_or_configuration_keep_it(
     store: Store,
     world: World,
     made: str,
-    asked: Literal["drop", "keep"] | None,
+    asked: FailedCode | None,
     kept: bool,
 ) -> None:
     """As the rollouts were counted, unless the update says otherwise."""
@@ -324,6 +338,10 @@ def test_failed_code_is_learned_from_where_rollouts_or_configuration_keep_it(
     config: dict[str, Any] = {"failed_code": made}
     version = store.open_run("rounds", config, "c0ffee").publish(rows, {})
     names = Names(store=store.root, policy="pi", parent=str(policy), dataset=str(version))
-    update = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), updates=1, failed_code=asked)
+    update = RlConfig(
+        optimizer=OptimizerConfig(learning_rate=1e-3),
+        updates=1,
+        credit=CreditConfig(failed_code=asked),
+    )
     dropped = train_rl(names, update, world).manifest["metrics"]["dropped"]["trajectory"]
     assert ("failed_code" not in dropped) is kept

@@ -22,13 +22,16 @@ from storage.records import (
     Verdict,
     trajectory_id,
 )
+from storage.schema import to_batch
 from storage.versions import DatasetVersion
 from tests.rows import PROVENANCE
 from trainer.distributed import World
-from trainer.model import ModelConfig, Scorer, load_policy, score
+from trainer.model import Scorer, load_policy, score
 from trainer.oracle import Gap, require_agreement
-from trainer.packing import Packing, deal, pack
+from trainer.packing import deal, pack
+from trainer.rows import rollouts_of
 from trainer.samples import Rollout
+from trainer.settings import ModelConfig, Packing
 
 VOCABULARY = 48
 PROMPT = 5
@@ -158,6 +161,11 @@ def round_rows(
                     trajectory(number, name, stream, correct=good, level=level, outcomes=(outcome,))
                 )
     return rows
+
+
+def sampled(rows: Sequence[Trajectory], advantage: float = 0.0) -> list[Rollout]:
+    """The rows as samples of an update, all with one advantage."""
+    return list(rollouts_of(to_batch(rows), {row.trajectory_id: advantage for row in rows}))
 
 
 def publish(store: Store, rows: list[Trajectory]) -> DatasetVersion:

@@ -121,6 +121,9 @@ class FailedCode(StrEnum):
     """Nothing: the environment may be the reason (method A6)."""
     KEEP = "keep"
     """The same as from others, by whether the answer is right: the usual baseline."""
+    RESAMPLE_ON_CORRECT = "resample_on_correct"
+    """Half of every group is kept, of the right ones those with the fewest failures (GRPO-RoC):
+    double `samples`."""
 
 
 class RolloutConfig(PolicySettings):
@@ -136,16 +139,16 @@ class RolloutConfig(PolicySettings):
     most_problems: int | None = Field(None, ge=1)
     """With `groups`: stop after this many problems. Default: when each was sampled once."""
     failed_code: FailedCode = FailedCode.DROP
-    """Whether trajectories whose code failed count in their groups and are learned from. With
-    ``keep``, also set `loop.stop_at_failure` = false: otherwise each of them ends without an
-    answer."""
+    """Whether trajectories whose code failed count in their groups and are learned from: ``drop``,
+    ``keep`` or ``resample_on_correct``. With the last two, also set `loop.stop_at_failure` = false:
+    otherwise each of them ends without an answer."""
     branches: BranchSettings | None = None
     """Branches of failed steps. They start from at most as many prefixes as there are trajectory
     groups to learn from: the mixed ones, or without `groups` all that were sampled."""
 
     @property
     def keeps_failed(self) -> bool:
-        return self.failed_code is FailedCode.KEEP
+        return self.failed_code is not FailedCode.DROP
 
     @model_validator(mode="after")
     def _branches_possible(self) -> RolloutConfig:
