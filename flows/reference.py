@@ -37,9 +37,7 @@ def _cli() -> str:
 
 
 def _configuration() -> str:
-    from flows.training.rounds import (
-        RoundsConfig,  # brings torch, which the command line leaves out
-    )
+    from flows.training.settings import RoundsConfig
     from trainer.settings import SftConfig
 
     sections = (

@@ -58,8 +58,8 @@ def train_rl(
         return lineage.published
     credited = _credited(lineage.dataset, config, world)
     own = rollouts(lineage.dataset, credited.advantages, world)
-    longest = lineage.longest(config)
-    samples, longer = fitting(own, longest, config.beyond, names.store, world)
+    most = lineage.longest(config)
+    samples, longer = fitting(own, most, config.beyond, names.store, world)
     if not samples:
         raise ValueError(
             f"no group of {lineage.dataset} teaches anything ({_drops(credited)}); roll out more "
@@ -67,8 +67,9 @@ def train_rl(
         )
     plan = split(samples, config.updates, config.seed)
     dealt = [deal(pack(update, config.layout), world.rank, world.size) for update in plan]
-    references = _references(dealt, config, world)
-    run = Run(lineage, config, world, on_event)
+    longest = max(map(len, samples))
+    references = _references(dealt, config, longest, world)
+    run = Run(lineage, config, longest, world, on_event)
     run.check_scores(dealt[0][0])
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
@@ -184,13 +185,14 @@ def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
 
 
 def _references(
-    dealt: list[list[Batch[Rollout]]], config: RlConfig, world: World
+    dealt: list[list[Batch[Rollout]]], config: RlConfig, longest: int, world: World
 ) -> list[list[Tensor | None]]:
     """log pi_ref of every batch, or None if `loss.kl` is 0."""
     if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
     whole = config.model.model_copy(update={"lora": None})
-    holding = hold(config.reference, config.model_copy(update={"model": whole}), world)
+    alone = config.model_copy(update={"model": whole})
+    holding = hold(config.reference, alone, longest, world)
     scorer = open_scorer(config.reference, whole, holding, config.seed, world)
     return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
 

@@ -117,10 +117,12 @@ class Lineage:
         return self.policies.work(self.names.policy, self.config_hash)
 
 
-def hold(folder: Path, config: Training, world: World) -> Holding:
-    """How a model is held in memory. Raises UnsupportedModel."""
+def hold(folder: Path, config: Training, longest: int, world: World) -> Holding:
+    """How a model is held in memory; `longest` is the length of the longest document, which may
+    exceed a micro-batch. Raises UnsupportedModel."""
     empty = empty_policy(folder, config.model, config.seed)
-    size = size_of(empty, config.layout.batch_tokens, uses_half(config.model, world.device))
+    tokens = max(config.layout.batch_tokens, longest)
+    size = size_of(empty, tokens, uses_half(config.model, world.device))
     again = config.model.gradient_checkpointing
     return choose(size, memory_of(world), world.size, config.sharding, again)
 
@@ -133,15 +135,20 @@ class Run:
     """The state of a run between steps: weights, moments, finished steps and their history."""
 
     def __init__(
-        self, lineage: Lineage, config: Training, world: World, on_event: OnEvent = ignore
+        self,
+        lineage: Lineage,
+        config: Training,
+        longest: int,
+        world: World,
+        on_event: OnEvent = ignore,
     ) -> None:
-        """Load the parent's weights."""
+        """Load the parent's weights. `longest` is the length of the longest sample in tokens."""
         self.world = world
         self._on_event = on_event if world.leads else ignore
         self.steps = 0
         self._lineage = lineage
         self._config = config
-        holding = hold(lineage.parent_folder, config, world)
+        holding = hold(lineage.parent_folder, config, longest, world)
         self._on_event({"event": "holding", **_told(holding)})
         self.scorer = open_scorer(lineage.parent_folder, config.model, holding, config.seed, world)
         self._policy = bare(self.scorer).policy

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_defaults(cls, document: Any) -> Any:
+        """A table that gives some settings keeps the others as its owner's default has them, as in
+        `tirgen.settings`."""
+        if not isinstance(document, dict):
+            return document
+        owned = {
+            name: {**field.default.model_dump(exclude_unset=True), **document[name]}
+            for name, field in cls.model_fields.items()
+            if isinstance(document.get(name), dict) and isinstance(field.default, BaseModel)
+        }
+        return {**document, **owned}
 
 
 class Names(_Settings):

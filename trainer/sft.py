@@ -58,7 +58,7 @@ def train_sft(
     if lineage.published:
         return lineage.published
     plan = list(_plan(samples, config))
-    run = Run(lineage, config, world, on_event)
+    run = Run(lineage, config, max(map(len, samples)), world, on_event)
     run.check_scores(shares(plan[0], config, world)[0].batch)
     run.resume(len(plan))
     _train(run, plan, config)

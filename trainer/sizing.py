@@ -119,20 +119,24 @@ def choose(
     needs = {(way, a): size.memory(way, a, processes) for way in ways for a in again}
     fitting = [key for key, need in needs.items() if need.total <= memory]
     chosen = fitting[0] if fitting else list(needs)[-1]
-    reason = _sentence(needs, chosen, memory, processes)
+    reason = _sentence(needs, chosen, memory, processes, 4.0 * size.weights + 12.0 * size.trained)
     return Holding(*chosen, needs[chosen], bool(fitting), reason)
 
 
 _Way = tuple[Sharding, bool]
 
 
-def _sentence(needs: Mapping[_Way, Memory], chosen: _Way, memory: float, processes: int) -> str:
+def _sentence(
+    needs: Mapping[_Way, Memory], chosen: _Way, memory: float, processes: int, host: float
+) -> str:
     held = "alone" if processes == 1 else f"under {chosen[0].value} on {processes} processes"
     again = "computed again in the backward pass" if chosen[1] else "kept"
     text = (
         f"trained {held}, activations {again}: {needs[chosen].told()} of the {memory / _GB:.1f} GB "
         "that a process may use"
     )
+    if chosen[0] is Sharding.OFFLOAD:
+        text += f", and {host / _GB:.1f} GB of the hosts' memory in all"
     if needs[chosen].total > memory:
         few = processes == 1 or chosen[0] is not Sharding.DDP
         advice = "more processes" if few else "sharding = fsdp"
@@ -140,8 +144,8 @@ def _sentence(needs: Mapping[_Way, Memory], chosen: _Way, memory: float, process
             f"{text}; this is likely too much: use {advice}, a smaller packing.batch_tokens, or "
             "model.lora"
         )
-    passed = [f"{_named(way)} {need.total / _GB:.1f} GB" for way, need in needs.items()
-              if need.total > memory]  # fmt: skip
+    before = list(needs)[: list(needs).index(chosen)]
+    passed = [f"{_named(way)} {needs[way].total / _GB:.1f} GB" for way in before]
     return f"{text}; too large: {', '.join(passed)}" if passed else text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from storage.records import Program
 from tirgen.data.problem_settings import ProblemSettings
@@ -143,8 +143,15 @@ class RolloutConfig(PolicySettings):
     ``keep`` or ``resample_on_correct``. With the last two, also set `loop.stop_at_failure` = false:
     otherwise each of them ends without an answer."""
     branches: BranchSettings | None = None
-    """Branches of failed steps. They start from at most as many prefixes as there are trajectory
-    groups to learn from: the mixed ones, or without `groups` all that were sampled."""
+    """Branches of failed steps; false for none. They start from at most as many prefixes as there
+    are trajectory groups to learn from: the mixed ones, or without `groups` all that were
+    sampled."""
+
+    @field_validator("branches", mode="before")
+    @classmethod
+    def _false_is_none(cls, branches: Any) -> Any:
+        """A TOML file has no null."""
+        return None if branches is False else branches
 
     @property
     def keeps_failed(self) -> bool:

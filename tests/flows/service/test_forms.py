@@ -10,8 +10,7 @@ pytest.importorskip("torch")
 
 from flows.service.forms import filled_in
 from flows.service.policy_flows import ROUNDS, SFT, RoundsForm, SftForm, rl, sft
-from flows.training.fine_tune import sft_settings
-from flows.training.rounds import rounds_settings
+from flows.training.settings import rounds_settings, sft_settings
 from tirgen.embedded.models import MODEL_DIR
 
 

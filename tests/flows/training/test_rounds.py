@@ -18,7 +18,8 @@ from tests.flows.training.waiting import wait_until
 pytest.importorskip("torch")
 
 from flows.training.models import find_model
-from flows.training.rounds import RoundsConfig, reinforce
+from flows.training.rounds import reinforce
+from flows.training.settings import RoundsConfig
 
 SETTINGS = (
     *("rollouts.problems.limit=16", "rollouts.groups=null", "rollouts.samples=6"),
