@@ -82,7 +82,7 @@ def place_new(temporary: Path, path: Path) -> bool:
 
 def place_new_folder(temporary: Path, path: Path) -> bool:
     """Move a finished folder into place unless that name exists; true if it was moved."""
-    for file in temporary.iterdir():
+    for file in temporary.rglob("*"):
         sync(file)
     sync(temporary)
     try:

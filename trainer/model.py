@@ -17,9 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from trainer.lora import adapt
-from trainer.packing import Batch
-from trainer.settings import ModelConfig
+from trainer.packing import Batch, Cost, attention_mask
+from trainer.settings import ModelConfig, Packing
 from trainer.sizing import LOGIT_ROWS, Size
+
+MASTER = "master"
+"""Folder in a policy version with its float32 weights, where engines get bfloat16."""
 
 
 class Scores(NamedTuple):
@@ -48,7 +51,12 @@ class Scorer(nn.Module):  # type: ignore[misc]
         self._logit_rows = logit_rows
 
     def forward(
-        self, token_ids: Tensor, positions: Tensor, learned: Tensor, plain: bool = False
+        self,
+        token_ids: Tensor,
+        positions: Tensor,
+        learned: Tensor,
+        branches: Tensor | None = None,
+        plain: bool = False,
     ) -> Scores:
         """Inputs as in `Batch`. `plain` runs one document through transformers' own forward pass;
         the scores of batches must agree with it."""
@@ -56,7 +64,11 @@ class Scorer(nn.Module):  # type: ignore[misc]
             if plain:
                 return _plain_scores(self.policy, token_ids, learned)
             hidden = self.policy.base_model(
-                input_ids=token_ids, position_ids=positions, use_cache=False
+                input_ids=token_ids,
+                position_ids=positions,
+                attention_mask=None if branches is None else attention_mask(branches),
+                use_cache=False,
+                **self._boundaries(positions),
             ).last_hidden_state
         predicted = learned[:, 1:]
         hidden = hidden[:, :-1][predicted].split(self._logit_rows)
@@ -66,6 +78,25 @@ class Scorer(nn.Module):  # type: ignore[misc]
         if torch.is_grad_enabled():
             return Scores(logprobs, None)
         return Scores(logprobs, torch.cat([entropies for _, entropies in pieces]))
+
+    def _boundaries(self, positions: Tensor) -> dict[str, Any]:
+        """Where documents begin, for flash attention, which gets no mask; else nothing.
+
+        Without them it treats a batch of several rows as plain causal. Raises ValueError for one.
+        """
+        if "flash" not in (self.policy.config._attn_implementation or ""):
+            return {}
+        if len(positions) != 1:
+            raise ValueError("flash attention keeps documents apart in batches of one row only")
+        starts = (positions[0] == 0).nonzero().flatten()
+        bounds = torch.cat([starts, starts.new_tensor([positions.shape[1]])]).int()
+        longest = int(bounds.diff().max())
+        return {
+            "cu_seq_lens_q": bounds,
+            "cu_seq_lens_k": bounds,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
 
     def _piece(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if torch.is_grad_enabled() and len(hidden) == self._logit_rows:
@@ -134,8 +165,8 @@ def score(
     scorer: nn.Module, batch: Batch[Any], device: torch.device, plain: bool = False
 ) -> Scores:
     """Score a batch."""
-    inputs = (batch.token_ids, batch.positions, batch.learned)
-    scores: Scores = scorer(*(tensor.to(device) for tensor in inputs), plain=plain)
+    inputs = (tensor if tensor is None else tensor.to(device) for tensor in batch[:4])
+    scores: Scores = scorer(*inputs, plain=plain)
     return scores
 
 
@@ -159,14 +190,16 @@ def _require_text_only(folder: Path) -> None:
 
 
 def load_policy(folder: Path, config: ModelConfig, seed: int) -> Any:
-    """The model of a folder in Hugging Face layout, in float32, with an untied head.
+    """The model of a folder in Hugging Face layout, in float32, with an untied head; a version's
+    float32 master if it has one.
 
     A tied head is untied, because engines that reload weights do not update a tied one. The seed
     initialises adapters. Raises UnsupportedModel.
     """
     _require_text_only(folder)
+    master = folder / MASTER
     policy = AutoModelForCausalLM.from_pretrained(
-        folder,
+        master if master.is_dir() else folder,
         dtype=torch.float32,
         attn_implementation=config.attention,
         use_safetensors=True,  # other formats are pickled and can run code when loaded
@@ -237,6 +270,21 @@ def size_of(policy: Any, batch_tokens: int, half: bool) -> Size:
         batch_tokens=batch_tokens,
         half=half,
     )
+
+
+def sharing_cost(policy: Any, packing: Packing) -> Cost | None:
+    """What a layer costs, to decide which prefixes are shared; None where none can be.
+
+    A mask of its own needs torch's attention, and layers that all see the whole document.
+    """
+    shape = policy.config.get_text_config()
+    layers = getattr(shape, "layer_types", None) or ["full_attention"]
+    windowed = getattr(shape, "sliding_window", None) and not getattr(shape, "layer_types", None)
+    whole = not windowed and set(layers) == {"full_attention"}
+    if not packing.share_prefixes or shape._attn_implementation != "sdpa" or not whole:
+        return None
+    weights = sum(w.numel() for layer in blocks_of(policy) for w in layer.parameters())
+    return Cost(token=2.0 * weights / shape.num_hidden_layers, pair=4.0 * shape.hidden_size)
 
 
 def _active_experts(shape: Any) -> float:

@@ -29,10 +29,10 @@ from trainer.hierarchical import (
     token_sums,
     weights,
 )
-from trainer.model import Scores, score
+from trainer.model import Scores, empty_policy, score, sharing_cost
 from trainer.optimisation import Share
 from trainer.oracle import Gap, require_agreement
-from trainer.packing import Batch, deal, pack
+from trainer.packing import Batch, Tree, deal, pack
 from trainer.rows import credit_rows, fitting, rollouts
 from trainer.run import Lineage, OnEvent, Run, hold, ignore
 from trainer.samples import Rollout
@@ -66,7 +66,13 @@ def train_rl(
             "problems, or ones that the policy solves sometimes"
         )
     plan = split(samples, config.updates, config.seed)
-    dealt = [deal(pack(update, config.layout), world.rank, world.size) for update in plan]
+    empty = empty_policy(lineage.parent_folder, config.model, config.seed)
+    cost = sharing_cost(empty, config.layout)
+    packed = [pack(update, config.layout, cost) for update in plan]
+    dealt = [deal(batches, world.rank, world.size) for batches in packed]
+    tokens = {"tokens": sum(map(len, samples)), "computed_tokens": _computed(packed)}
+    if world.leads:
+        on_event({"event": "packed", **tokens})
     longest = max(map(len, samples))
     references = _references(dealt, config, longest, world)
     run = Run(lineage, config, longest, world, on_event)
@@ -77,22 +83,27 @@ def train_rl(
     if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
         run.carry_moments()
     _train(run, plan, old, references, config)
-    return run.publish("rl", {**_summary(credited, gap), "too_long": longer})
+    return run.publish("rl", {**_summary(credited, gap), **tokens, "too_long": longer})
 
 
 def split(samples: Sequence[Rollout], updates: int, seed: int) -> list[list[Rollout]]:
-    """The samples of each level, shuffled by the seed and divided equally over the updates.
+    """The samples of each level, divided equally over the updates.
 
-    There are never more updates than samples of the larger level.
+    Groups are shuffled by the seed and stay together, but for those at the edges, so that their
+    prefixes can be shared. There are never more updates than samples of the larger level.
     """
     rng = random.Random(seed)
     levels = [[sample for sample in samples if sample.level is level] for level in Level]
     updates = min(updates, max(map(len, levels)))
     parts: list[list[Rollout]] = [[] for _ in range(updates)]
     for level in levels:
-        rng.shuffle(level)
+        groups: dict[str, list[Rollout]] = {}
+        for sample in level:
+            groups.setdefault(sample.group_id, []).append(sample)
+        order = rng.sample(list(groups), len(groups))
+        flat = [sample for group in order for sample in groups[group]]
         for number, part in enumerate(parts):
-            part.extend(level[number::updates])
+            part += flat[len(flat) * number // updates : len(flat) * (number + 1) // updates]
     return parts
 
 
@@ -177,6 +188,12 @@ def _credited(dataset: DatasetVersion, config: RlConfig, world: World) -> Credit
     rules = config.credit.model_copy(update={"failed_code": failed_code})
     limit = made.get("loop", {}).get("tokens")
     return credit(credit_rows(dataset, world), rules, config.seed, limit)
+
+
+def _computed(packed: Sequence[Sequence[Sequence[Sequence[Tree[Rollout]]]]]) -> int:
+    """Tokens of all updates, shared prefixes counted once."""
+    rows = (row for update in packed for batch in update for row in batch)
+    return sum(len(tree) for row in rows for tree in row)
 
 
 def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:

@@ -38,7 +38,8 @@ SNAPSHOTS = "snapshots"
 OnEvent = Callable[[dict[str, Any]], None]
 """Receives the events of a run as JSON objects; called only by the leading process.
 
-``event`` is one of: ``holding``, how the model is held in memory and why; ``agreed``, the
+``event`` is one of: ``packed``, the tokens of an RL round and how many of them are computed;
+``holding``, how the model is held in memory and why; ``agreed``, the
 difference between the scores of trainer and model on the first batch, in nats per token; ``began``,
 the run's folder and number of steps; ``step``, the record of the history; ``snapshot``, the step
 and the model's folder.
@@ -239,7 +240,8 @@ class Run:
         }
 
         def write(folder: Path) -> None:
-            write_model(folder, state, self._policy, lineage.parent_folder)
+            half = self._config.publish_bfloat16
+            write_model(folder, state, self._policy, lineage.parent_folder, half)
 
         if self.world.leads:
             last = read_history(lineage.work / HISTORY)[-1]

@@ -42,6 +42,11 @@ class Sample:
     def learned_count(self) -> int:
         return int(self.learned.sum())
 
+    @property
+    def family(self) -> str | None:
+        """Samples with the same name begin alike; None if nothing is known."""
+        return None
+
     def first(self: S, length: int) -> S:
         """The sample cut to its first `length` tokens."""
         cut = {"token_ids": self.token_ids[:length], "learned": self.learned[:length]}
@@ -58,6 +63,10 @@ class Rollout(Sample):
     advantage: float
     sampler_logprobs: Tensor
     """float32, one per learned token: log-probabilities reported by the engine."""
+
+    @property
+    def family(self) -> str:
+        return f"{self.level}/{self.group_id}"
 
     def first(self, length: int) -> Rollout:
         kept = int(self.learned[:length].sum())

@@ -64,9 +64,12 @@ class Packing(_Settings):
     batch_tokens: int = Field(8192, ge=1)
     """Largest micro-batch with padding; a longer document is its own micro-batch."""
 
+    share_prefixes: bool = True
+    """Compute what the samples of a group begin with once, where that costs less: the prompt of a
+    problem's rollouts, the whole prefix of a step's branches. Needs torch's attention."""
+
     def in_one_row(self) -> Packing:
-        """For kernels that read document boundaries from positions: transformers' flash attention
-        does so only in batches of one row."""
+        """For flash attention, which takes the boundaries of documents in one row only."""
         return self.model_copy(update={"row_tokens": self.batch_tokens})
 
 
@@ -133,6 +136,9 @@ class Training(_Settings):
     """Largest number of tokens of a sample with its prompt; by default the model's context."""
     beyond: Beyond = Beyond.DROP
     """What to do with longer samples: ``drop``, ``truncate`` or ``refuse``."""
+    publish_bfloat16: bool = False
+    """Publish weights for engines in bfloat16, with the float32 master that the next training
+    begins with beside them: 6 bytes per parameter instead of 4, of which an engine reads 2."""
     checkpoint_every: int = Field(50, ge=1)
     """Steps between checkpoints; there is always one after the last step. A checkpoint has weights
     and moments: 12 bytes per parameter."""

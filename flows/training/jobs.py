@@ -113,6 +113,8 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
                     hooks.snapshot(Path(event["folder"]))
                 case "holding":
                     hooks.note(event["reason"])
+                case "packed":
+                    hooks.note(_shared(event["tokens"], event["computed_tokens"]))
             steps.update(event)
             hooks.steps(steps)
 
@@ -121,6 +123,11 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
         path.write_text(job.model_dump_json())
         last_line = await run_supervised(trainer_command(path, processes), take)
     return Policies(job.names.store).version(last_line)
+
+
+def _shared(tokens: int, computed: int) -> str:
+    once = f", {1 - computed / tokens:.0%} in shared prefixes computed once" if tokens else ""
+    return f"{tokens:,} tokens{once}"
 
 
 def trainer_command(job: Path, processes: int) -> list[str]:

@@ -34,7 +34,8 @@ from trainer.samples import Rollout
 from trainer.settings import ModelConfig, Packing
 
 VOCABULARY = 48
-PROMPT = 5
+PROMPT = 16
+"""Tokens of a prompt; long enough that sharing it pays."""
 SIDE_FILES = {"tokenizer.json": "{}", "chat_template.jinja": "{{ messages }}"}
 
 
@@ -118,16 +119,17 @@ def trajectory(
     return Trajectory(**{**values, **fields})
 
 
-def sampled_stream(model: Any, generator: torch.Generator, length: int) -> TokenStream:
+def draw(generator: torch.Generator, count: int) -> list[int]:
+    ids: list[int] = torch.randint(VOCABULARY, (count,), generator=generator).tolist()
+    return ids
+
+
+def sampled_stream(
+    model: Any, generator: torch.Generator, length: int, prompt: list[int]
+) -> TokenStream:
     """A prompt, sampled tokens, an injected observation in the middle, sampled tokens again."""
-
-    def draw(count: int) -> list[int]:
-        ids: list[int] = torch.randint(VOCABULARY, (count,), generator=generator).tolist()
-
-        return ids
-
     head, middle = length // 2, 3
-    token_ids = draw(PROMPT + length + middle)
+    token_ids = [*prompt, *draw(generator, length + middle)]
     own = [False] * PROMPT + [True] * head + [False] * middle + [True] * (length - head)
     said = [0.0, *logprobs(model, token_ids).tolist()]
     return TokenStream(
@@ -151,9 +153,10 @@ def round_rows(
     rows = []
     for level, count in ((Level.TRAJECTORY, groups), (Level.STEP, step_groups)):
         for group in range(count):
+            prompt = draw(generator, PROMPT)
             for number in range(size):
                 length = int(torch.randint(4, 24, (1,), generator=generator))
-                stream = sampled_stream(model, generator, length)
+                stream = sampled_stream(model, generator, length, prompt)
                 good = (number + group) % 3 == 0
                 outcome = Outcome.OK if good or level is Level.TRAJECTORY else Outcome.ERROR
                 name = f"{level.value}-{group}"
