@@ -32,8 +32,9 @@ class Drop(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     UNVERIFIABLE = "unverifiable"
     NOTHING_SAMPLED = "nothing_sampled"
-    """The row has no token of the policy. This and the next three are rules of the trainer alone
+    """The row has no token of the policy. This and the next four are rules of the trainer alone
     (`trainer.advantage`), so they are never stored."""
+    TOO_SHORT = "too_short"
     RESAMPLED = "resampled"
     OVERLONG = "overlong"
     VOID_TURN = "void_turn"

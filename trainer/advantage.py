@@ -7,11 +7,12 @@ Over the n rows left of one group, with rewards R:
     leave_one_out   A_i = R_i - mean of the others' rewards    RLOO (arXiv 2402.14740)
 
 with the sample standard deviation (method A5). Which rows are left is decided by `storage.groups`.
-Three rules of other papers may change that:
+Rules of other papers and of the official code may change that:
 
     resample_on_correct   half of each group is left: of the right rows those with the smallest
                           share of failed programs (1/2 without programs), of the wrong ones any
                           (GRPO-RoC, arXiv 2508.20722)
+    short replies, and groups of which too little is left, drop out (the official code of THOR)
     masked rows           count in their group, and teach nothing: void turns (SimpleTIR, arXiv
                           2509.02479), and what a limit cut off (DAPO, arXiv 2503.14476)
     overlong penalty      R_i - min(1, max(0, (|y_i| - (L - B)) / B)), a reply of |y_i| tokens under
@@ -31,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from storage.groups import Drop, Member, dropped_alone, groups
+from storage.groups import Drop, Group, Member, dropped_alone, groups
 from storage.records import Level
 from trainer.settings import Baseline, CreditConfig, FailedCode
 
@@ -59,8 +60,9 @@ class Row:
     void: bool = False
     """The reply ended by itself, with neither a program nor an answer."""
 
-    def member(self, keep_failed: bool) -> Member:
+    def member(self, config: CreditConfig) -> Member:
         """The row as its group sees it; a row without a token of the policy drops out too."""
+        keep_failed = config.failed_code in (FailedCode.KEEP, FailedCode.RESAMPLE_ON_CORRECT)
         dropped = dropped_alone(
             self.level,
             self.reward,
@@ -71,6 +73,9 @@ class Row:
         )
         if self.reward is not None and not self.sampled:
             dropped = Drop.NOTHING_SAMPLED
+        short = self.level is Level.TRAJECTORY and self.reply_tokens < config.least_reply_tokens
+        if dropped is None and short:
+            dropped = Drop.TOO_SHORT
         reward = self.reward or 0.0
         return Member(self.trajectory_id, self.level, self.group_id, reward, dropped)
 
@@ -110,13 +115,12 @@ def credit(
     """
     if config.overlong_buffer and limit is None:
         raise ValueError("overlong_buffer needs rollouts whose configuration has loop.tokens")
-    keep_failed = config.failed_code in (FailedCode.KEEP, FailedCode.RESAMPLE_ON_CORRECT)
     known = {row.trajectory_id: row for row in rows}
     found = Credit({}, {level: 0 for level in Level}, {level: Counter() for level in Level})
-    for group in groups(row.member(keep_failed) for row in known.values()):
+    for group in groups(row.member(config) for row in known.values()):
         dropped = found.dropped[group.level]
         dropped.update(each.dropped for each in group.members if each.dropped is not None)
-        if reason := group.dropped:
+        if reason := group.dropped or _half_lost(group, config):
             dropped[reason] += len(group.left)
             continue
         found.groups[group.level] += 1
@@ -132,6 +136,11 @@ def credit(
             else:
                 found.advantages[row.trajectory_id] = advantage
     return found
+
+
+def _half_lost(group: Group, config: CreditConfig) -> Drop | None:
+    enough = len(group.left) >= config.least_group_share * len(group.members)
+    return None if enough or group.level is Level.STEP else Drop.HALF_LOST
 
 
 def group_advantages(

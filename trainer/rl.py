@@ -32,9 +32,9 @@ from trainer.hierarchical import (
 from trainer.model import Scores, empty_policy, score, sharing_cost
 from trainer.optimisation import Share
 from trainer.oracle import Gap, require_agreement
-from trainer.packing import Batch, Tree, deal, pack
+from trainer.packing import Batch, deal, pack
 from trainer.rows import credit_rows, fitting, rollouts
-from trainer.run import Lineage, OnEvent, Run, hold, ignore
+from trainer.run import Lineage, OnEvent, Run, hold, ignore, sized
 from trainer.samples import Rollout
 from trainer.settings import FailedCode, LossConfig, Names, RlConfig
 
@@ -70,7 +70,9 @@ def train_rl(
     cost = sharing_cost(empty, config.layout)
     packed = [pack(update, config.layout, cost) for update in plan]
     dealt = [deal(batches, world.rank, world.size) for batches in packed]
-    tokens = {"tokens": sum(map(len, samples)), "computed_tokens": _computed(packed)}
+    lengths = [[len(t) for batch in batches for row in batch for t in row] for batches in packed]
+    computed = sum(map(sum, lengths))
+    tokens = {"tokens": sum(map(len, samples)), "computed_tokens": computed}
     if world.leads:
         on_event({"event": "packed", **tokens})
     longest = max(map(len, samples))
@@ -82,7 +84,7 @@ def train_rl(
     run.resume(len(plan))
     if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
         run.carry_moments()
-    _train(run, plan, old, references, config)
+    _train(run, plan, old, references, lengths, config)
     return run.publish("rl", {**_summary(credited, gap), **tokens, "too_long": longer})
 
 
@@ -165,6 +167,7 @@ def _train(
     plan: list[list[Rollout]],
     old: list[Scored],
     references: list[list[Tensor | None]],
+    lengths: list[list[int]],
     config: RlConfig,
 ) -> None:
     """Take the remaining updates."""
@@ -178,7 +181,7 @@ def _train(
             "learning_rate": config.optimizer.rate(number),
             "levels": means(run.world.sum(sums)),
         }
-        run.done(report)
+        run.done(report, lengths[number])
 
 
 def _credited(dataset: DatasetVersion, config: RlConfig, world: World) -> Credit:
@@ -188,12 +191,6 @@ def _credited(dataset: DatasetVersion, config: RlConfig, world: World) -> Credit
     rules = config.credit.model_copy(update={"failed_code": failed_code})
     limit = made.get("loop", {}).get("tokens")
     return credit(credit_rows(dataset, world), rules, config.seed, limit)
-
-
-def _computed(packed: Sequence[Sequence[Sequence[Sequence[Tree[Rollout]]]]]) -> int:
-    """Tokens of all updates, shared prefixes counted once."""
-    rows = (row for update in packed for batch in update for row in batch)
-    return sum(len(tree) for row in rows for tree in row)
 
 
 def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
@@ -209,7 +206,7 @@ def _references(
         return [[None for _ in update] for update in dealt]
     whole = config.model.model_copy(update={"lora": None})
     alone = config.model_copy(update={"model": whole})
-    holding = hold(config.reference, alone, longest, world)
+    holding = hold(sized(config.reference, alone, longest, world), alone, world)
     scorer = open_scorer(config.reference, whole, holding, config.seed, world)
     return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
 

@@ -7,7 +7,8 @@ started again resumes from its last checkpoint, or finds its published version.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,8 @@ from trainer.optimisation import Optimizer
 from trainer.packing import Batch
 from trainer.publish import gather, write_model
 from trainer.settings import Names, Training
-from trainer.sizing import Holding, choose
+from trainer.sizing import Holding, Size, choose
+from trainer.throughput import matrix_peak
 
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
@@ -41,8 +43,8 @@ OnEvent = Callable[[dict[str, Any]], None]
 ``event`` is one of: ``packed``, the tokens of an RL round and how many of them are computed;
 ``holding``, how the model is held in memory and why; ``agreed``, the
 difference between the scores of trainer and model on the first batch, in nats per token; ``began``,
-the run's folder and number of steps; ``step``, the record of the history; ``snapshot``, the step
-and the model's folder.
+the run's folder and number of steps; ``step``, the record of the history, tokens per second and
+MFU; ``snapshot``, the step and the model's folder.
 """
 
 
@@ -118,12 +120,16 @@ class Lineage:
         return self.policies.work(self.names.policy, self.config_hash)
 
 
-def hold(folder: Path, config: Training, longest: int, world: World) -> Holding:
-    """How a model is held in memory; `longest` is the length of the longest document, which may
-    exceed a micro-batch. Raises UnsupportedModel."""
+def sized(folder: Path, config: Training, longest: int, world: World) -> Size:
+    """The size of a model; `longest` is the length of the longest document, which may exceed a
+    micro-batch. Raises UnsupportedModel."""
     empty = empty_policy(folder, config.model, config.seed)
     tokens = max(config.layout.batch_tokens, longest)
-    size = size_of(empty, tokens, uses_half(config.model, world.device))
+    return size_of(empty, tokens, uses_half(config.model, world.device))
+
+
+def hold(size: Size, config: Training, world: World) -> Holding:
+    """How a model is held in memory."""
     again = config.model.gradient_checkpointing
     return choose(size, memory_of(world), world.size, config.sharding, again)
 
@@ -149,7 +155,8 @@ class Run:
         self.steps = 0
         self._lineage = lineage
         self._config = config
-        holding = hold(lineage.parent_folder, config, longest, world)
+        self._size = sized(lineage.parent_folder, config, longest, world)
+        holding = hold(self._size, config, world)
         self._on_event({"event": "holding", **_told(holding)})
         self.scorer = open_scorer(lineage.parent_folder, config.model, holding, config.seed, world)
         self._policy = bare(self.scorer).policy
@@ -173,6 +180,8 @@ class Run:
         if self.world.leads:
             files.make_folder(self._lineage.work)
             self._history = History(self._lineage.work / HISTORY, self.steps)
+        self._peak: float | None = None
+        self._began = time.monotonic()
         work = str(self._lineage.work)
         self._on_event({"event": "began", "work": work, "steps": steps, "done": self.steps})
 
@@ -194,16 +203,34 @@ class Run:
             )
         checkpoint.load(found[1], self.optimizer, moments_only=True)
 
-    def done(self, report: dict[str, Any]) -> None:
-        """Record a finished step, and save a checkpoint where one is due."""
+    def done(self, report: dict[str, Any], lengths: Sequence[int]) -> None:
+        """Record a finished step, and save a checkpoint where one is due.
+
+        `lengths` are those of all rows or trees that the step computed, for its speed, which is
+        reported and not recorded.
+        """
         self.steps += 1
         record = {"step": self.steps, **report}
         if self.world.leads:
             self._history.append(record)
-        self._on_event({"event": "step", **record})
+        self._on_event({"event": "step", **record, **self._speed(lengths)})
         if self.steps == self._planned or self.steps % self._config.checkpoint_every == 0:
             kept = self._config.keep_checkpoints
             checkpoint.save(self._checkpoints, self.steps, self.optimizer, kept)
+        self._began = time.monotonic()
+
+    def _speed(self, lengths: Sequence[int]) -> dict[str, float]:
+        """Tokens per second and MFU of the step that ended now."""
+        if not self.world.leads:
+            return {}
+        seconds = time.monotonic() - self._began
+        if self._peak is None:
+            self._peak = matrix_peak(self.world.device, self._size.half)
+        work = sum(length * self._size.flops(length) for length in lengths)
+        return {
+            "tokens_per_second": sum(lengths) / seconds,
+            "mfu": work / (seconds * self.world.size * self._peak),
+        }
 
     def snapshot(self) -> None:
         """Write the current weights as a model folder, for an evaluation during training.

@@ -285,6 +285,11 @@ class CreditConfig(_Settings):
     """Trajectories whose code failed: ``drop`` them, as in the paper; ``keep`` them, as most
     trainers do; or ``resample_on_correct``, which keeps half of each group and of the right ones
     those with the fewest failures. By default as in the configuration of the rollouts."""
+    least_reply_tokens: int = Field(0, ge=0)
+    """Trajectories with shorter replies drop out; the official code has 151."""
+    least_group_share: float = Field(0.0, ge=0, le=1)
+    """Trajectory groups of which less is left drop out; the official code has 0.5, which always
+    holds at step level."""
     mask_void_turns: bool = False
     """Learn nothing from replies that end with neither a program nor an answer; their reward still
     counts in their group."""

@@ -108,7 +108,7 @@ def _train(run: Run, plan: list[list[Sample]], config: SftConfig) -> None:
             "seconds": round(time.monotonic() - started, 3),
         }
         last = run.steps + 1 == len(plan)
-        run.done(report)
+        run.done(report, list(map(len, step)))
         if not last and config.snapshot_every and run.steps % config.snapshot_every == 0:
             run.snapshot()
 

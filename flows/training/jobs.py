@@ -59,8 +59,13 @@ class Steps:
                 self.last = {name: value for name, value in event.items() if name != "event"}
 
     def line(self) -> Line:
-        loss = f"loss {self.last['loss']:.4g}" if "loss" in self.last else ""
-        return Line(self.done, self.total or None, loss)
+        parts = []
+        if "loss" in self.last:
+            parts.append(f"loss {self.last['loss']:.4g}")
+        if "mfu" in self.last:
+            parts.append(f"{self.last['tokens_per_second']:,.0f} tokens/s")
+            parts.append(f"MFU {self.last['mfu']:.0%}")
+        return Line(self.done, self.total or None, ", ".join(parts))
 
 
 def steps_display(title: str) -> ProgressDisplay[Steps]:

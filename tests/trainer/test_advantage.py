@@ -56,9 +56,9 @@ def read(*rows: Trajectory) -> list[Row]:
     return list(rows_of(to_batch(rows)))
 
 
-def dropped_row(row: Trajectory, keep_failed: bool = False) -> tuple[Drop | None, float]:
+def dropped_row(row: Trajectory, config: CreditConfig = PAPER) -> tuple[Drop | None, float]:
     [found] = read(row)
-    member = found.member(keep_failed)
+    member = found.member(config)
     return member.dropped, member.reward
 
 
@@ -133,7 +133,7 @@ def test_a_step_group_needs_half_of_its_members(lost: int, groups: int) -> None:
 def test_a_trajectory_whose_code_failed_drops_out_even_when_right() -> None:
     row = trajectory(0, "g", TOKENS, correct=True, outcomes=(Outcome.OK, Outcome.TIMEOUT))
     assert dropped_row(row)[0] is Drop.FAILED_CODE
-    assert dropped_row(row, keep_failed=True) == (None, 1)
+    assert dropped_row(row, CreditConfig(failed_code=FailedCode.KEEP)) == (None, 1)
 
 
 def test_a_step_whose_code_failed_is_what_the_others_are_compared_with() -> None:
@@ -257,6 +257,19 @@ def test_a_masked_row_counts_in_its_group_and_teaches_nothing() -> None:
     assert both.dropped[Level.TRAJECTORY] == {Drop.OVERLONG: 1, Drop.VOID_TURN: 1}
 
 
+def test_the_official_codes_rules_drop_short_replies_and_thin_groups() -> None:
+    rows = [replace(row, reply_tokens=n) for row, n in zip(group(1, 0, 0, 1), (200, 150, 151, 9),
+            strict=True)]  # fmt: skip
+    found = credit(rows, CreditConfig(least_reply_tokens=151))
+    assert set(found.advantages) == {"g0", "g2"}
+    assert found.dropped[Level.TRAJECTORY] == {Drop.TOO_SHORT: 2}
+    half = CreditConfig(least_reply_tokens=151, least_group_share=0.5)
+    assert credit(rows, half).advantages == found.advantages
+    more = CreditConfig(least_reply_tokens=151, least_group_share=0.51)
+    assert credit(rows, more).dropped[Level.TRAJECTORY] == {Drop.TOO_SHORT: 2, Drop.HALF_LOST: 2}
+    assert credit(group(1, 0, level=Level.STEP), more).groups[Level.STEP] == 1
+
+
 WORDS = Step(thought="It is plain.")
 CALL = Step(thought="So", action="print(1)", observation="1", outcome=Outcome.OK)
 
@@ -321,4 +334,4 @@ def test_rows_are_judged_by_columns_as_the_records_judge_themselves() -> None:
     for row, found in zip(rows, read(*rows), strict=True):
         wanted = member(row)
         assert found.reward == row.reward
-        assert found.member(keep_failed=False)[2:] == wanted[2:]
+        assert found.member(PAPER)[2:] == wanted[2:]

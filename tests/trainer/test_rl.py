@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import timeit
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from trainer.settings import (
     Packing,
     RlConfig,
 )
+from trainer.throughput import matrix_peak
 
 FAST = OptimizerConfig(learning_rate=1e-3)
 CONFIG = RlConfig(optimizer=FAST)
@@ -108,6 +110,37 @@ def test_what_shared_prefixes_save_is_reported(
     assert packed["tokens"] == sum(len(row.tokens.token_ids) for row in rows)
     assert packed["computed_tokens"] < 0.8 * packed["tokens"]
     assert version.manifest["metrics"]["computed_tokens"] == packed["computed_tokens"]
+
+
+def test_every_step_says_its_speed_against_the_machines_own_peak(
+    names: Names, world: World
+) -> None:
+    events: list[dict[str, Any]] = []
+    version = train_rl(names, CONFIG, world, on_event=events.append)
+    steps = [event for event in events if event["event"] == "step"]
+    assert len(steps) == 4
+    for step in steps:
+        assert step["tokens_per_second"] > 0
+        assert 0 < step["mfu"] < 1
+    assert "mfu" not in history(names, version)[0]  # a resumed round has the same history
+
+
+def test_a_matrix_product_is_as_fast_as_measured(world: World) -> None:
+    left = torch.ones(512, 512)
+    seconds = min(timeit.repeat(lambda: left @ left, number=4, repeat=5)) / 4
+    wanted = 2 * 512**3 / seconds
+    # Other programs run beside the tests.
+    assert wanted / 5 < matrix_peak(world.device, half=False) < 5 * wanted
+
+
+def test_bfloat16_on_a_cpu_learns_the_same_within_its_rounding(names: Names, world: World) -> None:
+    half = CONFIG.model_copy(update={"model": ModelConfig(bfloat16=True)})
+    exact, rounded = (train_rl(names, config, world) for config in (CONFIG, half))
+    losses = [history(names, version)[0]["loss"] for version in (exact, rounded)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+    for weight in weights_of(rounded.path).values():
+        assert weight.dtype is torch.float32
 
 
 def test_lineage_is_in_the_manifest(names: Names, world: World) -> None:
