@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks import narrate
 from flows.training.fine_tune import fine_tune
 from flows.training.models import Model, find_model, published, serving, training_names
-from flows.training.rounds import RoundsConfig, reinforce
+from flows.training.rounds import reinforce
+from flows.training.settings import RoundsConfig
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tirgen.jobs.evaluate import evaluate
@@ -25,7 +26,7 @@ from tirgen.jobs.generate import generate
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
-from trainer.sft import SftConfig
+from trainer.settings import SftConfig
 
 RECIPE = Path(__file__).with_name("ablation.toml")
 

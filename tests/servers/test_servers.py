@@ -20,7 +20,8 @@ pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file
 
 from flows.training.models import find_model
-from flows.training.rounds import RoundsConfig, reinforce
+from flows.training.rounds import reinforce
+from flows.training.settings import RoundsConfig
 from storage.datasets import Store
 from tests.served_weights import served_version
 from tests.servers.processes import VLLM_PYTHON, ServerProcess, running
