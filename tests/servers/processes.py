@@ -19,7 +19,7 @@ VLLM_PYTHON = os.environ.get("TIRGEN_VLLM_PYTHON")
 VLLM_FLAGS = (
     "--dtype", "float32", "--max-model-len", "2048", "--generation-config", "vllm",
     "--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192",
-    "--max-num-seqs", "64", "--disable-log-requests",
+    "--max-num-seqs", "64",
 )  # fmt: skip
 """Chunked prefill crashes vLLM 0.32 on a processor when requests have seeds."""
 VLLM_ENVIRONMENT = {
