@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,18 @@ def post(url: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(url, data, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return dict(json.loads(answer.read() or b"{}"))
+
+
+def test_it_conforms(server: ServerProcess) -> None:
+    suite = Path(__file__).parents[1] / "embedded/test_conformance.py"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(suite)],
+        env=os.environ | {"TIRGEN_CONFORMANCE_URL": server.url},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ran.returncode == 0, ran.stdout[-4000:]
 
 
 def test_a_dataset_is_generated(server: ServerProcess, tmp_path: Path) -> None:
