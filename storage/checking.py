@@ -48,7 +48,7 @@ def _flaws_of_run(run: Path) -> Iterator[Flaw]:
     except (OSError, ValueError) as error:
         yield Flaw(run / CONFIG, f"cannot be read: {error}")
     try:
-        log = read_log(run / LOG)
+        log = read_log(run / LOG, whole=True)
     except Damaged as damage:
         yield Flaw(damage.path, damage.why)
         return

@@ -1,7 +1,7 @@
 """The store: datasets by name, their runs and their versions, below one folder.
 
 ROOT/tirgen.duckdb                              views and macros for any DuckDB client, no data
-ROOT/datasets/NAME/runs/<config hash>/          config.json, log.jsonl, batches/
+ROOT/datasets/NAME/runs/<config hash>/          config.json, log.jsonl, log.checkpoint, batches/
 ROOT/datasets/NAME/versions/v1/                 manifest.json, part-00000.parquet
 ROOT/datasets/NAME/latest                       link to the newest version
 ROOT/datasets/NAME/tags/TAG                     link to the version that a tag names
