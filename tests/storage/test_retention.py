@@ -241,11 +241,19 @@ def test_a_removal_killed_at_any_step_is_done_by_the_next(
 
 
 def test_leftovers_go_by_age(store: Store) -> None:
-    folder = store.dataset_folder("demo") / "versions"
-    old, young = folder / ".v9.aa.tmp", folder / ".version.bb.tmp"
-    for path in (old, young):
-        path.mkdir()
-    before = path.stat().st_mtime - ORPHAN_SECONDS - 60
-    os.utime(old, (before, before))
-    assert remove_leftovers(store) == [old]
-    assert (old.exists(), young.exists()) == (False, True)
+    folder = store.dataset_folder("demo")
+    old = [
+        store.root / ".tirgen.duckdb.aa.tmp",
+        folder / ".latest.aa.tmp",
+        folder / "versions/.v9.aa.tmp/",
+        folder / "runs/c0ffee/.sorting.aa.tmp/",
+        folder / "tags/.gold.aa.tmp",
+    ]
+    for path in (*old, folder / "versions/.version.bb.tmp/"):
+        (path / "x").mkdir(parents=True)
+    for path in old:
+        before = path.stat().st_mtime - ORPHAN_SECONDS - 60
+        os.utime(path, (before, before))
+    assert sorted(remove_leftovers(store)) == sorted(old)
+    assert [path.name for path in store.root.rglob("*.tmp")] == [".version.bb.tmp"]
+    assert versions(store) == ["v1", "v2", "v3", "v4", "v5"]
