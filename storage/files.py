@@ -92,7 +92,7 @@ def share(source: Path, path: Path) -> None:
 
 def place_new_folder(temporary: Path, path: Path) -> bool:
     """Move a finished folder into place unless that name exists; true if it was moved."""
-    for file in temporary.iterdir():
+    for file in temporary.rglob("*"):
         sync(file)
     sync(temporary)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from storage.datasets import Store
@@ -17,6 +18,16 @@ _LISTED = """trajectory_id, dataset, version, problem_id, attempt, correct, kept
 _HINT = "list them: tirgen traj list --limit 5"
 
 
+class Pick(StrEnum):
+    """Which attempts of each problem, or branches of each prefix, are picked."""
+
+    EXTREMES = "extremes"
+    """The worst and the best."""
+    BEST = "best"
+    WORST = "worst"
+    ALL = "all"
+
+
 class Found(NamedTuple):
     """A trajectory and its dataset version."""
 
@@ -25,21 +36,25 @@ class Found(NamedTuple):
     """``v3``; None where its run is not published yet."""
 
 
-def find_trajectory(store: Store, prefix: str) -> Trajectory:
-    """The trajectory whose id begins with `prefix`: from the newest version that has it, or a run.
+def find_trajectory(store: Store, reference: str) -> Trajectory:
+    """The trajectory whose id begins with the reference: of the newest version that has it, or of
+    a run; with ``ID@v2`` of this version.
 
     Raises:
         NotFound: no id begins with it, or several do.
     """
+    prefix, _, version = reference.partition("@")
+    chosen = f" AND version = {literal(version)}" if version else ""
     columns = ", ".join(trajectory_schema().names)
     table = query(
         store,
-        f"SELECT {columns} FROM records WHERE starts_with(trajectory_id, {literal(prefix)}) "
+        f"SELECT {columns} FROM records "
+        f"WHERE starts_with(trajectory_id, {literal(prefix)}){chosen} "
         "QUALIFY row_number() OVER (PARTITION BY trajectory_id "
         "ORDER BY version[2:]::INTEGER DESC NULLS LAST) = 1 LIMIT 2",
     )
     if table.num_rows == 0:
-        raise NotFound(f"no trajectory {prefix!r} in {store.root}", _HINT)
+        raise NotFound(f"no trajectory {reference!r} in {store.root}", _HINT)
     if table.num_rows > 1:
         raise NotFound(
             f"several trajectories begin with {prefix!r}", f"give more of the id, or {_HINT}"
@@ -52,7 +67,7 @@ def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
     """All attempts at the trajectory's problem, or at its step's prefix, in order.
 
     Each with `trajectory_id`, `attempt` and `correct`, which is null where it was not judged; those
-    of the same run and program, so that they can be compared.
+    of the same run and program, published or not, so that they can be compared.
     """
     same = {
         "dataset": trajectory.dataset,
@@ -64,8 +79,9 @@ def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
     condition = " AND ".join(f"{column} = {literal(value)}" for column, value in same.items())
     rows: list[dict[str, Any]] = query(
         store,
-        f"SELECT DISTINCT trajectory_id, attempt, correct FROM trajectories WHERE {condition} "
-        "ORDER BY attempt",
+        "SELECT trajectory_id, attempt, any_value(correct) AS correct "
+        f"FROM (FROM latest_samples UNION ALL BY NAME FROM running_samples) WHERE {condition} "
+        "GROUP BY ALL ORDER BY attempt",
     ).to_pylist()
     return rows
 
@@ -113,13 +129,13 @@ def pick_trajectories(
     where: str,
     limit: int,
     *,
-    extremes: bool,
+    pick: Pick,
     baselines: bool = False,
 ) -> list[Found]:
     """Whole trajectories that meet a SQL condition, as `list_trajectories` chooses and orders them.
 
-    With `extremes` only the worst and the best of each group, which is one problem's attempts or
-    the branches of one prefix; where there are too many, of groups drawn evenly.
+    Of each group, which is one problem's attempts or the branches of one prefix, those of `pick`;
+    where there are too many, of groups drawn evenly.
 
     Raises:
         NotFound: the dataset or version does not exist.
@@ -127,12 +143,11 @@ def pick_trajectories(
     """
     source, condition = _condition(store, dataset, where, baselines)
     choice, order = "", WORST
-    if extremes:
+    if pick is not Pick.ALL:
         among = f"PARTITION BY {COMPARED} ORDER BY"
-        choice = (
-            f"QUALIFY row_number() OVER ({among} {WORST}) = 1 "
-            f"OR row_number() OVER ({among} {BEST}) = 1"
-        )
+        orders = {Pick.WORST: (WORST,), Pick.BEST: (BEST,), Pick.EXTREMES: (WORST, BEST)}[pick]
+        first = (f"row_number() OVER ({among} {order}) = 1" for order in orders)
+        choice = f"QUALIFY {' OR '.join(first)}"
         order = f"hash({GROUP}), {WORST}"
     columns = ", ".join(f"records.{name}" for name in trajectory_schema().names)
     table = query(

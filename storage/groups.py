@@ -32,7 +32,12 @@ class Drop(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     UNVERIFIABLE = "unverifiable"
     NOTHING_SAMPLED = "nothing_sampled"
-    """The row has no token of the policy. Only the trainer asks this, so it is never stored."""
+    """The row has no token of the policy. This and the next four are rules of the trainer alone
+    (`trainer.advantage`), so they are never stored."""
+    TOO_SHORT = "too_short"
+    RESAMPLED = "resampled"
+    OVERLONG = "overlong"
+    VOID_TURN = "void_turn"
     FAILED_CODE = "failed_code"
     NO_CODE = "no_code"
     HALF_LOST = "half_lost"

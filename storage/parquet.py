@@ -186,12 +186,46 @@ class Part(NamedTuple):
         """Some columns; see `read_columns`."""
         if self.verdicts is None:
             return read_columns(self.rows, names)
-        changed = [name for name in names if _top(name) in verdict_schema().names]
+        changed, rest = self._divided(names)
         tables = [read_columns(self.verdicts, changed)] if changed else []
-        if rest := [name for name in names if name not in changed]:
+        if rest:
             tables.append(read_columns(self.rows, rest))
         found = {field: table[field] for table in tables for field in table.schema.names}
         return pa.table({_top(name): found[_top(name)] for name in names})
+
+    @property
+    def row_groups(self) -> int:
+        with _opened(self.rows) as parquet:
+            return int(parquet.num_row_groups)
+
+    def batches(self, names: list[str], groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Some columns of some row groups, at most `READ_ROWS` rows at once.
+
+        Columns are named as for `read_columns`, and must be in every schema version.
+
+        Raises:
+            SchemaTooNew: a file was written by a newer tirgen.
+            Damaged: a file was changed after it was written.
+        """
+        changed, rest = self._divided(names)
+        found = read_columns(self.verdicts, changed) if self.verdicts and changed else None
+        with _opened(self.rows) as parquet:
+            sizes = [parquet.metadata.row_group(group).num_rows for group in range(self.row_groups)]
+            for group in groups:
+                row = sum(sizes[:group])
+                for batch in parquet.iter_batches(
+                    READ_ROWS, [group], rest or ["trajectory_id"], use_threads=False
+                ):
+                    if found is not None:
+                        batch = _beside(batch, found.slice(row, batch.num_rows))
+                    row += batch.num_rows
+                    yield batch.select(list(dict.fromkeys(map(_top, names))))
+
+    def _divided(self, names: list[str]) -> tuple[list[str], list[str]]:
+        """Columns that the verdicts have, if there are any, and the others."""
+        there = verdict_schema().names if self.verdicts else []
+        changed = [name for name in names if _top(name) in there]
+        return changed, [name for name in names if name not in changed]
 
     def _batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
         if self.verdicts is None:
@@ -205,6 +239,14 @@ class Part(NamedTuple):
             yield _replaced(batch, beside)
         if verdicts.take(1).num_rows:
             raise Damaged(self.verdicts.path, f"has more rows than {self.rows.name}")
+
+
+def _beside(batch: pa.RecordBatch, verdicts: pa.Table) -> pa.RecordBatch:
+    """The columns of the verdicts in place of those of the rows, or next to them."""
+    [beside] = verdicts.combine_chunks().to_batches()
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    columns |= dict(zip(beside.schema.names, beside.columns, strict=True))
+    return pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
 
 
 def write_empty(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Published policy versions: numbered model folders (`storage.numbered`) in Hugging Face layout.
 
 ROOT/policies/NAME/versions/v1/       manifest.json, config.json, *.safetensors, tokenizer files
+ROOT/policies/NAME/versions/v1/master/  float32 weights, where those beside it are in bfloat16
 ROOT/policies/NAME/latest             link to the newest version
 ROOT/policies/NAME/work/<config hash>/  lineage.json, and checkpoints from which a training resumes
 """
@@ -119,7 +120,11 @@ class Policies:
             manifest = {
                 "name": name,
                 **described,
-                "files": {file.name: files.sha256(file) for file in sorted(prepared.iterdir())},
+                "files": {
+                    file.relative_to(prepared).as_posix(): files.sha256(file)
+                    for file in sorted(prepared.rglob("*"))
+                    if file.is_file()
+                },
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             return numbered.place(folder, prepared, lambda previous: manifest, PolicyVersion)

@@ -321,11 +321,8 @@ class Trajectory:
 
         None if the infrastructure failed or the gold answer cannot be verified.
         """
-        if not self.ending.is_judged or self.is_unverifiable:
-            return None
-        if self.level is Level.STEP:
-            return float(bool(self.calls) and self.calls[-1].outcome is Outcome.OK)
-        return float(self.correct)
+        outcomes = [step.outcome for step in self.calls]
+        return reward_of(self.level, self.ending, self.correct, self.is_unverifiable, outcomes)
 
     @property
     def is_baseline(self) -> bool:
@@ -364,6 +361,21 @@ class Verdicts:
     @property
     def kept(self) -> bool:
         return all(verdict.kept for verdict in self.filters)
+
+
+def reward_of(
+    level: Level,
+    ending: Ending,
+    correct: bool,
+    unverifiable: bool,
+    outcomes: Sequence[Outcome | None],
+) -> float | None:
+    """`Trajectory.reward` from what decides it; `outcomes` are those of the calls."""
+    if not ending.is_judged or unverifiable:
+        return None
+    if level is Level.STEP:
+        return float(bool(outcomes) and outcomes[-1] is Outcome.OK)
+    return float(correct)
 
 
 def trajectory_id(dataset: str, config_hash: str, key: tuple[str, str, int]) -> str:

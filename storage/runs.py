@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage import files, names
+from storage.calls import calls
 from storage.checksums import StoredFile
 from storage.commits import BATCHES, LOG, Commits, read_commits
 from storage.compaction import BackgroundCompactor
@@ -29,8 +29,6 @@ from storage.versions import DatasetVersion, publish, sorted_rows, versions
 from storage.views import refresh
 
 CONFIG = "config.json"
-CALLS = "calls"
-"""Folder of a run with one small file for each call that worked on it."""
 
 
 def run_id(dataset: str, config_hash: str) -> str:
@@ -139,16 +137,9 @@ class Run:
                 table = table.filter(pa.array(newest))
             yield table
 
-    def note_seconds(self, call: float, seconds: float) -> None:
-        """Put on record how long a call, named by when it began, has worked on the run so far."""
-        note = self.folder / CALLS / f"{os.getpid()}-{call}.json"
-        files.make_folder(note.parent)
-        files.write_atomic(note, json.dumps({"seconds": seconds}).encode())
-
     def seconds(self) -> float:
         """How long all calls together have worked on the run, as far as they noted it."""
-        notes = (self.folder / CALLS).glob("*.json")
-        return float(sum(json.loads(note.read_bytes())["seconds"] for note in notes))
+        return sum((call.seconds for call in calls(self.folder)), 0.0)
 
     @property
     def published(self) -> DatasetVersion | None:

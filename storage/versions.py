@@ -100,6 +100,20 @@ class DatasetVersion(numbered.Version):
         wanted = trajectory_schema().names if columns is None else columns
         return pa.concat_tables(part.columns(wanted) for part in self.parts)
 
+    def batches(
+        self, columns: list[str], part: int = 0, parts: int = 1
+    ) -> Iterator[pa.RecordBatch]:
+        """Some columns of every `parts`-th row group, beginning with the `part`-th.
+
+        For readers that share the work; see `storage.parquet.Part.batches`.
+        """
+        seen = 0
+        for each in self.parts:
+            count = each.row_groups
+            groups = [group for group in range(count) if (seen + group) % parts == part]
+            seen += count
+            yield from each.batches(columns, groups)
+
     @property
     def digests(self) -> dict[Path, str]:
         entries = [

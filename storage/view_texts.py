@@ -112,15 +112,14 @@ FROM (
     UNION ALL
     SELECT {_IDENTITY}, step, true, action, observation, outcome, NULL FROM attempts)"""
 
-_YIELDS = f"""
-WITH rules AS (
+_YIELDS = f"""WITH rules AS (
     SELECT dataset, version, rule, min(position) AS position FROM (
         SELECT dataset, version, generate_subscripts(filters, 1) AS position,
             unnest(filters).rule AS rule
-        FROM all_trajectories) WHERE rule <> '{BASELINE_RULE}' GROUP BY ALL
+        FROM {{source}}) WHERE rule <> '{BASELINE_RULE}' GROUP BY ALL
 ), firsts AS (
     SELECT dataset, version, dropped_by AS rule, count(*) AS dropped
-    FROM all_trajectories GROUP BY ALL
+    FROM {{source}} GROUP BY ALL
 ), counted AS (
     SELECT dataset, version, position, rule, coalesce(dropped, 0) AS dropped,
         row_number() OVER in_order AS place,
@@ -131,7 +130,15 @@ WITH rules AS (
 SELECT dataset, version, place, rule, n - dropped_so_far + dropped AS entered, dropped,
     n - dropped_so_far AS kept
 FROM counted JOIN came_in USING (dataset, version) ORDER BY dataset, version, place"""
-"""Each dropped row counts at the first rule that drops it, as in `tirgen.filters.curate`."""
+
+
+def yields_of(source: str) -> str:
+    """The yield of trajectories, as a SELECT over them.
+
+    Each dropped row counts at the first rule that drops it, as in `tirgen.filters.curate`.
+    """
+    return _YIELDS.replace("{source}", source)
+
 
 _ACCURACY = """
 SELECT dataset, version, program, coalesce(policy_version, actor_model) AS policy, difficulty,
@@ -206,7 +213,7 @@ DERIVED_VIEWS = {
     "failures": _FAILURES,
     "missing_modules": _MISSING_MODULES,
     "filters": _FILTERS,
-    "yields": _YIELDS,
+    "yields": yields_of("all_trajectories"),
     "accuracy": _ACCURACY.format(source="latest_samples"),
     "all_accuracy": _ACCURACY.format(source="all_samples"),
     "tool_use": _TOOL_USE,

@@ -17,7 +17,7 @@ from storage import parquet
 from storage.checking import flaws
 from storage.datasets import Store
 from storage.errors import Damaged
-from storage.find import find_trajectory, list_trajectories, matching_ids, pick_trajectories
+from storage.find import Pick, find_trajectory, list_trajectories, matching_ids, pick_trajectories
 from storage.records import (
     FilterVerdict,
     Opinion,
@@ -127,8 +127,13 @@ def test_every_reader_sees_the_verdicts_of_its_version(store: Store) -> None:
     assert {
         one["trajectory_id"] for one in list_trajectories(store, "demo@v2", "not kept", 99)
     } == {name for name, row in wanted.items() if not row.kept}
-    picked = pick_trajectories(store, "demo@v2", "true", 99, extremes=False)
+    picked = pick_trajectories(store, "demo@v2", "true", 99, pick=Pick.ALL)
     assert {one.trajectory.trajectory_id: one.trajectory for one in picked} == wanted
+    names = ["trajectory_id", "attempt", "filters.list.element.kept", "correct"]
+    shared = [row for part in range(3) for batch in second.batches(names, part, 3)
+              for row in batch.to_pylist()]  # fmt: skip
+    by_id = sorted(second.table(names).to_pylist(), key=str)
+    assert sorted(shared, key=str) == by_id
     assert len(matching_ids(store, "demo@v2", "kept")) == ROWS // 2
     columns = ["problem_id", "correct", "filters.list.element.kept", "final_answer"]
     assert second.table(columns).to_pylist() == [

@@ -13,20 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from storage.records import Program, Trajectory
 from tirgen.settings import Settings
 
-if TYPE_CHECKING:  # pyarrow and DuckDB, which a configuration does not need
-    from storage.runs import Run
-
 COLD_START = 4
 """Attempts that may begin before the cost of any attempt is known."""
-SECONDS_BETWEEN_NOTES = 2.0
-"""Seconds between two notes of the wall time; a killed call loses at most this much."""
 MILLION = 1_000_000
 
 
@@ -144,12 +139,9 @@ class Account:
 
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     spend: Spend = field(default_factory=Spend)
-    run: Run | None = None
-    """Where wall time is noted; None before the run is open."""
     stopped: str | None = None
     """Why no more attempts begin; None while they do."""
     _live: Counter[str] = field(default_factory=Counter)
-    _noted: float = 0.0
     _charged: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def admit(self, program: Program) -> bool:
@@ -165,18 +157,10 @@ class Account:
     async def charge(self, row: Trajectory) -> None:
         """Charge the cost of an admitted attempt."""
         self.spend.add(cost_of(row), self.budget)
-        if time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:
-            self.note_time()
         if self.budget.limits:
             async with self._charged:
                 self._live[row.program] -= 1
                 self._charged.notify_all()
-
-    def note_time(self) -> None:
-        """Record how long this call has taken."""
-        self._noted = time.monotonic()
-        if self.run is not None:
-            self.run.note_seconds(self.spend.started, self._noted - self.spend.started)
 
     def _decided(self, program: str) -> bool:
         """Whether to stop waiting: another attempt is covered, or none is left to wait for.

@@ -15,6 +15,7 @@ from typing import Any
 from storage.datasets import Store
 from storage.records import Opinion, Problem, TokenStream, Trajectory
 from storage.versions import DatasetVersion
+from tirgen.data.code_tasks import CodeTask, Window, load_code_tasks
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 from tirgen.evaluation.best_of_n import contenders
@@ -28,7 +29,7 @@ from tirgen.evaluation.results import (
 )
 from tirgen.evaluation.reward_model import open_reward_model
 from tirgen.filters.judge import AnswerJudge
-from tirgen.jobs.code_tasks import CodeMaker, load_code_tasks
+from tirgen.jobs.code_maker import CodeMaker
 from tirgen.jobs.committed_rows import asked_for
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.evaluate_config import EvaluationConfig
@@ -94,35 +95,33 @@ async def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Benchmarks:
-    """All problems and code tasks, by benchmark."""
+    """The problems of each benchmark, in the configured order."""
 
-    math: dict[str, tuple[Problem, ...]]
-    code: dict[str, tuple[Problem, ...]]
-
-    @property
-    def tasks(self) -> list[Problem]:
-        return [task for tasks in self.code.values() for task in tasks]
+    by_name: dict[str, tuple[Problem, ...]]
+    tasks: tuple[CodeTask, ...]
+    """How those of code benchmarks are tested."""
 
     @property
     def problems(self) -> list[Problem]:
-        return [*(p for found in self.math.values() for p in found), *self.tasks]
+        return [problem for found in self.by_name.values() for problem in found]
 
     def document(self, config: EvaluationConfig) -> dict[str, Any]:
         """What is asked; a version with the same document in its summary can be reused."""
-        sizes = {name: len(found) for name, found in (self.math | self.code).items()}
+        sizes = {name: len(found) for name, found in self.by_name.items()}
         return {"problems": sizes, "analysis": config.analysis.model_dump(mode="json")}
 
 
 def _load(config: EvaluationConfig) -> _Benchmarks:
     math = [load_problems(**each.model_dump()).problems for each in config.benchmarks]
-    code = [load_code_tasks(**each.model_dump()) for each in config.code_benchmarks]
-    found = _Benchmarks(
-        {problems[0].source: problems for problems in math},
-        {tasks[0].source: tasks for tasks in code},
-    )
+    code = [
+        load_code_tasks(each.path, each.limit, Window(each.since, each.until))
+        for each in config.code_benchmarks
+    ]
+    questions = [*math, *(tuple(task.problem for task in tasks) for tasks in code)]
+    by_name = {problems[0].source: problems for problems in questions}
+    found = _Benchmarks(by_name, tuple(task for tasks in code for task in tasks))
     names = [problem.problem_id for problem in found.problems]
-    given = sum(map(len, math)) + sum(map(len, code))
-    if len(names) != given or len(set(names)) != given:
+    if len(set(names)) != sum(map(len, questions)):
         raise ProblemsError(
             "two benchmarks share their name or the ids of their problems; rename one of the files"
         )
@@ -133,12 +132,11 @@ async def _sample(
     config: EvaluationConfig, job: Job[RolloutProgress], recipe: PolicyRecipe, bench: _Benchmarks
 ) -> None:
     """Make all missing samples."""
-    coding = {task.problem_id for task in bench.tasks}
-    plain = config.model_copy(update={"reasoning": "cot", "correction": None})
-    solver, coder = RolloutMaker(config, recipe.context), CodeMaker(plain, recipe.context)
+    solver = RolloutMaker(config, recipe.context)
+    coder = CodeMaker(config, recipe.context, bench.tasks)
 
     async def make(problem: Problem, number: int) -> Trajectory | None:
-        maker = coder if problem.problem_id in coding else solver
+        maker = coder if problem.problem_id in coder.tasks else solver
         return await job.make_row(maker, maker.item(problem, number), recipe.plan.record)
 
     await sample_problems(job, recipe.plan, recipe.first, make, config.live_rollouts)
@@ -158,7 +156,7 @@ async def _publish(
     held = [_without_text(row) for row in rows()]
     scores = await _scores(config.analysis, held, rows)
     results = []
-    for name, problems in (bench.math | bench.code).items():
+    for name, problems in bench.by_name.items():
         ids = {problem.problem_id for problem in problems}
         own = [row for row in held if row.problem.problem_id in ids]
         results.append(summarise(name, own, config.analysis, config.seed, scores))

@@ -10,14 +10,17 @@ at any time, by `kill -9` too. Started again, it makes what is missing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
+from storage.calls import CallNote
 from storage.datasets import Store
 from storage.leases import Holder, Lease
 from storage.records import Ending, Problem, Trajectory
@@ -115,6 +118,7 @@ class Job(Generic[P]):
     watch: Watch[P]
     """Called with `progress` after each change."""
     _lease: Lease
+    _note: CallNote
     _slots: asyncio.Semaphore
     """Bounds the rows that are made at the same time."""
     _commits: CommitQueue | None = None
@@ -143,12 +147,17 @@ class Job(Generic[P]):
         async with self._slots:
             if not await account.admit(item.program):
                 return None
-            row = await maker.make(item)
+            self.progress.live += 1
+            try:
+                row = await maker.make(item)
+            finally:
+                self.progress.live -= 1
         row = await self._commit(maker, item, row)
         record(row)
         self.progress.count(row)
         await account.charge(row)
         self.watch(self.progress)
+        self._note.update(self.progress.document)
         self._outage.check(row)
         self._internal.check(row)
         return row
@@ -167,6 +176,16 @@ class Job(Generic[P]):
         """Commit rows. Raises `LeaseLost`, and what `Run.append` raises."""
         self._lease.check()
         self.run.append(rows)
+
+    def noted_at_end(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Put on record that this call has ended, and by which error."""
+        with contextlib.suppress(OSError):  # a full disk is told by the commit that it stopped
+            self._note.write(self.progress.document(), ended=True, error=error)
 
     def published(
         self,
@@ -232,13 +251,16 @@ async def open_job(
         has_work = recipe.load(committed)
         if progress.waiting_for:
             progress.waiting_for, began = None, time.monotonic()
+        note = CallNote(run.folder, began)
         if budget is not None:
-            progress.account = Account(budget, committed.spend(budget, began), run)
+            progress.account = Account(budget, committed.spend(budget, began))
+        progress.done_before = progress.goal.done
         watch(progress)
         if has_work and not is_new:
             await recipe.open(stack, identity)
-        job = Job(run, committed, progress, watch, lease, asyncio.Semaphore(live))
+        job = Job(run, committed, progress, watch, lease, note, asyncio.Semaphore(live))
         if has_work:
+            note.write(progress.document())
+            stack.push(job.noted_at_end)
             job._commits = await stack.enter_async_context(CommitQueue(job.append))
-            stack.callback(progress.account.note_time)
         yield job

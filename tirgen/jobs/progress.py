@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, TypeVar
 
 from storage.records import Ending, Level, Program, Trajectory
 from tirgen.jobs.budget import Account
+
+
+class Goal(NamedTuple):
+    """What a job counts to know how far it is."""
+
+    done: int
+    total: int
+    unit: str
+    """E.g. ``problems``."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,11 +40,28 @@ class Progress:
     """Rows on which tirgen itself failed."""
     tokens: int = 0
     """Completion tokens of actor and critic in this call, discarded attempts included."""
+    live: int = 0
+    """Rows in progress."""
+    done_before: int = 0
+    """`goal.done` when this call began."""
     waiting_for: str | None = None
     """The process that works on the same configuration now; this call waits for it."""
     started: float = field(default_factory=time.monotonic)
     account: Account = field(default_factory=Account)
     """The cost of all calls of the job, and its budget."""
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.settled, self.problems, "problems")
+
+    def document(self) -> dict[str, Any]:
+        """The counts as JSON values, with those of `goal`."""
+        counts = {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name not in ("waiting_for", "started", "account")
+        }
+        return {**counts, **self.goal._asdict(), "stopped": self.account.stopped}
 
     def count(self, row: Trajectory) -> None:
         """Count a committed row."""
@@ -78,6 +104,12 @@ class RolloutProgress(Progress):
     """Step-level samples made by this call."""
     branches_ran: int = 0
     """Those of them whose program ran."""
+
+    @property
+    def goal(self) -> Goal:
+        if self.wanted_groups is None:
+            return Goal(self.settled, self.problems, "problems")
+        return Goal(self.mixed, self.wanted_groups, "mixed groups")
 
     @property
     def rollouts(self) -> int:

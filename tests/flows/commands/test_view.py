@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.cli import run
@@ -88,8 +90,15 @@ def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store:
         cookie = enter(told["link"])
         assert "<title>Inspect View</title>" in get(told["url"], cookie)
         [log] = json.loads(get(f"{told['url']}/api/logs", cookie))["files"]
-        folder = re.sub(r"^file://", "", log["name"]).removesuffix("/logs/01-d-v1-tirgen.eval")
+        [viewer] = psutil.Process(process.pid).children()
+        folder = viewer.cwd()
         assert viewers(folder)
+        assert log["name"] == "file:///d/01-d-v1-tirgen.eval", "not where it lies for now"
+        name = urllib.parse.quote(log["name"], safe="")
+        size = json.loads(get(f"{told['url']}/api/log-size/{name}", cookie))
+        assert size == Path(folder, "d", "01-d-v1-tirgen.eval").stat().st_size
+        [header] = json.loads(get(f"{told['url']}/api/log-headers?file={name}", cookie))
+        assert header["eval"]["task"] == "d@v1 tirgen"
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert not viewers(folder)
@@ -130,6 +139,10 @@ def test_a_bundle_is_a_folder_of_pages(
     }
     assert (site / "index.html").is_file()
     assert (site / "logs" / "01-d-v1-tirgen.eval").is_file()
+    pages = site / "trajectories"
+    links = re.findall(r'<a href="([^"]+)"', (pages / "index.html").read_text())
+    assert len(links) == 3
+    assert all((pages / link).is_file() for link in links)
     assert run([*asked, "--bundle", str(site)]) == 2
 
 
