@@ -23,7 +23,6 @@ from storage.runs import CONFIG, Run, run_folder
 from storage.versions import DatasetVersion, every_version, publish_verdicts, versions
 from storage.views import refresh
 
-
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 """What an address begins with; as a path it would become a folder of this name."""
 
