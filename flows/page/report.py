@@ -342,7 +342,9 @@ def _over_time(ylabel: str, **series: str) -> Callable[[Rows], Markup | None]:
             return None
         per = rows[0]["width"] if ylabel.endswith("a minute") else 1.0
         points = {
-            name: [(row["minutes"], row[column] / per) for row in rows if row[column] is not None]
+            name.replace("_", " "): [
+                (row["minutes"], row[column] / per) for row in rows if row[column] is not None
+            ]
             for name, column in series.items()
         }
         shown = {name: found for name, found in points.items() if any(y for _, y in found)}
