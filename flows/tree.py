@@ -51,6 +51,18 @@ COMMANDS = {
         "published:check_dataset",
         "Compare every file with what was written: manifests, rows, runs and their logs.",
     ),
+    "dataset diff": Command(
+        "versions:diff_command",
+        "Compare two versions: rows gained and lost, yield by rule, figures, changed verdicts.",
+    ),
+    "dataset tag": Command(
+        "versions:tag_command",
+        "Give a version a name of your own, which every command takes as NAME@TAG.",
+    ),
+    "dataset gc": Command(
+        "versions:gc_command",
+        "Remove old versions that nothing needs; show why each other version stays.",
+    ),
     "dataset export": Command(
         "export:export_command", "Export a version for other trainers, graders and tools."
     ),

@@ -11,13 +11,10 @@ from storage.literals import literal
 from storage.records import Trajectory
 from storage.schema import from_batch, trajectory_schema
 from storage.sql import query
+from storage.view_texts import BEST, COMPARED, GROUP, WORST
 
 _LISTED = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_calls,
     n_failed_calls, final_answer, gold_answer"""
-_ORDER = "correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id"
-"""Failed ones first."""
-_BEST = "correct DESC NULLS LAST, kept DESC, n_failed_calls, trajectory_id DESC"
-"""Successful ones first."""
 _HINT = "list them: tirgen traj list --limit 5"
 
 
@@ -62,7 +59,7 @@ def find_trajectory(store: Store, reference: str) -> Trajectory:
         raise NotFound(
             f"several trajectories begin with {prefix!r}", f"give more of the id, or {_HINT}"
         )
-    [trajectory] = from_batch(table.cast(trajectory_schema()).to_batches()[0])
+    [trajectory] = from_batch(table.cast(trajectory_schema()).to_batches()[0], Trajectory)
     return trajectory
 
 
@@ -77,7 +74,7 @@ def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
         "run_id": trajectory.provenance.run_id,
         "program": trajectory.program.value,
         "problem_id": trajectory.problem.problem_id,
-        "coalesce(group_id, problem_id)": trajectory.group_id or trajectory.problem.problem_id,
+        GROUP: trajectory.group_id or trajectory.problem.problem_id,
     }
     condition = " AND ".join(f"{column} = {literal(value)}" for column, value in same.items())
     rows: list[dict[str, Any]] = query(
@@ -109,7 +106,7 @@ def list_trajectories(
     source, condition = _condition(store, dataset, where, baselines)
     rows: list[dict[str, Any]] = query(
         store,
-        f"SELECT {_LISTED} FROM {source} WHERE {condition} ORDER BY {_ORDER} LIMIT {limit}",
+        f"SELECT {_LISTED} FROM {source} WHERE {condition} ORDER BY {WORST} LIMIT {limit}",
     ).to_pylist()
     return rows
 
@@ -145,14 +142,13 @@ def pick_trajectories(
         QueryError: the condition is not valid SQL over the columns of `trajectories`.
     """
     source, condition = _condition(store, dataset, where, baselines)
-    group = "coalesce(group_id, problem_id)"
-    choice, order = "", _ORDER
+    choice, order = "", WORST
     if pick is not Pick.ALL:
-        among = f"PARTITION BY dataset, version, program, policy_version, {group} ORDER BY"
-        orders = {Pick.WORST: (_ORDER,), Pick.BEST: (_BEST,), Pick.EXTREMES: (_ORDER, _BEST)}[pick]
+        among = f"PARTITION BY {COMPARED} ORDER BY"
+        orders = {Pick.WORST: (WORST,), Pick.BEST: (BEST,), Pick.EXTREMES: (WORST, BEST)}[pick]
         first = (f"row_number() OVER ({among} {order}) = 1" for order in orders)
         choice = f"QUALIFY {' OR '.join(first)}"
-        order = f"hash({group}), {_ORDER}"
+        order = f"hash({GROUP}), {WORST}"
     columns = ", ".join(f"records.{name}" for name in trajectory_schema().names)
     table = query(
         store,
@@ -165,7 +161,9 @@ def pick_trajectories(
     )
     versions = table.column("version").to_pylist()
     records = table.drop_columns("version").cast(trajectory_schema())
-    found = [trajectory for batch in records.to_batches() for trajectory in from_batch(batch)]
+    found = [
+        trajectory for batch in records.to_batches() for trajectory in from_batch(batch, Trajectory)
+    ]
     return [Found(*each) for each in zip(found, versions, strict=True)]
 
 

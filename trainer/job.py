@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from storage.policies import PolicyVersion
 from trainer.distributed import World, joined
-from trainer.rl import RlConfig, train_rl
-from trainer.run import Names
-from trainer.sft import SftConfig, train_sft
+from trainer.rl import train_rl
+from trainer.settings import Names, RlConfig, SftConfig
+from trainer.sft import train_sft
 
 
 class SftJob(BaseModel):

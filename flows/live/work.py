@@ -14,11 +14,10 @@ from storage.calls import CALLS, Call, calls
 from storage.commits import LOG
 from storage.datasets import Store
 from storage.errors import NotFound
-from storage.leases import Holder, holders
+from storage.leases import LEASES, Holder, holders
 from storage.policies import Policies, PolicyVersion
 from storage.runs import CONFIG, run_id
 from storage.versions import DatasetVersion
-from tirgen.jobs.shards import LEASES
 from trainer.history import HISTORY
 
 Kind = Literal["generation", "rollouts", "evaluation", "import", "training"]

@@ -21,7 +21,7 @@ from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
 from storage.sql import query
 from storage.versions import DatasetVersion
-from storage.views import yields_of
+from storage.view_texts import yields_of
 from tirgen.evaluation.estimates import Estimate, RatioSums
 from trainer.history import HISTORY, read_history
 

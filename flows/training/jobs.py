@@ -18,11 +18,11 @@ from typing import IO, TYPE_CHECKING, Any
 from flows.terminal.failures import FlowError
 from flows.terminal.progress import Line, ProgressDisplay
 from storage.calls import SECONDS_BETWEEN_NOTES, CallNote
-from storage.leases import BEAT_SECONDS, SILENCE_SECONDS, Claim, Lease
+from storage.leases import BEAT_SECONDS, LEASES, SILENCE_SECONDS, Claim, Lease
 from storage.policies import Policies, PolicyVersion
 from tirgen.guardian import GRACE_SECONDS
 from tirgen.jobs.progress import GenerationProgress, RolloutProgress
-from tirgen.jobs.shards import LEASES, POLL_SECONDS, WHOLE
+from tirgen.jobs.shards import POLL_SECONDS, WHOLE
 from tirgen.jobs.workers import task_group
 from tirgen.process import Child
 
@@ -68,8 +68,13 @@ class Steps:
                 self.last = {name: value for name, value in event.items() if name != "event"}
 
     def line(self) -> Line:
-        loss = f"loss {self.last['loss']:.4g}" if "loss" in self.last else ""
-        return Line(self.done, self.total or None, loss)
+        parts = []
+        if "loss" in self.last:
+            parts.append(f"loss {self.last['loss']:.4g}")
+        if "mfu" in self.last:
+            parts.append(f"{self.last['tokens_per_second']:,.0f} tokens/s")
+            parts.append(f"MFU {self.last['mfu']:.0%}")
+        return Line(self.done, self.total or None, ", ".join(parts))
 
     def document(self) -> dict[str, Any]:
         """The same for other processes (`storage.calls`)."""
@@ -134,6 +139,8 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
                     hooks.note(event["reason"])
                 case "began":
                     record.work.set_result(Path(event["work"]))
+                case "packed":
+                    hooks.note(_shared(event["tokens"], event["computed_tokens"]))
             steps.update(event)
             hooks.steps(steps)
 
@@ -208,6 +215,11 @@ class _Record:
                 self._note.write(self._document(), ended=True, error=error)
         if self._lease:
             self._lease.release()
+
+
+def _shared(tokens: int, computed: int) -> str:
+    once = f", {1 - computed / tokens:.0%} in shared prefixes computed once" if tokens else ""
+    return f"{tokens:,} tokens{once}"
 
 
 def trainer_command(job: Path, processes: int) -> list[str]:

@@ -50,6 +50,11 @@ def again(
     return asyncio.run(curate_version(store, source, config, again=verify))
 
 
+def rows_of(curation: CurationReport) -> list[Trajectory]:
+    assert curation.version is not None
+    return list(curation.version.read())
+
+
 def test_other_filters_make_a_version_that_names_the_one_it_was_made_from(tmp_path: Path) -> None:
     store, source = a_version(tmp_path, [solved("a", 1), solved("b", 3)])
     again(store, source)
@@ -116,8 +121,8 @@ def test_verifying_again_mends_verdicts_and_leaves_lost_rows_unjudged(tmp_path: 
         stale.trajectory_id: False,
         wrong.trajectory_id: True,
     }
-    assert [r.problem.problem_id for r in curation.rows if r.kept] == ["b"]
-    assert next(r for r in curation.rows if r.problem.problem_id == "c").verdict is None
+    assert [r.problem.problem_id for r in rows_of(curation) if r.kept] == ["b"]
+    assert next(r for r in rows_of(curation) if r.problem.problem_id == "c").verdict is None
 
 
 @pytest.mark.parametrize("method", [TESTS, OFF_FORMAT])
@@ -126,7 +131,7 @@ def test_what_something_else_than_the_answer_decided_is_not_verified_again(
 ) -> None:
     decided = Verdict(correct=False, method=method, reason="as it was")
     store, source = a_version(tmp_path, [replace(solved("a"), verdict=decided)])
-    (row,) = again(store, source, verify=True).rows
+    (row,) = rows_of(again(store, source, verify=True))
     assert row.verdict == decided
 
 
@@ -145,7 +150,7 @@ def test_an_imported_answer_may_be_announced_without_a_box(tmp_path: Path) -> No
             replace(solved("b"), steps=unboxed, program=Program.IMPORTED),
         ],
     )
-    judged = again(store, source, verify=True).rows
+    judged = rows_of(again(store, source, verify=True))
     assert {r.program: r.correct for r in judged} == {
         Program.TIRGEN: False,
         Program.IMPORTED: True,
@@ -190,7 +195,7 @@ def test_a_judge_looks_at_stored_rows_that_the_rules_call_wrong(tmp_path: Path) 
     wrong = replace(wrong, verdict=Verdict(correct=False, method="exact", reason="45 vs 46"))
     store, source = a_version(tmp_path, [solved("a"), wrong])
     curation = again(store, source, judge={}, judge_tokens=4)
-    asked = {row.problem.problem_id: row.opinion for row in curation.rows}
+    asked = {row.problem.problem_id: row.opinion for row in rows_of(curation)}
     assert asked["a"] is None
     assert asked["b"] is not None
     assert asked["b"].judge_model == "pocket"

@@ -47,7 +47,7 @@ def test_rows_are_read_as_records(store: Store) -> None:
 
 def test_rows_are_read_by_sql_beside_those_of_today(store: Store) -> None:
     old = store.version("demo")
-    store.derive(old, list(old.read()), lambda: {**old.manifest})
+    store.derive(old, old.found(), lambda: {**old.manifest})
     sql = """SELECT version, count(*) AS n, sum(n_calls) AS calls, count(judge_model) AS judged
         FROM all_trajectories GROUP BY version ORDER BY version"""
     table = query(store, sql)

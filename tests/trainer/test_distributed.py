@@ -12,15 +12,18 @@ from storage.datasets import Store
 from storage.policies import Policies
 from storage.records import Level
 from tests.trainer.tiny_policy import publish, round_rows, weights_of
-from trainer.distributed import Sharding, World
+from trainer.distributed import World
 from trainer.job import RlJob, SftJob
-from trainer.lora import LoraConfig
-from trainer.model import ModelConfig
-from trainer.optimisation import OptimizerConfig
-from trainer.packing import Packing
-from trainer.rl import RlConfig
-from trainer.run import Names
-from trainer.sft import SftConfig
+from trainer.settings import (
+    LoraConfig,
+    ModelConfig,
+    Names,
+    OptimizerConfig,
+    Packing,
+    RlConfig,
+    SftConfig,
+    Sharding,
+)
 
 RANKS = Path(__file__).with_name("ranks.py")
 FAST = OptimizerConfig(learning_rate=1e-3)

@@ -1,4 +1,4 @@
-"""Which rows a run has committed, in the columns that a job needs to continue, read in one pass.
+"""Which rows a run has committed, in the columns that a job needs to continue.
 
 A problem whose question or gold answer has changed is another problem under the same id: its old
 rows do not count.
@@ -6,6 +6,7 @@ rows do not count.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,6 +30,8 @@ _COLUMNS = [
     *dict.fromkeys([*_DECIDING, *COST_COLUMNS]),
     "filters.list.element.kept", "steps.list.element.outcome",
 ]  # fmt: skip
+AT_ONCE = 5_000
+"""Rows that are converted at once."""
 _NOT_FAILED = [outcome.value for outcome in Outcome if not outcome.is_code_failure]
 
 
@@ -81,24 +84,17 @@ def is_lost(ending: Ending, code_version: str) -> bool:
 
 
 class CommittedRows:
-    """The committed rows of a run; empty without a run."""
+    """The committed rows of a run; empty without a run. They are read for each use, never held."""
 
     def __init__(self, run: Run | None) -> None:
         self._run = run
-        self._costs: list[list[dict[str, Any]]] = []
-        self._newest: dict[str, CommittedRow] = {}
-        """By trajectory id. A trajectory that was made again has its newest row here."""
-        for table in run.columns(_COLUMNS) if run else ():
-            self._costs.append(table.select(COST_COLUMNS).to_pylist())
-            for row in _rows(table):
-                self._newest.pop(row.trajectory_id, None)
-                self._newest[row.trajectory_id] = row
 
     def rows(self, problems: Mapping[str, Problem] | None = None) -> Iterator[CommittedRow]:
         """The newest row of each trajectory of `problems` (by id, unchanged); by default of all."""
-        for row in self._newest.values():
-            if problems is None or problems.get(row.problem.problem_id) == row.problem:
-                yield row
+        for table in self._run.newest_columns(_COLUMNS) if self._run else ():
+            for row in _rows(table):
+                if problems is None or problems.get(row.problem.problem_id) == row.problem:
+                    yield row
 
     def spend(self, budget: BudgetSettings, began: float) -> Spend:
         """What all earlier calls have cost, rows that were made again included.
@@ -107,9 +103,10 @@ class CommittedRows:
         """
         earlier = self._run.seconds() if self._run else 0.0
         spend = Spend(earlier_seconds=earlier, started=began)
-        for costs in self._costs:
-            for cost in costs:
-                spend.add(cost, budget)
+        for table in self._run.columns(COST_COLUMNS) if self._run else ():
+            for batch in table.to_batches(max_chunksize=AT_ONCE):
+                for cost in batch.to_pylist():
+                    spend.add(cost, budget)
         return spend
 
     def version(self, problems: Mapping[str, Problem] | None = None) -> DatasetVersion | None:
@@ -121,12 +118,21 @@ class CommittedRows:
         found = self._run.published if self._run else None
         if found is None:
             return None
-        held = {
-            row.trajectory_id: row.created_at
+        held = _fingerprint(
+            (row.trajectory_id, row.created_at)
             for row in self.rows(problems)
             if row.level is Level.TRAJECTORY
-        }
-        return found if held == _trajectories(found.table(_IDENTITY)) else None
+        )
+        return found if held == _fingerprint(_trajectories(found)) else None
+
+
+def _fingerprint(rows: Iterable[tuple[str, float]]) -> tuple[int, int]:
+    """Number and digest of the rows, in any order."""
+    count = total = 0
+    for trajectory_id, created_at in rows:
+        digest = hashlib.sha256(f"{trajectory_id} {created_at!r}".encode()).digest()
+        count, total = count + 1, total + int.from_bytes(digest) & (1 << 256) - 1
+    return count, total
 
 
 def by_id(problems: Iterable[Problem]) -> dict[str, Problem]:
@@ -143,13 +149,21 @@ def asked_for(rows: Iterable[Trajectory], problems: Mapping[str, Problem]) -> It
     return (row for row in rows if problems.get(row.problem.problem_id) == row.problem)
 
 
-def _trajectories(table: pa.Table) -> dict[str, float]:
-    """When each trajectory was made, by id."""
-    columns = zip(*(table[name].to_pylist() for name in _IDENTITY), strict=True)
-    return {name: made for name, level, made in columns if level == Level.TRAJECTORY}
+def _trajectories(version: DatasetVersion) -> Iterator[tuple[str, float]]:
+    """The id of each trajectory and when it was made."""
+    for part in version.parts:
+        table = part.columns(_IDENTITY)
+        for name, level, made in zip(*(table[c].to_pylist() for c in _IDENTITY), strict=True):
+            if level == Level.TRAJECTORY:
+                yield name, made
 
 
 def _rows(table: pa.Table) -> Iterator[CommittedRow]:
+    for start in range(0, len(table), AT_ONCE):
+        yield from _some_rows(table.slice(start, AT_ONCE))
+
+
+def _some_rows(table: pa.Table) -> Iterator[CommittedRow]:
     dropped = _rows_with(table["filters"], lambda kept: pc.invert(kept))
     failed = _rows_with(
         table["steps"],

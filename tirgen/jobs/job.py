@@ -200,10 +200,19 @@ class Job(Generic[P]):
         version = None if self.progress.trajectories else self.committed.version(problems)
         return version if version and answers(version.manifest["summary"]) else None
 
-    def publish(self, rows: Iterable[Trajectory], summary: dict[str, Any]) -> DatasetVersion:
-        """Publish `rows` as the dataset's next version. Raises `LeaseLost`."""
+    def publish(
+        self,
+        rows: Iterable[Trajectory],
+        summary: dict[str, Any] | Callable[[], dict[str, Any]],
+        *,
+        in_order: bool = False,
+    ) -> DatasetVersion:
+        """Publish `rows` as the dataset's next version, as `Run.publish` does.
+
+        Raises `LeaseLost`.
+        """
         self._lease.check()
-        return self.run.publish(rows, summary)
+        return self.run.publish(rows, summary, in_order=in_order)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from tirgen.verification.tokens import Unreadable
 from tirgen.verification.values import (
+    Bracket,
     Expression,
     Listing,
     Matrix,
@@ -34,6 +35,7 @@ def product(values: Sequence[Value]) -> Value:
     """The product of factors; at most one of them is a quantity, a tuple, a matrix or a list."""
     if len(values) == 1:
         return values[0]
+    values = list(map(grouped, values))
     scalars = [value for value in values if isinstance(value, Expression)]
     others = [value for value in values if not isinstance(value, Expression)]
     if len(others) > 1:
@@ -46,6 +48,14 @@ def product(values: Sequence[Value]) -> Value:
     if not scalars:
         return others[0]
     return _scaled(Expression(_multiplied([_literal(v) for v in scalars])), others[0])
+
+
+def grouped(value: Value) -> Value:
+    """What square brackets around one part of an expression hold."""
+    match value:
+        case Bracket((Expression() as inner,)):
+            return inner
+    return value
 
 
 def _literal(value: Expression) -> Node:
@@ -98,6 +108,7 @@ def total(values: Sequence[Value]) -> Value:
     """The sum of terms: all of them numbers, or all of them tuples of one length."""
     if len(values) == 1:
         return values[0]
+    values = list(map(grouped, values))
     if all(isinstance(value, Expression) for value in values):
         return Expression(
             Op("add", tuple(_literal(v) for v in values if isinstance(v, Expression)))

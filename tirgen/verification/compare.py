@@ -13,12 +13,15 @@ from tirgen.verification import ranges
 from tirgen.verification.composites import (
     Choices,
     are_named,
+    are_numbered,
     by_name,
     different,
     end_point,
+    names_in,
     value_of,
 )
 from tirgen.verification.matching import Outcome, outcome, undecided
+from tirgen.verification.naming import function_of
 from tirgen.verification.relations import letters_of, side_named, variables
 from tirgen.verification.scalars import (
     components,
@@ -31,6 +34,7 @@ from tirgen.verification.scalars import (
     unitless,
     with_unit,
 )
+from tirgen.verification.units import SECOND
 from tirgen.verification.values import (
     KINDS,
     Based,
@@ -116,6 +120,8 @@ class Comparison(Choices):
             case _, Named(name, value):
                 if isinstance(name, Sym) and name.name in variables(gold):
                     return None
+                if isinstance(gold, Number) and function_of(name):
+                    return outcome(False, "name", "a function where a number is asked")
                 return self.same(gold, value)
             case ((Number() | Expression() | Quantity()), Relation(_, signs)) if set(signs) == {
                 "="
@@ -147,6 +153,7 @@ class Comparison(Choices):
             case Relation(), Relation():
                 return self._relations(gold, answer)
             case Text(first), Text(second):
+                first, second = (_POLARITY.get(words, words) for words in (first, second))
                 return outcome(_same_words(first, second), "text", "other words")
             case Clock(), Clock():
                 return same_clock(gold, answer)
@@ -170,9 +177,17 @@ class Comparison(Choices):
                 return outcome({value} == set(values), "congruence", "another residue")
             case Residues(values, named=False), Number(value):
                 return outcome({value} == set(values), "congruence", "another residue")
-            case Residues(), Named(_, Expression(node)) | Expression(node):
+            case Residues(), Named(_, Expression(node)) | Expression(node) | Set(
+                (Expression(node),)
+            ):
                 return self._progression(gold, node)
+            case Quantity(), Clock(seconds, half_known=False) if (
+                gold.unit.dimensions == SECOND.dimensions
+            ):
+                return self.same(gold, Quantity(Number(Fraction(seconds)), SECOND))
             case Ratio(), Clock(half_known=False, fields=2):
+                return self.same(gold, ratio_of(answer))
+            case Number(value), Clock(half_known=False, fields=2) if value.denominator > 1:
                 return self.same(gold, ratio_of(answer))
             case Ratio(first), Ratio(second) if len(first) == len(second):
                 return self._ratios(first, second)
@@ -184,6 +199,10 @@ class Comparison(Choices):
                 return self.same(gold, Tuple(tuple(map(end_point, axes))))
             case Expression(node), (Tuple() | Matrix()) if axes := components(node):
                 return self.same(Tuple(tuple(map(end_point, axes))), answer)
+            case Tuple(), Expression(Op("call", (Sym("C"), *coordinates))):
+                return self.same(gold, Tuple(tuple(map(end_point, coordinates))))
+            case Expression(Op("call", (Sym("C"), *coordinates))), Tuple():
+                return self.same(Tuple(tuple(map(end_point, coordinates))), answer)
             case Text(words), Expression(node):
                 return outcome(_joined(words) == letters_of(node), "text", "other words")
             case Number(value), Based(digits, base):
@@ -195,6 +214,8 @@ class Comparison(Choices):
     def _composites(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901
         match gold, answer:
             case Region(), _ if (region := ranges.region_of(answer)) is not None:
+                return self._regions(gold, region)
+            case Region(), Listing(items) if (region := ranges.united(items)) is not None:
                 return self._regions(gold, region)
             case ((Tuple() | Bracket() | Set()), Region()) if region := ranges.region_of(gold):
                 return self._regions(region, answer)
@@ -209,17 +230,24 @@ class Comparison(Choices):
                     return None
                 return self._in_order(items, others, "bracketed list")
             case Listing(items), (Tuple(others) | Bracket(others) | Set(others)):
-                if are_named(items):
+                names = names_in(items)
+                numbered = isinstance(answer, Set) and are_numbered(names or ())
+                if numbered:
+                    return self._any_order(list(map(value_of, items)), others, "list")
+                if names or isinstance(answer, Tuple):
                     return self._in_order([value_of(item) for item in items], others, "list")
                 return self._any_order(items, others, "list")
-            case Set(), Bracket((_, _)):
+            case Set(), Bracket() if ranges.is_interval(answer):
                 return outcome(False, "set", "a closed interval where a set is asked")
             case Set(items), (Set(others) | Listing(others) | Bracket(others)):
                 return self._any_order(self._distinct(items), self._distinct(others), "set")
             case Matrix(rows), Matrix(others):
                 return self._matrices(rows, others)
-            case Matrix(rows), (Tuple(others) | Bracket(others)) if 1 in (len(rows), len(rows[0])):
-                return self._in_order([cell for row in rows for cell in row], others, "matrix")
+            case Matrix(rows), (Tuple(others) | Bracket(others) | Listing(others)) if 1 in (
+                len(rows), len(rows[0])
+            ):  # fmt: skip
+                cells = [cell for row in rows for cell in row]
+                return self._in_order(cells, by_name(others), "matrix")
             case ((Tuple(items) | Bracket(items)), Matrix(rows)) if 1 in (len(rows), len(rows[0])):
                 return self._in_order(items, [cell for row in rows for cell in row], "tuple")
         return None
@@ -237,6 +265,8 @@ class Comparison(Choices):
             return undecided("it is no mathematics that can be read")
         if isinstance(answer, Opaque) and not answer.readable:
             return outcome(False, "unread", "no mathematics that can be read")
+        if not isinstance(gold, Opaque) and isinstance(answer, Opaque):
+            return outcome(False, "unread", "a sum, integral or limit that is still to be computed")
         readable = (Number, Expression, Opaque, Quantity, Relation)
         if isinstance(gold, readable) and isinstance(answer, readable):
             return self._leaf(gold, answer)
@@ -291,6 +321,9 @@ def _same_words(gold: str, answer: str) -> bool:
 
 _PREDICATE = re.compile(r" (?:will|can|must|should|has|wins?|gets)\b")
 _NEGATED = re.compile(r"\b(?:not|never|no|cannot|loses?)\b")
+
+
+_POLARITY = {"true": "yes", "false": "no"}
 
 
 def _joined(words: str) -> str:

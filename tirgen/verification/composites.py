@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TypeAlias
 
 from tirgen.verification import ranges
-from tirgen.verification.finishing import finished
+from tirgen.verification.finishing import folded
 from tirgen.verification.matching import Outcome, outcome
 from tirgen.verification.naming import agree
 from tirgen.verification.relations import Relations
+from tirgen.verification.units import UnitError, conflict, unit_of
 from tirgen.verification.values import (
     KINDS,
     Cases,
@@ -26,6 +28,7 @@ from tirgen.verification.values import (
     Sym,
     Text,
     Tuple,
+    Unit,
     Value,
 )
 
@@ -49,49 +52,40 @@ class Composites(Relations):
         return self._every(pairs, "interval")
 
     def _lists(self, gold: Listing, answer: Listing) -> Outcome:
-        asked, given = are_named(gold.items), are_named(answer.items)
-        if asked and given:
-            return self._by_names(gold.items, answer.items)
+        """By their names where both sides have them, in the gold's order where it alone has."""
+        asked, given = names_in(gold.items), names_in(answer.items)
+        if asked and given and _measured(asked) == _measured(given):
+            return self._by_names(asked, gold.items, given, answer.items)
+        items = list(map(value_of, answer.items))
         if asked:
-            return self._in_order([value_of(item) for item in gold.items], answer.items, "list")
-        items = [value_of(item) if isinstance(item, Named) else item for item in answer.items]
-        if all(isinstance(item, Quantity) for item in (*gold.items, *items)):
-            return self._labelled(gold.items, items)
+            return self._in_order(list(map(value_of, gold.items)), items, "list")
         if any(isinstance(item, Tuple) for item in gold.items):
             items = [
                 Tuple(by_name(item.items)) if isinstance(item, Listing) else item for item in items
             ]
         return self._any_order(gold.items, items, "list")
 
-    def _by_names(self, gold: Sequence[Value], answer: Sequence[Value]) -> Outcome:
+    def _by_names(
+        self,
+        asked: Sequence[Name],
+        gold: Sequence[Value],
+        given: Sequence[Name],
+        answer: Sequence[Value],
+    ) -> Outcome:
         if len(gold) != len(answer):
             return outcome(False, "list", f"{len(answer)} answers where {len(gold)} are asked")
-        left = list(answer)
-        for item in gold:
-            assert isinstance(item, Named)
-            found = next(
-                (o for o in left if isinstance(o, Named) and agree(item.name, o.name)), None
+        left = list(zip(given, answer, strict=True))
+        for name, item in zip(asked, gold, strict=True):
+            found = next((one for one in left if one[0] == name), None) or next(
+                (one for one in left if _alike(name, one[0])), None
             )
             if found is None:
                 return outcome(False, "name", "other things are named than were asked")
             left.remove(found)
-            result = self._both_named(item, found)
+            result = self.same(item, found[1])
             if not result.same:
                 return result
         return outcome(True, "list")
-
-    def _labelled(self, gold: Sequence[Value], answer: Sequence[Value]) -> Outcome:
-        """Amounts of things: by what is counted where both name the same, else in order."""
-        units = [
-            [item.unit.dimensions for item in side if isinstance(item, Quantity)]
-            for side in (gold, answer)
-        ]
-        if sorted(units[0]) == sorted(units[1]) and len(set(units[0])) == len(units[0]):
-            order = [units[1].index(unit) for unit in units[0]] if len(gold) == len(answer) else []
-            return self._in_order(gold, [answer[k] for k in order], "list")
-        if len(set(units[0])) == 1:
-            return self._any_order(gold, answer, "list")
-        return self._in_order(gold, answer, "list")
 
     def _distinct(self, items: Sequence[Value]) -> list[Value]:
         return list(dict.fromkeys(items))
@@ -126,6 +120,41 @@ def are_named(items: Sequence[Value]) -> bool:
     return bool(items) and all(isinstance(item, Named) for item in items)
 
 
+Name: TypeAlias = "Node | str | Unit"
+
+
+def names_in(items: Sequence[Value]) -> list[Name] | None:
+    """What each of several answers is the value of, or what it counts; None unless all differ."""
+    if are_named(items):
+        return [item.name for item in items if isinstance(item, Named)]
+    units = [item.unit for item in items if isinstance(item, Quantity)]
+    apart = len({unit.dimensions for unit in units}) == len(items)
+    return list(units) if apart else None
+
+
+def are_numbered(names: Sequence[Name]) -> bool:
+    """``x_1`` and ``x_2``: roots, which a set does not tell apart."""
+    stems = {str(getattr(name, "name", "")).partition("_")[0] for name in names}
+    return len(stems) == 1 and all(isinstance(name, Sym) and "_" in name.name for name in names)
+
+
+def _measured(names: Sequence[Name]) -> bool:
+    return any(isinstance(name, Unit) and name.measured for name in names)
+
+
+def _alike(gold: Name, answer: Name) -> bool:
+    """Whether two names may be of the same thing; a label may be what is counted."""
+    if not isinstance(gold, Unit) and not isinstance(answer, Unit):
+        return agree(gold, answer)
+    try:
+        first, second = (
+            name if isinstance(name, Unit) else unit_of(str(name)) for name in (gold, answer)
+        )
+    except UnitError:
+        return False
+    return first.dimensions == second.dimensions or not conflict(first, second)
+
+
 def value_of(item: Value) -> Value:
     return item.value if isinstance(item, Named) else item
 
@@ -147,7 +176,7 @@ def _product(first: Node, second: Node) -> Value:
 
 
 def end_point(node: Node) -> Value:
-    return finished(Expression(node))
+    return folded(node)
 
 
 class Choices(Composites):
@@ -190,4 +219,8 @@ def _letters(value: Value) -> frozenset[str] | None:
 
 
 def different(gold: Value, answer: Value) -> Outcome:
-    return outcome(False, "type", f"a {KINDS[type(answer)]} where a {KINDS[type(gold)]} is asked")
+    given, asked = (
+        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        for kind in (KINDS[type(answer)], KINDS[type(gold)])
+    )
+    return outcome(False, "type", f"{given} where {asked} is asked")

@@ -159,6 +159,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "factorial": _whole(mpmath.factorial),
     "binom": _whole(mpmath.binomial),
     "gamma": _whole(mpmath.gamma),
+    "zeta": _whole(mpmath.zeta),
     "abs": abs,
     "ln": mpmath.log,
     "logb": lambda value, base: mpmath.log(value) / mpmath.log(base),

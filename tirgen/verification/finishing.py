@@ -105,6 +105,11 @@ def _expanded(node: Node, percent: bool) -> Value:
     if any(isinstance(one, Op) and one.name in ("pm", "mp") for one in walk(node)):
         both = (_signed(node, upper=True), _signed(node, upper=False))
         return Listing(tuple(_expanded(one, percent) for one in both))
+    return folded(node, percent)
+
+
+def folded(node: Node, percent: bool = False) -> Number | Expression:
+    """An expression as a number where it has a rational value."""
     match node:
         case Num(value, unit, digits):
             return Number(value, unit, digits, percent)

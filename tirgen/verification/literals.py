@@ -75,7 +75,8 @@ def literal(text: str) -> Num:
 
 def base_of(index: str) -> int | None:
     words = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-             "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
+             "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8,
+             "hexadecimal": 16}  # fmt: skip
     name = index.lower().replace("base", "").strip("()")
     base = words.get(name) or (int(name) if name.isdigit() and len(name) < 3 else 0)
     return base if 2 <= base <= 36 else None

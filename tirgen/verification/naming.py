@@ -114,12 +114,15 @@ def _constants(answer: Node, asked: set[str], given: set[str]) -> Iterator[Node]
         yield renamed(answer, dict(zip(own, order, strict=True)))
 
 
+_VARIABLE = re.compile(r"[a-z](?:_\w+)?|[a-zA-Z]{3,}")
+
+
 def function_of(name: Node | str) -> tuple[str, tuple[str, ...]] | None:
     """(the function, its variables) of ``f(x)``; None for a value such as ``f(2)``."""
     match name:
         case Op("call", (Sym(function), *arguments)):
             variables = [one.name for one in arguments if isinstance(one, Sym)]
-            small = all((len(name) == 1 and name.islower()) or len(name) > 2 for name in variables)
+            small = all(map(_VARIABLE.fullmatch, variables))
             if len(variables) == len(arguments) and small and not set(variables) & CONSTANTS:
                 return function, tuple(variables)
     return None
@@ -145,8 +148,13 @@ def agree(gold: Node | str, answer: Node | str) -> bool:
         function = first or second
         assert function is not None
         return isinstance(other, Sym) and (other.name == "y" or other.name == function[0])
-    if isinstance(gold, Sym) and isinstance(answer, Sym):
-        return gold.name.lower() == answer.name.lower()
+    match gold, answer:
+        case Sym(), Sym():
+            return gold.name.lower() == answer.name.lower()
+        case (Op("angle", (Op("mul", (_, vertex, _)),)), Op("angle", (Sym() as other,))) | (
+            Op("angle", (Sym() as other,)), Op("angle", (Op("mul", (_, vertex, _)),))
+        ):  # fmt: skip
+            return vertex == other
     return _bare(gold) == _bare(answer)
 
 
@@ -155,10 +163,20 @@ def _words(label: str) -> bool:
 
 
 def _bare(name: Node) -> object:
-    """A name without what only says that it is a measure: an angle's sign, the order of ends."""
+    """A name without what only says that it is a measure, and without a direction."""
     match name:
-        case Op("angle" | "triangle", (inner,)):
+        case Op("angle", (inner,)):
             return _bare(inner)
+        case Op("triangle", (Op("mul", args),)):
+            return frozenset(args)
+        case Op("abs" | "overline", (Op("mul", args) as inner,)) if all(map(_is_point, args)):
+            return _bare(inner)
+        case Op("mul", args) if all(map(_is_point, args)):
+            return min(args, args[::-1], key=str)
         case Op("mul", args):
-            return sorted(map(str, args))
+            return frozenset(args)
     return name
+
+
+def _is_point(node: Node) -> bool:
+    return isinstance(node, Sym) and node.name[0].isupper()

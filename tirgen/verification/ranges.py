@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tirgen.verification.arithmetic import approximate
 from tirgen.verification.tokens import Unreadable
@@ -65,6 +66,17 @@ def region_of(value: Value) -> Region | None:
     return None if point is None else Region((Interval(point, point, True, True),))
 
 
+def is_interval(value: Tuple | Bracket) -> bool:
+    """Whether two items in brackets may be the ends of an interval: they ascend, or may."""
+    if len(value.items) != 2:
+        return False
+    low, high = map(node, value.items)
+    if low is None or high is None:
+        return False
+    first, last = approximate(low), approximate(high)
+    return first is None or last is None or first < last
+
+
 def node(value: Value) -> Node | None:
     """The expression that a number or an expression is."""
     match value:
@@ -80,6 +92,16 @@ def union(left: Value, right: Value) -> Value:
         return Set(left.items + right.items)
     first, second = _regions(left, right)
     return Region(merged(first.pieces + second.pieces), first.name or second.name)
+
+
+def united(items: Sequence[Value]) -> Region | None:
+    """Intervals side by side, as in speech: ``x in (1, 2) or (3, 4)``."""
+    regions = [region_of(item) for item in items if isinstance(item, Tuple | Bracket | Region)]
+    known = [region for region in regions if region is not None]
+    if len(known) < len(items):
+        return None
+    pieces = tuple(piece for region in known for piece in region.pieces)
+    return Region(merged(pieces), known[0].name)
 
 
 def meet(left: Value, right: Value) -> Region:
@@ -227,6 +249,14 @@ def _half_line(left: Node, sign: str, bound: Node) -> Region | None:
                 below = Interval(_BELOW, opposite, False, closed)
                 return Region(merged((below, Interval(bound, _INFINITE, closed, False))), name)
     return None
+
+
+def bounded(sign: str, bound: Value) -> Region:
+    """What ``at least 7`` allows."""
+    end = node(bound)
+    if end is None:
+        raise Unreadable("a bound that is no number")
+    return Region(_pieces(sign, end))
 
 
 def _pieces(sign: str, bound: Node) -> tuple[Interval, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tirgen.verification import ranges
+from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
 from tirgen.verification.matching import Matching, Outcome, outcome
 from tirgen.verification.naming import NAMING, agree, function_of, namings
@@ -100,9 +101,10 @@ class Relations(Matching):
     def _expressions(
         self, gold: Number | Expression, answer: Number | Expression, *, named: bool = False
     ) -> Outcome:
-        first, second = _written_out(node_of(gold), node_of(answer))
-        if first != node_of(gold):
-            gold, answer = Expression(first), Expression(second)
+        asked, given = node_of(gold), node_of(answer)
+        first, second = _written_out(*_counting(asked, given))
+        if (first, second) != (asked, given):
+            gold, answer = folded(first), folded(second)
         if symbols(first) == symbols(second):
             return same_amount(gold, answer, self._leaf)
         result = outcome(False, "name", "other variables than were asked")
@@ -164,6 +166,24 @@ class Relations(Matching):
             return None
         name = Sym(missing.pop())
         return self._curves(gold, Relation((Expression(name), answer), ("=",)))
+
+
+def _counting(first: Node, second: Node) -> tuple[Node, Node]:
+    """``C(n, k)`` and ``C_n^k`` as combinations, where only one side writes of a C."""
+    sides = [any(name.partition("_")[0] == "C" for name in symbols(one)) for one in (first, second)]
+    return (first, second) if all(sides) else (_combinations(first), _combinations(second))
+
+
+def _combinations(node: Node) -> Node:
+    match node:
+        case Op("call", (Sym("C"), n, k)):
+            return Op("binom", (n, k))
+        case Op("pow", (Sym(name=letter), k)) if letter.startswith("C_"):
+            index = letter[2:]
+            return Op("binom", (Num(Fraction(int(index))) if index.isdecimal() else Sym(index), k))
+        case Op(name, args):
+            return Op(name, tuple(map(_combinations, args)))
+    return node
 
 
 def _written_out(first: Node, second: Node) -> tuple[Node, Node]:

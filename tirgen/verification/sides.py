@@ -125,8 +125,12 @@ def _is_label(value: Value) -> bool:
             return name not in CONSTANTS
         case Expression(Op(name, _)) if name in NAMING:
             return True
+        case Ratio((first, second)):
+            return _is_label(first) and _is_label(second)
         case Expression(Op("div", parts)):
-            return all(isinstance(part, Op) and part.name == "call" for part in parts)
+            return all(
+                (isinstance(p, Op) and _is_label(Expression(p))) or _is_indexed(p) for p in parts
+            )
         case Expression(Op("mul", args)):
             return len(args) in (2, 3) and all(
                 isinstance(a, Sym) and a.name.isupper() for a in args
@@ -134,10 +138,16 @@ def _is_label(value: Value) -> bool:
     return False
 
 
+def _is_indexed(node: Node) -> bool:
+    return isinstance(node, Sym) and "_" in node.name
+
+
 def name_of(value: Value) -> Node | str:
     match value:
         case Expression(node):
             return node
+        case Ratio():
+            return node_of(value)
         case Opaque(latex):
             return re.sub(r"\s+", "", latex)
         case Text(words):

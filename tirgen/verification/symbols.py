@@ -52,6 +52,8 @@ ALIASES = inverted(_TABLES["commands"])
 SPACES = frozenset({",", "!", ";", ":", ">", " ", "\n", "/"})
 TEXTS, FONTS, DROPPED = _set("texts"), _set("fonts"), _set("dropped")
 ARRAYS = inverted(_TABLES["environments"])
+COPULAS_AFTER = "是为は"
+"""What Chinese and Japanese write for "is", without a space before it."""
 CONJUNCTIONS = inverted(_TABLES["conjunctions"])
 FUNCTIONS = inverted(_TABLES["functions"])
 CALLED = inverted(_TABLES["called"])
@@ -63,5 +65,8 @@ LIBRARY = BEYOND | DECORATED | GREEK | _set("library") | {*FUNCTIONS, *NUMBER_SE
 PRIMARY = BEYOND | DECORATED | GREEK | _set("primary") | {*FUNCTIONS, *CALLED}
 PRIMARY |= {"begin matrix", "begin determinant"}
 """Commands with which a factor begins."""
+BARE_COMMANDS = GREEK | _set("bare")
+COMMANDS = LIBRARY | PRIMARY | DROPPED | TEXTS | FONTS | BARE_COMMANDS
+COMMANDS |= {*ALIASES, *ALIASES.values(), *FUNCTIONS, *CALLED}
 SIGNS = inverted(_TABLES["relations"])
 """Relations by how they are compared."""

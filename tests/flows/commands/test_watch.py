@@ -22,11 +22,10 @@ from flows.live.work import find_work
 from storage.calls import CallNote, calls
 from storage.datasets import Store
 from storage.errors import NotFound
-from storage.leases import Claim, Lease
+from storage.leases import LEASES, Claim, Lease
 from tests.flows.training.waiting import wait_until
 from tests.rows import row
 from tirgen.embedded.models import MODEL_DIR
-from tirgen.jobs.shards import LEASES
 
 SETTINGS = {"problems.limit": 24, "attempts": 2, "cot_samples": 1, "live_trajectories": 4}
 

@@ -22,7 +22,8 @@ from flows.live.work import find_work
 from flows.page.report import policy_report
 from flows.training.figures import rounds_plot
 from flows.training.models import find_model
-from flows.training.rounds import RoundsConfig, reinforce
+from flows.training.rounds import reinforce
+from flows.training.settings import RoundsConfig
 
 SETTINGS = (
     *("rollouts.problems.limit=16", "rollouts.groups=null", "rollouts.samples=6"),
