@@ -218,7 +218,7 @@ def _state_facts(state: State) -> Iterator[tuple[str, str]]:
     if state.published:
         yield "published", state.published
     if state.total:
-        yield state.unit or "done", f"{state.done or 0:,} of {state.total:,}"
+        yield f"{state.unit} done", f"{state.done or 0:,} of {state.total:,}"
     if state.eta_seconds is not None:
         yield "time left", duration(state.eta_seconds)
     yield "working time", duration(60 * state.spent.minutes)
