@@ -19,7 +19,7 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _COLOURS: Final = {"running": "bold cyan", "finished": "bold green", "stopped": "bold red"}
 _ANSWER: Final = 24
 """Characters of an answer."""
-_STEP_FIGURES: Final = ("loss", "gradient_norm", "learning_rate", "entropy", "kl", "clip_fraction")
+_STEP_FIGURES: Final = ("loss", "gradient_norm", "learning_rate")
 
 
 def screen(state: State) -> RenderableType:

@@ -218,7 +218,7 @@ def _state_facts(state: State) -> Iterator[tuple[str, str]]:
     if state.published:
         yield "published", state.published
     if state.total:
-        yield state.unit or "done", f"{state.done or 0:,} of {state.total:,}"
+        yield f"{state.unit} done", f"{state.done or 0:,} of {state.total:,}"
     if state.eta_seconds is not None:
         yield "time left", duration(state.eta_seconds)
     yield "working time", duration(60 * state.spent.minutes)
@@ -342,7 +342,9 @@ def _over_time(ylabel: str, **series: str) -> Callable[[Rows], Markup | None]:
             return None
         per = rows[0]["width"] if ylabel.endswith("a minute") else 1.0
         points = {
-            name: [(row["minutes"], row[column] / per) for row in rows if row[column] is not None]
+            name.replace("_", " "): [
+                (row["minutes"], row[column] / per) for row in rows if row[column] is not None
+            ]
             for name, column in series.items()
         }
         shown = {name: found for name, found in points.items() if any(y for _, y in found)}

@@ -84,7 +84,7 @@ class NamedLogs:
 
     def __init__(self, application: Application, folder: Path) -> None:
         self._application = application
-        self._real, self._shown = folder.as_uri(), Path("/", folder.name).as_uri()
+        self._real, self._shown = f"file://{folder}", f"file:///{folder.name}"  # as Inspect does
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
