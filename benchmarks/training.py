@@ -41,7 +41,8 @@ from trainer.settings import CreditConfig, LossConfig, ModelConfig, Packing
 
 CLAIM = (
     "On a round of the pocket, an update that computes shared prefixes once costs at most 0.8 of "
-    "the CPU-seconds of one that does not and of TRL's loss, and has the same gradient to 1e-6."
+    "the CPU-seconds of one that does not and of TRL's loss, with the same gradient but for "
+    "rounding in float32 (1e-5 of its norm)."
 )
 PACKING = Packing(row_tokens=1, batch_tokens=2048)
 """The pocket's: a row for each document or tree."""
@@ -110,7 +111,7 @@ def _compare(policy: Path, samples: list[Rollout], world: World, repeats: int) -
     peers = {"prefixes computed for each": plain}
     if trl:
         peers[f"trl {_version('trl')}"] = trl
-    reached = difference <= 1e-6 and all(
+    reached = difference <= 1e-5 and all(
         ours["round_cpu_s"] <= 0.8 * figures["round_cpu_s"] for figures in peers.values()
     )
     note = (
