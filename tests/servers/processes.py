@@ -94,8 +94,8 @@ class ServerProcess:
 def running(kind: str, model: Path, folder: Path) -> Iterator[ServerProcess]:
     """A server during the block; its output is in `folder`."""
     server = ServerProcess(kind, model, folder / f"{kind}.log")
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()
