@@ -221,7 +221,7 @@ _CLIPS = {
     Surrogate.GSPO: (3e-4, 4e-4),
     Surrogate.CISPO: (1.0, 4.0),
 }
-"""The papers' clips below and above 1. CISPO has none below, which is a clip at 0."""
+"""The papers' clips below and above 1. CISPO has no lower clip: 1 - 1.0 = 0."""
 
 
 class LossConfig(_Settings):

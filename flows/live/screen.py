@@ -1,4 +1,4 @@
-"""The state of a run or training for a terminal; no text of a row acts on it."""
+"""The state of a run or training for a terminal; row text cannot send control codes."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
 from storage.sql import query
 from storage.versions import DatasetVersion
-from storage.view_texts import yields_of
+from storage.view_texts import LOST, yields_of
 from tirgen.evaluation.estimates import Estimate, RatioSums
 from trainer.history import HISTORY, read_history
 
@@ -274,7 +274,7 @@ FROM problems GROUP BY ALL ORDER BY difficulty, tools"""
 """Of each problem its right and its judged rows, and their sums and products over problems."""
 TIME = f"""WITH made AS (
     SELECT epoch(created_at) AS moment, correct, kept, n_calls, n_failed_calls,
-        ending IN ('engine_error', 'sandbox_error', 'internal_error', 'time_limit') AS lost
+        ending IN ({LOST}) AS lost
     FROM {{trajectories}}
 ), span AS (
     SELECT min(moment) AS first, (max(moment) - min(moment)) / {_BUCKETS} AS width FROM made

@@ -153,7 +153,7 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
 
 
 class _Record:
-    """Holds a training's folder from when it is known, and notes there how far the training is.
+    """Leases a training's folder once it is known, and writes progress there.
 
     An async context manager; the block is cancelled by JobFailed where another process holds it.
     """
