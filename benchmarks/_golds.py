@@ -49,6 +49,26 @@ def spelled_alike(gold: str, answer: str) -> bool:
     return first.replace("\\dfrac", "\\frac") == second.replace("\\dfrac", "\\frac")
 
 
+_NAME = re.compile(r"^[a-zA-Z]\s*=")
+_FUNCTION = re.compile(r"^[a-zA-Z]\([a-z]\)\s*=")
+
+
+def same_number(gold: str, answer: str) -> bool:
+    """``b=0`` and ``0``, ``+2.`` and ``2``, by a rule that shares nothing with the verifier.
+
+    The value of a constant function may be given for it, but not the function for a number.
+    """
+    try:
+        first = float(_FUNCTION.sub("", _bare(gold)))
+        return abs(first - float(_bare(answer))) < 1e-6
+    except ValueError:
+        return False
+
+
+def _bare(text: str) -> str:
+    return _NAME.sub("", text.strip("$. ")).replace(",", "")
+
+
 async def gold_figures(data: Path, seed: int) -> tuple[dict[str, int], list[str]]:
     """Counts over all benchmark files, and the shuffled pairs to explain."""
     counts = dict.fromkeys(("answers", "unlike_themselves", "unverifiable", "shuffled_right"), 0)

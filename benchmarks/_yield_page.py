@@ -18,22 +18,15 @@ These shares describe the pocket only, not models of useful size.
 """
 
 DROPPED = """
-## A trajectory that each rule dropped
-
-*run*: the rule dropped this row. *setting*: the same, for a rule that is off by default, with the
-setting. *constructed*: a kept row with the change that is named, for rules that dropped nothing.
-
-| rule | evidence | trajectory | reason | excerpt |
-|---|---|---|---|---|
+[yield-dropped.json](results/yield-dropped.json) has for each rule a trajectory that it dropped.
 """
 
 
 def page(results: Path) -> str:
     """The whole text."""
     reports = [_read(results / f"yield-{mode}.json") for mode in ("non-reasoning", "reasoning")]
-    rows = "\n".join(_dropped(row) for row in _read(results / "yield-dropped.json"))
     head = HEAD.format(date=reports[0]["date"], note=reports[0]["note"])
-    return f"{head}\n{_overview(reports)}\n\n{_yields(reports)}\n{DROPPED}{rows}\n"
+    return f"{head}\n{_overview(reports)}\n\n{_yields(reports)}\n{DROPPED}"
 
 
 def _read(path: Path) -> Any:
@@ -82,19 +75,3 @@ def _counts(row: dict[str, int] | None) -> Iterator[str]:
         yield from ("–", "–")
     else:
         yield from (f"{row[name]:,}" for name in ("dropped", "kept"))
-
-
-def _dropped(row: dict[str, str]) -> str:
-    evidence = row["evidence"] + (f": {row['how']}" if row["how"] else "")
-    cells = (f"`{row['rule']}`", evidence, f"`{row['trajectory_id'][:10]}` {row['dataset']}",
-             row["reason"], _code(row["excerpt"]))  # fmt: skip
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
-
-
-def _code(text: str) -> str:
-    """Text as it is, on one line; a longer fence than any backticks within."""
-    return f"```` {text.replace(chr(10), ' ⏎ ')} ````"
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

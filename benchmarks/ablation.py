@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 from benchmarks import Result, narrate
 from benchmarks._ablation_page import page
 from benchmarks._compare import EXPECTATIONS, Samples, compare, stage_row, tool_statistic
+from benchmarks._stages import SeedFailed, climb
 from flows.terminal.plots import Marks, marks_plot
 from storage.datasets import Store
 from tirgen.evaluation.estimates import Estimate
@@ -34,7 +33,7 @@ CLAIM = (
 SEEDS = (0, 1, 2)
 MINUTES = 40
 QUICK = {
-    "generate.problems.limit": 40,
+    "cold_start.problems.limit": 40,
     "evaluation.benchmarks": [{"path": "pocket:test", "limit": 24}],
     "evaluation.samples": 2,
     "best_of": 2,
@@ -48,6 +47,7 @@ QUICK = {
 NOTE = "Settings are those of that day."
 """Edited in the JSON where a measurement is older than a default."""
 ROOT = Path(__file__).parents[1]
+RECIPE = Path(__file__).with_name("ablation.toml")
 STORE = ROOT / "test-output" / "ablation"
 RESULTS, PAGE = ROOT / "docs" / "results" / "ablation.json", ROOT / "docs" / "ablation.md"
 PLOT = ROOT / "docs" / "images" / "ablation.svg"
@@ -102,29 +102,12 @@ def _run(root: Path, seeds: Sequence[int], changes: Mapping[str, Any], *, keep: 
     )
 
 
-class SeedFailed(Exception):
-    """The process of one seed ended without its result."""
-
-
 async def _all_seeds(
     root: Path, seeds: Sequence[int], changes: Mapping[str, Any]
 ) -> dict[int, dict[str, str]]:
     """The evaluated versions by seed and stage."""
-    found = await asyncio.gather(*(_seed(root, seed, changes) for seed in seeds))
+    found = await asyncio.gather(*(climb(seed, root, RECIPE, changes) for seed in seeds))
     return dict(zip(seeds, found, strict=True))
-
-
-async def _seed(root: Path, seed: int, changes: Mapping[str, Any]) -> dict[str, str]:
-    command = (sys.executable, "-m", "benchmarks._stages", str(seed), str(root))
-    process = await asyncio.create_subprocess_exec(*command, json.dumps(changes), stdout=PIPE)
-    out, _ = await process.communicate()
-    if process.returncode:
-        raise SeedFailed(
-            f"seed {seed} ended with status {process.returncode}, for the reason above; once it is "
-            "mended, the same command goes on where every seed was"
-        )
-    versions: dict[str, str] = json.loads(out.splitlines()[-1])
-    return versions
 
 
 def _cpu_seconds() -> float:

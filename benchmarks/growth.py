@@ -5,6 +5,7 @@ Rows are appended in commits of 12, as a generation commits them, with and witho
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -17,17 +18,22 @@ from benchmarks.store import sample_row
 from storage.commits import BATCHES, LOG, read_commits
 from storage.commits import append as commit
 from storage.datasets import Store
+from storage.difference import difference
 from storage.parquet import write_batch
 from storage.records import Trajectory
 from storage.sql import query
+from storage.versions import VERDICTS
+from tirgen.filters.filter_config import FilterConfig
+from tirgen.jobs.curate import CurateConfig, curate_version
 
 CLAIM = (
     "With compaction, reading the columns of a running job, as a resumed job does, costs at most "
-    "half of the CPU that it costs without, and no step holds more than 1 GB."
+    "half of the CPU that it costs without, no step holds more than 1 GB, and a curation writes at "
+    "most a fifth of the bytes of its rows."
 )
 
 PER_COMMIT = 12
-STEPS = ("append", "nothing", "select 1", "aggregate", "resume", "publish")
+STEPS = ("append", "nothing", "select 1", "aggregate", "resume", "publish", "curate", "diff")
 """In `nothing` a process only starts; the others contain its cost."""
 _COLUMNS = ["trajectory_id", "problem_id", "question", "gold_answer", "ending", "correct"]
 
@@ -41,7 +47,8 @@ def run(quick: bool) -> Result:
         float(figures["resume_cpu_s"] or 0) - float(figures["nothing_cpu_s"] or 0)
         for figures in (ours, plain)
     )
-    reached = most <= 1000 and 2 * reading <= without
+    small = 5 * float(ours["verdict_mb"] or 0) <= float(ours["row_mb"] or 0)
+    reached = most <= 1000 and 2 * reading <= without and small
     note = f"{rows} rows of 4 steps and 300 tokens in commits of {PER_COMMIT}"
     return Result(ours=ours, peers={"without compaction": plain}, reached=reached, note=note)
 
@@ -59,6 +66,11 @@ def _measure(rows: int, compacted: bool) -> Figures:
                 raise RuntimeError(f"{step} failed")
             figures[f"{step}_cpu_s"] = round(used.ru_utime + used.ru_stime, 2)
             figures[f"{step}_mb"] = used.ru_maxrss // 1024
+            if step == "curate":
+                curated = Store(Path(root)).version("bench@v2")
+                for name, pattern in (("row_mb", "part-*"), ("verdict_mb", f"{VERDICTS}*")):
+                    size = sum(path.stat().st_size for path in curated.path.glob(pattern))
+                    figures[name] = round(size / 1e6, 3)
             if step == "append":
                 log = next(Path(root).rglob(LOG))
                 figures["files"] = len(read_commits(log).commits)
@@ -94,7 +106,13 @@ def _step(step: str, store: Store, rows: int, compacted: bool) -> None:
             assert sum(map(len, run.columns(_COLUMNS))) == rows
         case "publish":
             run = store.open_run("bench", {}, "bench")
-            run.publish(run.read(), {})
+            run.publish(run.reader(in_order=True)(), {}, in_order=True)
+        case "curate":
+            source = store.version("bench@v1")
+            config = CurateConfig(filters=FilterConfig(minimum_calls=2))
+            asyncio.run(curate_version(store, source, config))
+        case "diff":
+            difference(store, "bench@v1", "bench@v2", limit=20)
 
 
 if __name__ == "__main__":

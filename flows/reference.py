@@ -37,10 +37,8 @@ def _cli() -> str:
 
 
 def _configuration() -> str:
-    from flows.training.rounds import (
-        RoundsConfig,  # brings torch, which the command line leaves out
-    )
-    from trainer.sft import SftConfig
+    from flows.training.settings import RoundsConfig
+    from trainer.settings import SftConfig
 
     sections = (
         _section("a generation", "tirgen generate", GenerateConfig),

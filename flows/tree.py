@@ -51,8 +51,29 @@ COMMANDS = {
         "published:check_dataset",
         "Compare every file with what was written: manifests, rows, runs and their logs.",
     ),
+    "dataset diff": Command(
+        "versions:diff_command",
+        "Compare two versions: rows gained and lost, yield by rule, figures, changed verdicts.",
+    ),
+    "dataset tag": Command(
+        "versions:tag_command",
+        "Give a version a name of your own, which every command takes as NAME@TAG.",
+    ),
+    "dataset gc": Command(
+        "versions:gc_command",
+        "Remove old versions that nothing needs; show why each other version stays.",
+    ),
     "dataset export": Command(
         "export:export_command", "Export a version for other trainers, graders and tools."
+    ),
+    "dataset push": Command(
+        "hub:push_command",
+        "Push a dataset version to the Hugging Face Hub, as a dataset that anyone's tools read.",
+    ),
+    "dataset pull": Command(
+        "hub:pull_command",
+        "Pull a dataset version that was pushed to the Hub, and publish it as the next version "
+        "here.",
     ),
     "dataset curate": Command(
         "curate:curate_command",
@@ -66,14 +87,23 @@ COMMANDS = {
         "alignment:alignment_command",
         "Show how likely a policy finds the kept trajectories of one or more datasets.",
     ),
+    "watch": Command(
+        "watch:watch_command",
+        "Watch a run or a training from any terminal that sees the store, until it ends.",
+    ),
     "report": Command(
         "report:report_command",
-        "Write a page of charts about a dataset version or a policy, with the SQL behind each.",
+        "Write a page of charts about a dataset version, a run or a policy, with the SQL behind "
+        "each.",
     ),
     "traj list": Command("traj:list_command", "List trajectories, those that went wrong first."),
     "traj show": Command(
         "traj:show_command",
         "Show one trajectory: its thoughts, code and outputs, and every verdict with its reason.",
+    ),
+    "traj diff": Command(
+        "traj:diff_command",
+        "Compare two attempts at one problem, of one policy or of two, step by step.",
     ),
     "sql": Command("sql:sql_command", "Ask the store in DuckDB's SQL, read-only."),
     "verify": Command(
@@ -122,6 +152,10 @@ COMMANDS = {
     "sandbox serve": Command(
         "sandbox:serve",
         "Serve the sandbox over HTTP with SandboxFusion's /run_code until interrupted.",
+    ),
+    "sandbox mcp": Command(
+        "sandbox:mcp",
+        "Offer the sandbox to an MCP client, which starts this command: one tool, run_python.",
     ),
     "prompts show": Command(
         "prompts:show_command", "Show one example of each prompt of a set, as a model reads it."

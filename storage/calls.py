@@ -1,140 +1,112 @@
-"""What the calls of a run say of themselves: what each has spent and done, how its engines idled.
+"""What each call that works on a run or a training says of itself, for other processes to read.
 
-A call is one process at work on a run; several work on its shards. Below the run's folder:
+    FOLDER/calls/PID-BEGAN.json     one file for each call, replaced every few seconds
 
-    calls/HOST-PID-TOKEN.json     its figures so far, replaced every few seconds
-    idle/HOST-PID-TOKEN.jsonl     one line for each engine and second
-
-Neither is needed to continue a run; a line that a crash cut off is passed over.
+A call that was killed leaves its last note, which does not say that it ended.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import socket
-import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import sys
+import time
+from asyncio import CancelledError
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from storage import files
 
-CALLS, IDLE = "calls", "idle"
-
-Figures = dict[str, float]
-"""Of one call: ``seconds`` of wall time, and sums that the job's kind names."""
+CALLS = "calls"
+"""Folder of a run with one small file for each call that worked on it."""
+SECONDS_BETWEEN_NOTES = 2.0
+"""A killed call loses at most this much of its working time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdleSecond:
-    """How the slots of one engine were used in one second; all but `second` are slot-seconds.
-
-    `slots` is the sum of `busy` and of the reasons why the others were not busy.
-    """
-
-    roles: str
-    """The roles that use its servers, e.g. ``actor`` or ``actor, critic``."""
-    second: int
-    """Unix time in seconds."""
-    slots: float = 0.0
-    """Requests that the servers bear, by what the client has found out."""
-    busy: float = 0.0
-    """Requests in flight."""
-    back_off: float = 0.0
-    """Requests waited, but a server was left alone after a failure, or its rate limit reached."""
-    sandbox: float = 0.0
-    """Trajectories ran a program, or waited to."""
-    verifier: float = 0.0
-    """Answers were judged."""
-    store: float = 0.0
-    """Rows waited to be durable."""
-    other_engine: float = 0.0
-    """Trajectories asked the other role's engine."""
-    client: float = 0.0
-    """Trajectories waited for the CPU of this process."""
-    job_limits: float = 0.0
-    """The job's own limits (live trajectories, budget) let no more begin."""
-    stragglers: float = 0.0
-    """Nothing was left to begin, and the last trajectories took longer."""
-    no_work: float = 0.0
-    """No trajectory was in progress."""
-
-
-REASONS = (
-    "back_off", "sandbox", "verifier", "store", "other_engine", "client", "job_limits",
-    "stragglers", "no_work",
-)  # fmt: skip
-"""The fields of `IdleSecond` that say why slots were not busy."""
-
-
 class Call:
-    """This process at work on a run; `folder` is the run's."""
+    """One process at work."""
 
-    def __init__(self, folder: Path) -> None:
-        host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
-        self.name = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._note = folder / CALLS / f"{self.name}.json"
-        self._idle = folder / IDLE / f"{self.name}.jsonl"
-
-    def note(self, figures: Mapping[str, float]) -> None:
-        """Put on record what the call has done and spent so far."""
-        files.make_folder(self._note.parent)
-        files.write_atomic(self._note, json.dumps(dict(figures)).encode())
-
-    def idled(self, seconds: Iterable[IdleSecond]) -> None:
-        """Put seconds on record, in their order."""
-        files.make_folder(self._idle.parent)
-        lines = "".join(json.dumps(asdict(second)) + "\n" for second in seconds)
-        with self._idle.open("a", encoding="utf-8") as file:
-            file.write(lines)
+    pid: int
+    host: str
+    began: str
+    """UTC; shown to people, never used for decisions."""
+    seconds: float
+    """How long it has worked so far."""
+    command: tuple[str, ...]
+    """The words of its command line."""
+    place: str
+    """The folder that it was called from."""
+    progress: dict[str, Any] = field(default_factory=dict)
+    """How far it is, as JSON values."""
+    ended: bool = False
+    error: str | None = None
+    """Why it ended before its work was done, in one sentence."""
 
 
-class Calls:
-    """What the calls of a run have noted. `read` opens only the notes that have changed."""
+class CallNote:
+    """The note of this process about one call."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / CALLS
-        self._read: dict[str, tuple[int, Figures]] = {}
+    def __init__(self, folder: Path, started: float | None = None) -> None:
+        """`folder` is the run's; `started` is by the monotonic clock, by default now."""
+        self._started = time.monotonic() if started is None else started
+        self._began = datetime.now(UTC) - timedelta(seconds=time.monotonic() - self._started)
+        self._path = folder / CALLS / f"{os.getpid()}-{self._started}.json"
+        self._written = -SECONDS_BETWEEN_NOTES
 
-    def read(self) -> dict[str, Figures]:
-        """The newest note of each call, by its name."""
-        for path in self._folder.glob("*.json"):
-            changed = path.stat().st_mtime_ns
-            if self._read.get(path.stem, (None,))[0] != changed:
-                self._read[path.stem] = (changed, json.loads(path.read_bytes()))
-        return {name: figures for name, (_, figures) in sorted(self._read.items())}
+    @property
+    def name(self) -> str:
+        """Of this call, unique among those of its run."""
+        return self._path.stem
+
+    def is_of(self, call: Call) -> bool:
+        """Whether the note that was read is the note of this process."""
+        return (call.host, call.pid, call.began) == (
+            socket.gethostname(), os.getpid(), self._began.isoformat(timespec="milliseconds"),
+        )  # fmt: skip
+
+    def update(self, progress: Callable[[], dict[str, Any]]) -> None:
+        """Write how far the work is, unless that was written a moment ago."""
+        if time.monotonic() - self._written >= SECONDS_BETWEEN_NOTES:
+            self.write(progress())
+
+    def write(
+        self, progress: dict[str, Any], *, ended: bool = False, error: BaseException | None = None
+    ) -> None:
+        """Write how far the work is, or that it ended. Raises OSError."""
+        self._written = time.monotonic()
+        call = Call(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            began=self._began.isoformat(timespec="milliseconds"),
+            seconds=self._written - self._started,
+            command=tuple(sys.argv),
+            place=os.getcwd(),
+            progress=progress,
+            ended=ended,
+            error=_sentence(error) if error else None,
+        )
+        files.make_folder(self._path.parent)
+        files.write_atomic(self._path, json.dumps(asdict(call)).encode())
 
 
-def idle_files(run: Path) -> list[Path]:
-    """The idle ledgers of a run, one for each call."""
-    return sorted((run / IDLE).glob("*.jsonl"))
+def calls(folder: Path) -> list[Call]:
+    """The calls that worked on the run of this folder, oldest first."""
+    notes = (json.loads(note.read_bytes()) for note in (folder / CALLS).glob("*.json"))
+    found = [Call(**{**note, "command": tuple(note["command"])}) for note in notes]
+    return sorted(found, key=lambda call: call.began)
 
 
-_NUMBERS = ("slots", "busy", *REASONS)
-_COLUMNS = {"roles": "VARCHAR", "second": "BIGINT", **dict.fromkeys(_NUMBERS, "DOUBLE")}
-IDLE_COLUMNS = ("dataset", "run", "call", "roles", "second", *_NUMBERS)
-
-
-def idle_view(place: str | None) -> str:
-    """The body of the view `idle` over the files of a glob pattern; of none if it is None.
-
-    The path of a file ends in ``DATASET/runs/RUN/idle/CALL.jsonl``.
-    """
-    if place is None:
-        types = {"second": "TIMESTAMP", **dict.fromkeys(_NUMBERS, "DOUBLE")}
-        nothing = (f"NULL::{types.get(name, 'VARCHAR')} AS {name}" for name in IDLE_COLUMNS)
-        return f"SELECT {', '.join(nothing)} WHERE false"
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
-    path = r"'([^/]+)/runs/([^/]+)/idle/([^/]+)\.jsonl$'"
-    parts = ", ".join(
-        f"regexp_extract(filename, {path}, {number}) AS {name}"
-        for number, name in enumerate(("dataset", "run", "call"), 1)
-    )
-    numbers = ", ".join(_NUMBERS)
-    return (
-        f"SELECT {parts}, roles, make_timestamp(second * 1000000) AS second, {numbers} "
-        f"FROM read_json('{place}', format = 'newline_delimited', ignore_errors = true, "
-        f"filename = true, columns = {{{columns}}}) WHERE slots IS NOT NULL"
-    )
+def _sentence(error: BaseException) -> str:
+    """What an error says; of several at once, the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, KeyboardInterrupt | CancelledError):
+        return "interrupted"
+    name = type(error).__name__
+    text = " ".join(str(error).split())
+    return f"{name}: {text}" if text else name

@@ -1,30 +1,40 @@
 """The store: datasets by name, their runs and their versions, below one folder.
 
 ROOT/tirgen.duckdb                              views and macros for any DuckDB client, no data
-ROOT/datasets/NAME/runs/<config hash>/          config.json, log.jsonl, batches/
+ROOT/datasets/NAME/runs/<config hash>/          config.json, log.jsonl, log.checkpoint, batches/
 ROOT/datasets/NAME/versions/v1/                 manifest.json, part-00000.parquet
 ROOT/datasets/NAME/latest                       link to the newest version
+ROOT/datasets/NAME/tags/TAG                     link to the version that a tag names
+ROOT/datasets/NAME/removed/v1/                  manifest.json of a removed version
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from storage import names, numbered
-from storage.errors import Damaged
-from storage.records import Trajectory
-from storage.runs import CONFIG, Run
-from storage.versions import DatasetVersion, every_version, publish, versions
+from storage import names, numbered, tags
+from storage.errors import Damaged, InvalidName, NotFound
+from storage.records import Verdicts
+from storage.runs import CONFIG, Run, run_folder
+from storage.versions import DatasetVersion, every_version, publish_verdicts, versions
 from storage.views import refresh
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
+"""What an address begins with; as a path it would become a folder of this name."""
 
 
 class Store:
     """The datasets below `root`; nothing is created before the first run is opened."""
 
     def __init__(self, root: Path) -> None:
+        """Raises InvalidName for an address such as ``s3://bucket``."""
+        if root.parts and _SCHEME.fullmatch(root.parts[0]):
+            hint = "give a folder; a mounted file system works"
+            raise InvalidName(f"the store {str(root)!r} is no folder but an address", hint)
         self.root = root.absolute()
 
     def open_run(self, dataset: str, config: dict[str, Any], config_hash: str) -> Run:
@@ -65,7 +75,9 @@ class Store:
         return versions(self.dataset_folder(name))
 
     def version(self, reference: str) -> DatasetVersion:
-        """One version, as ``name@v3``, or the latest as ``name``.
+        """One version, as ``name@v3`` or by a tag, or the latest as ``name``.
+
+        No other process removes it as long as the returned object lives.
 
         Raises:
             NotFound: no such dataset, or no such version of it.
@@ -73,6 +85,7 @@ class Store:
         """
         found = self.published_version(reference)
         found.check_present()
+        found.hold()
         return found
 
     def published_version(self, reference: str) -> DatasetVersion:
@@ -81,27 +94,57 @@ class Store:
         hint = "list the published datasets: tirgen dataset list"
         return numbered.find(folder, reference, DatasetVersion, hint)
 
+    def tag(self, reference: str, tag: str, *, move: bool = False) -> DatasetVersion:
+        """Let a tag name a version; `move` lets it do so if it names another one now.
+
+        Raises:
+            NotFound: no such version.
+            InvalidName: the tag is no safe name, could be taken for the number of a version, or
+                names another version.
+        """
+        version = self.version(reference)
+        folder = self.dataset_folder(version.dataset)
+        named = tags.tags(folder).get(tag, version.version)
+        if named != version.version and not move:
+            raise InvalidName(
+                f"{version.dataset}@{tag} names {named} already",
+                "choose another tag, or add --move",
+            )
+        tags.set_tag(folder, tag, version.version)
+        refresh(self.root)
+        return version
+
+    def untag(self, dataset: str, tag: str) -> None:
+        """Remove a tag. Raises NotFound if the dataset has no such tag."""
+        folder = self.dataset_folder(dataset)
+        if tag not in tags.tags(folder):
+            known = ", ".join(tags.tags(folder)) or "none"
+            raise NotFound(f"dataset {dataset!r} has no tag {tag!r}", f"its tags: {known}")
+        tags.remove_tag(folder, tag)
+        refresh(self.root)
+
     def derive(
         self,
         source: DatasetVersion,
-        rows: Iterable[Trajectory],
+        found: Iterable[Verdicts],
         describe: Callable[[], dict[str, Any]],
     ) -> DatasetVersion:
-        """Publish rows made from a version as the next version of its dataset.
+        """Publish other verdicts on the rows of a version as the next version of its dataset.
 
-        Rows are read one by one. `describe` is called after the last; its keys go into the
-        manifest, together with ``made_from``, the source version.
+        The rows are shared. Verdicts are read one by one, in the order of the rows. `describe` is
+        called after the last; its keys go into the manifest, together with ``made_from``, the
+        source version.
         """
 
         def described() -> dict[str, Any]:
             return {**describe(), "made_from": str(source)}
 
-        version = publish(self.dataset_folder(source.dataset), rows, described)
+        version = publish_verdicts(source, found, described)
         refresh(self.root)
         return version
 
     def _run_folder(self, dataset: str, config_hash: str) -> Path:
-        return self.dataset_folder(dataset) / "runs" / names.safe(config_hash, "configuration hash")
+        return run_folder(self.dataset_folder(dataset), config_hash)
 
     def names(self) -> list[str]:
         """The names of all datasets that have a version or a run."""

@@ -9,11 +9,11 @@ from functools import cache
 from typing import NamedTuple, get_args, get_type_hints
 
 from storage import records
-from storage.calls import IdleSecond
 from storage.datasets import Store
+from storage.idle import IdleSecond
 from storage.schema import COLUMN_NAMES
 from storage.sql import query
-from storage.views import DERIVED_COLUMNS, VIEWS
+from storage.view_meanings import COLUMN_MEANINGS, VIEWS
 
 
 class Column(NamedTuple):
@@ -24,7 +24,6 @@ class Column(NamedTuple):
     type: str
     """In DuckDB's words."""
     meaning: str
-    """Empty where the name says it."""
 
 
 def columns(store: Store) -> list[Column]:
@@ -34,12 +33,13 @@ def columns(store: Store) -> list[Column]:
         "SELECT table_name, column_name, data_type FROM information_schema.columns "
         "ORDER BY table_name, ordinal_position",
     ).to_pylist()
-    meanings = {**_from_records(), **DERIVED_COLUMNS}
+    meanings = {**_from_records(), **COLUMN_MEANINGS}
     return [
-        Column(view, row["column_name"], row["data_type"], meanings.get(row["column_name"], ""))
+        Column(view, name, row["data_type"], meanings.get(f"{view}.{name}") or meanings[name])
         for view in VIEWS
         for row in found
         if row["table_name"] == view
+        for name in [row["column_name"]]
     ]
 
 

@@ -80,9 +80,19 @@ def place_new(temporary: Path, path: Path) -> bool:
     return moved
 
 
+def share(source: Path, path: Path) -> None:
+    """Give a file that never changes a second name, where possible without copying it."""
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+        shutil.copyfile(source, path)
+
+
 def place_new_folder(temporary: Path, path: Path) -> bool:
     """Move a finished folder into place unless that name exists; true if it was moved."""
-    for file in temporary.iterdir():
+    for file in temporary.rglob("*"):
         sync(file)
     sync(temporary)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from storage.datasets import Store
@@ -10,14 +11,21 @@ from storage.literals import literal
 from storage.records import Trajectory
 from storage.schema import from_batch, trajectory_schema
 from storage.sql import query
+from storage.view_texts import BEST, COMPARED, GROUP, WORST
 
 _LISTED = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_calls,
     n_failed_calls, final_answer, gold_answer"""
-_ORDER = "correct NULLS FIRST, kept, n_failed_calls DESC, trajectory_id"
-"""Failed ones first."""
-_BEST = "correct DESC NULLS LAST, kept DESC, n_failed_calls, trajectory_id DESC"
-"""Successful ones first."""
 _HINT = "list them: tirgen traj list --limit 5"
+
+
+class Pick(StrEnum):
+    """Which attempts of each problem, or branches of each prefix, are picked."""
+
+    EXTREMES = "extremes"
+    """The worst and the best."""
+    BEST = "best"
+    WORST = "worst"
+    ALL = "all"
 
 
 class Found(NamedTuple):
@@ -28,26 +36,30 @@ class Found(NamedTuple):
     """``v3``; None where its run is not published yet."""
 
 
-def find_trajectory(store: Store, prefix: str) -> Trajectory:
-    """The trajectory whose id begins with `prefix`: from the newest version that has it, or a run.
+def find_trajectory(store: Store, reference: str) -> Trajectory:
+    """The trajectory whose id begins with the reference: of the newest version that has it, or of
+    a run; with ``ID@v2`` of this version.
 
     Raises:
         NotFound: no id begins with it, or several do.
     """
+    prefix, _, version = reference.partition("@")
+    chosen = f" AND version = {literal(version)}" if version else ""
     columns = ", ".join(trajectory_schema().names)
     table = query(
         store,
-        f"SELECT {columns} FROM records WHERE starts_with(trajectory_id, {literal(prefix)}) "
+        f"SELECT {columns} FROM records "
+        f"WHERE starts_with(trajectory_id, {literal(prefix)}){chosen} "
         "QUALIFY row_number() OVER (PARTITION BY trajectory_id "
         "ORDER BY version[2:]::INTEGER DESC NULLS LAST) = 1 LIMIT 2",
     )
     if table.num_rows == 0:
-        raise NotFound(f"no trajectory {prefix!r} in {store.root}", _HINT)
+        raise NotFound(f"no trajectory {reference!r} in {store.root}", _HINT)
     if table.num_rows > 1:
         raise NotFound(
             f"several trajectories begin with {prefix!r}", f"give more of the id, or {_HINT}"
         )
-    [trajectory] = from_batch(table.cast(trajectory_schema()).to_batches()[0])
+    [trajectory] = from_batch(table.cast(trajectory_schema()).to_batches()[0], Trajectory)
     return trajectory
 
 
@@ -55,20 +67,21 @@ def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
     """All attempts at the trajectory's problem, or at its step's prefix, in order.
 
     Each with `trajectory_id`, `attempt` and `correct`, which is null where it was not judged; those
-    of the same run and program, so that they can be compared.
+    of the same run and program, published or not, so that they can be compared.
     """
     same = {
         "dataset": trajectory.dataset,
         "run_id": trajectory.provenance.run_id,
         "program": trajectory.program.value,
         "problem_id": trajectory.problem.problem_id,
-        "coalesce(group_id, problem_id)": trajectory.group_id or trajectory.problem.problem_id,
+        GROUP: trajectory.group_id or trajectory.problem.problem_id,
     }
     condition = " AND ".join(f"{column} = {literal(value)}" for column, value in same.items())
     rows: list[dict[str, Any]] = query(
         store,
-        f"SELECT DISTINCT trajectory_id, attempt, correct FROM trajectories WHERE {condition} "
-        "ORDER BY attempt",
+        "SELECT trajectory_id, attempt, any_value(correct) AS correct "
+        f"FROM (FROM latest_samples UNION ALL BY NAME FROM running_samples) WHERE {condition} "
+        "GROUP BY ALL ORDER BY attempt",
     ).to_pylist()
     return rows
 
@@ -93,7 +106,7 @@ def list_trajectories(
     source, condition = _condition(store, dataset, where, baselines)
     rows: list[dict[str, Any]] = query(
         store,
-        f"SELECT {_LISTED} FROM {source} WHERE {condition} ORDER BY {_ORDER} LIMIT {limit}",
+        f"SELECT {_LISTED} FROM {source} WHERE {condition} ORDER BY {WORST} LIMIT {limit}",
     ).to_pylist()
     return rows
 
@@ -116,28 +129,26 @@ def pick_trajectories(
     where: str,
     limit: int,
     *,
-    extremes: bool,
+    pick: Pick,
     baselines: bool = False,
 ) -> list[Found]:
     """Whole trajectories that meet a SQL condition, as `list_trajectories` chooses and orders them.
 
-    With `extremes` only the worst and the best of each group, which is one problem's attempts or
-    the branches of one prefix; where there are too many, of groups drawn evenly.
+    Of each group, which is one problem's attempts or the branches of one prefix, those of `pick`;
+    where there are too many, of groups drawn evenly.
 
     Raises:
         NotFound: the dataset or version does not exist.
         QueryError: the condition is not valid SQL over the columns of `trajectories`.
     """
     source, condition = _condition(store, dataset, where, baselines)
-    group = "coalesce(group_id, problem_id)"
-    choice, order = "", _ORDER
-    if extremes:
-        among = f"PARTITION BY dataset, version, program, policy_version, {group} ORDER BY"
-        choice = (
-            f"QUALIFY row_number() OVER ({among} {_ORDER}) = 1 "
-            f"OR row_number() OVER ({among} {_BEST}) = 1"
-        )
-        order = f"hash({group}), {_ORDER}"
+    choice, order = "", WORST
+    if pick is not Pick.ALL:
+        among = f"PARTITION BY {COMPARED} ORDER BY"
+        orders = {Pick.WORST: (WORST,), Pick.BEST: (BEST,), Pick.EXTREMES: (WORST, BEST)}[pick]
+        first = (f"row_number() OVER ({among} {order}) = 1" for order in orders)
+        choice = f"QUALIFY {' OR '.join(first)}"
+        order = f"hash({GROUP}), {WORST}"
     columns = ", ".join(f"records.{name}" for name in trajectory_schema().names)
     table = query(
         store,
@@ -150,7 +161,9 @@ def pick_trajectories(
     )
     versions = table.column("version").to_pylist()
     records = table.drop_columns("version").cast(trajectory_schema())
-    found = [trajectory for batch in records.to_batches() for trajectory in from_batch(batch)]
+    found = [
+        trajectory for batch in records.to_batches() for trajectory in from_batch(batch, Trajectory)
+    ]
     return [Found(*each) for each in zip(found, versions, strict=True)]
 
 

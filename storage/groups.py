@@ -1,4 +1,4 @@
-"""Which rows of a round can teach a policy: the one rule for rollouts, the trainer and SQL.
+"""Which rows of a round can teach a policy: the rule for rollouts, the trainer and SQL.
 
 First each row is judged alone, then what is left of its group. A row that drops out names the rule:
 
@@ -32,7 +32,12 @@ class Drop(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     UNVERIFIABLE = "unverifiable"
     NOTHING_SAMPLED = "nothing_sampled"
-    """The row has no token of the policy. Only the trainer asks this, so it is never stored."""
+    """The row has no token of the policy. This and the next four are rules of the trainer alone
+    (`trainer.advantage`), so they are never stored."""
+    TOO_SHORT = "too_short"
+    RESAMPLED = "resampled"
+    OVERLONG = "overlong"
+    VOID_TURN = "void_turn"
     FAILED_CODE = "failed_code"
     NO_CODE = "no_code"
     HALF_LOST = "half_lost"
@@ -136,7 +141,10 @@ def groups(members: Iterable[Member]) -> list[Group]:
 
 
 def judge(rows: Iterable[Trajectory], keep_failed: bool = False) -> list[Trajectory]:
-    """All rows with the verdicts of their level's rules; earlier verdicts are replaced."""
+    """All rows with the verdicts of their level's rules; earlier verdicts are replaced.
+
+    A group is of one problem, so the rows of each problem can be judged by themselves.
+    """
     members = [(row, member(row, keep_failed)) for row in rows]
     dropped = {
         (group.level, group.members[0].group_id): group.dropped
@@ -169,6 +177,16 @@ class GroupCount:
     kept_rows: int
     dropped: dict[str, int]
     """Dropped rows, by the rule that drops them."""
+
+    def __add__(self, other: GroupCount) -> GroupCount:
+        """The count of the rows of both, which have no group in common."""
+        return GroupCount(
+            groups=self.groups + other.groups,
+            mixed=self.mixed + other.mixed,
+            rows=self.rows + other.rows,
+            kept_rows=self.kept_rows + other.kept_rows,
+            dropped=dict(sorted((Counter(self.dropped) + Counter(other.dropped)).items())),
+        )
 
 
 def count(level: Level, judged: Iterable[Trajectory]) -> GroupCount:

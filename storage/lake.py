@@ -1,7 +1,9 @@
 """The committed files of a store as DuckDB sees them: a file system that holds nothing else.
 
 ``tirgen://published/<schema>/dataset=NAME/version=vN/part-00000.parquet``
-``tirgen://latest/...``, of the latest version of each dataset
+``tirgen://published-rows/<schema>/dataset=NAME/version=vN/part=0/part-00000.parquet`` and
+``tirgen://published-verdicts/<schema>/dataset=NAME/version=vN/part=0/verdicts-00000.parquet``
+``tirgen://latest/...`` and so on, of the latest version of each dataset
 ``tirgen://running/<schema>/dataset=NAME/run=HASH/commit=00000007/skip=0/FILE.parquet``
 ``tirgen://idle/NAME/runs/HASH/idle/CALL.jsonl``
 
@@ -19,15 +21,17 @@ from typing import Any, NamedTuple
 
 from fsspec import AbstractFileSystem
 
-from storage.calls import IDLE, idle_files
 from storage.checksums import CheckedFile, StoredFile
 from storage.commits import LOG, Commit, read_commits
 from storage.errors import Damaged
+from storage.idle import IDLE, idle_files
 from storage.names import folders
-from storage.versions import DatasetVersion, every_version
+from storage.versions import DatasetVersion, every_version, removed_versions
 
 PROTOCOL = "tirgen://"
 PUBLISHED, LATEST, RUNNING = "published", "latest", "running"
+ROWS, VERDICTS = "-rows", "-verdicts"
+"""Endings of the folders with rows that have their verdicts beside them, and with these."""
 _UNKNOWN = 0
 """Stands for the schema version of files whose log does not say it."""
 
@@ -43,12 +47,18 @@ class Catalog:
     @cached_property
     def published(self) -> list[DatasetVersion]:
         """Every version, by dataset, oldest first. Raises Damaged."""
-        return list(self._whole(version for found in self._every for version in found))
+        return list(self._whole(version for found in self.by_dataset for version in found))
 
     @cached_property
     def latest(self) -> list[DatasetVersion]:
         """The latest version of each dataset; where it is left out, no older one stands in."""
-        return list(self._whole(found[-1] for found in self._every if found))
+        return list(self._whole(found[-1] for found in self.by_dataset if found))
+
+    @cached_property
+    def removed(self) -> list[DatasetVersion]:
+        """The versions that were removed; they have a manifest and no rows."""
+        found = [one for folder in self._datasets for one in removed_versions(folder)]
+        return [version for version in found if str(version) not in self._left_out]
 
     @cached_property
     def running(self) -> list[Running]:
@@ -64,7 +74,8 @@ class Catalog:
         return [file for run in runs for file in idle_files(run)]
 
     @cached_property
-    def _every(self) -> list[list[DatasetVersion]]:
+    def by_dataset(self) -> list[list[DatasetVersion]]:
+        """The versions of each dataset, oldest first, damaged ones too."""
         return [every_version(folder) for folder in self._datasets]
 
     def _whole(self, found: Iterable[DatasetVersion]) -> Iterator[DatasetVersion]:
@@ -74,7 +85,8 @@ class Catalog:
                 yield version
 
     def _running(self, dataset: Path) -> Iterator[Running]:
-        covered = covered_commits(v for v in self.published if v.dataset == dataset.name)
+        made = (v for v in [*self.removed, *self.published] if v.dataset == dataset.name)
+        covered = covered_commits(made)
         for run in folders(dataset / "runs"):
             position = covered.get(run.name, 0)
             if (run / LOG).is_file() and position is not None:
@@ -95,10 +107,12 @@ class Running(NamedTuple):
 def covered_commits(found: Iterable[DatasetVersion]) -> dict[str, int | None]:
     """By configuration hash, how many of a run's commits its versions cover; None is all of them.
 
+    Removed versions count too.
+
     Of what an earlier tirgen published nothing else is known.
     """
     covered: dict[str, int | None] = {}
-    for version in found:
+    for version in sorted(found, key=lambda version: version.number):
         covered[version.manifest["config_hash"]] = version.manifest.get("commits")
     return covered
 
@@ -162,7 +176,8 @@ class Lake(AbstractFileSystem):  # type: ignore[misc]
     def _of(self, kind: str) -> dict[str, StoredFile]:
         """The files of a kind by their place, looked up when the kind is first asked for."""
         if kind not in self._found:
-            match kind:
+            base = kind.partition("-")[0]
+            match base:
                 case "published":
                     places = _published(kind, self.catalog.published)
                 case "latest":
@@ -202,9 +217,16 @@ def _idle(found: Iterable[Path]) -> Iterator[tuple[str, StoredFile]]:
 def _published(kind: str, found: Iterable[DatasetVersion]) -> Iterator[tuple[str, StoredFile]]:
     for version in found:
         schema = version.manifest.get("schema_version", _UNKNOWN)
-        for file in version.stored:
-            place = f"dataset={version.dataset}/version={version.version}/{file.name}"
-            yield f"{kind}/{schema}/{place}", file
+        named = f"dataset={version.dataset}/version={version.version}"
+        for number, (rows, verdicts) in enumerate(version.parts):
+            if verdicts is None:
+                if not kind.endswith((ROWS, VERDICTS)):
+                    yield f"{kind}/{schema}/{named}/{rows.name}", rows
+            elif kind.endswith(ROWS):
+                yield f"{kind}/{schema}/{named}/part={number}/{rows.name}", rows
+            elif kind.endswith(VERDICTS):
+                schema = version.manifest["verdict_schema_version"]
+                yield f"{kind}/{schema}/{named}/part={number}/{verdicts.name}", verdicts
 
 
 def _running(found: Iterable[Running]) -> Iterator[tuple[str, StoredFile]]:

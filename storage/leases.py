@@ -30,6 +30,8 @@ from typing import NamedTuple
 
 from storage import files
 
+LEASES = "leases"
+"""Folder with the leases of a run or a dataset."""
 BEAT_SECONDS = 5.0
 """Time between two heartbeats of a holder."""
 SILENCE_SECONDS = 30.0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from storage.lineage import edges
 from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
+from storage.tags import tags
 from storage.versions import DatasetVersion
 
 Columns = Mapping[str, str]
@@ -28,14 +31,32 @@ _EVALUATIONS = {
     "low": "DOUBLE", "high": "DOUBLE",
 }  # fmt: skip
 
+_TAGS = {"dataset": "VARCHAR", "tag": "VARCHAR", "version": "VARCHAR"}
+_ORIGINS = {"product": "VARCHAR", "how": "VARCHAR", "source": "VARCHAR"}
+_PRICES = {
+    "dataset": "VARCHAR", "version": "VARCHAR", "model": "VARCHAR", "prompt": "DOUBLE",
+    "completion": "DOUBLE",
+}  # fmt: skip
 
-def manifest_view(view: str, found: Sequence[DatasetVersion], policies: Policies) -> str:
+
+def manifest_view(
+    view: str,
+    found: Sequence[DatasetVersion],
+    removed: Sequence[DatasetVersion],
+    policies: Policies,
+) -> str:
     """The body of one of the views of this module, over versions that are whole."""
     match view:
         case "datasets":
             return datasets_view(found)
+        case "tags":
+            return _rows(_TAGS, (row for dataset in _folders(found) for row in _tags(dataset)))
         case "evaluations":
             return evaluations_view(found)
+        case "origins":
+            return _rows(_ORIGINS, edges([*removed, *found], policies.all()))
+        case "prices":
+            return _rows(_PRICES, (row for version in found for row in _prices(version)))
         case _:
             return policies_view(policies.all())
 
@@ -80,6 +101,21 @@ def _policy(version: PolicyVersion, latest: bool) -> Iterable[Any]:
         manifest.get(name) for name in ("kind", "parent", "dataset", "created_at", "config_hash")
     )
     return (version.policy, version.version, latest, *made, str(version.path))
+
+
+def _folders(found: Sequence[DatasetVersion]) -> list[Path]:
+    return list(dict.fromkeys(version.path.parents[1] for version in found))
+
+
+def _tags(dataset: Path) -> Iterator[Iterable[Any]]:
+    for tag, version in tags(dataset).items():
+        yield (dataset.name, tag, version)
+
+
+def _prices(version: DatasetVersion) -> Iterator[Iterable[Any]]:
+    budget = version.manifest["config"].get("budget") or {}
+    for model, price in budget.get("prices", {}).items():
+        yield (version.dataset, version.version, model, price["prompt"], price["completion"])
 
 
 def _evaluation(version: DatasetVersion) -> Iterator[Iterable[Any]]:

@@ -2,6 +2,7 @@
 
 NAME/versions/v1/manifest.json   beside the published files
 NAME/latest                      link to the newest version, for other tools
+NAME/removed/v1/manifest.json    of a version that was removed (`storage.retention`)
 
 A version is prepared under a temporary name and moved into place with one rename, which fails if
 the target exists. So no version is ever overwritten or seen half-written, and of two publishers at
@@ -26,8 +27,11 @@ from storage import files
 from storage.checksums import StoredFile
 from storage.damage import warn_left_out
 from storage.errors import Damaged, NotFound
+from storage.holds import Hold
+from storage.tags import tags
 
 MANIFEST = "manifest.json"
+REMOVED = "removed"
 DIGEST = "manifest_sha256"
 """Key of a manifest's own digest, by which any change of the manifest is noticed."""
 
@@ -47,6 +51,10 @@ class Version(ABC):
     def version(self) -> str:
         """Its number, e.g. ``v3``."""
         return self.path.name
+
+    @property
+    def number(self) -> int:
+        return int(self.version[1:])
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
@@ -94,6 +102,16 @@ class Version(ABC):
         for file in self.stored:
             file.check_present()
 
+    def hold(self) -> None:
+        """Keep other processes from removing the version as long as this object lives.
+
+        Raises NotFound if it was removed meanwhile.
+        """
+        try:
+            self.__dict__["_hold"] = Hold(self.path / MANIFEST)
+        except FileNotFoundError as error:
+            raise NotFound(f"{self} was removed", f"tirgen {self.NOUN} list") from error
+
     def damaged_files(self) -> list[Path]:
         """The files that are missing or whose content has changed."""
         try:
@@ -106,9 +124,12 @@ class Version(ABC):
 V = TypeVar("V", bound=Version)
 
 
-def every(thing: Path, kind: type[V]) -> list[V]:
-    """All published versions below a folder, oldest first, damaged ones included."""
-    folders = (thing / "versions").glob("v*")
+def every(thing: Path, kind: type[V], where: str = "versions") -> list[V]:
+    """All published versions below a folder, oldest first, damaged ones included.
+
+    With `where` = `REMOVED` those that were removed: of these only the manifests are left.
+    """
+    folders = (thing / where).glob("v*")
     numbered = [(int(p.name[1:]), p) for p in folders if re.fullmatch(r"v[1-9]\d*", p.name)]
     return [kind(path) for _, path in sorted(numbered)]
 
@@ -130,7 +151,9 @@ def whole(found: Iterable[V]) -> Iterator[V]:
 
 
 def find(thing: Path, reference: str, kind: type[V], hint: str) -> V:
-    """The version that ``name@v3`` names, or the latest for ``name``; it may be damaged.
+    """The version that ``name@v3`` or ``name@TAG`` names, or the latest for ``name``.
+
+    It may be damaged.
 
     `hint` says what to do where nothing of that name is published.
 
@@ -141,7 +164,11 @@ def find(thing: Path, reference: str, kind: type[V], hint: str) -> V:
     published = every(thing, kind)
     if not published:
         raise NotFound(f"no {kind.NOUN} {name!r} is published in {thing.parent.parent}", hint)
-    found = [version for version in published if wanted in ("", version.version)]
+    number = tags(thing).get(wanted, wanted)
+    found = [version for version in published if number in ("", version.version)]
+    if not found and any(number == one.version for one in every(thing, kind, REMOVED)):
+        hint = f"others: tirgen {kind.NOUN} show {name}"
+        raise NotFound(f"{name}@{number} was removed by tirgen {kind.NOUN} gc", hint)
     if not found:
         known = ", ".join(version.version for version in published)
         raise NotFound(
@@ -149,6 +176,13 @@ def find(thing: Path, reference: str, kind: type[V], hint: str) -> V:
             f"it has {known}: tirgen {kind.NOUN} show {name}",
         )
     return found[-1]
+
+
+def was_removed(thing: Path, version: str) -> bool:
+    """Whether a version, e.g. ``v3``, was there and is not any more."""
+    return (thing / REMOVED / version / MANIFEST).exists() and not (
+        thing / "versions" / version
+    ).exists()
 
 
 @contextmanager

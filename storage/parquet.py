@@ -7,22 +7,25 @@ filters on the two ids that are looked up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.checksums import StoredFile
 from storage.errors import Damaged
-from storage.records import Trajectory
+from storage.records import Trajectory, Verdicts
 from storage.schema import (
     check_version,
     from_batch,
+    to_batch,
     to_batches,
     trajectory_schema,
+    verdict_schema,
     with_later_columns,
 )
 
@@ -31,6 +34,8 @@ ROW_GROUP, GROUP_BYTES = 5_000, 64 << 20
 READ_ROWS = 500
 """Rows converted to records at once; limits the memory of a reader for files of any size."""
 
+TOKENS = ("token_ids", "loss_mask", "logprobs")
+"""The columns of token streams."""
 _REPEATING: Any = [
     "dataset", "program", "source", "difficulty", "ending", "method", "run_id", "config_hash",
     "actor_model", "critic_model", "engine", "sampling", "actor_prompt_hash", "critic_prompt_hash",
@@ -66,8 +71,8 @@ def write_merged(path: Path, parts: Sequence[StoredFile]) -> None:
     with pq.ParquetWriter(path, schema, compression_level=1, **_LAYOUT) as writer:
         held: list[pa.RecordBatch] = []
         rows = size = 0
-        for batch in (batch for part in parts for batch in _batches(part)):
-            held.append(with_later_columns(batch).select(schema.names).cast(schema))
+        for batch in (batch for part in parts for batch in read_batches(part)):
+            held.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if rows >= ROW_GROUP or size >= GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
@@ -76,9 +81,22 @@ def write_merged(path: Path, parts: Sequence[StoredFile]) -> None:
             writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
 
 
-def _batches(file: StoredFile) -> Iterator[pa.RecordBatch]:
+def read_batches(file: StoredFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a file in batches of `trajectory_schema`, at most `READ_ROWS` in each.
+
+    Raises:
+        SchemaTooNew: the file was written by a newer tirgen.
+        Damaged: the file was changed after it was written.
+    """
+    schema = trajectory_schema()
+    for batch in _batches(file):
+        yield with_later_columns(batch, schema).select(schema.names).cast(schema)
+
+
+def _batches(file: StoredFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     with _opened(file) as parquet:
-        yield from parquet.iter_batches(READ_ROWS, use_threads=False)
+        there = columns and [name for name in columns if name in parquet.schema_arrow.names]
+        yield from parquet.iter_batches(READ_ROWS, columns=there, use_threads=False)
 
 
 class PublishedFile:
@@ -107,20 +125,133 @@ class PublishedFile:
         self._writer.close()
 
 
+class VerdictFile:
+    """A file of verdicts being written beside a file of rows, in the order of its rows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+
+    def __enter__(self) -> VerdictFile:
+        self._writer = pq.ParquetWriter(
+            self.path, verdict_schema(), compression_level=3, write_page_index=True, **_LAYOUT
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def write(self, verdicts: Iterable[Verdicts]) -> None:
+        """Add verdicts, in row groups of at most `ROW_GROUP`."""
+        rows = iter(verdicts)
+        while group := list(islice(rows, ROW_GROUP)):
+            self._writer.write_batch(to_batch(group, Verdicts), row_group_size=len(group))
+            self.rows += len(group)
+
+
+class Part(NamedTuple):
+    """A file of rows, and the verdicts that take the place of those in the rows, if any."""
+
+    rows: StoredFile
+    verdicts: StoredFile | None = None
+
+    @property
+    def judged(self) -> StoredFile:
+        """The file that has the verdicts that count."""
+        return self.verdicts or self.rows
+
+    def trajectories(self, *, tokens: bool = True) -> Iterator[Trajectory]:
+        """The rows as records; at most `READ_ROWS` are in memory at once.
+
+        Without `tokens` the token streams, most of what is read, are left empty.
+
+        Raises:
+            SchemaTooNew: a file was written by a newer tirgen.
+            Damaged: a file was changed after it was written.
+        """
+        schema = trajectory_schema()
+        columns = None if tokens else [name for name in schema.names if name not in TOKENS]
+        for batch in self._batches(columns):
+            if not tokens:
+                batch = _with_no_tokens(batch)
+            yield from from_batch(with_later_columns(batch, schema), Trajectory)
+
+    def found(self) -> Iterator[Verdicts]:
+        """What was found out about each row, without reading the rest. Raises the same."""
+        columns = verdict_schema().names
+        for batch in _batches(self.judged, columns):
+            yield from from_batch(with_later_columns(batch, verdict_schema()), Verdicts)
+
+    def columns(self, names: list[str]) -> pa.Table:
+        """Some columns; see `read_columns`."""
+        if self.verdicts is None:
+            return read_columns(self.rows, names)
+        changed, rest = self._divided(names)
+        tables = [read_columns(self.verdicts, changed)] if changed else []
+        if rest:
+            tables.append(read_columns(self.rows, rest))
+        found = {field: table[field] for table in tables for field in table.schema.names}
+        return pa.table({_top(name): found[_top(name)] for name in names})
+
+    @property
+    def row_groups(self) -> int:
+        with _opened(self.rows) as parquet:
+            return int(parquet.num_row_groups)
+
+    def batches(self, names: list[str], groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Some columns of some row groups, at most `READ_ROWS` rows at once.
+
+        Columns are named as for `read_columns`, and must be in every schema version.
+
+        Raises:
+            SchemaTooNew: a file was written by a newer tirgen.
+            Damaged: a file was changed after it was written.
+        """
+        changed, rest = self._divided(names)
+        found = read_columns(self.verdicts, changed) if self.verdicts and changed else None
+        with _opened(self.rows) as parquet:
+            sizes = [parquet.metadata.row_group(group).num_rows for group in range(self.row_groups)]
+            for group in groups:
+                row = sum(sizes[:group])
+                for batch in parquet.iter_batches(
+                    READ_ROWS, [group], rest or ["trajectory_id"], use_threads=False
+                ):
+                    if found is not None:
+                        batch = _beside(batch, found.slice(row, batch.num_rows))
+                    row += batch.num_rows
+                    yield batch.select(list(dict.fromkeys(map(_top, names))))
+
+    def _divided(self, names: list[str]) -> tuple[list[str], list[str]]:
+        """Columns that the verdicts have, if there are any, and the others."""
+        there = verdict_schema().names if self.verdicts else []
+        changed = [name for name in names if _top(name) in there]
+        return changed, [name for name in names if name not in changed]
+
+    def _batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        if self.verdicts is None:
+            yield from _batches(self.rows, columns)
+            return
+        verdicts = _Rows(_batches(self.verdicts))
+        for batch in _batches(self.rows, columns):
+            beside = verdicts.take(batch.num_rows)
+            if beside["trajectory_id"].to_pylist() != batch["trajectory_id"].to_pylist():
+                raise Damaged(self.verdicts.path, f"is not of the rows in {self.rows.name}")
+            yield _replaced(batch, beside)
+        if verdicts.take(1).num_rows:
+            raise Damaged(self.verdicts.path, f"has more rows than {self.rows.name}")
+
+
+def _beside(batch: pa.RecordBatch, verdicts: pa.Table) -> pa.RecordBatch:
+    """The columns of the verdicts in place of those of the rows, or next to them."""
+    [beside] = verdicts.combine_chunks().to_batches()
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    columns |= dict(zip(beside.schema.names, beside.columns, strict=True))
+    return pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
+
+
 def write_empty(path: Path) -> None:
     """Write a file with every column and no row, for readers that need at least one file."""
     pq.write_table(trajectory_schema().empty_table(), path)
-
-
-def read_trajectories(file: StoredFile) -> Iterator[Trajectory]:
-    """The rows of a file as records; at most `READ_ROWS` are in memory at once.
-
-    Raises:
-        SchemaTooNew: the file was written by a newer tirgen.
-        Damaged: the file was changed after it was written.
-    """
-    for batch in _batches(file):
-        yield from from_batch(with_later_columns(batch))
 
 
 def read_columns(file: StoredFile, columns: list[str]) -> pa.Table:
@@ -133,12 +264,50 @@ def read_columns(file: StoredFile, columns: list[str]) -> pa.Table:
         Damaged: the file was changed after it was written.
     """
     with _opened(file) as parquet:
-        names, found = (
-            {name: name.partition(".")[0] for name in columns},
-            parquet.schema_arrow.names,
-        )
-        there = [name for name in columns if names[name] in found]
-        return with_later_columns(parquet.read(there)).select(list(dict.fromkeys(names.values())))
+        found = parquet.schema_arrow.names
+        there = [name for name in columns if _top(name) in found]
+        table = with_later_columns(parquet.read(there), trajectory_schema())
+        return table.select(list(dict.fromkeys(map(_top, columns))))
+
+
+def _top(column: str) -> str:
+    """The column that a nested field is in."""
+    return column.partition(".")[0]
+
+
+def _with_no_tokens(batch: pa.RecordBatch) -> pa.RecordBatch:
+    for name in TOKENS:
+        kind = trajectory_schema().field(name)
+        batch = batch.append_column(kind, pa.array([()] * batch.num_rows, kind.type))
+    return batch
+
+
+def _replaced(batch: pa.RecordBatch, beside: pa.Table) -> pa.RecordBatch:
+    """The batch with the columns of a table in the place of its own."""
+    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+    for name in beside.schema.names:
+        columns[name] = beside[name].combine_chunks()
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+class _Rows:
+    """Batches of verdicts, of which any number of rows can be taken one after the other."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._held: list[pa.RecordBatch] = []
+
+    def take(self, rows: int) -> pa.Table:
+        """The next rows; fewer at the end."""
+        schema = verdict_schema()
+        while sum(batch.num_rows for batch in self._held) < rows:
+            batch = next(self._batches, None)
+            if batch is None:
+                break
+            self._held.append(with_later_columns(batch, schema).select(schema.names).cast(schema))
+        table = pa.Table.from_batches(self._held, schema)
+        self._held = table.slice(rows).to_batches()
+        return table.slice(0, rows)
 
 
 @contextmanager

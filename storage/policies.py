@@ -1,12 +1,14 @@
 """Published policy versions: numbered model folders (`storage.numbered`) in Hugging Face layout.
 
 ROOT/policies/NAME/versions/v1/       manifest.json, config.json, *.safetensors, tokenizer files
+ROOT/policies/NAME/versions/v1/master/  float32 weights, where those beside it are in bfloat16
 ROOT/policies/NAME/latest             link to the newest version
-ROOT/policies/NAME/work/<config hash>/  checkpoints from which an interrupted training resumes
+ROOT/policies/NAME/work/<config hash>/  lineage.json, and checkpoints from which a training resumes
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +17,9 @@ from typing import Any
 
 from storage import files, names, numbered
 from storage.checksums import StoredFile
+
+LINEAGE = "lineage.json"
+"""File in a training's folder: what it learns from, as in the manifest of the policy."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,22 @@ class Policies:
         """Every version of every policy, by name, oldest first."""
         found = (path.name for path in names.folders(self._root))
         return [version for name in found for version in self.versions(name)]
+
+    def every(self) -> list[PolicyVersion]:
+        """The same, damaged ones included."""
+        found = names.folders(self._root)
+        return [version for path in found for version in numbered.every(path, PolicyVersion)]
+
+    def unfinished(self) -> list[tuple[str, str]]:
+        """The policies with a training that has begun and not published, each with the dataset
+        version that it learns from."""
+        begun = [path for path in self._root.glob(f"*/work/*/{LINEAGE}")]
+        return [
+            (name, str(json.loads(path.read_bytes())["dataset"]))
+            for path in begun
+            for name in [path.parents[2].name]
+            if not self.made_by(name, path.parent.name)
+        ]
 
     def versions(self, name: str) -> list[PolicyVersion]:
         """The undamaged versions of a policy, oldest first; empty where none is published."""
@@ -99,7 +120,11 @@ class Policies:
             manifest = {
                 "name": name,
                 **described,
-                "files": {file.name: files.sha256(file) for file in sorted(prepared.iterdir())},
+                "files": {
+                    file.relative_to(prepared).as_posix(): files.sha256(file)
+                    for file in sorted(prepared.rglob("*"))
+                    if file.is_file()
+                },
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             return numbered.place(folder, prepared, lambda previous: manifest, PolicyVersion)

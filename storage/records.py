@@ -8,6 +8,7 @@ consistent.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -191,6 +192,11 @@ class FilterVerdict:
     """Why it was dropped; empty when kept."""
 
 
+def is_baseline(filters: Sequence[FilterVerdict]) -> bool:
+    """Whether these verdicts are of a sample that only measures its problem."""
+    return any(one.rule == BASELINE_RULE and not one.kept for one in filters)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Everything needed to produce the row again."""
@@ -315,21 +321,61 @@ class Trajectory:
 
         None if the infrastructure failed or the gold answer cannot be verified.
         """
-        if not self.ending.is_judged or self.is_unverifiable:
-            return None
-        if self.level is Level.STEP:
-            return float(bool(self.calls) and self.calls[-1].outcome is Outcome.OK)
-        return float(self.correct)
+        outcomes = [step.outcome for step in self.calls]
+        return reward_of(self.level, self.ending, self.correct, self.is_unverifiable, outcomes)
 
     @property
     def is_baseline(self) -> bool:
         """A sample that only measures its problem (`BASELINE_RULE`)."""
-        return any(one.rule == BASELINE_RULE and not one.kept for one in self.filters)
+        return is_baseline(self.filters)
 
     @property
     def kept(self) -> bool:
         """Every filter rule kept it."""
         return all(verdict.kept for verdict in self.filters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdicts:
+    """The fields of a trajectory that a curation may change.
+
+    The fields are those of `Trajectory`.
+    """
+
+    trajectory_id: str
+    final_answer: str | None
+    ending: Ending
+    error: str | None
+    verdict: Verdict | None
+    opinion: Opinion | None
+    filters: tuple[FilterVerdict, ...]
+
+    @classmethod
+    def of(cls, row: Trajectory) -> Verdicts:
+        return cls(**{name: getattr(row, name) for name in cls.__slots__})
+
+    @property
+    def is_baseline(self) -> bool:
+        return is_baseline(self.filters)
+
+    @property
+    def kept(self) -> bool:
+        return all(verdict.kept for verdict in self.filters)
+
+
+def reward_of(
+    level: Level,
+    ending: Ending,
+    correct: bool,
+    unverifiable: bool,
+    outcomes: Sequence[Outcome | None],
+) -> float | None:
+    """`Trajectory.reward` from what decides it; `outcomes` are those of the calls."""
+    if not ending.is_judged or unverifiable:
+        return None
+    if level is Level.STEP:
+        return float(bool(outcomes) and outcomes[-1] is Outcome.OK)
+    return float(correct)
 
 
 def trajectory_id(dataset: str, config_hash: str, key: tuple[str, str, int]) -> str:

@@ -10,22 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from storage import files
-from storage.calls import Calls
+from storage import files, names
+from storage.calls import calls
 from storage.checksums import StoredFile
 from storage.commits import BATCHES, LOG, Commits, read_commits
 from storage.compaction import BackgroundCompactor
-from storage.parquet import read_columns, read_trajectories, write_batch, write_empty
+from storage.parquet import READ_ROWS, read_batches, read_columns, write_batch, write_empty
 from storage.records import Level, Trajectory
-from storage.schema import trajectory_schema
-from storage.versions import DatasetVersion, publish, versions
+from storage.schema import from_batch, trajectory_schema
+from storage.versions import DatasetVersion, publish, sorted_rows, versions
 from storage.views import refresh
 
 CONFIG = "config.json"
@@ -36,6 +36,11 @@ def run_id(dataset: str, config_hash: str) -> str:
     return f"{dataset}-{config_hash[:12]}"
 
 
+def run_folder(dataset: Path, config_hash: str) -> Path:
+    """The folder of a configuration's run below that of its dataset. Raises InvalidName."""
+    return dataset / "runs" / names.safe(config_hash, "configuration hash")
+
+
 class Run:
     """The rows of one configuration below `ROOT/datasets/DATASET/runs/<config hash>/`."""
 
@@ -43,7 +48,7 @@ class Run:
         self.run_id = run_id(dataset, config_hash)
         self._root = root
         self._dataset = root / "datasets" / dataset
-        self.folder = self._dataset / "runs" / config_hash
+        self.folder = run_folder(self._dataset, config_hash)
         self._config = config
         self._config_hash = config_hash
         if not (self.folder / CONFIG).exists():
@@ -94,11 +99,22 @@ class Run:
         """
         return self.reader()()
 
-    def reader(self) -> Callable[[], Iterator[Trajectory]]:
-        """Reads what is committed now, the same rows each time, whatever is committed meanwhile."""
+    def reader(self, *, in_order: bool = False) -> Callable[[], Iterator[Trajectory]]:
+        """Reads what is committed now, the same rows each time, whatever is committed meanwhile.
+
+        With `in_order` in the order of a version, which has the rows of a problem together.
+        """
         log = read_commits(self.folder / LOG)
         self._commits_read = log.count
-        return partial(_newest_rows, [commit.file for commit in log.commits])
+        committed = [commit.file for commit in log.commits]
+        return partial(self._in_order if in_order else _newest_rows, committed)
+
+    def _in_order(self, committed: Sequence[StoredFile]) -> Iterator[Trajectory]:
+        with files.temporary_for(self.folder / "sorting") as folder:
+            folder.mkdir()
+            for table in sorted_rows(_newest(committed), folder, READ_ROWS):
+                for batch in table.combine_chunks().to_batches():
+                    yield from from_batch(batch, Trajectory)
 
     def every_row(self, columns: list[str]) -> pa.Table:
         """Some columns of every committed row, of those since made again too: what was paid for."""
@@ -109,10 +125,21 @@ class Run:
         """The same, commit by commit in their order; see `read_columns` for nested ones."""
         return (read_columns(commit.file, columns) for commit in self._commits.committed())
 
-    @cached_property
-    def calls(self) -> Calls:
-        """What the calls that worked on the run have noted."""
-        return Calls(self.folder)
+    def newest_columns(self, columns: list[str]) -> Iterator[pa.Table]:
+        """The same, of each trajectory only the newest row."""
+        committed = [commit.file for commit in self._commits.committed()]
+        older = _older_rows(committed)
+        for number, file in enumerate(committed):
+            table = read_columns(file, columns)
+            if replaced := [place for one, place in older if one == number]:
+                newest = np.ones(len(table), bool)
+                newest[replaced] = False
+                table = table.filter(pa.array(newest))
+            yield table
+
+    def seconds(self) -> float:
+        """How long all calls together have worked on the run, as far as they noted it."""
+        return sum((call.seconds for call in calls(self.folder)), 0.0)
 
     @property
     def published(self) -> DatasetVersion | None:
@@ -128,8 +155,10 @@ class Run:
         self,
         trajectories: Iterable[Trajectory],
         summary: dict[str, Any] | Callable[[], dict[str, Any]],
+        *,
+        in_order: bool = False,
     ) -> DatasetVersion:
-        """Publish `trajectories` as the dataset's next version.
+        """Publish `trajectories` as the dataset's next version; `in_order` says that they are.
 
         They are taken one after the other, in any number. `summary` must fit into JSON. If it
         depends on the rows, pass a function; it is called after the last row. The version covers
@@ -146,18 +175,27 @@ class Run:
                 "commits": commits if self._commits_read is None else self._commits_read,
             }
 
-        version = publish(self._dataset, trajectories, describe)
+        version = publish(self._dataset, trajectories, describe, in_order=in_order)
         refresh(self._root)
         return version
 
 
 def _newest_rows(committed: Sequence[StoredFile]) -> Iterator[Trajectory]:
     """The last row of each trajectory."""
+    for batch in _newest(committed):
+        yield from from_batch(batch, Trajectory)
+
+
+def _newest(committed: Sequence[StoredFile]) -> Iterator[pa.RecordBatch]:
+    """The same in batches."""
     older = _older_rows(committed)
     for number, file in enumerate(committed):
-        for place, trajectory in enumerate(read_trajectories(file)):
-            if (number, place) not in older:
-                yield trajectory
+        start = 0
+        for batch in read_batches(file):
+            places = range(start, start + batch.num_rows)
+            newest = [(number, place) not in older for place in places] if older else None
+            yield batch if newest is None else batch.filter(pa.array(newest))
+            start += batch.num_rows
 
 
 def _older_rows(committed: Sequence[StoredFile]) -> set[tuple[int, int]]:

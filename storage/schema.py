@@ -12,7 +12,7 @@ which no file can hold, becomes U+FFFD.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cache
 from itertools import accumulate, chain, pairwise
@@ -32,7 +32,7 @@ from typing import (
 import pyarrow as pa
 
 from storage.errors import SchemaTooNew
-from storage.records import SCHEMA_VERSION, Trajectory
+from storage.records import SCHEMA_VERSION, Trajectory, Verdicts
 from storage.well_formed import well_formed
 
 _VERSION_KEY = b"tirgen.schema_version"
@@ -41,6 +41,7 @@ BATCH_ROWS, BATCH_BYTES = 1_000, 16 << 20
 
 _Array: TypeAlias = "pa.Array[Any]"
 _TableOrBatch = TypeVar("_TableOrBatch", pa.Table, pa.RecordBatch)
+R = TypeVar("R", Trajectory, Verdicts)
 
 COLUMN_NAMES = {"answer": "gold_answer"}
 """Columns that are not named like their record field, because that name would be unclear."""
@@ -131,7 +132,7 @@ class _Column(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A field of Trajectory: one column, or one record whose fields are columns."""
+    """A field of a row: one column, or one record whose fields are columns."""
 
     field: str
     record: type | None
@@ -180,10 +181,14 @@ def _columns(record: type) -> list[_Column]:
     return columns
 
 
+def _parts(kind: type[Any]) -> list[_Part]:
+    return _parts_of(cast(Hashable, kind))  # mypy: a class is hashable whatever its instances are
+
+
 @cache
-def _parts() -> list[_Part]:
+def _parts_of(kind: Any) -> list[_Part]:
     parts = []
-    for name, hint in get_type_hints(Trajectory).items():
+    for name, hint in get_type_hints(kind).items():
         inner, nullable = _split_optional(hint)
         record = cast(type, inner) if dataclasses.is_dataclass(inner) else None
         columns = _columns(record) if record else [_Column(name, name, _codec(inner), nullable)]
@@ -191,28 +196,41 @@ def _parts() -> list[_Part]:
     return parts
 
 
+def schema_of(kind: type[Any]) -> pa.Schema:
+    """The columns of a kind of row; the schema version travels in the metadata."""
+    return _schema_of(cast(Hashable, kind))
+
+
 @cache
-def trajectory_schema() -> pa.Schema:
-    """One row per trajectory; the schema version travels in the metadata."""
+def _schema_of(kind: Any) -> pa.Schema:
     fields = [
         pa.field(column.name, column.codec.type, nullable=column.nullable or part.nullable)
-        for part in _parts()
+        for part in _parts(kind)
         for column in part.columns
     ]
     return pa.schema(fields, {_VERSION_KEY: str(SCHEMA_VERSION).encode()})
 
 
-def to_batch(trajectories: Sequence[Trajectory]) -> pa.RecordBatch:
-    """Trajectories as rows of `trajectory_schema()`, in their order."""
+def trajectory_schema() -> pa.Schema:
+    """One row per trajectory."""
+    return schema_of(Trajectory)
+
+
+def verdict_schema() -> pa.Schema:
+    """The columns of a trajectory that a curation may change, and its id."""
+    return schema_of(Verdicts)
+
+
+def to_batch(records: Sequence[R], kind: type[R]) -> pa.RecordBatch:
+    """Records as rows of `schema_of(kind)`, in their order."""
     arrays = []
-    for part in _parts():
+    for part in _parts(kind):
+        values = [getattr(record, part.field) for record in records]
         if part.record is None:
-            values = [getattr(trajectory, part.field) for trajectory in trajectories]
             arrays.append(part.columns[0].codec.encode(values))
         else:
-            records = [getattr(trajectory, part.field) for trajectory in trajectories]
-            arrays.extend(column.encode(records) for column in part.columns)
-    return pa.RecordBatch.from_arrays(arrays, schema=trajectory_schema())
+            arrays.extend(column.encode(values) for column in part.columns)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema_of(kind))
 
 
 def to_batches(trajectories: Iterable[Trajectory]) -> Iterator[pa.RecordBatch]:
@@ -226,10 +244,10 @@ def to_batches(trajectories: Iterable[Trajectory]) -> Iterator[pa.RecordBatch]:
         chunk.append(trajectory)
         size += _size(trajectory)
         if len(chunk) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield to_batch(chunk)
+            yield to_batch(chunk, Trajectory)
             chunk, size = [], 0
     if chunk:
-        yield to_batch(chunk)
+        yield to_batch(chunk, Trajectory)
 
 
 def _size(trajectory: Trajectory) -> int:
@@ -243,11 +261,11 @@ def _size(trajectory: Trajectory) -> int:
     return steps + 9 * len(trajectory.tokens.token_ids) + len(trajectory.problem.question)
 
 
-def from_batch(batch: pa.RecordBatch) -> list[Trajectory]:
-    """The rows of a batch as trajectories; the inverse of `to_batch`."""
-    fields = [part.field for part in _parts()]
-    decoded = [_decode(part, batch) for part in _parts()]
-    return [Trajectory(**dict(zip(fields, row, strict=True))) for row in zip(*decoded, strict=True)]
+def from_batch(batch: pa.RecordBatch, kind: type[R]) -> list[R]:
+    """The rows of a batch as records; the inverse of `to_batch`."""
+    fields = [part.field for part in _parts(kind)]
+    decoded = [_decode(part, batch) for part in _parts(kind)]
+    return [kind(**dict(zip(fields, row, strict=True))) for row in zip(*decoded, strict=True)]
 
 
 def _decode(part: _Part, batch: pa.RecordBatch) -> list[Any]:
@@ -262,9 +280,9 @@ def _decode(part: _Part, batch: pa.RecordBatch) -> list[Any]:
     return [next(records) if there else None for there in present.to_pylist()]
 
 
-def with_later_columns(table: _TableOrBatch) -> _TableOrBatch:
+def with_later_columns(table: _TableOrBatch, schema: pa.Schema) -> _TableOrBatch:
     """Rows of an older schema version, with nulls in the columns added since."""
-    for field in trajectory_schema():
+    for field in schema:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table

@@ -23,7 +23,7 @@ SPILLED_BYTES = 1 << 20
 """Bytes of a spilled piece that are read at once, about."""
 
 
-def in_order(
+def sort(
     batches: Iterable[pa.RecordBatch], by: Sequence[str], folder: Path, rows: int, size: int
 ) -> Iterator[pa.Table]:
     """The rows ordered by the columns `by`, in tables of at most `rows` rows or `size` bytes.
@@ -48,6 +48,22 @@ def in_order(
     finally:
         for piece in pieces:
             piece.unlink(missing_ok=True)
+
+
+def grouped(batches: Iterable[pa.RecordBatch], rows: int, size: int) -> Iterator[pa.Table]:
+    """The rows as they come, in tables of at most `rows` rows or about `size` bytes."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        table = pa.Table.from_batches(held)
+        if len(table) >= rows or table.nbytes >= size:
+            *whole, rest = _cut(table, rows, size)
+            yield from whole
+            held = rest.to_batches() if len(rest) < rows and rest.nbytes < size else []
+            if not held:
+                yield rest
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _sorted(batches: Sequence[pa.RecordBatch], by: Sequence[str]) -> pa.Table:

@@ -21,14 +21,17 @@ import duckdb
 import pyarrow as pa
 
 from storage import memory
-from storage.calls import IDLE, idle_view
 from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
-from storage.lake import LATEST, PROTOCOL, PUBLISHED, RUNNING, Catalog, Lake
+from storage.idle import IDLE, idle_view
+from storage.lake import LATEST, PROTOCOL, PUBLISHED, ROWS, RUNNING, VERDICTS, Catalog, Lake
+from storage.macros import Published
 from storage.manifest_views import manifest_view
+from storage.numbered import was_removed
 from storage.policies import Policies
-from storage.views import VIEWS, define, definitions, rows_of
+from storage.view_meanings import VIEWS
+from storage.views import beside, define, definitions, names_of, rows_of, times_of
 
 _HINT = f"views: {', '.join(VIEWS)}; columns of one: tirgen sql 'describe trajectories'"
 _CHECK = "CREATE TEMP VIEW checked AS"
@@ -51,6 +54,8 @@ def query(store: Store, sql: str) -> pa.Table:
         try:
             table = _ask(store.root, sql, skipped)
         except Damaged as damage:
+            if was_removed(store.dataset_folder(damage.name or "unknown"), damage.version):
+                continue  # while the query ran: it is asked of what is left
             if damage.owner in skipped or not damage.name or _names(sql, damage.name):
                 raise
             warn_left_out(damage)
@@ -123,12 +128,29 @@ class _Lake:
             case "idle":
                 return idle_view(f"{PROTOCOL}{IDLE}/*" if self._lake.catalog.idle else None)
             case _:
-                return manifest_view(view, self._lake.catalog.published, Policies(self._root))
+                catalog = self._lake.catalog
+                return manifest_view(view, catalog.published, catalog.removed, Policies(self._root))
+
+    @property
+    def names(self) -> dict[str, str]:
+        return names_of(self._lake.catalog.by_dataset)
+
+    @property
+    def times(self) -> list[Published]:
+        return times_of(self._lake.catalog.published)
 
     def _versions(self, kind: str) -> str:
         named = "'dataset': VARCHAR, 'version': VARCHAR"
-        reads = self._reads(kind, named)
-        return rows_of(f"SELECT * EXCLUDE (file_row_number) FROM {read}" for read in reads)
+        whole = [
+            f"SELECT * EXCLUDE (file_row_number) FROM {read}" for read in self._reads(kind, named)
+        ]
+        named += ", 'part': BIGINT"
+        rows, verdicts = (
+            [f"FROM {read}" for read in self._reads(kind + ending, named)]
+            for ending in (ROWS, VERDICTS)
+        )
+        place = ("dataset", "version", "part", "file_row_number")
+        return rows_of(whole + ([beside(rows, verdicts, place, "part")] if rows else []))
 
     def _running(self) -> str:
         """Each trajectory once: of one that was made again, the one committed last."""

@@ -10,204 +10,55 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import duckdb
 
 from storage import files
-from storage.calls import IDLE, idle_files, idle_view
 from storage.commits import BATCHES, LOG, read_log
 from storage.errors import Damaged
+from storage.idle import IDLE, idle_files, idle_view
 from storage.lake import covered_commits
 from storage.literals import list_literal
+from storage.macros import MACRO_TEXTS, Published, filled
 from storage.manifest_views import manifest_view
 from storage.names import folders
 from storage.numbered import whole
 from storage.policies import Policies
-from storage.records import BASELINE_RULE, SCHEMA_VERSION, UNVERIFIABLE
-from storage.schema import trajectory_schema
-from storage.versions import DatasetVersion, every_version
+from storage.records import SCHEMA_VERSION
+from storage.schema import trajectory_schema, verdict_schema
+from storage.tags import tags
+from storage.versions import VERDICTS, DatasetVersion, every_version, removed_versions
+from storage.view_texts import DERIVED_VIEWS
 
 FILE = "tirgen.duckdb"
-
-VIEWS = {
-    "trajectories": "rows of the latest version of every dataset, without baselines",
-    "all_trajectories": "rows of every published version, without baselines",
-    "baselines": "chain-of-thought samples that measure the problems of every published version",
-    "all_samples": "both: rows of every published version, with a column `baseline`",
-    "running": "rows committed by runs that are not published yet",
-    "steps": "one row per step of `trajectories`",
-    "failures": "what went wrong in `trajectories`: endings, steps and corrected attempts",
-    "missing_modules": "modules that programs imported and the sandbox does not have, how often",
-    "filters": "one row per trajectory and filter rule",
-    "yields": "per version and rule, in their order: how many entered, were dropped and kept",
-    "accuracy": "per program, policy and difficulty of the latest versions: how many are right",
-    "all_accuracy": "the same of every published version",
-    "datasets": "one row per published version, with its counts",
-    "policies": "one row per policy version: its parent and the dataset version it learned from",
-    "evaluations": "one row per evaluated policy, benchmark and figure, with its interval",
-    "idle": "per run, call, engine and second: slots, how many were busy, why the others were not",
-}
-"""What a user may select from, and what it holds."""
-
-DERIVED_COLUMNS = {
-    "version": "the dataset version, e.g. v3; null for rows that are not published",
-    "created_at": "when the row was made, UTC",
-    "correct": "the answer is right; null if it was not judged or cannot be verified",
-    "kept": "every filter rule kept the row; in `filters`, this rule kept it",
-    "baseline": "a chain-of-thought sample that measures its problem",
-    "n_steps": "number of steps",
-    "n_calls": "number of programs that were run",
-    "n_failed_calls": "number of programs that failed",
-    "n_corrections": "number of failed attempts that self-correction replaced",
-    "n_policy_tokens": "number of tokens of thoughts and actions",
-    "mode": "reasoning if the trajectory has a <think> section, else non_reasoning",
-    "step": "number of the step, counted from 1",
-    "position": "number of the rule in the order in which rules were applied",
-    "place": "number of the rule in the order in which rules were applied",
-    "entered": "rows that all rules before this one kept",
-    "dropped": "rows that this rule was the first to drop",
-    "what": "the ending of the trajectory, or the outcome of the program",
-    "level": "trajectory, step or attempt",
-    "reason": "why: of the verdict, or in `filters` of the rule",
-    "detail": "the error, or the output of the program",
-    "run": "hash of the run's configuration",
-    "call": "the process that worked on the run",
-}
-"""What the columns contain that are no field of a record."""
-
-_FIRST = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_steps,
-    n_calls, n_failed_calls, n_corrections, n_policy_tokens, final_answer, gold_answer, method,
-    reason, error, question"""
-
-_ENRICHED = f"""
-WITH counted AS (
-    SELECT * REPLACE (make_timestamp((created_at * 1e6)::BIGINT) AS created_at,
-            CASE WHEN method IS DISTINCT FROM '{UNVERIFIABLE}' THEN correct END AS correct),
-        coalesce(list_bool_and([f.kept for f in filters]), true) AS kept,
-        coalesce(list_bool_or([f.rule = '{BASELINE_RULE}' AND NOT f.kept for f in filters]), false)
-            AS baseline,
-        len(steps) AS n_steps,
-        len([s for s in steps if s.action IS NOT NULL]) AS n_calls,
-        len([s for s in steps if s.outcome NOT IN ('ok', 'infra_error')]) AS n_failed_calls,
-        coalesce(list_sum([len(s.attempts) for s in steps]), 0)::BIGINT AS n_corrections,
-        coalesce(list_sum([s.policy_tokens for s in steps]), 0)::BIGINT AS n_policy_tokens,
-        CASE WHEN len([1 for s in steps if contains(s.thought, '<think>')
-                or contains(s.thought, '</think>')]) > 0
-            THEN 'reasoning' ELSE 'non_reasoning' END AS mode
-    FROM {{source}}
-)
-SELECT {_FIRST}, * EXCLUDE ({_FIRST}) FROM counted"""
-"""Values that follow from a row, computed where they are asked for and never stored."""
-
-_IDENTITY = "trajectory_id, dataset, version, problem_id, attempt"
-
-_STEPS = f"""
-SELECT {_IDENTITY}, generate_subscripts(steps, 1) AS step, n_steps,
-    unnest(steps, max_depth := 2)
-FROM trajectories"""
-
-_FAILURES = f"""
-SELECT {_IDENTITY}, NULL::BIGINT AS step, 'trajectory' AS level, ending AS what, error AS detail,
-    NULL::VARCHAR AS action
-FROM trajectories WHERE ending <> 'finished'
-UNION ALL
-SELECT {_IDENTITY}, step, 'step', outcome, observation, action
-FROM steps WHERE outcome <> 'ok'
-UNION ALL
-SELECT {_IDENTITY}, step, 'attempt', attempt_.outcome, attempt_.observation, attempt_.action
-FROM (SELECT * EXCLUDE (action, outcome, observation), unnest(attempts) AS attempt_ FROM steps)"""
-
-_MISSING_MODULES = """
-SELECT dataset, version, module, count(*) AS programs,
-    count(DISTINCT trajectory_id) AS trajectories
-FROM (
-    SELECT *, regexp_extract(
-        detail, '(?m)^ModuleNotFoundError: No module named ''(\\w+)[\\w.]*''', 1) AS module
-    FROM failures WHERE what = 'error' AND level <> 'trajectory')
-WHERE module <> '' GROUP BY ALL ORDER BY programs DESC, module"""
-
-_FILTERS = f"""
-SELECT {_IDENTITY}, generate_subscripts(filters, 1) AS position,
-    unnest(filters, max_depth := 2)
-FROM (SELECT * EXCLUDE (kept, reason) FROM trajectories)"""
-
-_YIELDS = f"""
-WITH rules AS (
-    SELECT dataset, version, rule, min(position) AS position FROM (
-        SELECT dataset, version, generate_subscripts(filters, 1) AS position,
-            unnest(filters).rule AS rule
-        FROM all_trajectories) WHERE rule <> '{BASELINE_RULE}' GROUP BY ALL
-), firsts AS (
-    SELECT dataset, version, [f.rule for f in filters if NOT f.kept][1] AS rule, count(*) AS dropped
-    FROM all_trajectories GROUP BY ALL
-), counted AS (
-    SELECT dataset, version, position, rule, coalesce(dropped, 0) AS dropped,
-        row_number() OVER in_order AS place,
-        (sum(coalesce(dropped, 0)) OVER in_order)::BIGINT AS dropped_so_far
-    FROM rules LEFT JOIN firsts USING (dataset, version, rule)
-    WINDOW in_order AS (PARTITION BY dataset, version ORDER BY position, rule)
-), came_in AS (SELECT dataset, version, sum(dropped)::BIGINT AS n FROM firsts GROUP BY ALL)
-SELECT dataset, version, place, rule, n - dropped_so_far + dropped AS entered, dropped,
-    n - dropped_so_far AS kept
-FROM counted JOIN came_in USING (dataset, version) ORDER BY dataset, version, place"""
-"""Each dropped row counts at the first rule that drops it, as in `tirgen.filters.curate`."""
-
-_ACCURACY = """
-SELECT dataset, version, program, coalesce(policy_version, actor_model) AS policy, difficulty,
-    count(*) AS n, count(correct) AS judged, count(*) FILTER (correct) AS correct,
-    avg(correct::INTEGER) AS accuracy, avg(n_calls) AS calls
-FROM {source} WHERE level = 'trajectory' GROUP BY ALL"""
-"""Of the rows that were judged: what broke, or cannot be verified, is neither right nor wrong."""
-
-_COLUMNS = ", ".join(trajectory_schema().names)
-
-_MACROS = {
-    "trajectory": """CREATE MACRO trajectory(id) AS TABLE
-    SELECT step, thought, action, observation, outcome FROM (
-        SELECT generate_subscripts(steps, 1) AS step, unnest(steps, max_depth := 2)
-        FROM records WHERE starts_with(trajectory_id, id::VARCHAR)
-        QUALIFY dense_rank() OVER (ORDER BY trajectory_id, version[2:]::INTEGER DESC NULLS LAST) = 1
-    ) ORDER BY step""",
-    "search": """CREATE MACRO search(words) AS TABLE
-    SELECT * FROM trajectories
-    WHERE contains(lower(question || steps::VARCHAR), lower(words::VARCHAR))""",
-}
-
-
-_DERIVED = {
-    "records": "SELECT {columns}, version FROM published_records "
-    "UNION ALL SELECT {columns}, version FROM running_records",
-    "latest_samples": _ENRICHED.format(source="latest_records"),
-    "all_samples": _ENRICHED.format(source="published_records"),
-    "running_samples": _ENRICHED.format(source="running_records"),
-    "trajectories": "SELECT * EXCLUDE (baseline) FROM latest_samples WHERE NOT baseline",
-    "all_trajectories": "SELECT * EXCLUDE (baseline) FROM all_samples WHERE NOT baseline",
-    "running": "SELECT * EXCLUDE (baseline) FROM running_samples WHERE NOT baseline",
-    "baselines": "SELECT * EXCLUDE (baseline) FROM all_samples WHERE baseline",
-    "steps": _STEPS,
-    "failures": _FAILURES,
-    "missing_modules": _MISSING_MODULES,
-    "filters": _FILTERS,
-    "yields": _YIELDS,
-    "accuracy": _ACCURACY.format(source="latest_samples"),
-    "all_accuracy": _ACCURACY.format(source="all_samples"),
-}
-"""Views over other views."""
+Files: TypeAlias = Mapping[int, list[Path]]
+"""Files by the schema version of their rows."""
 
 
 class Sources(Protocol):
-    """Where the rows lie, as the bodies of the views that all others stand on."""
+    """Where the rows lie: the bodies of the views that all others stand on, and the versions."""
 
     def body(self, view: str) -> str: ...
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Every name of a published version, as ``demo@v3``, ``demo@gold`` or ``demo``."""
+        ...
+
+    @property
+    def times(self) -> list[Published]:
+        """When each version was the latest."""
+        ...
+
 
 SOURCES = (
-    "published_records", "latest_records", "running_records", "datasets", "policies", "evaluations",
-    "idle",
+    "published_records", "latest_records", "running_records", "datasets", "tags", "policies",
+    "evaluations", "origins", "prices", "idle",
 )  # fmt: skip
 
 
@@ -216,16 +67,41 @@ def definitions(sources: Sources, words: Collection[str] | None = None) -> list[
 
     A view that is not asked for costs nothing then: it is not looked at.
     """
-    derived = {name: body.format(columns=_COLUMNS) for name, body in _DERIVED.items()}
-    texts = {**derived, **_MACROS}
+    texts = {**DERIVED_VIEWS, **MACRO_TEXTS}
     wanted = set(texts) | set(SOURCES) if words is None else set(words)
     for name in reversed(texts):  # each stands behind those that it is made of
         if name in wanted:
-            wanted |= set(re.findall(r"\bFROM (\w+)", texts[name]))
+            wanted |= set(re.findall(r"\b(?:FROM|JOIN) (\w+)", texts[name]))
     views = {name: sources.body(name) for name in SOURCES if name in wanted}
-    views |= {name: body for name, body in derived.items() if name in wanted}
-    macros = [body for name, body in _MACROS.items() if name in wanted]
+    views |= {name: body for name, body in DERIVED_VIEWS.items() if name in wanted}
+    macros = [body for name, body in MACRO_TEXTS.items() if name in wanted]
+    if any("{" in body for body in macros):
+        macros = [filled(body, sources.names, sources.times) for body in macros]
     return [f"CREATE VIEW {name} AS {body}" for name, body in views.items()] + macros
+
+
+def names_of(found: Iterable[Sequence[DatasetVersion]]) -> dict[str, str]:
+    """Every name of each version, from the versions of each dataset, oldest first."""
+    names: dict[str, str] = {}
+    for versions in filter(None, found):
+        dataset, latest = versions[-1].dataset, versions[-1].version
+        numbers = {version.version: version.version for version in versions}
+        tagged = tags(versions[-1].path.parents[1])
+        numbers |= {tag: number for tag, number in tagged.items() if number in numbers}
+        names |= {f"{dataset}@{name}": number for name, number in numbers.items()}
+        names[dataset] = latest
+    return names
+
+
+def times_of(published: Iterable[DatasetVersion]) -> list[Published]:
+    """When each version was the latest, from all versions, those of a dataset oldest first."""
+    found: list[Published] = []
+    for version in published:
+        created = str(version.manifest["created_at"])
+        if found and found[-1].name.partition("@")[0] == version.dataset:
+            found[-1] = found[-1]._replace(end=created)
+        found.append(Published(str(version), created, None))
+    return found
 
 
 def define(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
@@ -270,7 +146,8 @@ class _Paths:
             case "idle":
                 return idle_view(self._idle_place)
             case _:
-                return manifest_view(view, self._published, Policies(self._root))
+                removed = [one for folder in self._datasets for one in removed_versions(folder)]
+                return manifest_view(view, self._published, removed, Policies(self._root))
 
     @property
     def _idle_place(self) -> str | None:
@@ -281,21 +158,37 @@ class _Paths:
         root = glob.escape(str(self._root)).replace("'", "''")
         return f"{root}/datasets/*/runs/*/{IDLE}/*.jsonl"
 
+    @property
+    def names(self) -> dict[str, str]:
+        return names_of(self._every)
+
+    @property
+    def times(self) -> list[Published]:
+        return times_of(self._published)
+
     @cached_property
     def _published(self) -> list[DatasetVersion]:
         return list(whole(version for found in self._every for version in found))
 
     def _versions(self, found: Iterable[DatasetVersion]) -> str:
-        by_schema: dict[int, list[str]] = {}
+        whole: Files = defaultdict(list)
+        rows: Files = defaultdict(list)
+        verdicts: Files = defaultdict(list)
         for version in found:
-            paths = (glob.escape(str(file)) for file in version.files)
-            by_schema.setdefault(version.manifest.get("schema_version", 0), []).extend(paths)
-        place = r"regexp_extract(filename, '/versions/(v\d+)/', 1) AS version"
-        return rows_of(
-            f"SELECT * EXCLUDE (filename), {place} FROM "
-            f"read_parquet({list_literal(paths)}, filename = true, union_by_name = {schema == 0})"
-            for schema, paths in by_schema.items()
-        )
+            schema = version.manifest.get("schema_version", 0)
+            for part in version.parts:
+                (rows if part.verdicts else whole)[schema].append(part.rows.path)
+                if part.verdicts:
+                    own = version.manifest["verdict_schema_version"]
+                    verdicts[own].append(part.verdicts.path)
+        number = r"regexp_extract(filename, '/versions/(v\d+)/', 1) AS version"
+        of_verdicts = rf"regexp_replace(filename, '{VERDICTS}(\d+\.parquet)$', 'part-\1')"
+        reads = _reads(whole, f"EXCLUDE (filename, file_row_number), {number}")
+        if rows:
+            named = _reads(rows, f"EXCLUDE (filename), {number}, filename AS part")
+            found_beside = _reads(verdicts, f"EXCLUDE (filename), {of_verdicts} AS part")
+            reads.append(beside(named, found_beside, ("part", "file_row_number"), "part"))
+        return rows_of(reads)
 
     def _running(self) -> str:
         """Rows that the logs name now, at the time of the query, each trajectory once: of one that
@@ -309,7 +202,8 @@ class _Paths:
         return rows_of(reads)
 
     def _unpublished_runs(self, dataset: Path) -> list[Path]:
-        covered = covered_commits(v for v in self._published if v.dataset == dataset.name)
+        published = [v for v in self._published if v.dataset == dataset.name]
+        covered = covered_commits([*removed_versions(dataset), *published])
         runs = folders(dataset / "runs")
         return [run for run in runs if run.name not in covered and (run / LOG).is_file()]
 
@@ -318,6 +212,31 @@ def rows_of(reads: Iterable[str]) -> str:
     """The body of a view over some reads, with every column and its type also where none is."""
     nothing = "SELECT *, NULL::VARCHAR AS version FROM no_rows"
     return " UNION ALL BY NAME ".join([nothing, *reads])
+
+
+def beside(rows: Iterable[str], verdicts: Iterable[str], place: Sequence[str], extra: str) -> str:
+    """The rows of some reads with the verdicts of others that have the same place.
+
+    The result leaves out the join columns `extra` and the row's number.
+    """
+    changed = [name for name in verdict_schema().names if name != "trajectory_id"]
+    listed = ", ".join(f"verdicts_.{name} AS {name}" for name in changed)
+    rows_ = " UNION ALL BY NAME ".join(["SELECT *, NULL::VARCHAR AS version FROM no_rows", *rows])
+    nothing = f"SELECT {', '.join(changed)} FROM no_rows"
+    return (
+        f"SELECT rows_.* EXCLUDE ({extra}, file_row_number) REPLACE ({listed}) "
+        f"FROM ({rows_}) AS rows_ JOIN ({' UNION ALL BY NAME '.join([nothing, *verdicts])}) "
+        f"AS verdicts_ USING ({', '.join(place)})"
+    )
+
+
+def _reads(paths: Files, columns: str) -> list[str]:
+    """The files of each schema version, as queries of `*` with these changes."""
+    return [
+        f"SELECT * {columns} FROM read_parquet({list_literal(glob.escape(str(p)) for p in found)}, "
+        f"filename = true, file_row_number = true, union_by_name = {schema == 0})"
+        for schema, found in paths.items()
+    ]
 
 
 def _is_of_one_schema(run: Path) -> bool:

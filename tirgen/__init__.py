@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tirgen.scoring import reward
     from tirgen.verification import verify
 
-__all__ = ["verify"]
+__all__ = ["reward", "verify"]
 
 
 def __getattr__(name: str) -> Any:
     """Loads the verifier on first use, because importing any part of tirgen imports this module."""
-    if name == "verify":
-        from tirgen.verification import verify
+    match name:
+        case "verify":
+            from tirgen.verification import verify
 
-        return verify
+            return verify
+        case "reward":
+            from tirgen.scoring import reward
+
+            return reward
     raise AttributeError(f"module 'tirgen' has no attribute {name!r}")

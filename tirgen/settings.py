@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from storage.names import fingerprint
@@ -89,6 +89,20 @@ class Settings(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,  # never quote a key that is in the wrong field
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_defaults(cls, document: Any) -> Any:
+        """A table that gives some settings keeps the others as its owner's default has them."""
+        if not isinstance(document, dict):
+            return document
+        defaults = {name: field.default for name, field in cls.model_fields.items()}
+        owned = {
+            name: merged(defaults[name].model_dump(exclude_unset=True), table)
+            for name, table in document.items()
+            if isinstance(table, dict) and isinstance(defaults.get(name), BaseModel)
+        }
+        return {**document, **owned}
 
     def identity(self) -> Any:
         """The settings that decide the results, as JSON values; by default all settings."""

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.distributed import World
+from trainer.distributed import World, bare
 from trainer.model import score
-from trainer.packing import Batch, blank, collate
+from trainer.packing import Batch, alone, blank, collate
 
 DOCUMENTS = 4
 """Documents that each process scores again; the same number everywhere, because sharded
@@ -43,7 +43,7 @@ def check_scores(scorer: nn.Module, batch: Batch[Any], kind: str, world: World) 
             alone = score(scorer, document, world.device, plain=True).logprobs.cpu()
             gap = max(gap, _difference(scores, alone))
     gap = max(world.gather(gap))
-    bound = EXACT if world.device.type == "cpu" else ROUNDED
+    bound = ROUNDED if bare(scorer).half else EXACT
     if gap > bound:
         raise ModelMismatch(
             f"the log-probabilities that the trainer computes for {kind} differ by {gap:.3g} nats "
@@ -73,6 +73,6 @@ def _chosen(batch: Batch[Any], packed: Tensor) -> Iterator[tuple[Batch[Any], Ten
     counts = [sample.learned_count for sample in batch.samples]
     scored = zip(batch.starts, batch.samples, packed.split(counts), strict=True)
     for _, sample, scores in sorted(scored, key=lambda found: -found[0])[:DOCUMENTS]:
-        yield collate([[sample]]), scores
+        yield collate([[alone(sample)]]), scores
     for _ in range(DOCUMENTS - len(batch.samples)):
         yield blank(), torch.zeros(0)

@@ -10,29 +10,34 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.launch import FOLDER
-from trainer.model import Scorer
+from trainer.model import (
+    Scorer,
+    blocks_of,
+    empty_policy,
+    load_policy,
+    recompute_activations,
+)
+from trainer.settings import ModelConfig, Sharding
+from trainer.sizing import USABLE, Holding
 
 T = TypeVar("T")
-
-
-class Sharding(StrEnum):
-    """How the model is divided among the processes."""
-
-    DDP = "ddp"
-    """Every process has the whole model."""
-    FSDP = "fsdp"
-    """Every process has a share of all weights, gradients and optimiser state (FSDP2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +119,87 @@ def _meeting() -> tuple[dist.FileStore, int, int] | None:
     return dist.FileStore(file, size), int(os.environ["RANK"]), size
 
 
-def distribute(scorer: Scorer, world: World, sharding: Sharding) -> nn.Module:
-    """The scorer on this process's device, wrapped for DDP or FSDP where there are several.
+def open_scorer(
+    folder: Path, config: ModelConfig, holding: Holding, seed: int, world: World
+) -> nn.Module:
+    """The scorer of a model folder on this process's device, held as chosen.
 
-    A sharded model is moved layer by layer, each already divided, because the whole may not fit.
+    A sharded model is divided before its weights are loaded. Then the leading process alone reads
+    the files, into the host's memory, and sends each tensor to all others, which keep their share.
+    So a device holds no more than its share and one tensor, and a machine one whole model. Raises
+    UnsupportedModel.
     """
+    if holding.sharding is Sharding.DDP or world.size == 1:
+        return distribute(_scorer(load_policy(folder, config, seed), config, holding, world), world)
+    empty = _scorer(empty_policy(folder, config, seed), config, holding, world)
+    sharded = shard(empty, world, holding.sharding, config.float32_head)
+    source = Scorer(load_policy(folder, config, seed)) if world.leads else None
+    fill(sharded, source, world, holding.sharding)
+    return sharded
+
+
+def uses_half(config: ModelConfig, device: torch.device) -> bool:
+    return device.type != "cpu" if config.bfloat16 is None else config.bfloat16
+
+
+def _scorer(policy: Any, config: ModelConfig, holding: Holding, world: World) -> Scorer:
+    if holding.gradient_checkpointing:
+        recompute_activations(policy)
+    return Scorer(policy, uses_half(config, world.device), config.float32_head)
+
+
+def distribute(scorer: Scorer, world: World) -> nn.Module:
+    """The whole scorer on this process's device, wrapped for DDP where there are several."""
     if world.size == 1:
         return scorer.to(world.device)
-    if sharding is Sharding.DDP:
-        return DistributedDataParallel(scorer.to(world.device))
+    return DistributedDataParallel(scorer.to(world.device), gradient_as_bucket_view=True)
+
+
+def shard(scorer: Scorer, world: World, sharding: Sharding, float32_head: bool) -> nn.Module:
+    """The scorer divided among the processes, layer by layer."""
     mesh = init_device_mesh(world.device.type, (world.size,))
-    half = world.device.type != "cpu"
     precision = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32
+        param_dtype=torch.bfloat16 if scorer.half else None, reduce_dtype=torch.float32
     )
-    blocks = set(scorer.policy._no_split_modules or ())
-    for layer in [module for module in scorer.modules() if type(module).__name__ in blocks]:
-        fully_shard(layer, mesh=mesh, mp_policy=precision)
-    sharded: nn.Module = fully_shard(scorer, mesh=mesh, mp_policy=precision)
+    pinned = world.device.type != "cpu"
+    place = CPUOffloadPolicy(pin_memory=pinned) if sharding is Sharding.OFFLOAD else OffloadPolicy()
+    if float32_head:
+        head = scorer.policy.get_output_embeddings()
+        # Its logits are made piece by piece, so it stays whole in between.
+        fully_shard(head, mesh=mesh, offload_policy=place, reshard_after_forward=False)
+    for layer in blocks_of(scorer.policy):
+        fully_shard(layer, mesh=mesh, mp_policy=precision, offload_policy=place)
+    sharded: nn.Module = fully_shard(scorer, mesh=mesh, mp_policy=precision, offload_policy=place)
     return sharded
+
+
+def fill(sharded: nn.Module, source: Scorer | None, world: World, sharding: Sharding) -> None:
+    """Give an empty sharded scorer the weights of `source`, which the leading process has."""
+    home = torch.device("cpu") if sharding is Sharding.OFFLOAD else world.device
+    sharded._apply(
+        lambda tensor: (
+            torch.empty_like(tensor, device=home) if tensor.is_meta else tensor.to(world.device)
+        )
+    )
+    set_model_state_dict(
+        sharded,
+        source.state_dict() if source is not None else {},
+        options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True),
+    )
+
+
+def memory_of(world: World) -> float:
+    """Bytes that one process may use."""
+    if world.device.type == "cuda":
+        return USABLE * float(torch.cuda.get_device_properties(world.device).total_memory)
+    pages: float = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return USABLE * pages / world.size
+
+
+def bare(scorer: nn.Module) -> Scorer:
+    """The scorer inside its wrapper."""
+    found: Scorer = scorer.module if isinstance(scorer, DistributedDataParallel) else scorer
+    return found
 
 
 def without_reduction(scorer: nn.Module, skip: bool) -> AbstractContextManager[Any]:

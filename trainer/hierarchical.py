@@ -1,64 +1,44 @@
-"""The hierarchical objective: L = L_trajectory + L_step (eq. 10), minimised.
+"""The hierarchical objective: L = L_trajectory + L_step (eq. 10), minimised (method A2, D11).
 
-Each level l is normalised over the whole mini-batch of an update, independent of how it is divided
-into micro-batches and processes (method A2, D11):
+    L = sum_i w_i sum_t c_it loss_it  -  alpha sum_{i: A_i > 0} v_i sum_t log pi(s_it)
 
-    L_l = sum_i w_i sum_t c_it loss_it  -  alpha / N+_l  sum_{i: A_i > 0} sum_t log pi(s_it)
-    c_it = min(pi_old / pi_sampler, cap), or 1 where the two agree within rounding
+where t runs over policy tokens only, loss_it is the surrogate and c_it the importance correction of
+`trainer.loss`. With lambda_l = 1 for trajectories and `step_weight` for steps, N_l tokens, S_l
+sequences and N+_l tokens with a positive advantage at level l (method A4),
 
-where t runs over policy tokens only, loss_it is the clipped loss of `trainer.loss`, N+_l counts
-the policy tokens with a positive advantage (method A4), and w_i is
+    token_mean            w_i = lambda_l / (N_1 + lambda N_2)
+    seq_mean_token_mean   w_i = lambda_l / ((S_1 + lambda S_2) |s_i|)
+    both                  v_i = lambda_l / (N+_1 + lambda N+_2)
 
-    token_mean            1 / N_l             every token of a level has the same weight
-    seq_mean_token_mean   1 / (S_l |s_i|)     every sequence has the same weight (the paper)
-    mixed_token_mean      1 / (N_1 + N_2)     one mean over both levels (the official code)
+So lambda is the ratio of a step token's weight to a trajectory token's (of sequences' weights in
+the second form), whatever their numbers. ``step_weight = equal_levels`` instead gives each level a
+mean of its own, as the paper's equation reads: w_i = 1 / N_l or 1 / (S_l |s_i|), v_i = 1 / N+_l. A
+step token then weighs as much as N_1 / N_2 trajectory tokens.
 
-with N_l tokens and S_l sequences at level l. A level without samples contributes nothing.
+Counts are those of the whole mini-batch of an update, independent of how it is divided into
+micro-batches and processes. A level without samples contributes nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from storage.records import Level
-from trainer.loss import LARGEST_LOG_RATIO, clipped_policy_loss, importance_weight, kl_estimate
+from trainer.loss import (
+    LARGEST_LOG_RATIO,
+    importance_ratio,
+    importance_weight,
+    kl_estimate,
+    policy_loss,
+    surrogate_ratio,
+)
 from trainer.samples import Rollout
-
-
-class Aggregation(StrEnum):
-    """How the tokens of an update are averaged."""
-
-    TOKEN_MEAN = "token_mean"
-    SEQ_MEAN_TOKEN_MEAN = "seq_mean_token_mean"
-    MIXED_TOKEN_MEAN = "mixed_token_mean"
-
-
-class LossConfig(BaseModel):
-    """The constants of the objective."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.28, gt=0)
-    dual_clip: float = Field(3.0, gt=1)
-    """Largest loss of a token with a negative advantage, in units of that advantage."""
-    nll: float = Field(0.01, ge=0)
-    """alpha, the weight of the negative log-likelihood of samples better than their group."""
-    importance_cap: float = Field(2.0, gt=0)
-    """Largest correction between sampler and trainer probabilities."""
-    importance_tolerance: float = Field(1e-3, ge=0)
-    """Nats by which their logarithms may differ and still count as equal. An engine rounds
-    differently in other batches, and a killed and resumed round must give the same result."""
-    kl: float = Field(0.0, ge=0)
-    """Weight of the divergence from the reference policy; 0 loads no reference."""
-    aggregation: Aggregation = Aggregation.TOKEN_MEAN
+from trainer.settings import Aggregation, LossConfig, Surrogate
 
 
 class Weights(NamedTuple):
@@ -67,7 +47,7 @@ class Weights(NamedTuple):
     policy: float
     """w_i."""
     nll: float
-    """alpha / N+_l where A_i > 0, else 0."""
+    """alpha v_i where A_i > 0, else 0."""
 
 
 def weights(update: Sequence[Rollout], config: LossConfig) -> list[Weights]:
@@ -77,17 +57,21 @@ def weights(update: Sequence[Rollout], config: LossConfig) -> list[Weights]:
         tokens[sample.level] += sample.learned_count
         sequences[sample.level] += 1
         positive[sample.level] += sample.learned_count * (sample.advantage > 0)
-    mixed = config.aggregation is Aggregation.MIXED_TOKEN_MEAN
 
-    def over(counts: Counter[Level], level: Level) -> int:
-        return counts.total() if mixed else counts[level]
+    def one_of(counts: Counter[Level], level: Level) -> float:
+        """The weight of each of the things counted at this level; they add up to 1."""
+        if config.step_weight == "equal_levels":
+            return 1 / counts[level]
+        lambdas = {Level.TRAJECTORY: 1.0, Level.STEP: config.step_weight}
+        return lambdas[level] / sum(lambdas[each] * count for each, count in counts.items())
 
     def factors(sample: Rollout) -> Weights:
+        level = sample.level
         if config.aggregation is Aggregation.SEQ_MEAN_TOKEN_MEAN:
-            policy = 1 / (sequences[sample.level] * sample.learned_count)
+            policy = one_of(sequences, level) / sample.learned_count
         else:
-            policy = 1 / over(tokens, sample.level)
-        nll = config.nll / over(positive, sample.level) if sample.advantage > 0 else 0.0
+            policy = one_of(tokens, level)
+        nll = config.nll * one_of(positive, level) if sample.advantage > 0 else 0.0
         return Weights(policy, nll)
 
     return [factors(sample) for sample in update]
@@ -101,6 +85,8 @@ class Tokens(NamedTuple):
     nll_weights: Tensor
     steps: Tensor
     """bool: the token belongs to the step level."""
+    sequences: Tensor
+    """int64: the number of the token's sequence in the micro-batch, from 0 and never falling."""
     sampler_logprobs: Tensor
     old_logprobs: Tensor
     """Computed by the trainer with the policy at the beginning of the round."""
@@ -111,20 +97,9 @@ class Tokens(NamedTuple):
 
 def hierarchical_loss(logprobs: Tensor, tokens: Tokens, config: LossConfig) -> Tensor:
     """This micro-batch's share of L, a scalar: the shares of all micro-batches add up to L."""
-    policy = clipped_policy_loss(
-        logprobs,
-        tokens.old_logprobs,
-        tokens.advantages,
-        clip_low=config.clip_low,
-        clip_high=config.clip_high,
-        dual_clip=config.dual_clip,
-    )
-    corrected = policy * importance_weight(
-        tokens.old_logprobs,
-        tokens.sampler_logprobs,
-        config.importance_cap,
-        config.importance_tolerance,
-    )
+    old, sequences = tokens.old_logprobs, tokens.sequences
+    policy = policy_loss(logprobs, old, tokens.advantages, sequences, config)
+    corrected = policy * importance_weight(old, tokens.sampler_logprobs, sequences, config)
     loss = tokens.policy_weights @ corrected - tokens.nll_weights @ logprobs
     if tokens.reference_logprobs is not None:
         divergence = kl_estimate(logprobs, tokens.reference_logprobs)
@@ -142,25 +117,26 @@ STATISTICS = (
 def token_sums(logprobs: Tensor, tokens: Tokens, config: LossConfig) -> Tensor:
     """`STATISTICS` summed over the tokens of each level: float64, levels x statistics.
 
-    `kl` estimates KL(pi_old || pi) of the update so far; `mismatch` is |log pi_old - log
-    pi_sampler|.
+    `ratio` is the surrogate's; `kl` estimates KL(pi_old || pi) of the update so far; `mismatch` is
+    |log pi_old - log pi_sampler|; `truncated_fraction` is of corrections above their cap.
     """
-    log_ratio = (logprobs.detach() - tokens.old_logprobs).double()
-    log_ratio = log_ratio.clamp(max=LARGEST_LOG_RATIO)
-    ratio = log_ratio.exp()
+    now, old, sampler = logprobs.detach().double(), tokens.old_logprobs, tokens.sampler_logprobs
+    log_ratio = (now - old).clamp(max=LARGEST_LOG_RATIO)
+    ratio = surrogate_ratio(now, old.double(), tokens.sequences, config.surrogate)
     good = tokens.advantages > 0
-    gap = tokens.old_logprobs - tokens.sampler_logprobs
+    low, high = config.clips
+    dual_clips = config.surrogate is not Surrogate.CISPO
     columns = (
         torch.ones_like(ratio),
         good,
         ratio,
-        ~good & (ratio < 1 - config.clip_low),
-        good & (ratio > 1 + config.clip_high),
-        ~good & (ratio > config.dual_clip),
-        ratio - 1 - log_ratio,
+        ~good & (ratio < 1 - low),
+        good & (ratio > 1 + high),
+        ~good & (ratio > config.dual_clip) & dual_clips,
+        log_ratio.exp() - 1 - log_ratio,
         tokens.entropies,
-        gap.abs(),
-        gap.exp() > config.importance_cap,
+        (old - sampler).abs(),
+        importance_ratio(old, sampler, tokens.sequences, config) > config.importance_cap,
     )
     table = torch.stack([column.double() for column in columns], dim=1)
     return torch.stack([table[~tokens.steps].sum(0), table[tokens.steps].sum(0)])

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from storage.policies import PolicyVersion
 from trainer.distributed import World, joined
-from trainer.rl import RlConfig, train_rl
-from trainer.run import Names
-from trainer.sft import SftConfig, train_sft
+from trainer.rl import train_rl
+from trainer.settings import Names, RlConfig, SftConfig
+from trainer.sft import train_sft
 
 
 class SftJob(BaseModel):
@@ -31,7 +31,7 @@ class SftJob(BaseModel):
     names: Names
     config: SftConfig = SftConfig()
     samples: Path | None = None
-    """A Parquet file of samples (`trainer.samples.PREPARED`); by default the recorded prompts and
+    """A Parquet file of samples (`trainer.rows.PREPARED`); by default the recorded prompts and
     tokens are learned, which must be of the parent's tokenizer."""
     asked: dict[str, JsonValue] | None = None
     """How to prompt the policy when it is sampled; written into its manifest."""

@@ -9,21 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from trainer.settings import LoraConfig
+
 _DOWN, _UP, _BASE = "lora_down", "lora_up", "base.weight"
-
-
-class LoraConfig(BaseModel):
-    """Which layers get adapters, and their size."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32.0, gt=0)
-    layers: tuple[str, ...] = ()
-    """Names of the linear layers within each block; by default all linear layers."""
 
 
 class Unadaptable(ValueError):

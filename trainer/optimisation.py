@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from trainer.distributed import World, without_reduction
 from trainer.model import score
 from trainer.packing import Batch
+from trainer.settings import OptimizerConfig
 
 
 class Share(NamedTuple):
@@ -21,24 +21,6 @@ class Share(NamedTuple):
     batch: Batch[Any]
     loss: Callable[[Tensor], Tensor]
     """Takes the log-probabilities of the batch's learned tokens, returns a scalar."""
-
-
-class OptimizerConfig(BaseModel):
-    """AdamW with a linear warm-up and then a constant learning rate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    learning_rate: float = Field(gt=0)
-    warmup: int = Field(0, ge=0)
-    """Steps of the warm-up."""
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = Field(1.0, gt=0)
-    """Largest norm of the gradient; larger ones are scaled down."""
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        return self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
 
 
 class NotFinite(ArithmeticError):
@@ -53,7 +35,7 @@ class Optimizer:
         self.world = world
         self._config = config
         trained = [weight for weight in scorer.parameters() if weight.requires_grad]
-        self.adam = torch.optim.AdamW(trained)
+        self.adam = torch.optim.AdamW(trained, fused=True)
 
     def step(self, number: int, shares: Sequence[Share]) -> tuple[float, float]:
         """Take step `number` on the sum of all shares on all processes.

@@ -10,21 +10,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from storage.policies import PolicyVersion
 from storage.records import Level
 from storage.versions import DatasetVersion
-from trainer.advantage import Credit, credit, trained_member
-from trainer.distributed import Sharding, World, distribute
+from trainer.advantage import Credit, credit
+from trainer.distributed import World, open_scorer
 from trainer.hierarchical import (
     STATISTICS,
-    LossConfig,
     Tokens,
     Weights,
     hierarchical_loss,
@@ -32,41 +29,17 @@ from trainer.hierarchical import (
     token_sums,
     weights,
 )
-from trainer.model import ModelConfig, Scorer, Scores, load_policy, score
-from trainer.optimisation import OptimizerConfig, Share
+from trainer.model import Scores, empty_policy, score, sharing_cost
+from trainer.optimisation import Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, deal, pack
-from trainer.run import Lineage, Names, OnEvent, Run, Training, ignore
-from trainer.samples import Rollout, fitting, in_order, rollouts
+from trainer.rows import credit_rows, fitting, rollouts
+from trainer.run import Lineage, OnEvent, Run, hold, ignore, sized
+from trainer.samples import Rollout
+from trainer.settings import FailedCode, LossConfig, Names, RlConfig
 
 Scored = list[tuple[Batch[Rollout], Scores]]
 """Micro-batches with the scores of the policy at the beginning of the round."""
-
-
-class RlConfig(Training):
-    """One round; learning rate, clips and alpha as in the paper."""
-
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
-    loss: LossConfig = LossConfig()
-    updates: int = Field(4, ge=1)
-    """Optimiser steps of the round; all after the first are off-policy."""
-    checkpoint_every: int = Field(4, ge=1)
-    """Updates between checkpoints; there is always one after the last update."""
-    failed_code: Literal["drop", "keep"] | None = None
-    """Whether trajectories with failed code are left out of training; by default as in the
-    configuration of the rollouts."""
-    carry_moments: bool = True
-    """Continue with the AdamW moments of the round that made the parent, if there was one."""
-    oracle_bound: float = Field(0.05, gt=0)
-    """Largest mean difference between the log-probabilities of engine and trainer, in nats."""
-    reference: Path | None = None
-    """Folder of the reference policy for `loss.kl`."""
-
-    @model_validator(mode="after")
-    def _something_to_stay_near(self) -> RlConfig:
-        if self.loss.kl > 0 and self.reference is None:
-            raise ValueError("loss.kl is above 0: name the reference policy in `reference`")
-        return self
 
 
 def train_rl(
@@ -83,44 +56,56 @@ def train_rl(
     lineage = Lineage(names, config)
     if lineage.published:
         return lineage.published
-    keep_failed = _keeps_failed(lineage.dataset, config)
-    rows = lineage.dataset.read()
-    credited = credit(trained_member(row, keep_failed) for row in rows)
-    found = rollouts(lineage.dataset.read(), credited.advantages)
-    fit, longer = fitting(found, lineage.longest(config), config.beyond, names.store)
-    samples = in_order(fit)
+    credited = _credited(lineage.dataset, config, world)
+    own = rollouts(lineage.dataset, credited.advantages, world)
+    most = lineage.longest(config)
+    samples, longer = fitting(own, most, config.beyond, names.store, world)
     if not samples:
         raise ValueError(
             f"no group of {lineage.dataset} teaches anything ({_drops(credited)}); roll out more "
             "problems, or ones that the policy solves sometimes"
         )
     plan = split(samples, config.updates, config.seed)
-    dealt = [deal(pack(update, config.layout), world.rank, world.size) for update in plan]
-    references = _references(dealt, config, world)
-    run = Run(lineage, config, world, on_event)
+    empty = empty_policy(lineage.parent_folder, config.model, config.seed)
+    cost = sharing_cost(empty, config.layout)
+    packed = [pack(update, config.layout, cost) for update in plan]
+    dealt = [deal(batches, world.rank, world.size) for batches in packed]
+    lengths = [[len(t) for batch in batches for row in batch for t in row] for batches in packed]
+    computed = sum(map(sum, lengths))
+    tokens = {"tokens": sum(map(len, samples)), "computed_tokens": computed}
+    if world.leads:
+        on_event({"event": "packed", **tokens})
+    longest = max(map(len, samples))
+    references = _references(dealt, config, longest, world)
+    run = Run(lineage, config, longest, world, on_event)
     run.check_scores(dealt[0][0])
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
     run.resume(len(plan))
     if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
         run.carry_moments()
-    _train(run, plan, old, references, config)
-    return run.publish("rl", {**_summary(credited, gap), "too_long": longer})
+    _train(run, plan, old, references, lengths, config)
+    return run.publish("rl", {**_summary(credited, gap), **tokens, "too_long": longer})
 
 
 def split(samples: Sequence[Rollout], updates: int, seed: int) -> list[list[Rollout]]:
-    """The samples of each level, shuffled by the seed and divided equally over the updates.
+    """The samples of each level, divided equally over the updates.
 
-    There are never more updates than samples of the larger level.
+    Groups are shuffled by the seed and stay together, but for those at the edges, so that their
+    prefixes can be shared. There are never more updates than samples of the larger level.
     """
     rng = random.Random(seed)
     levels = [[sample for sample in samples if sample.level is level] for level in Level]
     updates = min(updates, max(map(len, levels)))
     parts: list[list[Rollout]] = [[] for _ in range(updates)]
     for level in levels:
-        rng.shuffle(level)
+        groups: dict[str, list[Rollout]] = {}
+        for sample in level:
+            groups.setdefault(sample.group_id, []).append(sample)
+        order = rng.sample(list(groups), len(groups))
+        flat = [sample for group in order for sample in groups[group]]
         for number, part in enumerate(parts):
-            part.extend(level[number::updates])
+            part += flat[len(flat) * number // updates : len(flat) * (number + 1) // updates]
     return parts
 
 
@@ -169,6 +154,7 @@ def _tokens(
         policy_weights=spread([factor.policy for factor in factors]),
         nll_weights=spread([factor.nll for factor in factors]),
         steps=spread([sample.level is Level.STEP for sample in samples]).bool(),
+        sequences=torch.arange(len(samples)).repeat_interleave(counts).to(device),
         sampler_logprobs=torch.cat(sampler).to(device),
         old_logprobs=old.logprobs,
         entropies=old.entropies,
@@ -181,6 +167,7 @@ def _train(
     plan: list[list[Rollout]],
     old: list[Scored],
     references: list[list[Tensor | None]],
+    lengths: list[list[int]],
     config: RlConfig,
 ) -> None:
     """Take the remaining updates."""
@@ -194,12 +181,16 @@ def _train(
             "learning_rate": config.optimizer.rate(number),
             "levels": means(run.world.sum(sums)),
         }
-        run.done(report)
+        run.done(report, lengths[number])
 
 
-def _keeps_failed(dataset: DatasetVersion, config: RlConfig) -> bool:
-    made = dataset.manifest.get("config", {}).get("failed_code", "drop")
-    return (config.failed_code or made) == "keep"
+def _credited(dataset: DatasetVersion, config: RlConfig, world: World) -> Credit:
+    """The round's credit, with failed code treated as the rollouts were counted unless set."""
+    made = dataset.manifest.get("config", {})
+    failed_code = config.credit.failed_code or FailedCode(made.get("failed_code", "drop"))
+    rules = config.credit.model_copy(update={"failed_code": failed_code})
+    limit = made.get("loop", {}).get("tokens")
+    return credit(credit_rows(dataset, world), rules, config.seed, limit)
 
 
 def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
@@ -208,13 +199,15 @@ def _scores(scorer: nn.Module, batch: Batch[Rollout], world: World) -> Scores:
 
 
 def _references(
-    dealt: list[list[Batch[Rollout]]], config: RlConfig, world: World
+    dealt: list[list[Batch[Rollout]]], config: RlConfig, longest: int, world: World
 ) -> list[list[Tensor | None]]:
     """log pi_ref of every batch, or None if `loss.kl` is 0."""
     if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
-    policy = load_policy(config.reference, ModelConfig(), config.seed)
-    scorer = distribute(Scorer(policy), world, config.sharding or Sharding.DDP)
+    whole = config.model.model_copy(update={"lora": None})
+    alone = config.model_copy(update={"model": whole})
+    holding = hold(sized(config.reference, alone, longest, world), alone, world)
+    scorer = open_scorer(config.reference, whole, holding, config.seed, world)
     return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
 
 

@@ -6,31 +6,34 @@ started again resumes from its last checkpoint, or finds its published version.
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from transformers import AutoConfig
 
 from storage import files, views
 from storage.datasets import Store
 from storage.names import fingerprint, portable_name
-from storage.policies import Policies, PolicyVersion
+from storage.policies import LINEAGE, Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
 from trainer.agreement import check_scores
-from trainer.distributed import Sharding, World, distribute
+from trainer.distributed import World, bare, memory_of, open_scorer, uses_half
 from trainer.history import HISTORY, History, read_history
-from trainer.model import ModelConfig, Scorer, load_policy, recompute_activations
-from trainer.optimisation import Optimizer, OptimizerConfig
-from trainer.packing import Batch, Packing
+from trainer.model import empty_policy, size_of
+from trainer.optimisation import Optimizer
+from trainer.packing import Batch
 from trainer.publish import gather, write_model
-from trainer.samples import Beyond
-from trainer.sizing import Holding, choose, memory_of, size_of
+from trainer.settings import Names, Training
+from trainer.sizing import Holding, Size, choose
+from trainer.throughput import matrix_peak
 
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
@@ -38,29 +41,16 @@ SNAPSHOTS = "snapshots"
 OnEvent = Callable[[dict[str, Any]], None]
 """Receives the events of a run as JSON objects; called only by the leading process.
 
-``event`` is one of: ``holding``, how the model is held in memory and why; ``agreed``, the
+``event`` is one of: ``packed``, the tokens of an RL round and how many of them are computed;
+``holding``, how the model is held in memory and why; ``agreed``, the
 difference between the scores of trainer and model on the first batch, in nats per token; ``began``,
-the run's folder and number of steps; ``step``, the record of the history; ``snapshot``, the step
-and the model's folder.
+the run's folder and number of steps; ``step``, the record of the history, tokens per second and
+MFU; ``snapshot``, the step and the model's folder.
 """
 
 
 def ignore(event: dict[str, Any]) -> None:
     """An `OnEvent` that does nothing."""
-
-
-class Names(BaseModel):
-    """What a run reads and publishes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    store: Path
-    policy: str
-    """The name under which the result becomes the next version."""
-    parent: str
-    """A policy version as ``name@v3``, the latest of a name, or the folder of a model."""
-    dataset: str
-    """A dataset version as ``name@v3``, or the latest of a name."""
 
 
 @dataclass(frozen=True)
@@ -131,70 +121,47 @@ class Lineage:
         return self.policies.work(self.names.policy, self.config_hash)
 
 
-class Training(BaseModel):
-    """The settings of every run; each kind adds more."""
+def sized(folder: Path, config: Training, longest: int, world: World) -> Size:
+    """The size of a model; `longest` is the length of the longest document, which may exceed a
+    micro-batch. Raises UnsupportedModel."""
+    empty = empty_policy(folder, config.model, config.seed)
+    tokens = max(config.layout.batch_tokens, longest)
+    return size_of(empty, tokens, uses_half(config.model, world.device))
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    seed: int = 0
-    optimizer: OptimizerConfig
-    packing: Packing = Packing()
-    model: ModelConfig = ModelConfig()
-    sharding: Sharding | None = None
-    """``ddp``: every process holds the whole model; ``fsdp``: a share of it. By default ``ddp`` if
-    the model fits."""
-    maximum_length: int | None = Field(None, ge=2)
-    """Largest number of tokens of a sample with its prompt; by default the model's context."""
-    beyond: Beyond = Beyond.DROP
-    """What to do with longer samples: ``drop``, ``truncate`` or ``refuse``."""
-    checkpoint_every: int = Field(50, ge=1)
-    """Steps between checkpoints; there is always one after the last step. A checkpoint has weights
-    and moments: 12 bytes per parameter."""
-    keep_checkpoints: int = Field(1, ge=1)
-    """Number of the newest checkpoints that a running training keeps."""
-    keep_moments: int = Field(1, ge=0)
-    """Number of the policy's newest RL versions that keep their last checkpoint, from which the
-    next round takes the moments; older ones are removed."""
+def hold(size: Size, config: Training, world: World) -> Holding:
+    """How a model is held in memory."""
+    again = config.model.gradient_checkpointing
+    return choose(size, memory_of(world), world.size, config.sharding, again)
 
-    @property
-    def layout(self) -> Packing:
-        """The packing that the attention kernel supports."""
-        flash = "flash" in (self.model.attention or "")
-        return self.packing.in_one_row() if flash else self.packing
+
+def _told(holding: Holding) -> dict[str, Any]:
+    return {**holding._asdict(), "memory": holding.memory._asdict()}
 
 
 class Run:
     """The state of a run between steps: weights, moments, finished steps and their history."""
 
     def __init__(
-        self, lineage: Lineage, config: Training, world: World, on_event: OnEvent = ignore
+        self,
+        lineage: Lineage,
+        config: Training,
+        longest: int,
+        world: World,
+        on_event: OnEvent = ignore,
     ) -> None:
-        """Load the parent's weights."""
+        """Load the parent's weights. `longest` is the length of the longest sample in tokens."""
         self.world = world
         self._on_event = on_event if world.leads else ignore
         self.steps = 0
         self._lineage = lineage
         self._config = config
-        self._policy = load_policy(lineage.parent_folder, config.model, config.seed)
-        holding = self._holding()
-        self.scorer = distribute(Scorer(self._policy), world, holding.sharding)
+        self._size = sized(lineage.parent_folder, config, longest, world)
+        holding = hold(self._size, config, world)
+        self._on_event({"event": "holding", **_told(holding)})
+        self.scorer = open_scorer(lineage.parent_folder, config.model, holding, config.seed, world)
+        self._policy = bare(self.scorer).policy
         self.optimizer = Optimizer(self.scorer, config.optimizer, world)
-
-    def _holding(self) -> Holding:
-        """Choose how the model is held in memory, report it, and prepare the model for it."""
-        config, world = self._config, self.world
-        size = size_of(self._policy, config.layout.batch_tokens, world.device)
-        chosen = choose(
-            size,
-            memory_of(world),
-            world.size,
-            config.sharding,
-            config.model.gradient_checkpointing,
-        )
-        self._on_event({"event": "holding", **chosen._asdict()})
-        if chosen.gradient_checkpointing:
-            recompute_activations(self._policy)
-        return chosen
 
     def check_scores(self, batch: Batch[Any]) -> None:
         """Check the trainer's scores against the model's own (`trainer.agreement`).
@@ -213,7 +180,11 @@ class Run:
             checkpoint.load(path, self.optimizer)
         if self.world.leads:
             files.make_folder(self._lineage.work)
+            described = json.dumps(self._lineage.described).encode()
+            files.write_atomic(self._lineage.work / LINEAGE, described)
             self._history = History(self._lineage.work / HISTORY, self.steps)
+        self._peak: float | None = None
+        self._began = time.monotonic()
         work = str(self._lineage.work)
         self._on_event({"event": "began", "work": work, "steps": steps, "done": self.steps})
 
@@ -235,16 +206,34 @@ class Run:
             )
         checkpoint.load(found[1], self.optimizer, moments_only=True)
 
-    def done(self, report: dict[str, Any]) -> None:
-        """Record a finished step, and save a checkpoint where one is due."""
+    def done(self, report: dict[str, Any], lengths: Sequence[int]) -> None:
+        """Record a finished step, and save a checkpoint where one is due.
+
+        `lengths` are those of all rows or trees that the step computed, for its speed, which is
+        reported and not recorded.
+        """
         self.steps += 1
         record = {"step": self.steps, **report}
         if self.world.leads:
             self._history.append(record)
-        self._on_event({"event": "step", **record})
+        self._on_event({"event": "step", **record, **self._speed(lengths)})
         if self.steps == self._planned or self.steps % self._config.checkpoint_every == 0:
             kept = self._config.keep_checkpoints
             checkpoint.save(self._checkpoints, self.steps, self.optimizer, kept)
+        self._began = time.monotonic()
+
+    def _speed(self, lengths: Sequence[int]) -> dict[str, float]:
+        """Tokens per second and MFU of the step that ended now."""
+        if not self.world.leads:
+            return {}
+        seconds = time.monotonic() - self._began
+        if self._peak is None:
+            self._peak = matrix_peak(self.world.device, self._size.half)
+        work = sum(length * self._size.flops(length) for length in lengths)
+        return {
+            "tokens_per_second": sum(lengths) / seconds,
+            "mfu": work / (seconds * self.world.size * self._peak),
+        }
 
     def snapshot(self) -> None:
         """Write the current weights as a model folder, for an evaluation during training.
@@ -281,7 +270,8 @@ class Run:
         }
 
         def write(folder: Path) -> None:
-            write_model(folder, state, self._policy, lineage.parent_folder)
+            half = self._config.publish_bfloat16
+            write_model(folder, state, self._policy, lineage.parent_folder, half)
 
         if self.world.leads:
             last = read_history(lineage.work / HISTORY)[-1]

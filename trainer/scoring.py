@@ -20,9 +20,11 @@ from torch import Tensor
 from transformers.utils import logging
 
 from storage.records import Trajectory
-from trainer.model import ModelConfig, Scorer, load_policy, score
-from trainer.packing import Packing, collate, pack
+from trainer.distributed import uses_half
+from trainer.model import Scorer, load_policy, score
+from trainer.packing import collate, pack
 from trainer.samples import Sample
+from trainer.settings import ModelConfig, Packing
 
 _FENCE = "```"
 
@@ -115,8 +117,9 @@ def likelihoods(
     Raises OSError if `policy` is no model folder.
     """
     logging.disable_progress_bar()
-    scorer = Scorer(load_policy(policy, ModelConfig(), seed=0)).eval()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = ModelConfig()
+    scorer = Scorer(load_policy(policy, config, seed=0), uses_half(config, device)).eval()
     scorer.to(device)
     logprobs, actions = [], []
     for scored, which in _scored(documents, scorer, device, count):

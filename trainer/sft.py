@@ -14,41 +14,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, JsonValue
 from torch import Tensor
 
 from storage.policies import PolicyVersion
 from trainer.distributed import World
-from trainer.optimisation import OptimizerConfig, Share
+from trainer.optimisation import Share
 from trainer.packing import deal, pack
-from trainer.run import Lineage, Names, OnEvent, Run, Training, ignore
-from trainer.samples import (
-    Sample,
-    fitting,
-    in_order,
-    prepared_rows,
-    prepared_samples,
-    sft_samples,
-)
-
-
-class SftConfig(Training):
-    """Settings of supervised fine-tuning; the defaults are the paper's schedule."""
-
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-6)
-    epochs: int = Field(1, ge=1)
-    batch_samples: int = Field(256, ge=1)
-    """Samples per optimiser step over all processes and micro-batches."""
-    prompts: str | None = None
-    """Prompt set with which the policy is trained and later sampled, by name or folder; by default
-    that of the data, or the one made for the policy."""
-    template_variables: dict[str, JsonValue] | None = None
-    """Variables of the chat template, in training and when the policy is sampled; by default those
-    of the data's actor."""
-    learn_observations: bool = False
-    """Also train on what the executor wrote, as the paper's equation says literally."""
-    snapshot_every: int = Field(0, ge=0)
-    """Steps between snapshots of the weights, for curves on held-out problems; 0 for none."""
+from trainer.rows import fitting, prepared_rows, prepared_samples, sft_samples
+from trainer.run import Lineage, OnEvent, Run, ignore
+from trainer.samples import Sample
+from trainer.settings import Names, SftConfig, Training
 
 
 def train_sft(
@@ -68,24 +43,22 @@ def train_sft(
 
     Raises ValueError if no row is kept, and TooLong.
     """
-    dataset = Lineage(names, config).dataset
-    found = (
-        prepared_samples(prepared, config.learn_observations)
+    unread = Lineage(names, config)
+    dataset, longest = unread.dataset, unread.longest(config)
+    own = (
+        prepared_samples(prepared, config.learn_observations, world)
         if prepared
-        else sft_samples(dataset.read(), config.learn_observations)
+        else sft_samples(dataset, config.learn_observations, world)
     )
-    samples, longer = fitting(
-        found, Lineage(names, config).longest(config), config.beyond, names.store
-    )
-    samples = in_order(samples)
+    samples, longer = fitting(own, longest, config.beyond, names.store, world)
     if not samples:
         raise ValueError(f"{dataset} has no kept trajectory to train on ({longer} are too long)")
     pinned = names.model_copy(update={"dataset": str(dataset)})  # the latest may be another by now
-    lineage = Lineage(pinned, config, _digest(samples))
+    lineage = Lineage(pinned, config, _digest(samples, world))
     if lineage.published:
         return lineage.published
     plan = list(_plan(samples, config))
-    run = Run(lineage, config, world, on_event)
+    run = Run(lineage, config, max(map(len, samples)), world, on_event)
     run.check_scores(shares(plan[0], config, world)[0].batch)
     run.resume(len(plan))
     _train(run, plan, config)
@@ -94,13 +67,21 @@ def train_sft(
     return run.publish("sft", metrics, asked)
 
 
-def _digest(samples: Sequence[Sample]) -> str:
-    """A digest of the samples, so that other prompts or masks give another run."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(sample.token_ids.numpy().tobytes())
-        digest.update(sample.learned.numpy().tobytes())
-    return digest.hexdigest()
+def _digest(samples: Sequence[Sample], world: World) -> str:
+    """A digest of the samples, so that other prompts or masks give another run.
+
+    Every process reads its share of them.
+    """
+    parts = world.gather([_digest_of(sample) for sample in samples[world.rank :: world.size]])
+    shares = [iter(part) for part in parts]
+    whole = b"".join(next(shares[number % world.size]) for number in range(len(samples)))
+    return hashlib.sha256(whole).hexdigest()
+
+
+def _digest_of(sample: Sample) -> bytes:
+    digest = hashlib.sha256(sample.token_ids.numpy().tobytes())
+    digest.update(sample.learned.numpy().tobytes())
+    return digest.digest()
 
 
 def _plan(samples: Sequence[Sample], config: SftConfig) -> Iterator[list[Sample]]:
@@ -127,7 +108,7 @@ def _train(run: Run, plan: list[list[Sample]], config: SftConfig) -> None:
             "seconds": round(time.monotonic() - started, 3),
         }
         last = run.steps + 1 == len(plan)
-        run.done(report)
+        run.done(report, list(map(len, step)))
         if not last and config.snapshot_every and run.steps % config.snapshot_every == 0:
             run.snapshot()
 

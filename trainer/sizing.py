@@ -1,24 +1,94 @@
-"""Decides how a model is held in memory, from its size, and explains the decision.
+"""How much memory and work a training needs, and how the model is held; imports no torch.
 
-    state        4 P + 12 T     float32 weights; gradients and AdamW's two moments of the T trained
-    activations  kept for the backward pass, per token and layer about 14 hidden + 4 inner values
+For P weights, T of them trained, on n processes, in bytes of each process:
 
-These estimates choose between alternatives that differ by factors. They leave out fragmentation,
-logits (which are computed in pieces), and other programs on the device.
+    weights      4 P        float32 master weights              / n if sharded, 0 if offloaded
+    gradients    4 T        float32                             / n if sharded, 0 if offloaded
+    moments      8 T        AdamW's two, float32                / n if sharded, 0 if offloaded
+    copies       2 P        bfloat16 weights of the products; sharded: of two layers, of the
+                            embedding and of the head (a whole layer in float32 on the CPU)
+    activations  kept for the backward pass: per token and layer 14 hidden + 4 inner values; if
+                            computed again, one hidden vector per layer and all of one layer
+    logits       20 bytes for each of 2,048 tokens and each word of the vocabulary
+
+Activations and logits were fitted to measurements, and choose between alternatives that differ by
+factors. Left out: fragmentation, communication buffers, and other programs on the device.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
-
-from trainer.distributed import Sharding, World
+from trainer.settings import Sharding
 
 USABLE = 0.85
 """Share of a device's memory that may be planned with."""
+LOGIT_ROWS = 2048
+"""Tokens that are projected to the vocabulary at once; limits the largest tensor."""
 _GB = 1e9
+
+
+class Memory(NamedTuple):
+    """Bytes that one process needs, by what they are for."""
+
+    weights: float
+    gradients: float
+    moments: float
+    copies: float
+    activations: float
+    logits: float
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+    def told(self) -> str:
+        parts = (f"{name} {value / _GB:.1f}" for name, value in self._asdict().items())
+        return f"{', '.join(parts)}: {self.total / _GB:.1f} GB"
+
+
+class Size(NamedTuple):
+    """A model and its micro-batches."""
+
+    weights: int
+    trained: int
+    active: int
+    """Weights that a token passes: less than all with experts."""
+    layer_weights: int
+    """Of the largest layer."""
+    hidden: int
+    inner: int
+    """Width of the feed-forward layer that a token passes."""
+    layers: int
+    vocabulary: int
+    batch_tokens: int
+    half: bool
+    """Matrix products are in bfloat16."""
+
+    def memory(self, sharding: Sharding, again: bool, processes: int) -> Memory:
+        """`again`: activations are computed again in the backward pass."""
+        value = 2 if self.half else 4
+        share = {Sharding.DDP: 1.0, Sharding.FSDP: 1 / processes, Sharding.OFFLOAD: 0.0}[sharding]
+        outer = 2 * self.vocabulary * self.hidden
+        gathered = value * float(2 * self.layer_weights + outer)
+        copies = gathered if sharding is not Sharding.DDP else 2.0 * self.weights * self.half
+        layer = float(self.batch_tokens * value * (14 * self.hidden + 4 * self.inner))
+        kept = float(self.batch_tokens * value * self.hidden * self.layers)
+        return Memory(
+            weights=4.0 * self.weights * share,
+            gradients=4.0 * self.trained * share,
+            moments=8.0 * self.trained * share,
+            copies=copies,
+            activations=kept + layer if again else layer * self.layers,
+            logits=20.0 * min(LOGIT_ROWS, self.batch_tokens) * self.vocabulary,
+        )
+
+    def flops(self, document_tokens: float) -> float:
+        """Floating-point operations of a token, forward and backward: 6 for each weight of a
+        product, and 6 times hidden for each of the tokens that it attends to, per layer."""
+        products = self.active - self.vocabulary * self.hidden  # the embedding is a look-up
+        return 6.0 * products + 6.0 * self.layers * self.hidden * document_tokens
 
 
 class Holding(NamedTuple):
@@ -26,37 +96,9 @@ class Holding(NamedTuple):
 
     sharding: Sharding
     gradient_checkpointing: bool
+    memory: Memory
+    fits: bool
     reason: str
-
-
-class Size(NamedTuple):
-    """Bytes that one process needs for the whole model."""
-
-    state: float
-    activations: float
-    recomputed: float
-    """Activations if they are computed again in the backward pass."""
-
-
-def size_of(policy: Any, batch_tokens: int, device: torch.device) -> Size:
-    """The size of a model with micro-batches of `batch_tokens` tokens."""
-    weights = sum(weight.numel() for weight in policy.parameters())
-    trained = sum(weight.numel() for weight in policy.parameters() if weight.requires_grad)
-    shape = policy.config.get_text_config()
-    value = 4 if device.type == "cpu" else 2
-    inner = getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size
-    layer = batch_tokens * value * (14 * shape.hidden_size + 4 * inner)
-    layers = shape.num_hidden_layers
-    kept = batch_tokens * value * shape.hidden_size * layers
-    return Size(4.0 * weights + 12.0 * trained, float(layer * layers), float(kept + layer))
-
-
-def memory_of(world: World) -> float:
-    """Bytes that one process may use."""
-    if world.device.type == "cuda":
-        return USABLE * float(torch.cuda.get_device_properties(world.device).total_memory)
-    pages: float = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return USABLE * pages / world.size
 
 
 def choose(
@@ -66,36 +108,95 @@ def choose(
     sharding: Sharding | None = None,
     gradient_checkpointing: bool | None = None,
 ) -> Holding:
-    """The fastest way that fits; arguments that are given are kept."""
-    chosen = sharding or _sharding(size, memory, processes)
-    state = size.state / processes if chosen is Sharding.FSDP else size.state
-    again = state + size.activations > memory
-    if gradient_checkpointing is not None:
-        again = gradient_checkpointing
-    need = state + (size.recomputed if again else size.activations)
-    return Holding(chosen, again, _sentence(size, memory, processes, chosen, again, need))
+    """The fastest way that fits into `memory` bytes; arguments that are given are kept.
+
+    Whole models come first, then shares of them, then shares in the host's memory; each keeps its
+    activations if they fit.
+    """
+    several = [Sharding.DDP, Sharding.FSDP, Sharding.OFFLOAD]
+    ways = [sharding] if sharding else several if processes > 1 else [Sharding.DDP]
+    again = [False, True] if gradient_checkpointing is None else [gradient_checkpointing]
+    needs = {(way, a): size.memory(way, a, processes) for way in ways for a in again}
+    fitting = [key for key, need in needs.items() if need.total <= memory]
+    chosen = fitting[0] if fitting else list(needs)[-1]
+    reason = _sentence(needs, chosen, memory, processes, 4.0 * size.weights + 12.0 * size.trained)
+    return Holding(*chosen, needs[chosen], bool(fitting), reason)
 
 
-def _sharding(size: Size, memory: float, processes: int) -> Sharding:
-    whole_fits = size.state + size.recomputed <= memory
-    return Sharding.DDP if whole_fits or processes == 1 else Sharding.FSDP
+_Way = tuple[Sharding, bool]
 
 
 def _sentence(
-    size: Size, memory: float, processes: int, sharding: Sharding, again: bool, need: float
+    needs: Mapping[_Way, Memory], chosen: _Way, memory: float, processes: int, host: float
 ) -> str:
-    whole = size.state + size.activations
-    held = "alone" if processes == 1 else f"under {sharding.value} on {processes} processes"
-    activations = "computed again in the backward pass" if again else "kept"
+    held = "alone" if processes == 1 else f"under {chosen[0].value} on {processes} processes"
+    again = "computed again in the backward pass" if chosen[1] else "kept"
     text = (
-        f"weights, gradients and moments take {size.state / _GB:.1f} GB, activations "
-        f"{size.activations / _GB:.1f} GB, together {whole / _GB:.1f} of {memory / _GB:.1f} GB a "
-        f"process may use: trained {held}, activations {activations}"
+        f"trained {held}, activations {again}: {needs[chosen].told()} of the {memory / _GB:.1f} GB "
+        "that a process may use"
     )
-    if need <= memory:
-        return text
-    advice = "more processes" if sharding is Sharding.FSDP or processes == 1 else "sharding = fsdp"
-    return (
-        f"{text}; {need / _GB:.1f} GB are likely too many: use {advice}, a smaller "
-        "packing.batch_tokens, or model.lora"
+    if chosen[0] is Sharding.OFFLOAD:
+        text += f", and {host / _GB:.1f} GB of the hosts' memory in all"
+    if needs[chosen].total > memory:
+        few = processes == 1 or chosen[0] is not Sharding.DDP
+        advice = "more processes" if few else "sharding = fsdp"
+        return (
+            f"{text}; this is likely too much: use {advice}, a smaller packing.batch_tokens, or "
+            "model.lora"
+        )
+    before = list(needs)[: list(needs).index(chosen)]
+    passed = [f"{_named(way)} {needs[way].total / _GB:.1f} GB" for way in before]
+    return f"{text}; too large: {', '.join(passed)}" if passed else text
+
+
+def _named(way: _Way) -> str:
+    return f"{way[0].value}, activations {'computed again' if way[1] else 'kept'}"
+
+
+class UnknownShape(ValueError):
+    """A model's configuration does not say how large it is."""
+
+
+def size_from_config(config: Mapping[str, Any], batch_tokens: int, half: bool = True) -> Size:
+    """The size of a model with gated feed-forward layers, from its ``config.json``.
+
+    Exact for Llama, Mistral, Qwen2, Qwen3 and Qwen3-MoE; the head counts as untied, as it is
+    trained. Raises UnknownShape.
+    """
+    config = config.get("text_config") or config
+    try:
+        hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
+        heads, vocabulary = int(config["num_attention_heads"]), int(config["vocab_size"])
+        inner = int(config.get("moe_intermediate_size") or config["intermediate_size"])
+    except KeyError as missing:
+        kind = config.get("model_type")
+        raise UnknownShape(f"the configuration of this {kind} model has no {missing}") from None
+    values = int(config.get("num_key_value_heads") or heads)
+    width = int(config.get("head_dim") or hidden // heads)
+    kind = str(config.get("model_type"))
+    attention = 2 * hidden * width * (heads + values)
+    if config.get("attention_bias"):
+        attention += width * (heads + 2 * values) + hidden
+    elif kind == "qwen2":
+        attention += width * (heads + 2 * values)
+    if kind.startswith("qwen3"):
+        attention += 2 * width  # norms of queries and keys
+    experts, active = 1, 1
+    router = 0
+    if kind.endswith("_moe"):
+        experts, active = int(config["num_experts"]), int(config["num_experts_per_tok"])
+        router = hidden * experts
+    layer = attention + 3 * hidden * inner * experts + router + 2 * hidden
+    weights = layers * layer + hidden + 2 * vocabulary * hidden
+    return Size(
+        weights=weights,
+        trained=weights,
+        active=weights - layers * 3 * hidden * inner * (experts - active),
+        layer_weights=layer,
+        hidden=hidden,
+        inner=inner * active,
+        layers=layers,
+        vocabulary=vocabulary,
+        batch_tokens=batch_tokens,
+        half=half,
     )

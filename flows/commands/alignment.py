@@ -80,8 +80,10 @@ def _lines(
     from trainer.scoring import likelihoods
 
     renderer = HfRenderer.load(policy)
-    kept = [row for row in version.read() if row.kept]
-    drawn = random.Random(seed).sample(kept, min(rows, len(kept)))
+    kept = int(version.manifest["kept_rows"])
+    chosen = set(random.Random(seed).sample(range(kept), min(rows, kept)))
+    found_kept = (row for row in version.read() if row.kept)
+    drawn = [row for place, row in enumerate(found_kept) if place in chosen]
     if not drawn:
         say(f"{version} has no kept trajectories")
         return []

@@ -63,6 +63,8 @@ def evaluate_command(
         tirgen eval --engine http://127.0.0.1:8000/v1 --engine-model thor-7b --bench math500.jsonl
         --bench aime24.jsonl --code-bench humaneval.jsonl
 
+        tirgen eval thor --set 'code_benchmarks=[{"path": "test6.jsonl", "since": "2025-01-01"}]'
+
     Parameters
     ----------
     policy
@@ -71,7 +73,7 @@ def evaluate_command(
     bench
         Problem file, Hugging Face datasets folder, or pocket:test; may be repeated.
     code_bench
-        Tasks in HumanEval's format; may be repeated.
+        File of HumanEval, MBPP, their EvalPlus versions or LiveCodeBench; may be repeated.
     limit
         Only this many problems of each benchmark, the first ones.
     samples

@@ -24,11 +24,11 @@ from flows.commands.options import (
 )
 from flows.terminal.console import print_json, say, show_settings
 from flows.terminal.failures import WORK_FAILED
-from flows.terminal.problems import problems_document, say_problems, say_unread
+from flows.terminal.problems import problems_document, say_problems, say_warnings
 from flows.terminal.progress import generation_display
 from flows.terminal.report import report_document, show_estimate, show_report
 from storage.datasets import Store
-from tirgen.data.load import load_problems, unread_columns
+from tirgen.data.load import load_problems
 from tirgen.jobs.estimate import estimate as estimate_cost
 from tirgen.jobs.generate import GenerationReport, generate, generate_shard
 from tirgen.jobs.generate_config import GenerateConfig
@@ -188,8 +188,7 @@ def _run(config: GenerateConfig, store_path: Path, shard: Shard, *, as_json: boo
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
     _warn_of_other_problems(store, config)
-    fields = {"path", "question_field", "answer_field", "split"}
-    say_unread(unread_columns(**config.problems.model_dump(include=fields)))
+    say_warnings(load_problems(**config.problems.model_dump()))
     with generation_display("generate") as display:
         report = asyncio.run(_generate(config, store, shard, display.update))
     if report is None:

@@ -148,11 +148,11 @@ def _document(made: Improvement) -> dict[str, Any]:
 def _write(folder: Path, store: Path, made: Improvement, document: dict[str, Any]) -> None:
     import json
 
-    from flows.terminal.plots import lines_plot, marks_plot
-    from flows.training.figures import all_rounds, rounds_panels, stage_panels
+    from flows.terminal.plots import marks_plot
+    from flows.training.figures import rounds_plot, stage_panels
 
     folder.mkdir(parents=True, exist_ok=True)
     files.write_atomic(folder / "improvement.json", json.dumps(document, indent=2).encode())
     marks_plot(stage_panels(made.stages)).save(folder / "stages.svg")
-    rounds = all_rounds(open_store(store), made.rounds[-1].policy)
-    lines_plot("round", rounds_panels(rounds)).save(folder / "rounds.svg")
+    if plot := rounds_plot(open_store(store), made.rounds[-1].policy):
+        plot.save(folder / "rounds.svg")

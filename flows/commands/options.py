@@ -13,6 +13,7 @@ from flows.terminal.console import DEFAULT_STORE as DEFAULT_STORE
 from flows.terminal.console import say
 
 if TYPE_CHECKING:
+    from flows.training.estimate import Hardware
     from storage.datasets import Store
 
 StorePath = Annotated[
@@ -41,10 +42,31 @@ Repeated = Annotated[list[str] | None, Parameter(negative="")]
 Counts = Annotated[list[int] | None, Parameter(negative="")]
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
 """0 takes any free one."""
+Seconds = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Processes = Annotated[
     AtLeastOne, Parameter(help="Training processes on this machine, one for each GPU.")
 ]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Planning:
+    """An estimate instead of a training."""
+
+    estimate: Annotated[bool, Parameter(negative="")] = False
+    """Print what the training would need of each device, and train nothing; needs no torch."""
+    gpu_memory: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 80.0
+    """With --estimate: memory of a device in GB."""
+    throughput: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None
+    """With --estimate: tokens per second that a device computes forward and backward."""
+
+    def hardware(self, processes: int) -> Hardware:
+        from flows.training.estimate import Hardware
+
+        return Hardware(processes=processes, memory_gb=self.gpu_memory, throughput=self.throughput)
+
+
 RoundsPlot = Annotated[
     Path | None,
     Parameter(

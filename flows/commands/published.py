@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from flows.terminal.console import print_json, say
 from flows.terminal.failures import WORK_FAILED, require_training
 from flows.terminal.tables import minute, show_rows
 from storage.checking import Flaw, flaws
+from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
+from storage.tags import tags
 from storage.versions import DatasetVersion
 
 
@@ -112,7 +114,7 @@ def show_policy(
     version = Policies(opened.root).version(name)
     rounds = all_rounds(opened, version)
     if rounds:
-        draw_rounds(plot, rounds)
+        draw_rounds(plot, opened, version)
     if json:
         print_json({**version.manifest, "path": str(version.path), "rounds": rounds})
         return
@@ -122,13 +124,15 @@ def show_policy(
     say(f"files: {version.path}")
 
 
-def draw_rounds(plot: Path | None, rounds: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the figures of rounds of RL into a file, if one was asked for."""
-    if plot:
-        from flows.terminal.plots import lines_plot
-        from flows.training.figures import rounds_panels
+def draw_rounds(path: Path | None, store: Store, policy: PolicyVersion) -> None:
+    """Draw the figures of the rounds of RL that led to a policy, if a file was asked for."""
+    if path:
+        from flows.training.figures import rounds_plot
 
-        lines_plot("round", rounds_panels(rounds)).save(plot)
+        if plot := rounds_plot(store, policy):
+            plot.save(path)
+        else:
+            say(f"one round of one optimiser step is no curve: {path} is not written")
 
 
 def check_policy(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
@@ -171,13 +175,14 @@ def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
             "kept": summary["kept"],
             "problems": summary["problems"],
             "made from": summary["made_from"],
+            "tags": ", ".join(_tags(version)),
             "created": minute(str(summary["created"])),
             "config": summary["config"],
         }
         for version in versions
         for summary in [_dataset(version)]
     ]
-    show_rows(rows, title, ("config", "created", "baselines", "problems", "made from"))
+    show_rows(rows, title, ("config", "created", "tags", "baselines", "problems", "made from"))
 
 
 def _dataset(version: DatasetVersion) -> dict[str, object]:
@@ -190,9 +195,15 @@ def _dataset(version: DatasetVersion) -> dict[str, object]:
         "kept": manifest["kept_rows"],
         "problems": manifest["summary"].get("problems"),
         "made_from": manifest.get("made_from"),
+        "tags": _tags(version),
         "created": manifest["created_at"],
         "config": manifest["config_hash"],
     }
+
+
+def _tags(version: DatasetVersion) -> list[str]:
+    named = tags(version.path.parents[1])
+    return [tag for tag, number in named.items() if number == version.version]
 
 
 def _policy(version: PolicyVersion) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from flows.terminal.console import command, say, show
 from flows.terminal.tables import show_rows
+from flows.training.estimate import Plan
 from storage.policies import PolicyVersion
 from tirgen.evaluation.estimates import Estimate
 from tirgen.evaluation.results import BenchmarkResult
@@ -74,3 +75,20 @@ ROUND_COLUMNS = (
 def show_rounds(figures: Sequence[Mapping[str, Any]]) -> None:
     """A row for each round of RL."""
     show_rows(figures, "rounds", ROUND_COLUMNS)
+
+
+def show_plan(plan: Plan, what: str) -> None:
+    """The estimate of a training."""
+    memory = plan.holding.memory
+    parts = {**memory._asdict(), "total": memory.total}
+    show_rows([{name: f"{value / 1e9:.1f}" for name, value in parts.items()}], "GB of a device")
+    say(plan.holding.reason)
+    say(
+        f"{what}: {plan.rows:,} rows of {plan.mean_tokens:,.0f} tokens (from {plan.lengths_from}), "
+        f"{plan.steps} steps of {plan.tokens_per_step:,.0f} tokens, "
+        f"{plan.flops_per_token / 1e9:,.1f} GFLOP a token"
+    )
+    if plan.seconds is None:
+        say("give --throughput, the tokens per second of a device, for a time")
+    else:
+        say(f"{plan.seconds / plan.steps:,.0f} s a step, {plan.seconds / 3600:,.1f} h in all")

@@ -1,4 +1,4 @@
-"""``tirgen sandbox``: the sandbox as an HTTP service."""
+"""``tirgen sandbox``: the sandbox as an HTTP service, and as an MCP server."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from typing import Literal
 
-from flows.commands.options import AtLeastOne, Port
+from flows.commands.options import AtLeastOne, Port, Seconds
 from flows.terminal.console import say
+from flows.terminal.failures import require_mcp
 from tirgen.sandbox.token import TOKEN_VARIABLE, read_token, served_token, token_file
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import is_loopback
@@ -67,6 +68,50 @@ def serve(
             asyncio.run(serve_forever(sandbox, host, port, _token(host, token), _announce))
         except ValueError as error:
             raise ConfigError(str(error)) from None
+
+
+def mcp(
+    *,
+    floor: Literal["root", "userns", "bare", "posix"] = "bare",
+    cpu_seconds: Seconds = 10.0,
+    wall_seconds: Seconds = 15.0,
+    memory: AtLeastOne = 1024,
+    slots: AtLeastOne | None = None,
+    python: str | None = None,
+    preload: tuple[str, ...] = (),
+) -> None:
+    """Offer the sandbox to an MCP client, which starts this command: one tool, run_python.
+
+    Speaks MCP on standard input and output and opens no port. Each program is a new process.
+
+    Example: claude mcp add sandbox -- tirgen sandbox mcp
+
+    Parameters
+    ----------
+    floor
+        Weakest isolation accepted.
+    cpu_seconds
+        CPU time of a program.
+    wall_seconds
+        Time of a program, without waiting for a core.
+    memory
+        Megabytes of a program.
+    slots
+        Programs that run at once, 1 or more; by default one for each core.
+    python
+        Interpreter that runs programs, such as /path/to/venv/bin/python; by default tirgen's own.
+    preload
+        Module loaded once for all programs, beside numpy and sympy; may be repeated.
+    """
+    require_mcp()
+    from tirgen.sandbox.contract import Limits
+    from tirgen.sandbox.local import LocalSandbox
+    from tirgen.sandbox.mcp_server import serve as answer
+
+    limits = Limits(cpu_seconds=cpu_seconds, wall_seconds=wall_seconds, memory_mb=memory)
+    sandbox = LocalSandbox(floor, slots=slots, python=python, preload=preload)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(answer(sandbox, limits))
 
 
 def _token(host: str, wanted: bool) -> str | None:

@@ -6,8 +6,9 @@ from flows.commands.options import DEFAULT_STORE, Flag, Json, StorePath, read_st
 from flows.terminal.console import print_json, say
 from flows.terminal.tables import show_rows
 from storage.describe import columns
+from storage.macros import MACROS
 from storage.sql import query
-from storage.views import VIEWS
+from storage.view_meanings import VIEWS
 
 EXAMPLE = 'tirgen sql "select ending, count(*) from trajectories group by all"'
 
@@ -22,7 +23,7 @@ def sql_command(
 ) -> None:
     """Ask the store in DuckDB's SQL, read-only.
 
-    Without a statement, lists the views.
+    Without a statement, lists the views and macros.
 
     Examples of use:
 
@@ -30,20 +31,21 @@ def sql_command(
 
         tirgen sql "from failures limit 5" --json
 
+        tirgen sql "from diff('demo@v1', 'demo@v2')"
+
     Parameters
     ----------
     statement
-        One SQL query over the views trajectories, all_trajectories, running, baselines,
-        all_samples, steps, failures, missing_modules, filters, yields, accuracy, all_accuracy,
-        datasets, policies and evaluations.
+        One SQL query over views such as trajectories, steps, calls, failures, filters, yields,
+        accuracy, problems, costs, datasets and policies.
     schema
         List every column of every view, with its type and meaning.
     """
     if schema:
         rows = [column._asdict() for column in columns(read_store(store))]
     elif not statement.strip():
-        rows = [{"view": name, "holds": what} for name, what in VIEWS.items()]
-        say(f"ask one of these views, e.g. {EXAMPLE}")
+        rows = [{"from": name, "holds": what} for name, what in (VIEWS | MACROS).items()]
+        say(f"ask one of these, e.g. {EXAMPLE}")
     else:
         rows = query(read_store(store), statement).to_pylist()
     if json:

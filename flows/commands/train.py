@@ -12,6 +12,7 @@ from flows.commands.options import (
     ConfigFile,
     Counts,
     Json,
+    Planning,
     Processes,
     RoundsPlot,
     SetOption,
@@ -20,12 +21,14 @@ from flows.commands.options import (
     parse_settings,
 )
 from flows.commands.published import draw_rounds
-from flows.commands.results import show_published, show_results, show_rounds
+from flows.commands.results import show_plan, show_published, show_results, show_rounds
 from flows.terminal.console import print_json, say
 from flows.terminal.failures import require_training
 from flows.terminal.progress import job_display
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.settings import load_settings
+
+PLANNING = Planning()
 
 if TYPE_CHECKING:  # needs torch
     from flows.training.fine_tune import FineTuned
@@ -45,6 +48,7 @@ def sft_command(
     pass_at: Counts = None,
     plot: Path | None = None,
     processes: Processes = 1,
+    planning: Planning = PLANNING,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
@@ -60,6 +64,8 @@ def sft_command(
         tirgen policy sft tir@v3 --parent ./Qwen2.5-Math-7B --processes 8 --set epochs=2
 
         tirgen policy sft demo --heldout pocket:test --snapshot-every 20 --plot curve.svg
+
+        tirgen policy sft tir@v3 --parent ./Qwen3-8B --processes 8 --estimate
 
     Parameters
     ----------
@@ -80,15 +86,23 @@ def sft_command(
     plot
         Draw loss and curves into this SVG file.
     """
-    require_training("fine-tuning")
-    from flows.training.fine_tune import fine_tune, sft_settings
-    from flows.training.jobs import Hooks, steps_display
     from flows.training.models import find_model, training_names
+    from flows.training.settings import sft_settings
 
     opened = open_store(store)
     model = find_model(opened, parent)
     overrides = {"snapshot_every": snapshot_every, **parse_settings(set_)}
     resolved = sft_settings(model.folder, config, overrides)
+    if planning.estimate:
+        from flows.training.estimate import estimate_sft
+
+        hardware = planning.hardware(processes)
+        plan = estimate_sft(model.folder, opened.version(dataset), resolved, hardware)
+        return print_json(plan.document()) if json else show_plan(plan, "fine-tuning")
+    require_training("fine-tuning")
+    from flows.training.fine_tune import fine_tune
+    from flows.training.jobs import Hooks, steps_display
+
     problems = _heldout(policy, heldout, heldout_limit, pass_at or []) if heldout else None
     names = training_names(opened, policy, model, dataset)
     say(f"training {policy} on {names.dataset}, beginning with {names.parent}")
@@ -118,6 +132,7 @@ def rl_command(
     config: ConfigFile = None,
     plot: RoundsPlot = None,
     processes: Processes = 1,
+    planning: Planning = PLANNING,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
@@ -133,6 +148,8 @@ def rl_command(
 
         tirgen policy rl thor@v1 --config rl.toml --processes 8 --set rollouts.groups=512
 
+        tirgen policy rl ./Qwen3-8B --processes 8 --estimate --throughput 9000
+
     Parameters
     ----------
     parent
@@ -144,11 +161,8 @@ def rl_command(
     problems
         Problem file, or pocket:train.
     """
-    require_training("RL")
-    from flows.training.figures import all_rounds
-    from flows.training.jobs import Hooks, steps_display
     from flows.training.models import find_model
-    from flows.training.rounds import reinforce, rounds_settings
+    from flows.training.settings import rounds_settings
 
     opened = open_store(store)
     model = find_model(opened, parent)
@@ -159,6 +173,16 @@ def rl_command(
         **parse_settings(set_),
     }
     resolved = rounds_settings(model.folder, name, config, overrides)
+    if planning.estimate:
+        from flows.training.estimate import estimate_round
+
+        plan = estimate_round(model.folder, opened, resolved, planning.hardware(processes))
+        return print_json(plan.document()) if json else show_plan(plan, "a round of RL")
+    require_training("RL")
+    from flows.training.figures import all_rounds
+    from flows.training.jobs import Hooks, steps_display
+    from flows.training.rounds import reinforce
+
     say(f"{resolved.rounds} rounds of RL after {model.reference}")
     with job_display("rollouts") as rolling, steps_display("update") as updating:
         hooks = Hooks(rollouts=rolling.update, steps=updating.update, note=say, round=_say_round)
@@ -166,7 +190,7 @@ def rl_command(
             reinforce(opened, name, model, resolved, processes=processes, hooks=hooks)
         )
     figures = all_rounds(opened, made[-1].policy)
-    draw_rounds(plot, figures)
+    draw_rounds(plot, opened, made[-1].policy)
     if json:
         print_json({"policy": str(made[-1].policy), "rounds": figures})
     else:

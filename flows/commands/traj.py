@@ -9,10 +9,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from flows.commands.options import DEFAULT_STORE, AtLeastOne, Flag, Json, StorePath, read_store
-from flows.terminal.console import print_json, say, show
+from flows.terminal.comparison import Comparison, render_comparison
+from flows.terminal.console import print_json, say, show, stdout
 from flows.terminal.tables import shortened, show_rows
 from storage import files
-from storage.find import find_trajectory, list_trajectories
+from storage.datasets import Store
+from storage.find import attempts_at, find_trajectory, list_trajectories
+from storage.records import Trajectory
 from storage.render import render_trajectory
 
 SPARED = ("attempt", "problem", "calls", "failed", "answer")
@@ -69,21 +72,82 @@ def show_command(
     Parameters
     ----------
     trajectory_id
-        Its id, or a prefix of only this id.
+        Its id, or a prefix of only this id; with @vN as it is in that version.
     html
-        Write a self-contained page to this file instead.
+        Write a self-contained page to this file instead; into a folder that exists, the pages of
+        all attempts at the problem, which link to each other.
     """
-    trajectory = find_trajectory(read_store(store), trajectory_id)
+    opened = read_store(store)
+    trajectory = find_trajectory(opened, trajectory_id)
     if html is not None:
-        from flows.page.trajectory import trajectory_page  # its libraries only where a page is made
-
-        with files.writing(html) as page:
-            page.write(trajectory_page(trajectory))
-        say(f"wrote {html}")
+        say(f"wrote {_write_page(opened, trajectory, html)}")
     elif json:
         print_json(asdict(trajectory))
     else:
         show(render_trajectory(trajectory))
+
+
+def _write_page(store: Store, trajectory: Trajectory, path: Path) -> Path:
+    """The page of the trajectory, alone in a file or with those of the other attempts."""
+    from flows.page.folder import page_name, write_pages  # libraries only where a page is made
+    from flows.page.trajectory import Neighbour, trajectory_page
+
+    attempts = attempts_at(store, trajectory)
+    if not path.is_dir():
+        own = trajectory.trajectory_id
+        neighbours = [
+            Neighbour(f"attempt {n}", right, None, current=name == own)
+            for name, n, right in (tuple(attempt.values()) for attempt in attempts)
+        ]
+        with files.writing(path) as page:
+            page.write(trajectory_page(trajectory, neighbours))
+        return path
+    others = [each["trajectory_id"] for each in attempts]
+    shown = {name: find_trajectory(store, name) for name in others}
+    write_pages(path, [*(shown | {trajectory.trajectory_id: trajectory}).values()])
+    return path / page_name(trajectory)
+
+
+def diff_command(
+    left: str,
+    right: str,
+    /,
+    *,
+    html: Path | None = None,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Compare two attempts at one problem, of one policy or of two, step by step.
+
+    What only one of them has is red at the left and green at the right.
+
+    Examples of use:
+
+        tirgen traj diff t3f9a t81c0
+
+        tirgen traj diff t3f9a@v1 t3f9a@v2 --html diff.html
+
+    Parameters
+    ----------
+    left
+        The id of a trajectory, or a prefix of only this id; with @vN as it is in that version.
+    right
+        Another one, of the same problem.
+    html
+        Write a self-contained page to this file instead.
+    """
+    opened = read_store(store)
+    compared = Comparison(find_trajectory(opened, left), find_trajectory(opened, right))
+    if html is not None:
+        from flows.page.compare import comparison_page
+
+        with files.writing(html) as page:
+            page.write(comparison_page(compared))
+        say(f"wrote {html}")
+    elif json:
+        print_json(compared.document())
+    else:
+        show(render_comparison(compared, stdout.width))
 
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:

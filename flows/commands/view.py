@@ -18,20 +18,32 @@ from flows.service.viewer import serving_logs
 from flows.terminal.console import print_json, say, show
 from flows.terminal.failures import require_viewer
 from storage.errors import NotFound
-from storage.find import accuracies, pick_trajectories
+from storage.find import Pick, accuracies, pick_trajectories
 from tirgen.sockets.login_link import link
 from tirgen.sockets.secret import new_secret
 
 MOST = 2000
 """Trajectories in one view: writing the logs takes about ten milliseconds each."""
+PAGES = "trajectories"
+"""Folder of a bundle with the pages of its trajectories."""
 LINK_SECONDS = 30 * 86_400.0
 """How long the link works, unless the viewer ends first."""
+
+
+_PICKED = {
+    Pick.EXTREMES: "worst and best of each problem",
+    Pick.BEST: "best of each problem",
+    Pick.WORST: "worst of each problem",
+    Pick.ALL: "all that were asked for",
+}
+"""What the page says about the rows that it shows."""
 
 
 def view_command(
     dataset: str | None = None,
     *,
     where: str = "",
+    pick: Pick | None = None,
     limit: Annotated[
         int, Parameter(name=["--limit", "-n"], validator=validators.Number(gte=1, lte=MOST))
     ] = 500,
@@ -48,7 +60,8 @@ def view_command(
 
     Without a condition, shows the best and the worst attempt at each problem. Serves on loopback
     until interrupted, to whoever has the printed link; contacts no other host, and changes nothing
-    in the store.
+    in the store. The accuracy in a header is that of all rows of the version, also of those that
+    are not shown.
 
     Examples of use:
 
@@ -56,14 +69,17 @@ def view_command(
 
         tirgen view demo@v1 --where "n_failed_calls > 0 and correct" --limit 100
 
-        tirgen view demo --bundle site
+        tirgen view demo --pick worst --bundle site
 
     Parameters
     ----------
     dataset
         Only of this dataset (latest version) or version (NAME@vN).
     where
-        Show all that meet this SQL condition over the columns of the view `trajectories`.
+        Show those that meet this SQL condition over the columns of the view `trajectories`.
+    pick
+        Which attempts at each problem: the worst and the best (extremes), one of them, or all; by
+        default extremes, and all with a condition.
     limit
         Number of trajectories, at most; those that went wrong come first.
     baselines
@@ -76,26 +92,28 @@ def view_command(
         Write a new folder of static pages instead, which any web server can show.
     """
     require_viewer()
+    from flows.page.folder import INDEX, write_pages
     from storage.exports.inspect_log import write_logs
 
     opened = open_store(store)
-    found = pick_trajectories(
-        opened, dataset, where, limit, extremes=not where, baselines=baselines
-    )
+    picked = pick or (Pick.ALL if where else Pick.EXTREMES)
+    found = pick_trajectories(opened, dataset, where, limit, pick=picked, baselines=baselines)
     if not found:
         raise NotFound("no trajectory meets the condition", "see what there is: tirgen traj list")
     with tempfile.TemporaryDirectory(prefix="tirgen-view-") as folder:
-        logs = Path(folder, "logs")
+        logs = Path(folder, (dataset or "trajectories").replace("@", "-"))  # shown on the page
         logs.mkdir()
         say(f"writing {len(found)} trajectories for the viewer")
         counts: dict[str, object] = {
             "trajectories": len(found),
-            "logs": len(write_logs(logs, found, accuracies(opened))),
+            "logs": len(write_logs(logs, found, accuracies(opened), _PICKED[picked])),
         }
         if bundle is not None:
             _bundle(logs, bundle)
+            write_pages(bundle / PAGES, [each.trajectory for each in found])
             _print(counts | {"bundle": str(bundle)}, str(bundle), json)
             say(f"look at it: python -m http.server --directory {bundle}")
+            say(f"each trajectory as a page, also without a server: {bundle / PAGES / INDEX}")
             return
         _serve(logs, counts, port or free_port(), open_browser=open_browser, json=json)
 

@@ -1,4 +1,4 @@
-"""One page about a dataset version or a policy: charts, figures, and the SQL behind them."""
+"""One page about a dataset version, a run, a policy or a training: charts, and the SQL behind."""
 
 from __future__ import annotations
 
@@ -9,25 +9,44 @@ from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
+from flows.live.screen import duration
+from flows.live.state import State, Watcher
+from flows.live.work import Work, find_work
 from flows.page import charts
 from flows.page.template import page_template, text_of
 from flows.terminal.plots import Lines
-from flows.training.figures import all_rounds, rounds_panels
+from flows.training.figures import all_rounds, curves, rounds_panels, steps_panels
 from storage.datasets import Store
 from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
 from storage.sql import query
 from storage.versions import DatasetVersion
-from tirgen.evaluation.estimates import Bootstrap, Estimate
+from storage.view_texts import LOST, yields_of
+from tirgen.evaluation.estimates import Estimate, RatioSums
 from trainer.history import HISTORY, read_history
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page's Content-Security-Policy: no script, no request."""
-_SEED: Final = 0
-_MOST_BUCKETS: Final = 40
+_BUCKETS: Final = 40
 """Points of a curve over time."""
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+class Source(NamedTuple):
+    """The rows that a page is about, as SQL to select from."""
+
+    samples: str
+    trajectories: str
+    """The same without baselines."""
+    version: str
+    """The condition of a published version's rows in `yields` and `evaluations`."""
+
+    def fill(self, sql: str) -> str:
+        """A chart's SQL over these rows."""
+        for name, value in self._asdict().items():
+            sql = sql.replace(f"{{{name}}}", value)
+        return sql
 
 
 class Chart(NamedTuple):
@@ -50,30 +69,93 @@ class Section(NamedTuple):
     """Empty where the figures come from the trainer's own record."""
 
 
+def of_version(version: DatasetVersion) -> Source:
+    """The rows of a published version."""
+    chosen = f"dataset = {literal(version.dataset)} AND version = {literal(version.version)}"
+    return Source(
+        f"(FROM all_samples WHERE {chosen})", f"(FROM all_trajectories WHERE {chosen})", chosen
+    )
+
+
+def of_run(work: Work, version: DatasetVersion | None) -> Source:
+    """The rows of a run: those of its newest version, and those committed since."""
+    own = f"dataset = {literal(work.made)} AND config_hash = {literal(work.config_hash)}"
+    covered = f"{own} AND version = {literal(version.version)}" if version else "false"
+
+    since = f"FROM running_samples WHERE {own}"
+    before = (
+        f"FROM all_samples WHERE {covered} AND trajectory_id NOT IN (SELECT trajectory_id {since})"
+    )
+    every = f"{before} UNION ALL BY NAME {since}" if version else since
+    # The rule that marks the baselines of a generation is applied at publication.
+    baseline = "program = 'cot'" if work.kind == "generation" else "baseline"
+    replaced = f"{literal(work.name)} AS version, {baseline} AS baseline"
+    samples = f"SELECT * REPLACE ({replaced}) FROM ({every})"
+    return Source(f"({samples})", f"(FROM ({samples}) WHERE NOT baseline)", covered)
+
+
+class Report(NamedTuple):
+    """A page and what it is about."""
+
+    title: str
+    page: str
+
+
+def report_of(store: Store, name: str) -> Report:
+    """The page of a policy or a dataset, or one version of it, or of a run or a training.
+
+    Raises NotFound, InvalidName and Damaged.
+    """
+    thing, _, wanted = name.partition("@")
+    policies = Policies(store.root)
+    if policies.versions(thing):
+        policy = policies.version(name)
+        return Report(str(policy), policy_report(store, policy))
+    if wanted or store.versions(thing):
+        version = store.version(name)
+        return Report(str(version), dataset_report(store, version))
+    work = find_work(store, name)
+    return Report(work.name, run_report(store, work))
+
+
 def dataset_report(store: Store, version: DatasetVersion) -> str:
     """The page of a dataset version."""
-    chosen = rows_of(version)
-    sections = [found for chart in _DATASET if (found := _section(store, chart, chosen))]
-    [facts] = query(store, _FACTS.format(version=chosen)).to_pylist()
-    return _page(f"{version}", _described(facts), sections, store)
+    source = of_version(version)
+    return _page(str(version), _described(store, source), _sections(store, _DATASET, source), store)
 
 
-def rows_of(version: DatasetVersion) -> str:
-    """The SQL condition of a version's rows."""
-    return f"dataset = {literal(version.dataset)} AND version = {literal(version.version)}"
+def run_report(store: Store, work: Work) -> str:
+    """The page of a run or a training, whether it works, has stopped or is published."""
+    state = Watcher(store, work).look()
+    facts = list(_state_facts(state))
+    if work.is_training:
+        history = work.folder / HISTORY
+        steps = read_history(history) if history.exists() else []
+        return _page(work.name, facts, [*_training(steps)], store)
+    published = work.published(store)
+    version = published if isinstance(published, DatasetVersion) else None
+    source = of_run(work, version)
+    return _page(
+        work.name,
+        [*facts, *_described(store, source)],
+        _sections(store, _RUN, source),
+        store,
+    )
 
 
 def policy_report(store: Store, policy: PolicyVersion) -> str:
     """The page of a policy version: its training, its rounds, and its evaluations."""
     history = Policies(store.root).work(policy.policy, policy.manifest["config_hash"]) / HISTORY
     steps = read_history(history) if history.exists() else []
-    sql = _EVALUATED.format(policy=literal(policy.policy))
+    sql = _EVALUATED.replace("{policy}", literal(policy.policy))
     evaluated = query(store, sql).to_pylist()
     rounds = all_rounds(store, policy)
     sections = [
         *_training(steps),
-        *(_round(panel) for panel in rounds_panels(rounds) if len(rounds) > 1 and panel.lines),
+        *(_curve(panel, "round", "By round of RL.") for panel in curves(rounds_panels(rounds))),
     ]
+    if rounds:
+        sections.append(_rounds_table(rounds))
     if evaluated:
         drawn = _estimates(evaluated, "policy", "benchmark", "right, ")
         sections.append(Section("Accuracy", "Of each evaluated version.", drawn, sql))
@@ -81,17 +163,30 @@ def policy_report(store: Store, policy: PolicyVersion) -> str:
 
 
 def _training(steps: Rows) -> Iterator[Section]:
-    """The curves over the optimiser's steps; one step is no curve."""
-    for name, unit in (("loss", "loss"), ("gradient_norm", "norm of the gradient")):
-        points = [(step["step"], step[name]) for step in steps if step.get(name) is not None]
-        if len(points) > 1:
-            drawn = charts.lines({unit: points}, "optimiser step", unit, whole=True)
-            yield Section(unit.capitalize(), "Of the last training.", drawn, "")
+    """The curves over the optimiser's steps."""
+    for panel in steps_panels(steps):
+        yield _curve(panel, "optimiser step", "Of the last training, by step.")
 
 
-def _round(panel: Lines) -> Section:
-    drawn = charts.lines(panel.lines, "round", panel.title, whole=True)
-    return Section(panel.title.capitalize(), "By round of reinforcement learning.", drawn, "")
+def _curve(panel: Lines, xlabel: str, caption: str) -> Section:
+    drawn = charts.lines(panel.lines, xlabel, panel.title, whole=True)
+    return Section(panel.title[:1].upper() + panel.title[1:], caption, drawn, "")
+
+
+def _rounds_table(rounds: Rows) -> Section:
+    """All figures of each round; one round alone is no curve."""
+    names = [name for name in rounds[-1] if any(row.get(name) is not None for row in rounds)]
+    drawn = page_template("table.html.jinja", figure=_figure).render(
+        names=[name.replace("_", " ") for name in names],
+        rows=[[row.get(name) for name in names] for row in rounds],
+    )
+    return Section("Rounds", "Rollouts and update of each round.", Markup(drawn), "")
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _estimates(rows: Rows, label: str, series: str, xlabel: str) -> Markup:
@@ -116,12 +211,31 @@ def _policy_facts(policy: PolicyVersion) -> Iterator[tuple[str, str]]:
         yield "samples", f"{manifest['metrics']['samples']:,}"
 
 
-def _section(store: Store, chart: Chart, chosen: str) -> Section | None:
-    """None where the query has no answer, or one that is nothing to draw."""
-    sql = chart.sql.format(version=chosen)
-    rows = query(store, sql).to_pylist()
-    drawn = chart.draw(rows) if rows else None
-    return Section(chart.title, chart.caption, drawn, sql) if drawn is not None else None
+def _state_facts(state: State) -> Iterator[tuple[str, str]]:
+    yield "status", state.status
+    if state.why:
+        yield "stopped because", state.why
+    if state.published:
+        yield "published", state.published
+    if state.total:
+        yield f"{state.unit} done", f"{state.done or 0:,} of {state.total:,}"
+    if state.eta_seconds is not None:
+        yield "time left", duration(state.eta_seconds)
+    yield "working time", duration(60 * state.spent.minutes)
+    if state.rows and state.rows.lost:
+        yield "lost to infrastructure", f"{state.rows.lost:,}"
+
+
+def _sections(store: Store, wanted: Sequence[Chart], source: Source) -> list[Section]:
+    """A chart is left out where its query has no answer, or one that is nothing to draw."""
+    found = []
+    for chart in wanted:
+        sql = source.fill(chart.sql)
+        rows = query(store, sql).to_pylist()
+        drawn = chart.draw(rows) if rows else None
+        if drawn is not None:
+            found.append(Section(chart.title, chart.caption, drawn, sql))
+    return found
 
 
 _FACTS = """SELECT count(*) FILTER (NOT baseline) AS trajectories,
@@ -135,27 +249,50 @@ _FACTS = """SELECT count(*) FILTER (NOT baseline) AS trajectories,
     sum(llm_seconds) AS llm_seconds, sum(sandbox_seconds) AS sandbox_seconds,
     string_agg(DISTINCT actor_model, ', ') AS actor,
     string_agg(DISTINCT critic_model, ', ') AS critic
-FROM all_samples WHERE {version}"""
+FROM {samples}"""
 YIELD = "SELECT rule, entered, dropped, kept FROM yields WHERE {version} ORDER BY place"
+_RUN_YIELD = (
+    f"SELECT rule, entered, dropped, kept FROM ({yields_of('{trajectories}')}) ORDER BY place"
+)
 _ENDINGS = """SELECT ending, count(*) FILTER (kept) AS kept, count(*) FILTER (NOT kept) AS dropped
-FROM all_trajectories WHERE {version} GROUP BY ending ORDER BY count(*) DESC, ending"""
+FROM {trajectories} GROUP BY ending ORDER BY count(*) DESC, ending"""
 EXECUTIONS = """SELECT s.outcome AS outcome, count(*) AS programs
-FROM (SELECT unnest(steps) AS s FROM all_trajectories WHERE {version})
+FROM (SELECT unnest(steps) AS s FROM {trajectories})
 WHERE s.outcome IS NOT NULL GROUP BY ALL ORDER BY programs DESC, outcome"""
-_CALLS = """SELECT n_calls AS value, kept, count(*) AS n FROM all_trajectories
-WHERE {version} GROUP BY ALL ORDER BY value"""
-_LENGTHS = """SELECT n_policy_tokens AS value, kept, count(*) AS n FROM all_trajectories
-WHERE {version} GROUP BY ALL ORDER BY value"""
-_ACCURACY = """SELECT coalesce(difficulty, 'no difficulty') AS difficulty,
-    CASE WHEN baseline THEN 'without tools' ELSE 'with tools' END AS tools, problem_id,
-    count(*) FILTER (correct) AS correct, count(correct) AS judged
-FROM all_samples WHERE {version} AND level = 'trajectory' AND correct IS NOT NULL
-GROUP BY ALL ORDER BY difficulty, tools, problem_id"""
-_TIME = """SELECT epoch(created_at) AS seconds, correct, kept FROM all_trajectories
-WHERE {version} ORDER BY seconds"""
+_CALLS = """SELECT n_calls AS value, kept, count(*) AS n FROM {trajectories}
+GROUP BY ALL ORDER BY value"""
+_LENGTHS = """SELECT n_policy_tokens AS value, kept, count(*) AS n FROM {trajectories}
+GROUP BY ALL ORDER BY value"""
+ACCURACY = """WITH problems AS (
+    SELECT coalesce(difficulty, 'no difficulty') AS difficulty,
+        CASE WHEN baseline THEN 'without tools' ELSE 'with tools' END AS tools,
+        problem_id, count(*) FILTER (correct)::DOUBLE AS r, count(*)::DOUBLE AS n
+    FROM {samples} WHERE level = 'trajectory' AND correct IS NOT NULL GROUP BY ALL)
+SELECT difficulty, tools, count(*) AS problems, sum(r) AS above, sum(n) AS below,
+    sum(r * r) AS above_squared, sum(r * n) AS product, sum(n * n) AS below_squared
+FROM problems GROUP BY ALL ORDER BY difficulty, tools"""
+"""Of each problem its right and its judged rows, and their sums and products over problems."""
+TIME = f"""WITH made AS (
+    SELECT epoch(created_at) AS moment, correct, kept, n_calls, n_failed_calls,
+        ending IN ({LOST}) AS lost
+    FROM {{trajectories}}
+), span AS (
+    SELECT min(moment) AS first, (max(moment) - min(moment)) / {_BUCKETS} AS width FROM made
+), filled AS (
+    SELECT least(floor((moment - first) / width), {_BUCKETS - 1})::INT AS bucket, count(*) AS made,
+        count(*) FILTER (correct) AS correct, count(correct) AS judged,
+        count(*) FILTER (kept) AS kept, count(*) FILTER (lost) AS lost,
+        sum(n_calls) AS programs, sum(n_failed_calls) AS failed
+    FROM made, span WHERE width > 0 GROUP BY ALL
+)
+SELECT (range + 0.5) * width / 60 AS minutes, width / 60 AS width, coalesce(made, 0) AS made,
+    coalesce(correct, 0) AS correct, coalesce(kept, 0) AS kept, coalesce(lost, 0) AS lost,
+    100.0 * correct / nullif(judged, 0) AS right_share, 100.0 * lost / made AS lost_share,
+    100.0 * (failed / nullif(programs, 0)) AS failed_share
+FROM range({_BUCKETS}) LEFT JOIN filled ON bucket = range, span WHERE width > 0 ORDER BY range"""
 _COST = """SELECT program, sum(actor_prompt_tokens + critic_prompt_tokens)::BIGINT AS prompt,
     sum(actor_completion_tokens)::BIGINT AS actor, sum(critic_completion_tokens)::BIGINT AS critic
-FROM all_samples WHERE {version} GROUP BY ALL ORDER BY program DESC"""
+FROM {samples} GROUP BY ALL ORDER BY program DESC"""
 _FIGURES = """SELECT benchmark, replace(figure, '_', ' ') AS figure, value, low, high
 FROM evaluations WHERE {version} AND figure IN ('accuracy', 'code_ratio', 'execution_pass')
     AND value IS NOT NULL
@@ -190,37 +327,30 @@ def _distribution(xlabel: str) -> Callable[[Rows], Markup]:
 
 
 def _accuracy_chart(rows: Rows) -> Markup:
-    counted: defaultdict[str, defaultdict[str, tuple[list[float], list[float]]]] = defaultdict(
-        lambda: defaultdict(lambda: ([], []))
-    )
+    found: defaultdict[str, dict[str, Estimate]] = defaultdict(dict)
     for row in rows:
-        right, judged = counted[row["difficulty"]][row["tools"]]
-        right.append(row["correct"])
-        judged.append(row["judged"])
-    estimate = Bootstrap(_SEED).ratio
-    found: dict[str, dict[str, Estimate]] = {}
-    for difficulty, tools in counted.items():
-        values = {name: estimate(*ratio) for name, ratio in tools.items()}
-        found[difficulty] = {name: value for name, value in values.items() if value is not None}
+        sums = {name: row[name] for name in RatioSums._fields}
+        found[row["difficulty"]][row["tools"]] = RatioSums(**sums).share()
     return charts.intervals(found, "right, % of the judged, with 95 % interval over problems")
 
 
-def _time_chart(rows: Rows) -> Markup | None:
-    first, last = rows[0]["seconds"], rows[-1]["seconds"]
-    if last - first < 1:
-        return None
-    width = (last - first) / min(_MOST_BUCKETS, len(rows))
-    buckets: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        buckets[min(int((row["seconds"] - first) / width), _MOST_BUCKETS - 1)].append(row)
-    points = {
-        name: [
-            ((number + 0.5) * width / 60, 60 * sum(bool(row[key]) for row in found) / width)
-            for number, found in sorted(buckets.items())
-        ]
-        for name, key in (("made", "seconds"), ("right", "correct"), ("kept", "kept"))
-    }
-    return charts.lines(points, "minutes since the first", "trajectories a minute")
+def _over_time(ylabel: str, **series: str) -> Callable[[Rows], Markup | None]:
+    """A curve for each named column; where it has a share, none at moments without rows."""
+
+    def draw(rows: Rows) -> Markup | None:
+        if rows[0]["width"] < 1 / 60 / _BUCKETS:
+            return None
+        per = rows[0]["width"] if ylabel.endswith("a minute") else 1.0
+        points = {
+            name.replace("_", " "): [
+                (row["minutes"], row[column] / per) for row in rows if row[column] is not None
+            ]
+            for name, column in series.items()
+        }
+        shown = {name: found for name, found in points.items() if any(y for _, y in found)}
+        return charts.lines(shown, "minutes since the first", ylabel) if shown else None
+
+    return draw
 
 
 def _cost_chart(rows: Rows) -> Markup:
@@ -233,15 +363,19 @@ def _figures_chart(rows: Rows) -> Markup:
     return _estimates(rows, "benchmark", "figure", "")
 
 
-_DATASET: Final = (
-    Chart("Evaluation", "Each figure with its interval.", _FIGURES, _figures_chart),
-    Chart(
-        "Yield by filter rule",
-        "Each trajectory counts at the first rule that drops it; a bar is what the "
-        "rules before it left.",
-        YIELD,
-        _yield_chart,
-    ),
+_PACE: Final = Chart(
+    "Over time",
+    "When trajectories were committed.",
+    TIME,
+    _over_time("trajectories a minute", made="made", right="correct", kept="kept", lost="lost"),
+)
+_OUTCOMES: Final = Chart(
+    "Outcomes over time",
+    "Right of the judged trajectories, lost to infrastructure of all, failed of the programs.",
+    TIME,
+    _over_time("%", right="right_share", lost="lost_share", failed_programs="failed_share"),
+)
+_ROWS: Final = (
     Chart("How trajectories ended", "Kept and dropped by ending.", _ENDINGS, _endings_chart),
     Chart(
         "How programs ended", "Every program of every trajectory.", EXECUTIONS, _executions_chart
@@ -249,7 +383,7 @@ _DATASET: Final = (
     Chart(
         "Accuracy by difficulty",
         "With tools, and of the chain-of-thought samples without.",
-        _ACCURACY,
+        ACCURACY,
         _accuracy_chart,
     ),
     Chart(
@@ -264,14 +398,40 @@ _DATASET: Final = (
         _LENGTHS,
         _distribution("policy tokens in a trajectory"),
     ),
-    Chart("Over time", "When trajectories were committed.", _TIME, _time_chart),
-    Chart("Cost", "Tokens read and written; prompts include what was cached.", _COST, _cost_chart),
+)
+_COSTS: Final = Chart(
+    "Cost", "Tokens read and written; prompts include what was cached.", _COST, _cost_chart
+)
+_YIELD_CAPTION: Final = (
+    "Each trajectory counts at the first rule that drops it; a bar is what the rules before it left"
+)
+_DATASET: Final = (
+    Chart("Evaluation", "Each figure with its interval.", _FIGURES, _figures_chart),
+    Chart("Yield by filter rule", f"{_YIELD_CAPTION}.", YIELD, _yield_chart),
+    *_ROWS,
+    _PACE,
+    _OUTCOMES,
+    _COSTS,
 )
 """In the order of the page; a chart without rows is left out."""
+_RUN: Final = (
+    _PACE,
+    _OUTCOMES,
+    Chart(
+        "Yield by filter rule",
+        f"{_YIELD_CAPTION}. Rules over the whole dataset, and over groups of rollouts, are applied "
+        "at publication.",
+        _RUN_YIELD,
+        _yield_chart,
+    ),
+    *_ROWS,
+    _COSTS,
+)
 
 
-def _described(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _described(store: Store, source: Source) -> Iterator[tuple[str, str]]:
     """Names and values for the head of the page."""
+    [facts] = query(store, source.fill(_FACTS)).to_pylist()
     trajectories, kept = facts["trajectories"] or 0, facts["kept"] or 0
     share = f" ({kept / trajectories:.0%})" if trajectories else ""
     yield "problems", f"{facts['problems']:,}"
@@ -290,7 +450,10 @@ def _described(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _page(
-    title: str, facts: Iterator[tuple[str, str]], sections: Sequence[Section], store: Store
+    title: str,
+    facts: Iterator[tuple[str, str]] | Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    store: Store,
 ) -> str:
     return page_template("report.html.jinja").render(
         title=title,

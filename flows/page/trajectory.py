@@ -20,9 +20,9 @@ from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers.python import PythonLexer
 
-from flows.page.differences import differences
 from flows.page.mathematics import answer_with_mathematics, with_mathematics
 from flows.page.template import page_template, text_of
+from flows.terminal.differences import differences
 from storage.records import Attempt, Outcome, Step, Trajectory
 from storage.text import to_json, visible
 

@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.service.dataset_summary import generation_page, linked, section
+from flows.service.dataset_summary import generation_page, linked, report_link, section
 from flows.service.events import DRIFTING, Alarm, Health, announce, examine
 from flows.service.figures import Figures
 from flows.service.home import worker_store
@@ -234,6 +234,7 @@ async def _show_evaluation(report: EvaluationReport, figures: Figures, policy: s
     found = figures.evaluation
     parts = [
         f"# {policy or 'Policy'}: {report.mean_accuracy:.1%}",
+        *report_link(str(report.version)),
         *map(section, (found, figures.worst, figures.interesting)),
     ]
     page = "\n\n".join(parts)

@@ -9,7 +9,7 @@ from typing import Any
 from flows.page import charts
 from flows.service.events import Health
 from flows.service.figures import Figure, Figures
-from flows.service.home import page_of
+from flows.service.home import page_of, report_of
 from flows.service.markdown import Link, fenced, table
 from flows.terminal.plots import data_uri
 from tirgen.jobs.generate import GenerationReport
@@ -31,6 +31,12 @@ def linked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "trajectory_id": _link(row["trajectory_id"])} for row in rows]
 
 
+def report_link(name: str) -> Iterator[str]:
+    """A link to the report of a version, if this service has pages."""
+    if address := report_of(name):
+        yield f"[Report of {name}: charts, each with its SQL]({address})"
+
+
 def facts_table(facts: dict[str, str]) -> str:
     """Names and values as a table of two columns."""
     return table([{"what": what, "which": which} for what, which in facts.items()])
@@ -42,6 +48,7 @@ def _sections(report: GenerationReport, figures: Figures, health: Health) -> Ite
     yield f"# {report.version}: {kept}"
     yield f"**{health.sentence}**"
     yield _counts(report)
+    yield from report_link(str(report.version))
     for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):
         yield section(figure)
     chart = charts.kept_and_dropped(figures.yields.rows, "rule")

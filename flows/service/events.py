@@ -71,9 +71,12 @@ class Health:
 
 def examine(version: DatasetVersion, alarm: Alarm) -> Health:
     """Count the version's rows, without baselines."""
-    rows = version.table(["ending", "program"]).to_pylist()
+    columns = ["ending", "program"]
+    counts = version.table(columns).group_by(columns).aggregate([([], "count_all")]).to_pylist()
     lost = sum(
-        Ending(row["ending"]).is_infrastructure for row in rows if row["program"] != Program.COT
+        row["count_all"]
+        for row in counts
+        if row["program"] != Program.COT and Ending(row["ending"]).is_infrastructure
     )
     return Health(version.samples, version.manifest["kept_rows"], lost, alarm)
 

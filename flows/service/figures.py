@@ -9,18 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flows.page.report import EXECUTIONS, YIELD, rows_of
+from flows.page.report import EXECUTIONS, YIELD, of_version
 from storage.datasets import Store
 from storage.literals import literal
 from storage.sql import query
 from storage.versions import DatasetVersion
+from storage.view_texts import UNSCORED
 from tirgen.jobs.budget import MILLION, Price
 
 _LISTED = (
     "trajectory_id, difficulty, correct, ending, n_calls, n_failed_calls, n_corrections, "
     "final_answer, gold_answer, question"
 )
-_JUDGED = "ending NOT IN ('engine_error', 'sandbox_error', 'internal_error')"
+_JUDGED = f"ending NOT IN ({UNSCORED})"
 
 OUTCOMES = """SELECT program, ending, count(*) AS rows, count(*) FILTER (correct) AS correct,
     count(*) FILTER (kept) AS kept
@@ -65,10 +66,10 @@ class Figures:
         """`prices` by model name; without them the cost in money is NULL."""
         self._store = store
         self._prices = prices or {}
-        self._condition = rows_of(version)
+        self._source = of_version(version)
 
     def _ask(self, title: str, template: str) -> Figure:
-        sql = template.replace("{version}", self._condition)
+        sql = self._source.fill(template)
         return Figure(title, sql, query(self._store, sql).to_pylist(), self._store.root)
 
     @cached_property

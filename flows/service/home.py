@@ -57,6 +57,12 @@ def page_of(trajectory_id: str) -> str | None:
     return f"{address}/trajectories/{trajectory_id}" if address else None
 
 
+def report_of(name: str) -> str | None:
+    """The address of the report of a version, a policy or a run; None without pages."""
+    address = os.environ.get(PAGES_VARIABLE)
+    return f"{address}/reports/{name}" if address else None
+
+
 def heartbeat_seconds() -> int:
     """Seconds between two heartbeats of a running flow; Prefect allows no less than 30."""
     return int(os.environ.get(HEARTBEAT, "30"))

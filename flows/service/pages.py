@@ -1,7 +1,8 @@
-"""``python -m flows.service.pages PORT``: the store's trajectories as HTML pages, for links.
+"""``python -m flows.service.pages PORT``: trajectories and reports as HTML pages, for links.
 
-GET /trajectories/ID answers with the page of the trajectory; the id may be a prefix. It only reads
-and listens on loopback only, behind the rule of `tirgen.sockets`: a browser needs the cookie of the
+GET /trajectories/ID answers with the page of the trajectory; the id may be a prefix. GET
+/reports/NAME answers with the report that `tirgen report NAME` writes. It only reads and listens on
+loopback only, behind the rule of `tirgen.sockets`: a browser needs the cookie of the
 link that `tirgen up` prints, or the user and password of the API. Not covered: lists and search,
 which are `tirgen traj list` and `tirgen sql`.
 """
@@ -11,22 +12,26 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from flows.page.report import POLICY as REPORT_POLICY
+from flows.page.report import report_of
 from flows.page.trajectory import POLICY, Neighbour, trajectory_page
 from flows.service.home import CLIENT_AUTH, pages_cookie, worker_store
 from flows.service.ports import HOST
 from storage.datasets import Store
-from storage.errors import NotFound
+from storage.errors import InvalidName, NotFound, StoreError
 from storage.find import attempts_at, find_trajectory
 from tirgen.sockets.aiohttp_guard import guarded, runner
 from tirgen.sockets.rule import Rule, basic, names_of
 
 STORE = web.AppKey("store", Store)
 HEALTH = "/health"
-HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
+DRAWING = web.AppKey("drawing", asyncio.Lock)
+"""Held while a report is drawn: matplotlib's settings are global."""
 
 
 def application(store: Store, login: str, port: int) -> web.Application:
@@ -38,8 +43,14 @@ def application(store: Store, login: str, port: int) -> web.Application:
         guards=lambda asked: asked.path != HEALTH,
     )
     app = web.Application(middlewares=[_asking_for_password, guarded(rule)])
-    app[STORE] = store
-    app.add_routes([web.get("/trajectories/{id}", _trajectory), web.get(HEALTH, _health)])
+    app[STORE], app[DRAWING] = store, asyncio.Lock()
+    app.add_routes(
+        [
+            web.get("/trajectories/{id}", _trajectory),
+            web.get("/reports/{name}", _report),
+            web.get(HEALTH, _health),
+        ]
+    )
     return app
 
 
@@ -48,12 +59,30 @@ async def _health(request: web.Request) -> web.Response:
 
 
 async def _trajectory(request: web.Request) -> web.Response:
-    name = request.match_info["id"]
+    return await _answer(_page, request.app[STORE], request.match_info["id"], POLICY)
+
+
+async def _report(request: web.Request) -> web.Response:
+    async with request.app[DRAWING]:
+        return await _answer(
+            _report_page, request.app[STORE], request.match_info["name"], REPORT_POLICY
+        )
+
+
+async def _answer(
+    page_of: Callable[[Store, str], str], store: Store, name: str, policy: str
+) -> web.Response:
     try:
-        page = await asyncio.to_thread(_page, request.app[STORE], name)
-    except NotFound as error:
-        return web.Response(status=404, text=f"{error.message}; {error.hint}")
-    return web.Response(text=page, content_type="text/html", headers=HEADERS)
+        page = await asyncio.to_thread(page_of, store, name)
+    except StoreError as error:
+        status = 404 if isinstance(error, NotFound | InvalidName) else 500
+        return web.Response(status=status, text=f"{error.message}; {error.hint}")
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return web.Response(text=page, content_type="text/html", headers=headers)
+
+
+def _report_page(store: Store, name: str) -> str:
+    return report_of(store, name).page
 
 
 def _page(store: Store, prefix: str) -> str:

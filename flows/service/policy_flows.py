@@ -20,17 +20,18 @@ from flows.service.forms import filled_in, form_of
 from flows.service.home import worker_store
 from flows.service.policy_summary import show_improvement, show_policy, stage_line
 from flows.service.running import ENGINE, GPU, Live, hinted, live_progress, live_steps, slot
-from flows.training.fine_tune import fine_tune, sft_settings
+from flows.training.fine_tune import fine_tune
 from flows.training.improve import ImproveConfig
 from flows.training.improve import improve as run_loop
 from flows.training.jobs import Hooks
 from flows.training.models import find_model, recipe, training_names
-from flows.training.rounds import RoundsConfig, reinforce, rounds_settings
+from flows.training.rounds import reinforce
+from flows.training.settings import RoundsConfig, rounds_settings, sft_settings
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tirgen.jobs.generate import generate
 from tirgen.jobs.progress import Progress
-from trainer.sft import SftConfig
+from trainer.settings import SftConfig
 
 if TYPE_CHECKING:
     SftForm: TypeAlias = Any

@@ -9,12 +9,18 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from flows.service.dataset_summary import facts_table, section
+from flows.service.dataset_summary import facts_table, report_link, section
 from flows.service.figures import Figure, Figures
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, inert, table
-from flows.terminal.plots import Lines, Plot, lines_plot, marks_plot
-from flows.training.figures import all_rounds, rollouts_sql, rounds_panels, stage_panels
+from flows.terminal.plots import Plot, lines_plot, marks_plot
+from flows.training.figures import (
+    all_rounds,
+    rollouts_sql,
+    rounds_plot,
+    stage_panels,
+    steps_panels,
+)
 from flows.training.improve import Improvement, Stage
 from storage.datasets import Store
 from storage.literals import literal
@@ -29,7 +35,8 @@ async def show_policy(store: Store, published: PolicyVersion) -> None:
     history = _history(store, published)
     steps = read_history(history)
     key = artifact_key(published.policy)
-    parts = [_origin(published), *_steps(steps, history), *_rounds(store, published)]
+    link = report_link(str(published))
+    parts = [_origin(published), *link, *_steps(steps, history), *_rounds(store, published)]
     page = "\n\n".join(parts)
     await acreate_markdown_artifact(page, key=f"{key}-policy", description=str(published))
     await acreate_table_artifact(
@@ -89,9 +96,8 @@ def _origin(published: PolicyVersion) -> str:
 
 
 def _steps(steps: Sequence[dict[str, Any]], history: Path) -> Iterator[str]:
-    points = [(step["step"], step["loss"]) for step in steps]
-    loss = lines_plot("step", [Lines(title="loss", lines={"": points})])
-    yield f"## Loss\n\n{_image('by step', loss)}"
+    if panels := steps_panels(steps):
+        yield f"## Curves\n\n{_image('by step', lines_plot('optimiser step', panels))}"
     yield f"## Last steps\n\n{table([_flat(step) for step in steps[-SHOWN_STEPS:]])}"
     yield f"In any DuckDB client:\n\n{fenced(_sql(history), 'sql')}"
 
@@ -99,8 +105,9 @@ def _steps(steps: Sequence[dict[str, Any]], history: Path) -> Iterator[str]:
 def _rounds(store: Store, published: PolicyVersion) -> Iterator[str]:
     """The rollouts of the rounds of RL that led to the policy; nothing for a fine-tuned one."""
     if rounds := all_rounds(store, published):
-        plot = _image("by round", lines_plot("round", rounds_panels(rounds)))
-        yield f"## Rounds\n\n{table(rounds)}\n\n{plot}"
+        plot = rounds_plot(store, published)
+        drawn = f"\n\n{_image('the rounds', plot)}" if plot else ""
+        yield f"## Rounds\n\n{table(rounds)}{drawn}"
         dataset, _, version = published.manifest["dataset"].partition("@")
         sql = rollouts_sql(dataset, version)
         yield fenced(Figure("Rollouts", sql, rounds, store.root).command, "sh")

@@ -23,7 +23,7 @@ from prefect.states import Cancelling, Completed
 
 from flows.service.home import worker_store
 from flows.service.running import hinted, live_progress
-from storage.calls import Figures
+from storage.calls import Call, calls
 from storage.datasets import Store
 from tirgen.data.load import load_problems
 from tirgen.engine.errors import EngineUnavailable
@@ -78,14 +78,14 @@ async def spread_out(
     open_problems = unsettled(config, run, found) if run else found.problems
     shards = [Shard(number, of) for number in range(1, of + 1)]
     asked = [one for one in shards if any(map(one.has, open_problems))]
-    begun = frozenset(run.calls.read()) if run else frozenset[str]()
+    begun = {call.began for call in calls(run.folder)} if run else set[str]()
     settled = len(found.problems) - len(open_problems)
 
     def show() -> None:
         if current := store.find_run(config.dataset, config.fingerprint()):
-            figures = current.calls.read()
             progress = GenerationProgress(problems=len(found.problems), settled=settled)
-            watch(added_up(progress, (one for name, one in figures.items() if name not in begun)))
+            now = (call for call in calls(current.folder) if call.began not in begun)
+            watch(added_up(progress, now))
 
     async def watching() -> None:
         while True:
@@ -98,13 +98,13 @@ async def spread_out(
         eye.cancel()
 
 
-def added_up(progress: GenerationProgress, calls: Iterable[Figures]) -> GenerationProgress:
+def added_up(progress: GenerationProgress, made: Iterable[Call]) -> GenerationProgress:
     """The counts of several calls in one progress."""
-    for figures in calls:
+    for call in made:
+        counts = call.progress
         for name in ("trajectories", "correct", "infrastructure", "internal_errors"):
-            setattr(progress, name, getattr(progress, name) + int(figures.get(name, 0)))
-        newly = figures.get("settled", 0) - figures.get("settled_before", 0)
-        progress.settled += int(newly)
+            setattr(progress, name, getattr(progress, name) + int(counts.get(name, 0)))
+        progress.settled += int(counts.get("done", 0)) - int(counts.get("done_before", 0))
     return progress
 
 

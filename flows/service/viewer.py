@@ -14,13 +14,17 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from flows.service.ports import HOST, ServiceFailed, is_taken, status
 from tirgen.process import Child, ChildLost, end_with_parent
 
 if TYPE_CHECKING:
-    from tirgen.sockets.asgi_guard import Guarded
+    from tirgen.sockets.asgi_guard import Application, Guarded, Message, Receive, Scope, Send
 
+_LISTINGS = ("/log-dir", "/logs", "/log-files")
+"""Routes whose answers name the folder."""
+_LENGTH = b"content-length"
 START_SECONDS = 300.0
 """How long the viewer may take to answer, on a busy machine."""
 
@@ -72,6 +76,49 @@ def _wait(viewer: Child, port: int) -> None:
         )
 
 
+class NamedLogs:
+    """Inspect's application, for which the folder of the logs lies at the root.
+
+    Its page shows the folder's whole path and asks by it, but the logs lie in a temporary folder.
+    """
+
+    def __init__(self, application: Application, folder: Path) -> None:
+        self._application = application
+        self._real, self._shown = f"file://{folder}", f"file:///{folder.name}"  # as Inspect does
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._application(scope, receive, send)
+        query = scope["query_string"].replace(_quoted(self._shown), _quoted(self._real))
+        path = scope["path"].replace(self._shown, self._real)
+        listing = path.endswith(_LISTINGS)
+        asked = {**scope, "path": path, "query_string": query}
+        await self._application(asked, receive, self._renaming(send) if listing else send)
+
+    def _renaming(self, send: Send) -> Send:
+        start: Message = {}
+        parts: list[bytes] = []
+
+        async def renamed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+                return
+            parts.append(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            body = b"".join(parts).replace(self._real.encode(), self._shown.encode())
+            kept = [(name, value) for name, value in start["headers"] if name != _LENGTH]
+            await send({**start, "headers": [*kept, (_LENGTH, b"%d" % len(body))]})
+            await send({"type": "http.response.body", "body": body})
+
+        return renamed
+
+
+def _quoted(uri: str) -> bytes:
+    """As it stands in a query."""
+    return quote(uri, safe="").encode()
+
+
 def main() -> None:
     """Run Inspect's own command line with our application in front of its server."""
     secret = sys.stdin.readline().strip()
@@ -82,7 +129,9 @@ def main() -> None:
         """Inspect offers no other way to put anything in front of its application."""
 
         def __init__(self, app: Any, *arguments: Any, **options: Any) -> None:
-            super().__init__(_guarded(app, secret, options["port"]), *arguments, **options)
+            logs = sys.argv[sys.argv.index("--log-dir") + 1]
+            named = NamedLogs(app, Path(logs).absolute())
+            super().__init__(_guarded(named, secret, options["port"]), *arguments, **options)
 
     uvicorn.Config = Config  # type: ignore[misc]
     from inspect_ai._cli.main import main as inspect

@@ -77,6 +77,15 @@ def require_viewer() -> None:
         )
 
 
+def require_mcp() -> None:
+    """Raises `ExtraMissing`."""
+    if not _is_installed("mcp"):
+        raise ExtraMissing(
+            "an MCP server needs the official SDK, which the core install leaves out",
+            "pip install 'tirgen[mcp]'",
+        )
+
+
 def classify(error: BaseException) -> Failure:
     """Turn any exception that leaves a command into a failure."""
     if isinstance(error, KeyboardInterrupt):

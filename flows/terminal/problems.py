@@ -41,6 +41,11 @@ def say_problems(found: ProblemSet) -> None:
         say(sentence)
     if found.repeated:
         say(f"left out {found.repeated:,} rows that repeat an earlier question")
+    say_warnings(found)
+
+
+def say_warnings(found: ProblemSet) -> None:
+    """Say what a run would pay for in vain: unread columns and gold answers nobody can judge by."""
     say_unread(found.unread)
     doubtful = _undecidable(found)
     for problem, why in doubtful[:SHOWN]:

@@ -119,7 +119,7 @@ def describe(progress: Progress) -> Line:
 
     A round of rollouts with a quota is counted in mixed groups, everything else in problems.
     """
-    done, total = progress.settled, progress.problems
+    done, total, _ = progress.goal
     if progress.waiting_for:
         waiting = f"waiting for {progress.waiting_for}, which works on this configuration"
         return Line(done, total, waiting=waiting)
@@ -136,7 +136,6 @@ def describe(progress: Progress) -> Line:
             figures.insert(3, f"{progress.branches_ran}/{progress.branches} branches ran")
         if progress.wanted_groups is not None:
             figures.insert(0, f"mixed groups of {progress.begun} problems")
-            done, total = progress.mixed, progress.wanted_groups
     return Line(done, total, "  ".join(figures))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +12,12 @@ from rich.text import Text
 
 from flows.terminal.console import command, say, show, store_option
 from flows.terminal.tables import show_rows
-from storage.records import Trajectory
+from storage.datasets import Store
+from storage.find import find_trajectory
+from storage.literals import literal
+from storage.records import Ending, Trajectory, Verdicts
 from storage.render import render_trajectory
+from storage.sql import query
 from tirgen.data.errors import skipped_by_reason
 from tirgen.filters.filter_config import Rule
 from tirgen.jobs.estimate import Estimate
@@ -68,7 +72,7 @@ def advice(report: GenerationReport) -> list[str]:
     """Why nothing was kept and what to do about it; empty if something was kept."""
     if report.version.manifest["kept_rows"]:
         return []
-    return explained(list(report.version.read()), str(report.version))
+    return explained(report.version.found(), str(report.version))
 
 
 def show_report(report: GenerationReport, store: Path) -> None:
@@ -78,7 +82,7 @@ def show_report(report: GenerationReport, store: Path) -> None:
     if report.repeated:
         say(f"left out {report.repeated} rows that repeat an earlier question")
     show_rows(_yield_rows(report), f"Yield of {report.version}")
-    example = _example(report)
+    example = _example(report, store)
     if example is not None:
         show(render_trajectory(example))
     option = store_option(store)
@@ -150,12 +154,17 @@ def _yield_rows(report: GenerationReport) -> list[dict[str, Any]]:
     return [raw, *rows]
 
 
-def _example(report: GenerationReport) -> Trajectory | None:
+def _example(report: GenerationReport, store: Path) -> Trajectory | None:
     """A kept trajectory of the highest difficulty with the most calls, up to 3."""
-    kept = (trajectory for trajectory in report.version.read() if trajectory.kept)
-    return max(
-        kept, key=lambda row: (row.problem.difficulty or "", min(len(row.calls), 3)), default=None
-    )
+    version, opened = report.version, Store(store)
+    found = query(
+        opened,
+        "SELECT trajectory_id FROM all_trajectories WHERE kept "
+        f"AND dataset = {literal(version.dataset)} AND version = {literal(version.version)} "
+        "ORDER BY coalesce(difficulty, '') DESC, least(n_calls, 3) DESC, problem_id, attempt "
+        "LIMIT 1",
+    ).to_pylist()
+    return find_trajectory(opened, found[0]["trajectory_id"]) if found else None
 
 
 def _last_line(report: GenerationReport) -> str:
@@ -219,17 +228,20 @@ ADVICE = {
 """By the filter rule that drops most rows. The other rules are settings: the table names them."""
 
 
-def explained(rows: Sequence[Trajectory], dataset: str) -> list[str]:
+def explained(rows: Iterable[Trajectory | Verdicts], dataset: str) -> list[str]:
     """Sentences about a run that kept nothing: what most of its attempts have in common, and what
     to do about it. `rows` are all rows of the run."""
-    attempts = [row for row in rows if _first_rule(row) != Rule.PROGRAM.value]
-    if not attempts:
+    endings, rules = Counter[Ending](), Counter[str]()
+    for row in rows:
+        first = _first_rule(row)
+        if first != Rule.PROGRAM.value:
+            endings[row.ending] += 1
+            rules.update([first] if first else [])
+    if not endings:
         return ["no problem was attempted: raise the limits or the budget"]
-    endings = Counter(row.ending for row in attempts)
-    rules = Counter(rule for row in attempts if (rule := _first_rule(row)))
     ending, ended = endings.most_common(1)[0]
     rule, dropped = rules.most_common(1)[0]
-    total = len(attempts)
+    total = endings.total()
     said = [
         f"no trajectory was kept: {ended} of {total} attempts end as {ending.value}, and the rule "
         f"{rule} drops {dropped}"
@@ -243,5 +255,5 @@ def explained(rows: Sequence[Trajectory], dataset: str) -> list[str]:
     ]
 
 
-def _first_rule(row: Trajectory) -> str | None:
+def _first_rule(row: Trajectory | Verdicts) -> str | None:
     return next((verdict.rule for verdict in row.filters if not verdict.kept), None)

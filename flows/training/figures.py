@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flows.terminal.plots import Lines, Marks
+from flows.terminal.plots import Lines, Marks, Plot, lines_plot
 from storage.datasets import Store
 from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
@@ -75,6 +75,53 @@ def all_rounds(store: Store, policy: PolicyVersion) -> list[dict[str, Any]]:
             break  # a model's folder
         policy = policies.version(parent)
     return chain[::-1]
+
+
+def curves(panels: Sequence[Lines]) -> list[Lines]:
+    """What can be drawn: lines of at least two points, and panels that have one."""
+    drawn = []
+    for panel in panels:
+        lines = {name: points for name, points in panel.lines.items() if len(points) > 1}
+        if lines:
+            drawn.append(Lines(title=panel.title, lines=lines))
+    return drawn
+
+
+def rounds_plot(store: Store, policy: PolicyVersion) -> Plot | None:
+    """The curves of the rounds that led to a policy; of a single round those of its update.
+
+    None where neither has two points.
+    """
+    rounds = all_rounds(store, policy)
+    if panels := curves(rounds_panels(rounds)):
+        return lines_plot("round", panels)
+    work = Policies(store.root).work(policy.policy, policy.manifest["config_hash"])
+    panels = steps_panels(read_history(work / HISTORY)) if rounds else []
+    return lines_plot("optimiser step", panels) if panels else None
+
+
+_STEP_FIGURES = {
+    "loss": "loss",
+    "gradient_norm": "norm of the gradient",
+    "entropy": "entropy (nats)",
+    "kl": "KL estimate of the update",
+    "clip_low_fraction": "share of tokens clipped below",
+    "clip_high_fraction": "share of tokens clipped above",
+}
+"""Of the history of a training, with their titles; those of RL are by level."""
+
+
+def steps_panels(steps: Sequence[Mapping[str, Any]]) -> list[Lines]:
+    """The curves over a training's steps, those of RL with a line for each level."""
+
+    def lines(name: str) -> dict[str, list[tuple[float, float]]]:
+        found = {"": [(s["step"], s[name]) for s in steps if s.get(name) is not None]}
+        for level in Level:
+            rows = [(s["step"], (s.get("levels") or {}).get(level, {}).get(name)) for s in steps]
+            found[level.value] = [(step, value) for step, value in rows if value is not None]
+        return found
+
+    return curves([Lines(title=title, lines=lines(name)) for name, title in _STEP_FIGURES.items()])
 
 
 def curve_panels(store: Store, made: FineTuned) -> list[Lines]:

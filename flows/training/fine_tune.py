@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.training.jobs import NO_HOOKS, Hooks, train
-from flows.training.models import Model, published, serving, settings_for
+from flows.training.models import Model, published, serving
 from flows.training.prepared import Asked, asked_as, prepare, told
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
@@ -17,10 +17,9 @@ from tirgen.evaluation.results import BenchmarkResult
 from tirgen.jobs.evaluate import evaluate
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.workers import task_group
-from tirgen.settings import load_settings
 from trainer.job import SftJob
-from trainer.run import SNAPSHOTS, Lineage, Names
-from trainer.sft import SftConfig
+from trainer.run import SNAPSHOTS, Lineage
+from trainer.settings import Names, SftConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +37,6 @@ class FineTuned:
     policy: PolicyVersion
     curve: tuple[CurvePoint, ...]
     """From the parent, at step 0, to the published policy; empty without held-out problems."""
-
-
-def sft_settings(folder: Path, file: Path | None, overrides: dict[str, Any]) -> SftConfig:
-    """The settings of a fine-tuning: overrides, then the file, then what suits the parent model.
-
-    Raises `ConfigError`.
-    """
-    return load_settings(SftConfig, file, overrides, settings_for(folder, "sft"))
 
 
 async def fine_tune(

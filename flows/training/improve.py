@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from flows.training.fine_tune import fine_tune
 from flows.training.jobs import NO_HOOKS, Hooks
 from flows.training.models import Model, find_model, published, serving, training_names
-from flows.training.rounds import Round, RoundsConfig, reinforce
+from flows.training.rounds import Round, reinforce
+from flows.training.settings import RoundsConfig
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
@@ -21,7 +22,7 @@ from tirgen.jobs.generate import generate
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import CorrectionSettings
 from tirgen.settings import Settings
-from trainer.sft import SftConfig
+from trainer.settings import SftConfig
 
 
 class ImproveConfig(Settings):

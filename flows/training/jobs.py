@@ -6,18 +6,24 @@ import asyncio
 import json
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from flows.terminal.failures import FlowError
 from flows.terminal.progress import Line, ProgressDisplay
+from storage.calls import SECONDS_BETWEEN_NOTES, CallNote
+from storage.leases import BEAT_SECONDS, LEASES, SILENCE_SECONDS, Claim, Lease
 from storage.policies import Policies, PolicyVersion
 from tirgen.guardian import GRACE_SECONDS
 from tirgen.jobs.progress import GenerationProgress, RolloutProgress
+from tirgen.jobs.shards import POLL_SECONDS, WHOLE
+from tirgen.jobs.workers import task_group
 from tirgen.process import Child
 
 if TYPE_CHECKING:  # needs torch
@@ -46,6 +52,8 @@ class Steps:
     total: int = 0
     """Optimiser steps of the whole job; 0 while it loads."""
     done: int = 0
+    done_before: int = 0
+    """Steps of earlier calls."""
     last: dict[str, Any] = field(default_factory=dict)
     """What the trainer reported about the last step: loss, gradient norm and so on."""
 
@@ -54,13 +62,28 @@ class Steps:
         match event["event"]:
             case "began":
                 self.total, self.done = event["steps"], event["done"]
+                self.done_before = self.done
             case "step":
                 self.done = event["step"]
                 self.last = {name: value for name, value in event.items() if name != "event"}
 
     def line(self) -> Line:
-        loss = f"loss {self.last['loss']:.4g}" if "loss" in self.last else ""
-        return Line(self.done, self.total or None, loss)
+        parts = []
+        if "loss" in self.last:
+            parts.append(f"loss {self.last['loss']:.4g}")
+        if "mfu" in self.last:
+            parts.append(f"{self.last['tokens_per_second']:,.0f} tokens/s")
+            parts.append(f"MFU {self.last['mfu']:.0%}")
+        return Line(self.done, self.total or None, ", ".join(parts))
+
+    def document(self) -> dict[str, Any]:
+        """The same for other processes (`storage.calls`)."""
+        return {
+            "done": self.done,
+            "total": self.total,
+            "done_before": self.done_before,
+            "unit": "optimiser steps",
+        }
 
 
 def steps_display(title: str) -> ProgressDisplay[Steps]:
@@ -103,6 +126,7 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
     its version. Raises `JobFailed`.
     """
     steps = Steps()
+    record = _Record(steps, job)
 
     def take(line: str) -> None:
         hooks.log(line)
@@ -113,14 +137,89 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
                     hooks.snapshot(Path(event["folder"]))
                 case "holding":
                     hooks.note(event["reason"])
+                case "began":
+                    record.work.set_result(Path(event["work"]))
+                case "packed":
+                    hooks.note(_shared(event["tokens"], event["computed_tokens"]))
             steps.update(event)
             hooks.steps(steps)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(job.model_dump_json())
-        last_line = await run_supervised(trainer_command(path, processes), take)
+        async with record:
+            last_line = await run_supervised(trainer_command(path, processes), take)
     return Policies(job.names.store).version(last_line)
+
+
+class _Record:
+    """Leases a training's folder once it is known, and writes progress there.
+
+    An async context manager; the block is cancelled by JobFailed where another process holds it.
+    """
+
+    def __init__(self, steps: Steps, job: SftJob | RlJob) -> None:
+        self.work: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
+        """The folder, once the trainer has told it."""
+        self._steps = steps
+        self._about = {"kind": job.kind, **job.names.model_dump(include={"parent", "dataset"})}
+        self._lease: Lease | None = None
+        self._note: CallNote | None = None
+
+    async def __aenter__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._group = await self._stack.enter_async_context(task_group())
+        self._task = self._group.create_task(self._follow())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._task.cancel()
+        try:
+            await self._stack.__aexit__(kind, error, traceback)
+        except BaseException as cause:
+            self._end(cause)
+            raise
+        self._end(error)
+
+    async def _follow(self) -> None:
+        folder = await self.work
+        self._lease = await self._claimed(folder / LEASES)
+        self._note = CallNote(folder)
+        while True:
+            self._note.write(self._document())
+            await asyncio.sleep(SECONDS_BETWEEN_NOTES)
+
+    async def _claimed(self, folder: Path) -> Lease:
+        """Raises JobFailed where another process is at work; one that ended is waited for."""
+        claim, patience = Claim(folder, WHOLE.name), SILENCE_SECONDS + BEAT_SECONDS
+        began = time.monotonic()
+        while not isinstance(granted := claim.attempt(), Lease):
+            if granted.is_dead is False or time.monotonic() - began > patience:
+                raise JobFailed(
+                    f"{granted} trains this policy already",
+                    "tirgen watch shows how far it is; the same command then finds its version",
+                )
+            await asyncio.sleep(POLL_SECONDS)
+        return granted
+
+    def _document(self) -> dict[str, Any]:
+        return {**self._about, **self._steps.document()}
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._note:
+            with suppress(OSError):  # a full disk must not hide why the training ended
+                self._note.write(self._document(), ended=True, error=error)
+        if self._lease:
+            self._lease.release()
+
+
+def _shared(tokens: int, computed: int) -> str:
+    once = f", {1 - computed / tokens:.0%} in shared prefixes computed once" if tokens else ""
+    return f"{tokens:,} tokens{once}"
 
 
 def trainer_command(job: Path, processes: int) -> list[str]:

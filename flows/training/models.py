@@ -21,7 +21,7 @@ from tirgen.jobs.rollout_config import PolicySettings
 from tirgen.tir.prompts import as_prompts
 
 if TYPE_CHECKING:
-    from trainer.run import Names
+    from trainer.settings import Names
 
 RECIPE = Path(__file__).with_name("pocket.toml")
 
@@ -75,7 +75,7 @@ def training_names(store: Store, policy: str, parent: Model, dataset: str) -> Na
 
     Raises NotFound.
     """
-    from trainer.run import Names  # needs torch
+    from trainer.settings import Names  # needs torch
 
     version = store.version(dataset)
     return Names(store=store.root, policy=policy, parent=parent.reference, dataset=str(version))

@@ -31,8 +31,8 @@ from tirgen.tir.prompts import (
     usual_prompts,
 )
 from tirgen.tir.reply_tokens import Unspellable, reply_tokens
-from trainer.samples import PREPARED, ROWS
-from trainer.sft import SftConfig
+from trainer.rows import PREPARED, ROWS
+from trainer.settings import SftConfig
 
 _BATCH = 1000
 """Samples written at once."""

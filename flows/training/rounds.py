@@ -8,31 +8,16 @@ after a crash reuses every finished part and makes the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from flows.training.jobs import NO_HOOKS, Hooks, train
-from flows.training.models import Model, published, serving, settings_for, training_names
+from flows.training.models import Model, published, serving, training_names
+from flows.training.settings import RoundsConfig
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.jobs.rollout import RolloutReport, collect_rollouts
-from tirgen.jobs.rollout_config import BranchSettings, RolloutConfig
-from tirgen.settings import Count, Settings, load_settings
 from trainer.job import RlJob
-from trainer.rl import RlConfig
 from trainer.run import Lineage
-
-
-class RoundsConfig(Settings):
-    """Hierarchical RL: rounds of rollouts and updates."""
-
-    rounds: Count = 4
-    rollouts: RolloutConfig = RolloutConfig(groups=64, branches=BranchSettings())
-    """How each round samples. Its policy, and the first problem that it takes, follow from the
-    round before."""
-    update: RlConfig = RlConfig()
-    """How each round updates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +28,6 @@ class Round:
     """From 1."""
     rollouts: DatasetVersion
     policy: PolicyVersion
-
-
-def rounds_settings(
-    folder: Path, name: str, file: Path | None, overrides: dict[str, Any]
-) -> RoundsConfig:
-    """The settings of rounds of RL: overrides, then the file, then what suits the parent model.
-
-    The rollouts are named after the policy `name`. Raises `ConfigError`.
-    """
-    base = settings_for(folder, "rl")
-    base["rollouts"] = {"dataset": f"{name}-rollouts"} | base.get("rollouts", {})
-    return load_settings(RoundsConfig, file, overrides, base)
 
 
 async def reinforce(

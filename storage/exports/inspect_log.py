@@ -57,21 +57,26 @@ _ERRORS = {
     Outcome.INFRA_ERROR: "sandbox_unavailable",
     Outcome.ERROR: "unknown",
 }
+ALL_ROWS, SHOWN_ROWS = "accuracy of all rows", "accuracy of the rows shown"
 _COLUMNS = ("sampleId", "epoch", "input", "target", "answer", "tokens")
 
 
 def write_logs(
-    folder: Path, found: Iterable[Found], accuracies: Mapping[tuple[str, str, str], float]
+    folder: Path,
+    found: Iterable[Found],
+    accuracies: Mapping[tuple[str, str, str], float],
+    shown: str,
 ) -> list[Path]:
     """Write the trajectories to `folder`; returns the files, one for each log.
 
     `accuracies` comes from `find.accuracies`, so that a log shows the accuracy of all rows, not of
-    the few that it contains. For rows that are not published no accuracy is shown.
+    the few that it contains. For rows that are not published the accuracy is of those in the log,
+    and named so. `shown` says which rows the log has.
     """
     ordered = sorted(found, key=_log_of)
     groups = enumerate(groupby(ordered, key=_log_of), start=1)
     return [
-        _write(folder, number, log, list(group), accuracies.get((log[0], log[1], log[3])))
+        _write(folder, number, log, list(group), accuracies.get((log[0], log[1], log[3])), shown)
         for number, (log, group) in groups
     ]
 
@@ -89,7 +94,12 @@ def _log_of(found: Found) -> _Log:
 
 
 def _write(
-    folder: Path, number: int, log: _Log, group: Sequence[Found], accuracy: float | None
+    folder: Path,
+    number: int,
+    log: _Log,
+    group: Sequence[Found],
+    accuracy: float | None,
+    shown: str,
 ) -> Path:
     version, program, level, policy = log
     trajectories = [found.trajectory for found in group]
@@ -105,10 +115,11 @@ def _write(
             model=policy,
             config=EvalConfig(),
             metadata=_provenance(trajectories),
+            tags=[f"shown: {shown}"],
             viewer=ViewerConfig(task_samples_view=_columns()),
         ),
         samples=samples,
-        results=_results(samples, accuracy if level == Level.TRAJECTORY else None),
+        results=_results(trajectories, accuracy if level == Level.TRAJECTORY else None),
         stats=_stats(trajectories),
     )
     path = folder / f"{number:02}-{version.replace('@', '-')}-{program}.eval"
@@ -261,10 +272,17 @@ def _usage(trajectories: Sequence[Trajectory]) -> dict[str, ModelUsage]:
     }
 
 
-def _results(samples: Sequence[EvalSample], accuracy: float | None) -> EvalResults:
-    shown = {} if accuracy is None else {"accuracy": EvalMetric(name="accuracy", value=accuracy)}
-    score = EvalScore(name="correct", scorer="correct", metrics=shown)
-    return EvalResults(total_samples=len(samples), completed_samples=len(samples), scores=[score])
+def _results(trajectories: Sequence[Trajectory], accuracy: float | None) -> EvalResults:
+    """The header's figure, by a name that says of which rows it is."""
+    rewards = [row.reward for row in trajectories if row.reward is not None]
+    metrics = {}
+    if accuracy is not None:
+        metrics = {"accuracy": EvalMetric(name=ALL_ROWS, value=accuracy)}
+    elif rewards:
+        metrics = {"accuracy": EvalMetric(name=SHOWN_ROWS, value=sum(rewards) / len(rewards))}
+    score = EvalScore(name="correct", scorer="correct", metrics=metrics)
+    rows = len(trajectories)
+    return EvalResults(total_samples=rows, completed_samples=rows, scores=[score])
 
 
 def _stats(trajectories: Sequence[Trajectory]) -> EvalStats:

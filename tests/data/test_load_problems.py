@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.writing import write_jsonl
 from tirgen.data.errors import ProblemsError, skipped_by_reason
-from tirgen.data.load import load_problems, unread_columns
+from tirgen.data.load import load_problems
 
 GOOD = {"question": "q", "answer": "1"}
 
@@ -188,7 +188,6 @@ def test_a_column_of_long_text_that_is_not_read_is_named(tmp_path: Path) -> None
     rows = [{"story": story, "question": "q", "answer": "1", "solution": story * 3, "src": "x"}]
     path = write_jsonl(tmp_path / "s.jsonl", rows)
     assert load_problems(path).unread == ("story",)
-    assert unread_columns(path) == ["story"]
 
 
 def test_reasons_are_summed_up_and_not_listed_a_line_each(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from textwrap import dedent, indent
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Problem
+from tirgen.data.code_tasks import CodeTask, Layout
+from tirgen.jobs.code_maker import run_tests
 from tirgen.jobs.code_peer import Peer
-from tirgen.jobs.code_tasks import run_tests
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.remote import RemoteSandbox
@@ -37,7 +39,13 @@ def check(candidate):
 
 check(f)
 """
-TASK = Problem(problem_id="t-0", source="t", question=PROMPT, answer=TESTS)
+TASK = CodeTask(
+    problem=Problem(problem_id="t-0", source="t", question=PROMPT, answer=""),
+    layout=Layout.HUMANEVAL,
+    entry_point="f",
+    prelude=PROMPT,
+    tests=TESTS,
+)
 HONEST = (
     "def f(x):\n    if isinstance(x, list):\n        return [f(y) for y in x]\n"
     "    return 2 * helper(x)\n"
@@ -180,7 +188,7 @@ def judged(*cases: tuple[str, str]) -> list[str]:
         async with LocalSandbox() as sandbox:
             for body, solution in cases:
                 tests = f"def check(candidate):\n{indent(dedent(body), '    ')}\n\ncheck(g)\n"
-                task = Problem(problem_id="t-1", source="t", question=SIGNATURE, answer=tests)
+                task = replace(TASK, prelude=SIGNATURE, entry_point="g", tests=tests)
                 tested = await run_tests(task, f"```python\n{solution}```\n", sandbox, LIMITS)
                 assert tested.verdict is not None
                 reasons.append(tested.verdict.reason)
@@ -218,7 +226,7 @@ def test_what_a_failed_solution_did_is_said() -> None:
     test = "assert candidate(1) == 1"
     reasons = judged(*((test, f"def g(x):\n    {body}\n") for body in bodies))
     assert reasons[:2] == ["AssertionError", "ZeroDivisionError: division by zero"]
-    assert "object objects have no plain form" in reasons[2]
+    assert reasons[2] == "AssertionError"
     assert reasons[3].endswith("SolutionFailed: the solution's process ended")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from storage.records import Ending, Outcome, Program, Trajectory
-from tirgen.filters.apply import YieldRow, filter_rows, filter_stream, yield_table
+from tirgen.filters.apply import Filtering, YieldRow, filter_rows, yield_table
 from tirgen.filters.filter_config import FilterConfig, Rule
 
 ALL_CALLS = FilterConfig(keep_share_by_calls={})
@@ -152,20 +152,24 @@ def test_the_yield_of_nothing_is_an_empty_table() -> None:
     assert yield_table(filter_rows([], FilterConfig(), seed=0)) == []
 
 
-def test_a_curation_of_long_rows_holds_none_of_their_text(make_trajectory: Any) -> None:
+def test_filtering_holds_the_rows_of_one_problem(make_trajectory: Any) -> None:
     size = 100_000
 
     def read() -> Iterator[Trajectory]:
         for number in range(200):
-            row = make_trajectory(problem=f"p{number % 50}", attempt=number)
-            step = dataclasses.replace(row.steps[0], draft="x" * size)
+            row = make_trajectory(problem=f"p{number // 4:02}", attempt=number)
+            step = dataclasses.replace(row.steps[0], draft=f"{number}" + "x" * size)
             yield dataclasses.replace(row, steps=(step, *row.steps[1:]))
 
+    config = FilterConfig(keep_share_by_calls={}, near_duplicate=0.6)
     tracemalloc.start()
-    curation = filter_stream(read, ALL_CALLS, seed=0)
-    rows = sum(1 for row in curation.rows() if row.filters)
+    filtering = Filtering(read, config, seed=0)
+    rows = sum(1 for row in filtering.rows() if row.filters)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (rows, curation.count, curation.problems) == (200, 200, 50)
-    assert peak < 40 * size
-    assert list(curation.rows()) == filter_rows(read(), ALL_CALLS, seed=0)
+    assert (rows, filtering.count, filtering.problems) == (200, 200, 50)
+    assert peak < 20 * size
+    whole = filter_rows(read(), config, seed=0)
+    assert list(Filtering(read, config, seed=0).rows()) == whole
+    assert filtering.kept == sum(row.kept for row in whole)
+    assert filtering.yields == yield_table(whole)

@@ -13,7 +13,8 @@ from cyclopts import App
 
 from flows.cli import run
 from flows.tree import tree
-from storage.views import VIEWS
+from storage.macros import MACROS
+from storage.view_meanings import VIEWS
 
 MODEL = Path(__file__).parents[2] / "tirgen" / "embedded" / "pocket" / "model"
 
@@ -231,7 +232,7 @@ def test_sql_without_a_statement_lists_every_view_and_an_example(
 ) -> None:
     code, out, err = call(capsys, "sql", "--store", str(tmp_path), "--json")
     assert code == 0
-    assert [row["view"] for row in json.loads(out)] == list(VIEWS)
+    assert [row["from"] for row in json.loads(out)] == [*VIEWS, *MACROS]
     assert 'tirgen sql "select' in err
     assert "error" not in err
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from storage.checking import flaws
 from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Step, Trajectory, Verdict
 from storage.sql import query
@@ -48,6 +52,11 @@ def again(
 ) -> CurationReport:
     config = curate_config(source, None, {k.replace("__", "."): v for k, v in overrides.items()})
     return asyncio.run(curate_version(store, source, config, again=verify))
+
+
+def rows_of(curation: CurationReport) -> list[Trajectory]:
+    assert curation.version is not None
+    return list(curation.version.read())
 
 
 def test_other_filters_make_a_version_that_names_the_one_it_was_made_from(tmp_path: Path) -> None:
@@ -116,8 +125,8 @@ def test_verifying_again_mends_verdicts_and_leaves_lost_rows_unjudged(tmp_path: 
         stale.trajectory_id: False,
         wrong.trajectory_id: True,
     }
-    assert [r.problem.problem_id for r in curation.rows if r.kept] == ["b"]
-    assert next(r for r in curation.rows if r.problem.problem_id == "c").verdict is None
+    assert [r.problem.problem_id for r in rows_of(curation) if r.kept] == ["b"]
+    assert next(r for r in rows_of(curation) if r.problem.problem_id == "c").verdict is None
 
 
 @pytest.mark.parametrize("method", [TESTS, OFF_FORMAT])
@@ -126,7 +135,7 @@ def test_what_something_else_than_the_answer_decided_is_not_verified_again(
 ) -> None:
     decided = Verdict(correct=False, method=method, reason="as it was")
     store, source = a_version(tmp_path, [replace(solved("a"), verdict=decided)])
-    (row,) = again(store, source, verify=True).rows
+    (row,) = rows_of(again(store, source, verify=True))
     assert row.verdict == decided
 
 
@@ -145,7 +154,7 @@ def test_an_imported_answer_may_be_announced_without_a_box(tmp_path: Path) -> No
             replace(solved("b"), steps=unboxed, program=Program.IMPORTED),
         ],
     )
-    judged = again(store, source, verify=True).rows
+    judged = rows_of(again(store, source, verify=True))
     assert {r.program: r.correct for r in judged} == {
         Program.TIRGEN: False,
         Program.IMPORTED: True,
@@ -190,9 +199,43 @@ def test_a_judge_looks_at_stored_rows_that_the_rules_call_wrong(tmp_path: Path) 
     wrong = replace(wrong, verdict=Verdict(correct=False, method="exact", reason="45 vs 46"))
     store, source = a_version(tmp_path, [solved("a"), wrong])
     curation = again(store, source, judge={}, judge_tokens=4)
-    asked = {row.problem.problem_id: row.opinion for row in curation.rows}
+    asked = {row.problem.problem_id: row.opinion for row in rows_of(curation)}
     assert asked["a"] is None
     assert asked["b"] is not None
     assert asked["b"].judge_model == "pocket"
     assert curation.version is not None
     assert [row.opinion for row in curation.version.read() if row.opinion] == [asked["b"]]
+
+
+CURATING = """
+import asyncio, sys
+from pathlib import Path
+from storage.datasets import Store
+from tirgen.jobs.curate import curate_config, curate_version
+store = Store(Path(sys.argv[1]))
+for calls in range(int(sys.argv[2]), 1_000):
+    source = store.version("d@v1" if calls % 2 else "d")
+    config = curate_config(source, None, {"filters.minimum_calls": calls})
+    asyncio.run(curate_version(store, source, config))
+    print(calls, flush=True)
+"""
+
+
+def test_killed_curations_leave_whole_versions_and_nothing_half_done(tmp_path: Path) -> None:
+    rng, rows = random.Random(1), 150
+    store, source = a_version(tmp_path, [solved(f"p{n:03}", 1 + n % 4) for n in range(rows)])
+    wanted = [row.problem.problem_id for row in source.read()]
+    for kill in range(4):
+        command = [sys.executable, "-c", CURATING, str(tmp_path), str(10 * kill)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.uniform(0.05, 0.7))
+            process.kill()
+        assert list(flaws(store, "d")) == []
+        for version in store.versions("d"):
+            assert [row.problem.problem_id for row in version.read()] == wanted
+    versions = store.versions("d")
+    assert len(versions) > 4
+    assert len({part.rows.path.stat().st_ino for v in versions for part in v.parts}) == 1
+    assert again(store, source, filters__minimum_calls=1).version is not None

@@ -99,7 +99,7 @@ def test_what_was_committed_but_never_published_is_published_by_the_next_call(
     store = Store(tmp_path)
     asyncio.run(generate(settings(**served, **{"problems.limit": 3}), store))
     with monkeypatch.context() as broken:
-        broken.setattr("storage.runs.publish", lambda *args: sys.exit("killed while publishing"))
+        broken.setattr("storage.runs.publish", lambda *_, **__: sys.exit("killed while publishing"))
         with pytest.raises(SystemExit):
             asyncio.run(generate(settings(**served, **{"problems.limit": 5}), store))
     report = asyncio.run(generate(settings(**served, **{"problems.limit": 5}), store))

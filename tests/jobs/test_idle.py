@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.calls import REASONS, Call
 from storage.datasets import Store
+from storage.idle import REASONS, IdleLog
 from storage.sql import query
 from tests.engine.simulated import Server, now, pool_of, simulate
 from tirgen.engine.pool import Pool, Replica
@@ -19,11 +19,11 @@ from tirgen.jobs.idle import IdleLedger, Usage
 
 
 def watched(
-    call: Call, *pools: Pool[Server], begins: bool = False
+    log: IdleLog, *pools: Pool[Server], begins: bool = False
 ) -> tuple[IdleLedger, Counter[Activity]]:
     working = Counter[Activity]()
     named = {f"role {number}": pool for number, pool in enumerate(pools)}
-    return IdleLedger(named, working, lambda: begins, call), working
+    return IdleLedger(named, working, lambda: begins, log), working
 
 
 async def live(pool: Pool[Server], working: Counter[Activity], seconds: float) -> None:
@@ -47,7 +47,7 @@ def test_slots_are_busy_or_have_a_reason(tmp_path: Path) -> None:
 
     async def work() -> Usage:
         pool = pool_of(Server(slots=8, seconds=0.25), concurrency=8)
-        ledger, working = watched(Call(tmp_path), pool)
+        ledger, working = watched(IdleLog(tmp_path, "1"), pool)
         eye = asyncio.create_task(looking(ledger))
         await asyncio.gather(*(live(pool, working, 0.25) for _ in range(8)))
         await live(pool, working, 0.0)
@@ -68,7 +68,7 @@ def test_the_other_role_and_back_off_are_reasons(tmp_path: Path) -> None:
         actor, critic = pool_of(Server(slots=4, seconds=1), concurrency=4), pool_of(Server())
         server = critic.replicas[0].client
         server.per_minute = 5
-        ledger, working = watched(Call(tmp_path), actor, critic)
+        ledger, working = watched(IdleLog(tmp_path, "1"), actor, critic)
         eye = asyncio.create_task(looking(ledger))
 
         async def both() -> None:
@@ -91,7 +91,7 @@ def test_roles_that_share_servers_are_one_engine(tmp_path: Path) -> None:
         pool = pool_of(Server())
         [replica] = pool.replicas
         other = Pool([Replica(replica.client, replica.gate)], RetryPolicy())
-        ledger, _ = watched(Call(tmp_path), pool, other)
+        ledger, _ = watched(IdleLog(tmp_path, "1"), pool, other)
         ledger.look(1.0, 0)
         assert list(ledger.usage) == ["role 0, role 1"]
         assert ledger.usage["role 0, role 1"].reasons() == [("no_work", 1.0)]
@@ -104,18 +104,18 @@ def test_sql_finds_the_seconds_of_a_run_and_passes_over_a_torn_line(tmp_path: Pa
     run = store.open_run("made", {}, "h" * 16)
     assert query(store, "select * from idle").num_rows == 0
 
-    call = Call(run.folder)
+    log = IdleLog(run.folder, "7-1.5")
 
     async def work() -> None:
         pool = pool_of(Server(slots=8, seconds=0.25), concurrency=8)
-        ledger, working = watched(call, pool, begins=True)
+        ledger, working = watched(log, pool, begins=True)
         eye = asyncio.create_task(looking(ledger))
         await asyncio.gather(*(live(pool, working, 0.25) for _ in range(4)))
         eye.cancel()
         ledger.close()
 
     simulate(work())
-    with (run.folder / "idle" / f"{call.name}.jsonl").open("a") as file:
+    with (run.folder / "idle" / "7-1.5.jsonl").open("a") as file:
         file.write('{"roles": "ro')
     reasons = " + ".join(REASONS)
     rows = query(
@@ -124,7 +124,7 @@ def test_sql_finds_the_seconds_of_a_run_and_passes_over_a_torn_line(tmp_path: Pa
         "max(job_limits) as limited, count(*) as n from idle where dataset = 'made' group by all",
     ).to_pylist()
     assert len(rows) == 1
-    assert (rows[0]["run"], rows[0]["call"], rows[0]["roles"]) == ("h" * 16, call.name, "role 0")
+    assert (rows[0]["run"], rows[0]["call"], rows[0]["roles"]) == ("h" * 16, "7-1.5", "role 0")
     assert rows[0]["known"] == pytest.approx(rows[0]["slots"], rel=1e-3)
     assert rows[0]["limited"] > 0
     assert rows[0]["n"] in (2, 3)

@@ -84,7 +84,7 @@ async def work(
         finally:
             left = asyncio.all_tasks() - {asyncio.current_task()}
             names = {task.get_name() for task in left}
-            assert names == {"commit queue", "notes of the call", "idle ledger"}
+            assert names == {"commit queue", "looks at other calls", "idle ledger"}
     return list(job.run.read()), progress
 
 

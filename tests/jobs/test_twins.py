@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 
+from storage.calls import SECONDS_BETWEEN_NOTES
 from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
 from tests.jobs.generating import comparable
 from tests.jobs.hostile_engine import HostileEngine
-from tirgen.jobs.budget import SECONDS_BETWEEN_NOTES
 from tirgen.jobs.generate import GenerationReport, generate, generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress

@@ -26,12 +26,12 @@ import dataclasses, os, sys, time
 from pathlib import Path
 from storage.datasets import Store
 from storage.checksums import StoredFile
-from storage.parquet import read_trajectories
+from storage.parquet import Part
 root, what, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for writer in range(count):
     if os.fork():
         continue
-    [row] = read_trajectories(StoredFile(root / "template.parquet"))
+    [row] = Part(StoredFile(root / "template.parquet")).trajectories()
     run = Store(root).open_run("demo", {}, "c0ffee")
     for batch in range(100):
         time.sleep(0.1 if batch < 15 else 0)

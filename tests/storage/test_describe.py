@@ -4,7 +4,7 @@ from pathlib import Path
 
 from storage.datasets import Store
 from storage.describe import columns
-from storage.views import VIEWS
+from storage.view_meanings import VIEWS
 
 
 def test_every_view_has_its_columns_with_type_and_meaning(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from storage.datasets import Store
 from storage.errors import NotFound, QueryError
-from storage.find import find_trajectory, list_trajectories, pick_trajectories
+from storage.find import Pick, find_trajectory, list_trajectories, pick_trajectories
 from storage.records import Attempt, Outcome, TokenStream, Trajectory
 
 Make = Callable[..., Trajectory]
@@ -100,7 +100,7 @@ def test_a_list_of_an_unknown_dataset_is_refused(store: Store, dataset: str) -> 
 
 
 def test_whole_trajectories_are_picked_with_their_version_as_they_are_listed(store: Store) -> None:
-    found = pick_trajectories(store, None, "", 10, extremes=False)
+    found = pick_trajectories(store, None, "", 10, pick=Pick.ALL)
     listed = list_trajectories(store)
     assert [(one.trajectory.trajectory_id, one.version) for one in found] == [
         (row["trajectory_id"], row["version"]) for row in listed
@@ -108,7 +108,7 @@ def test_whole_trajectories_are_picked_with_their_version_as_they_are_listed(sto
     assert {one.version for one in found} == {"v1", None}
     first = found[0].trajectory
     assert first == find_trajectory(store, first.trajectory_id)
-    [right] = pick_trajectories(store, "demo", "correct and version = 'v1'", 10, extremes=False)
+    [right] = pick_trajectories(store, "demo", "correct and version = 'v1'", 10, pick=Pick.ALL)
     assert right.trajectory.problem.problem_id == "right"
 
 
@@ -124,7 +124,7 @@ def test_the_extremes_are_the_worst_and_the_best_of_each_group(
 
     rows = [*attempts("mixed", {2}), *attempts("never", set()), *attempts("alone", {0})[:1]]
     store.open_run("groups", {}, "c0ffee").publish(rows, {})
-    found = pick_trajectories(store, "groups", "", 10, extremes=True)
+    found = pick_trajectories(store, "groups", "", 10, pick=Pick.EXTREMES)
     picked = {problem: set[int]() for problem in ("mixed", "never", "alone")}
     for one in found:
         picked[one.trajectory.problem.problem_id].add(one.trajectory.attempt)
@@ -134,4 +134,8 @@ def test_the_extremes_are_the_worst_and_the_best_of_each_group(
         "never": 2,
         "alone": 1,
     }
-    assert len(pick_trajectories(store, "groups", "", 3, extremes=True)) == 3
+    assert len(pick_trajectories(store, "groups", "", 3, pick=Pick.EXTREMES)) == 3
+    [best] = pick_trajectories(store, "groups", "problem_id = 'mixed'", 9, pick=Pick.BEST)
+    [worst] = pick_trajectories(store, "groups", "problem_id = 'mixed'", 9, pick=Pick.WORST)
+    assert (best.trajectory.correct, worst.trajectory.correct) == (True, False)
+    assert len(pick_trajectories(store, "groups", "", 20, pick=Pick.ALL)) == 9

@@ -104,15 +104,17 @@ TRAJECTORIES = st.lists(record(Trajectory, schema_version=st.just(SCHEMA_VERSION
 @settings(max_examples=60, deadline=None)
 @given(TRAJECTORIES)
 def test_every_record_round_trips_exactly(trajectories: list[Trajectory]) -> None:
-    batch = to_batch(trajectories)
+    batch = to_batch(trajectories, Trajectory)
     batch.validate(full=True)
-    assert from_batch(batch) == trajectories
+    assert from_batch(batch, Trajectory) == trajectories
 
 
 @settings(max_examples=20, deadline=None)
 @given(TRAJECTORIES, st.integers(0, 4))
 def test_a_slice_of_a_batch_reads_as_that_slice(trajectories: list[Trajectory], cut: int) -> None:
-    assert from_batch(to_batch(trajectories).slice(cut)) == trajectories[cut:]
+    assert (
+        from_batch(to_batch(trajectories, Trajectory).slice(cut), Trajectory) == trajectories[cut:]
+    )
 
 
 def leaf_fields(cls: type) -> list[str]:
@@ -158,7 +160,7 @@ def test_a_newer_schema_is_refused_with_a_sentence() -> None:
 def test_text_no_file_can_hold_is_replaced_not_refused(
     make_trajectory: Callable[..., Trajectory],
 ) -> None:
-    batch = to_batch([make_trajectory(final_answer="a\ud800b😀")])
+    batch = to_batch([make_trajectory(final_answer="a\ud800b😀")], Trajectory)
     assert batch["final_answer"].to_pylist() == ["a\ufffdb😀"]
 
 

@@ -51,6 +51,28 @@ def test_rows_are_sorted_the_same_whatever_fits_into_memory(
     ]  # fmt: skip
 
 
+def test_committed_rows_are_read_in_the_order_of_a_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = rows(200)
+    monkeypatch.setenv(memory.VARIABLE, f"{300_000 * sorting.PIECES / 1e9:f}")
+    monkeypatch.setattr(versions, "GROUP_BYTES", 200_000)
+    monkeypatch.setattr(versions, "FILE_ROWS", 70)
+    run = Store(tmp_path).open_run("d", {}, "h")
+    for start in range(0, 200, 30):
+        run.append(made[start : start + 30])
+    again = [replace(one, created_at=2.0) for one in made[:5]]  # the newest row of each counts
+    run.append(again)
+    read = run.reader(in_order=True)
+    run.append([replace(made[0], created_at=3.0)])  # committed after the reader was made
+    expected = sorted([*again, *made[5:]], key=lambda one: one.key)
+    assert list(read()) == list(read()) == expected
+    version = run.publish(read(), {}, in_order=True)
+    assert list(version.read()) == expected
+    assert len(version.files) > 2
+    assert not [path for path in run.folder.iterdir() if path.name.endswith(".tmp")]
+
+
 def test_a_row_group_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "GROUP_BYTES", 200_000)
     version = publish(tmp_path, rows(200))

@@ -25,7 +25,7 @@ from storage.records import (
     Verdict,
 )
 from storage.sql import query
-from storage.views import VIEWS
+from storage.view_meanings import VIEWS
 from tirgen.filters.apply import yield_table
 
 Make = Callable[..., Trajectory]

@@ -42,6 +42,39 @@ def run(
     return answer(of, program, answers, see)
 
 
+def test_thinking_ends_at_its_budget_and_the_policy_answers() -> None:
+    """The official code went on without the question (method D4)."""
+    asked: list[Generate] = []
+
+    def see(request: Generate | Execute) -> None:
+        if isinstance(request, Generate):
+            asked.append(request)
+
+    thought = "<think>\nIt is long. "
+    told = run(
+        [said(thought), said(LAST, ended=True)],
+        see=see,
+        thinking_tokens=len(thought),
+        budget_sentence="Time is up.",
+        tokens=500,
+    )
+    assert told.ending is Ending.FINISHED
+    closing = "\nTime is up.\n</think>\n\n"
+    limits = [request.sampling.max_tokens for request in asked]
+    assert limits == [len(thought), 500 - len(thought) - len(closing)]
+    assert asked[1].prompt.reply == thought + closing
+    assert asked[1].prompt.messages == asked[0].prompt.messages
+    stream = told.transcript.stream()
+    own = [t for t, m in zip(stream.token_ids, stream.loss_mask, strict=True) if m]
+    assert CharacterRenderer().decode(tuple(own)).startswith(thought + LAST)
+
+
+def test_a_closed_or_absent_thinking_has_no_budget() -> None:
+    for text in ("<think>\nShort.\n</think>\n\nSo ", "No thinking. "):
+        told = run([said(text), said(LAST, ended=True)], thinking_tokens=30, budget_sentence="!")
+        assert "!" not in told.transcript.text
+
+
 def failing(times: int) -> list[Completion | Execution]:
     tries: list[Completion | Execution] = []
     for number in range(times):

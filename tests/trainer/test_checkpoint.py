@@ -13,9 +13,9 @@ from tests.trainer.tiny_policy import publish, round_rows
 from trainer import checkpoint
 from trainer.checkpoint import INDEX, DamagedCheckpoint
 from trainer.distributed import World
-from trainer.optimisation import OptimizerConfig
-from trainer.rl import RlConfig, train_rl
-from trainer.run import CHECKPOINTS, Names
+from trainer.rl import train_rl
+from trainer.run import CHECKPOINTS
+from trainer.settings import Names, OptimizerConfig, RlConfig
 
 CONFIG = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), updates=3, checkpoint_every=1)
 

@@ -7,23 +7,37 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    modeling_flash_attention_utils,
+)
+from transformers.integrations.flash_attention import flash_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from storage.datasets import Store
 from storage.records import Level
 from tests.trainer.families import FAMILIES, FUSED, write_family
-from tests.trainer.tiny_policy import logprobs, publish, round_rows
+from tests.trainer.tiny_policy import logprobs, publish, round_rows, weights_of
 from trainer.agreement import ModelMismatch
 from trainer.distributed import World
-from trainer.lora import LoraConfig, Unadaptable
-from trainer.model import ModelConfig, Scorer, UnsupportedModel, load_policy, score
-from trainer.optimisation import OptimizerConfig
-from trainer.packing import Packing, collate, pack
-from trainer.rl import RlConfig, train_rl
-from trainer.run import Names
-from trainer.samples import sft_samples
-from trainer.sft import SftConfig, train_sft
+from trainer.lora import Unadaptable
+from trainer.model import Scorer, UnsupportedModel, load_policy, score
+from trainer.packing import alone, collate, pack
+from trainer.rl import train_rl
+from trainer.rows import sft_samples
+from trainer.settings import (
+    LoraConfig,
+    ModelConfig,
+    Names,
+    OptimizerConfig,
+    Packing,
+    RlConfig,
+    SftConfig,
+)
+from trainer.sft import train_sft
 
 SFT = SftConfig(optimizer=OptimizerConfig(learning_rate=3e-3), epochs=2, batch_samples=8)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -47,10 +61,10 @@ def parent(names: Names, folder: Path) -> Names:
 
 @every_family
 def test_packed_scores_are_the_models_own(
-    folders: dict[str, Path], store: Store, names: Names, family: str
+    folders: dict[str, Path], store: Store, names: Names, world: World, family: str
 ) -> None:
     """Granite and Cohere were off by 2.9 nats, Gemma 2 by its cap."""
-    samples = list(sft_samples(store.version(names.dataset).read()))
+    samples = list(sft_samples(store.version(names.dataset), False, world))
     model = AutoModelForCausalLM.from_pretrained(folders[family])
     scorer = Scorer(load_policy(folders[family], ModelConfig(), seed=0), logit_rows=7).eval()
     for rows in pack(samples, Packing(row_tokens=96)):
@@ -146,6 +160,74 @@ def test_attention_that_crosses_documents_is_refused_by_name(
         train_sft(parent(names, policy), config, world)
     alone = config.model_copy(update={"packing": Packing(row_tokens=1, batch_tokens=1)})
     train_sft(parent(names, policy), alone, world)
+
+
+def reference(query: Any, key: Any, value: Any, **options: Any) -> Any:
+    """What flash attention computes, in its layout: rows, tokens, heads, width."""
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+    found = scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=options["softmax_scale"], enable_gqa=True
+    )
+    return found.transpose(1, 2)
+
+
+def varlen_reference(
+    query: Any,
+    key: Any,
+    value: Any,
+    cu_seqlens_q: Any,
+    cu_seqlens_k: Any,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    softmax_scale: float,
+    causal: bool,
+) -> Any:
+    """The same for documents side by side: tokens, heads, width."""
+    assert causal
+    assert torch.equal(cu_seqlens_q, cu_seqlens_k)
+    lengths = cu_seqlens_q.diff().tolist()
+    assert max_seqlen_q == max_seqlen_k == max(lengths)
+    parts = zip(*(x.split(lengths) for x in (query, key, value)), strict=True)
+    scale = {"softmax_scale": softmax_scale}
+    return torch.cat([reference(*(x[None] for x in part), **scale)[0] for part in parts])
+
+
+@pytest.fixture
+def flash(monkeypatch: pytest.MonkeyPatch) -> str:
+    """transformers' own path of flash attention, with kernels that run on a CPU."""
+    kernels = (reference, varlen_reference, None, None, None)
+    utils = modeling_flash_attention_utils
+    monkeypatch.setattr(utils, "_lazy_imports", lambda *_, **__: kernels)
+    monkeypatch.setattr(utils, "_loaded_implementation", None)
+    AttentionInterface.register("flash_reference", flash_attention_forward)
+    return "flash_reference"
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "phi3", "olmo2"])
+def test_flash_attention_keeps_packed_documents_apart(
+    folders: dict[str, Path], names: Names, world: World, flash: str, family: str
+) -> None:
+    """Trained to the same weights as with torch's attention, several documents in a row."""
+    config = SFT.model_copy(update={"model": ModelConfig(attention=flash)})
+    events: list[dict[str, Any]] = []
+    train_sft(parent(names, folders[family]), config, world, on_event=events.append)
+    [gap] = [event["gap"] for event in events if event["event"] == "agreed"]
+    assert gap < 1e-5
+    found = [
+        weights_of(train_sft(parent(names, folders[family]), each, world).path)
+        for each in (config, SFT)
+    ]
+    for name, weight in found[0].items():
+        torch.testing.assert_close(weight, found[1][name], rtol=0, atol=1e-4)
+
+
+def test_flash_attention_over_several_rows_is_refused(
+    folders: dict[str, Path], world: World, names: Names, flash: str
+) -> None:
+    samples = list(sft_samples(Store(names.store).version(names.dataset), False, world))[:2]
+    scorer = Scorer(load_policy(folders["qwen3"], ModelConfig(attention=flash), seed=0))
+    with pytest.raises(ValueError, match="one row only"):
+        scorer(*collate([[alone(sample)] for sample in samples])[:3])
 
 
 def test_flash_attention_gets_one_row_a_batch() -> None:

@@ -10,17 +10,22 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tests.trainer.tiny_policy import SIDE_FILES, publish, round_rows, weights_of
 from trainer.distributed import World
-from trainer.optimisation import OptimizerConfig
-from trainer.rl import RlConfig, train_rl
-from trainer.run import Names
+from trainer.model import load_policy
+from trainer.rl import train_rl
+from trainer.settings import ModelConfig, Names, OptimizerConfig, RlConfig
+
+CONFIG = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), updates=2)
 
 
 @pytest.fixture
-def version(policy: Path, store: Store, world: World) -> PolicyVersion:
+def names(policy: Path, store: Store) -> Names:
     dataset = publish(store, round_rows(policy, groups=2, step_groups=0))
-    names = Names(store=store.root, policy="pi", parent=str(policy), dataset=str(dataset))
-    config = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), updates=2)
-    return train_rl(names, config, world)
+    return Names(store=store.root, policy="pi", parent=str(policy), dataset=str(dataset))
+
+
+@pytest.fixture
+def version(names: Names, world: World) -> PolicyVersion:
+    return train_rl(names, CONFIG, world)
 
 
 def test_the_head_is_explicit_and_untied(version: PolicyVersion, policy: Path) -> None:
@@ -51,3 +56,21 @@ def test_every_file_is_vouched_for(version: PolicyVersion) -> None:
         *version.manifest["files"],
         "manifest.json",
     }
+
+
+def test_engines_get_bfloat16_and_the_next_training_the_float32_master(
+    names: Names, version: PolicyVersion, world: World
+) -> None:
+    half = CONFIG.model_copy(update={"publish_bfloat16": True})
+    found = train_rl(names, half, world)
+    wanted, small = weights_of(version.path), weights_of(found.path)
+    for name, weight in small.items():
+        assert torch.equal(weight, wanted[name].bfloat16())
+    assert json.loads((found.path / "config.json").read_text())["dtype"] == "bfloat16"
+    loaded = load_policy(found.path, ModelConfig(), seed=0).state_dict()
+    for name, weight in wanted.items():
+        assert torch.equal(loaded[name], weight)
+    assert found.damaged_files() == []
+    master = found.path / "master" / "model.safetensors"
+    master.write_bytes(master.read_bytes()[:-1] + b"x")
+    assert found.damaged_files() == [master]

@@ -12,17 +12,16 @@ from transformers import AutoTokenizer
 from storage.datasets import Store
 from storage.records import TokenStream, Trajectory
 from tests.served_weights import served_version
-from tests.trainer.tiny_policy import check_sampler, publish, trajectory
+from tests.trainer.tiny_policy import check_sampler, publish, sampled, trajectory
 from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import DEFAULT_MODEL, EngineConfig
 from tirgen.engine.publication import publish as publish_policy
 from trainer.distributed import World
-from trainer.optimisation import OptimizerConfig
 from trainer.oracle import SamplerMismatch
-from trainer.rl import RlConfig, train_rl
-from trainer.run import Names
-from trainer.samples import Rollout, rollouts
+from trainer.rl import train_rl
+from trainer.samples import Rollout
+from trainer.settings import Names, OptimizerConfig, RlConfig
 
 QUESTIONS = ["What is 3 plus 4?", "What is 12 times 7?", "Solve 2x + 3 = 9."]
 GROUP = 8
@@ -84,7 +83,7 @@ def _group(question: str, prompt: list[int], choices: list[dict[str, Any]]) -> l
 
 
 def samples_of(rows: list[Trajectory]) -> list[Rollout]:
-    return list(rollouts(rows, {row.trajectory_id: 0.0 for row in rows}))
+    return sampled(rows)
 
 
 @pytest.mark.skipif(not (MODEL_DIR / "model.safetensors").exists(), reason="no pocket weights")

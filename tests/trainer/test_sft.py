@@ -14,13 +14,18 @@ from tests.trainer.tiny_policy import logprobs, publish, trajectory, weights_of
 from trainer import checkpoint
 from trainer.distributed import World
 from trainer.history import read_history
-from trainer.lora import LoraConfig
-from trainer.model import ModelConfig
-from trainer.optimisation import NotFinite, OptimizerConfig
-from trainer.packing import Packing
-from trainer.run import Names
-from trainer.samples import Beyond, TooLong
-from trainer.sft import SftConfig, train_sft
+from trainer.optimisation import NotFinite
+from trainer.rows import TooLong
+from trainer.settings import (
+    Beyond,
+    LoraConfig,
+    ModelConfig,
+    Names,
+    OptimizerConfig,
+    Packing,
+    SftConfig,
+)
+from trainer.sft import train_sft
 
 CONFIG = SftConfig(
     optimizer=OptimizerConfig(learning_rate=3e-3, warmup=2), epochs=2, batch_samples=8

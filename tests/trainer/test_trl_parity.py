@@ -1,7 +1,7 @@
-"""TRL as an oracle: another hand's clipped, dual-clipped and KL terms, and their gradients.
+"""TRL as an oracle: another hand's surrogates, KL term, rejection and penalty, with gradients.
 
-TRL has no twin of the NLL on positives, of two levels with normalisers of their own, or, without
-vLLM, of the importance correction; numbers worked out by hand hold those.
+TRL has no twin of the NLL on positives and of the weights of two levels; numbers worked out by hand
+hold those.
 """
 
 from pathlib import Path
@@ -12,11 +12,21 @@ import torch
 from torch import Tensor
 
 from storage.records import Level
-from trainer.hierarchical import STATISTICS, Aggregation, LossConfig
-from trainer.model import ModelConfig, Scorer, Scores, load_policy
-from trainer.packing import Batch, Packing, collate, pack
+from trainer.advantage import Row, overlong_penalty
+from trainer.hierarchical import STATISTICS
+from trainer.model import Scorer, Scores, load_policy
+from trainer.packing import Batch, collate, pack
 from trainer.rl import shares
 from trainer.samples import Rollout
+from trainer.settings import (
+    Aggregation,
+    CreditConfig,
+    Importance,
+    LossConfig,
+    ModelConfig,
+    Packing,
+    Surrogate,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's and accelerate's, not ours
 
@@ -40,6 +50,7 @@ class Round:
         self.advantages = torch.randn(ROWS, generator=generator)
         # Far from the policy, so that every branch of the clips is taken.
         self.shift = 1.5 * torch.randn(ROWS, COMPLETION, generator=generator)
+        self.sampler_shift = 0.5 * torch.randn(ROWS, COMPLETION, generator=generator)
         self.reference_shift = 0.5 * torch.randn(ROWS, COMPLETION, generator=generator)
 
     @property
@@ -57,6 +68,7 @@ class Round:
                     token_ids=torch.cat([self.prompts[row], self.completions[row, :end]]).int(),
                     learned=torch.cat([torch.zeros(PROMPT, dtype=torch.bool), own]),
                     level=Level.TRAJECTORY,
+                    group_id="g",
                     advantage=self.advantages[row].item(),
                     sampler_logprobs=torch.zeros(int(own.sum())),
                 )
@@ -70,22 +82,63 @@ class Round:
         return torch.cat([values[row][own[row]] for row in rows])
 
 
-@pytest.mark.parametrize("kl", [0.0, 0.3])
-@pytest.mark.parametrize(
-    ("aggregation", "loss_type"),
-    [(Aggregation.TOKEN_MEAN, "dapo"), (Aggregation.SEQ_MEAN_TOKEN_MEAN, "grpo")],
-)
-def test_loss_and_gradient_are_trls(
-    policy: Path, tmp_path: Path, aggregation: Aggregation, loss_type: str, kl: float
-) -> None:
+CASES: dict[str, tuple[LossConfig, dict[str, Any]]] = {
+    "token mean": (LossConfig(), {"loss_type": "dapo"}),
+    "sequence mean": (
+        LossConfig(aggregation=Aggregation.SEQ_MEAN_TOKEN_MEAN), {"loss_type": "grpo"}
+    ),
+    "token mean, kl": (LossConfig(kl=0.3), {"loss_type": "dapo"}),
+    "sequence mean, kl": (
+        LossConfig(kl=0.3, aggregation=Aggregation.SEQ_MEAN_TOKEN_MEAN), {"loss_type": "grpo"}
+    ),
+    "gspo": (
+        LossConfig(surrogate=Surrogate.GSPO, aggregation=Aggregation.SEQ_MEAN_TOKEN_MEAN),
+        {
+            "loss_type": "grpo",
+            "importance_sampling_level": "sequence",
+            "epsilon": 3e-4,
+            "epsilon_high": 4e-4,
+        },
+    ),
+    # TRL's bound is that of the ratio itself, ours its distance from 1.
+    "cispo": (LossConfig(surrogate=Surrogate.CISPO), {"loss_type": "cispo", "epsilon_high": 5.0}),
+    "rejected sequences": (
+        LossConfig(importance=Importance.REJECT_SEQUENCE, importance_cap=3, importance_tolerance=0),
+        {"loss_type": "dapo"},
+    ),
+}  # fmt: skip
+"""Our settings, and TRL's for the same loss. TRL has no NLL, so ours is off."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loss_and_gradient_are_trls(policy: Path, tmp_path: Path, case: str) -> None:
     pytest.importorskip("trl", reason="the oracle extra is not installed")
+    config, options = CASES[case]
+    config = config.model_copy(update={"nll": 0})
     drawn = Round()
-    config = LossConfig(nll=0, kl=kl, aggregation=aggregation)
     loss, gradient, old, reference = ours(policy, drawn, config)
-    wanted, wanted_gradient = trls(policy, tmp_path, drawn, loss_type, kl, old, reference)
+    trainer = trl_trainer(policy, tmp_path, options)
+    wanted, wanted_gradient = trls(trainer, drawn, config, old, reference)
     assert loss == pytest.approx(wanted, rel=1e-5)
     difference = (gradient - wanted_gradient).norm() / wanted_gradient.norm()
     assert difference.item() < 1e-5
+
+
+def test_the_penalty_for_length_is_trls() -> None:
+    rewards = pytest.importorskip("trl.rewards", reason="the oracle extra is not installed")
+    wanted = rewards.get_soft_overlong_punishment(100, 20)
+    config = CreditConfig(overlong_buffer=20)
+    for tokens in (1, 79, 80, 81, 90, 99, 100, 101, 300):
+        row = Row(
+            trajectory_id="t",
+            level=Level.TRAJECTORY,
+            group_id="g",
+            reward=1,
+            sampled=1,
+            reply_tokens=tokens,
+        )
+        [found] = wanted(completion_ids=[[0] * tokens])
+        assert -overlong_penalty(row, config, 100) == pytest.approx(found)
 
 
 def ours(policy: Path, drawn: Round, config: LossConfig) -> tuple[float, Tensor, Tensor, Tensor]:
@@ -101,12 +154,13 @@ def ours(policy: Path, drawn: Round, config: LossConfig) -> tuple[float, Tensor,
         at_old = drawn.at(old, batch)
         scored.append((batch, Scores(at_old, torch.zeros_like(at_old))))
     references = [drawn.at(reference, batch) if config.kl else None for batch in batches]
-    # Sampled with the old policy, so that the importance correction is 1.
-    for batch, scores in scored:
-        place = 0
+    rejects = config.importance is Importance.REJECT_SEQUENCE
+    sampler = old - drawn.sampler_shift if rejects else old
+    for batch, _ in scored:
+        place, said = 0, drawn.at(sampler, batch)
         for sample in batch.samples:
             count = sample.learned_count
-            sample.sampler_logprobs.copy_(scores.logprobs[place : place + count])
+            sample.sampler_logprobs.copy_(said[place : place + count])
             place += count
     sums = torch.zeros(2, len(STATISTICS), dtype=torch.float64)
     total = torch.zeros(())
@@ -114,7 +168,10 @@ def ours(policy: Path, drawn: Round, config: LossConfig) -> tuple[float, Tensor,
         total = total + share.loss(scorer(*share.batch[:3]).logprobs)
     total.backward()
     counts = dict(zip(STATISTICS, sums[0].tolist(), strict=True))
-    assert counts["dual_clip_fraction"] > 0.05 * counts["tokens"]
+    if config.surrogate is Surrogate.CLIP:
+        assert counts["dual_clip_fraction"] > 0.05 * counts["tokens"]
+    if rejects:
+        assert 0 < counts["truncated_fraction"] < counts["tokens"]
     return total.item(), flat(scorer.policy), old, reference
 
 
@@ -131,18 +188,12 @@ def padded_logprobs(scorer: Scorer, drawn: Round) -> Tensor:
 
 
 def trls(
-    policy: Path,
-    folder: Path,
-    drawn: Round,
-    loss_type: str,
-    kl: float,
-    old: Tensor,
-    reference: Tensor,
+    trainer: Any, drawn: Round, config: LossConfig, old: Tensor, reference: Tensor
 ) -> tuple[float, Tensor]:
-    trainer = trl_trainer(policy, folder, loss_type)
-    trainer.beta = kl
+    trainer.beta = config.kl
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
+    own = drawn.mask * drawn.own
     inputs = {
         "prompt_ids": drawn.prompts,
         "prompt_mask": torch.ones_like(drawn.prompts),
@@ -152,14 +203,19 @@ def trls(
         "advantages": drawn.advantages,
         "old_per_token_logps": old,
         "ref_per_token_logps": reference,
-        "num_items_in_batch": (drawn.mask * drawn.own).sum(),
+        "num_items_in_batch": own.sum(),
     }
+    if config.importance is Importance.REJECT_SEQUENCE:
+        # As TRL computes it where vLLM samples (sequence_mask).
+        trainer.use_vllm = True
+        ratio = (drawn.sampler_shift * own).sum(-1, keepdim=True).exp()
+        inputs["importance_sampling_ratio"] = ratio.masked_fill(ratio > 3, 0.0)
     loss = trainer._compute_loss(trainer.model, inputs)
     loss.backward()
     return loss.item(), flat(trainer.model)
 
 
-def trl_trainer(policy: Path, folder: Path, loss_type: str) -> Any:
+def trl_trainer(policy: Path, folder: Path, options: dict[str, Any]) -> Any:
     from datasets import Dataset
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -183,11 +239,9 @@ def trl_trainer(policy: Path, folder: Path, loss_type: str) -> Any:
             bf16=False,
             gradient_checkpointing=False,
             report_to="none",
-            epsilon=0.2,
-            epsilon_high=0.28,
             delta=3.0,
-            loss_type=loss_type,
             use_bias_correction_kl=False,
+            **{"epsilon": 0.2, "epsilon_high": 0.28, **options},
         ),
         train_dataset=Dataset.from_list([{"prompt": "w2 w3"}]),
         processing_class=tokenizer,

@@ -22,16 +22,20 @@ from storage.records import (
     Verdict,
     trajectory_id,
 )
+from storage.schema import to_batch
 from storage.versions import DatasetVersion
 from tests.rows import PROVENANCE
 from trainer.distributed import World
-from trainer.model import ModelConfig, Scorer, load_policy, score
+from trainer.model import Scorer, load_policy, score
 from trainer.oracle import Gap, require_agreement
-from trainer.packing import Packing, deal, pack
+from trainer.packing import deal, pack
+from trainer.rows import rollouts_of
 from trainer.samples import Rollout
+from trainer.settings import ModelConfig, Packing
 
 VOCABULARY = 48
-PROMPT = 5
+PROMPT = 16
+"""Tokens of a prompt; long enough that sharing it pays."""
 SIDE_FILES = {"tokenizer.json": "{}", "chat_template.jinja": "{{ messages }}"}
 
 
@@ -115,16 +119,17 @@ def trajectory(
     return Trajectory(**{**values, **fields})
 
 
-def sampled_stream(model: Any, generator: torch.Generator, length: int) -> TokenStream:
+def draw(generator: torch.Generator, count: int) -> list[int]:
+    ids: list[int] = torch.randint(VOCABULARY, (count,), generator=generator).tolist()
+    return ids
+
+
+def sampled_stream(
+    model: Any, generator: torch.Generator, length: int, prompt: list[int]
+) -> TokenStream:
     """A prompt, sampled tokens, an injected observation in the middle, sampled tokens again."""
-
-    def draw(count: int) -> list[int]:
-        ids: list[int] = torch.randint(VOCABULARY, (count,), generator=generator).tolist()
-
-        return ids
-
     head, middle = length // 2, 3
-    token_ids = draw(PROMPT + length + middle)
+    token_ids = [*prompt, *draw(generator, length + middle)]
     own = [False] * PROMPT + [True] * head + [False] * middle + [True] * (length - head)
     said = [0.0, *logprobs(model, token_ids).tolist()]
     return TokenStream(
@@ -148,9 +153,10 @@ def round_rows(
     rows = []
     for level, count in ((Level.TRAJECTORY, groups), (Level.STEP, step_groups)):
         for group in range(count):
+            prompt = draw(generator, PROMPT)
             for number in range(size):
                 length = int(torch.randint(4, 24, (1,), generator=generator))
-                stream = sampled_stream(model, generator, length)
+                stream = sampled_stream(model, generator, length, prompt)
                 good = (number + group) % 3 == 0
                 outcome = Outcome.OK if good or level is Level.TRAJECTORY else Outcome.ERROR
                 name = f"{level.value}-{group}"
@@ -158,6 +164,13 @@ def round_rows(
                     trajectory(number, name, stream, correct=good, level=level, outcomes=(outcome,))
                 )
     return rows
+
+
+def sampled(rows: Sequence[Trajectory], advantage: float = 0.0) -> list[Rollout]:
+    """The rows as samples of an update, all with one advantage."""
+    return list(
+        rollouts_of(to_batch(rows, Trajectory), {row.trajectory_id: advantage for row in rows})
+    )
 
 
 def publish(store: Store, rows: list[Trajectory]) -> DatasetVersion:

@@ -16,6 +16,12 @@ def _right(gold: str, answer: str) -> bool:
     [
         (r"\sin x = \frac{42}{59}", r"\cos x = \frac{42}{59}"),
         ("f(0)=1", "f'(0)=1"),
+        ("1", "f(x)=1"),
+        (r"\angle ABC = 40^\circ", r"\angle ACB = 40^\circ"),
+        ("P(X=2)=0.25", "P(X=3)=0.25"),
+        ("1, 250", "1,250"),
+        ("-3, 3", "(3, -3)"),
+        ("A(2,3), B(-1,4)", "A(-1,4), B(2,3)"),
         ("P(A)=0.25", "P(B)=0.25"),
         ("12:00", "1:00"),
         (r"14\text{ chickens}, 16\text{ rabbits}", r"16\text{ chickens}, 14\text{ rabbits}"),
@@ -26,6 +32,9 @@ def _right(gold: str, answer: str) -> bool:
         ("7", r"\text{the opposite is } 7"),
         ("7", "8 (7)"),
         ("42", r"42\text{ or }43"),
+        ("15", "不是15"),
+        ("15", "答案不是15"),
+        (r"\frac{\pi^2}{6}", r"\sum_{n=1}^{\infty} \frac{1}{n^2}"),
         (r"2^{1000}+\sqrt{2}", r"2^{1000}+\sqrt{3}"),
         (r"\frac{1}{1500!}", r"\frac{1}{1502!}"),
     ],
@@ -38,6 +47,9 @@ def test_another_claim_is_wrong(gold: str, answer: str) -> None:
     ("gold", "answer"),
     [
         ("f(z)=z", "f(x)=x"),
+        ("12", r"n(A\cup B)=12"),
+        ("45", "C(10,2)"),
+        (r"\angle ABC = 40^\circ", r"m\angle CBA = 40^\circ"),
         ("y=Ce^{2x}", "y=Ae^{2x}"),
         ("n=4k+1", "n=4m+1"),
         ("14, 16", r"\text{chickens: }14,\ \text{rabbits: }16"),
@@ -76,7 +88,7 @@ def test_precision_follows_the_gold(gold: str, answer: str, right: bool) -> None
     ("gold", "answer"),
     [("6", "6 米"), ("6", "6개"), ("4 коробки", "4"), ("1,2", "1或2"), ("①③", "③①"), ("5", "５"),
      ("1/2", "１／２"), ("(1,2)", "（1，2）"), ("2", "2。"), ("没有", r"\text{没有}"),
-     ("90 минут", "90")],
+     ("90 минут", "90"), ("15", "答案是15"), ("8", "一共8个"), ("8", "答えは 8")],
 )  # fmt: skip
 def test_other_languages_are_read(gold: str, answer: str) -> None:
     assert _right(gold, answer)
@@ -97,7 +109,7 @@ def test_a_verdict_says_what_both_were_read_as() -> None:
     verdict = verify(r"\frac{1}{2}", r"\boxed{0.5}")
     assert (verdict.gold_value, verdict.answer_value) == ("number 1/2", "number 0.5")
     other = verify("(1, 2)", r"\boxed{x^2}")
-    assert other.reason.endswith("a expression where a tuple is asked")
+    assert other.reason.endswith("an expression where a tuple is asked")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks._golds import GOLDS, golds, judged, shuffled, spelled_alike
+from benchmarks._golds import GOLDS, golds, judged, same_number, shuffled, spelled_alike
 from tirgen.verification import Verifier, verify
 
 
@@ -49,7 +49,7 @@ async def test_another_row_s_expression_is_wrong_unless_it_is_the_same(
     async with Verifier() as verifier:
         verdicts = await judged(verifier, pairs)
     right = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.correct]
-    assert [pair for pair in right if not (spelled_alike(*pair) or _same_bare_number(*pair))] == []
+    assert [pair for pair in right if not (spelled_alike(*pair) or same_number(*pair))] == []
     unread = [verdict.reason for verdict in verdicts if not verdict.is_decided]
     assert len(unread) <= 0.03 * len(pairs), unread
 
@@ -73,18 +73,6 @@ def test_recorded_tora_answers_get_the_verdict_of_their_numbers(benchmark_files:
     disagreed: list[Any] = []
     for row in map(json.loads, path.read_text().splitlines()):
         verdict = verify(row["gt"], row["code"][0], require_box=False)
-        if verdict.correct != _same_number(row["gt"], row["pred"][0]):
+        if verdict.correct != same_number(row["gt"], row["pred"][0]):
             disagreed.append((row["gt"], row["pred"][0], verdict))
     assert len(disagreed) <= 0.005 * 1319, disagreed
-
-
-def _same_bare_number(gold: str, answer: str) -> bool:
-    """`f(x)=1` and `1`, `+2.` and `2`: told by a rule that shares nothing with the verifier."""
-    return _same_number(*(text.strip("$. ").rpartition("=")[2] for text in (gold, answer)))
-
-
-def _same_number(gold: str, answer: str) -> bool:
-    try:
-        return abs(float(gold.replace(",", "")) - float(answer.replace(",", ""))) < 1e-6
-    except ValueError:
-        return False

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tirgen.verification import verify
 from tirgen.verification.judge import judge
 from tirgen.verification.symbolic import decide
 
@@ -231,7 +230,7 @@ PAIR = st.tuples(SMALL, SMALL)
 KINDS = {
     "whole number": Kind(WHOLE, _whole),
     "fraction": Kind(PART, _fraction),
-    "percent": Kind(st.integers(3, 400), _percent),
+    "percent": Kind(st.integers(3, 299), _percent),  # 400% reads as 4, too
     "scientific": Kind(st.tuples(st.integers(101, 999), st.integers(3, 20)), _scientific),
     "money": Kind(st.integers(2, 900), _money),
     "angle": Kind(st.integers(1, 359), _angle),
@@ -263,8 +262,6 @@ def test_every_spelling_of_a_value_is_right_and_of_another_wrong(
 ) -> None:
     kind = KINDS[name]
     value, other = data.draw(kind.values), data.draw(kind.values)
-    if name == "named amounts":  # the fault that the next test names
-        assume(sorted(value) != sorted(other))
     gold, *spellings = kind.spell(value)
     assert [text for text in spellings if not _right(gold, text)] == []
     others = kind.spell(other)
@@ -338,12 +335,23 @@ def test_a_name_is_part_of_the_claim(name: str, value: int, other: str) -> None:
     assert _right(f"{name}={value}", f"{other}={value}") == (name == other)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="amounts as quantities and amounts as `name: value` lose their names"
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        (r"\text{boys: } 2, \text{girls: } 3", True),
+        (r"\text{girls} = 3, \text{boys} = 2", True),
+        (r"3\text{ girls}, 2\text{ boys}", True),
+        ("2, 3", True),
+        ("(2, 3)", True),
+        (r"\text{boys: } 3, \text{girls: } 2", False),
+        (r"3\text{ boys}, 2\text{ girls}", False),
+        ("3, 2", False),
+        ("(3, 2)", False),
+    ],
 )
-def test_swapped_amounts_are_another_answer_in_every_notation() -> None:
-    answer = r"\boxed{\text{boys: } 3, \text{girls: } 2}"
-    assert not verify("2 boys and 3 girls", answer).correct
+def test_an_amount_belongs_to_its_name_in_every_notation(answer: str, right: bool) -> None:
+    for gold in ("2 boys and 3 girls", r"\text{boys: } 2, \text{girls: } 3"):
+        assert _right(gold, answer) == right
 
 
 @pytest.mark.slow

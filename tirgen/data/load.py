@@ -92,23 +92,6 @@ def load_problems(
     )
 
 
-def unread_columns(
-    path: str,
-    *,
-    question_field: str | None = None,
-    answer_field: str | None = None,
-    split: str | None = None,
-) -> list[str]:
-    """Columns of long text that no question or answer will use, judged from the first rows.
-
-    Raises `ProblemsError`.
-    """
-    if path.startswith(POCKET):
-        return []
-    _, sample = _opened(path, split)
-    return detect(path, sample, question_field, answer_field).unread(sample)
-
-
 def _opened(path: str, split: str | None) -> tuple[Rows, list[Fields]]:
     """All rows, and the fields of the first ones. Raises `ProblemsError` where there are none."""
     rows = chain.from_iterable(map(read_rows, _files(Path(path).expanduser(), split)))

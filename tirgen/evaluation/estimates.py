@@ -10,8 +10,9 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from math import comb
+from math import comb, sqrt
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ Vote = tuple[str | None, bool]
 Ratio = tuple[Sequence[float], Sequence[float]]
 """Numerators and denominators, one per problem."""
 Floats = npt.NDArray[np.float64]
+_Z95 = 1.959963984540054
+"""The normal quantile of a two-sided 95 % interval."""
 
 MAJORITY_DRAWS = 100
 """Most subsets that maj@k is averaged over."""
@@ -36,6 +39,42 @@ class Estimate(BaseModel):
     value: float
     low: float
     high: float
+
+
+class RatioSums(NamedTuple):
+    """Sums over problems of a ratio's parts, as one SQL aggregate gives them.
+
+    Of r right and n judged samples of each problem: for any number of rows, where the bootstrap
+    would draw every problem thousands of times.
+    """
+
+    problems: int
+    above: float
+    """Sum of r."""
+    below: float
+    """Sum of n, above 0."""
+    above_squared: float
+    product: float
+    """Sum of r n."""
+    below_squared: float
+
+    def share(self) -> Estimate:
+        """The share above / below with its 95 % interval over problems.
+
+        The variance is that of a ratio of cluster totals (Cochran, Sampling Techniques, 1977,
+        §6.3). The interval is Wilson's for a simple random sample with this variance: it stays
+        within 0 and 1 also where all are right.
+        """
+        share, n = self.above / self.below, self.problems
+        squares = self.above_squared - 2 * share * self.product + share**2 * self.below_squared
+        variance = n / max(n - 1, 1) * max(squares, 0.0) / self.below**2
+        size = share * (1 - share) / variance if variance > 1e-12 else float(n)
+        size = min(size, self.below)
+        width = 1 + _Z95**2 / size
+        centre = (share + _Z95**2 / (2 * size)) / width
+        spread = _Z95 / width * sqrt(share * (1 - share) / size + (_Z95 / (2 * size)) ** 2)
+        low, high = max(0.0, centre - spread), min(1.0, centre + spread)
+        return Estimate(value=share, low=min(low, share), high=max(high, share))
 
 
 class Bootstrap:

@@ -14,29 +14,15 @@ from storage.literals import literal
 from storage.sql import query
 from storage.versions import DatasetVersion
 
-TOOL_STATISTIC = """
-SELECT
-    count(*) FILTER (WHERE is_right AND all_ran) AS right_ran,
-    count(*) FILTER (WHERE is_right AND NOT all_ran) AS right_failed,
-    count(*) FILTER (WHERE NOT is_right AND all_ran) AS wrong_ran,
-    count(*) FILTER (WHERE NOT is_right AND NOT all_ran) AS wrong_failed
-FROM (
-    SELECT correct OR coalesce(judge_correct, false) AS is_right, n_failed_calls = 0 AS all_ran
-    FROM all_trajectories
-    WHERE level = 'trajectory' AND n_calls > 0 AND correct IS NOT NULL
-        AND dataset = {dataset} AND version = {version}
-)"""
-"""Counts of the 2 x 2 table of one dataset version, over its answers with code."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolTable:
     """Answers by whether they are right and whether all of their code ran."""
 
-    right_ran: int
-    right_failed: int
-    wrong_ran: int
-    wrong_failed: int
+    right_ran: int = 0
+    right_failed: int = 0
+    wrong_ran: int = 0
+    wrong_failed: int = 0
 
     @property
     def accuracy_all_ran(self) -> float | None:
@@ -69,6 +55,9 @@ class ToolTable:
 
 def tool_table(store: Store, version: DatasetVersion) -> ToolTable:
     """The table of one published version, counted by SQL."""
-    dataset, name = literal(version.dataset), literal(version.version)
-    (row,) = query(store, TOOL_STATISTIC.format(dataset=dataset, version=name)).to_pylist()
-    return ToolTable(**row)
+    counts = query(
+        store,
+        "SELECT right_ran, right_failed, wrong_ran, wrong_failed FROM tool_use "
+        f"WHERE dataset = {literal(version.dataset)} AND version = {literal(version.version)}",
+    ).to_pylist()
+    return ToolTable(**counts[0]) if counts else ToolTable()

@@ -6,12 +6,12 @@ order of the rows. So stored trajectories can be filtered again without inferenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import groupby, takewhile
 
-from storage.records import BASELINE_RULE, Cost, FilterVerdict, Step, TokenStream, Trajectory
-from tirgen.filters.dataset_rules import DATASET_RULES, Findings
+from storage.records import BASELINE_RULE, Trajectory, Verdicts
+from tirgen.filters.dataset_rules import DATASET_RULES, Context, Findings, near_duplicates
 from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import accept, verdict_of
 
@@ -30,97 +30,127 @@ class YieldRow:
 def filter_rows(
     trajectories: Iterable[Trajectory], config: FilterConfig, seed: int
 ) -> list[Trajectory]:
-    """All rows, kept and dropped, with the verdicts of every rule that is on.
+    """All rows, kept and dropped, in their order, with the verdicts of every rule that is on.
 
     Earlier verdicts are replaced. A dataset rule judges only the rows that all rules before it
     kept, so only those have its verdict.
     """
     rows = list(trajectories)
-    return list(filter_stream(lambda: rows, config, seed).rows())
+    together = sorted(rows, key=_problem)
+    filters = {id(row): made for row, made in Filtering(lambda: together, config, seed).pairs()}
+    return [filters[id(row)] for row in rows]
 
 
 Read = Callable[[], Iterable[Trajectory]]
-"""Returns the same rows each time it is called."""
+"""Returns the same rows each time it is called, those of a problem one after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filtered:
-    """The verdicts of all rows, without the rows."""
+class Filtering:
+    """Applies every rule to rows that are read problem by problem, and counts.
 
-    yields: list[YieldRow]
-    count: int
-    problems: int
-    _read: Read
-    _verdicts: Mapping[str, tuple[FilterVerdict, ...]]
-
-    def rows(self) -> Iterator[Trajectory]:
-        """Read all rows again, each with its verdicts."""
-        for row in self._read():
-            yield replace(row, filters=self._verdicts[row.trajectory_id])
-
-
-def filter_stream(read: Read, config: FilterConfig, seed: int) -> Filtered:
-    """As `filter_rows`, for rows that do not fit into memory: they are read twice."""
-    known: dict[Any, Any] = {}
-    rows = [_without_text(row, accept(row, config), known) for row in read()]
-    for rule, judge in DATASET_RULES.items():
-        if config.applies(rule):
-            findings = judge(rows, config, seed)
-            rows = [_with_finding(row, rule, findings) for row in rows]
-    verdicts = {row.trajectory_id: row.filters for row in rows}
-    problems = len({row.problem.problem_id for row in rows})
-    return Filtered(yield_table(rows), len(rows), problems, read, verdicts)
-
-
-def _without_text(
-    row: Trajectory, filters: tuple[FilterVerdict, ...], known: dict[Any, Any]
-) -> Trajectory:
-    """The row as the dataset rules need it: its problem, verdicts and number of calls.
-
-    Values that rows share are in memory once, in `known`.
+    Only the rows of one problem are in memory; where near-duplicates are searched for, so are the
+    questions of all problems, and the rows are read twice. The counts are those of the rows that
+    `rows` has returned so far.
     """
 
-    def shared(value: Any) -> Any:
-        return known.setdefault(value, value)
+    def __init__(self, read: Read, config: FilterConfig, seed: int) -> None:
+        self.count = 0
+        self.problems = 0
+        self.kept = 0
+        self._yields = YieldCount()
+        self._read = read
+        self._config = config
+        self._seed = seed
 
-    return replace(
-        row,
-        steps=shared(tuple(_CALL for _ in row.calls)),
-        tokens=_NO_TOKENS,
-        cost=_NO_COST,
-        problem=shared(row.problem),
-        provenance=shared(row.provenance),
-        verdict=shared(row.verdict),
-        filters=shared(tuple(map(shared, filters))),
-    )
+    @property
+    def yields(self) -> list[YieldRow]:
+        return self._yields.table()
+
+    def rows(self) -> Iterator[Trajectory]:
+        """All rows, kept and dropped, in their order, with the verdicts of every rule."""
+        for _, row in self.pairs():
+            yield row
+
+    def pairs(self) -> Iterator[tuple[Trajectory, Trajectory]]:
+        """Each row as it was read and with its new verdicts."""
+        context = Context(self._config, self._seed, {})
+        if self._config.applies(Rule.NEAR_DUPLICATE):
+            questions = self._questions(context)
+            context = context._replace(same=near_duplicates(questions, self._config, self._seed))
+        for _, group in groupby(self._read(), _problem):
+            before = list(group)
+            after = _judged(before, DATASET_RULES, context)
+            self.problems += 1
+            for row in after:
+                self.count += 1
+                self.kept += row.kept
+                self._yields.add(row)
+            yield from zip(before, after, strict=True)
+
+    def _questions(self, context: Context) -> dict[str, str]:
+        """By problem, the questions that are left where near-duplicates are searched for."""
+        rules = list(takewhile(lambda rule: rule is not Rule.NEAR_DUPLICATE, DATASET_RULES))
+        questions: dict[str, str] = {}
+        for name, group in groupby(self._read(), _problem):
+            if kept := [row for row in _judged(group, rules, context) if row.kept]:
+                questions[name] = kept[-1].problem.question
+        return questions
 
 
-_CALL, _NO_TOKENS, _NO_COST = Step(thought="", action=""), TokenStream(), Cost()
+def _judged(
+    rows: Iterable[Trajectory], rules: Iterable[Rule], context: Context
+) -> list[Trajectory]:
+    """All rows of a problem with the verdicts of the rules on one trajectory and of `rules`."""
+    judged = [replace(row, filters=accept(row, context.config)) for row in rows]
+    for rule in rules:
+        if context.config.applies(rule):
+            findings = DATASET_RULES[rule](judged, context)
+            judged = [_with_finding(row, rule, findings) for row in judged]
+    return judged
 
 
-def yield_table(trajectories: Iterable[Trajectory]) -> list[YieldRow]:
-    """Rows from raw to kept, rule by rule; a dropped row counts at the first rule that drops it.
+def _problem(row: Trajectory) -> str:
+    return row.problem.problem_id
+
+
+class YieldCount:
+    """Counts rows from raw to kept, rule by rule; a dropped row counts at the first that drops it.
 
     Baselines are not counted. The view `yields` of the store has the same numbers.
     """
-    dropped: dict[str, int] = {}
-    total = 0
-    for row in trajectories:
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._dropped: dict[str, int] = {}
+
+    def add(self, row: Trajectory | Verdicts) -> None:
         if row.is_baseline:
-            continue
-        total += 1
+            return
+        self._total += 1
         for verdict in row.filters:
             if verdict.rule != BASELINE_RULE:
-                dropped.setdefault(verdict.rule, 0)
+                self._dropped.setdefault(verdict.rule, 0)
         first = next((verdict.rule for verdict in row.filters if not verdict.kept), None)
         if first is not None:
-            dropped[first] += 1
-    order = {rule.value: place for place, rule in enumerate(Rule)}
-    table: list[YieldRow] = []
-    for rule in sorted(dropped, key=lambda name: (order.get(name, len(order)), name)):
-        table.append(YieldRow(rule, total, dropped[rule], total - dropped[rule]))
-        total -= dropped[rule]
-    return table
+            self._dropped[first] += 1
+
+    def table(self) -> list[YieldRow]:
+        """The rules in their order."""
+        order = {rule.value: place for place, rule in enumerate(Rule)}
+        left, table = self._total, list[YieldRow]()
+        for rule in sorted(self._dropped, key=lambda name: (order.get(name, len(order)), name)):
+            dropped = self._dropped[rule]
+            table.append(YieldRow(rule, left, dropped, left - dropped))
+            left -= dropped
+        return table
+
+
+def yield_table(rows: Iterable[Trajectory | Verdicts]) -> list[YieldRow]:
+    """The counts of all these rows."""
+    count = YieldCount()
+    for row in rows:
+        count.add(row)
+    return count.table()
 
 
 def _with_finding(row: Trajectory, rule: Rule, findings: Findings) -> Trajectory:

@@ -1,10 +1,13 @@
-"""The rules that need the whole dataset; each judges the rows that all rules before it kept."""
+"""The rules that look beyond one trajectory; each judges the rows that all rules before it kept.
+
+They are given all rows of one problem at a time, so that a dataset of any size can be filtered.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from storage.records import Program, Trajectory
 from tirgen.data.contamination import load_benchmarks
@@ -16,19 +19,23 @@ Findings = Mapping[str, str | None]
 """Why a dataset rule drops a trajectory, by trajectory id; None keeps it."""
 
 
-def _one_per_problem(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+class Context(NamedTuple):
+    """What the rules know besides the rows of one problem."""
+
+    config: FilterConfig
+    seed: int
+    same: Mapping[str, str | None]
+    """Of `near_duplicates`; empty where that rule is off."""
+
+
+def _one_per_problem(rows: list[Trajectory], context: Context) -> Findings:
     """One trajectory per problem, drawn at random; optionally one with most calls (method D18)."""
-    by_problem: dict[str, list[Trajectory]] = defaultdict(list)
-    for row in rows:
-        if row.kept:
-            by_problem[row.problem.problem_id].append(row)
-    findings: dict[str, str | None] = {}
-    for siblings in by_problem.values():
-        chosen = min(siblings, key=lambda row: _preference(row, config, seed))
-        for row in siblings:
-            another = f"{chosen.trajectory_id} stands for this problem"
-            findings[row.trajectory_id] = None if row is chosen else another
-    return findings
+    siblings = [row for row in rows if row.kept]
+    if not siblings:
+        return {}
+    chosen = min(siblings, key=lambda row: _preference(row, context.config, context.seed))
+    another = f"{chosen.trajectory_id} stands for this problem"
+    return {row.trajectory_id: None if row is chosen else another for row in siblings}
 
 
 def _preference(row: Trajectory, config: FilterConfig, seed: int) -> tuple[int, float]:
@@ -36,9 +43,9 @@ def _preference(row: Trajectory, config: FilterConfig, seed: int) -> tuple[int, 
     return -calls, _draw(seed, "one_per_problem", row.trajectory_id)
 
 
-def _contaminated(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+def _contaminated(rows: list[Trajectory], context: Context) -> Findings:
     """Problems of the named benchmarks must not be trained on."""
-    benchmarks = load_benchmarks(config.against, config.against_similarity)
+    benchmarks = load_benchmarks(context.config.against, context.config.against_similarity)
     questions = {row.problem.question for row in rows if row.kept}
     found = {question: benchmarks.find(question) for question in questions}
     return {
@@ -48,11 +55,15 @@ def _contaminated(rows: list[Trajectory], config: FilterConfig, seed: int) -> Fi
     }
 
 
-def _near_duplicate(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
-    """Of problems that ask the same, one drawn at random stays."""
+def near_duplicates(
+    questions: Mapping[str, str], config: FilterConfig, seed: int
+) -> Mapping[str, str | None]:
+    """Of problems that ask the same, one drawn at random stays.
+
+    By problem, why it does not stay; None if it does. `questions` are those of all problems.
+    """
     assert config.near_duplicate is not None
     index = SimilarityIndex(config.near_duplicate)
-    questions = {row.problem.problem_id: row.problem.question for row in rows if row.kept}
     same: dict[str, str | None] = {}
     for name in sorted(questions, key=lambda name: _draw(seed, "near_duplicate", name)):
         text = read(questions[name])
@@ -60,26 +71,27 @@ def _near_duplicate(rows: list[Trajectory], config: FilterConfig, seed: int) -> 
         same[name] = match and f"similar {match.resemblance:.2f}: {match.name}"
         if match is None:
             index.add(name, text)
-    return {row.trajectory_id: same[row.problem.problem_id] for row in rows if row.kept}
+    return same
 
 
-def _cot_solvable(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+def _near_duplicate(rows: list[Trajectory], context: Context) -> Findings:
+    """Of problems that ask the same, one stays."""
+    return {row.trajectory_id: context.same[row.problem.problem_id] for row in rows if row.kept}
+
+
+def _cot_solvable(rows: list[Trajectory], context: Context) -> Findings:
     """Problems that the policy solves without tools teach no use of tools (method A8)."""
-    baselines = _baselines(rows, config)
-    return {
-        row.trajectory_id: _solved_without_tools(baselines[row.problem.problem_id], config)
+    why = _solved_without_tools(_baselines(rows, context.config), context.config)
+    return {row.trajectory_id: why for row in rows if row.kept}
+
+
+def _baselines(rows: list[Trajectory], config: FilterConfig) -> list[bool]:
+    """Whether each judged chain-of-thought sample of the problem is right."""
+    return [
+        counts_as_right(row, config)
         for row in rows
-        if row.kept
-    }
-
-
-def _baselines(rows: list[Trajectory], config: FilterConfig) -> Mapping[str, list[bool]]:
-    """By problem, whether each judged chain-of-thought sample is right."""
-    baselines: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        if row.program is Program.COT and row.verdict and row.verdict.is_decided:
-            baselines[row.problem.problem_id].append(counts_as_right(row, config))
-    return baselines
+        if row.program is Program.COT and row.verdict and row.verdict.is_decided
+    ]
 
 
 def _solved_without_tools(samples: list[bool], config: FilterConfig) -> str | None:
@@ -90,10 +102,10 @@ def _solved_without_tools(samples: list[bool], config: FilterConfig) -> str | No
     return f"{sum(samples)} of {len(samples)} chain-of-thought samples are right"
 
 
-def _call_balance(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+def _call_balance(rows: list[Trajectory], context: Context) -> Findings:
     """Down-sample by number of calls (method A9)."""
     return {
-        row.trajectory_id: _thinned_out(row, config.keep_share_by_calls, seed)
+        row.trajectory_id: _thinned_out(row, context.config.keep_share_by_calls, context.seed)
         for row in rows
         if row.kept
     }
@@ -106,15 +118,15 @@ def _thinned_out(row: Trajectory, shares: Mapping[int, float], seed: int) -> str
     return f"{len(row.calls)}-call trajectories are thinned to {share:g}"
 
 
-def _difficulty_balance(rows: list[Trajectory], config: FilterConfig, seed: int) -> Findings:
+def _difficulty_balance(rows: list[Trajectory], context: Context) -> Findings:
     """Down-sample by difficulty: the publisher's, else the share of right CoT samples."""
-    baselines = _baselines(rows, config)
+    config, baselines = context.config, _baselines(rows, context.config)
     findings: dict[str, str | None] = {}
     for row in rows:
         if row.kept:
-            level = row.problem.difficulty or _measured(baselines[row.problem.problem_id])
+            level = row.problem.difficulty or _measured(baselines)
             share = config.keep_share_by_difficulty.get(level, 1.0)
-            stays = _draw(seed, "difficulty_balance", row.trajectory_id) < share
+            stays = _draw(context.seed, "difficulty_balance", row.trajectory_id) < share
             findings[row.trajectory_id] = None if stays else f"{level} is thinned to {share:g}"
     return findings
 
@@ -129,7 +141,7 @@ def _draw(seed: int, purpose: str, name: str) -> float:
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
-DATASET_RULES: Mapping[Rule, Callable[[list[Trajectory], FilterConfig, int], Findings]] = {
+DATASET_RULES: Mapping[Rule, Callable[[list[Trajectory], Context], Findings]] = {
     Rule.CONTAMINATED: _contaminated,
     Rule.ONE_PER_PROBLEM: _one_per_problem,
     Rule.COT_SOLVABLE: _cot_solvable,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,15 +21,12 @@ from storage.records import Program, Trajectory
 from tirgen.settings import Settings
 
 if TYPE_CHECKING:  # pyarrow and DuckDB, which a configuration does not need
-    from storage.calls import Calls, Figures
+    from storage.calls import Call
 
 SILENT_SECONDS = 30.0
 """A call that notes nothing for so long has ended, or was killed: it plans nothing any more."""
 COLD_START = 4
 """Attempts that may begin before the cost of any attempt is known."""
-SECONDS_BETWEEN_NOTES = 2.0
-"""Seconds between two notes of a call; a killed call loses at most this much of its wall time, and
-calls that work on shards of one run know of each other's cost that much later."""
 MILLION = 1_000_000
 
 
@@ -146,33 +143,39 @@ def cost_of(row: Trajectory) -> Mapping[str, Any]:
 class Others:
     """What other calls of the run spend while this one works."""
 
-    def __init__(self, calls: Calls, own: str) -> None:
-        """`own` is the name of this call. What was noted until now counts as spent before."""
-        self._calls = calls
-        self._own = own
-        self._before = {name: _amount(figures) for name, figures in calls.read().items()}
-        self._newest: dict[str, tuple[Figures, float]] = {}
-        """The last note of each call, and when it was new here."""
+    def __init__(self, read: Callable[[], Iterable[Call]]) -> None:
+        """`read` gives what they note. What they noted until now counts as spent before."""
+        self._read = read
+        self._before = {_key(call): _amount(call) for call in read()}
+        self._newest: dict[_Key, tuple[float, float]] = {}
+        """The seconds in the last note of each call, and when it was new here."""
         self.spent = self.planned = NOTHING
 
-    def read(self) -> None:
+    def look(self) -> None:
         """Take over what they have noted since."""
-        now = time.monotonic()
-        self.spent = self.planned = NOTHING
-        for name, figures in self._calls.read().items():
-            if name == self._own:
-                continue
-            if self._newest.get(name, (None,))[0] != figures:
-                self._newest[name] = (figures, now)
-            before = self._before.get(name, NOTHING)
-            self.spent = self.spent.plus(_amount(figures)).plus(before, times=-1)
-            if now - self._newest[name][1] < SILENT_SECONDS:
-                self.planned = self.planned.plus(_amount(figures, "planned_"))
+        now, spent, planned = time.monotonic(), NOTHING, NOTHING
+        for call in self._read():
+            key = _key(call)
+            if self._newest.get(key, (None,))[0] != call.seconds:
+                self._newest[key] = (call.seconds, now)
+            before = self._before.get(key, NOTHING)
+            spent = spent.plus(_amount(call)).plus(before, times=-1)
+            if not call.ended and now - self._newest[key][1] < SILENT_SECONDS:
+                planned = planned.plus(_amount(call, "planned_"))
+        self.spent, self.planned = spent, planned
 
 
-def _amount(figures: Figures, prefix: str = "") -> Amount:
-    names = ("tokens", "money", "seconds")
-    return Amount(*(figures.get(prefix + name, 0.0) for name in names))
+_Key = tuple[str, int, str]
+
+
+def _key(call: Call) -> _Key:
+    return (call.host, call.pid, call.began)
+
+
+def _amount(call: Call, prefix: str = "") -> Amount:
+    spent = call.progress.get("spent", {})
+    tokens, money = (spent.get(prefix + name, 0.0) for name in ("tokens", "money"))
+    return Amount(tokens, money, 0.0 if prefix else call.seconds)
 
 
 @dataclass(slots=True)
@@ -216,16 +219,15 @@ class Account:
     async def look(self) -> None:
         """Take note of what other calls have spent."""
         if self.others and self.budget.limits:
-            await asyncio.to_thread(self.others.read)
+            await asyncio.to_thread(self.others.look)
             async with self._charged:
                 self._charged.notify_all()
 
-    def figures(self) -> Figures:
-        """What this call notes of its cost, for calls at the same time and after it."""
+    def document(self) -> dict[str, float]:
+        """What this call notes of its cost, for calls at the same time."""
         spent = self.spend.total.plus(self.spend.before, times=-1)
         planned = self._planned(NOTHING)
         return {
-            "seconds": time.monotonic() - self.spend.started,
             "tokens": spent.tokens,
             "money": spent.money,
             "planned_tokens": planned.tokens,

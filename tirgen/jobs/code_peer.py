@@ -4,8 +4,8 @@ The text of this module is put before a solution and before its tests, which run
 object of the solution ever exists in the process that judges it: an answer arrives as JSON and is
 rebuilt from exact builtin types. Only the standard library is available there.
 
-Not covered: changes that a call makes to its arguments, and answers of types without a plain form
-(instances of the solution's classes, arrays).
+An answer without a plain form (an array, an instance of any class) arrives as a bare object, which
+is equal to nothing. Not covered: changes that a call makes to its arguments.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import builtins
 import json
 import numbers
 import os
+import signal
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -26,6 +29,7 @@ LONGEST_MESSAGE = 64 << 20
 """Bytes."""
 LONGEST_ITERATOR = 100_000
 """Most items of an iterator; it is sent whole."""
+OPAQUE = {"object": None}
 _EXACT_IN_JSON = 1 << 53
 _LENGTH_BYTES = 8
 
@@ -112,7 +116,7 @@ class Peer:
         return bytes(data)
 
     def encode(self, value: Any) -> Any:
-        """`value` in a form that JSON can hold. Raises TypeError if it has no plain form."""
+        """`value` in a form that JSON can hold; `OPAQUE` for what has no plain form."""
         if value is None or isinstance(value, bool | str):
             return value
         if isinstance(value, numbers.Number):
@@ -136,7 +140,9 @@ class Peer:
         if callable(value) and not isinstance(value, type):
             self._functions.append(value)
             return {"function": len(self._functions) - 1}
-        return self.encode(_plain_scalar(value))
+        if getattr(value, "ndim", None) == 0:  # numpy's bool is not registered as a number
+            return self.encode(value.item())
+        return OPAQUE
 
     def decode(self, node: Any) -> Any:
         """The inverse of `encode`, in exact builtin types. Raises for other nodes."""
@@ -149,6 +155,8 @@ class Peer:
             return {self.decode(key): self.decode(item) for key, item in content}
         if kind == "function":
             return lambda *args, **kwargs: self.call(int(content), args, kwargs)
+        if node == OPAQUE:
+            return object()
         if kind in _FROM_TEXT:
             return _FROM_TEXT[kind](content)
         return _FROM_ITEMS[kind]([self.decode(item) for item in content])
@@ -184,13 +192,6 @@ def _encoded_number(value: Any) -> Any:
     return {"complex": [complex(value).real, complex(value).imag]}
 
 
-def _plain_scalar(value: Any) -> Any:
-    """numpy's bool is not registered as a number."""
-    if getattr(value, "ndim", None) == 0:
-        return value.item()
-    raise TypeError(f"{type(value).__name__} objects have no plain form that tests could compare")
-
-
 def _all_of(iterator: Iterator[Any]) -> list[Any]:
     items = list(islice(iterator, LONGEST_ITERATOR + 1))
     if len(items) > LONGEST_ITERATOR:
@@ -209,10 +210,15 @@ def _rebuilt(name: str, message: str) -> Exception:
 def _own_channel() -> int:
     """The descriptor of the channel; stdin is replaced by an empty file."""
     channel = os.dup(0)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    _empty_stdin()
     return channel
+
+
+def _empty_stdin() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    if null != 0:  # it is 0 if the program closed that
+        os.dup2(null, 0)
+        os.close(null)
 
 
 def _module(name: str, *sources: str) -> dict[str, Any]:
@@ -224,10 +230,86 @@ def _module(name: str, *sources: str) -> dict[str, Any]:
     return module.__dict__
 
 
-def be_solution(source: str, entry_point: str) -> None:
-    """Run the solution, then answer calls of its function until the tests are over."""
+class OutOfTime(BaseException):
+    """A call took longer than it may; no handler of the solution for an Exception stops it."""
+
+
+def _timed(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """`function`, each call with at most so many seconds of CPU time; 0 for any number.
+
+    A solution may switch its timer off. Then only the limit of its jail stops it.
+    """
+
+    def out_of_time(*_: object) -> None:
+        raise OutOfTime
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        try:
+            return function(*args, **kwargs)
+        except OutOfTime:
+            raise TimeoutError(f"more than {seconds} s") from None
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    signal.signal(signal.SIGPROF, out_of_time)
+    return timed
+
+
+def be_function(prelude: str, source: str, entry_point: str, seconds: float) -> None:
+    """Run the solution, then answer calls of its function until the tests are over.
+
+    A class `Solution` has the function as a method, as on LeetCode.
+    """
     channel = _own_channel()
-    Peer(channel, _module("solution", source)[entry_point]).serve()
+    names = _module("solution", prelude, source)
+    owner = names["Solution"]() if "Solution" in names else types.SimpleNamespace(**names)
+    Peer(channel, _timed(getattr(owner, entry_point), seconds)).serve()
+
+
+def be_program(prelude: str, source: str, seconds: float) -> None:
+    """Run the solution once for each text that the tests send, and answer what it printed."""
+    channel = _own_channel()
+    program = compile(source, "<solution>", "exec", dont_inherit=True)
+
+    def answer(text: str) -> str:
+        with _files_as_streams(text) as printed:
+            with suppress(SystemExit):
+                exec(program, _module("__main__", prelude))
+            for thread in threading.enumerate():
+                if thread is not threading.current_thread() and not thread.daemon:
+                    thread.join()
+            sys.stdout.flush()
+            return printed()
+
+    Peer(channel, _timed(answer, seconds)).serve()
+
+
+@contextmanager
+def _files_as_streams(text: str) -> Iterator[Callable[[], str]]:
+    """stdin with a text and an empty stdout; yields the function that reads the latter back.
+
+    Both are files in the scratch directory, so a program may use descriptors 0 and 1 too.
+    """
+    old, stdout = (sys.stdin, sys.stdout), os.dup(1)
+    with open("stdin", "w+b") as given, open("stdout", "w+b") as printed:
+        given.write(text.encode())
+        given.seek(0)
+        os.dup2(given.fileno(), 0)
+        os.dup2(printed.fileno(), 1)
+
+        def read_back() -> str:
+            printed.seek(0)
+            return printed.read().decode(errors="replace")
+
+        try:
+            with open(0, closefd=False) as sys.stdin, open(1, "w", closefd=False) as sys.stdout:
+                yield read_back
+        finally:
+            _empty_stdin()
+            os.dup2(stdout, 1)
+            os.close(stdout)
+            sys.stdin, sys.stdout = old
 
 
 def be_tests(prompt: str, tests: str, entry_point: str) -> None:
@@ -247,3 +329,39 @@ def be_tests(prompt: str, tests: str, entry_point: str) -> None:
     names = _module("tests", prompt)
     names[entry_point] = candidate
     exec(compile(tests, "<tests>", "exec", dont_inherit=True), names)
+
+
+def be_cases(cases: str, is_program: bool) -> None:
+    """Compare the other process's answers with LiveCodeBench's; raises at the first wrong one.
+
+    `cases` is a JSON array of [input, output]. Of a program, the lines of the output are compared;
+    of a function, the input has one argument in JSON a line, and the output is JSON.
+    """
+    peer = Peer(_own_channel())
+    for number, (given, expected) in enumerate(json.loads(cases), start=1):
+        if is_program:
+            found = peer.call(0, (given,), {})
+            right = isinstance(found, str) and _same_lines(found, expected)
+        else:
+            found = peer.call(0, tuple(map(json.loads, given.split("\n"))), {})
+            found = list(found) if isinstance(found, tuple) else found
+            right = bool(found == json.loads(expected))
+        if not right:
+            raise AssertionError(f"test {number}: {str(found)[:80]!r} and not {expected[:80]!r}")
+
+
+def _same_lines(found: str, expected: str) -> bool:
+    """Equal but for space around lines; numbers are equal by value."""
+    lines, wanted = (
+        [line.strip() for line in text.strip().split("\n")] for text in (found, expected)
+    )
+    return len(lines) == len(wanted) and all(map(_same_line, lines, wanted))
+
+
+def _same_line(found: str, expected: str) -> bool:
+    if found.strip() == expected.strip():
+        return True
+    try:
+        return [*map(Decimal, found.split())] == [*map(Decimal, expected.split())]
+    except ArithmeticError:
+        return False

@@ -1,4 +1,4 @@
-"""Which rows a run has committed, in the columns that a job needs to continue, read in one pass.
+"""Which rows a run has committed, in the columns that a job needs to continue.
 
 A problem whose question or gold answer has changed is another problem under the same id: its old
 rows do not count.
@@ -6,6 +6,7 @@ rows do not count.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -30,6 +31,8 @@ _COLUMNS = [
     *dict.fromkeys([*_DECIDING, *COST_COLUMNS]),
     "filters.list.element.kept", "steps.list.element.outcome",
 ]  # fmt: skip
+AT_ONCE = 5_000
+"""Rows that are converted at once."""
 _NOT_FAILED = [outcome.value for outcome in Outcome if not outcome.is_code_failure]
 
 
@@ -82,7 +85,7 @@ def is_lost(ending: Ending, code_version: str) -> bool:
 
 
 class CommittedRows:
-    """The committed rows of a run; empty without a run.
+    """The committed rows of a run; empty without a run. They are read for each use, never held.
 
     A run can have millions, of which a shard needs few: rows of other problems never become
     objects, and costs are added up in their columns.
@@ -93,24 +96,19 @@ class CommittedRows:
 
     def rows(self, problems: Mapping[str, Problem] | None = None) -> Iterator[CommittedRow]:
         """The newest row of each trajectory of `problems` (by id, unchanged); by default of all."""
-        newest: dict[str, CommittedRow] = {}
         names = None if problems is None else pa.array(list(problems), pa.string())
-        for table in self._run.columns(_COLUMNS) if self._run else ():
+        for table in self._run.newest_columns(_COLUMNS) if self._run else ():
             found = table if names is None else table.filter(pc.is_in(table["problem_id"], names))
             for row in _rows(found):
-                newest.pop(row.trajectory_id, None)
-                newest[row.trajectory_id] = row
-        for row in newest.values():
-            if problems is None or problems.get(row.problem.problem_id) == row.problem:
-                yield row
+                if problems is None or problems.get(row.problem.problem_id) == row.problem:
+                    yield row
 
     def spend(self, budget: BudgetSettings, began: float) -> Spend:
         """What all earlier calls have cost, rows that were made again included.
 
         `began`: when the present call began, by the monotonic clock in seconds.
         """
-        calls = self._run.calls.read().values() if self._run else ()
-        earlier = sum(call.get("seconds", 0.0) for call in calls)
+        earlier = self._run.seconds() if self._run else 0.0
         spend = Spend(earlier_seconds=earlier, started=began)
         for table in self._run.columns(COST_COLUMNS) if self._run else ():
             _add(table, spend, budget)
@@ -126,19 +124,29 @@ class CommittedRows:
         found = self._run.published if self._run else None
         if found is None:
             return None
-        held = {
-            row.trajectory_id: row.created_at
+        held = _fingerprint(
+            (row.trajectory_id, row.created_at)
             for row in self.rows(problems)
             if row.level is Level.TRAJECTORY
-        }
-        return found if held == _trajectories(found.table(_IDENTITY)) else None
+        )
+        return found if held == _fingerprint(_trajectories(found)) else None
+
+
+def _fingerprint(rows: Iterable[tuple[str, float]]) -> tuple[int, int]:
+    """Number and digest of the rows, in any order."""
+    count = total = 0
+    for trajectory_id, created_at in rows:
+        digest = hashlib.sha256(f"{trajectory_id} {created_at!r}".encode()).digest()
+        count, total = count + 1, total + int.from_bytes(digest) & (1 << 256) - 1
+    return count, total
 
 
 def _add(costs: pa.Table, spend: Spend, budget: BudgetSettings) -> None:
     """Count the attempts of a table in a spend."""
     if budget.prices:  # they depend on the models of a row
-        for cost in costs.to_pylist():
-            spend.add(cost, budget)
+        for batch in costs.to_batches(max_chunksize=AT_ONCE):
+            for cost in batch.to_pylist():
+                spend.add(cost, budget)
         return
     tokens = reduce(pc.add, (costs[name] for name in TOKEN_COLUMNS))
     table = pa.table([costs["program"], tokens, costs["wall_seconds"]], ["program", "n", "s"])
@@ -165,13 +173,21 @@ def asked_for(rows: Iterable[Trajectory], problems: Mapping[str, Problem]) -> It
     return (row for row in rows if problems.get(row.problem.problem_id) == row.problem)
 
 
-def _trajectories(table: pa.Table) -> dict[str, float]:
-    """When each trajectory was made, by id."""
-    columns = zip(*(table[name].to_pylist() for name in _IDENTITY), strict=True)
-    return {name: made for name, level, made in columns if level == Level.TRAJECTORY}
+def _trajectories(version: DatasetVersion) -> Iterator[tuple[str, float]]:
+    """The id of each trajectory and when it was made."""
+    for part in version.parts:
+        table = part.columns(_IDENTITY)
+        for name, level, made in zip(*(table[c].to_pylist() for c in _IDENTITY), strict=True):
+            if level == Level.TRAJECTORY:
+                yield name, made
 
 
 def _rows(table: pa.Table) -> Iterator[CommittedRow]:
+    for start in range(0, len(table), AT_ONCE):
+        yield from _some_rows(table.slice(start, AT_ONCE))
+
+
+def _some_rows(table: pa.Table) -> Iterator[CommittedRow]:
     dropped = _rows_with(table["filters"], lambda kept: pc.invert(kept))
     failed = _rows_with(
         table["steps"],

@@ -1,29 +1,33 @@
 """Filters a dataset version again under other settings, and optionally verifies it again first.
 
 Without inference: every verdict follows from the stored rows. The result is the dataset's next
-version. It names the version that it was made from and keeps rejected rows with their reasons. Rows
-are read again for each pass; only their verdicts stay in memory.
+version: it shares the rows of the version that it was made from, with its own verdicts beside them.
+Rejected rows stay, with their reasons. Rows are read problem by problem; new verdicts of the
+verifier and the judge are written to a temporary folder between the two passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from storage.checksums import StoredFile
 from storage.datasets import Store
 from storage.names import fingerprint
-from storage.records import Problem, Trajectory
+from storage.parquet import Part, VerdictFile
+from storage.records import Problem, Verdicts
 from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.engine.engine_config import EngineConfig
-from tirgen.filters.apply import Filtered, YieldRow, filter_stream, yield_table
+from tirgen.filters.apply import Filtering, YieldRow, yield_table
 from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.engines import open_engine
@@ -55,8 +59,7 @@ class Match(NamedTuple):
 
 
 CHUNK_ROWS = 5_000
-"""Rows that are verified or judged at once, and then held as their verdicts only."""
-_JUDGED = ("final_answer", "verdict", "opinion", "ending", "error")
+"""Rows that are verified or judged at once."""
 _SIMILARITY = {Rule.CONTAMINATED, Rule.NEAR_DUPLICATE}
 
 
@@ -71,29 +74,11 @@ class CurationReport:
     """The same curation of the same version was published before."""
     before: list[YieldRow]
     after: list[YieldRow]
-    filtered: Filtered
+    kept: int
+    matches: list[Match]
+    """Each problem that was dropped for its similarity to another one, once."""
     changed: list[Change]
     """Trajectories whose verdict changed."""
-
-    @property
-    def rows(self) -> Iterator[Trajectory]:
-        """All rows with their verdicts, read again."""
-        return self.filtered.rows()
-
-    @property
-    def kept(self) -> int:
-        return sum(row.kept for row in self.rows)
-
-    @property
-    def matches(self) -> Iterator[Match]:
-        """Each problem that was dropped for its similarity to another one, once."""
-        seen = set()
-        for row in self.rows:
-            for verdict in row.filters:
-                match = Match(row.problem, verdict.rule, verdict.reason)
-                if verdict.rule in _SIMILARITY and not verdict.kept and match not in seen:
-                    seen.add(match)
-                    yield match
 
 
 def curate_config(
@@ -119,53 +104,94 @@ async def curate_version(
     Raises `ProblemsError` for benchmarks that cannot be read, before anything is done.
     """
     load_benchmarks(config.filters.against, config.filters.against_similarity)
-    judged, changed = await _judged(source, config, again, count)
-
-    def read() -> Iterator[Trajectory]:
-        for row in source.read():
-            yield replace(row, **judged.get(row.trajectory_id, {}))
-
-    filtered = filter_stream(read, config.filters, config.seed)
-    reused = version = None
-    if publish:
-        described = _described(source, config, again, filtered)
+    with TemporaryDirectory(prefix="tirgen-curate-") as folder:
+        parts, changed = await _judged(source, config, again, Path(folder), count)
+        curation = _Curation(source, config, again, parts)
         may_reuse = not again and config.judge is None
-        reused, version = await _publish(store, source, filtered.rows(), described, may_reuse)
+        reused = version = None
+        if publish:
+            reused, version = await _publish(store, source, curation, may_reuse)
+        if not publish or reused:
+            for _ in curation.found():
+                pass
     return CurationReport(
         source=source,
         version=version,
         reused=reused is not None,
-        before=yield_table(source.read()),
-        after=filtered.yields,
-        filtered=filtered,
+        before=yield_table(source.found()),
+        after=curation.filtering.yields,
+        kept=curation.filtering.kept,
+        matches=list(curation.matches),
         changed=changed,
     )
 
 
+class _Curation:
+    """The new verdicts of a version, found row by row."""
+
+    def __init__(
+        self, source: DatasetVersion, config: CurateConfig, again: bool, parts: Sequence[Part]
+    ) -> None:
+        self.config_hash = fingerprint([str(source), config.model_dump(mode="json"), again])
+        self.filtering = Filtering(
+            lambda: chain.from_iterable(part.trajectories(tokens=False) for part in parts),
+            config.filters,
+            config.seed,
+        )
+        self.matches: dict[Match, None] = {}
+        self._source = source
+        self._config = config
+        self._again = again
+
+    def found(self) -> Iterator[Verdicts]:
+        """What is found out about each row, in the order of the rows."""
+        for row in self.filtering.rows():
+            for verdict in row.filters:
+                if verdict.rule in _SIMILARITY and not verdict.kept:
+                    self.matches[Match(row.problem, verdict.rule, verdict.reason)] = None
+            yield Verdicts.of(row)
+
+    def described(self) -> dict[str, Any]:
+        """For the manifest, behind the last row."""
+        settings = self._config.model_dump(mode="json")
+        return {
+            "run_id": self._source.manifest["run_id"],
+            "config_hash": self.config_hash,
+            "config": {**self._source.manifest["config"], **settings},
+            "reverified": self._again,
+            "summary": {
+                "problems": self.filtering.problems,
+                "trajectories": self.filtering.count,
+                "yield": [asdict(row) for row in self.filtering.yields],
+            },
+        }
+
+
 async def _judged(
-    source: DatasetVersion, config: CurateConfig, again: bool, count: Count
-) -> tuple[dict[str, dict[str, Any]], list[Change]]:
-    """By trajectory, the fields that verifier and judge changed, and all changed verdicts."""
-    judged: dict[str, dict[str, Any]] = {}
+    source: DatasetVersion, config: CurateConfig, again: bool, folder: Path, count: Count
+) -> tuple[Sequence[Part], list[Change]]:
+    """The rows with what verifier and judge say of them, and all changed verdicts."""
     changed: list[Change] = []
     if not again and config.judge is None:
-        return judged, changed
-    rows, total = source.read(), int(source.manifest["rows"])
+        return source.parts, changed
+    parts, done, total = [], 0, int(source.manifest["rows"])
     async with AsyncExitStack() as stack:
         judge = None
         if config.judge:
             engine = await stack.enter_async_context(open_engine(config.judge))
             judge = AnswerJudge(engine, config.judge_tokens, config.seed)
-        start = 0
-        while old := list(islice(rows, CHUNK_ROWS)):
-            counted = partial(_count_from, start, total, count)
-            new = await reverify(old, counted) if again else old
-            new = await judge.with_opinions(new) if judge else new
-            changed += changes(old, new)
-            for row in new:
-                judged[row.trajectory_id] = {name: getattr(row, name) for name in _JUDGED}
-            start += len(old)
-    return judged, changed
+        for part in source.parts:
+            rows = part.trajectories(tokens=False)
+            with VerdictFile(folder / part.rows.name) as written:
+                while old := list(islice(rows, CHUNK_ROWS)):
+                    counted = partial(_count_from, done, total, count)
+                    new = await reverify(old, counted) if again else old
+                    new = await judge.with_opinions(new) if judge else new
+                    changed += changes(old, new)
+                    written.write(map(Verdicts.of, new))
+                    done += len(old)
+            parts.append(Part(part.rows, StoredFile(written.path)))
+    return parts, changed
 
 
 def _count_from(start: int, total: int, count: Count, done: int, chunk: int) -> None:
@@ -173,45 +199,21 @@ def _count_from(start: int, total: int, count: Count, done: int, chunk: int) -> 
 
 
 async def _publish(
-    store: Store,
-    source: DatasetVersion,
-    rows: Iterable[Trajectory],
-    described: dict[str, Any],
-    may_reuse: bool,
+    store: Store, source: DatasetVersion, curation: _Curation, may_reuse: bool
 ) -> tuple[DatasetVersion | None, DatasetVersion]:
-    """The version that was reused, if any, and the version that holds the rows.
+    """The version that was reused, if any, and the version that holds the verdicts.
 
     The lease makes the same curation in another process wait, so that it finds this version.
     """
-    name = f"curation-{described['config_hash']}"
     folder = store.dataset_folder(source.dataset)
+    name = f"curation-{curation.config_hash}"
     async with named_lease(folder, name, waiting=lambda holder: None) as lease:
-        if may_reuse and (made := _made_before(store, source, described)):
+        if may_reuse and (made := _made_before(store, source, curation.config_hash)):
             return made, made
         lease.check()
-        return None, store.derive(source, rows, lambda: described)
+        return None, store.derive(source, curation.found(), curation.described)
 
 
-def _described(
-    source: DatasetVersion, config: CurateConfig, again: bool, filtered: Filtered
-) -> dict[str, Any]:
-    settings = config.model_dump(mode="json")
-    return {
-        "run_id": source.manifest["run_id"],
-        "config_hash": fingerprint([str(source), settings, again]),
-        "config": {**source.manifest["config"], **settings},
-        "reverified": again,
-        "summary": {
-            "problems": filtered.problems,
-            "trajectories": filtered.count,
-            "yield": [asdict(row) for row in filtered.yields],
-        },
-    }
-
-
-def _made_before(
-    store: Store, source: DatasetVersion, described: dict[str, Any]
-) -> DatasetVersion | None:
-    wanted = described["config_hash"]
+def _made_before(store: Store, source: DatasetVersion, wanted: str) -> DatasetVersion | None:
     found = (v for v in store.versions(source.dataset) if v.manifest["config_hash"] == wanted)
     return next(found, None)

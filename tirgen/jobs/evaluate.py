@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from storage.datasets import Store
-from storage.records import Problem, Trajectory
+from storage.records import Opinion, Problem, TokenStream, Trajectory
 from storage.versions import DatasetVersion
+from tirgen.data.code_tasks import CodeTask, Window, load_code_tasks
 from tirgen.data.errors import ProblemsError
 from tirgen.data.load import load_problems
 from tirgen.evaluation.best_of_n import contenders
@@ -27,8 +29,8 @@ from tirgen.evaluation.results import (
 )
 from tirgen.evaluation.reward_model import open_reward_model
 from tirgen.filters.judge import AnswerJudge
-from tirgen.jobs.code_tasks import CodeMaker, load_code_tasks
-from tirgen.jobs.committed_rows import rows_of
+from tirgen.jobs.code_maker import CodeMaker
+from tirgen.jobs.committed_rows import asked_for
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
@@ -37,6 +39,9 @@ from tirgen.jobs.rollout import PolicyRecipe, sample_problems
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan
 from tirgen.tir.markup import response_text
+
+AT_ONCE = 1_000
+"""Samples that a judge or a reward model is asked about at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,35 +95,33 @@ async def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Benchmarks:
-    """All problems and code tasks, by benchmark."""
+    """The problems of each benchmark, in the configured order."""
 
-    math: dict[str, tuple[Problem, ...]]
-    code: dict[str, tuple[Problem, ...]]
-
-    @property
-    def tasks(self) -> list[Problem]:
-        return [task for tasks in self.code.values() for task in tasks]
+    by_name: dict[str, tuple[Problem, ...]]
+    tasks: tuple[CodeTask, ...]
+    """How those of code benchmarks are tested."""
 
     @property
     def problems(self) -> list[Problem]:
-        return [*(p for found in self.math.values() for p in found), *self.tasks]
+        return [problem for found in self.by_name.values() for problem in found]
 
     def document(self, config: EvaluationConfig) -> dict[str, Any]:
         """What is asked; a version with the same document in its summary can be reused."""
-        sizes = {name: len(found) for name, found in (self.math | self.code).items()}
+        sizes = {name: len(found) for name, found in self.by_name.items()}
         return {"problems": sizes, "analysis": config.analysis.model_dump(mode="json")}
 
 
 def _load(config: EvaluationConfig) -> _Benchmarks:
     math = [load_problems(**each.model_dump()).problems for each in config.benchmarks]
-    code = [load_code_tasks(**each.model_dump()) for each in config.code_benchmarks]
-    found = _Benchmarks(
-        {problems[0].source: problems for problems in math},
-        {tasks[0].source: tasks for tasks in code},
-    )
+    code = [
+        load_code_tasks(each.path, each.limit, Window(each.since, each.until))
+        for each in config.code_benchmarks
+    ]
+    questions = [*math, *(tuple(task.problem for task in tasks) for tasks in code)]
+    by_name = {problems[0].source: problems for problems in questions}
+    found = _Benchmarks(by_name, tuple(task for tasks in code for task in tasks))
     names = [problem.problem_id for problem in found.problems]
-    given = sum(map(len, math)) + sum(map(len, code))
-    if len(names) != given or len(set(names)) != given:
+    if len(set(names)) != sum(map(len, questions)):
         raise ProblemsError(
             "two benchmarks share their name or the ids of their problems; rename one of the files"
         )
@@ -129,12 +132,11 @@ async def _sample(
     config: EvaluationConfig, job: Job[RolloutProgress], recipe: PolicyRecipe, bench: _Benchmarks
 ) -> None:
     """Make all missing samples."""
-    coding = {task.problem_id for task in bench.tasks}
-    plain = config.model_copy(update={"reasoning": "cot", "correction": None})
-    solver, coder = RolloutMaker(config, recipe.context), CodeMaker(plain, recipe.context)
+    solver = RolloutMaker(config, recipe.context)
+    coder = CodeMaker(config, recipe.context, bench.tasks)
 
     async def make(problem: Problem, number: int) -> Trajectory | None:
-        maker = coder if problem.problem_id in coding else solver
+        maker = coder if problem.problem_id in coder.tasks else solver
         return await job.make_row(maker, maker.item(problem, number), recipe.plan.record)
 
     await sample_problems(job, recipe.plan, recipe.first, make, config.live)
@@ -143,36 +145,68 @@ async def _sample(
 async def _publish(
     config: EvaluationConfig, job: Job[RolloutProgress], plan: RolloutPlan, bench: _Benchmarks
 ) -> DatasetVersion:
-    rows = list(rows_of(job.run, plan.asked))
-    if config.analysis.judge:
-        async with open_engine(config.analysis.judge) as engine:
-            judge = AnswerJudge(engine, config.analysis.judge_tokens, config.seed)
-            rows = await judge.with_opinions(rows)
-    scores = await _scores(config.analysis, rows)
+    """Publish all samples, which are read once for each use; only what figures need is held."""
+    read = job.run.reader(in_order=True)
+    opinions = await _opinions(config, asked_for(read(), plan.asked))
+
+    def rows() -> Iterator[Trajectory]:
+        for row in asked_for(read(), plan.asked):
+            yield replace(row, opinion=opinions.get(row.trajectory_id, row.opinion))
+
+    held = [_without_text(row) for row in rows()]
+    scores = await _scores(config.analysis, held, rows)
     results = []
-    for name, problems in (bench.math | bench.code).items():
+    for name, problems in bench.by_name.items():
         ids = {problem.problem_id for problem in problems}
-        own = [row for row in rows if row.problem.problem_id in ids]
+        own = [row for row in held if row.problem.problem_id in ids]
         results.append(summarise(name, own, config.analysis, config.seed, scores))
     summary = {
         "problems": len(plan.asked),
-        "trajectories": len(rows),
+        "trajectories": len(held),
         "asked": bench.document(config),
         "results": [result.model_dump(mode="json") for result in results],
     }
-    return job.publish(rows, summary)
+    return job.publish(rows(), summary, in_order=True)
 
 
-async def _scores(analysis: Analysis, rows: Sequence[Trajectory]) -> Scores:
+async def _opinions(config: EvaluationConfig, rows: Iterator[Trajectory]) -> dict[str, Opinion]:
+    """The judge's opinions by sample; empty without a judge."""
+    opinions: dict[str, Opinion] = {}
+    if config.analysis.judge:
+        async with open_engine(config.analysis.judge) as engine:
+            judge = AnswerJudge(engine, config.analysis.judge_tokens, config.seed)
+            while chunk := list(islice(rows, AT_ONCE)):
+                judged = await judge.with_opinions(chunk)
+                opinions |= {row.trajectory_id: row.opinion for row in judged if row.opinion}
+    return opinions
+
+
+def _without_text(row: Trajectory) -> Trajectory:
+    """What the figures need of a sample: tokens only where some were corrected away."""
+    steps = tuple(
+        replace(step, thought="", action=step.action and "", observation=None, draft=None)
+        for step in row.steps
+    )
+    corrected = any(step.attempts for step in steps)
+    return replace(row, steps=steps, tokens=row.tokens if corrected else TokenStream())
+
+
+async def _scores(
+    analysis: Analysis, held: Sequence[Trajectory], rows: Callable[[], Iterator[Trajectory]]
+) -> Scores:
     """The reward model's score of every candidate of best-of-N that ties with another one."""
     if analysis.best_of is None or analysis.reward_model is None:
         return {}
-    groups = map(contenders, candidates(by_problem(rows), analysis.best_of))
-    tied = [row for group in groups if len(group) > 1 for row in group]
+    groups = map(contenders, candidates(by_problem(held), analysis.best_of))
+    tied = {row.trajectory_id for group in groups if len(group) > 1 for row in group}
+    texts = (row for row in rows() if row.trajectory_id in tied)
+    scores: dict[str, float] = {}
     async with open_reward_model(analysis.reward_model) as model:
 
-        async def score(row: Trajectory) -> float:
-            return await model.score(row.problem.question, response_text(row.steps))
+        async def score(row: Trajectory) -> None:
+            text = response_text(row.steps)
+            scores[row.trajectory_id] = await model.score(row.problem.question, text)
 
-        scores = await asyncio.gather(*map(score, tied))
-    return {row.trajectory_id: score for row, score in zip(tied, scores, strict=True)}
+        while chunk := list(islice(texts, AT_ONCE)):
+            await asyncio.gather(*map(score, chunk))
+    return scores

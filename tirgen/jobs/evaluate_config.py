@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -14,11 +15,16 @@ from tirgen.settings import Settings
 
 
 class CodeBenchmark(Settings):
-    """A code benchmark in HumanEval's format, run in the sandbox."""
+    """A code benchmark, run in the sandbox."""
 
     path: str
+    """A file of HumanEval, MBPP, their EvalPlus versions, or LiveCodeBench."""
     limit: int | None = Field(None, ge=1)
     """Most tasks to take, from the start; by default all."""
+    since: date | None = None
+    """Day of the first contest that counts; LiveCodeBench only."""
+    until: date | None = None
+    """Day of the last contest that counts; LiveCodeBench only."""
 
 
 class EvaluationConfig(PolicySettings):
@@ -29,7 +35,7 @@ class EvaluationConfig(PolicySettings):
     benchmarks: tuple[ProblemSettings, ...] = (ProblemSettings(path="pocket:test"),)
     """Problems with answers; each file or folder is one benchmark."""
     code_benchmarks: tuple[CodeBenchmark, ...] = ()
-    """Functions to complete, judged by their tests; always sampled without tools."""
+    """Programs to write, judged by their tests; always sampled without tools."""
     samples: int = Field(4, ge=1, le=1024)
     """Samples per problem: avg@k averages over all of them (4 in the paper)."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.6, top_p=1.0, top_k=0)
@@ -63,4 +69,6 @@ class EvaluationConfig(PolicySettings):
         for name in ("benchmarks", "code_benchmarks"):
             for benchmark in document[name]:
                 benchmark["limit"] = None
+        for benchmark in document["code_benchmarks"]:
+            benchmark["since"] = benchmark["until"] = None
         return document

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from storage.datasets import Store
 from storage.records import Problem, Program
@@ -19,7 +20,7 @@ from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.data.errors import BadRow
 from tirgen.data.load import ProblemSet, load_problems
-from tirgen.filters.apply import YieldRow, filter_stream
+from tirgen.filters.apply import Filtering, YieldRow
 from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
 from tirgen.jobs.engines import open_engine, open_engines
@@ -236,17 +237,20 @@ class Generation:
         )
 
     def _publish(self, problems_hash: str) -> DatasetVersion:
-        read, asked = self.job.run.reader(), by_id(self.found.problems)
-        config = self.config
-        filtered = filter_stream(lambda: asked_for(read(), asked), config.filters, config.seed)
-        summary = {
-            "problems": len(self.found.problems),
-            "problems_hash": problems_hash,
-            "trajectories": filtered.count,
-            "yield": [asdict(row) for row in filtered.yields],
-            "stopped": self.progress.account.stopped,
-        }
-        return self.job.publish(filtered.rows(), summary)
+        read = self.job.run.reader(in_order=True)
+        asked, config = by_id(self.found.problems), self.config
+        filtering = Filtering(lambda: asked_for(read(), asked), config.filters, config.seed)
+
+        def summary() -> dict[str, Any]:
+            return {
+                "problems": len(self.found.problems),
+                "problems_hash": problems_hash,
+                "trajectories": filtering.count,
+                "yield": [asdict(row) for row in filtering.yields],
+                "stopped": self.progress.account.stopped,
+            }
+
+        return self.job.publish(filtering.rows(), summary, in_order=True)
 
     def _problems_hash(self) -> str:
         """Identifies the set of problems asked for, in any order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -18,7 +17,7 @@ from tirgen.engine.engine_config import EngineConfig
 from tirgen.filters.filter_config import FilterConfig, Mode
 from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.program_settings import SandboxSettings
-from tirgen.settings import Count, JobSettings, Settings, load_settings, merged
+from tirgen.settings import Count, JobSettings, Settings, merged
 from tirgen.tir.prompts import BUDGET_SENTENCE, Prompts, PromptSet, usual_prompts
 
 
@@ -204,8 +203,3 @@ def _is_pocket(engine: dict[str, Any]) -> bool:
         return is_pocket_engine(EngineConfig.model_validate(engine))
     except ValidationError:
         return False
-
-
-def load_config(path: Path | None, overrides: dict[str, Any]) -> GenerateConfig:
-    """The configuration of a generation; as `load_settings`."""
-    return load_settings(GenerateConfig, path, overrides)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from storage.calls import REASONS, Call, IdleSecond
+from storage.idle import REASONS, IdleLog, IdleSecond
 from tirgen.engine.gate import Gate
 from tirgen.engine.pool import Pool
 from tirgen.engine.session import Activity
@@ -53,13 +53,13 @@ class IdleLedger:
         pools: Pools,
         working: Counter[Activity],
         begins: Callable[[], bool],
-        call: Call,
+        log: IdleLog,
     ) -> None:
         """`working`: trajectories by activity. `begins`: whether there is more to begin."""
         self._engines = dict(_by_servers(pools))
         self._working = working
         self._begins = begins
-        self._call = call
+        self._log = log
         self._second: dict[str, dict[str, float]] = {}
         self._at = 0
         self._unwritten: list[IdleSecond] = []
@@ -76,13 +76,13 @@ class IdleLedger:
             if now - written > WRITE_SECONDS and self._unwritten:
                 written = now
                 unwritten, self._unwritten = self._unwritten, []
-                await asyncio.to_thread(self._call.idled, unwritten)
+                await asyncio.to_thread(self._log.append, unwritten)
 
     def close(self) -> None:
         """Write what is not written yet."""
         self._turn_over()
         if self._unwritten:
-            self._call.idled(self._unwritten)
+            self._log.append(self._unwritten)
             self._unwritten = []
 
     def look(self, seconds: float, at: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from storage.datasets import Store
 from storage.records import Program, Provenance, Trajectory
@@ -16,7 +17,7 @@ from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow, ProblemsError, describe
 from tirgen.data.replay import replay
 from tirgen.data.responses import Response, ResponseReader
-from tirgen.filters.apply import YieldRow, filter_stream
+from tirgen.filters.apply import Filtering, YieldRow
 from tirgen.filters.rules import accept
 from tirgen.jobs.committed_rows import CommittedRows
 from tirgen.jobs.idle import Pools
@@ -128,13 +129,16 @@ async def _run_all(recipe: _Recipe, job: Job[Progress]) -> None:
 
 
 def _publish(config: ImportConfig, job: Job[Progress]) -> DatasetVersion:
-    filtered = filter_stream(job.run.reader(), config.filters, config.seed)
-    summary = {
-        "problems": filtered.problems,
-        "trajectories": filtered.count,
-        "yield": [asdict(row) for row in filtered.yields],
-    }
-    return job.publish(filtered.rows(), summary)
+    filtering = Filtering(job.run.reader(in_order=True), config.filters, config.seed)
+
+    def summary() -> dict[str, Any]:
+        return {
+            "problems": filtering.problems,
+            "trajectories": filtering.count,
+            "yield": [asdict(row) for row in filtering.yields],
+        }
+
+    return job.publish(filtering.rows(), summary, in_order=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

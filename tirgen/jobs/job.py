@@ -10,25 +10,28 @@ at any time, by `kill -9` too. Started again, it makes what is missing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
-from storage.calls import Call
+from storage.calls import SECONDS_BETWEEN_NOTES, CallNote, calls
 from storage.datasets import Store
+from storage.idle import IdleLog
 from storage.leases import Holder, Lease
 from storage.records import Ending, Problem, Trajectory
 from storage.runs import Run, run_id
 from storage.versions import DatasetVersion
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.engine.session import Activity, Session
-from tirgen.jobs.budget import SECONDS_BETWEEN_NOTES, Account, BudgetSettings, Others
+from tirgen.jobs.budget import Account, BudgetSettings, Others
 from tirgen.jobs.commit_queue import CommitQueue
 from tirgen.jobs.committed_rows import CODE_VERSION, CommittedRows
 from tirgen.jobs.idle import IdleLedger, Pools
@@ -123,6 +126,7 @@ class Job(Generic[P]):
     watch: Watch[P]
     """Called with `progress` after each change."""
     _lease: Lease
+    _note: CallNote
     _slots: asyncio.Semaphore
     """Bounds the rows that are made at the same time."""
     working: Counter[Activity] = field(default_factory=Counter)
@@ -154,18 +158,22 @@ class Job(Generic[P]):
         async with self._slots:
             if not await account.admit(item.program):
                 return None
+            self.progress.live += 1
             try:
                 with session.work():
                     row = await maker.make(item)
             except BaseException:
                 await account.release(item.program)
                 raise
+            finally:
+                self.progress.live -= 1
         with session.work(), session.at(Activity.STORE):
             row = await self._commit(maker, item, row)
         record(row)
         self.progress.count(row)
         await account.charge(row)
         self.watch(self.progress)
+        self._note.update(self.progress.document)
         self._outage.check(row)
         self._internal.check(row)
         return row
@@ -185,6 +193,16 @@ class Job(Generic[P]):
         self._lease.check()
         self.run.append(rows)
 
+    def noted_at_end(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Put on record that this call has ended, and by which error."""
+        with contextlib.suppress(OSError):  # the commit itself reports a full disk
+            self._note.write(self.progress.document(), ended=True, error=error)
+
     def published(
         self,
         problems: Mapping[str, Problem] | None = None,
@@ -198,10 +216,19 @@ class Job(Generic[P]):
         version = None if self.progress.trajectories else self.committed.version(problems)
         return version if version and answers(version.manifest["summary"]) else None
 
-    def publish(self, rows: Iterable[Trajectory], summary: dict[str, Any]) -> DatasetVersion:
-        """Publish `rows` as the dataset's next version. Raises `LeaseLost`."""
+    def publish(
+        self,
+        rows: Iterable[Trajectory],
+        summary: dict[str, Any] | Callable[[], dict[str, Any]],
+        *,
+        in_order: bool = False,
+    ) -> DatasetVersion:
+        """Publish `rows` as the dataset's next version, as `Run.publish` does.
+
+        Raises `LeaseLost`.
+        """
         self._lease.check()
-        return self.run.publish(rows, summary)
+        return self.run.publish(rows, summary, in_order=in_order)
 
 
 @asynccontextmanager
@@ -241,35 +268,42 @@ async def open_job(
         has_work = recipe.load(committed)
         if progress.waiting_for:
             progress.waiting_for, began = None, time.monotonic()
-        call = Call(run.folder)
+        note = CallNote(run.folder, began)
         settings = BudgetSettings() if budget is None else budget
         progress.account = Account(settings, committed.spend(settings, began))
-        progress.account.others = None if shard == WHOLE else Others(run.calls, call.name)
-        progress.settled_before = progress.settled
+        if shard != WHOLE:
+            folder = run.folder
+            progress.account.others = Others(
+                lambda: (call for call in calls(folder) if not note.is_of(call))
+            )
+        progress.done_before = progress.goal.done
         watch(progress)
         if has_work and not is_new:
             pools = await recipe.open(stack, identity)
-        job = Job(run, committed, progress, watch, lease, asyncio.Semaphore(live))
+        job = Job(run, committed, progress, watch, lease, note, asyncio.Semaphore(live))
         if has_work:
+            note.write(progress.document())
+            stack.push(job.noted_at_end)
             job._commits = await stack.enter_async_context(CommitQueue(job.append))
-            await stack.enter_async_context(_noted(job, call, pools))
+            await stack.enter_async_context(_looking(job, note, pools))
         yield job
 
 
 @asynccontextmanager
-async def _noted(job: Job[P], call: Call, pools: Pools) -> AsyncIterator[None]:
-    """Note what the call does and how its engines idle, for as long as it works."""
-    ledger = IdleLedger(pools, job.working, job._slots.locked, call)
+async def _looking(job: Job[P], note: CallNote, pools: Pools) -> AsyncIterator[None]:
+    """Look at the engines and at other calls, for as long as this one works."""
+    log = IdleLog(job.run.folder, note.name)
+    ledger = IdleLedger(pools, job.working, job._slots.locked, log)
     job.progress.idle = ledger.usage
 
-    async def note() -> None:
+    async def look() -> None:
         while True:
-            await asyncio.to_thread(call.note, job.progress.figures())
-            await job.progress.account.look()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
+            note.update(job.progress.document)
+            await job.progress.account.look()
 
     tasks = [
-        asyncio.create_task(note(), name="notes of the call"),
+        asyncio.create_task(look(), name="looks at other calls"),
         asyncio.create_task(ledger.run(), name="idle ledger"),
     ]
     try:
@@ -278,8 +312,8 @@ async def _noted(job: Job[P], call: Call, pools: Pools) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        ledger.close()
-        call.note(job.progress.figures())
+        with contextlib.suppress(OSError):  # the commit itself reports a full disk
+            ledger.close()
         for error in ended:
             if isinstance(error, Exception):
                 LOGGER.warning("the figures of this call are not complete: %s", error)

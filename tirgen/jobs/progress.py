@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, TypeVar
 
 from storage.records import Ending, Level, Program, Trajectory
 from tirgen.jobs.budget import Account
 from tirgen.jobs.idle import Usage
 
-NOTED = (
-    "problems", "reused_rows", "settled", "trajectories", "correct", "failed_executions",
-    "infrastructure", "internal_errors",
-)  # fmt: skip
-"""Counts of `Progress` that a call notes in its run."""
+
+class Goal(NamedTuple):
+    """What a job counts to know how far it is."""
+
+    done: int
+    total: int
+    unit: str
+    """E.g. ``problems``."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,8 +31,6 @@ class Progress:
     """Rows committed by earlier calls."""
     settled: int = 0
     """Work items that need no more rows."""
-    settled_before: int = 0
-    """Those of them that were settled when this call began."""
     trajectories: int = 0
     """Rows made by this call, of every kind."""
     correct: int = 0
@@ -40,6 +41,10 @@ class Progress:
     """Rows on which tirgen itself failed."""
     tokens: int = 0
     """Completion tokens of actor and critic in this call, discarded attempts included."""
+    live: int = 0
+    """Rows in progress."""
+    done_before: int = 0
+    """`goal.done` when this call began."""
     waiting_for: str | None = None
     """The process that works on the same configuration now; this call waits for it."""
     started: float = field(default_factory=time.monotonic)
@@ -49,10 +54,21 @@ class Progress:
     idle: Mapping[str, Usage] = field(default_factory=dict)
     """How the slots of each engine were used in this call."""
 
-    def figures(self) -> dict[str, float]:
-        """What this call notes of itself in the run."""
-        counts = {name: float(getattr(self, name)) for name in NOTED}
-        return {**counts, "settled_before": self.settled_before, **self.account.figures()}
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.settled, self.problems, "problems")
+
+    def _cost(self) -> dict[str, Any]:
+        return {"stopped": self.account.stopped, "spent": self.account.document()}
+
+    def document(self) -> dict[str, Any]:
+        """The counts as JSON values, with those of `goal`."""
+        counts = {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name not in ("waiting_for", "started", "account", "idle")
+        }
+        return {**counts, **self.goal._asdict(), **self._cost()}
 
     def count(self, row: Trajectory) -> None:
         """Count a committed row."""
@@ -97,6 +113,12 @@ class RolloutProgress(Progress):
     """Step-level samples made by this call."""
     branches_ran: int = 0
     """Those of them whose program ran."""
+
+    @property
+    def goal(self) -> Goal:
+        if self.wanted_groups is None:
+            return Goal(self.settled, self.problems, "problems")
+        return Goal(self.mixed, self.wanted_groups, "mixed groups")
 
     @property
     def rollouts(self) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from storage.datasets import Store
@@ -20,7 +21,7 @@ from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow
 from tirgen.data.load import load_problems
 from tirgen.jobs.branch import BranchMaker, make_branches
-from tirgen.jobs.committed_rows import CommittedRows, by_id, rows_of
+from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
@@ -202,18 +203,26 @@ async def _make_round(
 def _publish(
     config: RolloutConfig, job: Job[RolloutProgress], plan: RolloutPlan, branched: set[str]
 ) -> DatasetVersion:
-    """Publish all rows of the round, each with its verdicts."""
-    found = (
-        row
-        for row in rows_of(job.run, plan.asked)
-        if row.level is Level.TRAJECTORY or row.group_id in branched
-    )
-    rows = judge(found, config.keeps_failed)
-    summary = {
-        "problems": len(plan.asked),
-        "trajectories": len(rows),
-        "levels": {level.value: asdict(count(level, rows)) for level in Level},
-        "full": plan.full,
-        "next_start": config.start + plan.drawn,
-    }
-    return job.publish(rows, summary)
+    """Publish all rows of the round, each with its verdicts, problem by problem."""
+    read = job.run.reader(in_order=True)
+    counts = {level: count(level, ()) for level in Level}
+
+    def rows() -> Iterator[Trajectory]:
+        asked = asked_for(read(), plan.asked)
+        for _, group in groupby(asked, lambda row: row.problem.problem_id):
+            found = (r for r in group if r.level is Level.TRAJECTORY or r.group_id in branched)
+            judged = judge(found, config.keeps_failed)
+            for level in Level:
+                counts[level] += count(level, judged)
+            yield from judged
+
+    def summary() -> dict[str, Any]:
+        return {
+            "problems": len(plan.asked),
+            "trajectories": sum(one.rows for one in counts.values()),
+            "levels": {level.value: asdict(one) for level, one in counts.items()},
+            "full": plan.full,
+            "next_start": config.start + plan.drawn,
+        }
+
+    return job.publish(rows(), summary, in_order=True)

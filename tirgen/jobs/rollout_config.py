@@ -5,16 +5,17 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from storage.records import Program
 from tirgen.data.problem_settings import ProblemSettings
 from tirgen.embedded.models import engine_identity, is_pocket_engine
 from tirgen.engine.engine_config import EngineConfig
+from tirgen.filters.filter_config import Mode
 from tirgen.jobs.generate_config import SamplingSettings
 from tirgen.sandbox.program_settings import SandboxSettings
-from tirgen.settings import Count, JobSettings, Settings
-from tirgen.tir.prompts import Prompts, PromptSet, usual_prompts
+from tirgen.settings import Count, JobSettings, Settings, merged
+from tirgen.tir.prompts import BUDGET_SENTENCE, Prompts, PromptSet, usual_prompts
 from tirgen.tir.rollout import Correction
 
 
@@ -54,6 +55,21 @@ class BranchSettings(Settings):
     """Most tokens of suffix and action together."""
 
 
+class PolicyThinking(Settings):
+    """When the thinking of a policy must end."""
+
+    tokens: Count | None = None
+    """Most tokens of a reply whose thinking is still open, observations included; the official
+    script has 10000 at inference. Default: only `loop.tokens`."""
+    budget_sentence: str = BUDGET_SENTENCE
+    """Injected with the end of thinking when the budget is used up; then the policy answers."""
+
+
+REASONING_LOOP = {"tokens": 16_384}
+REASONING_SUFFIX = {"suffix_tokens": 500}
+"""The paper's values for policies that think, where nothing else is set."""
+
+
 class PolicySettings(JobSettings):
     """What rollouts for training and for evaluation share."""
 
@@ -64,6 +80,10 @@ class PolicySettings(JobSettings):
     policy_version: str | None = None
     """The policy's own version, stored with every row. Set it where a server keeps one model name
     after updates: otherwise two policies count as one."""
+    mode: Mode = Mode.NON_REASONING
+    """``reasoning`` for a policy that thinks at length: replies of 16384 tokens, suffixes of 500,
+    and the prompt set ``thinking``, unless set otherwise."""
+    thinking: PolicyThinking = PolicyThinking()
     prompts: Prompts | None = None
     """Prompt set: ``standard``, ``thinking``, ``base``, ``pocket``, or a folder with your files.
     Default: the one that the policy was trained with, or that was made for it."""
@@ -83,6 +103,18 @@ class PolicySettings(JobSettings):
     """Rollouts in progress at once, for each server of the policy. Their requests wait for a free
     place, the oldest rollout's first."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_mode(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or document.get("mode") != Mode.REASONING:
+            return document
+        defaults: dict[str, Any] = {"loop": REASONING_LOOP}
+        for part in ("correction", "branches"):
+            own = cls.model_fields[part].default if part in cls.model_fields else None
+            if isinstance(document.get(part, own and own.model_dump(exclude_unset=True)), dict):
+                defaults[part] = REASONING_SUFFIX
+        return merged(defaults, document)
+
     @model_validator(mode="after")
     def _consistent(self) -> PolicySettings:
         if self.correction and self.policy.kind == "chat":
@@ -90,6 +122,8 @@ class PolicySettings(JobSettings):
                 "correction splits a thought in token ids, which chat endpoints do not give; "
                 "use policy.kind = tokens or embedded, or leave correction out"
             )
+        if self.thinking.tokens is not None and self.thinking.tokens >= self.loop.tokens:
+            raise ValueError("thinking.tokens must leave room for an answer within loop.tokens")
         return self
 
     @property
@@ -104,7 +138,8 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        return self.prompts or usual_prompts(is_pocket_engine(self.policy))
+        thinks = self.mode is Mode.REASONING
+        return self.prompts or usual_prompts(is_pocket_engine(self.policy), thinks=thinks)
 
     @property
     def repairs(self) -> Correction | None:
@@ -127,6 +162,9 @@ class FailedCode(StrEnum):
     """Nothing: the environment may be the reason (method A6)."""
     KEEP = "keep"
     """The same as from others, by whether the answer is right: the usual baseline."""
+    RESAMPLE_ON_CORRECT = "resample_on_correct"
+    """Half of every group is kept, of the right ones those with the fewest failures (GRPO-RoC):
+    double `samples`."""
 
 
 class RolloutConfig(PolicySettings):
@@ -142,16 +180,23 @@ class RolloutConfig(PolicySettings):
     most_problems: int | None = Field(None, ge=1)
     """With `groups`: stop after this many problems. Default: when each was sampled once."""
     failed_code: FailedCode = FailedCode.DROP
-    """Whether trajectories whose code failed count in their groups and are learned from. With
-    ``keep``, also set `loop.stop_at_failure` = false: otherwise each of them ends without an
-    answer."""
+    """Whether trajectories whose code failed count in their groups and are learned from: ``drop``,
+    ``keep`` or ``resample_on_correct``. With the last two, also set `loop.stop_at_failure` = false:
+    otherwise each of them ends without an answer."""
     branches: BranchSettings | None = None
-    """Branches of failed steps. They start from at most as many prefixes as there are trajectory
-    groups to learn from: the mixed ones, or without `groups` all that were sampled."""
+    """Branches of failed steps; false for none. They start from at most as many prefixes as there
+    are trajectory groups to learn from: the mixed ones, or without `groups` all that were
+    sampled."""
+
+    @field_validator("branches", mode="before")
+    @classmethod
+    def _false_is_none(cls, branches: Any) -> Any:
+        """A TOML file has no null."""
+        return None if branches is False else branches
 
     @property
     def keeps_failed(self) -> bool:
-        return self.failed_code is FailedCode.KEEP
+        return self.failed_code is not FailedCode.DROP
 
     @model_validator(mode="after")
     def _branches_possible(self) -> RolloutConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from storage.records import Ending, Problem, Program, Provenance, Verdict
@@ -103,7 +103,11 @@ class RolloutMaker(PolicyMaker[Item]):
         config = self._config
         builder = TrajectoryBuilder(Transcript(self.messages(item.problem), self._engine.renderer))
         policy = self.sampler(self.seed(item), config.loop.tokens)
-        bounds = policy_bounds(config.loop.tokens, config.loop.tool_rounds)
+        bounds = replace(
+            policy_bounds(config.loop.tokens, config.loop.tool_rounds),
+            thinking_tokens=config.thinking.tokens,
+            budget_sentence=config.thinking.budget_sentence,
+        )
         program = (
             chain_of_thought(builder, policy, bounds)
             if config.program is Program.COT

@@ -15,11 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.leases import Claim, Holder, Lease, holders
+from storage.leases import LEASES, Claim, Holder, Lease, holders
 from storage.records import Problem
 
-LEASES = "leases"
-"""Folder with the leases of a run or a dataset."""
 POLL_SECONDS = 0.5
 
 Waiting = Callable[[Holder], None]

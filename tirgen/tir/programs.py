@@ -39,6 +39,11 @@ class Bounds:
     tool_rounds: int
     """Most programs per trajectory; after them the critic is no longer asked (method A24)."""
     tool_rounds_per_step: int
+    thinking_tokens: int | None = None
+    """Most tokens of the reply while its thinking is open, observations included; None for no
+    budget of its own. Only of a policy that writes its own programs."""
+    budget_sentence: str = ""
+    """Ends thinking that has used up its budget."""
 
 
 def tirgen(

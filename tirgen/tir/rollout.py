@@ -20,10 +20,20 @@ from tirgen.engine.errors import ContextOverflow
 from tirgen.sandbox.contract import Execution
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Loop, OffFormat, Sampler, run_code
-from tirgen.tir.markup import CODE_STOP, action_start, closed_code, invents_output, render_output
+from tirgen.tir.markup import (
+    CODE_STOP,
+    THINK_CLOSE,
+    THINK_OPEN,
+    action_start,
+    close_thinking,
+    closed_code,
+    invents_output,
+    render_output,
+)
 from tirgen.tir.observation import observe
 from tirgen.tir.programs import Bounds
 from tirgen.tir.refine import ToolPolicy
+from tirgen.tir.transcript import Transcript
 
 NO_MORE_PROGRAMS = "[not run: no more programs may be run; go on without them]"
 """Replaces the output once the tool budget is spent."""
@@ -102,7 +112,10 @@ def write_step(
     transcript, seconds = builder.transcript, 0.0
     own = 0  # where the text begins that the policy wrote after the last injected text
     while True:
-        room = bounds.tokens - transcript.reply_tokens
+        if _thinking_room(transcript, bounds) <= 0:
+            text += _end_thinking(transcript, bounds.budget_sentence)
+            own = len(text)
+        room = min(_room(transcript, bounds), _thinking_room(transcript, bounds))
         if room <= 0:
             return PolicyStep(text, None, seconds, Ending.TOKEN_LIMIT)
         try:
@@ -127,6 +140,28 @@ def write_step(
             transcript.inject(refusal)
             text += refusal
             own = len(text)
+
+
+def _room(transcript: Transcript, bounds: Bounds) -> int:
+    """Tokens that the policy may still write."""
+    return bounds.tokens - transcript.reply_tokens
+
+
+def _thinking_room(transcript: Transcript, bounds: Bounds) -> int:
+    """The same before its thinking must end; 1 at least where it does not think."""
+    reply = transcript.text.lstrip()
+    opened = transcript.thinks or not reply or reply.startswith(THINK_OPEN.strip())
+    if bounds.thinking_tokens is None or not opened or THINK_CLOSE in transcript.text:
+        return max(1, _room(transcript, bounds))
+    return bounds.thinking_tokens - transcript.reply_tokens
+
+
+def _end_thinking(transcript: Transcript, sentence: str) -> str:
+    """Add the budget sentence and return what was added; the policy did not sample it."""
+    line_end = "" if transcript.text.endswith("\n") else "\n"
+    closing = line_end + close_thinking(sentence)
+    transcript.add_mark(closing, is_policy=False)
+    return closing
 
 
 def _step(

@@ -28,18 +28,19 @@ from tirgen.verification.values import (
     Choice,
     Clock,
     Date,
+    Expression,
     Listing,
     Named,
-    Number,
+    Num,
     Opaque,
     Text,
     Value,
 )
-from tirgen.verification.vocabulary import MEANINGS, is_word, words_of
+from tirgen.verification.vocabulary import is_word, meaning, words_of
 
 _CLOCK = re.compile(
     r"(?:at )?(\d{1,2})(?: ?: ?([0-5]\d))?(?: ?: ?([0-5]\d))? ?"
-    r"(?:([ap])[ .]{0,2}m\b[ .]?|(noon|midnight))?",
+    r"(?:([ap])[ .]{0,2}m\b[ .]?|(noon|midnight)|(o ?'? ?clock))?",
     re.IGNORECASE,
 )
 _MONTHS = (
@@ -63,7 +64,7 @@ def clock(text: str) -> Clock | None:
     hour, minute, second = (int(field or 0) for field in match.groups()[:3])
     half = (match[4] or {"noon": "p", "midnight": "a"}.get((match[5] or "").lower(), "")).lower()
     fields = 1 + (match[2] is not None) + (match[3] is not None)
-    if not half and fields == 1:
+    if not half and fields == 1 and not match[6]:
         return None
     if half and hour <= 12:
         hour = hour % 12 + 12 * (half == "p")
@@ -94,6 +95,8 @@ _CHOSEN = re.compile(
 _MARKERS = re.compile(r"\([A-Z]\)|\b[A-Z] ?[:.)]")
 _CIRCLES = re.compile(r"(?:\\circled\s*\{\w+\}[\s,;]*(?:and)?\s*)+")
 _AFFIRMED = re.compile(r"(yes|no|true|false)[,.;:] (.*)", re.IGNORECASE | re.DOTALL)
+_WHOLE = frozenset(["does not exist", "yes", "no", "true", "false"])
+_REMAINDER = re.compile(r"\d+ remainder \d+")
 _REFUSED = re.compile(r"\b(?:not|never)\b|n't\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
     r"\b(?:if|unless|but|except|only|maybe|perhaps|sometimes|when|however|otherwise|or|yes|no"
@@ -102,7 +105,7 @@ _TAKEN_BACK = re.compile(
 )
 _BASED = re.compile(
     r"(?:\\overline )?\(? ?([0-9a-fA-F ]+?) ?\)? ?"
-    r"(?:_|(?:in )?\(?(?=base))[ (]*(?:base ?)?(\w+) ?\)?",
+    r"(?:_|(?:in )?\(?(?=base|binary|octal|hex))[ (]*(?:base ?)?(\w+) ?\)?",
     re.IGNORECASE,
 )
 _COMMAS = re.compile(r"(-?)([0-9]+),([0-9]+)(?P<rest>\s*(?:\\?%|[^\W\d_]{2,}.*)?)", re.DOTALL)
@@ -127,14 +130,14 @@ def special(plain: str, read: Callable[[str], Value]) -> Value | None:  # noqa: 
         return Text(words_of(plain) + "?")
     if letters := _chosen(plain, read):
         return letters
-    if words_of(plain) == "does not exist":
-        return Text("does not exist")
+    words = words_of(plain)
+    if words in _WHOLE or _REMAINDER.fullmatch(words):
+        return Text(words)
     if (based := _BASED.fullmatch(plain)) and (number := _based(based)):
         return number
     if grouped := _grouped(plain, read):
         return grouped
-    words = words_of(plain)
-    if phrase := MEANINGS.get(plain.lower()) or MEANINGS.get(words):
+    if phrase := meaning(plain):
         return read(phrase)
     if affirmed := _AFFIRMED.fullmatch(plain):
         refused = affirmed[1].lower() in ("yes", "true") and _REFUSED.search(affirmed[2])
@@ -167,8 +170,8 @@ def _grouped(plain: str, read: Callable[[str], Value]) -> Value | None:
         return read(plain.replace(",", ".", 1))
     sign, whole, places = match.groups()[:3]
     decimal = read(f"{sign}{whole}.{places}")
-    pair = (Number(Fraction(int(sign + whole))), Number(Fraction(int(places))))
-    return Listing(pair, decimal=decimal if isinstance(decimal, Number) else None)
+    pair = tuple(Expression(Num(Fraction(int(digits)))) for digits in (sign + whole, places))
+    return Listing(pair, decimal=decimal if isinstance(decimal, Expression) else None)
 
 
 def _chosen(plain: str, read: Callable[[str], Value]) -> Choice | None:
@@ -188,7 +191,7 @@ def _chosen(plain: str, read: Callable[[str], Value]) -> Choice | None:
 
 _WRAPPED = re.compile(r"^\s*(\*\*|__|`+|\"|“|'(?=.*'\s*$))(.+?)(?:\1|”)\s*[.。]?\s*$", re.DOTALL)
 _JSON = re.compile(r'^\s*\[\s*".*"\s*\]\s*$', re.DOTALL)
-_LETTER = re.compile(r"(?:\\text\s*\{)?\s*\(([a-e]|i{1,3}|iv|v)\)(?:\s*\})?")
+_LETTER = re.compile(r"(?:\\text\s*\{)?\s*\(?([a-e]|i{1,3}|iv|v)\)(?:\s*\})?")
 _ORDERS = ("abcde", ("i", "ii", "iii", "iv", "v"))
 _DERIVED = re.compile(
     r"(.*)(?:\\(?:Rightarrow|implies|Longrightarrow)(?![a-zA-Z])|⇒)\s*([a-zA-Z])\s*=(.*)", re.DOTALL

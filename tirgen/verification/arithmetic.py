@@ -8,12 +8,12 @@ from fractions import Fraction
 
 from tirgen.verification.tokens import Unreadable
 from tirgen.verification.values import (
+    Bracket,
     Expression,
     Listing,
     Matrix,
     Node,
     Num,
-    Number,
     Op,
     Quantity,
     Sym,
@@ -34,6 +34,7 @@ def product(values: Sequence[Value]) -> Value:
     """The product of factors; at most one of them is a quantity, a tuple, a matrix or a list."""
     if len(values) == 1:
         return values[0]
+    values = list(map(grouped, values))
     scalars = [value for value in values if isinstance(value, Expression)]
     others = [value for value in values if not isinstance(value, Expression)]
     if len(others) > 1:
@@ -48,6 +49,14 @@ def product(values: Sequence[Value]) -> Value:
     return _scaled(Expression(_multiplied([_literal(v) for v in scalars])), others[0])
 
 
+def grouped(value: Value) -> Value:
+    """What square brackets around one part of an expression hold."""
+    match value:
+        case Bracket((Expression() as inner,)):
+            return inner
+    return value
+
+
 def _literal(value: Expression) -> Node:
     return Op("mul", (value.node, Num(Fraction(1, 100)))) if value.percent else value.node
 
@@ -58,20 +67,12 @@ def _scaled(factor: Expression, value: Value) -> Value:
 
     match value:
         case Quantity(amount, unit):
-            return Quantity(amount_of(times(_unfolded(amount))), unit)
-        case Tuple(items):
-            return Tuple(tuple(map(times, items)))
-        case Listing(items):
-            return Listing(tuple(map(times, items)))
+            return Quantity(amount_of(times(amount)), unit)
+        case Tuple(items) | Listing(items):
+            return value.of(map(times, items))
         case Matrix(rows):
             return Matrix(tuple(tuple(map(times, row)) for row in rows))
     raise Unreadable(f"a multiple of a {type(value).__name__.lower()}")
-
-
-def _unfolded(amount: Number | Expression) -> Expression:
-    if isinstance(amount, Number):
-        return Expression(Num(amount.value, amount.unit, amount.digits), amount.percent)
-    return amount
 
 
 def amount_of(value: Value) -> Expression:
@@ -98,6 +99,7 @@ def total(values: Sequence[Value]) -> Value:
     """The sum of terms: all of them numbers, or all of them tuples of one length."""
     if len(values) == 1:
         return values[0]
+    values = list(map(grouped, values))
     if all(isinstance(value, Expression) for value in values):
         return Expression(
             Op("add", tuple(_literal(v) for v in values if isinstance(v, Expression)))

@@ -203,9 +203,10 @@ class Brackets(UnitPhrases):
         rows: list[list[Value]] = []
         while not self.accept("end cases"):
             row = [self.nested(self.statement)]
-            while self.accept("&", ","):
+            while self.accept("&", ",") and not self.is_operator("\\"):
                 self.accept("&")
                 row.append(self.nested(self.case_condition))
+            self.accept(".", ";")
             rows.append(row)
             if not self.accept("\\") and not self.is_command("end cases"):
                 raise Unreadable(f"{self.next.text!r} in a case")

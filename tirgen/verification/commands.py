@@ -21,6 +21,7 @@ from tirgen.verification.symbols import (
 )
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.values import (
+    Bracket,
     Expression,
     Matrix,
     Named,
@@ -149,6 +150,8 @@ class Commands(Postfixes):
         items = self.items(")")
         if name == "FiniteSet":
             return Set(tuple(items))
+        if name == "set" and len(items) == 1 and isinstance(items[0], Bracket | Set):
+            return Set(items[0].items)
         if name == "Eq" and len(items) == 2:
             return Named(node_of(items[0]), items[1])
         if name == "Union":
@@ -163,7 +166,7 @@ class Commands(Postfixes):
             ]
             low, high = node_of(items[0]), node_of(items[1])
             return ranges.region(low, high, not flags[0], not flags[1])
-        if name == "Matrix" and len(items) == 1:
+        if len(items) == 1 and (name == "Matrix" or isinstance(items[0], Bracket | Matrix)):
             return items[0]
         raise Unreadable(f"{name} of {len(items)}")
 
@@ -171,8 +174,8 @@ class Commands(Postfixes):
         name = self.take().text
         if name in FUNCTIONS:
             return self._function(FUNCTIONS[name])
-        if name == "Gamma" and self.is_operator("("):
-            return self._called("gamma")
+        if name in ("Gamma", "zeta") and self.is_operator("("):
+            return self._called(name.lower())
         if name in ("gcd", "lcm", "max", "min"):
             if self.is_operator("(", "\\{"):
                 return self._called(CALLED[name])

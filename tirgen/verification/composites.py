@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TypeAlias
 
 from tirgen.verification import ranges
-from tirgen.verification.finishing import finished
+from tirgen.verification.finishing import folded
 from tirgen.verification.matching import Outcome, outcome
 from tirgen.verification.naming import agree
 from tirgen.verification.relations import Relations
+from tirgen.verification.units import UnitError, conflict, unit_of
 from tirgen.verification.values import (
-    KINDS,
+    Bracket,
     Cases,
     Choice,
     Expression,
     Listing,
     Named,
     Node,
-    Number,
+    Num,
     Op,
     Quantity,
     Region,
     Set,
+    Several,
     Sym,
     Text,
     Tuple,
+    Unit,
     Value,
+    kind,
 )
 
 
@@ -43,58 +48,77 @@ class Composites(Relations):
             if (first.has_low, first.has_high) != (second.has_low, second.has_high):
                 return outcome(False, "interval", "an end point belongs to one of them only")
             pairs += [
-                (end_point(first.low), end_point(second.low)),
-                (end_point(first.high), end_point(second.high)),
+                (folded(first.low), folded(second.low)),
+                (folded(first.high), folded(second.high)),
             ]
         return self._every(pairs, "interval")
 
+    def _several(self, gold: Several, answer: Several) -> Outcome | None:
+        """In the gold's order, if its brackets give one; None if the answer's say another thing."""
+        match gold, answer:
+            case Listing(), Listing():
+                return self._lists(gold, answer)
+            case Listing(items), _:
+                return self._unbracketed(items, answer)
+            case Set(), Tuple():
+                return None
+            case Set(), Bracket() if ranges.is_interval(answer):
+                return outcome(False, "set", "a closed interval where a set is asked")
+            case Set(), _:
+                asked, given = (list(dict.fromkeys(one.items)) for one in (gold, answer))
+                return self._any_order(asked, given, "set")
+            case (Tuple((_, _)), Bracket()) | (_, Set()):
+                return None
+            case Bracket((_, _)), (Tuple() | Listing()):
+                return None
+        return self._in_order(gold.items, by_name(answer.items), kind(gold))
+
+    def _unbracketed(self, gold: Sequence[Value], answer: Several) -> Outcome:
+        """A list against one in brackets."""
+        names = names_in(gold)
+        ordered = names is not None or isinstance(answer, Tuple)
+        if isinstance(answer, Set) and are_numbered(names or ()):
+            ordered = False
+        values = list(map(value_of, gold)) if names else list(gold)
+        if ordered:
+            return self._in_order(values, answer.items, "list")
+        return self._any_order(values, answer.items, "list")
+
     def _lists(self, gold: Listing, answer: Listing) -> Outcome:
-        asked, given = are_named(gold.items), are_named(answer.items)
-        if asked and given:
-            return self._by_names(gold.items, answer.items)
+        """Compare by name if both sides have names; in order if only the gold has them."""
+        asked, given = names_in(gold.items), names_in(answer.items)
+        if asked and given and _measured(asked) == _measured(given):
+            return self._by_names(asked, gold.items, given, answer.items)
+        items = list(map(value_of, answer.items))
         if asked:
-            return self._in_order([value_of(item) for item in gold.items], answer.items, "list")
-        items = [value_of(item) if isinstance(item, Named) else item for item in answer.items]
-        if all(isinstance(item, Quantity) for item in (*gold.items, *items)):
-            return self._labelled(gold.items, items)
+            return self._in_order(list(map(value_of, gold.items)), items, "list")
         if any(isinstance(item, Tuple) for item in gold.items):
             items = [
                 Tuple(by_name(item.items)) if isinstance(item, Listing) else item for item in items
             ]
         return self._any_order(gold.items, items, "list")
 
-    def _by_names(self, gold: Sequence[Value], answer: Sequence[Value]) -> Outcome:
+    def _by_names(
+        self,
+        asked: Sequence[Name],
+        gold: Sequence[Value],
+        given: Sequence[Name],
+        answer: Sequence[Value],
+    ) -> Outcome:
         if len(gold) != len(answer):
             return outcome(False, "list", f"{len(answer)} answers where {len(gold)} are asked")
-        left = list(answer)
-        for item in gold:
-            assert isinstance(item, Named)
-            found = next(
-                (o for o in left if isinstance(o, Named) and agree(item.name, o.name)), None
+        left = list(zip(given, answer, strict=True))
+        for name, item in zip(asked, gold, strict=True):
+            found = next((one for one in left if one[0] == name), None) or next(
+                (one for one in left if _alike(name, one[0])), None
             )
             if found is None:
                 return outcome(False, "name", "other things are named than were asked")
             left.remove(found)
-            result = self._both_named(item, found)
+            result = self.same(item, found[1])
             if not result.same:
                 return result
         return outcome(True, "list")
-
-    def _labelled(self, gold: Sequence[Value], answer: Sequence[Value]) -> Outcome:
-        """Amounts of things: by what is counted where both name the same, else in order."""
-        units = [
-            [item.unit.dimensions for item in side if isinstance(item, Quantity)]
-            for side in (gold, answer)
-        ]
-        if sorted(units[0]) == sorted(units[1]) and len(set(units[0])) == len(units[0]):
-            order = [units[1].index(unit) for unit in units[0]] if len(gold) == len(answer) else []
-            return self._in_order(gold, [answer[k] for k in order], "list")
-        if len(set(units[0])) == 1:
-            return self._any_order(gold, answer, "list")
-        return self._in_order(gold, answer, "list")
-
-    def _distinct(self, items: Sequence[Value]) -> list[Value]:
-        return list(dict.fromkeys(items))
 
     def _matrices(
         self, gold: Sequence[Sequence[Value]], answer: Sequence[Sequence[Value]]
@@ -109,7 +133,7 @@ class Composites(Relations):
         return self._any_order(pairs[0], pairs[1], "cases")
 
     def _ratios(self, gold: tuple[Value, ...], answer: tuple[Value, ...]) -> Outcome:
-        if Number(Fraction(0)) in (*gold, *answer):
+        if Expression(Num(Fraction(0))) in (*gold, *answer):
             return self._every(list(zip(gold, answer, strict=True)), "ratio")
         nodes = [[ranges.node(part) for part in side] for side in (gold, answer)]
         asked = [node for node in nodes[0] if node is not None]
@@ -122,8 +146,49 @@ class Composites(Relations):
         return self._every(pairs, "ratio")
 
 
+def line(rows: Sequence[Sequence[Value]]) -> list[Value] | None:
+    """The cells of a single row or column."""
+    alone = 1 in (len(rows), len(rows[0]))
+    return [cell for row in rows for cell in row] if alone else None
+
+
 def are_named(items: Sequence[Value]) -> bool:
     return bool(items) and all(isinstance(item, Named) for item in items)
+
+
+Name: TypeAlias = "Node | str | Unit"
+
+
+def names_in(items: Sequence[Value]) -> list[Name] | None:
+    """What each of several answers is the value of, or what it counts; None unless all differ."""
+    if are_named(items):
+        return [item.name for item in items if isinstance(item, Named)]
+    units = [item.unit for item in items if isinstance(item, Quantity)]
+    apart = len({unit.dimensions for unit in units}) == len(items)
+    return list(units) if apart else None
+
+
+def are_numbered(names: Sequence[Name]) -> bool:
+    """``x_1`` and ``x_2``: roots, which a set does not tell apart."""
+    stems = {str(getattr(name, "name", "")).partition("_")[0] for name in names}
+    return len(stems) == 1 and all(isinstance(name, Sym) and "_" in name.name for name in names)
+
+
+def _measured(names: Sequence[Name]) -> bool:
+    return any(isinstance(name, Unit) and name.measured for name in names)
+
+
+def _alike(gold: Name, answer: Name) -> bool:
+    """Whether two names may be of the same thing; a label may be what is counted."""
+    if not isinstance(gold, Unit) and not isinstance(answer, Unit):
+        return agree(gold, answer)
+    try:
+        first, second = (
+            name if isinstance(name, Unit) else unit_of(str(name)) for name in (gold, answer)
+        )
+    except UnitError:
+        return False
+    return first.dimensions == second.dimensions or not conflict(first, second)
 
 
 def value_of(item: Value) -> Value:
@@ -143,11 +208,7 @@ def by_name(items: tuple[Value, ...]) -> tuple[Value, ...]:
 
 
 def _product(first: Node, second: Node) -> Value:
-    return end_point(Op("mul", (first, second)))
-
-
-def end_point(node: Node) -> Value:
-    return finished(Expression(node))
+    return folded(Op("mul", (first, second)))
 
 
 class Choices(Composites):
@@ -157,8 +218,7 @@ class Choices(Composites):
         if isinstance(answer, Named):
             return self._choice(gold, answer.value)
         if isinstance(answer, Choice):
-            amounts = (Number, Expression)
-            both = isinstance(gold.text, amounts) and isinstance(answer.text, amounts)
+            both = isinstance(gold.text, Expression) and isinstance(answer.text, Expression)
             if gold.text and answer.text and both and gold.letters == answer.letters:
                 return self.same(gold.text, answer.text)
             return outcome(gold.letters == answer.letters, "choice", "other letters")
@@ -182,7 +242,7 @@ def _letters(value: Value) -> frozenset[str] | None:
             return frozenset(name.upper())
         case Expression(Op("mul", args)) if all(isinstance(one, Sym) for one in args):
             return _letters(Set(tuple(map(Expression, args))))
-        case Set(items) | Listing(items) | Tuple(items):
+        case Several(items):
             letters = [_letters(item) for item in items]
             known = frozenset(letter for one in letters for letter in one or ())
             return known if None not in letters and len(known) == len(letters) else None
@@ -190,4 +250,7 @@ def _letters(value: Value) -> frozenset[str] | None:
 
 
 def different(gold: Value, answer: Value) -> Outcome:
-    return outcome(False, "type", f"a {KINDS[type(answer)]} where a {KINDS[type(gold)]} is asked")
+    given, asked = (
+        f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in (kind(answer), kind(gold))
+    )
+    return outcome(False, "type", f"{given} where {asked} is asked")

@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 
-from tirgen.verification.values import CONSTANTS, Node, Num, Op, Sym, symbols, walk
+from tirgen.verification.values import Node, Num, Op, Sym, symbols, walk
 
 DIGITS = 50
 _CLOSE = 30
@@ -159,6 +159,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "factorial": _whole(mpmath.factorial),
     "binom": _whole(mpmath.binomial),
     "gamma": _whole(mpmath.gamma),
+    "zeta": _whole(mpmath.zeta),
     "abs": abs,
     "ln": mpmath.log,
     "logb": lambda value, base: mpmath.log(value) / mpmath.log(base),
@@ -314,10 +315,3 @@ def same_zeros(first: Node, second: Node) -> bool:
         if agreed >= _POINTS:
             break
     return agreed >= _POINTS // 2
-
-
-def constant(node: Node) -> Any:
-    """The value of an expression without variables. Raises NoValue."""
-    if symbols(node) - CONSTANTS:
-        raise NoValue("variables")
-    return both_at(node, node, {})[0]

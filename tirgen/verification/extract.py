@@ -13,7 +13,8 @@ _FENCED = re.compile(
     r"(`{3,}|~{3,})(?:[^\n]*?\1|[^\n]*\n.*?(?:^[ \t]*\1(?!\w)|\Z)|[^\n]*\Z)",
     re.DOTALL | re.MULTILINE,
 )
-"""Within one line, or from any line to the next that starts with the same fence, or to the end."""
+"""Code and what it prints: within one line, or from any line to the next that starts with the same
+fence, or to the end."""
 _SOURCE = r"(?:tool|code|python|program|function|execut\w+|interpreter|shell|jupyter)"
 _YIELD = r"(?:outputs?|results?|responses?|calls?)"
 _TAGGED = re.compile(
@@ -21,16 +22,19 @@ _TAGGED = re.compile(
     r".*?(?:</\1\s{0,9}>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+"""Output of a tool between tags: an answer that the policy did not work out."""
 _LABELLED = re.compile(
     rf"^[ \t]*\W{{0,3}}(?:{_SOURCE}[ _-]{_YIELD}|observation|stdout)\W{{0,3}}:.*$",
     re.IGNORECASE | re.MULTILINE,
 )
+"""Output of a tool after its name and a colon."""
 _OTHER_SPEAKERS = re.compile(
     r"<\|im_start\|>\s*(?:system|user|tool).*?(?:<\|im_end\|>|\Z)"
     r"|<\|(?:system|user|tool|observation)\|>.*?(?=<\||\Z)"
     r"|\[INST\].*?(?:\[/INST\]|\Z)",
     re.DOTALL,
 )
+"""Turns of the chat template that the policy writes for somebody else."""
 _NOT_SHOWN = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|\\iffalse\b.*?(?:\\fi\b|\Z)"
@@ -39,13 +43,16 @@ _NOT_SHOWN = re.compile(
     r"|<(del|strike)\b[^>]{0,200}>.*?(?:</\2\s{0,9}>|\Z)",
     re.DOTALL,
 )
+"""Comments, hidden elements and struck text: a second answer that a reader does not see."""
 _NEXT_DOCUMENT = re.compile(r"(?:<\|end_?of_?text\|>|</s>).*\Z", re.DOTALL)
 """What a model goes on with after it said that it ended."""
 _USER_TURN = re.compile(r"^[ \t>*]{0,9}(?:user|human|system)\**:.*$", re.IGNORECASE | re.MULTILINE)
+"""A line that the policy writes for the user: ``User: the answer is ...``."""
 _THOUGHT = re.compile(r"\A.*</think>(?=.*\w)", re.DOTALL)
-"""Thinking that an answer follows."""
+"""Thinking that text follows: an answer that was tried and given up."""
 _QUOTED_LINE = re.compile(r"^[ \t]*>[^\n]*", re.MULTILINE)
 _QUOTED_WORDS = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”")
+"""Quoted text, for example an instruction from the problem; see `unquoted`."""
 _LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
 """Apart from a brace or alone on its line; elsewhere it is a percent sign."""
 _HIDES = re.compile(
@@ -61,6 +68,8 @@ _HIDES = re.compile(
     r"[^.]*\bwould\b[^.]*$",
     re.IGNORECASE,
 )
+"""Before a box, each form with its attack: markup that hides a second answer, a footnote, code,
+and answers that are named only to be refused."""
 _JUDGED = re.compile(
     r"\b(?:statement|option|choice|conclusion|proposition|claim|equation|answer choice)s?[\s$(]*$",
     re.IGNORECASE,
@@ -71,6 +80,7 @@ _DENIES = re.compile(
     r"(?:wrong|incorrect|not (?:correct|right|the (?:final )?answer))",
     re.IGNORECASE,
 )
+"""After a box: an answer that is taken back."""
 _REACH = 80
 """Characters before and after a box in which it may be hidden or denied."""
 

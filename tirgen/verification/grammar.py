@@ -20,6 +20,7 @@ from tirgen.verification.cursor import MAX_DEPTH
 from tirgen.verification.literals import MAX_DIGITS, continued, literal, node_of, whole_of
 from tirgen.verification.symbols import PRIMARY, SIGNS
 from tirgen.verification.tokens import Kind, Unreadable
+from tirgen.verification.units import DEGREE
 from tirgen.verification.values import (
     Expression,
     Listing,
@@ -32,6 +33,9 @@ from tirgen.verification.values import (
     Value,
 )
 from tirgen.verification.vocabulary import ORDINALS, is_word
+
+_AFTER_INTERVAL = frozenset([",", ";", ")", "]", "}", "\\}", "cup", "cap", "U", "and", "or"])
+"""What follows the bracket that ends ``]0, 1[``."""
 
 
 class Expressions(Commands):
@@ -65,8 +69,7 @@ class Expressions(Commands):
     def sum(self) -> Value:
         terms = [self.nested(self._signed)]
         while self.is_operator("+", "-") or self.is_command("pm", "mp"):
-            minus_set = self.is_operator("-") and self.peek().text == "\\{"
-            if minus_set and isinstance(terms[-1], Set | Region):
+            if self.is_operator("-") and isinstance(terms[-1], Set | Region):
                 self.take()
                 terms[-1] = ranges.minus(terms[-1], self.term())
             else:
@@ -92,7 +95,7 @@ class Expressions(Commands):
     def term(self) -> Value:
         factors = [self._money() or self.factor()]
         while True:
-            if isinstance(factors[-1], Quantity):
+            if isinstance(factors[-1], Quantity) and not self._is_multiplied(factors[-1]):
                 break
             if self.accept("*"):
                 factors.append(self._signed_factor())
@@ -109,6 +112,11 @@ class Expressions(Commands):
             else:
                 factors.append(self.factor())
         return self._with_unit(product(factors))
+
+    def _is_multiplied(self, angle: Quantity) -> bool:
+        """Whether a variable follows degrees, whose sign cannot be one: ``180^\\circ k``."""
+        letter = self.peek() if self.is_operator("*") else self.next
+        return angle.unit == DEGREE and letter.kind is Kind.NAME and len(letter.text) == 1
 
     def _signed_factor(self) -> Value:
         if self.accept("-"):
@@ -161,6 +169,8 @@ class Expressions(Commands):
         if token.text == "(" and following.kind in (Kind.WORD, Kind.NAME):
             clause = is_word(following.text) or self.peek(2).text in SIGNS
             return following.kind is Kind.NAME and not clause
+        if token.text == "[":
+            return following.kind is not Kind.END and following.text not in _AFTER_INTERVAL
         return token.kind is Kind.OPERATOR and token.text in ("(", "{")
 
     def factor(self) -> Value:

@@ -13,14 +13,16 @@ from storage.records import UNVERIFIABLE, Verdict
 from tirgen.verification.answers import read
 from tirgen.verification.compare import Comparison
 from tirgen.verification.matching import Leaf
-from tirgen.verification.show import said, shown
+from tirgen.verification.show import shown
 from tirgen.verification.tokens import MAX_LENGTH, spelled
-from tirgen.verification.values import Listing, Named, Opaque, Text, Tuple, Value
+from tirgen.verification.values import Listing, Named, Opaque, Several, Text, Value
 
 _BRIEF = 60
 _LONGEST_PHRASE = 8
 """Words; a longer gold answer can be said in too many ways for any spelling to be wrong."""
-_DEFAULT = re.compile(r"(?<![\w.])\s+|\s+(?![\w.])|\\[,;:! ](?!\d)|\$")
+_SENTENCE = "sentences can be compared by spelling only"
+_WORD = re.compile(r"(?<!\\)\b[^\W\d_]+")
+_DEFAULT = re.compile(r"(?<![\w.,])\s+|(?<=,)\s+(?!\d{3}(?!\d))|\s+(?![\w.])|\\[,;:! ](?!\d)|\$")
 _SINGLE = re.compile(r"(?<=[_^])\{(\w)\}")
 _LEQ = re.compile(r"\\([lg])eq(?:slant)?(?![a-z])")
 _PUNCTUATION = " \t\n.,;$"
@@ -40,10 +42,10 @@ def judge(gold: str, answer: str, leaf: Leaf) -> Verdict:
     if _key(gold) == _key(answer):
         return _verdict(True, "equal", f"{brief(answer)} as given", gold, answer)
     if why := undecidable(gold):
-        return _unverifiable(gold, why)
+        return _unverifiable(gold, why, answer)
     outcome = Comparison(leaf).whole(read(gold), read(answer))
     if not outcome.decided:
-        return _unverifiable(gold, outcome.why)
+        return _unverifiable(gold, outcome.why, answer)
     sign = "=" if outcome.same else "vs"
     why = f": {outcome.why}" if outcome.why else ""
     reason = f"{outcome.rule}: {brief(gold)} {sign} {brief(answer)}{why}"
@@ -57,9 +59,10 @@ def _verdict(same: bool, rule: str, reason: str, gold: str = "", answer: str = "
     )
 
 
-def _unverifiable(gold: str, why: str) -> Verdict:
+def _unverifiable(gold: str, why: str, answer: str = "") -> Verdict:
+    """Both values are shown where both were read."""
     reason = f"the gold answer {brief(gold)} cannot be verified: {why}"
-    return Verdict(correct=False, method=UNVERIFIABLE, reason=reason)
+    return _verdict(False, UNVERIFIABLE, reason, gold if answer else "", answer)
 
 
 def _key(text: str) -> str:
@@ -75,7 +78,7 @@ def undecidable(gold: str) -> str | None:
     Known without any answer, so before inference is paid for. What only a worker can find out
     (mathematics that its libraries cannot read) is not known here.
     """
-    return too_long_or_empty(gold) or _why_undecidable(read(gold))
+    return too_long_or_empty(gold) or _why_undecidable(read(gold), len(_WORD.findall(gold)))
 
 
 def too_long_or_empty(gold: str) -> str | None:
@@ -86,21 +89,30 @@ def too_long_or_empty(gold: str) -> str | None:
     return None
 
 
-def _why_undecidable(value: Value) -> str | None:
+def _why_undecidable(value: Value, words: int) -> str | None:
     match value:
-        case Text(words):
-            if len(words.split()) > _LONGEST_PHRASE:
-                return "sentences can be compared by spelling only"
-            return None if words else "it is neither words nor mathematics that can be read"
+        case Text(said):
+            if len(said.split()) > _LONGEST_PHRASE:
+                return _SENTENCE
+            return None if said else "it is neither words nor mathematics that can be read"
         case Opaque(readable=False):
             return "it is no mathematics that can be read"
+        case Named() | Listing() if _only_words(value):
+            return _SENTENCE if words > _LONGEST_PHRASE else None
         case Named(_, inner):
-            return _why_undecidable(inner)
-        case Listing(items) if all(isinstance(item, Text) for item in items):
-            return _why_undecidable(Text(" ".join(said(item) for item in items)))
-        case Listing(items) | Tuple(items):
-            return next((why for item in items if (why := _why_undecidable(item))), None)
+            return _why_undecidable(inner, words)
+        case Several(items):
+            return next((why for item in items if (why := _why_undecidable(item, words))), None)
     return None
+
+
+def _only_words(value: Value) -> bool:
+    match value:
+        case Named(str(), inner):
+            return _only_words(inner)
+        case Listing(items):
+            return all(map(_only_words, items))
+    return isinstance(value, Text)
 
 
 def brief(text: str) -> str:

@@ -14,7 +14,6 @@ from tirgen.verification.values import (
     Interval,
     Node,
     Num,
-    Number,
     Op,
     Quantity,
     Ratio,
@@ -75,7 +74,8 @@ def literal(text: str) -> Num:
 
 def base_of(index: str) -> int | None:
     words = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-             "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
+             "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8,
+             "hexadecimal": 16}  # fmt: skip
     name = index.lower().replace("base", "").strip("()")
     base = words.get(name) or (int(name) if name.isdigit() and len(name) < 3 else 0)
     return base if 2 <= base <= 36 else None
@@ -101,8 +101,6 @@ def node_of(value: Value) -> Node:
     """The expression of a value. Raises Unreadable where it is something else."""
     if isinstance(value, Ratio) and len(value.parts) == 2:
         return Op("div", (node_of(value.parts[0]), node_of(value.parts[1])))
-    if isinstance(value, Number):
-        value = Expression(Num(value.value, value.unit, value.digits), value.percent)
     if isinstance(value, Expression):
         if value.percent:
             return Op("mul", (value.node, Num(Fraction(1, 100))))

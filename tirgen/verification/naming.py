@@ -10,41 +10,28 @@ import re
 from collections.abc import Iterator
 from itertools import permutations
 
-from tirgen.verification.values import CONSTANTS, Node, Op, Sym, renamed, symbols, walk
+from tirgen.verification.symbols import NAMING
+from tirgen.verification.values import (
+    CONSTANTS,
+    Expression,
+    Node,
+    Op,
+    Opaque,
+    Ratio,
+    Sym,
+    Text,
+    Value,
+    renamed,
+    symbols,
+    walk,
+)
 
 BOUND = "any "
 """Before the name of a parameter that the answer itself declares: ``for some integer t``."""
-NAMING = frozenset(
-    [
-        "call",
-        "angle",
-        "triangle",
-        "overline",
-        "det",
-        "tr",
-        "dim",
-        "deg",
-        "abs",
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "ln",
-        "log",
-        "logb",
-        "factorial",
-        "arg",
-        "re",
-        "im",
-    ]
-)
-"""Operations that name what an equation tells the value of: ``\\cos\\theta = 3/5``."""
 _PARAMETERS = frozenset("klmtsjn")
 _CONSTANT = re.compile(r"[CcKkABDM](?:_\d)?")
 _SURELY_CONSTANT = re.compile(r"[Cc](?:_\d)?|K")
-_MOST_CONSTANTS = 3
+_MOST_CONSTANTS = 4
 
 
 def namings(gold: Node, answer: Node, *, named: bool) -> Iterator[Node]:
@@ -114,12 +101,15 @@ def _constants(answer: Node, asked: set[str], given: set[str]) -> Iterator[Node]
         yield renamed(answer, dict(zip(own, order, strict=True)))
 
 
+_VARIABLE = re.compile(r"[a-z](?:_\w+)?|[a-zA-Z]{3,}")
+
+
 def function_of(name: Node | str) -> tuple[str, tuple[str, ...]] | None:
     """(the function, its variables) of ``f(x)``; None for a value such as ``f(2)``."""
     match name:
         case Op("call", (Sym(function), *arguments)):
             variables = [one.name for one in arguments if isinstance(one, Sym)]
-            small = all((len(name) == 1 and name.islower()) or len(name) > 2 for name in variables)
+            small = all(map(_VARIABLE.fullmatch, variables))
             if len(variables) == len(arguments) and small and not set(variables) & CONSTANTS:
                 return function, tuple(variables)
     return None
@@ -145,8 +135,13 @@ def agree(gold: Node | str, answer: Node | str) -> bool:
         function = first or second
         assert function is not None
         return isinstance(other, Sym) and (other.name == "y" or other.name == function[0])
-    if isinstance(gold, Sym) and isinstance(answer, Sym):
-        return gold.name.lower() == answer.name.lower()
+    match gold, answer:
+        case Sym(), Sym():
+            return gold.name.lower() == answer.name.lower()
+        case (Op("angle", (Op("mul", (_, vertex, _)),)), Op("angle", (Sym() as other,))) | (
+            Op("angle", (Sym() as other,)), Op("angle", (Op("mul", (_, vertex, _)),))
+        ):  # fmt: skip
+            return vertex == other
     return _bare(gold) == _bare(answer)
 
 
@@ -155,10 +150,46 @@ def _words(label: str) -> bool:
 
 
 def _bare(name: Node) -> object:
-    """A name without what only says that it is a measure: an angle's sign, the order of ends."""
+    """A name without what only says that it is a measure, and without a direction."""
     match name:
-        case Op("angle" | "triangle", (inner,)):
+        case Op("angle", (inner,)):
             return _bare(inner)
+        case Op("triangle", (Op("mul", args),)):
+            return frozenset(args)
+        case Op("abs" | "overline", (Op("mul", args) as inner,)) if all(map(_is_point, args)):
+            return _bare(inner)
+        case Op("mul", args) if all(map(_is_point, args)):
+            return min(args, args[::-1], key=str)
         case Op("mul", args):
-            return sorted(map(str, args))
+            return frozenset(args)
     return name
+
+
+def _is_point(node: Node) -> bool:
+    return isinstance(node, Sym) and node.name[0].isupper()
+
+
+def is_label(value: Value) -> bool:
+    """Whether a side of an equation only names what the other side says."""
+    match value:
+        case Opaque() | Text():
+            return True
+        case Expression(Sym(name)):
+            return name not in CONSTANTS
+        case Expression(Op(name, _)) if name in NAMING:
+            return True
+        case Ratio((first, second)):
+            return is_label(first) and is_label(second)
+        case Expression(Op("div", parts)):
+            return all(
+                (isinstance(p, Op) and is_label(Expression(p))) or _is_indexed(p) for p in parts
+            )
+        case Expression(Op("mul", args)):
+            return len(args) in (2, 3) and all(
+                isinstance(a, Sym) and a.name.isupper() for a in args
+            )
+    return False
+
+
+def _is_indexed(node: Node) -> bool:
+    return isinstance(node, Sym) and "_" in node.name

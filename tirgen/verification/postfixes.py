@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tirgen.verification.arithmetic import amount_of
+from tirgen.verification.arithmetic import amount_of, grouped
 from tirgen.verification.brackets import Brackets
 from tirgen.verification.cursor import Beyond
 from tirgen.verification.literals import base_of, node_of, restricted
@@ -18,6 +18,7 @@ from tirgen.verification.values import (
     Expression,
     Interval,
     Matrix,
+    Named,
     Num,
     Op,
     Quantity,
@@ -61,6 +62,7 @@ class Postfixes(Brackets):
             if braced:
                 self.expect("}")
             return value
+        base = grouped(base)
         if isinstance(base, Tuple | Matrix | Bracket):
             return _transposed(base, self._mark())
         if isinstance(base, Region | Set):
@@ -139,9 +141,19 @@ class Postfixes(Brackets):
             letter in APPLIED
             or name.endswith("'")
             or (letter in ("n", "d") and self.peek().text in "ABCXYZ")
+            or (name.isupper() and self._several_inside())
         ):
             return True
         return self.is_plain_argument() and letter not in CONSTANTS
+
+    def _several_inside(self) -> bool:
+        """Whether the parentheses that are next hold several things: ``B(-1, 4)``."""
+        depth = 0
+        for token in self.tokens[self.at :]:
+            depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
+            if depth <= 1 and token.text in (",", ")"):
+                return token.text == ","
+        return False
 
     def is_plain_argument(self) -> bool:
         """Whether ``(x)`` or ``(2)`` is next."""
@@ -159,15 +171,14 @@ class Postfixes(Brackets):
         start = self.at
         arguments = self.items(")")
         assert isinstance(node, Sym)
-        if node.name == "C" and len(arguments) == 2 and self.tokens[start].kind is Kind.NAME:
-            return Expression(Op("binom", tuple(map(node_of, arguments))))
-        if len(arguments) > 1 and node.name.isupper() and self.tokens[start].kind is not Kind.NAME:
-            return Tuple(tuple(arguments))
+        point = len(arguments) > 1 and self.tokens[start].kind is not Kind.NAME
+        if point and node.name.isupper() and (node.name != "C" or len(arguments) > 2):
+            return Named(node, Tuple(tuple(arguments)))
         try:
             return Expression(Op("call", (node, *map(node_of, arguments))))
         except Unreadable:
             inside = "".join(token.text for token in self.tokens[start : self.at - 1])
-            return Expression(Op("call", (node, Sym(inside))))
+            return Expression(Op("call", (node, Sym(f"({inside})"))))
 
     def _resumed(self, value: Value) -> Value:
         """The last letter of a run with the power or index that belongs to it alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tirgen.verification.arithmetic import approximate
 from tirgen.verification.tokens import Unreadable
@@ -15,7 +16,6 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Region,
     Relation,
@@ -65,14 +65,20 @@ def region_of(value: Value) -> Region | None:
     return None if point is None else Region((Interval(point, point, True, True),))
 
 
+def is_interval(value: Tuple | Bracket) -> bool:
+    """Whether two items in brackets may be the ends of an interval: they ascend, or may."""
+    if len(value.items) != 2:
+        return False
+    low, high = map(node, value.items)
+    if low is None or high is None:
+        return False
+    first, last = approximate(low), approximate(high)
+    return first is None or last is None or first < last
+
+
 def node(value: Value) -> Node | None:
     """The expression that a number or an expression is."""
-    match value:
-        case Number(number, unit, digits, percent=False):
-            return Num(number, unit, digits)
-        case Expression(inner, percent=False):
-            return inner
-    return None
+    return value.node if isinstance(value, Expression) and not value.percent else None
 
 
 def union(left: Value, right: Value) -> Value:
@@ -80,6 +86,16 @@ def union(left: Value, right: Value) -> Value:
         return Set(left.items + right.items)
     first, second = _regions(left, right)
     return Region(merged(first.pieces + second.pieces), first.name or second.name)
+
+
+def united(items: Sequence[Value]) -> Region | None:
+    """Intervals side by side, as in speech: ``x in (1, 2) or (3, 4)``."""
+    regions = [region_of(item) for item in items if isinstance(item, Tuple | Bracket | Region)]
+    known = [region for region in regions if region is not None]
+    if len(known) < len(items):
+        return None
+    pieces = tuple(piece for region in known for piece in region.pieces)
+    return Region(merged(pieces), known[0].name)
 
 
 def meet(left: Value, right: Value) -> Region:
@@ -170,7 +186,7 @@ def _joined(first: Interval, second: Interval) -> Interval:
 
 def solved(relation: Relation) -> Region | None:
     """An inequality in one variable as what it allows; None where it is no such thing."""
-    nodes = [node(side) for side in relation.sides]
+    nodes = [_as_variable(node(side)) for side in relation.sides]
     sides = [one for one in nodes if one is not None]
     if len(sides) < len(nodes) or not set(relation.signs) <= _FLIPPED.keys():
         return None
@@ -188,6 +204,14 @@ def solved(relation: Relation) -> Region | None:
             return None
         return _between(first, second)
     return None
+
+
+def _as_variable(one: Node | None) -> Node | None:
+    """``f(x)`` as a variable, which an inequality may bound."""
+    match one:
+        case Op("call", (Sym(function), Sym(argument))):
+            return Sym(f"{function}({argument})")
+    return one
 
 
 def _between(first: Region, second: Region) -> Region | None:
@@ -227,6 +251,14 @@ def _half_line(left: Node, sign: str, bound: Node) -> Region | None:
                 below = Interval(_BELOW, opposite, False, closed)
                 return Region(merged((below, Interval(bound, _INFINITE, closed, False))), name)
     return None
+
+
+def bounded(sign: str, bound: Value) -> Region:
+    """What ``at least 7`` allows."""
+    end = node(bound)
+    if end is None:
+        raise Unreadable("a bound that is no number")
+    return Region(_pieces(sign, end))
 
 
 def _pieces(sign: str, bound: Node) -> tuple[Interval, ...]:

@@ -9,7 +9,7 @@ from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
 from tirgen.verification.cursor import Beyond
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
-from tirgen.verification.naming import BOUND
+from tirgen.verification.naming import BOUND, function_of
 from tirgen.verification.sides import Sides, related
 from tirgen.verification.symbols import FUNCTIONS, NUMBER_SETS, SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
@@ -19,13 +19,14 @@ from tirgen.verification.values import (
     Listing,
     Named,
     Num,
-    Number,
+    Op,
     Quantity,
     Relation,
     Residues,
     Set,
     Text,
     Value,
+    number,
     renamed_in,
 )
 from tirgen.verification.vocabulary import (
@@ -33,15 +34,17 @@ from tirgen.verification.vocabulary import (
     DECLARING,
     DERIVING,
     LABELS,
-    MEANINGS,
+    comparison_in,
     is_word,
+    meaning,
     number_in,
     words_of,
 )
 
 _MODULO = ("mod", "modulo")
 _GIVEN = frozenset({"all", "any", "every", "each", "real"})
-_PARAMETERS = frozenset({"integer", "integers", "zz", "nn", "constant", "constants", "arbitrary"})
+_CONSTANTS = frozenset({"constant", "constants", "arbitrary"})
+_PARAMETERS = _CONSTANTS | frozenset({"integer", "integers", "zz", "nn", "rr"})
 _CONDITIONS = frozenset({"for", "where", "with", "when", "if", "such", "over"})
 
 
@@ -114,11 +117,15 @@ class Clauses(Sides):
 def _declared(value: Value, clause: Sequence[Token]) -> Value:
     """A value whose declared parameters are bound: any other name would do for them."""
     words = {token.text.lower() for token in clause}
-    if words & _GIVEN or not words & _PARAMETERS:
+    given = words & _GIVEN and not words & _CONSTANTS
+    if given or not words & _PARAMETERS:
         if "some" in words and not words & _GIVEN:
             raise Unreadable("some value, but not which")
         return value
-    names = (token.text for token in clause if token.kind is Kind.NAME and len(token.text) == 1)
+    names = {token.text for token in clause if token.kind is Kind.NAME and len(token.text) == 1}
+    if "rr" in words:
+        function = function_of(value.name) if isinstance(value, Named) else None
+        names = names - set(function[1]) if function else set()
     return renamed_in(value, {name: BOUND + name for name in names})
 
 
@@ -129,7 +136,7 @@ def _residues(value: Value, modulus: int) -> Value:
     if isinstance(value, Named):
         inner = finished(value.value)
     items = inner.items if isinstance(inner, Listing) else (inner,)
-    numbers = [item.value for item in items if isinstance(item, Number)]
+    numbers = [found.value for item in items if (found := number(item))]
     if len(numbers) < len(items) or any(number.denominator != 1 for number in numbers):
         raise Beyond("a congruence of other things than numbers")
     return Residues(frozenset(int(number) % modulus for number in numbers), modulus, named)
@@ -189,6 +196,12 @@ class Statements(Clauses):
             return Named(label, value) if label else value
         if self.word_next():
             return self._in_words()
+        if self.next.kind is Kind.NAME and len(self.next.text) == 1 and self.peek().text == ":":
+            start = self.at
+            self.at += 2
+            if (equation := self._equation()) is not None:
+                return equation
+            self.at = start
         if self.is_command("forall", "exists"):
             return self._quantified()
         return self._conditioned(self._with_residues(self.relation()))
@@ -241,6 +254,8 @@ class Statements(Clauses):
     def _in_words(self) -> Value:
         """A statement that begins with a word: a number in words, a prefix of one, or text."""
         start = self.at
+        if self._currency_next():
+            return self._conditioned(self.relation())
         if self.next.text.lower() in ("negative", "minus") and self.peek().kind is Kind.NUMBER:
             self.take()
             return product([Expression(Num(Fraction(-1))), self.statement()])
@@ -255,16 +270,35 @@ class Statements(Clauses):
             return self._conditioned(self.relation())
         at = self.at
         words = self._words()
-        number = number_in([word.lower() for word in words])
+        small = [word.lower() for word in words]
+        compared = comparison_in(small)
+        if compared is not None and compared[1] == len(words):
+            return ranges.bounded(compared[0], finished(self.relation()))
+        if not {*small} & DERIVING and (equation := self._equation()) is not None:
+            return equation
+        number = number_in(small)
         if number is not None:
             value = self._read(number[0])
             rest = " ".join(words[number[1] :])
-            assert isinstance(value, Number)
+            assert isinstance(value, Expression)
             if not rest:
                 return value
             return _counted(value, rest)
         self.at = at
         return self._text(start)
+
+    def _equation(self) -> Value | None:
+        """The equation in variables that is next, if one is; its name was read."""
+        start, tokens = self.at, self.tokens
+        try:
+            value = self._conditioned(self.relation())
+        except Unreadable:
+            value = Text("")
+        match value:
+            case Relation(_, ("=",)) | Named(_, Expression(Op())):
+                return value
+        self.at, self.tokens = start, tokens
+        return None
 
     def _is_compared(self) -> bool:
         """Whether a variable and a relation are next: ``all real x \\ne 1``."""
@@ -277,9 +311,9 @@ class Statements(Clauses):
         ends = (",", ";", "and", "or", "\\", ")", "]", "}", "\\}")
         while self.next.kind is not Kind.END and not self.is_operator(*ends):
             phrase = " ".join(pieces).lower()
-            if self.next.text.lower() == "except" and phrase in MEANINGS:
+            if self.next.text.lower() == "except" and (meant := meaning(phrase)):
                 self.take()
-                return ranges.minus(self._read(MEANINGS[phrase]), Set(flat((self.condition(),))))
+                return ranges.minus(self._read(meant), Set(flat((self.condition(),))))
             if self.next.kind in (Kind.NUMBER, Kind.COMMAND) or self.is_operator(
                 "(", "=", "<", ">"
             ):
@@ -287,7 +321,8 @@ class Statements(Clauses):
             token = self.take()
             pieces.append(" " if token.text == "-" else token.text)
         words = words_of(" ".join(pieces).replace(" ' ", "'"))
-        return self._read(MEANINGS[words]) if words in MEANINGS else Text(words)
+        meant = meaning(words)
+        return self._read(meant) if meant else Text(words)
 
     def condition(self) -> Value:
         """What a set's elements must be: statements side by side."""
@@ -308,7 +343,7 @@ class Statements(Clauses):
         return self.statement()
 
 
-def _counted(value: Number, words: str) -> Value:
+def _counted(value: Expression, words: str) -> Value:
     if words.lower() in ("percent", "per cent", "pct"):
-        return Number(value.value, value.unit, value.digits, percent=True)
+        return Expression(value.node, percent=True)
     return Quantity(value, unit_of(words))

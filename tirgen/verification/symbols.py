@@ -52,16 +52,22 @@ ALIASES = inverted(_TABLES["commands"])
 SPACES = frozenset({",", "!", ";", ":", ">", " ", "\n", "/"})
 TEXTS, FONTS, DROPPED = _set("texts"), _set("fonts"), _set("dropped")
 ARRAYS = inverted(_TABLES["environments"])
+COPULAS_AFTER = "是为は"
+"""What Chinese and Japanese write for "is", without a space before it."""
+NEGATIONS = frozenset("不非没無无ない")
 CONJUNCTIONS = inverted(_TABLES["conjunctions"])
 FUNCTIONS = inverted(_TABLES["functions"])
 CALLED = inverted(_TABLES["called"])
 COLLECTED, DECORATED, BEYOND = _set("collected"), _set("decorated"), _set("beyond")
 PYTHON = inverted(_TABLES["constants"])
-APPLIED = _set("applied")
+APPLIED, NAMING = _set("applied"), _set("naming")
 NUMBER_SETS = inverted(_TABLES["sets"])
 LIBRARY = BEYOND | DECORATED | GREEK | _set("library") | {*FUNCTIONS, *NUMBER_SETS}
 PRIMARY = BEYOND | DECORATED | GREEK | _set("primary") | {*FUNCTIONS, *CALLED}
 PRIMARY |= {"begin matrix", "begin determinant"}
 """Commands with which a factor begins."""
+BARE_COMMANDS = GREEK | _set("bare")
+COMMANDS = LIBRARY | PRIMARY | DROPPED | TEXTS | FONTS | BARE_COMMANDS
+COMMANDS |= {*ALIASES, *ALIASES.values(), *FUNCTIONS, *CALLED}
 SIGNS = inverted(_TABLES["relations"])
 """Relations by how they are compared."""

@@ -14,10 +14,14 @@ from enum import StrEnum
 from tirgen.verification.symbols import (
     ALIASES,
     ARRAYS,
+    BARE_COMMANDS,
     CIRCLED,
+    COMMANDS,
     CONJUNCTIONS,
+    COPULAS_AFTER,
     DROPPED,
     FONTS,
+    NEGATIONS,
     SPACES,
     SUBSCRIPTS,
     SUPERSCRIPTS,
@@ -76,15 +80,25 @@ _LAYOUT = tuple(
         (r"<sup>(.*?)</sup>", r"^{\1}"),
         (r"<sub>(.*?)</sub>", r"_{\1}"),
         (
-            r"(?<=\d)(?:\{,\}|\\,|,\\!|\\!,|\\ |~|\\[;:!]|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))",
+            r"(?<=\d)(?<!\b0)(?:\{,\}|\\,|,\\!\s?|\\!,|\\ |~|\\[;:!]|[\u00a0\u2009\u202f])"
+            r"(?=\d{3}(?!\d))",
             "\x01",
         ),
         (r"\{,\}", "\x02"),
         (r"\\mu\s*\\(text|mathrm)\s*\{\s*(?=[a-zA-Z])", r"\\\1{u"),
+        (r"(\\(?:text|mathrm)\s*\{[^{}\\]*)\\mu\s*(?=[a-zA-Z])", r"\1u"),
         (r"(?<=\d)\s*(?:\\mathrm\s*\{E\}|(?<=\s)E)\s*(?=[-+]?\d)", "e"),
         (r"\{\s*([-+=:<>*/.])\s*\}", r"\1"),
         (r"\b(?:np|numpy|sp|sympy|math|mpmath|fractions|cmath)\.(?=[a-zA-Z])", ""),
+        (r"\bmpf\('([^']*)'\)", r"\1"),
         (r"\b(?:float|int|mpf|mpc)\d*\((?=['\"-]?[\d.])", "Float("),
+        (r"(?<![a-zA-Z\\])m\s*\\(?=(?:measured)?angle)", r"\\"),
+        (r"(?<![a-zA-Z\\])log(2|10)(?=\()", r"\\log_{\1}"),
+        (r"(?<![\w})])(?:\{\})?[_^]\s*\{?(\w+)\}?\s*C\s*_\s*\{?(\w+)\}?", r"\\binom{\1}{\2}"),
+        (r"([a-zA-Z])\s*:\s*([a-z])\s*\\mapsto(?![a-z])", r"\1(\2)="),
+        (r"([a-z])\s*\\mapsto(?![a-z])", r"f(\1)="),
+        (r"\\#\s*", " "),
+        (r"\+\s*\\text\s*\{\s*const(?:ant|\.)?\s*\}", "+C"),
         (r":=|\\coloneqq(?![a-z])", "="),
         (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", " "),
     )
@@ -100,6 +114,10 @@ _TOKEN = re.compile(
     r"|(?P<operator>\*\*|<=|>=|!=|==|->|=>|&&|\|\||\.\.\.+|.)",
     re.DOTALL,
 )
+_GLUED = re.compile(
+    r"(\\(?:" + "|".join(sorted(BARE_COMMANDS, key=len, reverse=True)) + r"))(\w{1,2})"
+)
+"""A command without arguments whose space before letters was lost: ``\\quadx``."""
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?")
 _SPACED_GROUPS = re.compile(r"[1-9]\d{0,2}(?: \d{3})+(?![\d/]| ?\\frac| \d)(?:\.\d+)?")
 _DOTTED = re.compile(r"\d{1,3}(?:\.\d{3})+,\d+")
@@ -214,6 +232,9 @@ class _Scanner:
         self._depth += 1 if match[1] == "begin" else -1
 
     def _command(self, text: str) -> None:
+        if text[1:] not in COMMANDS and (glued := _GLUED.fullmatch(text)):
+            text = glued[1]
+            self._at -= len(glued[2])
         name = ALIASES.get(text[1:], text[1:])
         if text[1:] in SPACES or name == " ":
             self._spaced = True
@@ -257,6 +278,9 @@ class _Scanner:
             "KATAKANA-HIRAGANA",
         }:
             self._add(Kind.BAD, text)
+        elif len(text) > 1 and text[-1] in COPULAS_AFTER and not set(text) & NEGATIONS:
+            self._add(Kind.WORD, text[:-1])
+            self._add(Kind.WORD, "is")
         elif "text" in self._braces or not text.isascii():
             self._add(Kind.WORD, text)
         else:

@@ -14,17 +14,7 @@ from tirgen.verification.arithmetic import amount_of, product
 from tirgen.verification.cursor import Cursor
 from tirgen.verification.symbols import inverted, tables
 from tirgen.verification.tokens import Kind, Unreadable
-from tirgen.verification.values import (
-    Bracket,
-    Expression,
-    Listing,
-    Num,
-    Quantity,
-    Region,
-    Tuple,
-    Unit,
-    Value,
-)
+from tirgen.verification.values import Expression, Num, Quantity, Region, Several, Unit, Value
 from tirgen.verification.vocabulary import CLOSED, SCALES
 
 Measure = tuple[Fraction, dict[str, int]]
@@ -59,6 +49,8 @@ _OTHERWISE = inverted(_TABLES["otherwise"])
 def find(word: str) -> Measure | None:
     """The unit of a name or symbol as written, in small letters, or in the singular."""
     small = word.lower()
+    if len(word) == 1:
+        return _UNITS.get(word)
     candidates = [word, small] + [small[: -len(end)] for end in ("s", "es") if small.endswith(end)]
     for name in candidates:
         if name in _UNITS and (name in (word, small) or len(name) > 1):
@@ -70,6 +62,7 @@ _IGNORING_CASE = {name.lower(): unit for name, unit in reversed(_UNITS.items())}
 _IGNORING_CASE |= {name.lower(): _UNITS[name] for name in ("MHz", "MeV", "Pa")}
 
 
+_CURRENCIES = frozenset(_TABLES["currencies"].split())
 _FILLER = frozenset(_TABLES["filler"].split())
 _ALLOWED = frozenset({"per", "square", "cubic", "of", "in", "on", "th", "each"})
 _TOKEN = re.compile(r"\^-?\d+|/|[^\W\d_]+(?:['-][^\W\d_]+)*")
@@ -130,6 +123,7 @@ def _singular(word: str) -> str:
 
 DEGREE = unit_of("degree")
 RADIAN = unit_of("radian")
+SECOND = unit_of("second")
 PERCENT = unit_of("percent")
 _NAMESAKES = ({"angle", "celsius"}, {"angle", "fahrenheit"}, {"mass", "sterling"})
 """Degrees of any kind, and pounds of either."""
@@ -151,7 +145,10 @@ class UnitPhrases(Cursor):
     def _money(self) -> Value | None:
         """A currency sign before its amount."""
         name = ""
-        if self.accept("dollar"):
+        if self._currency_next():
+            name = self.take().text
+            self.accept(".")
+        elif self.accept("dollar"):
             name = "dollar"
         elif self.accept("money"):
             self.expect("{")
@@ -165,6 +162,13 @@ class UnitPhrases(Cursor):
         if not isinstance(amount, Expression):
             raise Unreadable("a currency without an amount")
         return Quantity(amount, unit_of(name))
+
+    def _currency_next(self) -> bool:
+        """Whether a currency's name stands before an amount: ``USD 45``, ``Rs. 45``."""
+        amount = self.peek(2) if self.peek().text == "." else self.peek()
+        known = find(self.next.text) if self.next.kind in (Kind.WORD, Kind.NAME) else None
+        money = known is not None and known[1].keys() <= _CURRENCIES
+        return money and (amount.kind is Kind.NUMBER or amount.text == "dollar")
 
     def _unit_ahead(self) -> bool:
         """Whether a unit follows the slash that is next."""
@@ -204,7 +208,7 @@ class UnitPhrases(Cursor):
                 return Quantity(amount, unit)
             case Quantity(amount, before) if unit.factor == 1 and not unit.measured:
                 return value
-            case Region() | Tuple() | Bracket() | Listing():
+            case Region() | Several():
                 return value
         raise Unreadable("a unit after what is no amount")
 

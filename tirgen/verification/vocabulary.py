@@ -6,6 +6,7 @@ The tables are in `vocabulary.toml`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from tirgen.verification.symbols import GREEK, tables
@@ -26,7 +27,11 @@ _PARTS: dict[str, int] = _TABLES["parts"]
 ORDINALS, COPULAS = _set("ordinals"), _set("copulas")
 DERIVING = CLOSED - _set("plain") | _set("deriving")
 LABELS, DECLARING = _set("labels"), _set("declaring")
-MEANINGS = {phrase: meant for meant, phrases in _TABLES["meanings"].items() for phrase in phrases}
+_COMPARISONS = {
+    tuple(phrase.split()): sign
+    for sign, phrases in _TABLES["comparisons"].items()
+    for phrase in phrases
+}
 
 
 @lru_cache(maxsize=4096)
@@ -35,11 +40,7 @@ def is_word(run: str) -> bool:
     if len(run) == 1 or run in GREEK:
         return False
     if run.lower() in _SHORT or run.lower() in SCALES or run in ORDINALS:
-        return (
-            run.islower()
-            or (len(run) > 2 and run[1:].islower())
-            or run in ("PM", "AM", "YES", "NO", "No")
-        )
+        return run.islower() or (len(run) > 2 and run[1:].islower())
     return len(run) > 3 and not run.isupper()
 
 
@@ -79,7 +80,17 @@ def _whole(words: list[str]) -> int | None:
     return total + group if words else None
 
 
-_ARTICLES = re.compile(r"\b(?:the|a|an|any|every|on|there (?:is|are)|it is|this is|they are)\b ?")
+def comparison_in(words: Sequence[str]) -> tuple[str, int] | None:
+    """(a sign, how many of the lower-case words it took) at the start of `words`."""
+    for length in range(min(3, len(words)), 0, -1):
+        if sign := _COMPARISONS.get(tuple(words[:length])):
+            return sign, length
+    return None
+
+
+_ARTICLES = re.compile(
+    r"^(?:it|they)\b |\b(?:the|a|an|any|every|on|there (?:is|are)|it is|this is|they are)\b ?"
+)
 _KIND = re.compile(
     r"(?<=[a-z]) (?:functions?|triangles?|curves?|lines?|ones?|numbers?(?: of [a-z]+)?)$"
 )
@@ -95,6 +106,7 @@ _RESPELLED = tuple(
         (r"^(?:(absolutely|conditionally) )?(con|di)vergent$", r"\2verges \1"),
         (r"^((?:con|di)verges) ?$", r"\1"),
         (r"^neither \w+ nor \w+$", "neither"),
+        (r"^(\d+) (?:r|rem|remainder) (\d+)$", r"\1 remainder \2"),
         (r"^right angled\b", "right"),
         (r"^(?:dne|d n e)$", "does not exist"),
         (r"^(?:option|choice|statement|only) (?=\w)", ""),
@@ -115,3 +127,25 @@ def words_of(text: str) -> str:
         words = pattern.sub(new, words)
     words = _KIND.sub("", _SUBJECT.sub("", words)).strip()
     return _WEEKDAY.sub(lambda day: day[0][:3], words)
+
+
+_QUANTIFIER = re.compile(r"^(?:(?:all|each) )?(?:the )?")
+_NOTHING = re.compile(r"no (?:\w+ ){0,3}(?:solutions?|exists?)(?: exists?)?")
+_VARIABLE = re.compile(r"(?<=\w{4}) [a-z]$")
+
+
+def _bare(phrase: str) -> str:
+    """A phrase without what says that all are meant, and the variable that they are values of."""
+    return _VARIABLE.sub("", _QUANTIFIER.sub("", words_of(phrase))).removesuffix("s")
+
+
+_MEANINGS = {
+    _bare(phrase): meant for meant, phrases in _TABLES["meanings"].items() for phrase in phrases
+}
+
+
+def meaning(phrase: str) -> str | None:
+    """The answer that a phrase says in words, as LaTeX."""
+    if _NOTHING.fullmatch(words_of(phrase)):
+        return "\\emptyset"
+    return _MEANINGS.get(_bare(phrase))

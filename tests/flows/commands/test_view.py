@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.cli import run
@@ -35,7 +37,7 @@ def store(tmp_path: Path) -> Path:
 def view(store: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """The command and what it told; killed at the end, if it still runs."""
     with subprocess.Popen(
-        [sys.executable, "-m", "flows", "view", "d", "--store", str(store), "--json"],
+        [sys.executable, "-m", "flows", "view", "d@v1", "--store", str(store), "--json"],
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=_interruptible,
@@ -88,8 +90,15 @@ def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store:
         cookie = enter(told["link"])
         assert "<title>Inspect View</title>" in get(told["url"], cookie)
         [log] = json.loads(get(f"{told['url']}/api/logs", cookie))["files"]
-        folder = re.sub(r"^file://", "", log["name"]).removesuffix("/logs/01-d-v1-tirgen.eval")
+        [viewer] = psutil.Process(process.pid).children()
+        folder = viewer.cwd()
         assert viewers(folder)
+        assert log["name"] == "file:///d-v1/01-d-v1-tirgen.eval", "not where it lies for now"
+        name = urllib.parse.quote(log["name"], safe="")
+        size = json.loads(get(f"{told['url']}/api/log-size/{name}", cookie))
+        assert size == Path(folder, "d-v1", "01-d-v1-tirgen.eval").stat().st_size
+        [header] = json.loads(get(f"{told['url']}/api/log-headers?file={name}", cookie))
+        assert header["eval"]["task"] == "d@v1 tirgen"
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert not viewers(folder)
@@ -113,14 +122,14 @@ def test_the_viewer_ends_with_a_command_that_is_killed(store: Path) -> None:
 def test_a_taken_port_is_told(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert run(["view", "d", "--store", str(store), "--port", port]) == 1
+        assert run(["view", "d@v1", "--store", str(store), "--port", port]) == 1
         assert f"port {port} is taken" in capsys.readouterr().err
 
 
 def test_a_bundle_is_a_folder_of_pages(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["view", "d", "--store", str(store), "--where", "attempt = 0", "--json"]
+    asked = ["view", "d@v1", "--store", str(store), "--where", "attempt = 0", "--json"]
     assert run([*asked, "--bundle", str(tmp_path / "site")]) == 0
     site = tmp_path / "site"
     assert json.loads(capsys.readouterr().out) == {
@@ -130,6 +139,10 @@ def test_a_bundle_is_a_folder_of_pages(
     }
     assert (site / "index.html").is_file()
     assert (site / "logs" / "01-d-v1-tirgen.eval").is_file()
+    pages = site / "trajectories"
+    links = re.findall(r'<a href="([^"]+)"', (pages / "index.html").read_text())
+    assert len(links) == 3
+    assert all((pages / link).is_file() for link in links)
     assert run([*asked, "--bundle", str(site)]) == 2
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.page.differences import differences
+from flows.cli import run
+from flows.page.folder import write_pages
 from flows.page.mathematics import with_mathematics
 from flows.page.trajectory import POLICY, Neighbour, trajectory_page
+from flows.terminal.differences import differences
+from storage.datasets import Store
+from storage.errors import InvalidName
 from storage.records import Attempt, FilterVerdict, Outcome, Step, Trajectory, Verdict
 from tests.rows import row
 
@@ -27,7 +32,7 @@ OWN_TAGS = {
 }  # fmt: skip
 OWN_ATTRIBUTES = {
     "aria-label", "charset", "class", "content", "data-copy", "hidden", "href", "http-equiv", "id",
-    "lang", "name", "xmlns",
+    "lang", "name", "rel", "xmlns",
 }  # fmt: skip
 MATHML = {
     "math", "menclose", "mfrac", "mi", "mn", "mo", "mover", "mpadded", "mphantom", "mroot", "mrow",
@@ -129,6 +134,34 @@ def test_attempts_are_linked_but_for_the_page_itself() -> None:
     page = Page(trajectory_page(trajectory(), attempts))
     assert page.links == {"/trajectories/t1"}
     assert all(one.label in page.text for one in attempts)
+
+
+def test_a_file_names_the_other_attempts_and_a_folder_links_them(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    rows = [row("p1", 0), row("p1", 1, kept=True), row("p1", 2), row("p2", 0)]
+    store.open_run("d", {}, "h").append(rows)
+    own = rows[1].trajectory_id
+    words = ["traj", "show", own, "--store", str(store.root), "--html"]
+    assert run([*words, str(tmp_path / "one.html")]) == 0
+    alone = Page((tmp_path / "one.html").read_text())
+    assert not alone.links
+    assert all(f"attempt {n}" in alone.text for n in range(3))
+    (tmp_path / "pages").mkdir()
+    assert run([*words, str(tmp_path / "pages")]) == 0
+    names = [f"{one.trajectory_id}.html" for one in rows[:3]]
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {*names, "index.html"}
+    for number, name in enumerate(names):
+        page = Page((tmp_path / "pages" / name).read_text())
+        assert page.links == set(names) - {name}
+        assert ("‹ previous" in page.text, "next ›" in page.text) == (number > 0, number < 2)
+    listed = Page((tmp_path / "pages" / "index.html").read_text())
+    assert listed.links == set(names)
+
+
+def test_an_id_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(InvalidName):
+        write_pages(tmp_path / "pages", [replace(row(), trajectory_id="../../out")])
+    assert not (tmp_path.parent / "out.html").exists()
 
 
 @pytest.mark.parametrize(

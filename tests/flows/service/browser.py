@@ -90,7 +90,26 @@ class Browser:
         _call("POST", f"{element}/value", {"text": SELECT_ALL + value})
 
     def screenshot(self, path: Path) -> None:
-        picture = _call("GET", f"{self._url}/screenshot", None)
+        self._save(_call("GET", f"{self._url}/screenshot", None), path)
+
+    def whole_page(self, path: Path) -> None:
+        """A picture of the page to its end, not only of the window."""
+        options = {"captureBeyondViewport": True}
+        self._save(self.devtools("Page.captureScreenshot", **options)["data"], path)
+
+    def look_as(self, *, width: int, height: int, dark: bool) -> None:
+        """Give the page another window and the reader's choice of light or dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.devtools("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.devtools("Emulation.setEmulatedMedia", features=[scheme])
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """The answer to a command of Chromium's DevTools protocol."""
+        body = {"cmd": command, "params": parameters}
+        return _call("POST", f"{self._url}/goog/cdp/execute", body)
+
+    def _save(self, picture: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(picture))
 

@@ -10,10 +10,8 @@ pytest.importorskip("torch")
 
 from flows.service.forms import filled_in
 from flows.service.policy_flows import ROUNDS, SFT, RoundsForm, SftForm, rl, sft
-from flows.training.fine_tune import sft_settings
-from flows.training.rounds import rounds_settings
+from flows.training.settings import rounds_settings, sft_settings
 from tirgen.embedded.models import MODEL_DIR
-from trainer.hierarchical import Aggregation
 
 
 def test_an_empty_form_trains_the_pocket_by_its_recipe_and_others_by_the_paper(
@@ -26,7 +24,7 @@ def test_an_empty_form_trains_the_pocket_by_its_recipe_and_others_by_the_paper(
     assert (other.optimizer.learning_rate, other.batch_samples) == (2e-6, 256)
     rounds = rounds_settings(MODEL_DIR, "pi", None, filled_in(ROUNDS))
     assert (rounds.rollouts.groups, rounds.rollouts.dataset) == (48, "pi-rollouts")
-    assert rounds.update.loss.aggregation is Aggregation.MIXED_TOKEN_MEAN
+    assert rounds.update.optimizer.learning_rate == 1e-4
     assert rounds_settings(tmp_path, "pi", None, {}).update.optimizer.learning_rate == 1e-6
 
 

@@ -84,7 +84,8 @@ def trained_undisturbed(folder: Path) -> list[str]:
     from flows.service.forms import filled_in
     from flows.service.policy_flows import RoundsForm
     from flows.training.models import find_model
-    from flows.training.rounds import reinforce, rounds_settings
+    from flows.training.rounds import reinforce
+    from flows.training.settings import rounds_settings
 
     store = Store(folder)
     model, chosen = find_model(store, ""), filled_in(RoundsForm.model_validate(ROUNDS))

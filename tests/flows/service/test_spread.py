@@ -13,7 +13,7 @@ import pytest
 
 from flows.service.home import Home
 from flows.service.stack import worker_command
-from storage.calls import Calls
+from storage.calls import calls
 from storage.datasets import Store
 from tests.flows.service.comparing import committed, rows, undisturbed
 from tests.flows.service.stack import Stack, descendants, wait_until
@@ -47,5 +47,4 @@ def test_shards_of_a_killed_worker_go_on_elsewhere(stack: Stack, tmp_path: Path)
     assert [version.version for version in Store(stack.store).versions("spread")] == ["v1"]
     assert rows(stack.store, "spread") == undisturbed(GENERATION, tmp_path)
     [folder] = (stack.store / "datasets" / "spread" / "runs").iterdir()
-    calls = Calls(folder).read().values()
-    assert sum(call["trajectories"] > 0 for call in calls) >= 4
+    assert sum(call.progress["trajectories"] > 0 for call in calls(folder)) >= 4

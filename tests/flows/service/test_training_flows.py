@@ -95,7 +95,12 @@ def test_the_whole_wheel_is_one_run_which_goes_on_when_it_is_told_to(stack: Stac
         "sft": {"epochs": 1, "optimizer": {"learning_rate": 1e-4}},
         "rl": {
             "rounds": 1,
-            "rollouts": {"problems": {**few, "limit": 16}, "samples": 4},
+            "rollouts": {
+                "problems": {**few, "limit": 16},
+                "samples": 4,
+                "groups": None,
+                "branches": None,
+            },
             "update": {"updates": 2, "optimizer": {"learning_rate": 1e-4}},
         },
         "evaluation": {"benchmarks": [{"path": "pocket:test", "limit": 10}], "samples": 1},

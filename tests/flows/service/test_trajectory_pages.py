@@ -60,3 +60,15 @@ async def test_the_password_or_the_cookie_opens_the_pages(store: Store) -> None:
     for headers in (KNOWN, {"Cookie": f"a=b; {name}={value}"}):
         assert (await ask(store, path, headers))[0] == 200
     assert (await ask(store, "/health", {}))[:2] == (200, "true")
+
+
+async def test_a_report_is_a_page_that_runs_no_script(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open_run("d", {}, "h").publish([row()], {})
+    for name in ("d@v1", "d", "d-h"):
+        status, page, policy = await ask(store, f"/reports/{name}")
+        assert status == 200, page
+        assert "<svg" in page
+        assert "script-src" not in policy
+    for name in ("nothing", "..", "d@v7", "%2e%2e%2fd"):
+        assert (await ask(store, f"/reports/{name}"))[0] == 404, name

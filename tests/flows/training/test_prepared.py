@@ -30,8 +30,7 @@ from flows.training.fine_tune import fine_tune  # noqa: E402
 from flows.training.jobs import Hooks  # noqa: E402
 from flows.training.models import Model, find_model, serving, training_names  # noqa: E402
 from flows.training.prepared import NothingToLearn, asked_as, prepare, told  # noqa: E402
-from trainer.optimisation import OptimizerConfig  # noqa: E402
-from trainer.sft import SftConfig  # noqa: E402
+from trainer.settings import OptimizerConfig, SftConfig  # noqa: E402
 
 CONFIG = SftConfig(optimizer=OptimizerConfig(learning_rate=3e-3), epochs=4, batch_samples=4)
 STEPS = (

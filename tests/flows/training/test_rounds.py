@@ -17,8 +17,13 @@ from tests.flows.training.waiting import wait_until
 
 pytest.importorskip("torch")
 
+from flows.live.state import Watcher
+from flows.live.work import find_work
+from flows.page.report import policy_report
+from flows.training.figures import rounds_plot
 from flows.training.models import find_model
-from flows.training.rounds import RoundsConfig, reinforce
+from flows.training.rounds import reinforce
+from flows.training.settings import RoundsConfig
 
 SETTINGS = (
     *("rollouts.problems.limit=16", "rollouts.groups=null", "rollouts.samples=6"),
@@ -80,7 +85,15 @@ def test_rounds_killed_in_rollouts_and_in_an_update_end_in_the_same_bits(
 
     run_and_kill(tmp_path, sandbox_url, rolling)
     run_and_kill(tmp_path, sandbox_url, updating)
+    killed = Watcher(Store(tmp_path), find_work(Store(tmp_path), "pi")).look()
+    assert (killed.kind, killed.status, killed.unit) == ("training", "stopped", "optimiser steps")
+    assert killed.done is not None
+    assert killed.steps[0]["levels"]["trajectory"]["entropy"] > 0
+    assert killed.resume is not None
+    assert "policy rl" in killed.resume
     policy = run(tmp_path, sandbox_url)
+    done = Watcher(Store(tmp_path), find_work(Store(tmp_path), "pi")).look()
+    assert (done.status, done.published, done.done) == ("finished", "pi@v2", done.total)
     assert str(policy) == "pi@v2"
     assert weights(policy) == weights(undisturbed)
 
@@ -92,6 +105,19 @@ def test_a_round_begins_with_the_policy_of_the_one_before(undisturbed: PolicyVer
     assert undisturbed.manifest["dataset"] == str(second)
     assert first.manifest["config"]["policy_version"] is None
     assert second.manifest["config"]["policy_version"] == "pi@v1"
+
+
+def test_one_round_is_drawn_by_its_steps_and_two_by_round(undisturbed: PolicyVersion) -> None:
+    store = Store(undisturbed.path.parents[3])
+    for version, axis in (("pi@v1", "optimiser step"), ("pi@v2", "round")):
+        plot = rounds_plot(store, Policies(store.root).version(version))
+        assert plot is not None
+        assert {axes.get_xlabel() for axes in plot.figure.axes if axes.get_visible()} == {axis}
+        points = [len(line.get_xdata()) for axes in plot.figure.axes for line in axes.lines]
+        assert min(points) > 1
+        page = policy_report(store, Policies(store.root).version(version))
+        assert "Entropy (nats)" in page
+        assert "execution pass" in page
 
 
 async def test_finished_rounds_are_found_again(undisturbed: PolicyVersion) -> None:

@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("torch")
 
 from flows.training.models import find_model
-from flows.training.rounds import RoundsConfig, reinforce
+from flows.training.rounds import reinforce
+from flows.training.settings import RoundsConfig
 from storage.datasets import Store
 from tests.served_weights import served_version
 from tirgen.embedded.local import MODEL_DIR, embedded_server

@@ -10,7 +10,7 @@ import pytest
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, ContentReasoning, ContentText
 
-from storage.exports.inspect_log import write_logs
+from storage.exports.inspect_log import ALL_ROWS, SHOWN_ROWS, write_logs
 from storage.find import Found
 from storage.records import (
     UNVERIFIABLE,
@@ -29,7 +29,7 @@ ACCURACY = {("demo@v1", "tirgen", "pocket"): 0.25}
 
 def read(folder: Path, *rows: Trajectory) -> list[EvalLog]:
     found = [Found(r, "v1") for r in rows]
-    return [read_eval_log(str(path)) for path in write_logs(folder, found, ACCURACY)]
+    return [read_eval_log(str(path)) for path in write_logs(folder, found, ACCURACY, "all")]
 
 
 def sample(folder: Path, row: Trajectory) -> EvalSample:
@@ -160,4 +160,20 @@ def test_the_accuracy_is_that_of_all_rows_not_of_those_that_are_shown(
 ) -> None:
     [log] = read(tmp_path, make_trajectory("p1"), make_trajectory("p2"))
     assert log.results
-    assert log.results.scores[0].metrics["accuracy"].value == 0.25
+    [metric] = log.results.scores[0].metrics.values()
+    assert (metric.name, metric.value) == (ALL_ROWS, 0.25)
+    assert log.eval.tags == ["shown: all"]
+
+
+def test_the_accuracy_of_a_selection_is_named_so(
+    tmp_path: Path, make_trajectory: Callable[..., Trajectory]
+) -> None:
+    right, wrong = make_trajectory("p1"), make_trajectory("p2")
+    assert wrong.verdict
+    wrong = dataclasses.replace(wrong, verdict=dataclasses.replace(wrong.verdict, correct=False))
+    lost = make_trajectory("p3", verdict=None, ending=Ending.ENGINE_ERROR)
+    found = [Found(row, None) for row in (right, wrong, lost)]
+    [log] = [read_eval_log(str(path)) for path in write_logs(tmp_path, found, ACCURACY, "all")]
+    assert log.results
+    [metric] = log.results.scores[0].metrics.values()
+    assert (metric.name, metric.value) == (SHOWN_ROWS, 0.5)

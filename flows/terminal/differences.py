@@ -1,4 +1,4 @@
-"""What the critic changed of the actor's words: runs of words kept, taken out and put in."""
+"""How one text comes from another: runs of words kept, taken out and put in."""
 
 from __future__ import annotations
 
