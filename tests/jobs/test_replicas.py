@@ -21,6 +21,7 @@ from tests.jobs.generating import committed
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import EngineMisconfigured
+from tirgen.jobs.doctor import Level, examine
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.generate import generate
 from tirgen.jobs.generate_config import GenerateConfig
@@ -97,3 +98,15 @@ async def test_a_replica_that_is_absent_at_the_start_is_left_out() -> None:
         engine = EngineConfig(kind="tokens", base_urls=urls, model="pocket")
         async with open_engine(engine) as opened:
             assert opened.model == "pocket"
+
+
+async def test_the_doctor_names_each_replica_and_the_one_that_is_absent(tmp_path: Path) -> None:
+    with served() as (url, _):
+        urls = [url, "http://127.0.0.1:1/v1"]
+        findings = await examine(config(urls, 1), Store(tmp_path))
+    found = {(one.check, one.level) for one in findings if one.check.startswith("replica")}
+    assert found == {
+        (f"replica ({r})", level) for r in ("actor", "critic") for level in ("ok", "FAIL")
+    }
+    [absent, _] = [one.found for one in findings if one.level is Level.FAIL]
+    assert "127.0.0.1:1" in absent
