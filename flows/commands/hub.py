@@ -45,9 +45,9 @@ PULLED = "pulled_from"
 """Key of a manifest: the repository and commit that a version came from."""
 _OWN = (
     "version", "parent", "name", "rows", "kept_rows", "baseline_rows", "files", "created_at",
-    "commits",
+    "code_versions", "schema_version", "verdict_schema_version", "commits", "made_from",
 )  # fmt: skip
-"""Keys of a manifest that the store writes anew, and one about a run that is not here."""
+"""Keys of a manifest that the store writes anew, and those about what is not in this store."""
 
 
 class HubFailed(FlowError):
