@@ -31,6 +31,7 @@ from tirgen.verification.values import (
 )
 from tirgen.verification.vocabulary import (
     COPULAS,
+    CURVES,
     DECLARING,
     DERIVING,
     LABELS,
@@ -274,7 +275,7 @@ class Statements(Clauses):
         compared = comparison_in(small)
         if compared is not None and compared[1] == len(words):
             return ranges.bounded(compared[0], finished(self.relation()))
-        if not {*small} & DERIVING and (equation := self._equation()) is not None:
+        if {*small} <= CURVES | LABELS and (equation := self._equation()) is not None:
             return equation
         number = number_in(small)
         if number is not None:
