@@ -9,7 +9,7 @@ from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
 from tirgen.verification.cursor import Beyond
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
-from tirgen.verification.naming import BOUND, function_of
+from tirgen.verification.naming import BOUND, NATURAL, function_of
 from tirgen.verification.sides import Sides, related
 from tirgen.verification.symbols import FUNCTIONS, NUMBER_SETS, SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
@@ -46,6 +46,7 @@ _MODULO = ("mod", "modulo")
 _GIVEN = frozenset({"all", "any", "every", "each", "real"})
 _CONSTANTS = frozenset({"constant", "constants", "arbitrary"})
 _PARAMETERS = _CONSTANTS | frozenset({"integer", "integers", "zz", "nn", "rr"})
+_NATURAL = frozenset({"nn", "natural", "positive", "nonnegative", "+"})
 _CONDITIONS = frozenset({"for", "where", "with", "when", "if", "such", "over"})
 
 
@@ -127,7 +128,8 @@ def _declared(value: Value, clause: Sequence[Token]) -> Value:
     if "rr" in words:
         function = function_of(value.name) if isinstance(value, Named) else None
         names = names - set(function[1]) if function else set()
-    return renamed_in(value, {name: BOUND + name for name in names})
+    before = NATURAL if words & _NATURAL else BOUND
+    return renamed_in(value, {name: before + name for name in names})
 
 
 def _residues(value: Value, modulus: int) -> Value:
