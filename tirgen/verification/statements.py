@@ -56,6 +56,8 @@ class Clauses(Sides):
     def _conditioned(self, value: Value) -> Value:
         """A value without a clause after it that only declares a variable."""
         start = self.at
+        if self.is_operator("(") and self.peek().text in ("approx", "=", "or"):
+            return self._said_again(value)
         self.accept("(")
         self.accept(",")
         word = self.next.text.lower() if self.word_next() else ""
@@ -67,6 +69,16 @@ class Clauses(Sides):
             return _declared(value, self.tokens[start : self.at])
         self.at = start
         return value
+
+    def _said_again(self, value: Value) -> Value:
+        """A value with the same in parentheses: ``(or 0.5)``, ``(\\approx 1.41)``."""
+        self.take()
+        sign = "approx" if self.take().text == "approx" else "="
+        again = self.relation()
+        self.expect(")")
+        if isinstance(value, Named):
+            return Named(value.name, related([finished(value.value), finished(again)], [sign]))
+        return related([finished(value), finished(again)], [sign])
 
     def _clause(self) -> list[Token]:
         """What follows up to the next answer: a declaration, and no other condition."""
