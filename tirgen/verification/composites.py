@@ -85,7 +85,7 @@ class Composites(Relations):
         return self._any_order(values, answer.items, "list")
 
     def _lists(self, gold: Listing, answer: Listing) -> Outcome:
-        """By their names where both sides have them, in the gold's order where it alone has."""
+        """Compare by name if both sides have names; in order if only the gold has them."""
         asked, given = names_in(gold.items), names_in(answer.items)
         if asked and given and _measured(asked) == _measured(given):
             return self._by_names(asked, gold.items, given, answer.items)
