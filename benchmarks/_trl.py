@@ -1,4 +1,4 @@
-"""TRL's GRPO loss over the same samples: forward and backward passes, in batches of 16."""
+"""TRL over the same samples in batches of 16: passes of its GRPO loss, and an epoch of its SFT."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trainer.model import load_policy
-from trainer.samples import Rollout
+from trainer.samples import Rollout, Sample
 from trainer.settings import ModelConfig
 
 BATCH = 16
@@ -72,11 +72,8 @@ def _batches(samples: Sequence[Rollout]) -> Iterator[dict[str, Tensor]]:
 
 def _trainer(policy: Path, folder: str) -> Any:
     from datasets import Dataset
-    from transformers import AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
 
-    tokenizer = AutoTokenizer.from_pretrained(policy)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     trainer = GRPOTrainer(
         model=load_policy(policy, ModelConfig(), seed=0),
         reward_funcs=lambda completions, **_: [0.0 for _ in completions],
@@ -95,8 +92,55 @@ def _trainer(policy: Path, folder: str) -> Any:
             loss_type="dapo",
         ),
         train_dataset=Dataset.from_list([{"prompt": "1"}]),
-        processing_class=tokenizer,
+        processing_class=_tokenizer(policy),
     )
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return trainer
+
+
+def sft_epoch(policy: Path, samples: Sequence[Sample]) -> float | None:
+    """CPU-seconds of one epoch with its optimiser; None where TRL is not installed."""
+    if find_spec("trl") is None:
+        return None
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [
+        {
+            "input_ids": sample.token_ids.tolist(),
+            "labels": torch.where(sample.learned, sample.token_ids, -100).tolist(),
+        }
+        for sample in samples
+    ]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = SFTTrainer(
+            model=load_policy(policy, ModelConfig(), seed=0),
+            args=SFTConfig(
+                output_dir=folder,
+                per_device_train_batch_size=BATCH,
+                num_train_epochs=1,
+                max_length=None,
+                dataset_kwargs={"skip_prepare_dataset": True},
+                use_cpu=True,
+                bf16=False,
+                gradient_checkpointing=False,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=_tokenizer(policy),
+        )
+        started = time.process_time()
+        trainer.train()
+        return time.process_time() - started
+
+
+def _tokenizer(policy: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer

@@ -31,7 +31,7 @@ class SftJob(BaseModel):
     names: Names
     config: SftConfig = SftConfig()
     samples: Path | None = None
-    """A Parquet file of samples (`trainer.samples.PREPARED`); by default the recorded prompts and
+    """A Parquet file of samples (`trainer.rows.PREPARED`); by default the recorded prompts and
     tokens are learned, which must be of the parent's tokenizer."""
     asked: dict[str, JsonValue] | None = None
     """How to prompt the policy when it is sampled; written into its manifest."""

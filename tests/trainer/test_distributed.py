@@ -27,6 +27,7 @@ from trainer.settings import (
 
 RANKS = Path(__file__).with_name("ranks.py")
 FAST = OptimizerConfig(learning_rate=1e-3)
+SHARDED = (Sharding.FSDP, Sharding.OFFLOAD)
 UNEVEN = Packing(row_tokens=32, batch_tokens=64)
 """Some updates make an odd number of micro-batches."""
 
@@ -52,9 +53,17 @@ def jobs(
             dataset=str(datasets[dataset]),
         )
 
-    def rl(case: str, sharding: Sharding, packing: Packing) -> RlJob:
-        config = RlConfig(optimizer=FAST, packing=packing, sharding=sharding, updates=3)
-        return RlJob(kind="rl", names=names(case, sharding, case), config=config)
+    def rl(
+        case: str,
+        sharding: Sharding,
+        packing: Packing,
+        model: ModelConfig = ModelConfig(),  # noqa: B008 - immutable
+    ) -> RlJob:
+        config = RlConfig(
+            optimizer=FAST, packing=packing, sharding=sharding, updates=3, model=model
+        )
+        dataset = case if case in datasets else "both"
+        return RlJob(kind="rl", names=names(case, sharding, dataset), config=config)
 
     def sft(sharding: Sharding, model: ModelConfig) -> SftJob:
         config = SftConfig(
@@ -65,11 +74,13 @@ def jobs(
 
     recomputed = ModelConfig(gradient_checkpointing=True)
     adapted = ModelConfig(lora=LoraConfig(rank=4))
+    half = ModelConfig(bfloat16=True, float32_head=True, gradient_checkpointing=True)
     found: dict[str, dict[Sharding, RlJob | SftJob]] = {
         "both": {sharding: rl("both", sharding, UNEVEN) for sharding in Sharding},
         "few": {sharding: rl("few", sharding, Packing()) for sharding in Sharding},
         "sft": {Sharding.DDP: sft(Sharding.DDP, recomputed)},
         "lora": {Sharding.FSDP: sft(Sharding.FSDP, adapted)},
+        "half": {sharding: rl("half", sharding, UNEVEN, half) for sharding in SHARDED},
     }
     _run_on_two([job for case in found.values() for job in case.values()], store.root)
     return found
@@ -100,8 +111,10 @@ def alone(job: RlJob | SftJob, world: World) -> dict[str, torch.Tensor]:
     [
         ("both", Sharding.DDP),
         ("both", Sharding.FSDP),
+        ("both", Sharding.OFFLOAD),
         ("few", Sharding.DDP),
         ("few", Sharding.FSDP),
+        ("few", Sharding.OFFLOAD),
         ("sft", Sharding.DDP),
         ("lora", Sharding.FSDP),
     ],
@@ -124,6 +137,21 @@ def test_the_updates_were_far_larger_than_the_tolerance(
         after = weights(next(iter(case.values())))
         moved = max((after[name] - before[name]).abs().max().item() for name in before)
         assert moved > 1e-3 * 0.9
+
+
+@pytest.mark.parametrize("sharding", SHARDED)
+def test_bfloat16_shares_with_a_float32_head_learn_as_one_process_does(
+    jobs: dict[str, dict[Sharding, RlJob | SftJob]], world: World, sharding: Sharding
+) -> None:
+    """The head is a share of its own, in float32; losses agree within bfloat16's rounding."""
+    job = jobs["half"][sharding]
+    alone(job, world)
+    policies = Policies(job.names.store)
+    two, one = (
+        policies.version(name).manifest["metrics"]["last_step"]["loss"]
+        for name in (job.names.policy, f"alone-{job.names.policy}")
+    )
+    assert two == pytest.approx(one, abs=0.02)
 
 
 def test_both_processes_report_as_one(
