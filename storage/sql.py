@@ -180,6 +180,7 @@ def _session(
     connection.register_filesystem(lake)
     define(connection, definitions(sources, words))
     for setting in (
+        "enable_progress_bar = false",  # on stdout, where a caller without a file is interactive
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         f"allowed_directories = ['{PROTOCOL}']",

@@ -166,6 +166,23 @@ def test_what_a_kill_left_of_older_checkpoints_goes_with_the_next(
     assert not (work / "checkpoints").exists()
 
 
+def test_an_unfinished_training_names_its_data_until_it_publishes(
+    names: Names, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that `tirgen dataset gc` leaves it alone."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_sft(names, CONFIG, world)
+    assert Policies(names.store).unfinished() == [("pi", names.dataset)]
+    train_sft(names, CONFIG, world)
+    assert Policies(names.store).unfinished() == []
+
+
 def test_the_learning_rate_rises_and_then_stays() -> None:
     config = OptimizerConfig(learning_rate=1.0, warmup=3)
     assert [config.rate(step) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
