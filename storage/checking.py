@@ -24,15 +24,18 @@ class Flaw(NamedTuple):
 
 
 def flaws(store: Store, reference: str) -> Iterator[Flaw]:
-    """The damaged files of a dataset with its versions and runs, or of one version (``name@v3``).
+    """The damaged files of a dataset with its versions and runs, or of one version (``name@v3`` or
+    ``name@TAG``).
 
     Raises:
         NotFound: no such dataset, or no such version of it.
     """
     name, _, wanted = reference.partition("@")
     folder = store.dataset_folder(name)
-    if wanted or not store.has_runs(name):
-        store.published_version(reference)  # raises NotFound
+    if wanted:
+        wanted = store.published_version(reference).version
+    elif not store.has_runs(name):
+        store.published_version(name)  # raises NotFound
     for version in every_version(folder):
         if wanted in ("", version.version):
             for path in version.damaged_files():
@@ -48,7 +51,7 @@ def _flaws_of_run(run: Path) -> Iterator[Flaw]:
     except (OSError, ValueError) as error:
         yield Flaw(run / CONFIG, f"cannot be read: {error}")
     try:
-        log = read_log(run / LOG)
+        log = read_log(run / LOG, whole=True)
     except Damaged as damage:
         yield Flaw(damage.path, damage.why)
         return

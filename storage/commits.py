@@ -12,15 +12,20 @@ merged file contains, ``first`` to ``last``, and from then on it takes the place
 from __future__ import annotations
 
 import json
+from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from storage import files, names
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import files, log_checkpoint, names
 from storage.checksums import StoredFile
 from storage.damage import warn_once
 from storage.errors import Damaged, InvalidName
+from storage.log_checkpoint import Checkpoint
 from storage.records import SCHEMA_VERSION
 
 LOG = "log.jsonl"
@@ -35,10 +40,12 @@ class Commit(NamedTuple):
     rows: int
     schema: int
     """The schema version of the rows; 0 in logs of an older tirgen."""
-    first: int = 0
+    first: int
     """Position of the first commit in the file, counted from 0 in the order of the log."""
-    last: int = 0
+    last: int
     """Position of the last one; the same unless the file was merged."""
+    names: tuple[str, str]
+    """Of the files that were committed first and last."""
 
 
 class Commits:
@@ -84,17 +91,24 @@ def read_commits(path: Path) -> CommitLog:
     return log
 
 
-def read_log(path: Path) -> CommitLog:
-    """All that a log says. Raises Damaged if it cannot be read."""
-    log = CommitLog(path)
+def read_log(path: Path, *, whole: bool = False) -> CommitLog:
+    """All that a log says; `whole` reads every line again, to check it.
+
+    Raises Damaged if it cannot be read.
+    """
+    log = CommitLog(path, whole=whole)
     log.update()
     return log
 
 
 class CommitLog:
-    """What a log says; `update` reads what was appended since."""
+    """What a log says; `update` reads what was appended since.
 
-    def __init__(self, path: Path) -> None:
+    It begins with the log's checkpoint if there is one (`storage.log_checkpoint`).
+    """
+
+    def __init__(self, path: Path, *, whole: bool = False) -> None:
+        """`whole` begins with the first line."""
         self.commits: list[Commit] = []
         """The files to read, in the order of their commits."""
         self.replaced: dict[str, Commit] = {}
@@ -103,14 +117,20 @@ class CommitLog:
         """Numbers of lines that no writer wrote."""
         self._path = path
         self._cut: list[int] = []
-        self.names: list[str] = []
-        """Of the files as they were committed, by position."""
-        self._rows: list[int] = []
-        """The same for their rows."""
-        self._positions: dict[str, int] = {}
+        self._rows = array("i")
+        """Of each commit, by position."""
+        self._ends: dict[str, int] = {}
+        """By name of the first and the last commit in each of `commits`, its position."""
+        self._known: set[int] = set()
+        """Digests of the names of committed files since the checkpoint."""
+        self._older: NDArray[np.uint64] = np.empty(0, np.uint64)
+        """The same up to the checkpoint, sorted."""
         self._offset = 0
         self._line = 0
         self._rest = b""
+        self._saved = 0
+        if not whole and (found := log_checkpoint.load(path)):
+            self._begin_with(found)
 
     @property
     def count(self) -> int:
@@ -145,6 +165,38 @@ class CommitLog:
         for commit in self.commits[bisect_left(self.commits, position, key=lambda c: c.last) :]:
             yield commit, sum(self._rows[commit.first : max(commit.first, position)])
 
+    def save_checkpoint(self, least: int) -> None:
+        """Write a checkpoint if there are at least so many commits since the last one.
+
+        A log with damage gets none. Raises OSError.
+        """
+        if self.count - self._saved < least or self.damaged:
+            return
+        known = np.fromiter(self._known, np.uint64, len(self._known))
+        there = {path.name for path in (self._path.parent / BATCHES).iterdir()}
+        found = Checkpoint(
+            offset=self._offset,
+            line=self._line,
+            cut=self._cut,
+            commits=[_described(commit) for commit in self.commits],
+            replaced={old: new.file.name for old, new in self.replaced.items() if old in there},
+            rows=np.array(self._rows, np.int32),
+            known=np.sort(np.concatenate([self._older, known])),
+        )
+        log_checkpoint.save(self._path, found)
+        self._saved = self.count
+
+    def _begin_with(self, found: Checkpoint) -> None:
+        self._offset, self._line, self._cut = found.offset, found.line, found.cut
+        self._rows.frombytes(found.rows.astype(np.intc).tobytes())
+        self._older, self._saved = found.known, len(found.rows)
+        for entry in found.commits:
+            self._add(self._commit(entry, entry["first_at"], entry["last_at"], entry["names"]))
+        merged = {name: self._commit({**_GONE, "file": name}, 0, 0, ("", ""))
+                  for name in found.replaced.values()}  # fmt: skip
+        merged |= {commit.file.name: commit for commit in self.commits}
+        self.replaced = {old: merged[name] for old, name in found.replaced.items()}
+
     def _read(self, line: bytes) -> None:
         entry = _parsed(line)
         if entry is None:
@@ -152,26 +204,53 @@ class CommitLog:
                 (self._cut if _is_fragment(line) else self.damaged).append(self._line)
         elif "first" in entry:
             self._merge(entry)
-        elif entry["file"] not in self._positions:  # a batch may be committed twice
-            position = self._positions[entry["file"]] = len(self._rows)
+        elif not self._has(digest := log_checkpoint.digest(entry["file"])):  # or committed twice
+            position, name = len(self._rows), entry["file"]
+            self._known.add(digest)
             self._rows.append(entry["rows"])
-            self.names.append(entry["file"])
-            self.commits.append(self._commit(entry, position, position))
+            self._add(self._commit(entry, position, position, (name, name)))
+
+    def _has(self, digest: int) -> bool:
+        if digest in self._known:
+            return True
+        place = int(np.searchsorted(self._older, np.uint64(digest))) if len(self._older) else 0
+        return place < len(self._older) and int(self._older[place]) == digest
+
+    def _add(self, commit: Commit) -> None:
+        self.commits.append(commit)
+        self._ends[commit.names[0]] = commit.first
+        self._ends[commit.names[1]] = commit.last
 
     def _merge(self, entry: dict[str, Any]) -> None:
         """Put a merged file in the place of its commits, unless another merge has replaced them."""
-        first, last = (self._positions.get(entry[end], -1) for end in ("first", "last"))
+        first, last = (self._ends.get(entry[end], -1) for end in ("first", "last"))
         start = bisect_left(self.commits, first, key=lambda commit: commit.first)
         end = bisect_left(self.commits, last, key=lambda commit: commit.last)
         found = self.commits[start : end + 1]
         if found and (found[0].first, found[-1].last) == (first, last) and len(found) > 1:
-            merged = self._commit(entry, first, last)
+            merged = self._commit(entry, first, last, (entry["first"], entry["last"]))
             self.replaced.update(dict.fromkeys((commit.file.name for commit in found), merged))
             self.commits[start : end + 1] = [merged]
+            for name in (name for commit in found for name in commit.names):
+                if name not in merged.names:
+                    self._ends.pop(name, None)
 
-    def _commit(self, entry: dict[str, Any], first: int, last: int) -> Commit:
+    def _commit(self, entry: dict[str, Any], first: int, last: int, names: Sequence[str]) -> Commit:
         stored = StoredFile.named(self._path.parent / BATCHES / entry["file"], entry)
-        return Commit(stored, entry["rows"], entry.get("schema", 0), first, last)
+        begins, ends = names
+        return Commit(stored, entry["rows"], entry.get("schema", 0), first, last, (begins, ends))
+
+
+_GONE: dict[str, Any] = {"rows": 0}
+"""Stands for a merged file that was merged again."""
+
+
+def _described(commit: Commit) -> dict[str, Any]:
+    """A file as a log line describes it, and its place."""
+    file, rows, schema, first, last, names = commit
+    stored = {"bytes": file.size, "crc32": file.crc32}
+    place = {"first_at": first, "last_at": last, "names": names}
+    return {"file": file.name, "rows": rows, "schema": schema, **stored, **place}
 
 
 def _is_fragment(line: bytes) -> bool:

@@ -5,6 +5,8 @@ time, so that every row is written again only a few times. The merged file conta
 and one line of the log puts it in their place (`storage.commits`). A killed compactor leaves at
 worst a file that no line names.
 
+After many commits it also writes a checkpoint of the log, from which readers begin.
+
 Files that no reader needs any more are removed by age: those that were merged, and orphans and
 temporary files of killed writers. Only one process at a time compacts a run.
 """
@@ -33,6 +35,8 @@ FAN_IN = 64
 """Files that are merged into one."""
 MOST_BYTES = 128 << 20
 """Files are merged up to this size."""
+CHECKPOINT_COMMITS = 1_024
+"""Commits between two checkpoints of the log."""
 MERGED_SECONDS = 3600.0
 """How long a merged file is kept for readers that have begun with it."""
 ORPHAN_SECONDS = 24 * 3600.0
@@ -70,6 +74,7 @@ class Compactor:
                     merged += 1
                 self._log.update()
             self._remove_unused(now)
+            self._log.save_checkpoint(CHECKPOINT_COMMITS)
         return merged
 
     @contextmanager
@@ -94,8 +99,8 @@ class Compactor:
             path,
             sum(commit.rows for commit in group),
             partial(write_merged, parts=parts),
-            first=self._log.names[group[0].first],
-            last=self._log.names[group[-1].last],
+            first=group[0].names[0],
+            last=group[-1].names[1],
         )
 
     def _remove_unused(self, now: float) -> None:

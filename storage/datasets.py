@@ -1,7 +1,7 @@
 """The store: datasets by name, their runs and their versions, below one folder.
 
 ROOT/tirgen.duckdb                              views and macros for any DuckDB client, no data
-ROOT/datasets/NAME/runs/<config hash>/          config.json, log.jsonl, batches/
+ROOT/datasets/NAME/runs/<config hash>/          config.json, log.jsonl, log.checkpoint, batches/
 ROOT/datasets/NAME/versions/v1/                 manifest.json, part-00000.parquet
 ROOT/datasets/NAME/latest                       link to the newest version
 ROOT/datasets/NAME/tags/TAG                     link to the version that a tag names
@@ -11,6 +11,7 @@ ROOT/datasets/NAME/removed/v1/                  manifest.json of a removed versi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,18 @@ from storage.runs import CONFIG, Run, run_folder
 from storage.versions import DatasetVersion, every_version, publish_verdicts, versions
 from storage.views import refresh
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
+"""What an address begins with; as a path it would become a folder of this name."""
+
 
 class Store:
     """The datasets below `root`; nothing is created before the first run is opened."""
 
     def __init__(self, root: Path) -> None:
+        """Raises InvalidName for an address such as ``s3://bucket``."""
+        if root.parts and _SCHEME.fullmatch(root.parts[0]):
+            hint = "give a folder; a mounted file system works"
+            raise InvalidName(f"the store {str(root)!r} is no folder but an address", hint)
         self.root = root.absolute()
 
     def open_run(self, dataset: str, config: dict[str, Any], config_hash: str) -> Run:

@@ -1,4 +1,4 @@
-"""Which rows of a round can teach a policy: the one rule for rollouts, the trainer and SQL.
+"""Which rows of a round can teach a policy: the rule for rollouts, the trainer and SQL.
 
 First each row is judged alone, then what is left of its group. A row that drops out names the rule:
 

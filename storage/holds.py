@@ -1,7 +1,7 @@
 """Holds: while a process uses a version, no other process removes it.
 
 A hold is a shared lock (`flock`) on the version's manifest. The kernel frees it when the process
-ends, however it ends. Whoever removes a version first takes the lock for itself alone.
+ends, however it ends. A process takes an exclusive lock before it removes a version.
 """
 
 from __future__ import annotations

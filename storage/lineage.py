@@ -30,12 +30,12 @@ def edges(datasets: Sequence[DatasetVersion], trained: Sequence[PolicyVersion]) 
     return found + [edge for version in trained for edge in _of_policy(version)]
 
 
-def made_from(known: Sequence[Edge], name: str) -> list[Edge]:
+def ancestors(known: Sequence[Edge], name: str) -> list[Edge]:
     """All edges that led to a version, the nearest first."""
     return _reached(known, name, lambda edge: edge.product, lambda edge: edge.source)
 
 
-def made_with(known: Sequence[Edge], name: str) -> list[Edge]:
+def descendants(known: Sequence[Edge], name: str) -> list[Edge]:
     """All edges that start from a version, the nearest first."""
     return _reached(known, name, lambda edge: edge.source, lambda edge: edge.product)
 

@@ -178,6 +178,13 @@ def find(thing: Path, reference: str, kind: type[V], hint: str) -> V:
     return found[-1]
 
 
+def was_removed(thing: Path, version: str) -> bool:
+    """Whether a version, e.g. ``v3``, was there and is not any more."""
+    return (thing / REMOVED / version / MANIFEST).exists() and not (
+        thing / "versions" / version
+    ).exists()
+
+
 @contextmanager
 def preparing(thing: Path) -> Iterator[Path]:
     """An empty folder to fill. No reader sees it; it is removed unless it was placed."""

@@ -34,6 +34,8 @@ ROW_GROUP, GROUP_BYTES = 5_000, 64 << 20
 READ_ROWS = 500
 """Rows converted to records at once; limits the memory of a reader for files of any size."""
 
+TOKENS = ("token_ids", "loss_mask", "logprobs")
+"""The columns of token streams."""
 _REPEATING: Any = [
     "dataset", "program", "source", "difficulty", "ending", "method", "run_id", "config_hash",
     "actor_model", "critic_model", "engine", "sampling", "actor_prompt_hash", "critic_prompt_hash",
@@ -158,15 +160,20 @@ class Part(NamedTuple):
         """The file that has the verdicts that count."""
         return self.verdicts or self.rows
 
-    def trajectories(self) -> Iterator[Trajectory]:
+    def trajectories(self, *, tokens: bool = True) -> Iterator[Trajectory]:
         """The rows as records; at most `READ_ROWS` are in memory at once.
+
+        Without `tokens` the token streams, most of what is read, are left empty.
 
         Raises:
             SchemaTooNew: a file was written by a newer tirgen.
             Damaged: a file was changed after it was written.
         """
         schema = trajectory_schema()
-        for batch in self._batches():
+        columns = None if tokens else [name for name in schema.names if name not in TOKENS]
+        for batch in self._batches(columns):
+            if not tokens:
+                batch = _with_no_tokens(batch)
             yield from from_batch(with_later_columns(batch, schema), Trajectory)
 
     def found(self) -> Iterator[Verdicts]:
@@ -220,12 +227,12 @@ class Part(NamedTuple):
         changed = [name for name in names if _top(name) in there]
         return changed, [name for name in names if name not in changed]
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def _batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
         if self.verdicts is None:
-            yield from _batches(self.rows)
+            yield from _batches(self.rows, columns)
             return
         verdicts = _Rows(_batches(self.verdicts))
-        for batch in _batches(self.rows):
+        for batch in _batches(self.rows, columns):
             beside = verdicts.take(batch.num_rows)
             if beside["trajectory_id"].to_pylist() != batch["trajectory_id"].to_pylist():
                 raise Damaged(self.verdicts.path, f"is not of the rows in {self.rows.name}")
@@ -266,6 +273,13 @@ def read_columns(file: StoredFile, columns: list[str]) -> pa.Table:
 def _top(column: str) -> str:
     """The column that a nested field is in."""
     return column.partition(".")[0]
+
+
+def _with_no_tokens(batch: pa.RecordBatch) -> pa.RecordBatch:
+    for name in TOKENS:
+        kind = trajectory_schema().field(name)
+        batch = batch.append_column(kind, pa.array([()] * batch.num_rows, kind.type))
+    return batch
 
 
 def _replaced(batch: pa.RecordBatch, beside: pa.Table) -> pa.RecordBatch:

@@ -337,7 +337,7 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
-    """What was found out about a trajectory: all that a curation may change.
+    """The fields of a trajectory that a curation may change.
 
     The fields are those of `Trajectory`.
     """

@@ -9,6 +9,7 @@ are not taken for unpublished ones.
 from __future__ import annotations
 
 import shutil
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -73,15 +74,23 @@ def _removed(store: Store, fate: Fate) -> Fate:
     return fate._replace(stays=stays)
 
 
+_LEFTOVERS = (".*.tmp", "*/.*.tmp", "runs/*/.*.tmp")
+"""Temporary files and folders below a dataset's folder; compaction removes those of batches."""
+
+
 def remove_leftovers(store: Store) -> list[Path]:
-    """Remove what killed publications and removals left behind more than a day ago."""
-    left = []
+    """Remove what killed processes left behind more than a day ago."""
+    found = [path for path in store.root.glob(".*.tmp")]
     for name in store.names():
-        for path in (store.dataset_folder(name) / "versions").glob(".*.tmp"):
-            if datetime.now().timestamp() - path.stat().st_mtime > ORPHAN_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-                left.append(path)
-    return left
+        folder = store.dataset_folder(name)
+        found += [path for pattern in _LEFTOVERS for path in folder.glob(pattern)]
+    old = [path for path in found if time.time() - path.lstat().st_mtime > ORPHAN_SECONDS]
+    for path in old:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return old
 
 
 _IN_USE = "a process uses it"

@@ -267,7 +267,7 @@ def _described(file: PublishedFile) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Counted(Generic[R]):
-    """Rows that go by, and what the manifest says of all of them."""
+    """Passes rows on and counts them for the manifest."""
 
     found: Iterable[R]
     rows: int = 0

@@ -88,10 +88,13 @@ FROM (SELECT *,
     FROM trajectories)
 WHERE is_worst OR is_best"""
 
-_UNSCORED = ", ".join(f"'{ending.value}'" for ending in Ending if not ending.is_judged)
+UNSCORED = ", ".join(f"'{ending.value}'" for ending in Ending if not ending.is_judged)
+"""Endings that say nothing about the answer, as a list in SQL."""
+LOST = ", ".join(f"'{ending.value}'" for ending in Ending if ending.is_infrastructure)
+"""Endings that are faults of engine or sandbox, as a list in SQL."""
 
 _ROLLOUTS = f"""
-SELECT CASE WHEN ending IN ({_UNSCORED}) OR method = '{UNVERIFIABLE}' THEN NULL
+SELECT CASE WHEN ending IN ({UNSCORED}) OR method = '{UNVERIFIABLE}' THEN NULL
         WHEN level = 'step'
         THEN coalesce([s.outcome for s in steps if s.action IS NOT NULL][-1] = 'ok', false)::INTEGER
         ELSE coalesce(correct, false)::INTEGER END AS reward, *
@@ -135,7 +138,7 @@ FROM counted JOIN came_in USING (dataset, version) ORDER BY dataset, version, pl
 def yields_of(source: str) -> str:
     """The yield of trajectories, as a SELECT over them.
 
-    Each dropped row counts at the first rule that drops it, as in `tirgen.filters.curate`.
+    Each dropped row counts at the first rule that drops it, as in `tirgen.filters.apply`.
     """
     return _YIELDS.replace("{source}", source)
 

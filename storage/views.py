@@ -205,7 +205,7 @@ def rows_of(reads: Iterable[str]) -> str:
 def beside(rows: Iterable[str], verdicts: Iterable[str], place: Sequence[str], extra: str) -> str:
     """The rows of some reads with the verdicts of others that have the same place.
 
-    Columns of the place that are no column of a row are left out: `extra` and the row's number.
+    The result leaves out the join columns `extra` and the row's number.
     """
     changed = [name for name in verdict_schema().names if name != "trajectory_id"]
     listed = ", ".join(f"verdicts_.{name} AS {name}" for name in changed)

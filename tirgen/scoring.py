@@ -41,7 +41,7 @@ def reward(
 
 
 def _judged(completion: Completion, answer: str) -> float | str:
-    """The reward, or why there is none: of all answers to one problem alike, given or not."""
+    """The reward, or why there is none: an unverifiable gold answer gives none to all."""
     if why := undecidable(answer):
         return f"the gold answer cannot be verified ({why})"
     try:

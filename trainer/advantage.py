@@ -18,7 +18,7 @@ Rules of other papers and of the official code may change that:
     overlong penalty      R_i - min(1, max(0, (|y_i| - (L - B)) / B)), a reply of |y_i| tokens under
                           the limit L with the buffer B (DAPO, equation 13)
 
-A group is mixed, and so teaches, by its rewards without the penalty.
+Whether a group is mixed is decided before the penalty.
 
 Not covered: that step queries are no more than trajectory queries (method A18); the branches are
 down-sampled where they are generated.

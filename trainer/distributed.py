@@ -124,9 +124,9 @@ def open_scorer(
 ) -> nn.Module:
     """The scorer of a model folder on this process's device, held as chosen.
 
-    A sharded model is divided before it has any numbers. The leading process alone then reads the
-    files, into the host's memory, and sends each tensor to all others, which keep their share. So a
-    device holds no more than its share and one tensor, and a machine one whole model. Raises
+    A sharded model is divided before its weights are loaded. Then the leading process alone reads
+    the files, into the host's memory, and sends each tensor to all others, which keep their share.
+    So a device holds no more than its share and one tensor, and a machine one whole model. Raises
     UnsupportedModel.
     """
     if holding.sharding is Sharding.DDP or world.size == 1:

@@ -119,7 +119,7 @@ def _trees(samples: Sequence[S], cost: Cost) -> list[Tree[S]]:
 
 
 def _family(family: list[S], cost: Cost) -> list[Tree[S]]:
-    """Equal numbers of similar lengths to a tree, from all in one to each alone."""
+    """The cheapest split into trees of similar lengths."""
     shared = _shared(family)
     plain = [alone(sample) for sample in family]
     if shared < 1 or len(family) < 2:

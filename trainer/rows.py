@@ -31,7 +31,7 @@ from storage.versions import DatasetVersion
 from trainer.advantage import Row
 from trainer.distributed import World
 from trainer.samples import Rollout, S, Sample
-from trainer.settings import Beyond
+from trainer.settings import OverlongRule
 
 _FACTS = [
     "trajectory_id", "dataset", "level", "group_id", "ending", "correct", "method", "final_answer",
@@ -235,7 +235,7 @@ class TooLong(ValueError):
 
 
 def fitting(
-    own: Iterable[S], longest: int | None, beyond: Beyond, folder: Path, world: World
+    own: Iterable[S], longest: int | None, beyond: OverlongRule, folder: Path, world: World
 ) -> tuple[list[S], int]:
     """All processes' samples of at most `longest` tokens, and how many were longer.
 
@@ -252,12 +252,12 @@ def fitting(
                 yield sample
                 continue
             longer += 1
-            if beyond is Beyond.REFUSE:
+            if beyond is OverlongRule.REFUSE:
                 raise TooLong(
                     f"{sample.sample_id} has {len(sample)} tokens, more than {longest}; raise "
                     "maximum_length, or set beyond to drop or truncate"
                 )
-            if beyond is Beyond.TRUNCATE and sample.learned[:longest].any():
+            if beyond is OverlongRule.TRUNCATE and sample.learned[:longest].any():
                 yield sample.first(longest)
 
     shared = share(short(), folder, world)

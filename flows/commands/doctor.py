@@ -26,7 +26,7 @@ from flows.terminal.failures import PREREQUISITE
 from storage.text import safe_text
 from tirgen.jobs.doctor import Finding, Level, examine
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.sandbox.modes import PROMISES, Mode
+from tirgen.sandbox.modes import PROMISES, IsolationMode
 from tirgen.settings import load_settings
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -90,7 +90,7 @@ def _table(findings: list[Finding]) -> Table:
 def _promises() -> Table:
     """What the sandbox promises in each mode; the table above names the mode in force."""
     table = Table(title="what the sandbox promises, by mode", show_lines=False)
-    for name in ("", *Mode):
+    for name in ("", *IsolationMode):
         table.add_column(name, overflow="fold")
     for promise in PROMISES:
         table.add_row(*map(Text, promise))

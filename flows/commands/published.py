@@ -15,6 +15,7 @@ from flows.terminal.tables import minute, show_rows
 from storage.checking import Flaw, flaws
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
+from storage.tags import tags
 from storage.versions import DatasetVersion
 
 
@@ -174,13 +175,14 @@ def _show_versions(title: str, versions: Sequence[DatasetVersion]) -> None:
             "kept": summary["kept"],
             "problems": summary["problems"],
             "made from": summary["made_from"],
+            "tags": ", ".join(_tags(version)),
             "created": minute(str(summary["created"])),
             "config": summary["config"],
         }
         for version in versions
         for summary in [_dataset(version)]
     ]
-    show_rows(rows, title, ("config", "created", "baselines", "problems", "made from"))
+    show_rows(rows, title, ("config", "created", "tags", "baselines", "problems", "made from"))
 
 
 def _dataset(version: DatasetVersion) -> dict[str, object]:
@@ -193,9 +195,15 @@ def _dataset(version: DatasetVersion) -> dict[str, object]:
         "kept": manifest["kept_rows"],
         "problems": manifest["summary"].get("problems"),
         "made_from": manifest.get("made_from"),
+        "tags": _tags(version),
         "created": manifest["created_at"],
         "config": manifest["config_hash"],
     }
+
+
+def _tags(version: DatasetVersion) -> list[str]:
+    named = tags(version.path.parents[1])
+    return [tag for tag, number in named.items() if number == version.version]
 
 
 def _policy(version: PolicyVersion) -> dict[str, Any]:

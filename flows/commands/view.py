@@ -101,7 +101,7 @@ def view_command(
     if not found:
         raise NotFound("no trajectory meets the condition", "see what there is: tirgen traj list")
     with tempfile.TemporaryDirectory(prefix="tirgen-view-") as folder:
-        logs = Path(folder, dataset or "trajectories")  # the page shows its name
+        logs = Path(folder, (dataset or "trajectories").replace("@", "-"))  # shown on the page
         logs.mkdir()
         say(f"writing {len(found)} trajectories for the viewer")
         counts: dict[str, object] = {

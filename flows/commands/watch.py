@@ -34,7 +34,7 @@ def watch_command(
 
     Shows pace, outcomes, load of engine and sandbox, cost, time left and the last trajectories.
     Reads the store only, so it works while the process is elsewhere, and after it was killed. A run
-    that stopped unfinished is told with the command that continues it, and the exit code is 1.
+    that stopped unfinished is shown with the command that continues it, and the exit code is 1.
     Without a name, lists what can be watched.
 
     Examples of use:
@@ -103,7 +103,7 @@ def _say_now_and_then() -> Callable[[State], None]:
 
 
 def _list(store: Store, *, json: bool) -> None:
-    """What there is, that which was worked on last first."""
+    """What there is, most recently active first."""
     rows = [
         {
             "run": work.name,

@@ -1,4 +1,4 @@
-"""The state of a run or training for a terminal; no text of a row acts on it."""
+"""The state of a run or training for a terminal; row text cannot send control codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _COLOURS: Final = {"running": "bold cyan", "finished": "bold green", "stopped": "bold red"}
 _ANSWER: Final = 24
 """Characters of an answer."""
-_STEP_FIGURES: Final = ("loss", "gradient_norm", "learning_rate", "entropy", "kl", "clip_fraction")
+_STEP_FIGURES: Final = ("loss", "gradient_norm", "learning_rate")
 
 
 def screen(state: State) -> RenderableType:

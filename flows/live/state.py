@@ -28,7 +28,7 @@ CURVE: Final = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What a run has committed, of every call; see `Counts` for the words."""
+    """What a run has committed, in all calls; fields as in `Counts`."""
 
     rows: int
     correct: int

@@ -83,7 +83,7 @@ class Work:
 
 
 def every_work(store: Store) -> list[Work]:
-    """All runs and trainings, that which was worked on last first."""
+    """All runs and trainings, most recently active first."""
     found = [*_below(store, "datasets", "runs"), *_below(store, "policies", "work")]
     return sorted(found, key=lambda work: work.changed, reverse=True)
 

@@ -62,7 +62,10 @@ def bars(
         left = [before + width for before, width in zip(left, widths, strict=True)]
     for position, (values, total) in enumerate(zip(parts.values(), left, strict=True)):
         text = " + ".join(f"{value:,.0f}" for value in values.values() if value)
-        axis.text(total, position, f" {text}", va="center", fontsize=8, color=INK)
+        axis.annotate(
+            text, (total, position), xytext=(4, 0), textcoords="offset points", va="center",
+            fontsize=8, color=INK,
+        )  # fmt: skip
     axis.set_yticks(positions, labels)
     axis.invert_yaxis()
     axis.margins(x=0.16)

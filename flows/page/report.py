@@ -21,7 +21,7 @@ from storage.literals import literal
 from storage.policies import Policies, PolicyVersion
 from storage.sql import query
 from storage.versions import DatasetVersion
-from storage.view_texts import yields_of
+from storage.view_texts import LOST, yields_of
 from tirgen.evaluation.estimates import Estimate, RatioSums
 from trainer.history import HISTORY, read_history
 
@@ -218,7 +218,7 @@ def _state_facts(state: State) -> Iterator[tuple[str, str]]:
     if state.published:
         yield "published", state.published
     if state.total:
-        yield state.unit or "done", f"{state.done or 0:,} of {state.total:,}"
+        yield f"{state.unit} done", f"{state.done or 0:,} of {state.total:,}"
     if state.eta_seconds is not None:
         yield "time left", duration(state.eta_seconds)
     yield "working time", duration(60 * state.spent.minutes)
@@ -274,7 +274,7 @@ FROM problems GROUP BY ALL ORDER BY difficulty, tools"""
 """Of each problem its right and its judged rows, and their sums and products over problems."""
 TIME = f"""WITH made AS (
     SELECT epoch(created_at) AS moment, correct, kept, n_calls, n_failed_calls,
-        ending IN ('engine_error', 'sandbox_error', 'internal_error', 'time_limit') AS lost
+        ending IN ({LOST}) AS lost
     FROM {{trajectories}}
 ), span AS (
     SELECT min(moment) AS first, (max(moment) - min(moment)) / {_BUCKETS} AS width FROM made
@@ -342,7 +342,9 @@ def _over_time(ylabel: str, **series: str) -> Callable[[Rows], Markup | None]:
             return None
         per = rows[0]["width"] if ylabel.endswith("a minute") else 1.0
         points = {
-            name: [(row["minutes"], row[column] / per) for row in rows if row[column] is not None]
+            name.replace("_", " "): [
+                (row["minutes"], row[column] / per) for row in rows if row[column] is not None
+            ]
             for name, column in series.items()
         }
         shown = {name: found for name, found in points.items() if any(y for _, y in found)}

@@ -14,13 +14,14 @@ from storage.datasets import Store
 from storage.literals import literal
 from storage.sql import query
 from storage.versions import DatasetVersion
+from storage.view_texts import UNSCORED
 from tirgen.jobs.budget import MILLION, Price
 
 _LISTED = (
     "trajectory_id, difficulty, correct, ending, n_calls, n_failed_calls, n_corrections, "
     "final_answer, gold_answer, question"
 )
-_JUDGED = "ending NOT IN ('engine_error', 'sandbox_error', 'internal_error')"
+_JUDGED = f"ending NOT IN ({UNSCORED})"
 
 OUTCOMES = """SELECT program, ending, count(*) AS rows, count(*) FILTER (correct) AS correct,
     count(*) FILTER (kept) AS kept

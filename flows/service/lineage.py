@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect.artifacts import acreate_table_artifact
 
 from storage.datasets import Store
-from storage.lineage import Edge, edges, made_from, made_with
+from storage.lineage import Edge, ancestors, descendants, edges
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 
@@ -20,8 +20,8 @@ async def show_lineage(store: Store, version: DatasetVersion | PolicyVersion) ->
     """Write the artifact of one version; each run that uses the version writes it again."""
     known, name = edges_of(store), str(version)
     kind = "policy-lineage" if isinstance(version, PolicyVersion) else "lineage"
-    rows = [{"way": "made from", **edge._asdict()} for edge in made_from(known, name)]
-    rows += [{"way": "led to", **edge._asdict()} for edge in made_with(known, name)]
+    rows = [{"way": "made from", **edge._asdict()} for edge in ancestors(known, name)]
+    rows += [{"way": "led to", **edge._asdict()} for edge in descendants(known, name)]
     key = f"{artifact_key(name.partition('@')[0])}-{kind}"
     await acreate_table_artifact(
         rows, key=key, description=f"What {name} was made from, and what was made from it"

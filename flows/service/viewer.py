@@ -84,7 +84,7 @@ class NamedLogs:
 
     def __init__(self, application: Application, folder: Path) -> None:
         self._application = application
-        self._real, self._shown = folder.as_uri(), Path("/", folder.name).as_uri()
+        self._real, self._shown = f"file://{folder}", f"file:///{folder.name}"  # as Inspect does
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -142,11 +142,11 @@ def main() -> None:
 def _guarded(app: Any, secret: str, port: int) -> Guarded:
     from tirgen.sockets.asgi_guard import Guarded
     from tirgen.sockets.login_link import LoginLink
-    from tirgen.sockets.rule import Rule, bearer, names_of
+    from tirgen.sockets.rule import SocketRule, bearer, names_of
     from tirgen.sockets.secret import derived
 
     cookie = (f"tirgen-viewer-{port}", derived(secret, "viewer"))
-    rule = Rule(names_of(HOST), (bearer(secret),), cookie)
+    rule = SocketRule(names_of(HOST), (bearer(secret),), cookie)
     return Guarded(app, rule, LoginLink(secret, cookie, once=False))
 
 

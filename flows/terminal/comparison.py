@@ -13,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.differences import Run, differences
+from flows.terminal.differences import Segment, differences
 from flows.terminal.failures import USAGE, FlowError
 from storage.records import Step, Trajectory
 from storage.text import safe_text, visible
@@ -48,11 +48,11 @@ class Part(NamedTuple):
     left: str | None
     right: str | None
 
-    def runs(self, side: Literal["left", "right"]) -> list[Run]:
+    def runs(self, side: Literal["left", "right"]) -> list[Segment]:
         """The text of one side, in runs that the other side has or has not."""
         if self.left is None or self.right is None:
             text = self.left if side == "left" else self.right
-            return [Run("kept", visible(text))] if text is not None else []
+            return [Segment("kept", visible(text))] if text is not None else []
         other = "in" if side == "left" else "out"
         found = differences(visible(self.left), visible(self.right))
         return [run for run in found if run.kind != other]
@@ -167,7 +167,7 @@ def _sides(pair: Pair, *, beside: bool) -> Iterator[RenderableType]:
         yield from map(_marked, runs)
 
 
-def _marked(runs: list[Run]) -> Text:
+def _marked(runs: list[Segment]) -> Text:
     styles = {"kept": "", "out": "red", "in": "green"}
     return Text.assemble(*((run.text, styles[run.kind]) for run in runs))
 

@@ -105,8 +105,8 @@ _STEP_FIGURES = {
     "gradient_norm": "norm of the gradient",
     "entropy": "entropy (nats)",
     "kl": "KL estimate of the update",
-    "clip_low_fraction": "tokens clipped below",
-    "clip_high_fraction": "tokens clipped above",
+    "clip_low_fraction": "share of tokens clipped below",
+    "clip_high_fraction": "share of tokens clipped above",
 }
 """Of the history of a training, with their titles; those of RL are by level."""
 
@@ -115,7 +115,7 @@ def steps_panels(steps: Sequence[Mapping[str, Any]]) -> list[Lines]:
     """The curves over a training's steps, those of RL with a line for each level."""
 
     def lines(name: str) -> dict[str, list[tuple[float, float]]]:
-        found = {name: [(s["step"], s[name]) for s in steps if s.get(name) is not None]}
+        found = {"": [(s["step"], s[name]) for s in steps if s.get(name) is not None]}
         for level in Level:
             rows = [(s["step"], (s.get("levels") or {}).get(level, {}).get(name)) for s in steps]
             found[level.value] = [(step, value) for step, value in rows if value is not None]

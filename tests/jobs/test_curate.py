@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from storage.checking import flaws
 from storage.datasets import Store
 from storage.records import Ending, Outcome, Program, Step, Trajectory, Verdict
 from storage.sql import query
@@ -201,3 +205,37 @@ def test_a_judge_looks_at_stored_rows_that_the_rules_call_wrong(tmp_path: Path) 
     assert asked["b"].judge_model == "pocket"
     assert curation.version is not None
     assert [row.opinion for row in curation.version.read() if row.opinion] == [asked["b"]]
+
+
+CURATING = """
+import asyncio, sys
+from pathlib import Path
+from storage.datasets import Store
+from tirgen.jobs.curate import curate_config, curate_version
+store = Store(Path(sys.argv[1]))
+for calls in range(int(sys.argv[2]), 1_000):
+    source = store.version("d@v1" if calls % 2 else "d")
+    config = curate_config(source, None, {"filters.minimum_calls": calls})
+    asyncio.run(curate_version(store, source, config))
+    print(calls, flush=True)
+"""
+
+
+def test_killed_curations_leave_whole_versions_and_nothing_half_done(tmp_path: Path) -> None:
+    rng, rows = random.Random(1), 150
+    store, source = a_version(tmp_path, [solved(f"p{n:03}", 1 + n % 4) for n in range(rows)])
+    wanted = [row.problem.problem_id for row in source.read()]
+    for kill in range(4):
+        command = [sys.executable, "-c", CURATING, str(tmp_path), str(10 * kill)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.uniform(0.05, 0.7))
+            process.kill()
+        assert list(flaws(store, "d")) == []
+        for version in store.versions("d"):
+            assert [row.problem.problem_id for row in version.read()] == wanted
+    versions = store.versions("d")
+    assert len(versions) > 4
+    assert len({part.rows.path.stat().st_ino for v in versions for part in v.parts}) == 1
+    assert again(store, source, filters__minimum_calls=1).version is not None

@@ -182,6 +182,12 @@ def test_names_that_are_no_safe_folder_are_refused(tmp_path: Path, name: str) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("address", ["s3://bucket/prefix", "gs://bucket", "file:///tmp/x"])
+def test_an_address_is_no_folder(address: str) -> None:
+    with pytest.raises(InvalidName, match="is no folder but an address"):
+        Store(Path(address))
+
+
 def test_datasets_are_listed_by_their_latest_version(tmp_path: Path, make_trajectory: Make) -> None:
     store = Store(tmp_path)
     for name in ("b", "a", "b"):

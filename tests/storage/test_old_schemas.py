@@ -23,6 +23,20 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(root)
 
 
+@pytest.mark.parametrize("name", ["v5-curated"])
+def test_verdicts_beside_rows_are_read(tmp_path: Path, name: str) -> None:
+    shutil.copytree(STORES / name, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    check(list(store.version("demo@v1").read()), ["p1", "p2", "p3"])
+    curated = store.version("demo@v2")
+    dropped = [(one.rule, one.reason) for row in curated.read() for one in row.filters]
+    assert dropped == [("late", "too long")] * 3
+    sql = "SELECT count(*) AS n, count(*) FILTER (correct) AS right_, bool_or(kept) AS kept"
+    found = query(store, f"{sql} FROM trajectories").to_pylist()
+    assert found == [{"n": 3, "right_": 2, "kept": False}]
+    assert list(flaws(store, "demo")) == []
+
+
 def check(rows: list[Trajectory], problems: list[str]) -> None:
     assert [row.problem.problem_id for row in rows] == problems
     for row in rows:

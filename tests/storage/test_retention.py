@@ -19,6 +19,7 @@ from storage import files, numbered
 from storage.compaction import ORPHAN_SECONDS
 from storage.datasets import Store
 from storage.errors import Damaged, NotFound
+from storage.lake import Lake
 from storage.leases import LEASES, Claim, Lease
 from storage.policies import LINEAGE, Policies
 from storage.records import Trajectory
@@ -212,6 +213,23 @@ def test_no_reader_gets_half_a_version(store: Store) -> None:
     assert (wrong, versions(store)) == ([], ["v5"])
 
 
+def test_a_query_during_a_removal_is_answered_from_what_is_left(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Lake._open, 0
+
+    def removing(lake: Lake, path: str, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            remove(store, fates(store))
+        return real(lake, path, **options)
+
+    monkeypatch.setattr(Lake, "_open", removing)
+    sql = "SELECT version, count(problem_id) AS n FROM all_trajectories GROUP BY ALL ORDER BY ALL"
+    assert query(store, sql).to_pylist() == [{"version": "v5", "n": 5}]
+
+
 @pytest.mark.parametrize("step", range(4))
 def test_a_removal_killed_at_any_step_is_done_by_the_next(
     store: Store, monkeypatch: pytest.MonkeyPatch, step: int
@@ -241,11 +259,19 @@ def test_a_removal_killed_at_any_step_is_done_by_the_next(
 
 
 def test_leftovers_go_by_age(store: Store) -> None:
-    folder = store.dataset_folder("demo") / "versions"
-    old, young = folder / ".v9.aa.tmp", folder / ".version.bb.tmp"
-    for path in (old, young):
-        path.mkdir()
-    before = path.stat().st_mtime - ORPHAN_SECONDS - 60
-    os.utime(old, (before, before))
-    assert remove_leftovers(store) == [old]
-    assert (old.exists(), young.exists()) == (False, True)
+    folder = store.dataset_folder("demo")
+    old = [
+        store.root / ".tirgen.duckdb.aa.tmp",
+        folder / ".latest.aa.tmp",
+        folder / "versions/.v9.aa.tmp/",
+        folder / "runs/c0ffee/.sorting.aa.tmp/",
+        folder / "tags/.gold.aa.tmp",
+    ]
+    for path in (*old, folder / "versions/.version.bb.tmp/"):
+        (path / "x").mkdir(parents=True)
+    for path in old:
+        before = path.stat().st_mtime - ORPHAN_SECONDS - 60
+        os.utime(path, (before, before))
+    assert sorted(remove_leftovers(store)) == sorted(old)
+    assert [path.name for path in store.root.rglob("*.tmp")] == [".version.bb.tmp"]
+    assert versions(store) == ["v1", "v2", "v3", "v4", "v5"]

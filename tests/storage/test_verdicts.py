@@ -18,7 +18,15 @@ from storage.checking import flaws
 from storage.datasets import Store
 from storage.errors import Damaged
 from storage.find import Pick, find_trajectory, list_trajectories, matching_ids, pick_trajectories
-from storage.records import FilterVerdict, Opinion, Step, Trajectory, Verdict, Verdicts
+from storage.records import (
+    FilterVerdict,
+    Opinion,
+    Step,
+    TokenStream,
+    Trajectory,
+    Verdict,
+    Verdicts,
+)
 from storage.retention import fates, remove
 from storage.sql import query
 from storage.versions import VERDICTS, DatasetVersion
@@ -78,6 +86,18 @@ def test_the_rows_are_shared_and_read_with_their_new_verdicts(store: Store) -> N
         assert new.verdicts is not None
         assert new.verdicts.path.name.startswith(VERDICTS)
     assert list(flaws(store, "demo")) == []
+
+
+def test_rows_are_read_without_their_tokens(store: Store, make_trajectory: Make) -> None:
+    stream = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))
+    made = [make_trajectory(f"p{n}", tokens=stream) for n in range(9)]
+    version = store.open_run("demo", {}, "tokens").publish(made, {})
+    curated = store.derive(version, judged(version.found()), lambda: DESCRIBED)
+    for one in (version, curated):
+        whole = list(one.read())
+        assert {row.tokens for row in whole} == {stream}
+        bare = [row for part in one.parts for row in part.trajectories(tokens=False)]
+        assert bare == [replace(row, tokens=TokenStream()) for row in whole]
 
 
 def test_a_curation_costs_its_verdicts(store: Store) -> None:

@@ -17,6 +17,7 @@ import duckdb
 import pytest
 
 from storage import numbered
+from storage.checking import flaws
 from storage.checksums import CheckedFile, StoredFile
 from storage.datasets import Store
 from storage.difference import difference
@@ -98,6 +99,9 @@ def test_a_version_is_named_by_number_by_tag_and_as_the_latest(store: Store) -> 
         with duckdb.connect(store.root / "tirgen.duckdb", read_only=True) as client:
             assert client.execute(sql).fetchall() == [(problems,)]
     assert rows(store, "FROM tags") == [("demo", "gold", "v1")]
+    store.version("demo@v1").files[0].write_bytes(b"")
+    assert len(list(flaws(store, "demo@gold"))) == 1
+    assert list(flaws(store, "demo@v2")) == []
 
 
 @pytest.mark.parametrize("name", ["demo@v9", "demo@nothing", "nothing", "''; drop"])

@@ -17,11 +17,11 @@ from trainer.history import read_history
 from trainer.optimisation import NotFinite
 from trainer.rows import TooLong
 from trainer.settings import (
-    Beyond,
     LoraConfig,
     ModelConfig,
     Names,
     OptimizerConfig,
+    OverlongRule,
     Packing,
     SftConfig,
 )
@@ -238,4 +238,4 @@ def test_rows_longer_than_the_context_are_counted_and_left_out(
     assert metrics["samples"] == fits
     assert metrics["too_long"] == len(rows) - fits
     with pytest.raises(TooLong, match="maximum_length"):
-        train_sft(short, CONFIG.model_copy(update={"beyond": Beyond.REFUSE}), world)
+        train_sft(short, CONFIG.model_copy(update={"beyond": OverlongRule.REFUSE}), world)

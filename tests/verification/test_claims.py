@@ -32,6 +32,9 @@ def _right(gold: str, answer: str) -> bool:
         ("7", r"\text{the opposite is } 7"),
         ("7", "8 (7)"),
         ("42", r"42\text{ or }43"),
+        ("15", "不是15"),
+        ("15", "答案不是15"),
+        (r"\frac{\pi^2}{6}", r"\sum_{n=1}^{\infty} \frac{1}{n^2}"),
         (r"2^{1000}+\sqrt{2}", r"2^{1000}+\sqrt{3}"),
         (r"\frac{1}{1500!}", r"\frac{1}{1502!}"),
     ],
@@ -85,7 +88,7 @@ def test_precision_follows_the_gold(gold: str, answer: str, right: bool) -> None
     ("gold", "answer"),
     [("6", "6 米"), ("6", "6개"), ("4 коробки", "4"), ("1,2", "1或2"), ("①③", "③①"), ("5", "５"),
      ("1/2", "１／２"), ("(1,2)", "（1，2）"), ("2", "2。"), ("没有", r"\text{没有}"),
-     ("90 минут", "90")],
+     ("90 минут", "90"), ("15", "答案是15"), ("8", "一共8个"), ("8", "答えは 8")],
 )  # fmt: skip
 def test_other_languages_are_read(gold: str, answer: str) -> None:
     assert _right(gold, answer)

@@ -62,8 +62,8 @@ class RatioSums(NamedTuple):
         """The share above / below with its 95 % interval over problems.
 
         The variance is that of a ratio of cluster totals (Cochran, Sampling Techniques, 1977,
-        §6.3); with the sample size that a simple sample would need for it, Wilson's interval
-        follows, which stays within 0 and 1 also where all are right.
+        §6.3). The interval is Wilson's for a simple random sample with this variance: it stays
+        within 0 and 1 also where all are right.
         """
         share, n = self.above / self.below, self.problems
         squares = self.above_squared - 2 * share * self.product + share**2 * self.below_squared

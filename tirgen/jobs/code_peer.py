@@ -237,7 +237,7 @@ class OutOfTime(BaseException):
 def _timed(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     """`function`, each call with at most so many seconds of CPU time; 0 for any number.
 
-    A solution may switch its timer off. It wins time by that, up to the limit of its jail.
+    A solution may switch its timer off. Then only the limit of its jail stops it.
     """
 
     def out_of_time(*_: object) -> None:

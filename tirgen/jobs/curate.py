@@ -134,7 +134,7 @@ class _Curation:
     ) -> None:
         self.config_hash = fingerprint([str(source), config.model_dump(mode="json"), again])
         self.filtering = Filtering(
-            lambda: chain.from_iterable(part.trajectories() for part in parts),
+            lambda: chain.from_iterable(part.trajectories(tokens=False) for part in parts),
             config.filters,
             config.seed,
         )
@@ -181,7 +181,7 @@ async def _judged(
             engine = await stack.enter_async_context(open_engine(config.judge))
             judge = AnswerJudge(engine, config.judge_tokens, config.seed)
         for part in source.parts:
-            rows = part.trajectories()
+            rows = part.trajectories(tokens=False)
             with VerdictFile(folder / part.rows.name) as written:
                 while old := list(islice(rows, CHUNK_ROWS)):
                     counted = partial(_count_from, done, total, count)

@@ -9,7 +9,7 @@ from functools import partial
 
 from storage.records import Ending, Program, Provenance, Trajectory
 from tirgen.engine.protocol import Engine, Renderer, Sampling
-from tirgen.filters.filter_config import Mode
+from tirgen.filters.filter_config import TrajectoryMode
 from tirgen.filters.judge import AnswerJudge
 from tirgen.filters.rules import accept
 from tirgen.jobs.generate_config import GenerateConfig, SamplingSettings
@@ -108,7 +108,7 @@ class TirgenMaker(Maker[Item]):
         seed = self._seed(item)
         actor = self._sampler(Role.ACTOR, seed, self._config.loop.tokens)
         critic = self._sampler(Role.CRITIC, seed, self._config.loop.critic_tokens)
-        if self._config.mode is Mode.REASONING:
+        if self._config.mode is TrajectoryMode.REASONING:
             refiner = partial(refine, critic, self._prompts, tools=self._tools)
             with_tools = refiner if item.program is Program.TIRGEN else None
             return reasoning(

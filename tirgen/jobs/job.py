@@ -184,7 +184,7 @@ class Job(Generic[P]):
         traceback: TracebackType | None,
     ) -> None:
         """Put on record that this call has ended, and by which error."""
-        with contextlib.suppress(OSError):  # a full disk is told by the commit that it stopped
+        with contextlib.suppress(OSError):  # the commit itself reports a full disk
             self._note.write(self.progress.document(), ended=True, error=error)
 
     def published(

@@ -28,9 +28,10 @@ from tirgen.verification.values import (
     Choice,
     Clock,
     Date,
+    Expression,
     Listing,
     Named,
-    Number,
+    Num,
     Opaque,
     Text,
     Value,
@@ -169,8 +170,8 @@ def _grouped(plain: str, read: Callable[[str], Value]) -> Value | None:
         return read(plain.replace(",", ".", 1))
     sign, whole, places = match.groups()[:3]
     decimal = read(f"{sign}{whole}.{places}")
-    pair = (Number(Fraction(int(sign + whole))), Number(Fraction(int(places))))
-    return Listing(pair, decimal=decimal if isinstance(decimal, Number) else None)
+    pair = tuple(Expression(Num(Fraction(int(digits)))) for digits in (sign + whole, places))
+    return Listing(pair, decimal=decimal if isinstance(decimal, Expression) else None)
 
 
 def _chosen(plain: str, read: Callable[[str], Value]) -> Choice | None:

@@ -14,7 +14,6 @@ from tirgen.verification.values import (
     Matrix,
     Node,
     Num,
-    Number,
     Op,
     Quantity,
     Sym,
@@ -68,20 +67,12 @@ def _scaled(factor: Expression, value: Value) -> Value:
 
     match value:
         case Quantity(amount, unit):
-            return Quantity(amount_of(times(_unfolded(amount))), unit)
-        case Tuple(items):
-            return Tuple(tuple(map(times, items)))
-        case Listing(items):
-            return Listing(tuple(map(times, items)))
+            return Quantity(amount_of(times(amount)), unit)
+        case Tuple(items) | Listing(items):
+            return value.of(map(times, items))
         case Matrix(rows):
             return Matrix(tuple(tuple(map(times, row)) for row in rows))
     raise Unreadable(f"a multiple of a {type(value).__name__.lower()}")
-
-
-def _unfolded(amount: Number | Expression) -> Expression:
-    if isinstance(amount, Number):
-        return Expression(Num(amount.value, amount.unit, amount.digits), amount.percent)
-    return amount
 
 
 def amount_of(value: Value) -> Expression:

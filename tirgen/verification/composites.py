@@ -13,23 +13,25 @@ from tirgen.verification.naming import agree
 from tirgen.verification.relations import Relations
 from tirgen.verification.units import UnitError, conflict, unit_of
 from tirgen.verification.values import (
-    KINDS,
+    Bracket,
     Cases,
     Choice,
     Expression,
     Listing,
     Named,
     Node,
-    Number,
+    Num,
     Op,
     Quantity,
     Region,
     Set,
+    Several,
     Sym,
     Text,
     Tuple,
     Unit,
     Value,
+    kind,
 )
 
 
@@ -46,13 +48,44 @@ class Composites(Relations):
             if (first.has_low, first.has_high) != (second.has_low, second.has_high):
                 return outcome(False, "interval", "an end point belongs to one of them only")
             pairs += [
-                (end_point(first.low), end_point(second.low)),
-                (end_point(first.high), end_point(second.high)),
+                (folded(first.low), folded(second.low)),
+                (folded(first.high), folded(second.high)),
             ]
         return self._every(pairs, "interval")
 
+    def _several(self, gold: Several, answer: Several) -> Outcome | None:
+        """In the gold's order, if its brackets give one; None if the answer's say another thing."""
+        match gold, answer:
+            case Listing(), Listing():
+                return self._lists(gold, answer)
+            case Listing(items), _:
+                return self._unbracketed(items, answer)
+            case Set(), Tuple():
+                return None
+            case Set(), Bracket() if ranges.is_interval(answer):
+                return outcome(False, "set", "a closed interval where a set is asked")
+            case Set(), _:
+                asked, given = (list(dict.fromkeys(one.items)) for one in (gold, answer))
+                return self._any_order(asked, given, "set")
+            case (Tuple((_, _)), Bracket()) | (_, Set()):
+                return None
+            case Bracket((_, _)), (Tuple() | Listing()):
+                return None
+        return self._in_order(gold.items, by_name(answer.items), kind(gold))
+
+    def _unbracketed(self, gold: Sequence[Value], answer: Several) -> Outcome:
+        """A list against one in brackets."""
+        names = names_in(gold)
+        ordered = names is not None or isinstance(answer, Tuple)
+        if isinstance(answer, Set) and are_numbered(names or ()):
+            ordered = False
+        values = list(map(value_of, gold)) if names else list(gold)
+        if ordered:
+            return self._in_order(values, answer.items, "list")
+        return self._any_order(values, answer.items, "list")
+
     def _lists(self, gold: Listing, answer: Listing) -> Outcome:
-        """By their names where both sides have them, in the gold's order where it alone has."""
+        """Compare by name if both sides have names; in order if only the gold has them."""
         asked, given = names_in(gold.items), names_in(answer.items)
         if asked and given and _measured(asked) == _measured(given):
             return self._by_names(asked, gold.items, given, answer.items)
@@ -87,9 +120,6 @@ class Composites(Relations):
                 return result
         return outcome(True, "list")
 
-    def _distinct(self, items: Sequence[Value]) -> list[Value]:
-        return list(dict.fromkeys(items))
-
     def _matrices(
         self, gold: Sequence[Sequence[Value]], answer: Sequence[Sequence[Value]]
     ) -> Outcome:
@@ -103,7 +133,7 @@ class Composites(Relations):
         return self._any_order(pairs[0], pairs[1], "cases")
 
     def _ratios(self, gold: tuple[Value, ...], answer: tuple[Value, ...]) -> Outcome:
-        if Number(Fraction(0)) in (*gold, *answer):
+        if Expression(Num(Fraction(0))) in (*gold, *answer):
             return self._every(list(zip(gold, answer, strict=True)), "ratio")
         nodes = [[ranges.node(part) for part in side] for side in (gold, answer)]
         asked = [node for node in nodes[0] if node is not None]
@@ -114,6 +144,12 @@ class Composites(Relations):
         for a, b in zip(asked[1:], given[1:], strict=True):
             pairs.append((_product(a, given[0]), _product(b, asked[0])))
         return self._every(pairs, "ratio")
+
+
+def line(rows: Sequence[Sequence[Value]]) -> list[Value] | None:
+    """The cells of a single row or column."""
+    alone = 1 in (len(rows), len(rows[0]))
+    return [cell for row in rows for cell in row] if alone else None
 
 
 def are_named(items: Sequence[Value]) -> bool:
@@ -172,11 +208,7 @@ def by_name(items: tuple[Value, ...]) -> tuple[Value, ...]:
 
 
 def _product(first: Node, second: Node) -> Value:
-    return end_point(Op("mul", (first, second)))
-
-
-def end_point(node: Node) -> Value:
-    return folded(node)
+    return folded(Op("mul", (first, second)))
 
 
 class Choices(Composites):
@@ -186,8 +218,7 @@ class Choices(Composites):
         if isinstance(answer, Named):
             return self._choice(gold, answer.value)
         if isinstance(answer, Choice):
-            amounts = (Number, Expression)
-            both = isinstance(gold.text, amounts) and isinstance(answer.text, amounts)
+            both = isinstance(gold.text, Expression) and isinstance(answer.text, Expression)
             if gold.text and answer.text and both and gold.letters == answer.letters:
                 return self.same(gold.text, answer.text)
             return outcome(gold.letters == answer.letters, "choice", "other letters")
@@ -211,7 +242,7 @@ def _letters(value: Value) -> frozenset[str] | None:
             return frozenset(name.upper())
         case Expression(Op("mul", args)) if all(isinstance(one, Sym) for one in args):
             return _letters(Set(tuple(map(Expression, args))))
-        case Set(items) | Listing(items) | Tuple(items):
+        case Several(items):
             letters = [_letters(item) for item in items]
             known = frozenset(letter for one in letters for letter in one or ())
             return known if None not in letters and len(known) == len(letters) else None
@@ -220,7 +251,6 @@ def _letters(value: Value) -> frozenset[str] | None:
 
 def different(gold: Value, answer: Value) -> Outcome:
     given, asked = (
-        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-        for kind in (KINDS[type(answer)], KINDS[type(gold)])
+        f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in (kind(answer), kind(gold))
     )
     return outcome(False, "type", f"{given} where {asked} is asked")

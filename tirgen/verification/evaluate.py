@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 
-from tirgen.verification.values import CONSTANTS, Node, Num, Op, Sym, symbols, walk
+from tirgen.verification.values import Node, Num, Op, Sym, symbols, walk
 
 DIGITS = 50
 _CLOSE = 30
@@ -315,10 +315,3 @@ def same_zeros(first: Node, second: Node) -> bool:
         if agreed >= _POINTS:
             break
     return agreed >= _POINTS // 2
-
-
-def constant(node: Node) -> Any:
-    """The value of an expression without variables. Raises NoValue."""
-    if symbols(node) - CONSTANTS:
-        raise NoValue("variables")
-    return both_at(node, node, {})[0]

@@ -52,7 +52,7 @@ _THOUGHT = re.compile(r"\A.*</think>(?=.*\w)", re.DOTALL)
 """Thinking that text follows: an answer that was tried and given up."""
 _QUOTED_LINE = re.compile(r"^[ \t]*>[^\n]*", re.MULTILINE)
 _QUOTED_WORDS = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”")
-"""What others are quoted with, perhaps an instruction in the problem; see `unquoted`."""
+"""Quoted text, for example an instruction from the problem; see `unquoted`."""
 _LATEX_COMMENT = re.compile(r"(?:^|(?<=\})[ \t])[ \t]*%[^\n]*", re.MULTILINE)
 """Apart from a brace or alone on its line; elsewhere it is a percent sign."""
 _HIDES = re.compile(

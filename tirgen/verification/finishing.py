@@ -17,15 +17,17 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Quantity,
     Region,
     Residues,
     Set,
+    Several,
     Sym,
     Tuple,
     Value,
+    changed,
+    number,
     walk,
 )
 
@@ -39,27 +41,23 @@ def finished(value: Value) -> Value:  # noqa: C901  one case for each type
             return _expanded(node, percent)
         case Quantity(amount, unit):
             inner = finished(amount)
-            if unit == PERCENT and isinstance(inner, Number):
-                return Number(inner.value, inner.unit, inner.digits, percent=True)
+            if unit == PERCENT and (percentage := number(inner)):
+                return Expression(percentage, percent=True)
             if isinstance(inner, Listing):
-                return Listing(
-                    tuple(
-                        finished(Quantity(one, unit))
-                        for one in inner.items
-                        if isinstance(one, Number | Expression)
-                    )
+                return inner.of(
+                    finished(Quantity(one, unit))
+                    for one in inner.items
+                    if isinstance(one, Expression)
                 )
-            if not isinstance(inner, Number | Expression):
+            if not isinstance(inner, Expression):
                 raise Unreadable("an amount that is no number")
             return Quantity(inner, unit) if unit.dimensions else inner
         case Tuple(items):
             return _both_signs(tuple(map(finished, items)))
         case Bracket(items):
-            return Bracket(tuple(map(finished, items)))
-        case Set(items):
-            return Set(spelled_out(flat(tuple(map(finished, items)))))
-        case Listing(items, either, decimal):
-            return Listing(flat(tuple(map(finished, items))), either, decimal)
+            return value.of(map(finished, items))
+        case Several(items):
+            return value.of(spelled_out(flat(tuple(map(finished, items)))))
         case Matrix(rows):
             return Matrix(tuple(tuple(map(finished, row)) for row in rows))
         case Cases(rows):
@@ -84,11 +82,11 @@ def spelled_out(items: tuple[Value, ...]) -> tuple[Value, ...]:
         return items
     place = items.index(gap)
     match items[place - 2], items[place - 1], items[place + 1]:
-        case Number(before), Number(start), Number(end):
+        case Expression(Num(before)), Expression(Num(start)), Expression(Num(end)):
             step = start - before
             count = (end - start) / step if step else Fraction(0)
             if count.denominator == 1 and 0 < count <= MOST_ITEMS:
-                between = (Number(start + k * step) for k in range(1, int(count)))
+                between = (Expression(Num(start + k * step)) for k in range(1, int(count)))
                 return (*items[:place], *between, *items[place + 1 :])
     return items
 
@@ -108,28 +106,29 @@ def _expanded(node: Node, percent: bool) -> Value:
     return folded(node, percent)
 
 
-def folded(node: Node, percent: bool = False) -> Number | Expression:
+def folded(node: Node, percent: bool = False) -> Expression:
     """An expression as a number where it has a rational value."""
     match node:
-        case Num(value, unit, digits):
-            return Number(value, unit, digits, percent)
+        case Num():
+            return Expression(node, percent)
         case Op("neg", (Sym("oo"),)) | Op("mul", (Num(value=_), Sym("oo"))):
             return Expression(Op("neg", (Sym("oo"),)))
     try:
         exact = rational(node)
     except Costly:
         return Expression(node, percent)
-    return Expression(node, percent) if exact is None else Number(exact, percent=percent)
+    return Expression(node if exact is None else Num(exact), percent)
 
 
 def _signed(node: Node, upper: bool) -> Node:
-    match node:
-        case Op("pm" | "mp" as sign, (inner,)):
-            arg = _signed(inner, upper)
-            return arg if (sign == "pm") == upper else Op("neg", (arg,))
-        case Op(name, args):
-            return Op(name, tuple(_signed(arg, upper) for arg in args))
-    return node
+    def taken(one: Node) -> Node | None:
+        match one:
+            case Op("pm" | "mp" as sign, (inner,)):
+                arg = _signed(inner, upper)
+                return arg if (sign == "pm") == upper else Op("neg", (arg,))
+        return None
+
+    return changed(node, taken)
 
 
 def assembled(groups: list[list[Value]], joints: set[str]) -> Value:
@@ -167,7 +166,7 @@ def joined(items: list[Value], either: bool, both: bool) -> Value:
     if isinstance(first, Named) and not any(isinstance(item, Named) for item in items[1:]):
         function = isinstance(first.name, Op) and first.name.name == "call"
         if not function:
-            return Named(first.name, Listing((first.value, *items[1:]), either))
+            return Named(first.name, Listing(flat((first.value, *items[1:])), either))
     names = {item.name for item in items if isinstance(item, Named)}
     if len(names) == 1 and all(isinstance(item, Named) for item in items):
         values = flat(tuple(item.value for item in items if isinstance(item, Named)))
@@ -189,7 +188,9 @@ def _residues(items: list[Value]) -> Residues | None:
         match item:
             case Residues(values, modulus) if modulus == last.modulus:
                 found |= values
-            case Number(value) | Named(Sym(), Number(value)) if value.denominator == 1:
+            case Expression(Num(value)) | Named(Sym(), Expression(Num(value))) if (
+                value.denominator == 1
+            ):
                 found.add(int(value) % last.modulus)
                 named |= isinstance(item, Named)
             case _:
@@ -201,7 +202,7 @@ def _with_exceptions(items: list[Value]) -> list[Value]:
     """``x \\ne 0, 1``: the numbers after an inequality are left out too."""
     first = items[0]
     if isinstance(first, Region) and first.name and len(first.pieces) == 2 and all(
-        isinstance(item, Number) for item in items[1:]
+        number(item) for item in items[1:]
     ) and first.pieces[0].high == first.pieces[1].low:  # fmt: skip
         return [ranges.minus(first, Set(tuple(items[1:])))]
     return items

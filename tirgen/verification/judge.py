@@ -15,7 +15,7 @@ from tirgen.verification.compare import Comparison
 from tirgen.verification.matching import Leaf
 from tirgen.verification.show import shown
 from tirgen.verification.tokens import MAX_LENGTH, spelled
-from tirgen.verification.values import Listing, Named, Opaque, Text, Tuple, Value
+from tirgen.verification.values import Listing, Named, Opaque, Several, Text, Value
 
 _BRIEF = 60
 _LONGEST_PHRASE = 8
@@ -101,7 +101,7 @@ def _why_undecidable(value: Value, words: int) -> str | None:
             return _SENTENCE if words > _LONGEST_PHRASE else None
         case Named(_, inner):
             return _why_undecidable(inner, words)
-        case Listing(items) | Tuple(items):
+        case Several(items):
             return next((why for item in items if (why := _why_undecidable(item, words))), None)
     return None
 

@@ -14,7 +14,6 @@ from tirgen.verification.values import (
     Interval,
     Node,
     Num,
-    Number,
     Op,
     Quantity,
     Ratio,
@@ -102,8 +101,6 @@ def node_of(value: Value) -> Node:
     """The expression of a value. Raises Unreadable where it is something else."""
     if isinstance(value, Ratio) and len(value.parts) == 2:
         return Op("div", (node_of(value.parts[0]), node_of(value.parts[1])))
-    if isinstance(value, Number):
-        value = Expression(Num(value.value, value.unit, value.digits), value.percent)
     if isinstance(value, Expression):
         if value.percent:
             return Op("mul", (value.node, Num(Fraction(1, 100))))

@@ -10,41 +10,28 @@ import re
 from collections.abc import Iterator
 from itertools import permutations
 
-from tirgen.verification.values import CONSTANTS, Node, Op, Sym, renamed, symbols, walk
+from tirgen.verification.symbols import NAMING
+from tirgen.verification.values import (
+    CONSTANTS,
+    Expression,
+    Node,
+    Op,
+    Opaque,
+    Ratio,
+    Sym,
+    Text,
+    Value,
+    renamed,
+    symbols,
+    walk,
+)
 
 BOUND = "any "
 """Before the name of a parameter that the answer itself declares: ``for some integer t``."""
-NAMING = frozenset(
-    [
-        "call",
-        "angle",
-        "triangle",
-        "overline",
-        "det",
-        "tr",
-        "dim",
-        "deg",
-        "abs",
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "ln",
-        "log",
-        "logb",
-        "factorial",
-        "arg",
-        "re",
-        "im",
-    ]
-)
-"""Operations that name what an equation tells the value of: ``\\cos\\theta = 3/5``."""
 _PARAMETERS = frozenset("klmtsjn")
 _CONSTANT = re.compile(r"[CcKkABDM](?:_\d)?")
 _SURELY_CONSTANT = re.compile(r"[Cc](?:_\d)?|K")
-_MOST_CONSTANTS = 3
+_MOST_CONSTANTS = 4
 
 
 def namings(gold: Node, answer: Node, *, named: bool) -> Iterator[Node]:
@@ -180,3 +167,29 @@ def _bare(name: Node) -> object:
 
 def _is_point(node: Node) -> bool:
     return isinstance(node, Sym) and node.name[0].isupper()
+
+
+def is_label(value: Value) -> bool:
+    """Whether a side of an equation only names what the other side says."""
+    match value:
+        case Opaque() | Text():
+            return True
+        case Expression(Sym(name)):
+            return name not in CONSTANTS
+        case Expression(Op(name, _)) if name in NAMING:
+            return True
+        case Ratio((first, second)):
+            return is_label(first) and is_label(second)
+        case Expression(Op("div", parts)):
+            return all(
+                (isinstance(p, Op) and is_label(Expression(p))) or _is_indexed(p) for p in parts
+            )
+        case Expression(Op("mul", args)):
+            return len(args) in (2, 3) and all(
+                isinstance(a, Sym) and a.name.isupper() for a in args
+            )
+    return False
+
+
+def _is_indexed(node: Node) -> bool:
+    return isinstance(node, Sym) and "_" in node.name

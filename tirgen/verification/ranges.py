@@ -16,7 +16,6 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Region,
     Relation,
@@ -79,12 +78,7 @@ def is_interval(value: Tuple | Bracket) -> bool:
 
 def node(value: Value) -> Node | None:
     """The expression that a number or an expression is."""
-    match value:
-        case Number(number, unit, digits, percent=False):
-            return Num(number, unit, digits)
-        case Expression(inner, percent=False):
-            return inner
-    return None
+    return value.node if isinstance(value, Expression) and not value.percent else None
 
 
 def union(left: Value, right: Value) -> Value:
@@ -192,7 +186,7 @@ def _joined(first: Interval, second: Interval) -> Interval:
 
 def solved(relation: Relation) -> Region | None:
     """An inequality in one variable as what it allows; None where it is no such thing."""
-    nodes = [node(side) for side in relation.sides]
+    nodes = [_as_variable(node(side)) for side in relation.sides]
     sides = [one for one in nodes if one is not None]
     if len(sides) < len(nodes) or not set(relation.signs) <= _FLIPPED.keys():
         return None
@@ -210,6 +204,14 @@ def solved(relation: Relation) -> Region | None:
             return None
         return _between(first, second)
     return None
+
+
+def _as_variable(one: Node | None) -> Node | None:
+    """``f(x)`` as a variable, which an inequality may bound."""
+    match one:
+        case Op("call", (Sym(function), Sym(argument))):
+            return Sym(f"{function}({argument})")
+    return one
 
 
 def _between(first: Region, second: Region) -> Region | None:

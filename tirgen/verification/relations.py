@@ -8,7 +8,7 @@ from tirgen.verification import ranges
 from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
 from tirgen.verification.matching import Matching, Outcome, outcome
-from tirgen.verification.naming import NAMING, agree, function_of, namings
+from tirgen.verification.naming import agree, function_of, is_label, namings
 from tirgen.verification.scalars import same_amount
 from tirgen.verification.values import (
     Expression,
@@ -16,7 +16,6 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Opaque,
     Quantity,
@@ -26,6 +25,7 @@ from tirgen.verification.values import (
     Text,
     Tuple,
     Value,
+    changed,
     renamed,
     renamed_in,
     symbols,
@@ -41,10 +41,7 @@ class Relations(Matching):
                 function_of(gold.name) or function_of(answer.name) or isinstance(gold.name, str)
                 or isinstance(answer.name, str)
             ):  # fmt: skip
-                first = Relation((side_named(gold.name), gold.value), ("=",))
-                return self._curves(
-                    first, Relation((side_named(answer.name), answer.value), ("=",))
-                )
+                return self._curves(equation_of(gold), equation_of(answer))
             return outcome(False, "name", "another thing is named than was asked")
         asked, given = function_of(gold.name), function_of(answer.name)
         value = answer.value
@@ -98,9 +95,7 @@ class Relations(Matching):
                 sides = sides[1:]
         return self._every([(gold, side) for side in sides], "relation")
 
-    def _expressions(
-        self, gold: Number | Expression, answer: Number | Expression, *, named: bool = False
-    ) -> Outcome:
+    def _expressions(self, gold: Expression, answer: Expression, *, named: bool = False) -> Outcome:
         asked, given = node_of(gold), node_of(answer)
         first, second = _written_out(*_counting(asked, given))
         if (first, second) != (asked, given):
@@ -135,7 +130,7 @@ class Relations(Matching):
             return self._in_order(gold.sides, answer.sides, "relation")
         result = outcome(False, "name", "other variables than were asked")
         for candidate in namings(first, second, named=True):
-            zero = Number(Fraction(0))
+            zero = Expression(Num(Fraction(0)))
             found = self._leaf(
                 Relation((Expression(first), zero), ("=",)),
                 Relation((Expression(candidate), zero), ("=",)),
@@ -150,7 +145,7 @@ class Relations(Matching):
 
         A list in the order of the alphabet only lists the names.
         """
-        if set(gold.signs) == {"="} and isinstance(answer, Number | Expression):
+        if set(gold.signs) == {"="} and isinstance(answer, Expression):
             every = self._every([(side, answer) for side in gold.sides], "relation")
             if every.same:
                 return every
@@ -175,15 +170,17 @@ def _counting(first: Node, second: Node) -> tuple[Node, Node]:
 
 
 def _combinations(node: Node) -> Node:
-    match node:
-        case Op("call", (Sym("C"), n, k)):
-            return Op("binom", (n, k))
-        case Op("pow", (Sym(name=letter), k)) if letter.startswith("C_"):
-            index = letter[2:]
-            return Op("binom", (Num(Fraction(int(index))) if index.isdecimal() else Sym(index), k))
-        case Op(name, args):
-            return Op(name, tuple(map(_combinations, args)))
-    return node
+    def combination(one: Node) -> Node | None:
+        match one:
+            case Op("call", (Sym("C"), n, k)):
+                return Op("binom", (n, k))
+            case Op("pow", (Sym(name), k)) if name.startswith("C_"):
+                index = name[2:]
+                size = Num(Fraction(int(index))) if index.isdecimal() else Sym(index)
+                return Op("binom", (size, k))
+        return None
+
+    return changed(node, combination)
 
 
 def _written_out(first: Node, second: Node) -> tuple[Node, Node]:
@@ -199,15 +196,18 @@ def _written_out(first: Node, second: Node) -> tuple[Node, Node]:
 
 
 def _at_count(node: Node, last: str, count: Num) -> Node:
-    match node:
-        case Sym(name) if name == last:
-            return count
-        case Sym(name) if name.endswith(f"_{last}"):
-            return Sym(f"{name[:-1]}{count.value}")
-        case Op(name, args):
-            kept = [_at_count(arg, last, count) for arg in args if arg != Sym("ldots")]
-            return Op(name, tuple(kept))
-    return node
+    def counted(one: Node) -> Node | None:
+        match one:
+            case Sym(name) if name == last:
+                return count
+            case Sym(name) if name.endswith(f"_{last}"):
+                return Sym(f"{name[:-1]}{count.value}")
+            case Op(name, args) if Sym("ldots") in args:
+                written = tuple(arg for arg in args if arg != Sym("ldots"))
+                return changed(Op(name, written), counted)
+        return None
+
+    return changed(node, counted)
 
 
 def variables(value: Value) -> set[str]:
@@ -233,23 +233,17 @@ def _is_multiple_of_name(value: Value) -> bool:
 
 def _is_named_value(value: Value) -> bool:
     match value:
-        case Expression(Sym()):
-            return True
-        case Expression(Op(name, _)) if name in NAMING:
-            return True
-        case Opaque() | Text():
-            return True
-        case Expression(Op("mul", args)):
-            return all(isinstance(a, Sym) and a.name.isupper() for a in args)
-        case Expression(Op("add" | "mul" | "div", args)):
-            return all(_is_named_value(Expression(arg)) for arg in args)
         case Quantity(amount, _):
             return _is_named_value(amount)
-    return False
+        case Expression(Op("add" | "mul" | "div", args)) if not is_label(value):
+            return all(_is_named_value(Expression(arg)) for arg in args)
+    return is_label(value)
 
 
-def side_named(name: Node | str) -> Value:
-    return Text(name) if isinstance(name, str) else Expression(name)
+def equation_of(named: Named) -> Relation:
+    """``y = 2x`` as an equation between two sides."""
+    name = Text(named.name) if isinstance(named.name, str) else Expression(named.name)
+    return Relation((name, named.value), ("=",))
 
 
 def difference(relation: Relation) -> Node | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
-from tirgen.verification.arithmetic import approximate
+from tirgen.verification.arithmetic import approximate, rational
+from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
 from tirgen.verification.matching import Leaf, Outcome, outcome
 from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
@@ -14,7 +16,6 @@ from tirgen.verification.values import (
     Expression,
     Node,
     Num,
-    Number,
     Op,
     Quantity,
     Ratio,
@@ -23,6 +24,7 @@ from tirgen.verification.values import (
     Unit,
     symbols,
     walk,
+    with_values,
 )
 
 EXACT_DIGITS = 6
@@ -35,29 +37,26 @@ _ROUNDED = 2
 """Significant digits from which on a gold decimal may be the rounding of an exact answer."""
 
 
-def same_number(gold: Number, answer: Number) -> Outcome:
+def same_number(gold: Num, answer: Num, percent: tuple[bool, bool]) -> Outcome:
     """By the gold's precision; a percent sign may be left out or meant literally.
 
     ``50%`` is 50 and 1/2. Of a gold answer below one it was not left out: ``0.4%`` is not 0.4.
     """
-    pairs = [(_literal(gold), _literal(answer))]
-    if gold.percent != answer.percent and (gold.percent or abs(gold.value) >= 1):
-        pairs.append((_bare(gold), _bare(answer)))
+    pairs = [(_literal(gold, percent[0]), _literal(answer, percent[1]))]
+    if percent[0] != percent[1] and (percent[0] or abs(gold.value) >= 1):
+        pairs.append((gold, answer))
     return outcome(any(_agree(*pair) for pair in pairs), "number")
 
 
-def _literal(number: Number) -> Number:
-    if not number.percent:
-        return number
-    unit = number.unit / 100 if number.unit else None
-    return Number(number.value / 100, unit, number.digits)
+def _literal(number: Num, percent: bool) -> Num:
+    return _scaled(number, Fraction(1, 100)) if percent else number
 
 
-def _bare(number: Number) -> Number:
-    return Number(number.value, number.unit, number.digits)
+def _scaled(number: Num, factor: Fraction) -> Num:
+    return Num(number.value * factor, number.unit and number.unit * factor, number.digits)
 
 
-def _agree(gold: Number, answer: Number) -> bool:
+def _agree(gold: Num, answer: Num) -> bool:
     apart = abs(gold.value - answer.value)
     if apart == 0:
         return True
@@ -70,7 +69,7 @@ def _agree(gold: Number, answer: Number) -> bool:
     return answer.unit is not None and precise(answer) and apart < tolerance(answer)
 
 
-def rounds_to(gold: Number, apart: Fraction, answer: Number | None = None) -> bool:
+def rounds_to(gold: Num, apart: Fraction, answer: Num | None = None) -> bool:
     """Whether a gold decimal is the rounding of an answer `apart` from it.
 
     An answer that is a decimal itself must be finer, and the gold no mere half or tenth.
@@ -87,7 +86,7 @@ def rounds_to(gold: Number, apart: Fraction, answer: Number | None = None) -> bo
     return gold.digits >= _ROUNDED and apart <= allowed
 
 
-def precise(number: Number) -> bool:
+def precise(number: Num) -> bool:
     """Enough digits to stand for an exact value."""
     if number.unit is None:
         return False
@@ -96,14 +95,14 @@ def precise(number: Number) -> bool:
     )
 
 
-def tolerance(number: Number) -> Fraction:
+def tolerance(number: Num) -> Fraction:
     """What a decimal may be off by: half a unit in its last place, or a whole one if cut off."""
     assert number.unit is not None
     allowed = number.unit if number.digits >= 9 else number.unit / 2
     return max(allowed, abs(number.value) * _FLOAT_NOISE) if _is_double(number) else allowed
 
 
-def _is_double(number: Number) -> bool:
+def _is_double(number: Num) -> bool:
     return number.unit is not None and _FLOAT_DIGITS <= number.digits <= 18
 
 
@@ -126,54 +125,48 @@ def _name(unit: Unit) -> str:
     return " ".join(name for name, _ in unit.dimensions) or "a number"
 
 
-def _times(amount: Number | Expression, factor: Fraction) -> Number | Expression:
-    if isinstance(amount, Number):
-        return Number(amount.value * factor, amount.unit and amount.unit * factor, amount.digits)
+def _times(amount: Expression, factor: Fraction) -> Expression:
+    if isinstance(amount.node, Num):
+        return Expression(_scaled(amount.node, factor))
     return Expression(Op("mul", (amount.node, Num(factor))))
 
 
-def _in_radians(quantity: Quantity) -> Number | Expression:
+def _in_radians(quantity: Quantity) -> Expression:
     if quantity.unit == RADIAN:
         return quantity.amount
     return Expression(Op("mul", (node_of(quantity.amount), Sym("pi"), Num(Fraction(1, 180)))))
 
 
-def unitless(quantity: Quantity, other: Number | Expression) -> Number | Expression:
+def unitless(quantity: Quantity, other: Expression) -> Expression:
     """The amount beside a number that names no unit; degrees as radians beside a multiple of pi."""
-    nodes = walk(other.node) if isinstance(other, Expression) else iter(())
-    if quantity.unit == DEGREE and Sym("pi") in nodes:
+    if quantity.unit == DEGREE and Sym("pi") in walk(other.node):
         return _in_radians(quantity)
     return quantity.amount
 
 
+_UNIT_LETTERS = "mgshlLVNJWKAT"
+
+
 def with_unit(gold: Quantity, answer: Expression) -> Quantity | None:
     """``5m`` as five metres, where the gold answer has a unit and the last letter names one."""
+    power = Fraction(1)
     match answer.node:
-        case Op("mul", (*before, Op("pow", (Sym(letter), Num(value=power))))) if (
-            gold.unit.measured and letter in "mgshlLVNJWKAT" and power in (2, 3)
-        ):
-            number = Op("mul", tuple(before)) if len(before) > 1 else before[0]
-            inner = (
-                Number(number.value, number.unit, number.digits)
-                if isinstance(number, Num)
-                else Expression(number)
-            )
-            return Quantity(inner, unit_of(f"{letter} ^{power}"))
-        case Op("mul", (*before, Sym(letter))) if gold.unit.measured and letter in "mgshlLVNJWKAT":
-            number = Op("mul", tuple(before)) if len(before) > 1 else before[0]
-            inner = (
-                Number(number.value, number.unit, number.digits)
-                if isinstance(number, Num)
-                else Expression(number)
-            )
-            return Quantity(inner, unit_of(letter))
-    return None
+        case Op("mul", (*before, Op("pow", (Sym(letter), Num(value=power))))):
+            pass
+        case Op("mul", (*before, Sym(letter))):
+            pass
+        case _:
+            return None
+    if not gold.unit.measured or letter not in _UNIT_LETTERS or power not in (1, 2, 3):
+        return None
+    amount = folded(Op("mul", tuple(before)) if len(before) > 1 else before[0])
+    return Quantity(amount, unit_of(f"{letter} ^{power}"))
 
 
-def same_amount(gold: Number | Expression, answer: Number | Expression, leaf: Leaf) -> Outcome:
+def same_amount(gold: Expression, answer: Expression, leaf: Leaf) -> Outcome:
     """Two numbers exactly, expressions by the leaf unless their values are plainly apart."""
-    if isinstance(gold, Number) and isinstance(answer, Number):
-        return same_number(gold, answer)
+    if isinstance(gold.node, Num) and isinstance(answer.node, Num):
+        return same_number(gold.node, answer.node, (gold.percent, answer.percent))
     first, second = node_of(gold), node_of(answer)
     if first == second:
         return outcome(True, "expression")
@@ -195,7 +188,10 @@ def _plainly_apart(first: Node, second: Node) -> bool:
 
 
 def components(node: Node) -> tuple[Node, ...] | None:
-    """The coefficients of ``2i - 3j + k``; None where it is no sum of unit vectors."""
+    """The coefficients of ``2i - 3j + k``, the coordinates of ``C(2, 3)``; None for no vector."""
+    match node:
+        case Op("call", (Sym("C"), *coordinates)):
+            return tuple(coordinates)
     found: dict[str, Node] = {}
     for term in node.args if isinstance(node, Op) and node.name == "add" else (node,):
         factors = term.args if isinstance(term, Op) and term.name == "mul" else (term,)
@@ -226,23 +222,19 @@ def same_date(gold: Date, answer: Date) -> Outcome:
 def ratio_of(clock: Clock) -> Ratio:
     """``3:20`` as a ratio of two numbers."""
     hours, rest = divmod(clock.seconds, 3600)
-    return Ratio((Number(Fraction(hours)), Number(Fraction(rest // 60))))
+    return Ratio(tuple(Expression(Num(Fraction(part))) for part in (hours, rest // 60)))
 
 
-def quotient(ratio: Ratio) -> Number | Expression | None:
+def quotient(ratio: Ratio) -> Expression | None:
     """The value of a ratio of two numbers."""
     match ratio.parts:
-        case (Number(top), Number(bottom)) if bottom:
-            return Number(top / bottom)
-        case ((Number() | Expression()) as top, (Number() | Expression()) as bottom):
-            return Expression(Op("div", (node_of(top), node_of(bottom))))
+        case (Expression() as top, Expression(bottom)) if bottom != Num(Fraction(0)):
+            return folded(Op("div", (node_of(top), node_of(ratio.parts[1]))))
     return None
 
 
 def same_residues(gold: Residues, answer: Residues) -> Outcome:
-    from math import lcm
-
-    modulus = lcm(gold.modulus, answer.modulus)
+    modulus = math.lcm(gold.modulus, answer.modulus)
     if modulus > 10**6:
         return outcome(False, "congruence", "two moduli that are too large")
     lifted = [
@@ -250,3 +242,17 @@ def same_residues(gold: Residues, answer: Residues) -> Outcome:
         for one in (gold, answer)
     ]
     return outcome(lifted[0] == lifted[1], "congruence")
+
+
+def progression(node: Node) -> Residues | None:
+    """``7k + 3`` as its residues."""
+    names = symbols(node)
+    if len(names) != 1:
+        return None
+    name = names.pop()
+    values = [rational(with_values(node, {name: Num(Fraction(k))})) for k in range(3)]
+    known = [int(value) for value in values if value is not None and value.denominator == 1]
+    if len(known) < 3 or known[2] - known[1] != known[1] - known[0]:
+        return None
+    step = abs(known[1] - known[0])
+    return Residues(frozenset({known[0] % step}), step, True) if 1 < step < 10**5 else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tirgen.verification.values import (
-    KINDS,
     Based,
     Bracket,
     Cases,
@@ -19,7 +18,6 @@ from tirgen.verification.values import (
     Named,
     Node,
     Num,
-    Number,
     Op,
     Opaque,
     Quantity,
@@ -28,11 +26,13 @@ from tirgen.verification.values import (
     Relation,
     Residues,
     Set,
+    Several,
     Sym,
     Text,
     Tuple,
     Unit,
     Value,
+    kind,
 )
 
 _LATEX = {
@@ -41,6 +41,9 @@ _LATEX = {
     "factorial": "({})!", "binom": r"\binom{{{}}}{{{}}}",
 }  # fmt: skip
 _SIGNS = {"le": "≤", "ge": "≥", "ne": "≠", "approx": "≈", "in": "∈", "equiv": "≡"}
+_AROUND: dict[type, tuple[str, str]] = {
+    Tuple: ("(", ")"), Bracket: ("[", "]"), Set: ("{", "}"), Listing: ("", "")
+}  # fmt: skip
 _LONGEST = 200
 
 
@@ -65,15 +68,15 @@ def latex(node: Node) -> str:
 
 def shown(value: Value) -> str:
     """A value with its type, in one line of at most a few hundred characters."""
-    text = f"{KINDS[type(value)]} {said(value)}".strip()
+    text = f"{kind(value)} {said(value)}".strip()
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def said(value: Value) -> str:  # noqa: C901  one case for each type
     """A value without its type."""
     match value:
-        case Number(number, unit, _, percent):
-            return _number(number, unit) + "%" * percent
+        case Expression(Num(exact, unit), percent):
+            return _number(exact, unit) + "%" * percent
         case Expression(node, percent):
             return latex(node) + "%" * percent
         case Quantity(amount, unit):
@@ -106,14 +109,8 @@ def said(value: Value) -> str:  # noqa: C901  one case for each type
 
 def _composite(value: Value) -> str:
     match value:
-        case Tuple(items):
-            return f"({_items(items)})"
-        case Bracket(items):
-            return f"[{_items(items)}]"
-        case Set(items):
-            return f"{{{_items(items)}}}"
-        case Listing(items):
-            return _items(items)
+        case Several(items):
+            return _items(items).join(_AROUND[type(value)])
         case Ratio(parts):
             return " : ".join(map(said, parts))
         case Matrix(rows):

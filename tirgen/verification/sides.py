@@ -11,20 +11,17 @@ from tirgen.verification.cursor import Beyond
 from tirgen.verification.finishing import finished
 from tirgen.verification.grammar import Expressions
 from tirgen.verification.literals import node_of
-from tirgen.verification.naming import NAMING
+from tirgen.verification.naming import is_label
 from tirgen.verification.symbols import SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
 from tirgen.verification.values import (
-    CONSTANTS,
     Cases,
-    Choice,
     Expression,
     Listing,
     Matrix,
     Named,
     Node,
     Num,
-    Number,
     Op,
     Opaque,
     Quantity,
@@ -62,7 +59,7 @@ def _approximates(exact: Value, rounded: Value) -> bool:
     values = []
     for value in (exact, rounded):
         amount = value.amount if isinstance(value, Quantity) else value
-        plain = isinstance(amount, Number | Expression)
+        plain = isinstance(amount, Expression)
         values.append(approximate(node_of(amount)) if plain else None)
     left, right = values
     if left is None or right is None:
@@ -92,54 +89,22 @@ def _member(element: Value, collection: Value) -> Value:
 def _equation(sides: list[Value]) -> Value:
     first, last = sides[0], sides[-1]
     if len(sides) > 2:
-        kept = [side for side in sides[:-1] if not _is_label(side)]
+        kept = [side for side in sides[:-1] if not is_label(side)]
         if not kept:
             return Named(name_of(first), last)
-        if _is_label(first) and len(sides) >= 2 and all(map(_is_constant, sides[1:])):
+        if is_label(first) and len(sides) >= 2 and all(map(_is_constant, sides[1:])):
             return Named(name_of(first), Relation(tuple(sides[1:]), ("=",) * (len(sides) - 2)))
         return Relation(tuple(sides), ("=",) * (len(sides) - 1))
     match first, last:
-        case Tuple(names), Tuple(values) if len(names) == len(values) and all(
-            map(_is_label, names)
-        ):
+        case Tuple(names), Tuple(values) if len(names) == len(values) and all(map(is_label, names)):
             pairs = zip(names, values, strict=True)
             return Listing(tuple(Named(name_of(name), value) for name, value in pairs))
     composite = isinstance(last, Matrix | Tuple | Region | Set | Cases)
-    if _is_label(first) or (composite and isinstance(first, Expression)):
+    if is_label(first) or (composite and isinstance(first, Expression)):
         return Named(name_of(first), last)
-    if _is_label(last):
+    if is_label(last):
         return Named(name_of(last), first)
     return Relation((first, last), ("=",))
-
-
-def _is_label(value: Value) -> bool:
-    """Whether a side of an equation only names what the other side says."""
-    match value:
-        case Opaque():
-            return True
-        case Text():
-            return True
-        case Choice() | Tuple():
-            return False
-        case Expression(Sym(name)):
-            return name not in CONSTANTS
-        case Expression(Op(name, _)) if name in NAMING:
-            return True
-        case Ratio((first, second)):
-            return _is_label(first) and _is_label(second)
-        case Expression(Op("div", parts)):
-            return all(
-                (isinstance(p, Op) and _is_label(Expression(p))) or _is_indexed(p) for p in parts
-            )
-        case Expression(Op("mul", args)):
-            return len(args) in (2, 3) and all(
-                isinstance(a, Sym) and a.name.isupper() for a in args
-            )
-    return False
-
-
-def _is_indexed(node: Node) -> bool:
-    return isinstance(node, Sym) and "_" in node.name
 
 
 def name_of(value: Value) -> Node | str:
@@ -156,7 +121,7 @@ def name_of(value: Value) -> Node | str:
 
 
 def _is_constant(value: Value) -> bool:
-    return isinstance(value, Number) or (isinstance(value, Expression) and not symbols(value.node))
+    return isinstance(value, Expression) and not symbols(value.node)
 
 
 class Sides(Expressions):
@@ -189,7 +154,7 @@ class Sides(Expressions):
             self.at, self.tokens = start, tokens
             return self._opaque()
         value = self._following_quantities(value)
-        if self._ratios and self.is_operator(":") and isinstance(value, Expression | Number):
+        if self._ratios and self.is_operator(":") and isinstance(value, Expression):
             return self._ratio(value)
         if isinstance(value, Expression) and self.word_next():
             if self.next.text == "to" and self.peek().kind is Kind.NUMBER:
@@ -254,10 +219,7 @@ def _added_up(parts: list[Value]) -> Value:
     nodes: list[Node] = []
     for part in parts:
         assert isinstance(part, Quantity)
-        amount = (
-            node_of(part.amount) if isinstance(part.amount, Expression) else Num(part.amount.value)
-        )
-        nodes.append(Op("mul", (amount, Num(part.unit.factor / last.unit.factor))))
+        nodes.append(Op("mul", (node_of(part.amount), Num(part.unit.factor / last.unit.factor))))
     return Quantity(Expression(Op("add", tuple(nodes))), last.unit)
 
 

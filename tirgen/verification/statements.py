@@ -9,7 +9,7 @@ from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
 from tirgen.verification.cursor import Beyond
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
-from tirgen.verification.naming import BOUND
+from tirgen.verification.naming import BOUND, function_of
 from tirgen.verification.sides import Sides, related
 from tirgen.verification.symbols import FUNCTIONS, NUMBER_SETS, SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
@@ -19,7 +19,6 @@ from tirgen.verification.values import (
     Listing,
     Named,
     Num,
-    Number,
     Op,
     Quantity,
     Relation,
@@ -27,6 +26,7 @@ from tirgen.verification.values import (
     Set,
     Text,
     Value,
+    number,
     renamed_in,
 )
 from tirgen.verification.vocabulary import (
@@ -44,7 +44,7 @@ from tirgen.verification.vocabulary import (
 _MODULO = ("mod", "modulo")
 _GIVEN = frozenset({"all", "any", "every", "each", "real"})
 _CONSTANTS = frozenset({"constant", "constants", "arbitrary"})
-_PARAMETERS = _CONSTANTS | frozenset({"integer", "integers", "zz", "nn"})
+_PARAMETERS = _CONSTANTS | frozenset({"integer", "integers", "zz", "nn", "rr"})
 _CONDITIONS = frozenset({"for", "where", "with", "when", "if", "such", "over"})
 
 
@@ -122,7 +122,10 @@ def _declared(value: Value, clause: Sequence[Token]) -> Value:
         if "some" in words and not words & _GIVEN:
             raise Unreadable("some value, but not which")
         return value
-    names = (token.text for token in clause if token.kind is Kind.NAME and len(token.text) == 1)
+    names = {token.text for token in clause if token.kind is Kind.NAME and len(token.text) == 1}
+    if "rr" in words:
+        function = function_of(value.name) if isinstance(value, Named) else None
+        names = names - set(function[1]) if function else set()
     return renamed_in(value, {name: BOUND + name for name in names})
 
 
@@ -133,7 +136,7 @@ def _residues(value: Value, modulus: int) -> Value:
     if isinstance(value, Named):
         inner = finished(value.value)
     items = inner.items if isinstance(inner, Listing) else (inner,)
-    numbers = [item.value for item in items if isinstance(item, Number)]
+    numbers = [found.value for item in items if (found := number(item))]
     if len(numbers) < len(items) or any(number.denominator != 1 for number in numbers):
         raise Beyond("a congruence of other things than numbers")
     return Residues(frozenset(int(number) % modulus for number in numbers), modulus, named)
@@ -277,7 +280,7 @@ class Statements(Clauses):
         if number is not None:
             value = self._read(number[0])
             rest = " ".join(words[number[1] :])
-            assert isinstance(value, Number)
+            assert isinstance(value, Expression)
             if not rest:
                 return value
             return _counted(value, rest)
@@ -340,7 +343,7 @@ class Statements(Clauses):
         return self.statement()
 
 
-def _counted(value: Number, words: str) -> Value:
+def _counted(value: Expression, words: str) -> Value:
     if words.lower() in ("percent", "per cent", "pct"):
-        return Number(value.value, value.unit, value.digits, percent=True)
+        return Expression(value.node, percent=True)
     return Quantity(value, unit_of(words))

@@ -26,7 +26,7 @@ from tirgen.verification.values import (
     Expression,
     Named,
     Node,
-    Number,
+    Num,
     Op,
     Opaque,
     Quantity,
@@ -55,32 +55,32 @@ def decide(gold: Value, answer: Value) -> Outcome:
     ):
         same = same_zeros(gold.sides[0].node, answer.sides[0].node)
         return outcome(same, "curve", "another equation")
-    if isinstance(gold, Number | Expression) and isinstance(answer, Number | Expression):
+    if isinstance(gold, Expression) and isinstance(answer, Expression):
         return _expressions(gold, answer)
     return _unread(gold, answer)
 
 
-def _expressions(gold: Number | Expression, answer: Number | Expression) -> Outcome:
+def _expressions(gold: Expression, answer: Expression) -> Outcome:
     first, second = node_of(gold), node_of(answer)
     for rounded, exact in ((gold, second), (answer, first)):
-        if isinstance(rounded, Number) and rounded.unit is not None:
-            near = _near(rounded, exact, is_gold=rounded is gold)
+        if isinstance(rounded.node, Num) and rounded.node.unit is not None:
+            near = _near(rounded.node, exact, rounded.percent, is_gold=rounded is gold)
             return outcome(near, "number", "not equal at that precision")
     constants = _without_added_constant(first), _without_added_constant(second)
     if constants[0] and constants[1]:
         same = identical(constants[0], constants[1], up_to_constant=True)
         return outcome(bool(same), "expression", "another function")
     same = identical(first, second)
-    if same is None and isinstance(gold, Expression) and identical(first, first) is None:
+    if same is None and identical(first, first) is None:
         return undecided("the gold answer has no value that can be computed")
     return outcome(bool(same), "expression", "not equal where both are evaluated")
 
 
-def _near(rounded: Number, exact: Node, *, is_gold: bool) -> bool:
+def _near(rounded: Num, exact: Node, percent: bool, *, is_gold: bool) -> bool:
     """Whether a decimal is a rounding of an exact value; an answer's must be a precise one."""
-    number = node_of(rounded)
+    shown = node_of(Expression(rounded, percent))
     try:
-        left, right, _ = both_at(number, exact, {})
+        left, right, _ = both_at(shown, exact, {})
     except NoValue:
         return False
     assert rounded.unit is not None
@@ -89,7 +89,7 @@ def _near(rounded: Number, exact: Node, *, is_gold: bool) -> bool:
         allowed = max(allowed, tolerance(rounded) if precise(rounded) else Fraction(0))
     else:
         allowed = tolerance(rounded) if precise(rounded) else Fraction(0)
-    if rounded.percent:
+    if percent:
         allowed /= 100
     return bool(abs(left - right) <= mpmath.mpf(allowed.numerator) / allowed.denominator)
 

@@ -54,12 +54,13 @@ TEXTS, FONTS, DROPPED = _set("texts"), _set("fonts"), _set("dropped")
 ARRAYS = inverted(_TABLES["environments"])
 COPULAS_AFTER = "是为は"
 """What Chinese and Japanese write for "is", without a space before it."""
+NEGATIONS = frozenset("不非没無无ない")
 CONJUNCTIONS = inverted(_TABLES["conjunctions"])
 FUNCTIONS = inverted(_TABLES["functions"])
 CALLED = inverted(_TABLES["called"])
 COLLECTED, DECORATED, BEYOND = _set("collected"), _set("decorated"), _set("beyond")
 PYTHON = inverted(_TABLES["constants"])
-APPLIED = _set("applied")
+APPLIED, NAMING = _set("applied"), _set("naming")
 NUMBER_SETS = inverted(_TABLES["sets"])
 LIBRARY = BEYOND | DECORATED | GREEK | _set("library") | {*FUNCTIONS, *NUMBER_SETS}
 PRIMARY = BEYOND | DECORATED | GREEK | _set("primary") | {*FUNCTIONS, *CALLED}

@@ -21,6 +21,7 @@ from tirgen.verification.symbols import (
     COPULAS_AFTER,
     DROPPED,
     FONTS,
+    NEGATIONS,
     SPACES,
     SUBSCRIPTS,
     SUPERSCRIPTS,
@@ -85,9 +86,11 @@ _LAYOUT = tuple(
         ),
         (r"\{,\}", "\x02"),
         (r"\\mu\s*\\(text|mathrm)\s*\{\s*(?=[a-zA-Z])", r"\\\1{u"),
+        (r"(\\(?:text|mathrm)\s*\{[^{}\\]*)\\mu\s*(?=[a-zA-Z])", r"\1u"),
         (r"(?<=\d)\s*(?:\\mathrm\s*\{E\}|(?<=\s)E)\s*(?=[-+]?\d)", "e"),
         (r"\{\s*([-+=:<>*/.])\s*\}", r"\1"),
         (r"\b(?:np|numpy|sp|sympy|math|mpmath|fractions|cmath)\.(?=[a-zA-Z])", ""),
+        (r"\bmpf\('([^']*)'\)", r"\1"),
         (r"\b(?:float|int|mpf|mpc)\d*\((?=['\"-]?[\d.])", "Float("),
         (r"(?<![a-zA-Z\\])m\s*\\(?=(?:measured)?angle)", r"\\"),
         (r"(?<![a-zA-Z\\])log(2|10)(?=\()", r"\\log_{\1}"),
@@ -96,7 +99,6 @@ _LAYOUT = tuple(
         (r"([a-z])\s*\\mapsto(?![a-z])", r"f(\1)="),
         (r"\\#\s*", " "),
         (r"\+\s*\\text\s*\{\s*const(?:ant|\.)?\s*\}", "+C"),
-        (r"\bmpf\('([^']*)'\)", r"\1"),
         (r":=|\\coloneqq(?![a-z])", "="),
         (r"\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]", " "),
     )
@@ -276,7 +278,7 @@ class _Scanner:
             "KATAKANA-HIRAGANA",
         }:
             self._add(Kind.BAD, text)
-        elif len(text) > 1 and text[-1] in COPULAS_AFTER:
+        elif len(text) > 1 and text[-1] in COPULAS_AFTER and not set(text) & NEGATIONS:
             self._add(Kind.WORD, text[:-1])
             self._add(Kind.WORD, "is")
         elif "text" in self._braces or not text.isascii():

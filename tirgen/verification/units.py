@@ -14,17 +14,7 @@ from tirgen.verification.arithmetic import amount_of, product
 from tirgen.verification.cursor import Cursor
 from tirgen.verification.symbols import inverted, tables
 from tirgen.verification.tokens import Kind, Unreadable
-from tirgen.verification.values import (
-    Bracket,
-    Expression,
-    Listing,
-    Num,
-    Quantity,
-    Region,
-    Tuple,
-    Unit,
-    Value,
-)
+from tirgen.verification.values import Expression, Num, Quantity, Region, Several, Unit, Value
 from tirgen.verification.vocabulary import CLOSED, SCALES
 
 Measure = tuple[Fraction, dict[str, int]]
@@ -218,7 +208,7 @@ class UnitPhrases(Cursor):
                 return Quantity(amount, unit)
             case Quantity(amount, before) if unit.factor == 1 and not unit.measured:
                 return value
-            case Region() | Tuple() | Bracket() | Listing():
+            case Region() | Several():
                 return value
         raise Unreadable("a unit after what is no amount")
 

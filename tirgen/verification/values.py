@@ -5,10 +5,10 @@ Values are immutable and compared by `compare`; ``==`` between them is sameness 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +40,19 @@ Node: TypeAlias = "Num | Sym | Op"
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A rational number, exact or a decimal with its precision."""
-
-    value: Fraction
-    unit: Fraction | None = None
-    digits: int = 0
-    percent: bool = False
-    """Written with a percent sign, which `value` does not count."""
-
-
-@dataclass(frozen=True, slots=True)
 class Expression:
-    """Mathematics that is no rational number: ``2\\pi``, ``x^2 + 1``."""
+    """Mathematics: ``2\\pi``, ``x^2 + 1``; a rational number where the node is a `Num`."""
 
     node: Node
     percent: bool = False
+    """Written with a percent sign, which the node does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """An amount of something: a unit of measurement, money, an angle, or what is counted."""
 
-    amount: Number | Expression
+    amount: Expression
     unit: Unit
 
 
@@ -149,32 +139,42 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuple:
-    """``(1, 2)``: in order. Of two parts it may be an open interval."""
-
-    items: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Bracket:
-    """``[1, 2]``: a closed interval or a list as Python prints it."""
-
-    items: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Several answers side by side, in any order; ``either`` where "or" joins them."""
+class Several:
+    """Answers side by side; the type says what stands around them."""
 
     items: tuple[Value, ...]
     either: bool = False
-    decimal: Number | None = None
+    """Whether "or" joins them."""
+    decimal: Expression | None = None
     """What ``0,25`` is where the comma is a decimal one."""
 
+    def of(self, items: Iterable[Value]) -> Self:
+        """The same with other items."""
+        return replace(self, items=tuple(items))
 
-@dataclass(frozen=True, slots=True)
-class Set:
-    items: tuple[Value, ...]
+
+class Tuple(Several):
+    """``(1, 2)``: in order. Of two parts it may be an open interval."""
+
+    __slots__ = ()
+
+
+class Bracket(Several):
+    """``[1, 2]``: a closed interval or a list as Python prints it."""
+
+    __slots__ = ()
+
+
+class Listing(Several):
+    """``1, 2`` without brackets, in any order unless their names give one."""
+
+    __slots__ = ()
+
+
+class Set(Several):
+    """``{1, 2}``: in any order, each once."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +214,28 @@ class Opaque:
 
 
 Value: TypeAlias = (
-    "Number | Expression | Quantity | Clock | Date | Ratio | Based | Residues | Named | Relat"
-    "ion | Region | Tuple | Bracket | Listing | Set | Matrix | Cases | Choice | Text | Opaque"
+    "Expression | Quantity | Clock | Date | Ratio | Based | Residues | Named | Relat"
+    "ion | Region | Several | Matrix | Cases | Choice | Text | Opaque"
     ""
 )
 
 KINDS: dict[type, str] = {
-    Number: "number", Expression: "expression", Quantity: "quantity", Clock: "time", Date: "date",
+    Expression: "expression", Quantity: "quantity", Clock: "time", Date: "date",
     Ratio: "ratio", Based: "number in a base", Residues: "congruence", Named: "named value",
     Relation: "relation", Region: "interval", Tuple: "tuple", Bracket: "bracketed list",
     Listing: "list", Set: "set", Matrix: "matrix", Cases: "cases", Choice: "choice", Text: "text",
     Opaque: "unread mathematics",
 }  # fmt: skip
+
+
+def number(value: Value) -> Num | None:
+    """The rational number that a value is, apart from its percent sign."""
+    return value.node if isinstance(value, Expression) and isinstance(value.node, Num) else None
+
+
+def kind(value: Value) -> str:
+    """What a reason calls a value."""
+    return "number" if number(value) else KINDS[type(value)]
 
 
 def symbols(node: Node) -> set[str]:
@@ -246,33 +256,38 @@ def walk(node: Node) -> Iterator[Node]:
 CONSTANTS = frozenset({"pi", "e", "i", "oo"})
 
 
-def renamed(node: Node, names: dict[str, str]) -> Node:
-    """An expression with variables renamed."""
-    match node:
-        case Sym(name):
-            return Sym(names.get(name, name))
-        case Op(name, args):
-            return Op(name, tuple(renamed(arg, names) for arg in args))
+def changed(node: Node, change: Callable[[Node], Node | None]) -> Node:
+    """A tree in which `change` replaced what it gives a node for; the rest as it was."""
+    replaced = change(node)
+    if replaced is not None:
+        return replaced
+    if isinstance(node, Op):
+        return Op(node.name, tuple(changed(arg, change) for arg in node.args))
     return node
 
 
-def renamed_in(value: Value, names: dict[str, str]) -> Value:
-    """A value with variables of its expressions renamed."""
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """An expression with variables renamed."""
+    return with_values(node, {name: Sym(other) for name, other in names.items()})
 
-    def each(items: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(renamed_in(item, names) for item in items)
+
+def with_values(node: Node, values: Mapping[str, Node]) -> Node:
+    """An expression with other expressions for its variables."""
+    return changed(node, lambda one: values.get(one.name) if isinstance(one, Sym) else None)
+
+
+def renamed_in(value: Value, names: Mapping[str, str]) -> Value:
+    """A value with variables of its expressions renamed."""
 
     match value:
         case Expression(node, percent):
             return Expression(renamed(node, names), percent)
         case Named(name, inner):
             return Named(name, renamed_in(inner, names))
-        case Tuple(items):
-            return Tuple(each(items))
-        case Listing(items, either):
-            return Listing(each(items), either)
+        case Several(items):
+            return value.of(renamed_in(item, names) for item in items)
         case Relation(sides, signs):
-            return Relation(each(sides), signs)
+            return Relation(tuple(renamed_in(side, names) for side in sides), signs)
         case Region(pieces, name):
             return Region(pieces, names.get(name, name) if name else None)
         case Cases(rows):

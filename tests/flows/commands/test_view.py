@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Path:
 def view(store: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """The command and what it told; killed at the end, if it still runs."""
     with subprocess.Popen(
-        [sys.executable, "-m", "flows", "view", "d", "--store", str(store), "--json"],
+        [sys.executable, "-m", "flows", "view", "d@v1", "--store", str(store), "--json"],
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=_interruptible,
@@ -93,10 +93,10 @@ def test_the_viewer_serves_the_best_and_the_worst_until_it_is_interrupted(store:
         [viewer] = psutil.Process(process.pid).children()
         folder = viewer.cwd()
         assert viewers(folder)
-        assert log["name"] == "file:///d/01-d-v1-tirgen.eval", "not where it lies for now"
+        assert log["name"] == "file:///d-v1/01-d-v1-tirgen.eval", "not where it lies for now"
         name = urllib.parse.quote(log["name"], safe="")
         size = json.loads(get(f"{told['url']}/api/log-size/{name}", cookie))
-        assert size == Path(folder, "d", "01-d-v1-tirgen.eval").stat().st_size
+        assert size == Path(folder, "d-v1", "01-d-v1-tirgen.eval").stat().st_size
         [header] = json.loads(get(f"{told['url']}/api/log-headers?file={name}", cookie))
         assert header["eval"]["task"] == "d@v1 tirgen"
         process.send_signal(signal.SIGINT)
@@ -122,14 +122,14 @@ def test_the_viewer_ends_with_a_command_that_is_killed(store: Path) -> None:
 def test_a_taken_port_is_told(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert run(["view", "d", "--store", str(store), "--port", port]) == 1
+        assert run(["view", "d@v1", "--store", str(store), "--port", port]) == 1
         assert f"port {port} is taken" in capsys.readouterr().err
 
 
 def test_a_bundle_is_a_folder_of_pages(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["view", "d", "--store", str(store), "--where", "attempt = 0", "--json"]
+    asked = ["view", "d@v1", "--store", str(store), "--where", "attempt = 0", "--json"]
     assert run([*asked, "--bundle", str(tmp_path / "site")]) == 0
     site = tmp_path / "site"
     assert json.loads(capsys.readouterr().out) == {

@@ -7,7 +7,7 @@ import pytest
 
 from flows.service.lineage import artifact_key, edges_of
 from storage.datasets import Store
-from storage.lineage import Edge, made_from, made_with
+from storage.lineage import Edge, ancestors, descendants
 from storage.policies import Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from tests.rows import row
@@ -37,14 +37,14 @@ def publish_policy(store: Store, kind: str, parent: str, dataset: str) -> Policy
 
 
 def test_a_policy_leads_back_to_the_first_dataset_and_its_models(store: Store) -> None:
-    found = made_from(edges_of(store), "pupil@v2")
+    found = ancestors(edges_of(store), "pupil@v2")
     assert [edge.source for edge in found] == [
         "pupil@v1", "rollouts@v1", "/models/pocket", "lesson@v1", "pupil@v1", "pocket", "pocket",
     ]  # fmt: skip
 
 
 def test_a_dataset_leads_on_to_every_policy_and_dataset_after_it(store: Store) -> None:
-    found = made_with(edges_of(store), "lesson@v1")
+    found = descendants(edges_of(store), "lesson@v1")
     assert [edge.product for edge in found] == [
         "pupil@v1",
         "rollouts@v1",
@@ -59,7 +59,7 @@ def test_a_policy_that_an_engine_loads_by_its_folder_is_known_by_its_name(store:
 
 
 def test_what_nothing_came_of_leads_nowhere(store: Store) -> None:
-    assert made_with(edges_of(store), "second@v1") == []
+    assert descendants(edges_of(store), "second@v1") == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Writes a small store with the code of a schema version: `PYTHONPATH=CODE python -P make.py OUT`.
 
+With `curated` behind OUT the store also has a version with verdicts beside shared rows.
+
 The stores beside this file were made so from the last commit of each version. Fields that a version
 does not have are left out. The file of views was removed, since it contains absolute paths.
 """
@@ -103,6 +105,11 @@ def main() -> None:
     run.append([row("p3", 1, True)])
     run.publish(list(run.read()), {"problems": 3, "yield": []})
     store.open_run("demo", {}, "0pen").append([row("p4", 0, True)])
+    if "curated" in sys.argv:
+        source = store.version("demo@v1")
+        late = records.FilterVerdict(rule="late", kept=False, reason="too long")
+        found = [dataclasses.replace(one, filters=(late,)) for one in source.found()]
+        store.derive(source, found, lambda: {**source.manifest, "config_hash": "cu4a7ed"})
 
 
 if __name__ == "__main__":
