@@ -25,6 +25,11 @@ from trainer.settings import Packing
 S = TypeVar("S", bound=Sample)
 
 
+WORTH = 0.85
+"""Trees are made where they cost at most this share of documents alone: rows of unlike lengths need
+more padding. On rounds of the pocket, replies that would save less became slower."""
+
+
 class Cost(NamedTuple):
     """Work of a layer, in operations."""
 
@@ -124,7 +129,9 @@ def _family(family: list[S], cost: Cost) -> list[Tree[S]]:
     for trees in range(1, len(family)):
         bounds = [len(family) * n // trees for n in range(trees + 1)]
         ways.append([Tree(shared, tuple(family[i:j])) for i, j in pairwise(bounds)])
-    return min(ways, key=lambda way: sum(cost.of(len(tree)) for tree in way))
+    costs = [sum(cost.of(len(tree)) for tree in way) for way in ways]
+    best = min(range(len(ways)), key=costs.__getitem__)
+    return ways[best] if costs[best] <= WORTH * costs[0] else plain
 
 
 def _shared(family: Sequence[Sample]) -> int:
