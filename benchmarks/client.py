@@ -23,10 +23,11 @@ from benchmarks._completions_server import TOKENS
 from tirgen.engine.chat import ChatEngine, ChatOptions
 from tirgen.engine.completions import request_body
 from tirgen.engine.http import JsonClient
+from tirgen.engine.pool import Pool
 from tirgen.engine.probe import Capabilities
 from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.engine.renderer import HfRenderer
-from tirgen.engine.retry import Limiter, RetryPolicy
+from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.template import ChatTemplate
 from tirgen.engine.tokens import TokenEngine
 
@@ -99,7 +100,7 @@ async def _tirgen(base_url: str) -> AsyncIterator[Call]:
     renderer = HfRenderer(tokenizer.to_str(), ChatTemplate("", {}))
     found = Capabilities(server="", max_model_len=None)
     async with JsonClient(base_url, api_key=None, connections=SLOTS) as client:
-        engine = TokenEngine(client, Limiter(SLOTS, RetryPolicy()), "m", renderer, found)
+        engine = TokenEngine(Pool.of(client, RetryPolicy(), SLOTS), "m", renderer, found)
         yield lambda: engine.complete(Prompt(messages=(), token_ids=PROMPT), SAMPLING)
 
 
@@ -148,7 +149,7 @@ MESSAGES = (Message("user", "word " * 300),)
 @asynccontextmanager
 async def _tirgen_chat(base_url: str) -> AsyncIterator[Call]:
     async with JsonClient(base_url, api_key=None, connections=SLOTS) as client:
-        engine = ChatEngine(client, Limiter(SLOTS, RetryPolicy()), "m", ChatOptions())
+        engine = ChatEngine(Pool.of(client, RetryPolicy(), SLOTS), "m", ChatOptions())
         yield lambda: engine.complete(Prompt(messages=MESSAGES), SAMPLING)
 
 

@@ -58,6 +58,17 @@ class CallNote:
         self._path = folder / CALLS / f"{os.getpid()}-{self._started}.json"
         self._written = -SECONDS_BETWEEN_NOTES
 
+    @property
+    def name(self) -> str:
+        """Of this call, unique among those of its run."""
+        return self._path.stem
+
+    def is_of(self, call: Call) -> bool:
+        """Whether the note that was read is the note of this process."""
+        return (call.host, call.pid, call.began) == (
+            socket.gethostname(), os.getpid(), self._began.isoformat(timespec="milliseconds"),
+        )  # fmt: skip
+
     def update(self, progress: Callable[[], dict[str, Any]]) -> None:
         """Write how far the work is, unless that was written a moment ago."""
         if time.monotonic() - self._written >= SECONDS_BETWEEN_NOTES:

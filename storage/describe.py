@@ -10,6 +10,7 @@ from typing import NamedTuple, get_args, get_type_hints
 
 from storage import records
 from storage.datasets import Store
+from storage.idle import IdleSecond
 from storage.schema import COLUMN_NAMES
 from storage.sql import query
 from storage.view_meanings import COLUMN_MEANINGS, VIEWS
@@ -46,7 +47,7 @@ def columns(store: Store) -> list[Column]:
 def _from_records() -> dict[str, str]:
     """By column, the first sentence of the docstring under its field."""
     found: dict[str, str] = {}
-    for record in _records(records.Trajectory):
+    for record in (*_records(records.Trajectory), IdleSecond):
         for name, text in _docstrings(record).items():
             found.setdefault(COLUMN_NAMES.get(name, name), text)
     return found

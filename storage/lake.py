@@ -5,6 +5,7 @@
 ``tirgen://published-verdicts/<schema>/dataset=NAME/version=vN/part=0/verdicts-00000.parquet``
 ``tirgen://latest/...`` and so on, of the latest version of each dataset
 ``tirgen://running/<schema>/dataset=NAME/run=HASH/commit=00000007/skip=0/FILE.parquet``
+``tirgen://idle/NAME/runs/HASH/idle/CALL.jsonl``
 
 The names in a path are columns, by which DuckDB passes over files without opening them. Which files
 there are is told by manifests and logs, and every block that is read is verified.
@@ -23,6 +24,7 @@ from fsspec import AbstractFileSystem
 from storage.checksums import CheckedFile, StoredFile
 from storage.commits import LOG, Commit, read_commits
 from storage.errors import Damaged
+from storage.idle import IDLE, idle_files
 from storage.names import folders
 from storage.versions import DatasetVersion, every_version, removed_versions
 
@@ -63,6 +65,13 @@ class Catalog:
         """The files with commits that no version covers. Raises Damaged."""
         datasets = (folder for folder in self._datasets if folder.name not in self._left_out)
         return [one for dataset in datasets for one in self._running(dataset)]
+
+    @cached_property
+    def idle(self) -> list[Path]:
+        """The idle ledgers of all runs."""
+        datasets = (folder for folder in self._datasets if folder.name not in self._left_out)
+        runs = (run for dataset in datasets for run in folders(dataset / "runs"))
+        return [file for run in runs for file in idle_files(run)]
 
     @cached_property
     def by_dataset(self) -> list[list[DatasetVersion]]:
@@ -175,6 +184,8 @@ class Lake(AbstractFileSystem):  # type: ignore[misc]
                     places = _published(kind, self.catalog.latest)
                 case "running":
                     places = _running(self.catalog.running)
+                case "idle":
+                    places = _idle(self.catalog.idle)
                 case _:
                     places = iter(())
             self._found[kind] = dict(places)
@@ -195,6 +206,12 @@ class _Watched(CheckedFile):
         except Damaged as damage:
             self._lake.damage = damage
             raise
+
+
+def _idle(found: Iterable[Path]) -> Iterator[tuple[str, StoredFile]]:
+    for file in found:
+        dataset, runs, run = file.parts[-5:-2]
+        yield f"{IDLE}/{dataset}/{runs}/{run}/{IDLE}/{file.name}", StoredFile(file)
 
 
 def _published(kind: str, found: Iterable[DatasetVersion]) -> Iterator[tuple[str, StoredFile]]:

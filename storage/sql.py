@@ -24,6 +24,7 @@ from storage import memory
 from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
+from storage.idle import IDLE, idle_view
 from storage.lake import LATEST, PROTOCOL, PUBLISHED, ROWS, RUNNING, VERDICTS, Catalog, Lake
 from storage.macros import Published
 from storage.manifest_views import manifest_view
@@ -124,6 +125,8 @@ class _Lake:
                 return self._versions(LATEST)
             case "running_records":
                 return self._running()
+            case "idle":
+                return idle_view(f"{PROTOCOL}{IDLE}/*" if self._lake.catalog.idle else None)
             case _:
                 catalog = self._lake.catalog
                 return manifest_view(view, catalog.published, catalog.removed, Policies(self._root))

@@ -26,6 +26,7 @@ VIEWS = {
     "tags": "one row per tag of a dataset: a name for one of its versions",
     "policies": "one row per policy version: its parent and the dataset version it learned from",
     "evaluations": "one row per evaluated policy, benchmark and figure, with its interval",
+    "idle": "per run, call, engine and second: slots, how many were busy, why the others were not",
     "origins": "what each dataset version and policy was made from, one row per source",
     "prices": "prices per million tokens in the settings of a version, by model",
 }
@@ -53,6 +54,8 @@ COLUMN_MEANINGS = {
     "level": "trajectory, step or attempt",
     "reason": "why: of the verdict, or in `filters` of the rule",
     "detail": "the error, or the output of the program",
+    "run": "hash of the run's configuration",
+    "call": "the process that worked on the run",
     "trajectory_id": "its id, the same whenever the same command makes it",
     "dataset": "the name of the dataset",
     "attempt": "number of the attempt at the problem by this program, counted from 0",

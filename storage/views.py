@@ -21,6 +21,7 @@ import duckdb
 from storage import files
 from storage.commits import BATCHES, LOG, read_log
 from storage.errors import Damaged
+from storage.idle import IDLE, idle_files, idle_view
 from storage.lake import covered_commits
 from storage.literals import list_literal
 from storage.macros import MACRO_TEXTS, Published, filled
@@ -57,7 +58,7 @@ class Sources(Protocol):
 
 SOURCES = (
     "published_records", "latest_records", "running_records", "datasets", "tags", "policies",
-    "evaluations", "origins", "prices",
+    "evaluations", "origins", "prices", "idle",
 )  # fmt: skip
 
 
@@ -142,9 +143,20 @@ class _Paths:
                 return self._versions(whole(found[-1] for found in self._every if found))
             case "running_records":
                 return self._running()
+            case "idle":
+                return idle_view(self._idle_place)
             case _:
                 removed = [one for folder in self._datasets for one in removed_versions(folder)]
                 return manifest_view(view, self._published, removed, Policies(self._root))
+
+    @property
+    def _idle_place(self) -> str | None:
+        """A pattern, so that calls that begin later are found too, once there was one."""
+        runs = (run for folder in self._datasets for run in folders(folder / "runs"))
+        if not any(idle_files(run) for run in runs):
+            return None
+        root = glob.escape(str(self._root)).replace("'", "''")
+        return f"{root}/datasets/*/runs/*/{IDLE}/*.jsonl"
 
     @property
     def names(self) -> dict[str, str]:

@@ -36,11 +36,11 @@ def refused(model: type[Any], document: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("model", "document"),
     [
-        (EngineConfig, {"kind": "tokens", "model": "m", "base_url": None}),
-        (EngineConfig, {"kind": "chat", "model": "m", "base_url": None}),
+        (EngineConfig, {"kind": "tokens", "model": "m", "base_urls": [None]}),
+        (EngineConfig, {"kind": "chat", "model": "m", "base_urls": [None]}),
         (RewardModelConfig, {"model": "m", "base_url": None}),
         (SandboxSettings, {"services": [None]}),
-        (GenerateConfig, {"dataset": "d", "actor": {"kind": "chat", "model": "m", "base_url": 0}}),
+        (GenerateConfig, {"dataset": "d", "actor": {"kind": "chat", "model": "m", "base_urls": 0}}),
     ],
 )
 def test_a_url_with_a_key_is_refused_unquoted(
@@ -61,7 +61,7 @@ def filled(document: Any, url: str) -> Any:
 
 @pytest.mark.parametrize("url", WITH_KEY[:6])
 def test_the_refusal_says_where_a_key_belongs(url: Any) -> None:
-    said = refused(EngineConfig, {"kind": "tokens", "model": "m", "base_url": url})
+    said = refused(EngineConfig, {"kind": "tokens", "model": "m", "base_urls": [url]})
     assert "api_key_env" in said
     assert "query_env" in said
 
@@ -91,14 +91,14 @@ def test_a_name_is_no_url(field: str) -> None:
     "url", ["http://localhost:8000/v1", "https://host", "http://[::1]:8000/v1/", "http://a.b/c/d-e"]
 )
 def test_plain_addresses_are_taken(url: str) -> None:
-    assert EngineConfig(kind="tokens", model="m", base_url=url).base_url == url.rstrip("/")
+    assert EngineConfig(kind="tokens", model="m", base_urls=[url]).base_urls == (url.rstrip("/"),)
     assert SandboxSettings(services=(url,)).services == (url.rstrip("/"),)
 
 
 def test_forms_refuse_the_same() -> None:
     """Prefect's server checks parameters by the schema before it stores them."""
     schema = EngineConfig.model_json_schema()["properties"]
-    [pattern] = [one["pattern"] for one in schema["base_url"]["anyOf"] if "pattern" in one]
+    pattern = schema["base_urls"]["items"]["pattern"]
     assert not [url for url in WITH_KEY[:9] if re.search(pattern, url)]
     assert re.search(pattern, "http://localhost:8000/v1")
     [variable] = [one["pattern"] for one in schema["api_key_env"]["anyOf"] if "pattern" in one]

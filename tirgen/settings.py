@@ -68,7 +68,7 @@ Variable = Annotated[
 
 def _not_a_url(name: str) -> str:
     if "://" in name:
-        raise ValueError("this must be a name or a folder, not a URL; addresses go into base_url")
+        raise ValueError("this must be a name or a folder, not a URL; addresses go into base_urls")
     return name
 
 

@@ -41,7 +41,7 @@ def evaluate_command(
     best_of: int | None = None,
     self_correct: Flag = False,
     cot: Flag = False,
-    engine: str | None = None,
+    engine: Repeated = None,
     engine_model: str | None = None,
     engine_tokenizer: str | None = None,
     seed: int | None = None,
@@ -87,7 +87,8 @@ def evaluate_command(
     cot
         Tools off: one answer by chain of thought.
     engine
-        Base URL of an OpenAI-compatible server such as vLLM; by default the embedded engine.
+        Base URL of an OpenAI-compatible server such as vLLM; repeat it for replicas. By default the
+        embedded engine.
     engine_model
         Model name on that server.
     engine_tokenizer

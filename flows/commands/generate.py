@@ -30,9 +30,11 @@ from flows.terminal.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.data.load import load_problems
 from tirgen.jobs.estimate import estimate as estimate_cost
-from tirgen.jobs.generate import GenerationReport, generate
+from tirgen.jobs.generate import GenerationReport, generate, generate_shard
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.settings import load_settings
+from tirgen.jobs.progress import GenerationProgress, Watch
+from tirgen.jobs.shards import WHOLE, Shard
+from tirgen.settings import ConfigError, load_settings
 
 DEMO_PROBLEMS = 240
 
@@ -97,6 +99,7 @@ def generate_command(
     budgets: Budgets = NO_BUDGETS,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
+    shard: str | None = None,
     estimate: Flag = False,
     dry_run: Flag = False,
     json: Json = False,
@@ -124,6 +127,9 @@ def generate_command(
         Attempts at a problem, at most; the first one that is kept is the last.
     seed
         Same seed, same engine, same rows.
+    shard
+        Work on one share of the problems, like 3/16 for the third of 16. Start one process for each
+        share, on any machines that have the store; the one that ends last publishes one version.
     estimate
         Run a few of the problems, print what all of them will cost, and stop; the rows are kept
         and reused.
@@ -145,7 +151,15 @@ def generate_command(
     elif estimate:
         _estimate(resolved, store, as_json=json)
     else:
-        _run(resolved, store, as_json=json)
+        _run(resolved, store, _parsed(shard), as_json=json)
+
+
+def _parsed(shard: str | None) -> Shard:
+    """Raises `ConfigError`."""
+    try:
+        return Shard.parse(shard) if shard else WHOLE
+    except ValueError as error:
+        raise ConfigError(f"--shard: {error}") from None
 
 
 def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
@@ -154,7 +168,7 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     TIRGen over 240 packaged problems into a published dataset version; a second run reuses it.
     """
     settings = {"dataset": "demo", "problems.path": "pocket:test", "problems.limit": DEMO_PROBLEMS}
-    _run(load_settings(GenerateConfig, None, settings), store, as_json=json)
+    _run(load_settings(GenerateConfig, None, settings), store, WHOLE, as_json=json)
 
 
 def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
@@ -170,19 +184,32 @@ def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
     say(f"configuration {config.fingerprint()}; nothing was run")
 
 
-def _run(config: GenerateConfig, store_path: Path, *, as_json: bool) -> None:
+def _run(config: GenerateConfig, store_path: Path, shard: Shard, *, as_json: bool) -> None:
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
     _warn_of_other_problems(store, config)
     say_warnings(load_problems(**config.problems.model_dump()))
     with generation_display("generate") as display:
-        report: GenerationReport = asyncio.run(generate(config, store, display.update))
+        report = asyncio.run(_generate(config, store, shard, display.update))
+    if report is None:
+        say(f"shard {shard.name} is done; other shards have problems left, the last one publishes")
+        if as_json:
+            print_json({"dataset": config.dataset, "version": None, "shard": shard.name})
+        return
     if as_json:
         print_json(report_document(report))
     else:
         show_report(report, store_path)
     if not report.version.manifest["kept_rows"] and not report.stopped:
         sys.exit(WORK_FAILED)
+
+
+async def _generate(
+    config: GenerateConfig, store: Store, shard: Shard, watch: Watch[GenerationProgress]
+) -> GenerationReport | None:
+    if shard == WHOLE:
+        return await generate(config, store, watch)
+    return await generate_shard(config, store, shard, watch)
 
 
 def _warn_of_other_problems(store: Store, config: GenerateConfig) -> None:

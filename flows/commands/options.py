@@ -82,15 +82,16 @@ RoundsPlot = Annotated[
 class Engines:
     """The engines of actor and critic."""
 
-    actor: str | None = None
+    actor: Repeated = None
     """Engine of the actor, which reasons: "embedded", or the base URL of an OpenAI-compatible
-    server such as vLLM."""
+    server such as vLLM; repeat it for replicas."""
     actor_model: str | None = None
     """Model name on that server."""
     actor_tokenizer: str | None = None
     """Directory or Hugging Face id of its tokenizer, if the model name is not one."""
-    critic: str | None = None
-    """Engine of the critic, which writes programs: "embedded", or a base URL."""
+    critic: Repeated = None
+    """Engine of the critic, which writes programs: "embedded", or a base URL; repeat it for
+    replicas."""
     critic_model: str | None = None
     """Model name on that server."""
     critic_tokenizer: str | None = None
@@ -106,12 +107,12 @@ NO_ENGINES = Engines()
 
 
 def engine_settings(
-    role: str, address: str | None, model: str | None, tokenizer: str | None
+    role: str, addresses: list[str] | None, model: str | None, tokenizer: str | None
 ) -> dict[str, Any]:
     """The settings of an engine by dotted name; what is None is not set."""
     settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
-    if address is not None and address != "embedded":
-        settings |= {f"{role}.kind": "tokens", f"{role}.base_url": address}
+    if addresses and addresses != ["embedded"]:
+        settings |= {f"{role}.kind": "tokens", f"{role}.base_urls": addresses}
     return settings
 
 

@@ -30,7 +30,11 @@ from flows.service.running import LIMITS
 from tirgen.settings import ConfigError
 
 DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
-POOLS = {"cpu": "Generation, curation, evaluation.", "gpu": "Training, one job at a time."}
+POOLS = {
+    "cpu": "Generation, curation, evaluation.",
+    "shards": "Shards of a generation that is spread over workers, one at a time in each.",
+    "gpu": "Training, one job at a time.",
+}
 
 
 class _Schedule(NamedTuple):

@@ -26,6 +26,7 @@ from flows.service.home import worker_store
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, inert, table
 from flows.service.running import ENGINE, hinted, live_progress, slot
+from flows.service.spread import spread_out
 from flows.training.models import find_model, serving
 from storage.records import Problem
 from tirgen.engine.errors import EngineUnavailable
@@ -44,6 +45,7 @@ GENERATE, CURATE, EVALUATE, ALARM = GenerateConfig(), CurateConfig(), Evaluation
 """Defaults of the run forms."""
 
 ShardSize = Annotated[int, Field(ge=50, le=500)]
+Spread = Annotated[int, Field(ge=0, le=256)]
 Patience = Annotated[float, Field(ge=0, le=180)]
 FIRST_WAIT, LONGEST_WAIT = 15.0, 300.0
 """Seconds between two tries of a shard: the first wait is doubled up to the longest."""
@@ -56,6 +58,7 @@ async def generate(
     shard_problems: ShardSize = 200,
     patience_minutes: Patience = 4,
     fresh_seed: bool = False,
+    spread: Spread = 0,
 ) -> State[Any]:
     """Problems in, a verified and filtered dataset version out; a repeated run continues.
 
@@ -65,17 +68,19 @@ async def generate(
         shard_problems: Problems in one task of this run; a failed task is tried again as a whole.
         patience_minutes: How long to wait for an engine, sandbox or disk that fails.
         fresh_seed: Add the day of the schedule to the seed, so that each night makes new rows.
+        spread: Shards to work on at once as runs of their own, on any worker of the pool `shards`;
+            with 0 this run works on all of them itself.
     """
     with hinted():
         store = worker_store()
         resolved = _of_the_day(config) if fresh_seed else config
-        async with (
-            slot(ENGINE),
-            live_progress() as live,
-            generation(resolved, store, live.update) as opened,
-        ):
-            await _settle_all(opened, shard_problems, waits(patience_minutes))
-            report = opened.publish()
+        delays = waits(patience_minutes)
+        async with slot(ENGINE), live_progress() as live:
+            if spread:
+                await spread_out(resolved, store, shard_problems, spread, delays, live.update)
+            async with generation(resolved, store, live.update) as opened:
+                await _settle_all(opened, shard_problems, delays)
+                report = opened.publish()
         health = examine(report.version, alarm)
         await _show_generation(
             report, Figures(store, report.version, resolved.budget.prices), health

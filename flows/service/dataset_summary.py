@@ -95,8 +95,8 @@ def _origin(report: GenerationReport) -> str:
 
 
 def _engine(engine: dict[str, Any]) -> str:
-    address = f" at {engine['base_url']}" if engine["base_url"] else ""
-    return f"{engine['model']}{address}"
+    addresses = ", ".join(engine["base_urls"])
+    return f"{engine['model']} at {addresses}" if addresses else str(engine["model"])
 
 
 def _link(trajectory_id: str) -> Link | str:

@@ -206,9 +206,9 @@ class Service:
 
 
 def worker_command(pool: str) -> list[str]:
-    """Python arguments for a worker; the worker of the gpu pool takes one run at a time."""
+    """Python arguments for a worker; only that of the cpu pool takes several runs at a time."""
     command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-    return [*command, "--limit", "1"] if pool == "gpu" else command
+    return command if pool == "cpu" else [*command, "--limit", "1"]
 
 
 def _last_line(text: str) -> str:

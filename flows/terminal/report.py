@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from tirgen.filters.filter_config import Rule
 from tirgen.jobs.estimate import Estimate
 from tirgen.jobs.generate import GenerationReport
 from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.jobs.idle import Usage
 
 NEXT_QUERY = (
     "select difficulty, program, n, accuracy, calls from accuracy "
@@ -54,6 +55,10 @@ def report_document(report: GenerationReport) -> dict[str, Any]:
             "seconds": round(progress.account.spend.seconds, 3),
         },
         "settled": progress.settled,
+        "engines": {
+            name: {"busy": round(usage.busy, 4), "idle": dict(usage.reasons())}
+            for name, usage in progress.idle.items()
+        },
         "stopped": report.stopped,
         "advice": advice(report),
         "seconds": round(report.seconds, 3),
@@ -88,6 +93,8 @@ def show_report(report: GenerationReport, store: Path) -> None:
     show(Text(f"Dataset:   {report.version} in {report.version.path}"))
     show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
     say(_last_line(report))
+    for sentence in engine_sentences(report.progress.idle):
+        say(sentence)
     for sentence in advice(report):
         say(sentence)
     if report.stopped:
@@ -97,6 +104,16 @@ def show_report(report: GenerationReport, store: Path) -> None:
             f"would exceed it. {progress.settled} of {progress.problems} problems are settled. "
             "What is finished is published; a higher budget continues from here"
         )
+
+
+def engine_sentences(idle: Mapping[str, Usage]) -> list[str]:
+    """How busy each engine was, and why not more; empty if the job asked none."""
+    found = []
+    for name, usage in idle.items():
+        reasons = [f"{what.replace('_', ' ')} {share:.0%}" for what, share in usage.reasons()[:4]]
+        because = f"; idle for {', '.join(reasons)}" if reasons else ""
+        found.append(f"engine of {name}: {usage.busy:.0%} of its slots were busy{because}")
+    return found
 
 
 def show_estimate(found: Estimate, config: GenerateConfig) -> None:

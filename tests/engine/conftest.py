@@ -14,10 +14,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from tirgen.engine.gate import Pauses
 from tirgen.engine.http import JsonClient
+from tirgen.engine.pool import Pool
+from tirgen.engine.probe import probe
 from tirgen.engine.protocol import Message, Prompt
 from tirgen.engine.renderer import HfRenderer
-from tirgen.engine.retry import Limiter, RetryPolicy
+from tirgen.engine.retry import RetryPolicy
 from tirgen.engine.tokens import TokenEngine
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -27,7 +30,7 @@ CHATML = (
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-QUICK = RetryPolicy(max_tries=4, try_seconds=0.5, total_seconds=5, first_delay=0.01)
+QUICK = RetryPolicy(max_tries=4, try_seconds=0.5, total_seconds=5, pauses=Pauses(first=0.01))
 
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -77,6 +80,7 @@ class Peer:
         self.refused_fields: set[str] = set()
         """By the chat endpoint."""
         self.pieces_sent = 0
+        self.piece_seconds = 0.002
         self.honours_stop = True
         self.key: str | None = None
         self.in_flight = self.most_in_flight = 0
@@ -166,7 +170,7 @@ class Peer:
             event = {**CHAT, "object": "chat.completion.chunk", **chunk}
             await answer.write(f"data: {json.dumps(event)}\n\n".encode())
             self.pieces_sent += 1
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(self.piece_seconds)
         await answer.write(b"data: [DONE]\n\n")
         return answer
 
@@ -211,7 +215,8 @@ async def engine(peer: Peer, renderer: HfRenderer) -> AsyncIterator[TokenEngine]
     """Connected to the peer, with short waits and eight slots."""
     client = JsonClient(peer.url, api_key=None, connections=8)
     async with client:
-        engine = await TokenEngine.connect(client, Limiter(8, QUICK), "tiny", renderer)
+        found = await probe(client, "tiny", renderer)
+        engine = TokenEngine(Pool.of(client, QUICK, 8), "tiny", renderer, found)
         peer.requests.clear()
         yield engine
 

@@ -41,7 +41,7 @@ async def base_url(pocket_dir: Path) -> AsyncIterator[str]:
 @pytest.fixture
 async def pocket(pocket_dir: Path, base_url: str) -> AsyncIterator[TokenEngine]:
     config = EngineConfig(
-        kind="tokens", base_url=base_url, model="pocket", tokenizer=str(pocket_dir)
+        kind="tokens", base_urls=[base_url], model="pocket", tokenizer=str(pocket_dir)
     )
     async with open_engine(config) as engine:
         assert isinstance(engine, TokenEngine)
@@ -111,7 +111,7 @@ async def test_our_rendering_is_the_servers(pocket: TokenEngine, base_url: str) 
 
 
 async def test_the_chat_engine_speaks_to_it(base_url: str) -> None:
-    config = EngineConfig(kind="chat", base_url=base_url, model="pocket")
+    config = EngineConfig(kind="chat", base_urls=[base_url], model="pocket")
     async with open_engine(config) as engine:
         completion = await engine.complete(Prompt(messages=MESSAGES, reply="It is "), DRAW)
         assert isinstance(engine, ChatEngine)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.engine.conftest import Fault, Peer
+from tests.engine.conftest import QUICK, Fault, Peer
 from tirgen.engine.chat import CONTINUE, ChatEngine, ChatOptions
 from tirgen.engine.chat_answer import first_stop
 from tirgen.engine.errors import (
@@ -18,10 +18,9 @@ from tirgen.engine.errors import (
     EngineUnavailable,
 )
 from tirgen.engine.http import JsonClient
+from tirgen.engine.pool import Pool
 from tirgen.engine.protocol import Finish, Message, Prompt, Sampling
-from tirgen.engine.retry import Limiter, RetryPolicy
 
-QUICK = RetryPolicy(max_tries=4, try_seconds=0.5, total_seconds=5, first_delay=0.01)
 COUNT = Sampling(max_tokens=400)
 ASK = Prompt(messages=(Message("system", "Be brief."), Message("user", "Count.")))
 BEGUN = Prompt(messages=ASK.messages, reply="zero one")
@@ -34,7 +33,7 @@ async def client(peer: Peer) -> AsyncIterator[JsonClient]:
 
 
 async def connected(client: JsonClient, options: ChatOptions | None = None) -> ChatEngine:
-    return await ChatEngine.connect(client, Limiter(8, QUICK), "tiny", options or ChatOptions())
+    return await ChatEngine.connect(Pool.of(client, QUICK, 8), "tiny", options or ChatOptions())
 
 
 @pytest.fixture
@@ -106,6 +105,7 @@ async def test_a_stop_string_stays_in_the_text_and_is_named(chat: ChatEngine) ->
 
 
 async def test_the_stream_is_closed_at_the_stop_string(chat: ChatEngine, peer: Peer) -> None:
+    peer.piece_seconds = 0.02
     completion = await chat.complete(ASK, Sampling(max_tokens=400, stop=("two",)))
     assert completion.completion_tokens == 3
     assert peer.pieces_sent < 10

@@ -28,7 +28,7 @@ COUNT = Sampling(max_tokens=60, temperature=0.0)
 @pytest.fixture
 def config(peer: Peer, model_dir: Path) -> EngineConfig:
     return EngineConfig(
-        kind="tokens", base_url=peer.url, model="tiny", tokenizer=str(model_dir), max_tries=3
+        kind="tokens", base_urls=[peer.url], model="tiny", tokenizer=str(model_dir), max_tries=3
     )
 
 
@@ -84,13 +84,13 @@ async def test_a_server_that_refuses_what_is_needed_is_refused(
 
 
 async def test_a_wrong_address_is_one_sentence(config: EngineConfig) -> None:
-    said = await sentence(changed(config, base_url="http://127.0.0.1:1/v1"))
+    said = await sentence(changed(config, base_urls=["http://127.0.0.1:1/v1"]))
     assert said.startswith("No engine at http://127.0.0.1:1/v1: The connection to")
-    assert said.endswith("Start the server or correct `base_url`.")
+    assert said.endswith("Start the server or correct `base_urls`.")
 
 
 async def test_a_forgotten_v1_is_one_sentence(config: EngineConfig) -> None:
-    said = await sentence(changed(config, base_url=str(config.base_url).removesuffix("/v1")))
+    said = await sentence(changed(config, base_urls=[config.base_urls[0].removesuffix("/v1")]))
     assert "it ends in /v1 for most servers" in said
 
 
@@ -183,17 +183,20 @@ async def test_a_chat_endpoint_with_a_wrong_model_is_one_sentence(config: Engine
 
 
 async def test_a_chat_endpoint_at_a_wrong_address_is_one_sentence(config: EngineConfig) -> None:
-    said = await sentence(changed(config, kind="chat", base_url="http://127.0.0.1:1/v1"))
-    assert "Start the server or correct `base_url`" in said
+    said = await sentence(changed(config, kind="chat", base_urls=["http://127.0.0.1:1/v1"]))
+    assert "Start the server or correct `base_urls`" in said
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"kind": "tokens"}, "needs base_url and model"),
-        ({"kind": "embedded", "base_url": "http://x/v1"}, "the embedded engine is started"),
-        ({"kind": "chat", "base_url": "localhost:8000", "model": "m"}, "is not a URL"),
-        ({"kind": "chat", "base_url": "http://a:b@x/v1", "model": "m"}, "name it in api_key_env"),
+        ({"kind": "tokens"}, "needs base_urls and model"),
+        ({"kind": "embedded", "base_urls": ["http://x/v1"]}, "the embedded engine is started"),
+        ({"kind": "chat", "base_urls": ["localhost:8000"], "model": "m"}, "is not a URL"),
+        (
+            {"kind": "chat", "base_urls": ["http://a:b@x/v1"], "model": "m"},
+            "name it in api_key_env",
+        ),
         ({"api_key": "sk-secret"}, "Extra inputs are not permitted"),
     ],
 )
@@ -203,7 +206,7 @@ def test_a_bad_configuration_says_why(fields: dict[str, Any], said: str) -> None
 
 
 def test_identity_leaves_address_and_pace_out(config: EngineConfig) -> None:
-    elsewhere = changed(config, base_url="http://other/v1", concurrency=3, timeout_seconds=9)
+    elsewhere = changed(config, base_urls=["http://other/v1"], concurrency=3, timeout_seconds=9)
     assert elsewhere.identity() == config.identity()
     assert changed(config, model="other").identity() != config.identity()
 
@@ -250,9 +253,11 @@ def test_the_pocket_is_known_by_its_tokenizer_wherever_it_runs(
 ) -> None:
     """Its prompts are its own: another model asked with them, or it with others, fails."""
     write_tiny_model(tmp_path)
-    fields = {name: value.replace("{other}", str(tmp_path)) for name, value in engine.items()}
+    fields: dict[str, Any] = {
+        name: value.replace("{other}", str(tmp_path)) for name, value in engine.items()
+    }
     if "kind" in fields:
-        fields |= {"base_url": "http://127.0.0.1:1/v1", "model": "served"}
+        fields |= {"base_urls": ["http://127.0.0.1:1/v1"], "model": "served"}
     config = EngineConfig.model_validate(fields)
     assert is_pocket_engine(config) is pocket
     asked = GenerateConfig(dataset="d", actor=config).prompt_set.name

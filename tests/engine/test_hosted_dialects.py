@@ -134,7 +134,7 @@ async def test_the_fields_an_endpoint_takes_are_learned_from_its_refusals(
 ) -> None:
     hosted = Hosted(refuses, status)
     async for url in served(hosted):
-        async with open_engine(EngineConfig(kind="chat", base_url=url, model="m")) as engine:
+        async with open_engine(EngineConfig(kind="chat", base_urls=[url], model="m")) as engine:
             assert (await engine.complete(ASK, PAPER)).text == "yes"
             learned, hosted.refused = len(hosted.requests), 0
             assert (await engine.complete(ASK, PAPER)).ended_turn
@@ -150,7 +150,7 @@ async def test_a_marked_prefix_is_gone_on_with() -> None:
     """DeepSeek and Mistral: the last message carries `prefix`."""
     hosted = Hosted(takes_all, continues_prefix=True)
     async for url in served(hosted):
-        async with open_engine(EngineConfig(kind="chat", base_url=url, model="m")) as engine:
+        async with open_engine(EngineConfig(kind="chat", base_urls=[url], model="m")) as engine:
             assert isinstance(engine, ChatEngine)
             assert engine.dialect.continuation is Continuation.PREFIX
             await engine.complete(Prompt(messages=ASK.messages, reply="Well, "), PAPER)
@@ -167,7 +167,7 @@ async def test_headers_and_query_reach_the_endpoint_and_secrets_come_from_the_en
     async for url in served(hosted):
         config = EngineConfig(
             kind="chat",
-            base_url=url,
+            base_urls=[url],
             model="m",
             headers={"X-Title": "tirgen"},
             header_env={"api-key": "AZURE_KEY"},
@@ -184,4 +184,4 @@ async def test_headers_and_query_reach_the_endpoint_and_secrets_come_from_the_en
 @pytest.mark.parametrize("name", ["Authorization", "x-api-key", "Cookie", "X-Auth-Token"])
 def test_a_secret_header_does_not_belong_in_the_settings(name: str) -> None:
     with pytest.raises(ValueError, match="header_env"):
-        EngineConfig(kind="chat", base_url="http://h/v1", model="m", headers={name: "sk-1"})
+        EngineConfig(kind="chat", base_urls=["http://h/v1"], model="m", headers={name: "sk-1"})

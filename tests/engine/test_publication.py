@@ -22,7 +22,7 @@ from tests.served_weights import served_version
 from tirgen.embedded.local import embedded_server
 from tirgen.engine import publication
 from tirgen.engine.engine_config import EngineConfig
-from tirgen.engine.errors import EngineMisconfigured, PublicationFailed
+from tirgen.engine.errors import EngineError, EngineMisconfigured, PublicationFailed
 from tirgen.engine.protocol import Completion, Prompt, Sampling
 from tirgen.engine.publication import publish
 from tirgen.jobs.engines import open_engine
@@ -56,7 +56,9 @@ async def base_url(server: str, versions: dict[str, Path]) -> str:
 
 def served_by(url: str, versions: dict[str, Path], **fields: object) -> EngineConfig:
     tokenizer = str(versions["v1"])
-    return EngineConfig(kind="tokens", base_url=url, model="pocket", tokenizer=tokenizer, **fields)
+    return EngineConfig(
+        kind="tokens", base_urls=[url], model="pocket", tokenizer=tokenizer, **fields
+    )
 
 
 async def draw(config: EngineConfig) -> Completion:
@@ -188,7 +190,7 @@ async def test_giving_up_while_it_waits_lets_the_server_go_on(
 async def test_a_server_without_the_routes_is_told_what_to_start_it_with(
     peer: Peer, versions: dict[str, Path]
 ) -> None:
-    config = EngineConfig(kind="tokens", base_url=peer.url, model="tiny")
+    config = EngineConfig(kind="tokens", base_urls=[peer.url], model="tiny")
     with pytest.raises(EngineMisconfigured, match="VLLM_SERVER_DEV_MODE=1"):
         await publish(config, versions["v2"], "v2")
 
@@ -197,7 +199,7 @@ async def test_a_server_without_the_routes_is_told_what_to_start_it_with(
 async def test_what_has_no_server_of_ours_takes_no_policy(
     versions: dict[str, Path], kind: str
 ) -> None:
-    fields = {} if kind == "embedded" else {"base_url": "http://localhost:1/v1", "model": "m"}
+    fields = {} if kind == "embedded" else {"base_urls": ["http://localhost:1/v1"], "model": "m"}
     with pytest.raises(EngineMisconfigured, match="no server that takes a policy"):
         await publish(EngineConfig(kind=kind, **fields), versions["v2"], "v2")
 
@@ -356,3 +358,19 @@ async def test_a_server_that_stumbles_in_passing_is_asked_again(
         proxy.faults[path] = a_few_times(1, breaks)
     await publish(served_by(proxy.url, versions), versions["v2"], "v2")
     assert await served_version(served_by(proxy.url, versions)) == "v2"
+
+
+async def test_every_replica_gets_the_policy(versions: dict[str, Path]) -> None:
+    """A replica that takes it keeps it, whatever becomes of another, and both are named."""
+    async with (
+        embedded_server(versions["v1"], model="pocket") as one,
+        embedded_server(versions["v1"], model="pocket") as other,
+    ):
+        config = served_by(one, versions).model_copy(update={"base_urls": (one, other)})
+        await publish(config, versions["v2"], "v2")
+        for url in (one, other):
+            assert await served_version(served_by(url, versions)) == "v2"
+        gone = config.model_copy(update={"base_urls": (one, "http://127.0.0.1:1/v1")})
+        with pytest.raises(EngineError, match=r"127\.0\.0\.1:1"):
+            await publish(gone, versions["v1"], "v1 again")
+        assert await served_version(served_by(one, versions)) == "v1 again"

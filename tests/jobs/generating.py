@@ -32,7 +32,7 @@ def served_at(engine: str, model: str, sandbox: str) -> dict[str, object]:
     """Settings, for a job whose engine and sandbox are already there."""
     roles: dict[str, object] = {"sandbox.services": [sandbox]}
     for role in ("actor", "critic"):
-        engine_settings = {"kind": "tokens", "base_url": engine, "model": model}
+        engine_settings = {"kind": "tokens", "base_urls": [engine], "model": model}
         roles |= {f"{role}.{name}": value for name, value in engine_settings.items()}
     return roles
 

@@ -8,6 +8,7 @@ import pytest
 from storage.datasets import Store
 from storage.records import (
     UNVERIFIABLE,
+    Cost,
     Ending,
     Level,
     Outcome,
@@ -19,6 +20,7 @@ from storage.records import (
 )
 from storage.runs import Run
 from tests.rows import row
+from tirgen.jobs.budget import BudgetSettings, Price
 from tirgen.jobs.committed_rows import CommittedRow, CommittedRows
 
 ROWS = [row("p1"), row("p2"), row("p3")]
@@ -108,3 +110,21 @@ def test_what_is_read_in_columns_is_what_the_rows_say(tmp_path: Path) -> None:
     run.append(rows[:2])
     run.append(rows[2:])
     assert list(CommittedRows(run).rows()) == [CommittedRow.of(each) for each in rows]
+
+
+def test_costs_added_up_in_columns_are_those_added_row_by_row(tmp_path: Path) -> None:
+    run = Store(tmp_path).open_run("d", {}, "h")
+    for number in range(6):
+        cost = Cost(actor_prompt_tokens=number, critic_completion_tokens=7, wall_seconds=number / 4)
+        program = Program.COT if number % 2 else Program.TIRGEN
+        run.append([replace(row(f"p{number}"), cost=cost, program=program)])
+    found = CommittedRows(run).spend(BudgetSettings(), 0.0)
+    priced = {"actor": Price(prompt=0, completion=0)}
+    one_by_one = CommittedRows(run).spend(BudgetSettings(prices=priced), 0.0)
+    assert found.total == one_by_one.total == found.before
+    assert found.highest == one_by_one.highest
+
+
+def test_rows_of_other_problems_are_passed_over(run: Run) -> None:
+    found = [each.problem.problem_id for each in CommittedRows(run).rows({"p2": PROBLEMS["p2"]})]
+    assert found == ["p2"]

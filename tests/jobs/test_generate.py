@@ -128,7 +128,7 @@ def test_a_wrong_address_writes_nothing(tmp_path: Path) -> None:
     config = settings(
         **{
             "actor.kind": "tokens",
-            "actor.base_url": "http://127.0.0.1:9/v1",
+            "actor.base_urls": ["http://127.0.0.1:9/v1"],
             "actor.model": "m",
             "actor.tokenizer": str(Path(__file__).parents[2] / "tirgen/embedded/pocket/model"),
         }
@@ -172,7 +172,7 @@ async def test_a_judge_is_asked_of_every_answer_that_the_rules_call_wrong(
     """Verdicts stay as they are, and what the judge says stands beside them."""
     store = Store(tmp_path)
     few = {**served, "problems.limit": 12}
-    judge = {"kind": "tokens", "base_url": pocket_url, "model": "pocket"}
+    judge = {"kind": "tokens", "base_urls": [pocket_url], "model": "pocket"}
     plain = await generate(settings(dataset="plain", **few), store)
     judged = await generate(settings(dataset="judged", judge=judge, judge_tokens=4, **few), store)
     before, after = list(plain.version.read()), list(judged.version.read())

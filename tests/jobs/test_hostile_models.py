@@ -34,7 +34,7 @@ async def generated(
     (folder / "model").mkdir()
     engine = HostileEngine(folder / "model")
     async with TestServer(engine.app()) as server:
-        roles = {"kind": kind, "base_url": str(server.make_url("/v1")), "model": "hostile"}
+        roles = {"kind": kind, "base_urls": [str(server.make_url("/v1"))], "model": "hostile"}
         if kind == "tokens":
             roles["tokenizer"] = str(folder / "model")
         sampling = {"top_k": 0}

@@ -122,7 +122,7 @@ def test_a_small_budget_ends_thinking_and_the_actor_answers(
 
 def test_an_actor_without_token_ids_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"actor\.kind = tokens"):
-        settings(**{"actor.kind": "chat", "actor.base_url": "http://h/v1", "actor.model": "m"})
+        settings(**{"actor.kind": "chat", "actor.base_urls": ["http://h/v1"], "actor.model": "m"})
 
 
 def test_settings_of_the_other_mode_do_not_name_a_run() -> None:

@@ -169,7 +169,7 @@ def test_the_same_call_finds_the_version_and_makes_nothing(
 def test_a_round_killed_at_any_moment_ends_with_the_same_rows(
     config: RolloutConfig, rows: list[Trajectory], moment: Any, tmp_path: Path
 ) -> None:
-    arguments = [config.problems.path, str(tmp_path), str(config.policy.base_url)]
+    arguments = [config.problems.path, str(tmp_path), config.policy.base_urls[0]]
     command = [sys.executable, writing_policy.__file__, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     store = Store(tmp_path)
@@ -350,7 +350,7 @@ def test_what_cannot_be_is_refused_with_a_reason(
 
 
 def test_chat_endpoints_can_be_sampled_but_neither_branched_nor_corrected(problems: Path) -> None:
-    chat = EngineConfig(kind="chat", base_url="http://localhost:1/v1", model="m")
+    chat = EngineConfig(kind="chat", base_urls=["http://localhost:1/v1"], model="m")
     with pytest.raises(ValueError, match="chat endpoints"):
         settings(problems, policy=chat)
     with pytest.raises(ValueError, match="chat endpoints"):

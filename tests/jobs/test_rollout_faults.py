@@ -15,6 +15,7 @@ from storage.records import Ending, Problem, Program, Provenance, Trajectory
 from tests.rows import PROVENANCE, row
 from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
 from tirgen.jobs.committed_rows import CommittedRows
+from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import OUTAGE_ROWS, open_job
 from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
 from tirgen.jobs.progress import RolloutProgress, unwatched
@@ -55,8 +56,8 @@ class Nothing:
     def load(self, committed: CommittedRows) -> bool:
         return True
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
-        pass
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
+        return {}
 
 
 def made(problem: Problem, attempt: int, ending: Ending = Ending.FINISHED) -> Trajectory:
@@ -82,7 +83,8 @@ async def work(
             await sample_problems(job, plan, plan.next(), make, live)
         finally:
             left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert {task.get_name() for task in left} == {"commit queue"}
+            names = {task.get_name() for task in left}
+            assert names == {"commit queue", "looks at other calls", "idle ledger"}
     return list(job.run.read()), progress
 
 

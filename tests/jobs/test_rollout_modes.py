@@ -9,7 +9,7 @@ from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.tir.prompts import STANDARD, THINKING
 
-SERVER = {"kind": "tokens", "base_url": "http://gpu:8000/v1", "model": "m", "tokenizer": "t"}
+SERVER = {"kind": "tokens", "base_urls": ["http://gpu:8000/v1"], "model": "m", "tokenizer": "t"}
 
 
 def rollouts(**settings: Any) -> RolloutConfig:

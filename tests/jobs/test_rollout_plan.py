@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import asyncio
 import random
+import statistics
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Ending, Outcome, Problem, Program, Step, Trajectory, Verdict
+from tests.engine.simulated import now, simulate
 from tests.rows import row
 from tirgen.jobs.branch import choose
 from tirgen.jobs.committed_rows import CommittedRow
+from tirgen.jobs.progress import RolloutProgress
+from tirgen.jobs.rollout import sample_problems
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
 from tirgen.tir.branch import FailedStep
 
@@ -37,7 +43,7 @@ def work(plan: RolloutPlan, mixed: set[str], rng: random.Random) -> list[str]:
         while (found := plan.next()) is not None:
             begun.append(found.problem_id)
             waiting.append(found)
-        if not waiting:
+        if not waiting or plan.is_over:
             return begun
         done = waiting.pop(rng.randrange(len(waiting)))
         for number in plan.missing(done):
@@ -57,7 +63,7 @@ def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(
         if found == quota:
             break
         needed, found = needed + 1, found + (each.problem_id in mixed)
-    assert begun == [p.problem_id for p in PROBLEMS[:needed]]
+    assert begun[:needed] == list(plan.asked) == [p.problem_id for p in PROBLEMS[:needed]]
     assert plan.mixed == found
     assert plan.full == (found == quota)
     assert plan.drawn == needed
@@ -70,7 +76,7 @@ def test_a_continued_round_begins_nothing_twice() -> None:
     again = RolloutPlan(PROBLEMS, 2, 5, 40)
     made = [sample(n, k, n in mixed and k == 0) for n in first.asked for k in range(2)]
     assert again.load(map(CommittedRow.of, made[:7])) == 7
-    assert work(again, mixed, random.Random(2)) == list(first.asked)[3:]
+    assert work(again, mixed, random.Random(2))[: len(first.asked) - 3] == list(first.asked)[3:]
     assert list(again.asked) == list(first.asked)
     assert again.mixed == first.mixed
 
@@ -151,3 +157,32 @@ def test_every_step_is_as_likely_as_any_other_of_its_problem() -> None:
     for seed in range(800):
         counts[choose(MANY[:4], 1, seed)[0].attempt] += 1
     assert all(150 < count < 250 for count in counts)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.4, 0.2])
+def test_a_round_lasts_little_longer_than_its_longest_rollout(share: float) -> None:
+    """64 mixed groups of 16 rollouts, whose lengths spread as those of real policies do."""
+    lasted = [simulate(round_of(share, seed)) for seed in range(3)]
+    assert statistics.mean(lasted) <= 1.3
+
+
+async def round_of(share: float, seed: int) -> float:
+    """The time of a round over that of its longest rollout."""
+    rng = random.Random(f"{share}/{seed}")
+    names = [problem(f"p{n:04}") for n in range(1000)]
+    chance = {p.problem_id: rng.uniform(0.2, 0.8) * (rng.random() < share) for p in names}
+    plan = RolloutPlan(names, samples=16, groups=64, most=len(names))
+    job = SimpleNamespace(progress=RolloutProgress(problems=1000), watch=lambda progress: None)
+    seconds: dict[tuple[str, int], float] = {}
+
+    async def make(asked: Problem, number: int) -> None:
+        name = asked.problem_id
+        draw = random.Random(f"{seed}/{name}/{number}")
+        seconds[name, number] = min(draw.lognormvariate(3, 1), 160)
+        await asyncio.sleep(seconds[name, number])
+        plan.record(sample(name, number, draw.random() < chance[name]))
+
+    await sample_problems(cast(Any, job), plan, plan.next(), cast(Any, make), live=10_000)
+    assert plan.full
+    assert len(seconds) < 1.4 * 16 * len(plan.asked), "little is given up"
+    return now() / max(seconds[name, number] for name in plan.asked for number in range(16))

@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 
+from storage.calls import SECONDS_BETWEEN_NOTES
 from storage.datasets import Store
 from storage.records import Trajectory
 from storage.runs import Run
+from tests.jobs.generating import comparable
 from tests.jobs.hostile_engine import HostileEngine
 from tirgen.jobs.generate import GenerationReport, generate, generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress
-from tirgen.jobs.shards import Shard
+from tirgen.jobs.shards import WHOLE, Shard, shard_lease
 
 PROBLEMS = 24
 
@@ -37,7 +39,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[tuple[HostileEngine, dict[str,
     await engine.allow(0)
     async with TestServer(engine.app()) as server:
         roles = {
-            "kind": "tokens", "base_url": str(server.make_url("/v1")), "model": "hostile",
+            "kind": "tokens", "base_urls": [str(server.make_url("/v1"))], "model": "hostile",
             "tokenizer": str(tmp_path / "model"), "concurrency": 2,
         }  # fmt: skip
         path = tmp_path / "problems.jsonl"
@@ -50,11 +52,13 @@ async def engine(tmp_path: Path) -> AsyncIterator[tuple[HostileEngine, dict[str,
         }  # fmt: skip
 
 
-async def started(folder: Path, settings: dict[str, Any]) -> asyncio.subprocess.Process:
+async def started(
+    folder: Path, settings: dict[str, Any], *options: str
+) -> asyncio.subprocess.Process:
     (folder / "run.json").write_text(json.dumps(settings))
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "flows", "generate", "--config", str(folder / "run.json"),
-        "--store", str(folder / "store"), "--json",
+        "--store", str(folder / "store"), "--json", *options,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 
@@ -179,3 +183,89 @@ async def test_shards_are_worked_on_at_once_and_published_together(
     assert report.progress.trajectories == 0
     assert len(published(store.root)) == PROBLEMS
     assert set(asked(server).values()) == {1}
+
+
+async def test_shards_in_processes_of_which_one_is_killed_make_the_rows_of_one_process(
+    engine: tuple[HostileEngine, dict[str, Any]], tmp_path: Path
+) -> None:
+    """One version at the end, nothing made twice but what was under way, the same rows."""
+    server, settings = engine
+    shards = [await started(tmp_path, settings, "--shard", f"{n}/3") for n in (1, 2, 3)]
+    await server.allow(PROBLEMS)
+    run = Store(tmp_path / "store").find_run
+    await until(lambda: rows_in(run("twins", fingerprint(settings))) > 6)
+    os.kill(shards[1].pid, signal.SIGKILL)
+    await server.allow(math.inf)
+    ended = [await process.communicate() for process in shards]
+    assert [process.returncode for process in shards] == [0, -signal.SIGKILL, 0], ended
+    assert [json.loads(out)["version"] for out, _ in (ended[0], ended[2])] == [None, None]
+    assert not Store(tmp_path / "store").versions("twins")
+    again = await started(tmp_path, settings, "--shard", "2/3")
+    out, err = await again.communicate()
+    assert again.returncode == 0, err.decode()
+    assert json.loads(out)["version"] == "v1"
+    shared = published(tmp_path / "store")
+    paid_again = [question for question, times in asked(server).items() if times > 1]
+    assert len(paid_again) <= 2 * settings["live_trajectories"], "only what was under way"
+    (tmp_path / "alone").mkdir()
+    alone = await started(tmp_path / "alone", settings)
+    await alone.communicate()
+    single = published(tmp_path / "alone" / "store")
+    assert [*map(comparable, by_key(shared))] == [*map(comparable, by_key(single))]
+    assert len(shared) == PROBLEMS
+
+
+def by_key(rows: list[Trajectory]) -> list[Trajectory]:
+    return sorted(rows, key=lambda row: row.key)
+
+
+async def test_no_share_is_claimed_that_overlaps_with_one_at_work(tmp_path: Path) -> None:
+    """Not the whole job beside a share, nor a share of another division."""
+    free: list[str] = []
+
+    async def claim(shard: Shard) -> None:
+        async with shard_lease(tmp_path, shard, lambda holder: None):
+            free.append(shard.name)
+
+    async with shard_lease(tmp_path, Shard(1, 2), lambda holder: None):
+        async with shard_lease(tmp_path, Shard(2, 2), lambda holder: None):
+            pass
+        waiting = [asyncio.create_task(claim(shard)) for shard in (Shard(1, 3), WHOLE)]
+        await asyncio.sleep(1.2)
+        assert free == []
+    await asyncio.gather(*waiting)
+    assert sorted(free) == ["1-of-3", "whole"]
+
+
+async def test_a_share_waits_for_the_whole_job(tmp_path: Path) -> None:
+    async with shard_lease(tmp_path, WHOLE, lambda holder: None):
+        with pytest.raises(TimeoutError):
+            async with (
+                asyncio.timeout(1.2),
+                shard_lease(tmp_path, Shard(1, 2), lambda holder: None),
+            ):
+                pass
+    async with shard_lease(tmp_path, Shard(1, 2), lambda holder: None):
+        pass
+
+
+async def test_the_budget_of_a_run_bounds_all_its_shards_together(
+    engine: tuple[HostileEngine, dict[str, Any]], tmp_path: Path
+) -> None:
+    """A shard that begins late stops at what the others have spent meanwhile."""
+    server, settings = engine
+    await server.allow(math.inf)
+    first = {**settings, "problems": {**settings["problems"], "limit": 1}}
+    measured = await generate(GenerateConfig.model_validate(first), Store(tmp_path / "other"))
+    cost = measured.progress.account.spend.tokens
+    config = GenerateConfig.model_validate({**settings, "budget": {"tokens": 10 * cost}})
+    store = Store(tmp_path / "store")
+    async with (
+        generation(config, store, shard=Shard(1, 2)) as one,
+        generation(config, store, shard=Shard(2, 2)) as other,
+    ):
+        await one.settle(one.todo[:6])
+        await asyncio.sleep(2 * SECONDS_BETWEEN_NOTES + 0.5)
+        await other.settle(other.todo)
+        assert other.progress.account.stopped
+    assert 8 <= one.progress.trajectories + other.progress.trajectories <= 10

@@ -71,7 +71,9 @@ def comparable(row: Trajectory) -> tuple[object, ...]:
 
 def served(base_url: str) -> EngineConfig:
     """The packaged pocket where it already runs."""
-    return EngineConfig(kind="tokens", base_url=base_url, model="pocket", tokenizer=str(MODEL_DIR))
+    return EngineConfig(
+        kind="tokens", base_urls=[base_url], model="pocket", tokenizer=str(MODEL_DIR)
+    )
 
 
 if __name__ == "__main__":

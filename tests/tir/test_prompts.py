@@ -26,7 +26,7 @@ from tirgen.tir.prompts import (
     load_prompts,
 )
 
-ELSEWHERE = EngineConfig(kind="tokens", base_url="http://x/v1", model="m")
+ELSEWHERE = EngineConfig(kind="tokens", base_urls=["http://x/v1"], model="m")
 
 
 @pytest.mark.parametrize("name", ["base", "pocket", "standard", "thinking"])

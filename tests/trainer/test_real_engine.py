@@ -121,7 +121,7 @@ async def test_a_publication_that_left_the_head_stale_stops_the_next_round(
 
     config = RlConfig(optimizer=OptimizerConfig(learning_rate=1e-3), oracle_bound=EXACT)
     async with embedded_server(MODEL_DIR) as base_url:
-        engine = EngineConfig(kind="tokens", base_url=base_url, model=DEFAULT_MODEL)
+        engine = EngineConfig(kind="tokens", base_urls=[base_url], model=DEFAULT_MODEL)
         first = round_from(str(MODEL_DIR), await sample_from(base_url))
         version = train_rl(first, config, world)
 

@@ -19,9 +19,11 @@ from storage.well_formed import well_formed
 from tirgen.engine.chat_answer import Answer, EmptyAnswers, read
 from tirgen.engine.dialect import Body, Continuation, Dialect, learn
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
+from tirgen.engine.gate import Gate
 from tirgen.engine.http import JsonClient
+from tirgen.engine.pool import Answered, Pool, Replica
 from tirgen.engine.protocol import Completion, Prompt, Sampling
-from tirgen.engine.retry import PROBE_PATIENCE, Limiter, Transient, unreachable
+from tirgen.engine.retry import PROBE_PATIENCE, Transient, unreachable
 
 PATH = "/chat/completions"
 CONTINUE = (
@@ -54,11 +56,8 @@ class ChatEngine:
 
     renderer = None
 
-    def __init__(
-        self, client: JsonClient, limiter: Limiter, model: str, options: ChatOptions
-    ) -> None:
-        self._client = client
-        self._limiter = limiter
+    def __init__(self, pool: Pool[JsonClient], model: str, options: ChatOptions) -> None:
+        self.pool = pool
         self._model = model
         self._options = options
         self.dialect = Dialect(left_out=options.omit)
@@ -68,14 +67,12 @@ class ChatEngine:
         self._empty = EmptyAnswers(model)
 
     @classmethod
-    async def connect(
-        cls, client: JsonClient, limiter: Limiter, model: str, options: ChatOptions
-    ) -> Self:
+    async def connect(cls, pool: Pool[JsonClient], model: str, options: ChatOptions) -> Self:
         """Ask a test question first. Raises `EngineMisconfigured` when the endpoint cannot serve.
 
         Whether it accepts a field beyond these is learned from the first request with that field.
         """
-        engine = cls(client, limiter, model, options)
+        engine = cls(pool, model, options)
         fields = engine._fields(Sampling(max_tokens=_PROBE_TOKENS, temperature=0.6, seed=0))
         await engine._learn(engine.dialect, fields, _PROBE_TOKENS)
         engine.dialect = replace(engine.dialect, continuation=await engine._continuation())
@@ -89,11 +86,14 @@ class ChatEngine:
     def server(self) -> str:
         """For provenance: the host (hosted endpoints have no version) and the refused fields."""
         left_out = f" without {', '.join(sorted(left))}" if (left := self.dialect.left_out) else ""
-        return f"chat/{urlsplit(self._client.base_url).hostname}{left_out}"
+        hosts = dict.fromkeys(
+            urlsplit(r.client.base_url).hostname or "" for r in self.pool.replicas
+        )
+        return f"chat/{', '.join(hosts)}{left_out}"
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """Continue `prompt.reply`, or start the turn. Raises as `Engine.complete` says."""
-        body, answer, seconds = await self._answered(prompt, sampling)
+        body, (answer, seconds, replica) = await self._answered(prompt, sampling)
         if sampling.max_tokens >= _PROBE_TOKENS:
             self._empty.count(answer)
         characters = sum(len(message["content"]) for message in body["messages"])
@@ -107,10 +107,11 @@ class ChatEngine:
             prompt_tokens=answer.prompt_tokens or characters // _CHARACTERS_PER_TOKEN,
             completion_tokens=answer.completion_tokens or answer.chunks,
             seconds=seconds,
+            replica=replica,
         )
 
-    async def _answered(self, prompt: Prompt, sampling: Sampling) -> tuple[Body, Answer, float]:
-        """The request as the endpoint accepted it, its answer and the seconds it took."""
+    async def _answered(self, prompt: Prompt, sampling: Sampling) -> tuple[Body, Answered[Answer]]:
+        """The request as the endpoint accepted it, and its answer."""
         fields = self._fields(sampling)
         limit = sampling.max_tokens + self._options.thinking_tokens
         messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
@@ -119,7 +120,7 @@ class ChatEngine:
             continued = continuation_fields(messages, prompt.reply, dialect.continuation)
             body = {**dialect.shape(fields, limit), **continued}
             try:
-                answer, seconds = await self._ask(body, sampling.stop)
+                answered = await self._ask(self.pool, body, sampling.stop)
             except ContextOverflow:
                 raise
             except EngineRefused:
@@ -127,7 +128,7 @@ class ChatEngine:
                     raise
             else:
                 self._taken.add((dialect, frozenset(fields)))
-                return body, answer, seconds
+                return body, answered
 
     def _fields(self, sampling: Sampling) -> Body:
         """All fields except messages and token limit; neutral values are not sent."""
@@ -146,12 +147,14 @@ class ChatEngine:
             fields["seed"] = sampling.seed
         return fields
 
-    async def _ask(self, body: Body, stops: Sequence[str]) -> tuple[Answer, float]:
+    async def _ask(
+        self, pool: Pool[JsonClient], body: Body, stops: Sequence[str] = ()
+    ) -> Answered[Answer]:
         data = json.dumps(body, separators=(",", ":")).encode()
-        return await self._limiter.run(lambda: self._once(data, stops))
+        return await pool.run(lambda client: self._once(client, data, stops))
 
-    async def _once(self, data: bytes, stops: Sequence[str]) -> Answer:
-        async with self._client.events(PATH, data) as events:
+    async def _once(self, client: JsonClient, data: bytes, stops: Sequence[str]) -> Answer:
+        async with client.events(PATH, data) as events:
             answer = await read(events, stops)
         if answer.finish is None:
             raise Transient("The stream ended before the answer did.")
@@ -188,12 +191,13 @@ class ChatEngine:
 
         Raises `EngineRefused`, and `EngineMisconfigured` if the endpoint cannot be reached.
         """
-        data = json.dumps(body).encode()
+        clients = [replica.client for replica in self.pool.replicas]
+        replicas = [Replica(client, Gate(1, PROBE_PATIENCE.pauses)) for client in clients]
         try:
-            answer, _ = await Limiter(1, PROBE_PATIENCE).run(lambda: self._once(data, ()))
+            answer = await self._ask(Pool(replicas, PROBE_PATIENCE), body)
         except EngineUnavailable as error:
-            raise unreachable(self._client.base_url, error) from error
-        return answer.prompt_tokens or 0
+            raise unreachable(clients[0].base_url, error) from error
+        return answer.result.prompt_tokens or 0
 
     async def _continuation(self) -> Continuation:
         """How the endpoint continues a reply.

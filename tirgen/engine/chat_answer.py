@@ -28,20 +28,26 @@ class Answer:
     completion_tokens: int | None = None
 
 
-async def read(events: AsyncIterator[Any], stops: Sequence[str]) -> Answer:
+async def read(batches: AsyncIterator[list[Any]], stops: Sequence[str]) -> Answer:
     """The answer up to its end or the first stop string, which stays in the text."""
     answer = Answer()
     longest = max(map(len, stops), default=0)
-    async for event in events:
+    async for events in batches:
         searched = max(0, len(answer.text) - longest)  # no stop string ends before that
+        before = answer.chunks
         try:
-            _take(answer, event)
+            for event in events:
+                _take(answer, event)
         except (AttributeError, KeyError, TypeError) as error:
             raise Transient(f"The answer could not be read ({error!r}).") from error
         if (stopped := first_stop(answer.text[searched:], stops)) is not None:
+            text = answer.text
             kept, answer.stop_reason = stopped
-            answer.text = answer.text[:searched] + kept
+            answer.text = text[:searched] + kept
             answer.finish = Finish.STOP
+            # the chunks of this batch are about equally long
+            beyond = (len(text) - len(answer.text)) / max(1, len(text) - searched)
+            answer.chunks -= int((answer.chunks - before) * beyond)
             break
     return answer
 

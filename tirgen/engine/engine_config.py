@@ -38,9 +38,9 @@ class EngineConfig(Settings):
     kind: Literal["embedded", "tokens", "chat"] = "embedded"
     """``embedded`` starts an engine on this machine; ``tokens`` is a server with token ids (vLLM);
     ``chat`` is a hosted chat endpoint without token ids, for data generation only."""
-    base_url: ServerUrl | None = None
-    """The server's address including ``/v1``, e.g. ``http://localhost:8000/v1``; not for
-    ``embedded``."""
+    base_urls: tuple[ServerUrl, ...] = ()
+    """Addresses including ``/v1``, e.g. ``["http://gpu-1:8000/v1", "http://gpu-2:8000/v1"]``: one
+    server, or replicas with the same model and settings; not for ``embedded``."""
     model: NameOrFolder | None = Field(default_factory=lambda given: _default_model(**given))
     """The name that the server lists. For ``embedded`` a model's folder, or a packaged model:
     ``pocket`` (the default) or ``pocket-thinking`` (the default in reasoning mode)."""
@@ -74,8 +74,9 @@ class EngineConfig(Settings):
     thinking_tokens: int = Field(0, ge=0)
     """Added to the token limit of every request, for ``chat`` models that think before they
     answer."""
-    concurrency: int = Field(64, ge=1, le=4096)
-    """Requests in flight at once."""
+    concurrency: int = Field(256, ge=1, le=4096)
+    """Most requests in flight at once on each server. How many there are follows the server's
+    answers; roles that use the same server add up."""
     timeout_seconds: float = Field(600, gt=0)
     """Longest time for one try of one request."""
     max_tries: int = Field(10, ge=1)
@@ -83,7 +84,7 @@ class EngineConfig(Settings):
     that broke off)."""
     patience_minutes: float = Field(20, gt=0)
     """How long a request waits for a server that cannot be reached, loads its model or is at its
-    rate limit. Then the trajectory ends with an engine error."""
+    rate limit, from its first try on. Then the trajectory ends with an engine error."""
 
     @field_validator("headers", "query")
     @classmethod
@@ -98,13 +99,20 @@ class EngineConfig(Settings):
 
     @model_validator(mode="after")
     def _address_given(self) -> EngineConfig:
-        if self.kind == "embedded" and self.base_url:
+        if self.kind == "embedded" and self.base_urls:
             raise ValueError(
-                "base_url is for kind = tokens or chat; the embedded engine is started here"
+                "base_urls is for kind = tokens or chat; the embedded engine is started here"
             )
-        if self.kind != "embedded" and not (self.base_url and self.model):
-            raise ValueError(f"kind = {self.kind} needs base_url and model")
+        if self.kind != "embedded" and not (self.base_urls and self.model):
+            raise ValueError(f"kind = {self.kind} needs base_urls and model")
+        if len(set(self.base_urls)) < len(self.base_urls):
+            raise ValueError("base_urls names a server twice")
         return self
+
+    @property
+    def servers(self) -> int:
+        """How many servers there are; the embedded engine is one."""
+        return max(1, len(self.base_urls))
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the text that comes back: neither the address nor the pace.

@@ -2,6 +2,7 @@
 
 EngineError
  ├── EngineMisconfigured   no request can succeed: wrong address, model name or key
+ │    └── EngineAbsent     nothing answers at the address, at the start
  ├── PublicationFailed     a running server could not be given another policy
  ├── EngineUnavailable     no answer through every retry: infrastructure, never the policy's fault
  └── EngineRefused         this one request was rejected (4xx): it ends its row, not the run
@@ -15,6 +16,10 @@ class EngineError(Exception):
 
 class EngineMisconfigured(EngineError):
     """No request can succeed until the configuration changes (exit code 4)."""
+
+
+class EngineAbsent(EngineMisconfigured):
+    """No server answers at this address; another replica may."""
 
 
 class PublicationFailed(EngineError):

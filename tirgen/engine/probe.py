@@ -6,14 +6,23 @@ tested by its effect. A server that fails a test is refused with a message that 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
-from tirgen.engine.errors import EngineError, EngineMisconfigured, EngineRefused, EngineUnavailable
+from tirgen.engine.errors import (
+    EngineAbsent,
+    EngineError,
+    EngineMisconfigured,
+    EngineRefused,
+    EngineUnavailable,
+)
 from tirgen.engine.http import JsonClient
+from tirgen.engine.pool import Pool
 from tirgen.engine.protocol import Message, Renderer, Sampling
-from tirgen.engine.retry import PROBE_PATIENCE, Limiter, Transient, unreachable
+from tirgen.engine.retry import PROBE_PATIENCE, Transient, unreachable
 
 NEUTRAL_FIELDS: dict[str, Any] = {"repetition_penalty": 1.0, "min_p": 0.0}
 """vLLM takes these from the model's generation_config.json unless they are sent."""
@@ -32,6 +41,40 @@ class Capabilities:
     """Most tokens of prompt and completion together; None if the server does not report it."""
     neutral_fields: dict[str, Any] = field(default_factory=dict)
     """The fields of `NEUTRAL_FIELDS` that the server accepts, sent with every request."""
+    weights: str | None = None
+    """The version of its weights, where a server can be given others and says what it has."""
+    greedy: Sampled | None = None
+    """Its answer to a test question at temperature 0."""
+
+    def difference(self, other: Capabilities) -> str | None:
+        """Why another server is not a replica of this one; None if it is."""
+        if self.weights != other.weights:
+            return f"its weights are {other.weights}, not {self.weights}"
+        if self.max_model_len != other.max_model_len:
+            return f"its context has {other.max_model_len} tokens, not {self.max_model_len}"
+        if self.neutral_fields != other.neutral_fields:
+            return f"it accepts {[*other.neutral_fields]}, not {[*self.neutral_fields]}"
+        if self.greedy and other.greedy and not _agree(self.greedy, other.greedy):
+            return (
+                f"it answers a test question with other probabilities ({other.greedy.text!r} at "
+                f"temperature 0, not {self.greedy.text!r})"
+            )
+        return None
+
+
+_CLOSE = 0.1
+"""Two servers of one model may differ by so much in a log-probability: kernels, batches, GPUs."""
+
+
+def _agree(one: Sampled, other: Sampled) -> bool:
+    """Equal ids and close log-probabilities up to the first token where two are equally likely."""
+    tokens = zip(one.token_ids, one.logprobs, other.token_ids, other.logprobs, strict=False)
+    for token, logprob, their_token, their_logprob in tokens:
+        if abs(logprob - their_logprob) > _CLOSE:
+            return False
+        if token != their_token:
+            return True
+    return True
 
 
 async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilities:
@@ -43,14 +86,14 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
     await _check_running(client)
     try:
         prober = _Prober(client, model, renderer)
-        first = await prober.ask(temperature=0.0, seed=7)
-        _check_tokenizer(prober, first)
+        greedy = await prober.ask(temperature=0.0, seed=7)
+        _check_tokenizer(prober, greedy)
         neutral = {
             name: value
             for name, value in NEUTRAL_FIELDS.items()
             if await prober.accepts({name: value})
         }
-        await _check_stop(prober, first)
+        await _check_stop(prober, greedy)
     except (EngineRefused, EngineUnavailable) as error:
         raise EngineMisconfigured(
             f"{client.base_url} cannot serve token ids: {error} Servers without them (transformers "
@@ -60,13 +103,81 @@ async def probe(client: JsonClient, model: str, renderer: Renderer) -> Capabilit
         server=await _server(client, card),
         max_model_len=card.get("max_model_len"),
         neutral_fields=neutral,
+        weights=await _weights(client),
+        greedy=greedy,
     )
+
+
+async def probe_again(
+    client: JsonClient, model: str, renderer: Renderer, expected: Capabilities
+) -> None:
+    """Check that a server that was lost serves what it did.
+
+    Raises `Transient` or `EngineUnavailable` where it does not answer, else `EngineMisconfigured`.
+    """
+    cards = await client.get("/models")
+    if model not in {card["id"] for card in cards["data"]}:
+        raise EngineMisconfigured(f"{client.base_url} serves another model than {model!r} now.")
+    await _check_running(client)
+    ids = renderer.prompt_ids(QUESTION)
+    sampling = Sampling(max_tokens=_TOKENS, temperature=0.0, seed=7)
+    answer = await client.post(PATH, request_body(model, ids, sampling, {}))
+    now = replace(
+        expected, weights=await _weights(client), greedy=read_answer(answer, ids, _TOKENS)
+    )
+    if difference := expected.difference(now):
+        raise EngineMisconfigured(f"{client.base_url} is not what it was: {difference}.")
+
+
+async def probe_all(
+    clients: Sequence[JsonClient], model: str, renderer: Renderer
+) -> tuple[Capabilities, list[EngineAbsent | None]]:
+    """Test every replica: what they can do, and for each of them why it is absent, or None.
+
+    Raises `EngineAbsent` if all are, and `EngineMisconfigured` where one that answers cannot serve
+    or is another model than the first.
+    """
+    probes = (_probe_or_absent(client, model, renderer) for client in clients)
+    found = await asyncio.gather(*probes)
+    present = [
+        (c, one) for c, one in zip(clients, found, strict=True) if isinstance(one, Capabilities)
+    ]
+    absent = [one if isinstance(one, EngineAbsent) else None for one in found]
+    if not present:
+        raise next(filter(None, absent))
+    (first_client, first), *others = present
+    for client, one in others:
+        if difference := first.difference(one):
+            raise EngineMisconfigured(
+                f"{client.base_url} is no replica of {first_client.base_url}: {difference}. Serve "
+                "the same model with the same settings on both."
+            )
+    servers = dict.fromkeys(one.server for _, one in present)
+    return replace(first, server=", ".join(servers)), absent
+
+
+async def _probe_or_absent(
+    client: JsonClient, model: str, renderer: Renderer
+) -> Capabilities | EngineAbsent:
+    try:
+        return await probe(client, model, renderer)
+    except EngineAbsent as error:
+        return error
+
+
+async def _weights(client: JsonClient) -> str | None:
+    try:
+        answer = await client.get_root("/weight_info")
+    except (EngineError, Transient):
+        return None
+    version = answer.get("weight_version") if isinstance(answer, dict) else None
+    return None if version is None else str(version)
 
 
 async def find_model(client: JsonClient, model: str) -> dict[str, Any]:
     """The server's entry for the model. Raises `EngineMisconfigured`, naming the models it has."""
     try:
-        answer, _ = await Limiter(1, PROBE_PATIENCE).run(lambda: client.get("/models"))
+        answer = (await Pool.of(client, PROBE_PATIENCE).run(lambda c: c.get("/models"))).result
     except EngineUnavailable as error:
         raise unreachable(client.base_url, error) from error
     try:
@@ -88,22 +199,20 @@ class _Prober:
     """Short completions of one fixed question."""
 
     def __init__(self, client: JsonClient, model: str, renderer: Renderer) -> None:
-        self._client = client
         self._model = model
         self._prompt_ids = renderer.prompt_ids(QUESTION)
-        self._limiter = Limiter(1, PROBE_PATIENCE)
+        self._pool = Pool.of(client, PROBE_PATIENCE)
         self.decode = renderer.decode
 
     async def ask(self, extra: dict[str, Any] | None = None, **changes: Any) -> Sampled:
         sampling = replace(Sampling(max_tokens=_TOKENS), **changes)
         body = request_body(self._model, self._prompt_ids, sampling, extra or {})
 
-        async def attempt() -> Sampled:
-            answer = await self._client.post(PATH, body)
+        async def attempt(client: JsonClient) -> Sampled:
+            answer = await client.post(PATH, body)
             return read_answer(answer, self._prompt_ids, _TOKENS)
 
-        sampled, _ = await self._limiter.run(attempt)
-        return sampled
+        return (await self._pool.run(attempt)).result
 
     async def accepts(self, extra: dict[str, Any]) -> bool:
         try:

@@ -68,6 +68,8 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    replica: str = ""
+    """Address of the server that answered, where a model has several."""
 
     @property
     def ended_turn(self) -> bool:
@@ -101,7 +103,10 @@ class Renderer(Protocol):
 
 
 class Engine(Protocol):
-    """A language model; many tasks can call `complete` at once."""
+    """A language model; many tasks can call `complete` at once.
+
+    The requests of a task belong to the trajectory of `tirgen.engine.session`.
+    """
 
     @property
     def model(self) -> str: ...

@@ -20,7 +20,8 @@ from tirgen.engine.errors import (
     PublicationFailed,
 )
 from tirgen.engine.http import JsonClient
-from tirgen.engine.retry import Limiter, RetryPolicy
+from tirgen.engine.pool import Pool
+from tirgen.engine.retry import RetryPolicy
 
 _UNREACHABLE = 30.0
 """Longest wait in seconds for a server that cannot be reached; it was running just before."""
@@ -31,27 +32,34 @@ _RESET_SECONDS = 0.25
 
 
 async def publish(config: EngineConfig, folder: Path, label: str) -> None:
-    """Make the server sample from the weights in `folder`, under the name `label`.
+    """Make every server sample from the weights in `folder`, under the name `label`.
 
-    Pauses, reloads, resets the prefix cache, names the weights, resumes. Running requests finish
-    with the old weights. The server reads the folder itself, so it needs it under the same path.
-    Behind a load balancer, publish to each server. Publishing again does no harm.
+    Pauses, reloads, resets the prefix cache, names the weights, resumes, on all replicas at the
+    same time. Running requests finish with the old weights. A server reads the folder itself, so it
+    needs it under the same path. Behind a load balancer, name each server in `base_urls`.
+    Publishing again does no harm.
 
-    Raises `EngineMisconfigured` if the server takes no policy, and `PublicationFailed`, which says
-    whether the server serves its old policy or stays paused.
+    Raises `EngineMisconfigured` if a server takes no policy, and `PublicationFailed`, which says
+    which servers have their old policy or stay paused.
     """
-    async with _client(config) as client:
-        await _Publication(_Server(client, config), folder, label).run()
-
-
-def _client(config: EngineConfig) -> JsonClient:
-    if config.kind != "tokens" or config.base_url is None:
+    if config.kind != "tokens":
         raise EngineMisconfigured(
             f"kind = {config.kind} has no server that takes a policy: the embedded engine is "
             "started from the folder of a version (`model`), and a hosted model cannot be changed."
         )
-    key = api_key(config.api_key_env, config.base_url)
-    return JsonClient(config.base_url, api_key=key, connections=1)
+    publications = (_publish(config, url, folder, label) for url in config.base_urls)
+    found = await asyncio.gather(*publications, return_exceptions=True)
+    errors = [error for error in found if error is not None]
+    if len(errors) == 1 or (errors and not all(isinstance(e, PublicationFailed) for e in errors)):
+        raise next((e for e in errors if not isinstance(e, PublicationFailed)), errors[0])
+    if errors:
+        raise PublicationFailed(" ".join(map(str, errors)))
+
+
+async def _publish(config: EngineConfig, base_url: str, folder: Path, label: str) -> None:
+    key = api_key(config.api_key_env, base_url)
+    async with JsonClient(base_url, api_key=key, connections=1) as client:
+        await _Publication(_Server(client, config), folder, label).run()
 
 
 class _Server:
@@ -61,8 +69,7 @@ class _Server:
         policy = RetryPolicy(
             max_tries=_TRIES, try_seconds=config.timeout_seconds, unreachable_seconds=_UNREACHABLE
         )
-        self._client = client
-        self._limiter = Limiter(1, policy)
+        self._pool = Pool.of(client, policy)
         self.root = client.base_url.removesuffix("/v1")
 
     async def version(self) -> str:
@@ -94,13 +101,11 @@ class _Server:
         await self._post("/update_weight_version", {"new_version": label})
 
     async def _get(self, path: str) -> Any:
-        answer, _ = await self._limiter.run(lambda: self._client.get_root(path))
-        return answer
+        return (await self._pool.run(lambda client: client.get_root(path))).result
 
     async def _post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        answer, _ = await self._limiter.run(lambda: self._client.post_root(path, data))
-        return answer
+        return (await self._pool.run(lambda client: client.post_root(path, data))).result
 
 
 class _Publication:

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
 
 from storage.well_formed import well_formed
 from tirgen.engine.completions import PATH, Sampled, read_answer, request_body
 from tirgen.engine.errors import ContextOverflow, EngineMisconfigured, EngineRefused
 from tirgen.engine.http import JsonClient
-from tirgen.engine.probe import QUESTION, Capabilities, probe
+from tirgen.engine.pool import Pool
+from tirgen.engine.probe import QUESTION, Capabilities
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
-from tirgen.engine.retry import Limiter
 
 
 class TokenEngine:
     """Implements `Engine` over `POST /v1/completions` with prompts as token ids."""
 
     def __init__(
-        self,
-        client: JsonClient,
-        limiter: Limiter,
-        model: str,
-        renderer: Renderer,
-        capabilities: Capabilities,
+        self, pool: Pool[JsonClient], model: str, renderer: Renderer, capabilities: Capabilities
     ) -> None:
-        self._client = client
-        self._limiter = limiter
+        self.pool = pool
         self._model = model
         self._renderer = renderer
         self.capabilities = capabilities
-
-    @classmethod
-    async def connect(
-        cls, client: JsonClient, limiter: Limiter, model: str, renderer: Renderer
-    ) -> Self:
-        """Probe the server first. Raises `EngineMisconfigured` when it cannot serve."""
-        return cls(client, limiter, model, renderer, await probe(client, model, renderer))
 
     @property
     def model(self) -> str:
@@ -64,12 +50,12 @@ class TokenEngine:
             self.capabilities.neutral_fields,
         )
 
-        async def attempt() -> Sampled:
-            answer = await self._client.post(PATH, body)
+        async def attempt(client: JsonClient) -> Sampled:
+            answer = await client.post(PATH, body)
             return read_answer(answer, prompt.token_ids, limit)
 
         try:
-            sampled, seconds = await self._limiter.run(attempt)
+            sampled, seconds, replica = await self.pool.run(attempt)
         except ContextOverflow:
             raise
         except EngineRefused:
@@ -84,6 +70,7 @@ class TokenEngine:
             prompt_tokens=len(prompt.token_ids),
             completion_tokens=len(sampled.token_ids),
             seconds=seconds,
+            replica=replica,
         )
 
     async def _check_settings(self, sampling: Sampling) -> None:
@@ -95,7 +82,7 @@ class TokenEngine:
         plain = replace(sampling, max_tokens=1)
         body = request_body(self._model, ids, plain, self.capabilities.neutral_fields)
         try:
-            await self._limiter.run(lambda: self._client.post(PATH, body))
+            await self.pool.run(lambda client: client.post(PATH, body))
         except EngineRefused as error:
             raise EngineMisconfigured(
                 f"The engine refuses a test question with the settings of this run: {error}"

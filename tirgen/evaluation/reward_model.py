@@ -17,7 +17,8 @@ from pydantic import Field
 from tirgen.engine.connect import api_key
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.http import JsonClient
-from tirgen.engine.retry import Limiter, RetryPolicy
+from tirgen.engine.pool import Pool
+from tirgen.engine.retry import RetryPolicy
 from tirgen.settings import NameOrFolder, ServerUrl, Settings, Variable
 
 
@@ -47,9 +48,8 @@ class RewardModelConfig(Settings):
 class PoolingRewardModel:
     """A reward model of a vLLM server."""
 
-    def __init__(self, client: JsonClient, limiter: Limiter, model: str) -> None:
-        self._client = client
-        self._limiter = limiter
+    def __init__(self, pool: Pool[JsonClient], model: str) -> None:
+        self._pool = pool
         self._model = model
 
     async def score(self, question: str, response: str) -> float:
@@ -58,10 +58,9 @@ class PoolingRewardModel:
             "model": self._model,
             "messages": [{"role": role, "content": content} for role, content in turns],
         }
-        answer, _ = await self._limiter.run(
-            lambda: self._client.post("/pooling", json.dumps(body).encode())
-        )
-        return _last_number(answer)
+        data = json.dumps(body).encode()
+        answer = await self._pool.run(lambda client: client.post("/pooling", data))
+        return _last_number(answer.result)
 
 
 @asynccontextmanager
@@ -70,7 +69,7 @@ async def open_reward_model(config: RewardModelConfig) -> AsyncIterator[RewardMo
     key = api_key(config.api_key_env, config.base_url)
     policy = RetryPolicy(max_tries=config.max_tries, try_seconds=config.timeout_seconds)
     async with JsonClient(config.base_url, api_key=key, connections=config.concurrency) as client:
-        yield PoolingRewardModel(client, Limiter(config.concurrency, policy), config.model)
+        yield PoolingRewardModel(Pool.of(client, policy, config.concurrency), config.model)
 
 
 def _last_number(answer: Any) -> float:

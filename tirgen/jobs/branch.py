@@ -98,7 +98,7 @@ async def make_branches(
     async def make(item: BranchItem) -> None:
         await job.make_row(maker, item)
 
-    await for_each(missing(), make, config.live_rollouts)
+    await for_each(missing(), make, config.live)
     return {step.group_id for step in chosen}
 
 

@@ -11,15 +11,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
 from storage.records import Program, Trajectory
 from tirgen.settings import Settings
 
+if TYPE_CHECKING:  # pyarrow and DuckDB, which a configuration does not need
+    from storage.calls import Call
+
+SILENT_SECONDS = 30.0
+"""A call that notes nothing for so long has ended, or was killed: it plans nothing any more."""
 COLD_START = 4
 """Attempts that may begin before the cost of any attempt is known."""
 MILLION = 1_000_000
@@ -86,6 +91,8 @@ class Spend:
     """The cost of the attempts, and the wall time of the calls that made them."""
 
     total: Amount = NOTHING
+    before: Amount = NOTHING
+    """`total` when this call began."""
     highest: dict[str, Amount] = field(default_factory=dict)
     """The highest cost of one attempt, by program: baselines cost much less than others."""
     earlier_seconds: float = 0.0
@@ -107,7 +114,7 @@ class Spend:
 
     def add(self, cost: Mapping[str, Any], budget: BudgetSettings) -> None:
         """Count an attempt, given its columns."""
-        tokens = sum(cost[name] for name in _TOKENS)
+        tokens = sum(cost[name] for name in TOKEN_COLUMNS)
         amount = Amount(tokens, budget.price(cost), cost["wall_seconds"])
         self.total = self.total.plus(amount)
         self.highest[cost["program"]] = amount.at_least(self.highest.get(cost["program"], amount))
@@ -117,11 +124,11 @@ class Spend:
         return self.highest.get(program) or max(self.highest.values(), default=None)
 
 
-_TOKENS = [
+TOKEN_COLUMNS = [
     "actor_prompt_tokens", "actor_completion_tokens",
     "critic_prompt_tokens", "critic_completion_tokens",
 ]  # fmt: skip
-COST_COLUMNS = ["program", "actor_model", "critic_model", *_TOKENS, "wall_seconds"]
+COST_COLUMNS = ["program", "actor_model", "critic_model", *TOKEN_COLUMNS, "wall_seconds"]
 
 
 def cost_of(row: Trajectory) -> Mapping[str, Any]:
@@ -133,12 +140,52 @@ def cost_of(row: Trajectory) -> Mapping[str, Any]:
     }
 
 
+class Others:
+    """What other calls of the run spend while this one works."""
+
+    def __init__(self, read: Callable[[], Iterable[Call]]) -> None:
+        """`read` gives what they note. What they noted until now counts as spent before."""
+        self._read = read
+        self._before = {_key(call): _amount(call) for call in read()}
+        self._newest: dict[_Key, tuple[float, float]] = {}
+        """The seconds in the last note of each call, and when it was new here."""
+        self.spent = self.planned = NOTHING
+
+    def look(self) -> None:
+        """Take over what they have noted since."""
+        now, spent, planned = time.monotonic(), NOTHING, NOTHING
+        for call in self._read():
+            key = _key(call)
+            if self._newest.get(key, (None,))[0] != call.seconds:
+                self._newest[key] = (call.seconds, now)
+            before = self._before.get(key, NOTHING)
+            spent = spent.plus(_amount(call)).plus(before, times=-1)
+            if not call.ended and now - self._newest[key][1] < SILENT_SECONDS:
+                planned = planned.plus(_amount(call, "planned_"))
+        self.spent, self.planned = spent, planned
+
+
+_Key = tuple[str, int, str]
+
+
+def _key(call: Call) -> _Key:
+    return (call.host, call.pid, call.began)
+
+
+def _amount(call: Call, prefix: str = "") -> Amount:
+    spent = call.progress.get("spent", {})
+    tokens, money = (spent.get(prefix + name, 0.0) for name in ("tokens", "money"))
+    return Amount(tokens, money, 0.0 if prefix else call.seconds)
+
+
 @dataclass(slots=True)
 class Account:
     """Admits attempts while the budget lasts, and charges their cost."""
 
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     spend: Spend = field(default_factory=Spend)
+    others: Others | None = None
+    """The calls that work on other shards of the run at the same time; None without any."""
     stopped: str | None = None
     """Why no more attempts begin; None while they do."""
     _live: Counter[str] = field(default_factory=Counter)
@@ -154,6 +201,13 @@ class Account:
                 self._live[program] += 1
             return self.stopped is None
 
+    async def release(self, program: Program) -> None:
+        """An admitted attempt was cancelled: what it cost is not known."""
+        if self.budget.limits:
+            async with self._charged:
+                self._live[program] -= 1
+                self._charged.notify_all()
+
     async def charge(self, row: Trajectory) -> None:
         """Charge the cost of an admitted attempt."""
         self.spend.add(cost_of(row), self.budget)
@@ -161,6 +215,31 @@ class Account:
             async with self._charged:
                 self._live[row.program] -= 1
                 self._charged.notify_all()
+
+    async def look(self) -> None:
+        """Take note of what other calls have spent."""
+        if self.others and self.budget.limits:
+            await asyncio.to_thread(self.others.look)
+            async with self._charged:
+                self._charged.notify_all()
+
+    def document(self) -> dict[str, float]:
+        """What this call notes of its cost, for calls at the same time."""
+        spent = self.spend.total.plus(self.spend.before, times=-1)
+        planned = self._planned(NOTHING)
+        return {
+            "tokens": spent.tokens,
+            "money": spent.money,
+            "planned_tokens": planned.tokens,
+            "planned_money": planned.money,
+        }
+
+    def _planned(self, another: Amount) -> Amount:
+        """The cost of another attempt and of those in progress."""
+        planned = another
+        for program, live in self._live.items():
+            planned = planned.plus(self.spend.expected(program) or another, live)
+        return planned
 
     def _decided(self, program: str) -> bool:
         """Whether to stop waiting: another attempt is covered, or none is left to wait for.
@@ -181,14 +260,15 @@ class Account:
 
     def _lacking(self, another: Amount) -> str | None:
         """The limit that does not cover one more attempt beside those in progress, or None."""
-        planned = another
-        for program, live in self._live.items():
-            planned = planned.plus(self.spend.expected(program) or another, live)
-        budget, spend = self.budget, self.spend
-        if budget.tokens is not None and spend.tokens + planned.tokens > budget.tokens:
-            return f"{spend.tokens:,} of {budget.tokens:,} tokens are spent"
-        if budget.money is not None and spend.money + planned.money > budget.money:
-            return f"{spend.money:.4g} of {budget.money:.4g} in money are spent"
-        if budget.minutes is not None and spend.seconds + another.seconds > 60 * budget.minutes:
-            return f"{spend.seconds / 60:.1f} of {budget.minutes:g} minutes are spent"
+        budget, planned = self.budget, self._planned(another)
+        spent = Amount(self.spend.tokens, self.spend.money, self.spend.seconds)
+        if self.others:
+            spent = spent.plus(self.others.spent)
+            planned = planned.plus(self.others.planned)
+        if budget.tokens is not None and spent.tokens + planned.tokens > budget.tokens:
+            return f"{spent.tokens:,.0f} of {budget.tokens:,} tokens are spent"
+        if budget.money is not None and spent.money + planned.money > budget.money:
+            return f"{spent.money:.4g} of {budget.money:.4g} in money are spent"
+        if budget.minutes is not None and spent.seconds + another.seconds > 60 * budget.minutes:
+            return f"{spent.seconds / 60:.1f} of {budget.minutes:g} minutes are spent"
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, Problem, Program, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
-from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
+from tirgen.jobs.budget import COST_COLUMNS, TOKEN_COLUMNS, Amount, BudgetSettings, Spend
 
 CODE_VERSION = version("tirgen")
 _IDENTITY = ["trajectory_id", "level", "created_at"]
@@ -84,15 +85,21 @@ def is_lost(ending: Ending, code_version: str) -> bool:
 
 
 class CommittedRows:
-    """The committed rows of a run; empty without a run. They are read for each use, never held."""
+    """The committed rows of a run; empty without a run. They are read for each use, never held.
+
+    A run can have millions, of which a shard needs few: rows of other problems never become
+    objects, and costs are added up in their columns.
+    """
 
     def __init__(self, run: Run | None) -> None:
         self._run = run
 
     def rows(self, problems: Mapping[str, Problem] | None = None) -> Iterator[CommittedRow]:
         """The newest row of each trajectory of `problems` (by id, unchanged); by default of all."""
+        names = None if problems is None else pa.array(list(problems), pa.string())
         for table in self._run.newest_columns(_COLUMNS) if self._run else ():
-            for row in _rows(table):
+            found = table if names is None else table.filter(pc.is_in(table["problem_id"], names))
+            for row in _rows(found):
                 if problems is None or problems.get(row.problem.problem_id) == row.problem:
                     yield row
 
@@ -104,9 +111,8 @@ class CommittedRows:
         earlier = self._run.seconds() if self._run else 0.0
         spend = Spend(earlier_seconds=earlier, started=began)
         for table in self._run.columns(COST_COLUMNS) if self._run else ():
-            for batch in table.to_batches(max_chunksize=AT_ONCE):
-                for cost in batch.to_pylist():
-                    spend.add(cost, budget)
+            _add(table, spend, budget)
+        spend.before = spend.total
         return spend
 
     def version(self, problems: Mapping[str, Problem] | None = None) -> DatasetVersion | None:
@@ -133,6 +139,24 @@ def _fingerprint(rows: Iterable[tuple[str, float]]) -> tuple[int, int]:
         digest = hashlib.sha256(f"{trajectory_id} {created_at!r}".encode()).digest()
         count, total = count + 1, total + int.from_bytes(digest) & (1 << 256) - 1
     return count, total
+
+
+def _add(costs: pa.Table, spend: Spend, budget: BudgetSettings) -> None:
+    """Count the attempts of a table in a spend."""
+    if budget.prices:  # they depend on the models of a row
+        for batch in costs.to_batches(max_chunksize=AT_ONCE):
+            for cost in batch.to_pylist():
+                spend.add(cost, budget)
+        return
+    tokens = reduce(pc.add, (costs[name] for name in TOKEN_COLUMNS))
+    table = pa.table([costs["program"], tokens, costs["wall_seconds"]], ["program", "n", "s"])
+    found = table.group_by("program").aggregate(
+        [("n", "sum"), ("n", "max"), ("s", "sum"), ("s", "max")]
+    )
+    for row in found.to_pylist():
+        spend.total = spend.total.plus(Amount(row["n_sum"], 0.0, row["s_sum"]))
+        most = Amount(row["n_max"], 0.0, row["s_max"])
+        spend.highest[row["program"]] = most.at_least(spend.highest.get(row["program"], most))
 
 
 def by_id(problems: Iterable[Problem]) -> dict[str, Problem]:

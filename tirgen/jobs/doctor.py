@@ -21,7 +21,7 @@ from tirgen.embedded.models import is_pocket_engine, tokenizer_source
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import EngineError
 from tirgen.engine.protocol import Message, Prompt, Sampling
-from tirgen.jobs.engines import open_engines
+from tirgen.jobs.engines import open_engine, open_engines
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.sandbox.contract import Limits, Sandbox, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES, install_command, missing_libraries
@@ -122,7 +122,26 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
     except EngineError as error:
         fix = "check the address, the model name and the key; without a server: --actor embedded"
         findings.append(Finding("engine", Level.FAIL, str(error), fix))
+    for role in samplings:
+        findings += await _replicas(role, getattr(config, role))
     return [*findings, _prompts(config)]
+
+
+async def _replicas(role: str, config: EngineConfig) -> list[Finding]:
+    """Each replica by itself: a run starts without those that do not answer."""
+    if config.servers == 1:
+        return []
+    return list(await asyncio.gather(*(_replica(role, config, url) for url in config.base_urls)))
+
+
+async def _replica(role: str, config: EngineConfig, base_url: str) -> Finding:
+    check = f"replica ({role})"
+    try:
+        async with open_engine(config.model_copy(update={"base_urls": (base_url,)})) as engine:
+            return Finding(check, Level.OK, f"{base_url}: {engine.server}")
+    except EngineError as error:
+        fix = f"start it, or leave it out of {role}.base_urls"
+        return Finding(check, Level.FAIL, str(error), fix)
 
 
 def _tokenizer(role: str, engine: EngineConfig) -> Finding:

@@ -60,7 +60,7 @@ async def estimate(
     tokens, money = [c.tokens for c in settled], [c.money for c in settled]
     each = mean(c.total.seconds for c in settled)
     error = stdev(tokens) / math.sqrt(len(tokens)) if len(tokens) > 1 else float(tokens[0])
-    at_once = min(config.live_trajectories, max(unsettled, 1))
+    at_once = min(config.live, max(unsettled, 1))
     return Estimate(
         problems=progress.problems,
         sampled=len(settled),

@@ -78,7 +78,7 @@ async def evaluate(
     progress = RolloutProgress(problems=len(bench.problems))
     recipe = PolicyRecipe(config, bench.problems, progress)
     asked = bench.document(config)
-    async with open_job(store, config, recipe, progress, watch, live=config.live_rollouts) as job:
+    async with open_job(store, config, recipe, progress, watch, live=config.live) as job:
         if job.has_work:
             await _sample(config, job, recipe, bench)
         reused = job.published(recipe.plan.asked, lambda summary: bool(summary["asked"] == asked))
@@ -139,7 +139,7 @@ async def _sample(
         maker = coder if problem.problem_id in coder.tasks else solver
         return await job.make_row(maker, maker.item(problem, number), recipe.plan.record)
 
-    await sample_problems(job, recipe.plan, recipe.first, make, config.live_rollouts)
+    await sample_problems(job, recipe.plan, recipe.first, make, config.live)
 
 
 async def _publish(

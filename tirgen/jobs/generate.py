@@ -15,6 +15,7 @@ from typing import Any
 
 from storage.datasets import Store
 from storage.records import Problem, Program
+from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.data.errors import BadRow
@@ -26,10 +27,11 @@ from tirgen.jobs.engines import open_engine, open_engines
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
 from tirgen.jobs.generate_plan import GenerationPlan
+from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
-from tirgen.jobs.shards import WHOLE, Shard
+from tirgen.jobs.shards import WHOLE, Shard, others_at_work
 from tirgen.jobs.workers import enter_both, for_each, task_group
 from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
@@ -70,6 +72,36 @@ async def generate(
         return opened.publish()
 
 
+async def generate_shard(
+    config: GenerateConfig,
+    store: Store,
+    shard: Shard,
+    watch: Watch[GenerationProgress] = unwatched,
+) -> GenerationReport | None:
+    """Make the rows of one shard; if it was the last, publish what all of them made.
+
+    Other processes make the other shards, on any machine that has the store. None where some of
+    their problems are still to be made. Raises what `generate` raises.
+    """
+    async with generation(config, store, watch, shard) as opened:
+        await opened.settle(opened.todo)
+        stopped, run = opened.job.progress.account.stopped, opened.job.run
+        made = opened.progress
+    left = unsettled(config, run, opened.found)
+    if left and not (stopped and not others_at_work(run.folder, shard)):
+        return None
+    async with generation(config, store) as whole:
+        report = whole.publish()
+    return replace(report, progress=made)
+
+
+def unsettled(config: GenerateConfig, run: Run, found: ProblemSet) -> list[Problem]:
+    """The problems with rows still to make, by what is committed now."""
+    plan = GenerationPlan(config.attempts, config.cot_samples)
+    plan.load(CommittedRows(run).rows(by_id(found.problems)))
+    return [p for p in found.problems if not plan.is_settled(p.problem_id)]
+
+
 @asynccontextmanager
 async def generation(
     config: GenerateConfig,
@@ -94,7 +126,7 @@ async def generation(
         recipe,
         progress,
         watch,
-        live=config.live_trajectories,
+        live=config.live,
         budget=config.budget,
         shard=shard,
     ) as job:
@@ -120,7 +152,7 @@ class _Recipe:
         self.progress.settled = len(self.problems) - len(self.todo)
         return bool(self.todo)
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
         engines, sandbox = await enter_both(
             stack,
@@ -135,6 +167,7 @@ class _Recipe:
         roles = dict(zip((Role.ACTOR, Role.CRITIC), engines, strict=True))
         identity = replace(identity, engine=engines[0].server)
         self.maker = TirgenMaker(config, identity, roles, sandbox, verifier, judge)
+        return {role.value: engine.pool for role, engine in zip(Role, engines, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +196,7 @@ class Generation:
         again makes only what is missing, rows lost to infrastructure included.
         """
         self.progress.settled -= self._recipe.plan.retry_lost(p.problem_id for p in problems)
-        live = min(self.config.live_trajectories, len(problems))
+        live = min(self.config.live, len(problems))
         await for_each(problems, self._settle, live)
 
     async def _settle(self, problem: Problem) -> None:

@@ -119,8 +119,9 @@ class GenerateConfig(JobSettings):
     """Chain-of-thought samples per solved problem, to drop problems that need no tool."""
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
-    live_trajectories: Count = 96
-    """Problems in progress at once; each engine limits its own requests."""
+    live_trajectories: Count = 256
+    """Problems in progress at once, for each server of the actor. Their requests wait for a free
+    place at an engine, the oldest problem's first."""
     budget: BudgetSettings = BudgetSettings()
     """What the run can cost, over all its calls."""
 
@@ -165,6 +166,11 @@ class GenerateConfig(JobSettings):
                     f"budget.money needs budget.prices of {', '.join(sorted(unpriced))}"
                 )
         return self
+
+    @property
+    def live(self) -> int:
+        """Problems in progress at once, over all servers."""
+        return self.live_trajectories * self.actor.servers
 
     @property
     def prompt_set(self) -> PromptSet:

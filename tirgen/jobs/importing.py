@@ -20,6 +20,7 @@ from tirgen.data.responses import Response, ResponseReader
 from tirgen.filters.apply import Filtering, YieldRow
 from tirgen.filters.rules import accept
 from tirgen.jobs.committed_rows import CommittedRows
+from tirgen.jobs.idle import Pools
 from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
@@ -103,12 +104,13 @@ class _Recipe:
         self.progress.settled = self.progress.reused_rows
         return bool(self.todo)
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
         sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
         verifier = await stack.enter_async_context(Verifier(require_box=False))
         engine = f"imported {config.format}: {config.path.name}"
         self.maker = ReplayMaker(config, replace(identity, engine=engine), sandbox, verifier)
+        return {}
 
 
 async def _run_all(recipe: _Recipe, job: Job[Progress]) -> None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,20 +22,25 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
-from storage.calls import CallNote
+from storage.calls import SECONDS_BETWEEN_NOTES, CallNote, calls
 from storage.datasets import Store
+from storage.idle import IdleLog
 from storage.leases import Holder, Lease
 from storage.records import Ending, Problem, Trajectory
 from storage.runs import Run, run_id
 from storage.versions import DatasetVersion
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.jobs.budget import Account, BudgetSettings
+from tirgen.engine.session import Activity, Session
+from tirgen.jobs.budget import Account, BudgetSettings, Others
 from tirgen.jobs.commit_queue import CommitQueue
 from tirgen.jobs.committed_rows import CODE_VERSION, CommittedRows
+from tirgen.jobs.idle import IdleLedger, Pools
 from tirgen.jobs.maker import Item, Maker, RunIdentity
 from tirgen.jobs.progress import P, Watch
 from tirgen.jobs.shards import WHOLE, Shard, shard_lease
 from tirgen.settings import JobSettings
+
+LOGGER = logging.getLogger(__name__)
 
 ItemT = TypeVar("ItemT", bound=Item)
 
@@ -99,10 +106,11 @@ class Recipe(Protocol):
         """Take over what is committed. Returns whether rows are missing."""
         ...
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         """Open engine, sandbox and verifier on the stack, for the makers of the run's rows.
 
-        Called only if rows are missing. Raises where the job cannot begin.
+        Returns the servers of each role. Called only if rows are missing. Raises where the job
+        cannot begin.
         """
         ...
 
@@ -121,6 +129,8 @@ class Job(Generic[P]):
     _note: CallNote
     _slots: asyncio.Semaphore
     """Bounds the rows that are made at the same time."""
+    working: Counter[Activity] = field(default_factory=Counter)
+    """What the rows in progress wait for, those aside that ask an engine."""
     _commits: CommitQueue | None = None
     """None where no row was missing when the job was opened."""
     _outage: OutageWatch = field(default_factory=OutageWatch)
@@ -144,15 +154,21 @@ class Job(Generic[P]):
         `Maker.make` raises.
         """
         account = self.progress.account
+        session = Session(self.working)
         async with self._slots:
             if not await account.admit(item.program):
                 return None
             self.progress.live += 1
             try:
-                row = await maker.make(item)
+                with session.work():
+                    row = await maker.make(item)
+            except BaseException:
+                await account.release(item.program)
+                raise
             finally:
                 self.progress.live -= 1
-        row = await self._commit(maker, item, row)
+        with session.work(), session.at(Activity.STORE):
+            row = await self._commit(maker, item, row)
         record(row)
         self.progress.count(row)
         await account.charge(row)
@@ -242,8 +258,9 @@ async def open_job(
     identity = RunIdentity(run_id(config.dataset, fingerprint), fingerprint, CODE_VERSION)
     async with AsyncExitStack() as stack:
         run = store.find_run(config.dataset, fingerprint)
+        pools: Pools = {}
         if is_new := run is None:
-            await recipe.open(stack, identity)
+            pools = await recipe.open(stack, identity)
             run = store.open_run(config.dataset, config.model_dump(mode="json"), fingerprint)
         assert run is not None
         lease = await stack.enter_async_context(shard_lease(run.folder, shard, waiting))
@@ -252,15 +269,51 @@ async def open_job(
         if progress.waiting_for:
             progress.waiting_for, began = None, time.monotonic()
         note = CallNote(run.folder, began)
-        if budget is not None:
-            progress.account = Account(budget, committed.spend(budget, began))
+        settings = BudgetSettings() if budget is None else budget
+        progress.account = Account(settings, committed.spend(settings, began))
+        if shard != WHOLE:
+            folder = run.folder
+            progress.account.others = Others(
+                lambda: (call for call in calls(folder) if not note.is_of(call))
+            )
         progress.done_before = progress.goal.done
         watch(progress)
         if has_work and not is_new:
-            await recipe.open(stack, identity)
+            pools = await recipe.open(stack, identity)
         job = Job(run, committed, progress, watch, lease, note, asyncio.Semaphore(live))
         if has_work:
             note.write(progress.document())
             stack.push(job.noted_at_end)
             job._commits = await stack.enter_async_context(CommitQueue(job.append))
+            await stack.enter_async_context(_looking(job, note, pools))
         yield job
+
+
+@asynccontextmanager
+async def _looking(job: Job[P], note: CallNote, pools: Pools) -> AsyncIterator[None]:
+    """Look at the engines and at other calls, for as long as this one works."""
+    log = IdleLog(job.run.folder, note.name)
+    ledger = IdleLedger(pools, job.working, job._slots.locked, log)
+    job.progress.idle = ledger.usage
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_NOTES)
+            note.update(job.progress.document)
+            await job.progress.account.look()
+
+    tasks = [
+        asyncio.create_task(look(), name="looks at other calls"),
+        asyncio.create_task(ledger.run(), name="idle ledger"),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(OSError):  # the commit itself reports a full disk
+            ledger.close()
+        for error in ended:
+            if isinstance(error, Exception):
+                LOGGER.warning("the figures of this call are not complete: %s", error)

@@ -10,7 +10,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -28,6 +28,7 @@ from storage.records import (
     trajectory_id,
 )
 from tirgen.engine.errors import EngineError
+from tirgen.engine.session import Activity, Session
 from tirgen.sandbox.contract import SandboxUnavailable
 from tirgen.tir.builder import TrajectoryBuilder, build
 from tirgen.tir.core import Loop
@@ -132,7 +133,8 @@ class Maker(ABC, Generic[ItemT]):
                 nonlocal steps
                 steps = sample.builder.steps
                 await sample.driver.drive(build(sample.builder, sample.loop), meter)
-                judgement = await self.judge(item, sample.builder, meter)
+                with Session.current().at(Activity.VERIFIER):
+                    judgement = await self.judge(item, sample.builder, meter)
             return await self.finish(self._finished(item, sample.builder, judgement, meter))
 
         return await guarded(attempt(), lambda error: self.broken(item, meter.cost(), error, steps))
@@ -165,9 +167,16 @@ class Maker(ABC, Generic[ItemT]):
             error=builder.error,
             verdict=judgement.verdict,
             tokens=builder.transcript.stream(),
+            replicas=tuple(meter.replicas),
         )
 
-    def _row(self, item: ItemT, cost: Cost, **found: Any) -> Trajectory:
+    def _row(
+        self, item: ItemT, cost: Cost, replicas: tuple[str, ...] = (), **found: Any
+    ) -> Trajectory:
+        provenance = self.provenance(item)
+        if replicas:
+            engine = f"{provenance.engine} at {', '.join(replicas)}"
+            provenance = replace(provenance, engine=engine)
         return Trajectory(
             trajectory_id=trajectory_id(self.dataset, self.identity.config_hash, item.key),
             dataset=self.dataset,
@@ -176,7 +185,7 @@ class Maker(ABC, Generic[ItemT]):
             problem=item.problem,
             level=item.level,
             group_id=item.group,
-            provenance=self.provenance(item),
+            provenance=provenance,
             cost=cost,
             created_at=time.time(),
             **found,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from storage.records import Ending, Level, Program, Trajectory
 from tirgen.jobs.budget import Account
+from tirgen.jobs.idle import Usage
 
 
 class Goal(NamedTuple):
@@ -50,18 +51,24 @@ class Progress:
     account: Account = field(default_factory=Account)
     """The cost of all calls of the job, and its budget."""
 
+    idle: Mapping[str, Usage] = field(default_factory=dict)
+    """How the slots of each engine were used in this call."""
+
     @property
     def goal(self) -> Goal:
         return Goal(self.settled, self.problems, "problems")
+
+    def _cost(self) -> dict[str, Any]:
+        return {"stopped": self.account.stopped, "spent": self.account.document()}
 
     def document(self) -> dict[str, Any]:
         """The counts as JSON values, with those of `goal`."""
         counts = {
             one.name: getattr(self, one.name)
             for one in fields(self)
-            if one.name not in ("waiting_for", "started", "account")
+            if one.name not in ("waiting_for", "started", "account", "idle")
         }
-        return {**counts, **self.goal._asdict(), "stopped": self.account.stopped}
+        return {**counts, **self.goal._asdict(), **self._cost()}
 
     def count(self, row: Trajectory) -> None:
         """Count a committed row."""
@@ -100,6 +107,8 @@ class RolloutProgress(Progress):
     """Problems sampled or in progress."""
     mixed: int = 0
     """Finished groups with an advantage."""
+    given_up: int = 0
+    """Groups that were begun in case they were needed, and were not."""
     branches: int = 0
     """Step-level samples made by this call."""
     branches_ran: int = 0

@@ -23,6 +23,7 @@ from tirgen.data.load import load_problems
 from tirgen.jobs.branch import BranchMaker, make_branches
 from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
 from tirgen.jobs.engines import open_engine
+from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
@@ -70,7 +71,7 @@ async def collect_rollouts(
     found = load_problems(**config.problems.model_dump())
     progress = RolloutProgress(wanted_groups=config.groups, problems=len(found.problems))
     recipe = _RoundRecipe(config, found.problems, progress)
-    async with open_job(store, config, recipe, progress, watch, live=config.live_rollouts) as job:
+    async with open_job(store, config, recipe, progress, watch, live=config.live) as job:
         branched = await _make_round(config, recipe, job) if job.has_work else set()
         reused = job.published(recipe.plan.asked)
         version = reused or _publish(config, job, recipe.plan, branched)
@@ -108,11 +109,11 @@ class PolicyRecipe:
         self.plan = self.new_plan()
         self.progress.reused_rows = self.plan.load(committed.rows(by_id(self.problems)))
         self.first = self.plan.next()
-        self.progress.begun, self.progress.mixed = len(self.plan.asked), self.plan.mixed
-        self.progress.settled = self.progress.begun - (self.first is not None)
+        self.progress.begun, self.progress.mixed = self.plan.begun, self.plan.mixed
+        self.progress.settled = self.plan.settled
         return self.first is not None
 
-    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> None:
+    async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
         engine, sandbox = await enter_both(
             stack, open_engine(config.policy), open_sandbox(**config.sandbox.place())
@@ -120,6 +121,7 @@ class PolicyRecipe:
         verifier = await stack.enter_async_context(Verifier())
         identity = replace(identity, engine=engine.server)
         self.context = JobContext(identity, engine, sandbox, verifier)
+        return {"policy": engine.pool}
 
 
 @dataclass(slots=True)
@@ -140,12 +142,18 @@ class _RoundRecipe(PolicyRecipe):
         return misses or bool(self.config.branches and committed.version(self.plan.asked) is None)
 
 
+LOOK_SECONDS = 1.0
+"""How often the plan is asked for more problems while none ends."""
+FIRST = asyncio.FIRST_COMPLETED
+
+
 async def sample_problems(
     job: Job[RolloutProgress], plan: RolloutPlan, first: Problem | None, make: Make, live: int
 ) -> None:
     """Sample problem after problem, from `first` on, for as long as the plan needs more.
 
     At most `live` problems are in progress at the same time. A slow sample delays no other problem.
+    What is in progress when the plan is over is cancelled.
     """
 
     async def make_group(problem: Problem) -> None:
@@ -153,22 +161,25 @@ async def sample_problems(
             for number in plan.missing(problem):
                 samples.create_task(make(problem, number))
         plan.settle(problem)
-        job.progress.settled += 1
         _show(job, plan)
 
     problem, running = first, set[asyncio.Task[None]]()
     async with task_group() as group:
-        while problem is not None or running:
+        while (problem is not None or running) and not plan.is_over:
             while problem is not None and len(running) < live:
                 running.add(group.create_task(make_group(problem)))
                 problem = plan.next()
-            _, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+            _, running = await asyncio.wait(running, timeout=LOOK_SECONDS, return_when=FIRST)
             problem = problem or plan.next()
+        job.progress.given_up += len(running)
+        for task in running:
+            task.cancel()
     _show(job, plan)
 
 
 def _show(job: Job[RolloutProgress], plan: RolloutPlan) -> None:
-    job.progress.begun, job.progress.mixed = len(plan.asked), plan.mixed
+    job.progress.begun, job.progress.mixed = plan.begun, plan.mixed
+    job.progress.settled = plan.settled
     job.watch(job.progress)
 
 
@@ -181,7 +192,7 @@ async def _make_round(
     async def make(problem: Problem, number: int) -> Trajectory | None:
         return await job.make_row(maker, maker.item(problem, number), plan.record)
 
-    await sample_problems(job, plan, recipe.first, make, config.live_rollouts)
+    await sample_problems(job, plan, recipe.first, make, config.live)
     if not config.branches:
         return set()
     most = len(plan.asked) if config.groups is None else plan.mixed

@@ -100,7 +100,8 @@ class PolicySettings(JobSettings):
     sandbox: SandboxSettings = SandboxSettings()
     seed: int = Field(0, ge=0, lt=2**31)
     live_rollouts: Count = 256
-    """Rollouts worked on at the same time; the engine limits its own requests."""
+    """Rollouts in progress at once, for each server of the policy. Their requests wait for a free
+    place, the oldest rollout's first."""
 
     @model_validator(mode="before")
     @classmethod
@@ -124,6 +125,11 @@ class PolicySettings(JobSettings):
         if self.thinking.tokens is not None and self.thinking.tokens >= self.loop.tokens:
             raise ValueError("thinking.tokens must leave room for an answer within loop.tokens")
         return self
+
+    @property
+    def live(self) -> int:
+        """Rollouts in progress at once, over all servers."""
+        return self.live_rollouts * self.policy.servers
 
     @property
     def program(self) -> Program:

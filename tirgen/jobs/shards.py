@@ -2,7 +2,8 @@
 
 A shard is a share of the problems, chosen by a hash of their ids: it is the same for any order and
 number of problems, on any machine. Its name, ``3-of-16``, is the name of its lease. The process
-that works on a whole job, or that hands out its shards, holds the lease ``whole``.
+that works on a whole job holds the lease ``whole``; no shard is claimed meanwhile, and it waits for
+those that are held. Shards of two divisions overlap: those of the second wait for the first.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ class Shard:
     number: int = 1
     of: int = 1
 
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From ``3/16``. Raises ValueError."""
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal()):
+            raise ValueError(f"{text!r} is no shard; write it like 3/16, the third of 16")
+        return cls(int(number), int(of))
+
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
             raise ValueError(f"there is no shard {self.number} of {self.of}")
@@ -49,17 +58,55 @@ WHOLE = Shard()
 
 @asynccontextmanager
 async def shard_lease(run: Path, shard: Shard, waiting: Waiting) -> AsyncIterator[Lease]:
-    """Wait for the lease of a shard and hold it; `run` is the run's folder.
-
-    The lease of the whole job is granted once no process works on one of its shards.
-    """
-    async with named_lease(run, shard.name, waiting) as lease:
-        if shard == WHOLE:
+    """Wait for the lease of a shard and hold it; `run` is the run's folder."""
+    if shard == WHOLE:
+        async with named_lease(run, shard.name, waiting) as lease:
             for name in holders(run / LEASES):
                 if name != shard.name:
                     async with named_lease(run, name, waiting):
                         pass
+            yield lease
+        return
+    lease = await _claimed(run, shard, waiting)
+    try:
         yield lease
+    finally:
+        lease.release()
+
+
+async def _claimed(run: Path, shard: Shard, waiting: Waiting) -> Lease:
+    """The lease of a share. It is taken under the lease ``whole``, so that no process takes the
+    whole job, or a share that overlaps, at the same moment."""
+    claims: dict[str, Claim] = {}
+    reported: str | None = None
+    while True:
+        async with named_lease(run, WHOLE.name, waiting):
+            overlapping = [n for n in holders(run / LEASES) if _overlaps(n, shard)]
+            for name in (*overlapping, shard.name):
+                claim = claims.setdefault(name, Claim(run / LEASES, name))
+                granted = claim.attempt()
+                if not isinstance(granted, Lease):
+                    break
+                if name == shard.name:
+                    return granted
+                granted.release()  # its holder has ended
+            else:
+                raise AssertionError("the last name is that of the shard")
+        if granted.token != reported:
+            reported = granted.token
+            waiting(granted)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _overlaps(name: str, shard: Shard) -> bool:
+    """The lease is that of a share of another division."""
+    return name != WHOLE.name and not name.endswith(f"-of-{shard.of}")
+
+
+def others_at_work(run: Path, shard: Shard) -> bool:
+    """Whether other shares of the run are held now, by processes that may have ended since."""
+    names = holders(run / LEASES).keys() - {shard.name, WHOLE.name}
+    return bool(names)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from storage.records import Cost, Outcome
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Completion, Engine
+from tirgen.engine.session import Activity, Session
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.tir.core import (
     Execute,
@@ -41,12 +42,16 @@ class Meter:
     completion_tokens: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     llm_seconds: float = 0.0
     sandbox_seconds: float = 0.0
+    replicas: dict[str, None] = field(default_factory=dict)
+    """The servers that answered, in the order of their first answers, where a model has several."""
 
     def add(self, role: Role, completion: Completion) -> None:
         """Count the cost of an answered call; the call itself is counted when it begins."""
         self.prompt_tokens[role] += completion.prompt_tokens
         self.completion_tokens[role] += completion.completion_tokens
         self.llm_seconds += completion.seconds
+        if completion.replica:
+            self.replicas[completion.replica] = None
 
     def cost(self) -> Cost:
         return Cost(
@@ -84,13 +89,17 @@ class Driver:
         Raises `EngineMisconfigured`: no other loop can succeed either. Every other failure is
         thrown into the loop, which knows what it means for the trajectory.
         """
+        with Session.joined() as session:
+            return await self._drive(loop, session, meter)
+
+    async def _drive(self, loop: Loop[T], session: Session, meter: Meter) -> T:
         now, most = asyncio.get_running_loop().time(), self.wall_seconds
-        deadline = None if most is None else now + most
+        session.deadline = None if most is None else now + most
         try:
             request = next(loop)
             while True:
                 try:
-                    result = await self._answer(request, deadline, meter)
+                    result = await self._answer(request, session, meter)
                 except THROWN_INTO_THE_LOOP as error:
                     request = loop.throw(error)
                 else:
@@ -99,21 +108,26 @@ class Driver:
             returned: T = stop.value
             return returned
 
-    async def _answer(self, request: Request, deadline: float | None, meter: Meter) -> Result:
+    async def _answer(self, request: Request, session: Session, meter: Meter) -> Result:
         try:
-            async with asyncio.timeout_at(deadline):
-                match request:
-                    case Generate(role, prompt, sampling):
-                        meter.calls[role] += 1
-                        completion = await self.engines[role].complete(prompt, sampling)
-                        meter.add(role, completion)
-                        return completion
-                    case Execute(code):
-                        return await self._execute(code, meter)
+            async with asyncio.timeout_at(session.deadline) as limit:
+                with session.bounded_by(limit):
+                    return await self._asked(request, session, meter)
         except TimeoutError:
             raise TimeLimitReached(
                 f"the trajectory took more than {self.wall_seconds:g} s"
             ) from None
+
+    async def _asked(self, request: Request, session: Session, meter: Meter) -> Result:
+        match request:
+            case Generate(role, prompt, sampling):
+                meter.calls[role] += 1
+                completion = await self.engines[role].complete(prompt, sampling)
+                meter.add(role, completion)
+                return completion
+            case Execute(code):
+                with session.at(Activity.SANDBOX):
+                    return await self._execute(code, meter)
 
     async def _execute(self, code: str, meter: Meter) -> Result:
         execution = await self.sandbox.run(code, self.limits)

@@ -43,6 +43,6 @@ def _served(log: Path, port: int, *command: str) -> Iterator[None]:
 def served_at(base_url: str, **settings: Any) -> dict[str, Any]:
     """That engine in a configuration."""
     return {
-        "kind": "tokens", "base_url": base_url, "model": "pocket", "tokenizer": str(MODEL_DIR),
+        "kind": "tokens", "base_urls": [base_url], "model": "pocket", "tokenizer": str(MODEL_DIR),
         **settings,
     }  # fmt: skip

@@ -152,7 +152,7 @@ async def test_training_rollouts_and_evaluation_ask_alike(
     """The actor's template variables (`enable_thinking`) once reached the rollouts' prompt only."""
     variables = FAMILIES[family].variables
     actor = EngineConfig(
-        kind="tokens", base_url="http://x/v1", model="m", template_variables=variables
+        kind="tokens", base_urls=["http://x/v1"], model="m", template_variables=variables
     )
     made = GenerateConfig(actor=actor).model_dump(mode="json")
     store = Store(tmp_path / "store")

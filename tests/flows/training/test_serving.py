@@ -23,7 +23,7 @@ async def test_a_running_server_is_given_the_policy_of_every_round(
     store = Store(tmp_path)
     async with embedded_server() as base_url:
         engine = EngineConfig(
-            kind="tokens", base_url=base_url, model="pocket", tokenizer=str(MODEL_DIR)
+            kind="tokens", base_urls=[base_url], model="pocket", tokenizer=str(MODEL_DIR)
         )
         config = RoundsConfig.model_validate(
             {
