@@ -30,7 +30,7 @@ WORTH = 0.85
 more padding. On rounds of the pocket, replies that would save less became slower."""
 
 
-class Cost(NamedTuple):
+class PackingCost(NamedTuple):
     """Work of a layer, in operations."""
 
     token: float
@@ -89,7 +89,7 @@ def attention_mask(branches: Tensor) -> Tensor:
 
 
 def pack(
-    samples: Sequence[S], packing: Packing, cost: Cost | None = None
+    samples: Sequence[S], packing: Packing, cost: PackingCost | None = None
 ) -> list[list[list[Tree[S]]]]:
     """All samples as micro-batches of rows of trees; those with long rows come first.
 
@@ -110,7 +110,7 @@ def _length(row: Sequence[Tree[S]]) -> int:
     return sum(map(len, row))
 
 
-def _trees(samples: Sequence[S], cost: Cost) -> list[Tree[S]]:
+def _trees(samples: Sequence[S], cost: PackingCost) -> list[Tree[S]]:
     """The documents of every group in trees of the size that costs least."""
     families: dict[object, list[S]] = {}
     for sample in samples:
@@ -118,7 +118,7 @@ def _trees(samples: Sequence[S], cost: Cost) -> list[Tree[S]]:
     return [tree for family in families.values() for tree in _family(family, cost)]
 
 
-def _family(family: list[S], cost: Cost) -> list[Tree[S]]:
+def _family(family: list[S], cost: PackingCost) -> list[Tree[S]]:
     """The cheapest split into trees of similar lengths."""
     shared = _shared(family)
     plain = [alone(sample) for sample in family]

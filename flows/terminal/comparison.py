@@ -41,7 +41,7 @@ class Fact(NamedTuple):
         return self.left == self.right
 
 
-class Part(NamedTuple):
+class ComparedPart(NamedTuple):
     """One part of a step of both; None where a step has none."""
 
     name: Literal["thought", "code", "output"]
@@ -72,15 +72,15 @@ class Pair:
         return _content(self.left) == _content(self.right)
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[ComparedPart]:
         one, other = _content(self.left), _content(self.right)
         names: tuple[Literal["thought", "code", "output"], ...] = ("thought", "code", "output")
-        found = [Part(*each) for each in zip(names, one[:3], other[:3], strict=True)]
+        found = [ComparedPart(*each) for each in zip(names, one[:3], other[:3], strict=True)]
         return [part for part in found if part.left is not None or part.right is not None]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TrajectoryComparison:
     """Two trajectories of one problem."""
 
     left: Trajectory
@@ -123,7 +123,7 @@ class Comparison:
         }
 
 
-def render_comparison(compared: Comparison, width: int) -> RenderableType:
+def render_comparison(compared: TrajectoryComparison, width: int) -> RenderableType:
     """Both for a terminal: what only one of them has is red at the left and green at the right."""
     problem = compared.left.problem
     parts: list[RenderableType] = [
@@ -140,7 +140,7 @@ def render_comparison(compared: Comparison, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _facts_table(compared: Comparison) -> Table:
+def _facts_table(compared: TrajectoryComparison) -> Table:
     grid = Table(box=box.SIMPLE, padding=(0, 2, 0, 0), show_edge=False)
     grid.add_column("")
     for each in (compared.left, compared.right):

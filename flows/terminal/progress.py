@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from flows.terminal.console import say, stderr, warnings_shown
 from storage.text import visible
-from tirgen.jobs.budget import Account
+from tirgen.jobs.budget import BudgetAccount
 from tirgen.jobs.progress import GenerationProgress, Progress, RolloutProgress
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -151,7 +151,7 @@ def _reused(progress: GenerationProgress) -> str:
     )
 
 
-def _spending(account: Account) -> list[str]:
+def _spending(account: BudgetAccount) -> list[str]:
     """What the run has spent; empty where neither a budget nor a price is set."""
     budget, spend = account.budget, account.spend
     parts = [

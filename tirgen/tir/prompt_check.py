@@ -23,7 +23,9 @@ _WORDS: dict[Part, tuple[str, ...]] = {
 """What each prompt must mention: only a boxed answer counts, and only Python runs."""
 
 
-class Level(StrEnum):
+class CheckLevel(StrEnum):
+    """How serious a finding is."""
+
     OK = "ok"
     WARN = "warn"
     FAIL = "FAIL"
@@ -33,7 +35,7 @@ class PromptFinding(NamedTuple):
     """What one check found."""
 
     prompt: Part
-    level: Level
+    level: CheckLevel
     found: str
 
 
@@ -55,9 +57,9 @@ def _of_the_text(part: Part, messages: tuple[Message, ...]) -> Iterator[PromptFi
     text = "\n".join(message.content for message in messages)
     absent = [word for word in _WORDS[part] if word.lower() not in text.lower()]
     for word in absent:
-        yield PromptFinding(part, Level.WARN, f"it does not mention {word}")
+        yield PromptFinding(part, CheckLevel.WARN, f"it does not mention {word}")
     if not absent:
-        yield PromptFinding(part, Level.OK, f"{len(text):,} characters with an example")
+        yield PromptFinding(part, CheckLevel.OK, f"{len(text):,} characters with an example")
 
 
 def _of_the_template(
@@ -66,9 +68,11 @@ def _of_the_template(
     try:
         ids = renderer.prompt_ids(messages)
     except EngineRefused as error:
-        return PromptFinding(part, Level.FAIL, str(error))
+        return PromptFinding(part, CheckLevel.FAIL, str(error))
     text = renderer.shown(ids)
     lost = [message.role for message in messages if message.content.strip() not in text]
     if lost:
-        return PromptFinding(part, Level.FAIL, f"the chat template changes the {lost[0]} message")
-    return PromptFinding(part, Level.OK, f"{len(ids):,} tokens under the chat template")
+        return PromptFinding(
+            part, CheckLevel.FAIL, f"the chat template changes the {lost[0]} message"
+        )
+    return PromptFinding(part, CheckLevel.OK, f"{len(ids):,} tokens under the chat template")

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
-from tirgen.verification.cursor import Beyond
+from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
 from tirgen.verification.naming import BOUND, NATURAL, function_of
 from tirgen.verification.sides import Sides, related
@@ -153,7 +153,7 @@ def _residues(value: Value, modulus: int) -> Value:
     items = inner.items if isinstance(inner, Listing) else (inner,)
     numbers = [found.value for item in items if (found := number(item))]
     if len(numbers) < len(items) or any(number.denominator != 1 for number in numbers):
-        raise Beyond("a congruence of other things than numbers")
+        raise OutsideGrammar("a congruence of other things than numbers")
     return Residues(frozenset(int(number) % modulus for number in numbers), modulus, named)
 
 
@@ -347,7 +347,7 @@ class Statements(Clauses):
         return joined(items, "or" in {t.text for t in self.tokens}, True)
 
     def _quantified(self) -> Value:
-        raise Beyond("a quantified statement")
+        raise OutsideGrammar("a quantified statement")
 
     def case_condition(self) -> Value:
         """The condition of a case, with or without "if"."""

@@ -31,7 +31,7 @@ from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.settings import load_settings
 from tirgen.tir.core import Loop, OffFormat, Role, Sampler
-from tirgen.tir.driver import Driver, Meter
+from tirgen.tir.driver import Driver, UsageCounter
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.refine import Refinement, ToolPolicy, refine
 from tirgen.verification import Verifier
@@ -70,7 +70,7 @@ class Bench:
         sampling = self.config.critic_sampling.model_dump()
         engine = self.driver.engines[Role.CRITIC]
         sampler = Sampler(Role.CRITIC, engine.renderer, Sampling(max_tokens=300, **sampling), seed)
-        return await self.driver.drive(_rewriting(sampler, step), Meter())
+        return await self.driver.drive(_rewriting(sampler, step), UsageCounter())
 
 
 @asynccontextmanager

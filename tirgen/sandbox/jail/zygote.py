@@ -32,7 +32,7 @@ from tirgen.sandbox.jail import (
     warm,
     wire,
 )
-from tirgen.sandbox.jail.limits import Baseline
+from tirgen.sandbox.jail.limits import MemoryBaseline
 from tirgen.sandbox.jail.seccomp import Filter
 
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
@@ -83,7 +83,7 @@ class Zygote:
         filters = Filter(seccomp.for_snippet(machine)), Filter(seccomp.for_session(machine))
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         huge_pages = memory.settle(maps)
-        baseline = Baseline.read(statm)
+        baseline = MemoryBaseline.read(statm)
         parent = os.getpid() if self._mode == "bare" else 0
         self._jail = child.Jail(self._mode, baseline, readable, ruleset, *filters, parent)
         return {
