@@ -15,7 +15,7 @@ from typing import Any
 
 from storage.records import Ending, Program, Step, Trajectory
 from tirgen.filters.apply import filter_rows
-from tirgen.filters.filter_config import FilterConfig, Mode, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule, TrajectoryMode
 from tirgen.verification import verify
 
 SHOWN = 80
@@ -77,7 +77,9 @@ def _settings(rule: Rule, datasets: Sequence[list[Trajectory]], folder: Path) ->
     if rule is Rule.CONTAMINATED:
         return {"against": (str(_benchmark(datasets, folder)),)}
     optional: dict[Rule, Mapping[str, Any]] = {
-        Rule.LENGTH: {"shortest": {Mode.REASONING: 200, Mode.NON_REASONING: 60}},
+        Rule.LENGTH: {
+            "shortest": {TrajectoryMode.REASONING: 200, TrajectoryMode.NON_REASONING: 60}
+        },
         Rule.INTERACTION_DENSITY: {"minimum_calls": 3},
         Rule.NEAR_DUPLICATE: {"near_duplicate": 0.6},
         Rule.DIFFICULTY_BALANCE: {"keep_share_by_difficulty": {"level 1": 0.3}},

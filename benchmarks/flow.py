@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from benchmarks import Figures, Result, narrate
 from benchmarks._flow_run import config
-from flows.service.home import Home
+from flows.service.home import ServiceInstance
 from flows.service.processes import Process
-from flows.service.stack import Service
+from flows.service.stack import ServiceProcesses
 
 CLAIM = "A generate flow takes at most 1.10 times the time of the same generation without Prefect."
 LIMIT_RATIO = 1.10
@@ -102,8 +102,8 @@ class _Stack:
     """The service as `tirgen up` starts it, already warm."""
 
     def __init__(self, folder: Path) -> None:
-        self._home = Home(folder / "service-store", PORT)
-        self._service = Service(self._home)
+        self._home = ServiceInstance(folder / "service-store", PORT)
+        self._service = ServiceProcesses(self._home)
         asyncio.run(self._service.up())
         self._processes = self._service.running()
         time.sleep(START_SECONDS)

@@ -37,7 +37,7 @@ from trainer.distributed import World, joined
 from trainer.hierarchical import STATISTICS
 from trainer.model import Scorer, Scores, load_policy, score, sharing_cost
 from trainer.optimisation import Optimizer
-from trainer.packing import Batch, Cost, collate, pack
+from trainer.packing import Batch, PackingCost, collate, pack
 from trainer.rl import shares
 from trainer.rows import credit_rows, rollouts, sft_samples, share
 from trainer.samples import Rollout
@@ -153,7 +153,7 @@ def _compare(policy: Path, samples: list[Rollout], world: World, repeats: int) -
 
 
 def _passes(
-    scorer: Scorer, samples: Sequence[Rollout], cost: Cost | None, world: World
+    scorer: Scorer, samples: Sequence[Rollout], cost: PackingCost | None, world: World
 ) -> Callable[[], Pass]:
     batches = [collate(rows) for rows in pack(samples, PACKING, cost)]
     scored = [(batch, _old(scorer, batch, world)) for batch in batches]

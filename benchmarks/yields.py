@@ -22,7 +22,7 @@ from storage.datasets import Store
 from storage.records import Program, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.filters.apply import filter_rows, yield_table
-from tirgen.filters.filter_config import Mode, Rule
+from tirgen.filters.filter_config import Rule, TrajectoryMode
 from tirgen.jobs.generate import generate
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.settings import load_settings
@@ -43,9 +43,9 @@ def run(quick: bool) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) if quick else STORE)
         size = QUICK_PROBLEMS if quick else PROBLEMS
-        versions = {mode: _version(configuration(mode, size), store) for mode in Mode}
+        versions = {mode: _version(configuration(mode, size), store) for mode in TrajectoryMode}
         rows = {mode: _curated(configuration(mode, size), v) for mode, v in versions.items()}
-        reports = {mode: _report(mode, versions[mode], rows[mode]) for mode in Mode}
+        reports = {mode: _report(mode, versions[mode], rows[mode]) for mode in TrajectoryMode}
         dropped = demonstrations(list(rows.values()), Path(folder))
     if not quick:
         _write(reports, dropped)
@@ -60,7 +60,7 @@ def run(quick: bool) -> Result:
     )
 
 
-def configuration(mode: Mode, size: int) -> GenerateConfig:
+def configuration(mode: TrajectoryMode, size: int) -> GenerateConfig:
     """Default settings: the same as `tirgen generate` with the flags that the page names."""
     name = f"yield-{mode.value.replace('_', '-')}"
     return load_settings(
@@ -89,7 +89,9 @@ def _curated(config: GenerateConfig, version: DatasetVersion) -> list[Trajectory
     return filter_rows(version.read(), config.filters, config.seed)
 
 
-def _report(mode: Mode, version: DatasetVersion, rows: list[Trajectory]) -> dict[str, Any]:
+def _report(
+    mode: TrajectoryMode, version: DatasetVersion, rows: list[Trajectory]
+) -> dict[str, Any]:
     made = [row for row in rows if row.program is Program.TIRGEN]
     kept = [row for row in made if row.kept]
     baselines = [row for row in rows if row.program is Program.COT]
@@ -114,7 +116,7 @@ def _report(mode: Mode, version: DatasetVersion, rows: list[Trajectory]) -> dict
     }
 
 
-def _write(reports: dict[Mode, dict[str, Any]], dropped: list[dict[str, Any]]) -> None:
+def _write(reports: dict[TrajectoryMode, dict[str, Any]], dropped: list[dict[str, Any]]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     for report in reports.values():
         _save(RESULTS / f"{report['dataset']}.json", report)

@@ -61,7 +61,7 @@ class Catalog:
         return [version for version in found if str(version) not in self._left_out]
 
     @cached_property
-    def running(self) -> list[Running]:
+    def running(self) -> list[RunFile]:
         """The files with commits that no version covers. Raises Damaged."""
         datasets = (folder for folder in self._datasets if folder.name not in self._left_out)
         return [one for dataset in datasets for one in self._running(dataset)]
@@ -84,17 +84,17 @@ class Catalog:
                 version.check_present()
                 yield version
 
-    def _running(self, dataset: Path) -> Iterator[Running]:
+    def _running(self, dataset: Path) -> Iterator[RunFile]:
         made = (v for v in [*self.removed, *self.published] if v.dataset == dataset.name)
         covered = covered_commits(made)
         for run in folders(dataset / "runs"):
             position = covered.get(run.name, 0)
             if (run / LOG).is_file() and position is not None:
                 for commit, skip in read_commits(run / LOG).after(position):
-                    yield Running(dataset.name, run.name, commit, skip)
+                    yield RunFile(dataset.name, run.name, commit, skip)
 
 
-class Running(NamedTuple):
+class RunFile(NamedTuple):
     """A file of a run with commits that no version covers."""
 
     dataset: str
@@ -117,7 +117,7 @@ def covered_commits(found: Iterable[DatasetVersion]) -> dict[str, int | None]:
     return covered
 
 
-class Lake(AbstractFileSystem):  # type: ignore[misc]
+class CatalogFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """The files of a catalog under the paths above, read-only."""
 
     protocol = "tirgen"
@@ -195,7 +195,7 @@ class Lake(AbstractFileSystem):  # type: ignore[misc]
 class _Watched(CheckedFile):
     """A file whose damage is noted down before DuckDB turns it into words."""
 
-    def __init__(self, stored: StoredFile, lake: Lake) -> None:
+    def __init__(self, stored: StoredFile, lake: CatalogFileSystem) -> None:
         stored.check_present()
         super().__init__(stored)
         self._lake = lake
@@ -229,7 +229,7 @@ def _published(kind: str, found: Iterable[DatasetVersion]) -> Iterator[tuple[str
                 yield f"{kind}/{schema}/{named}/part={number}/{verdicts.name}", verdicts
 
 
-def _running(found: Iterable[Running]) -> Iterator[tuple[str, StoredFile]]:
+def _running(found: Iterable[RunFile]) -> Iterator[tuple[str, StoredFile]]:
     for dataset, run, commit, skip in found:
         named = f"dataset={dataset}/run={run}/commit={commit.first:08d}/skip={skip}"
         yield f"{RUNNING}/{commit.schema}/{named}/{commit.file.name}", commit.file

@@ -96,7 +96,8 @@ def read_batches(file: StoredFile) -> Iterator[pa.RecordBatch]:
 def _batches(file: StoredFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     with _opened(file) as parquet:
         there = columns and [name for name in columns if name in parquet.schema_arrow.names]
-        yield from parquet.iter_batches(READ_ROWS, columns=there, use_threads=False)
+        for group in range(parquet.num_row_groups):  # one reader of all keeps what it has read
+            yield from parquet.iter_batches(READ_ROWS, [group], there, use_threads=False)
 
 
 class PublishedFile:

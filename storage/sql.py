@@ -25,7 +25,16 @@ from storage.damage import warn_left_out
 from storage.datasets import Store
 from storage.errors import Damaged, QueryError
 from storage.idle import IDLE, idle_view
-from storage.lake import LATEST, PROTOCOL, PUBLISHED, ROWS, RUNNING, VERDICTS, Catalog, Lake
+from storage.lake import (
+    LATEST,
+    PROTOCOL,
+    PUBLISHED,
+    ROWS,
+    RUNNING,
+    VERDICTS,
+    Catalog,
+    CatalogFileSystem,
+)
 from storage.macros import Published
 from storage.manifest_views import manifest_view
 from storage.numbered import was_removed
@@ -77,7 +86,7 @@ def _ask(root: Path, sql: str, skipped: Collection[str]) -> pa.Table:
 def _ask_over(
     root: Path, sql: str, skipped: Collection[str], words: Collection[str] | None
 ) -> pa.Table:
-    lake = Lake(Catalog(root, skipped))
+    lake = CatalogFileSystem(Catalog(root, skipped))
     try:
         with (
             TemporaryDirectory(prefix="tirgen-sql-") as spill,
@@ -113,7 +122,7 @@ def _distinct(names: list[str]) -> list[str]:
 class _Lake:
     """Sources of the views for a session: files under the names that the lake gives them."""
 
-    def __init__(self, root: Path, lake: Lake) -> None:
+    def __init__(self, root: Path, lake: CatalogFileSystem) -> None:
         self._root = root
         self._lake = lake
 
@@ -175,7 +184,7 @@ class _Lake:
 
 
 def _session(
-    sources: _Lake, lake: Lake, words: Collection[str] | None, spill: Path
+    sources: _Lake, lake: CatalogFileSystem, words: Collection[str] | None, spill: Path
 ) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(
         config={"temp_directory": str(spill), "memory_limit": f"{memory.limit()}B"}
@@ -183,6 +192,7 @@ def _session(
     connection.register_filesystem(lake)
     define(connection, definitions(sources, words))
     for setting in (
+        "enable_progress_bar = false",  # on stdout, where a caller without a file is interactive
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         f"allowed_directories = ['{PROTOCOL}']",

@@ -40,7 +40,7 @@ EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class CreditRow:
     """What decides the credit of one row of a round."""
 
     trajectory_id: str
@@ -106,7 +106,7 @@ class Credit:
 
 
 def credit(
-    rows: Iterable[Row], config: CreditConfig, seed: int = 0, limit: int | None = None
+    rows: Iterable[CreditRow], config: CreditConfig, seed: int = 0, limit: int | None = None
 ) -> Credit:
     """Advantages of all rows left in a group whose rewards differ.
 
@@ -155,7 +155,7 @@ def group_advantages(
     return [(reward - mean) / scale for reward in rewards]
 
 
-def resampled(group: Sequence[Row], seed: int) -> list[Row]:
+def resampled(group: Sequence[CreditRow], seed: int) -> list[CreditRow]:
     """Half of the right and half of the wrong rows of a group, at least one of each.
 
     Equal rows are chosen by the seed, whatever their order. The paper draws right rows inversely to
@@ -168,7 +168,7 @@ def resampled(group: Sequence[Row], seed: int) -> list[Row]:
     return [row for part in (right, wrong) for row in part[: -(-len(part) // 2)]]
 
 
-def overlong_penalty(row: Row, config: CreditConfig, limit: int | None) -> float:
+def overlong_penalty(row: CreditRow, config: CreditConfig, limit: int | None) -> float:
     """What the reward of a trajectory loses for its length: 0 to 1."""
     buffer = config.overlong_buffer
     if not buffer or limit is None or row.level is Level.STEP:

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from trainer.lora import adapt
-from trainer.packing import Batch, Cost, attention_mask
+from trainer.packing import Batch, PackingCost, attention_mask
 from trainer.settings import ModelConfig, Packing
 from trainer.sizing import LOGIT_ROWS, Size
 
@@ -272,7 +272,7 @@ def size_of(policy: Any, batch_tokens: int, half: bool) -> Size:
     )
 
 
-def sharing_cost(policy: Any, packing: Packing) -> Cost | None:
+def sharing_cost(policy: Any, packing: Packing) -> PackingCost | None:
     """What a layer costs, to decide which prefixes are shared; None where none can be.
 
     A mask of its own needs torch's attention, and layers that all see the whole document.
@@ -284,7 +284,7 @@ def sharing_cost(policy: Any, packing: Packing) -> Cost | None:
     if not packing.share_prefixes or shape._attn_implementation != "sdpa" or not whole:
         return None
     weights = sum(w.numel() for layer in blocks_of(policy) for w in layer.parameters())
-    return Cost(token=2.0 * weights / shape.num_hidden_layers, pair=4.0 * shape.hidden_size)
+    return PackingCost(token=2.0 * weights / shape.num_hidden_layers, pair=4.0 * shape.hidden_size)
 
 
 def _active_experts(shape: Any) -> float:

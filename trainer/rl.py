@@ -34,7 +34,7 @@ from trainer.optimisation import Share
 from trainer.oracle import Gap, require_agreement
 from trainer.packing import Batch, deal, pack
 from trainer.rows import credit_rows, fitting, rollouts
-from trainer.run import Lineage, OnEvent, Run, hold, ignore, sized
+from trainer.run import Lineage, OnEvent, TrainingRun, hold, ignore, sized
 from trainer.samples import Rollout
 from trainer.settings import FailedCode, LossConfig, Names, RlConfig
 
@@ -77,7 +77,7 @@ def train_rl(
         on_event({"event": "packed", **tokens})
     longest = max(map(len, samples))
     references = _references(dealt, config, longest, world)
-    run = Run(lineage, config, longest, world, on_event)
+    run = TrainingRun(lineage, config, longest, world, on_event)
     run.check_scores(dealt[0][0])
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
     gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
@@ -163,7 +163,7 @@ def _tokens(
 
 
 def _train(
-    run: Run,
+    run: TrainingRun,
     plan: list[list[Rollout]],
     old: list[Scored],
     references: list[list[Tensor | None]],

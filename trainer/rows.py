@@ -28,10 +28,10 @@ from torch import Tensor
 
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, reward_of
 from storage.versions import DatasetVersion
-from trainer.advantage import Row
+from trainer.advantage import CreditRow
 from trainer.distributed import World
 from trainer.samples import Rollout, S, Sample
-from trainer.settings import Beyond
+from trainer.settings import OverlongRule
 
 _FACTS = [
     "trajectory_id", "dataset", "level", "group_id", "ending", "correct", "method", "final_answer",
@@ -60,7 +60,7 @@ ROWS = "tirgen.rows"
 """Key in the file's metadata of the row counts by how they were prepared, as JSON."""
 
 
-def credit_rows(dataset: DatasetVersion, world: World) -> list[Row]:
+def credit_rows(dataset: DatasetVersion, world: World) -> list[CreditRow]:
     """What decides the credit of every row of a round, in the order of the ids.
 
     Raises ValueError for a row without a group.
@@ -70,14 +70,14 @@ def credit_rows(dataset: DatasetVersion, world: World) -> list[Row]:
     return sorted(chain.from_iterable(world.gather(own)), key=lambda row: row.trajectory_id)
 
 
-def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
+def rows_of(batch: pa.RecordBatch) -> Iterator[CreditRow]:
     """The rows of a batch with `CREDIT_COLUMNS`. Raises ValueError for a row without a group."""
     facts = batch.select([*_FACTS, "steps"])
     for row, mask in zip(facts.to_pylist(), _lists(batch, "loss_mask"), strict=True):
         yield _row(row, mask)
 
 
-def _row(row: dict[str, Any], mask: np.ndarray[Any, Any]) -> Row:
+def _row(row: dict[str, Any], mask: np.ndarray[Any, Any]) -> CreditRow:
     if row["group_id"] is None:
         raise ValueError(
             f"{row['trajectory_id']} of {row['dataset']!r} has no group to be compared in; "
@@ -89,7 +89,7 @@ def _row(row: dict[str, Any], mask: np.ndarray[Any, Any]) -> Row:
     unverifiable = row["method"] == UNVERIFIABLE
     stopped = ending in (Ending.FINISHED, Ending.OFF_FORMAT)
     in_words = not steps or steps[-1]["action"] is None
-    return Row(
+    return CreditRow(
         trajectory_id=row["trajectory_id"],
         level=level,
         group_id=row["group_id"],
@@ -235,7 +235,7 @@ class TooLong(ValueError):
 
 
 def fitting(
-    own: Iterable[S], longest: int | None, beyond: Beyond, folder: Path, world: World
+    own: Iterable[S], longest: int | None, beyond: OverlongRule, folder: Path, world: World
 ) -> tuple[list[S], int]:
     """All processes' samples of at most `longest` tokens, and how many were longer.
 
@@ -252,12 +252,12 @@ def fitting(
                 yield sample
                 continue
             longer += 1
-            if beyond is Beyond.REFUSE:
+            if beyond is OverlongRule.REFUSE:
                 raise TooLong(
                     f"{sample.sample_id} has {len(sample)} tokens, more than {longest}; raise "
                     "maximum_length, or set beyond to drop or truncate"
                 )
-            if beyond is Beyond.TRUNCATE and sample.learned[:longest].any():
+            if beyond is OverlongRule.TRUNCATE and sample.learned[:longest].any():
                 yield sample.first(longest)
 
     shared = share(short(), folder, world)

@@ -139,7 +139,7 @@ def _told(holding: Holding) -> dict[str, Any]:
     return {**holding._asdict(), "memory": holding.memory._asdict()}
 
 
-class Run:
+class TrainingRun:
     """The state of a run between steps: weights, moments, finished steps and their history."""
 
     def __init__(

@@ -29,7 +29,7 @@ from trainer.settings import ModelConfig, Packing
 _FENCE = "```"
 
 
-class Kind(StrEnum):
+class StepPart(StrEnum):
     """The part of a step that a token belongs to (eq. 1)."""
 
     THOUGHT = "thought"
@@ -37,10 +37,10 @@ class Kind(StrEnum):
     """The program with its fences."""
 
 
-class Piece(NamedTuple):
+class ResponsePart(NamedTuple):
     """A part of a response as text; its kind is None where the executor wrote it."""
 
-    kind: Kind | None
+    kind: StepPart | None
     text: str
 
 
@@ -93,7 +93,7 @@ def from_stream(row: Trajectory, codec: Codec, prompt: Sequence[int] | None) -> 
 
 
 def from_text(
-    row: Trajectory, pieces: Iterable[Piece], codec: Codec, prompt: Sequence[int]
+    row: Trajectory, pieces: Iterable[ResponsePart], codec: Codec, prompt: Sequence[int]
 ) -> Document:
     """A response tokenised piece by piece with the policy's tokenizer."""
     response: list[int] = []
@@ -103,7 +103,7 @@ def from_text(
         ids = codec.encode(text)
         response += ids
         mask += [kind is not None] * len(ids)
-        is_action += [kind is Kind.ACTION] * len(ids) if kind is not None else []
+        is_action += [kind is StepPart.ACTION] * len(ids) if kind is not None else []
     return _document(row, tuple(prompt), response, mask, is_action)
 
 
@@ -111,7 +111,7 @@ def likelihoods(
     documents: Sequence[Document],
     policy: Path,
     count: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[Kind, Likelihood]:
+) -> dict[StepPart, Likelihood]:
     """The mean log-probability of the policy's tokens by kind, over all documents together.
 
     Raises OSError if `policy` is no model folder.
@@ -144,8 +144,8 @@ def _scored(
         yield found, torch.cat([document.is_action for document in batch.samples])
 
 
-def _by_kind(logprobs: Tensor, is_action: Tensor) -> dict[Kind, Likelihood]:
-    chosen = {Kind.THOUGHT: logprobs[~is_action], Kind.ACTION: logprobs[is_action]}
+def _by_kind(logprobs: Tensor, is_action: Tensor) -> dict[StepPart, Likelihood]:
+    chosen = {StepPart.THOUGHT: logprobs[~is_action], StepPart.ACTION: logprobs[is_action]}
     return {kind: Likelihood(len(of), float(of.mean())) for kind, of in chosen.items()}
 
 

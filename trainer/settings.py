@@ -112,7 +112,7 @@ class Sharding(StrEnum):
     """The same with the shares in the host's memory; a layer at a time is on the device."""
 
 
-class Beyond(StrEnum):
+class OverlongRule(StrEnum):
     """What to do with a sample that is longer than the limit."""
 
     DROP = "drop"
@@ -134,7 +134,7 @@ class Training(_Settings):
     in the host's memory. By default the first of them that fits."""
     maximum_length: int | None = Field(None, ge=2)
     """Largest number of tokens of a sample with its prompt; by default the model's context."""
-    beyond: Beyond = Beyond.DROP
+    beyond: OverlongRule = OverlongRule.DROP
     """What to do with longer samples: ``drop``, ``truncate`` or ``refuse``."""
     publish_bfloat16: bool = False
     """Publish weights for engines in bfloat16, with the float32 master that the next training

@@ -21,7 +21,7 @@ from trainer.distributed import World
 from trainer.optimisation import Share
 from trainer.packing import deal, pack
 from trainer.rows import fitting, prepared_rows, prepared_samples, sft_samples
-from trainer.run import Lineage, OnEvent, Run, ignore
+from trainer.run import Lineage, OnEvent, TrainingRun, ignore
 from trainer.samples import Sample
 from trainer.settings import Names, SftConfig, Training
 
@@ -58,7 +58,7 @@ def train_sft(
     if lineage.published:
         return lineage.published
     plan = list(_plan(samples, config))
-    run = Run(lineage, config, max(map(len, samples)), world, on_event)
+    run = TrainingRun(lineage, config, max(map(len, samples)), world, on_event)
     run.check_scores(shares(plan[0], config, world)[0].batch)
     run.resume(len(plan))
     _train(run, plan, config)
@@ -93,7 +93,7 @@ def _plan(samples: Sequence[Sample], config: SftConfig) -> Iterator[list[Sample]
             yield order[start : start + config.batch_samples]
 
 
-def _train(run: Run, plan: list[list[Sample]], config: SftConfig) -> None:
+def _train(run: TrainingRun, plan: list[list[Sample]], config: SftConfig) -> None:
     """Take the remaining steps."""
     started = time.monotonic()
     tokens = sum(len(sample) for step in plan[: run.steps] for sample in step)

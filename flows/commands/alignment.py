@@ -20,7 +20,7 @@ from tirgen.tir.markup import render_step
 from tirgen.tir.prompts import PromptSet, find_prompts
 
 if TYPE_CHECKING:  # needs torch
-    from trainer.scoring import Document, Piece
+    from trainer.scoring import Document, ResponsePart
 
 
 def alignment_command(
@@ -126,16 +126,19 @@ def _document(row: Trajectory, renderer: HfRenderer, prompts: PromptSet) -> Docu
     return from_stream(row, renderer, prompt) or from_text(row, pieces(row), renderer, prompt)
 
 
-def pieces(row: Trajectory) -> list[Piece]:
+def pieces(row: Trajectory) -> list[ResponsePart]:
     """A trajectory as text in the TIR format, cut where the step kind changes."""
-    from trainer.scoring import Kind, Piece
+    from trainer.scoring import ResponsePart, StepPart
 
     found = []
     for step in row.steps:
         thought = f"{step.thought}\n" if step.thought and step.action is not None else step.thought
-        found.append(Piece(Kind.THOUGHT, thought))
+        found.append(ResponsePart(StepPart.THOUGHT, thought))
         if step.action is not None:
             program = render_step("", step.action, None)
             shown = render_step("", step.action, step.observation)
-            found += [Piece(Kind.ACTION, program), Piece(None, shown[len(program) :])]
+            found += [
+                ResponsePart(StepPart.ACTION, program),
+                ResponsePart(None, shown[len(program) :]),
+            ]
     return [piece for piece in found if piece.text]

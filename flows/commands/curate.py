@@ -23,7 +23,7 @@ from flows.terminal.console import print_json, say
 from flows.terminal.progress import CountDisplay
 from flows.terminal.tables import show_rows
 from tirgen.filters.apply import YieldRow
-from tirgen.jobs.curate import CurationReport, Match, curate_config, curate_version
+from tirgen.jobs.curate import CurationReport, MatchedProblem, curate_config, curate_version
 
 SHOWN = 20
 """Rows of a list for people; `--json` has them all."""
@@ -142,7 +142,7 @@ def _line(rule: str, dropped: Mapping[str, Any], kept: Mapping[str, Any]) -> dic
     }
 
 
-def _match(match: Match) -> dict[str, str]:
+def _match(match: MatchedProblem) -> dict[str, str]:
     return {
         "problem": match.problem.problem_id,
         "rule": match.rule,

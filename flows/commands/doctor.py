@@ -24,12 +24,13 @@ from flows.commands.options import (
 from flows.terminal.console import print_json, show
 from flows.terminal.failures import PREREQUISITE
 from storage.text import safe_text
-from tirgen.jobs.doctor import Finding, Level, examine
+from tirgen.jobs.doctor import Finding, examine
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.sandbox.modes import PROMISES, Mode
+from tirgen.sandbox.modes import PROMISES, IsolationMode
 from tirgen.settings import load_settings
+from tirgen.tir.prompt_check import CheckLevel
 
-STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+STYLES = {CheckLevel.OK: "green", CheckLevel.WARN: "yellow", CheckLevel.FAIL: "bold red"}
 
 
 def doctor_command(
@@ -62,7 +63,7 @@ def doctor_command(
     else:
         show(_table(findings))
         show(_promises())
-    if any(finding.level is Level.FAIL for finding in findings):
+    if any(finding.level is CheckLevel.FAIL for finding in findings):
         sys.exit(PREREQUISITE)
 
 
@@ -90,7 +91,7 @@ def _table(findings: list[Finding]) -> Table:
 def _promises() -> Table:
     """What the sandbox promises in each mode; the table above names the mode in force."""
     table = Table(title="what the sandbox promises, by mode", show_lines=False)
-    for name in ("", *Mode):
+    for name in ("", *IsolationMode):
         table.add_column(name, overflow="fold")
     for promise in PROMISES:
         table.add_row(*map(Text, promise))

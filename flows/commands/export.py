@@ -16,8 +16,8 @@ from flows.terminal.console import print_json, say
 from flows.terminal.progress import CountDisplay
 from storage.exports.common import Texts
 from storage.exports.folder import card, in_split, write_folder
-from storage.exports.formats import SPECS, Format
-from storage.exports.write import Shape, write_lines, write_rows
+from storage.exports.formats import SPECS, ExportFormat
+from storage.exports.write import FileColumns, write_lines, write_rows
 from storage.find import matching_ids
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
@@ -36,7 +36,7 @@ def export_command(
     out: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
-    format: Annotated[Format, Parameter(name="--format")] = Format.TOOLS,
+    format: Annotated[ExportFormat, Parameter(name="--format")] = ExportFormat.TOOLS,
     where: str | None = None,
     all_rows: Annotated[bool, Parameter(name="--all", negative="")] = False,
     columns: str | None = None,
@@ -84,7 +84,7 @@ def export_command(
     opened = read_store(store)
     version = opened.version(name)
     spec = SPECS[format]
-    shape = Shape(spec.schema, tuple(columns.split(",")) if columns else ())
+    shape = FileColumns(spec.schema, tuple(columns.split(",")) if columns else ())
     ids = matching_ids(opened, str(version), where) if where else None
     read = chosen(version, ids, kept_only=spec.kept_only and not all_rows)
     texts = texts_of(version)

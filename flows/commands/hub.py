@@ -28,8 +28,8 @@ from flows.terminal.failures import FlowError
 from storage.datasets import Store
 from storage.errors import Damaged, NotFound
 from storage.exports.folder import card, write_folder
-from storage.exports.formats import SPECS, Format
-from storage.exports.write import Shape
+from storage.exports.formats import SPECS, ExportFormat
+from storage.exports.write import FileColumns
 from storage.names import fingerprint, safe
 from storage.numbered import MANIFEST
 from storage.records import Trajectory
@@ -45,9 +45,9 @@ PULLED = "pulled_from"
 """Key of a manifest: the repository and commit that a version came from."""
 _OWN = (
     "version", "parent", "name", "rows", "kept_rows", "baseline_rows", "files", "created_at",
-    "commits",
+    "code_versions", "schema_version", "verdict_schema_version", "commits", "made_from",
 )  # fmt: skip
-"""Keys of a manifest that the store writes anew, and one about a run that is not here."""
+"""Keys of a manifest that the store writes anew, and those about what is not in this store."""
 
 
 class HubFailed(FlowError):
@@ -61,7 +61,7 @@ def push_command(
     repository: str,
     /,
     *,
-    format: Annotated[Format, Parameter(name="--format")] = Format.TOOLS,
+    format: Annotated[ExportFormat, Parameter(name="--format")] = ExportFormat.TOOLS,
     validation: float = 0.0,
     license: str | None = None,
     public: Flag = False,
@@ -158,12 +158,16 @@ def pull_command(
 
 
 def _write(
-    folder: Path, version: DatasetVersion, format: Format, validation: float, license: str | None
+    folder: Path,
+    version: DatasetVersion,
+    format: ExportFormat,
+    validation: float,
+    license: str | None,
 ) -> None:
     """The repository's files."""
     spec = SPECS[format]
     read = chosen(version, None, kept_only=spec.kept_only)
-    shape = Shape(spec.schema)
+    shape = FileColumns(spec.schema)
     written = write_folder(folder, read, spec.rows, texts_of(version), shape, validation)
     (folder / "README.md").write_text(card(version, format, written, license))
     records = folder / RECORDS

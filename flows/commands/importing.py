@@ -22,7 +22,7 @@ from flows.terminal.console import print_json, say
 from flows.terminal.progress import job_display
 from flows.terminal.tables import show_rows
 from tirgen.data.errors import skipped_by_reason
-from tirgen.data.response_layouts import Format
+from tirgen.data.response_layouts import ResponseFormat
 from tirgen.data.responses import find_format
 from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.importing import ImportReport, import_trajectories
@@ -34,7 +34,7 @@ def import_command(
     /,
     *,
     dataset: str,
-    format_: Annotated[Format | None, Parameter(name="--format")] = None,
+    format_: Annotated[ResponseFormat | None, Parameter(name="--format")] = None,
     gold: Repeated = None,
     limit: int | None = None,
     stateful: bool | None = None,

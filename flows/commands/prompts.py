@@ -15,7 +15,7 @@ from flows.terminal.tables import show_rows
 from storage.text import safe_text
 from tirgen.engine.renderer import HfRenderer
 from tirgen.settings import ConfigError
-from tirgen.tir.prompt_check import Level, example, findings
+from tirgen.tir.prompt_check import CheckLevel, example, findings
 from tirgen.tir.prompts import PLACEHOLDERS, Part, PromptSet, find_prompts
 
 
@@ -89,7 +89,7 @@ def check_command(
         print_json(rows)
     else:
         show_rows(rows, f"Prompt set {prompts}")
-    if any(finding.level is Level.FAIL for finding in found):
+    if any(finding.level is CheckLevel.FAIL for finding in found):
         sys.exit(WORK_FAILED)
 
 

@@ -15,7 +15,7 @@ from storage.datasets import Store
 from storage.errors import NotFound
 
 if TYPE_CHECKING:  # needs matplotlib
-    from flows.page.report import Report
+    from flows.page.report import ReportPage
 
 
 def report_command(
@@ -57,13 +57,13 @@ def report_command(
     say(f"wrote {target}")
 
 
-def _page(store: Store, name: str, *, latest: bool) -> Report:
+def _page(store: Store, name: str, *, latest: bool) -> ReportPage:
     """The report that was asked for; without a name, of what was published last."""
-    from flows.page.report import Report, report_of, run_report
+    from flows.page.report import ReportPage, report_of, run_report
 
     if latest:
         work = latest_work(store)
-        return Report(work.name, run_report(store, work))
+        return ReportPage(work.name, run_report(store, work))
     if not name:
         published = store.datasets()
         if not published:

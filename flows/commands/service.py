@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, validators
 
 from flows.commands.options import DEFAULT_STORE, Json, StorePath, open_store
-from flows.service.home import Home
+from flows.service.home import ServiceInstance
 from flows.terminal.console import command, print_json, say
 from flows.terminal.failures import require_service
 from flows.terminal.tables import show_rows
 
 if TYPE_CHECKING:
-    from flows.service.stack import Service
+    from flows.service.stack import ServiceProcesses
 
 PORT = 4200
 ServicePort = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65534))]
@@ -86,8 +86,8 @@ def status_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> N
         say(f"nothing is running; start it: {command()} up --store {store}")
 
 
-def _service(store: Path, port: int = PORT) -> Service:
+def _service(store: Path, port: int = PORT) -> ServiceProcesses:
     require_service()
-    from flows.service.stack import Service  # two seconds of imports
+    from flows.service.stack import ServiceProcesses  # two seconds of imports
 
-    return Service(Home(open_store(store).root, port))
+    return ServiceProcesses(ServiceInstance(open_store(store).root, port))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from flows.commands.options import DEFAULT_STORE, AtLeastOne, Flag, Json, StorePath, read_store
-from flows.terminal.comparison import Comparison, render_comparison
+from flows.terminal.comparison import TrajectoryComparison, render_comparison
 from flows.terminal.console import print_json, say, show, stdout
 from flows.terminal.tables import shortened, show_rows
 from storage import files
@@ -137,7 +137,7 @@ def diff_command(
         Write a self-contained page to this file instead.
     """
     opened = read_store(store)
-    compared = Comparison(find_trajectory(opened, left), find_trajectory(opened, right))
+    compared = TrajectoryComparison(find_trajectory(opened, left), find_trajectory(opened, right))
     if html is not None:
         from flows.page.compare import comparison_page
 

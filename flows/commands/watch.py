@@ -10,7 +10,7 @@ from rich.live import Live
 
 from flows.commands.options import DEFAULT_STORE, Flag, Json, StorePath, read_store
 from flows.live.screen import duration, one_line, screen
-from flows.live.state import State, Watcher
+from flows.live.state import RunState, Watcher
 from flows.live.work import every_work, find_work, latest_work
 from flows.terminal.console import print_json, say, show, stdout
 from flows.terminal.failures import WORK_FAILED
@@ -75,7 +75,7 @@ def watch_command(
         sys.exit(WORK_FAILED)
 
 
-def _follow(watcher: Watcher, show_state: Callable[[State], None]) -> State:
+def _follow(watcher: Watcher, show_state: Callable[[RunState], None]) -> RunState:
     """Show the state once a second until nobody works any more; returns the last one."""
     while True:
         state = watcher.look()
@@ -85,15 +85,15 @@ def _follow(watcher: Watcher, show_state: Callable[[State], None]) -> State:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _print_line(state: State) -> None:
+def _print_line(state: RunState) -> None:
     print_json(state.document())
     sys.stdout.flush()
 
 
-def _say_now_and_then() -> Callable[[State], None]:
+def _say_now_and_then() -> Callable[[RunState], None]:
     said = -SECONDS_BETWEEN_LINES
 
-    def tell(state: State) -> None:
+    def tell(state: RunState) -> None:
         nonlocal said
         if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
             said = time.monotonic()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.live.counts import Pace
-from flows.live.state import Rows, Spent, State
+from flows.live.state import Rows, RunState, Spent
 from flows.terminal.tables import shortened
 from storage.text import safe_text
 
@@ -22,7 +22,7 @@ _ANSWER: Final = 24
 _STEP_FIGURES: Final = ("loss", "gradient_norm", "learning_rate")
 
 
-def screen(state: State) -> RenderableType:
+def screen(state: RunState) -> RenderableType:
     """Everything about the run, at least 60 columns wide."""
     parts: list[RenderableType] = [_head(state)]
     if state.done is not None and state.total:
@@ -33,7 +33,7 @@ def screen(state: State) -> RenderableType:
     return Group(*parts)
 
 
-def one_line(state: State) -> str:
+def one_line(state: RunState) -> str:
     """The state in a line, for output that is no terminal."""
     goal = f"{state.done}/{state.total} {state.unit}" if state.total else "no figures yet"
     parts = [f"{state.name} {state.status}", goal]
@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def _head(state: State) -> Text:
+def _head(state: RunState) -> Text:
     text = safe_text(f"{state.kind} {state.name}", "bold")
     text.append(f"  {state.status}", _COLOURS[state.status])
     if state.published:
@@ -62,7 +62,7 @@ def _head(state: State) -> Text:
     return text
 
 
-def _bar(state: State, done: int, total: int) -> Table:
+def _bar(state: RunState, done: int, total: int) -> Table:
     grid = Table.grid(padding=(0, 1))
     eta = f"ETA {duration(state.eta_seconds)}" if state.eta_seconds is not None else ""
     bar = ProgressBar(total=total, completed=min(done, total), width=30)
@@ -70,7 +70,7 @@ def _bar(state: State, done: int, total: int) -> Table:
     return grid
 
 
-def _figures(state: State) -> Iterator[tuple[str, Text]]:
+def _figures(state: RunState) -> Iterator[tuple[str, Text]]:
     for holder in state.holders:
         yield "held by", safe_text(holder)
     if state.why:
@@ -88,7 +88,7 @@ def _figures(state: State) -> Iterator[tuple[str, Text]]:
         yield "last change", Text(f"{duration(state.changed_seconds)} ago")
 
 
-def _row_figures(rows: Rows, state: State) -> Iterator[tuple[str, Text]]:
+def _row_figures(rows: Rows, state: RunState) -> Iterator[tuple[str, Text]]:
     kinds = [f"{rows.baselines:,} baselines"] if rows.baselines else []
     kinds += [f"{rows.branches:,} branches"] if rows.branches else []
     among = f" ({', '.join(kinds)} among them)" if kinds else ""

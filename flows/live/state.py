@@ -63,7 +63,7 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class RunState:
     """One run or training at one moment."""
 
     name: str
@@ -109,7 +109,7 @@ class Watcher:
         self._beats: dict[str, tuple[Holder, float]] = {}
         """By claim: its holder as last seen changed, and when that was by our clock."""
 
-    def look(self) -> State:
+    def look(self) -> RunState:
         """Raises Damaged where rows cannot be read."""
         work = self.work
         holders, calls = self._alive(work.holders()), work.calls()
@@ -120,7 +120,7 @@ class Watcher:
         complete = version is not None and self._covers(version)
         status: Status = "running" if holders else "finished" if complete else "stopped"
         progress = [call.progress for call in current if call.progress]
-        return State(
+        return RunState(
             name=work.name,
             kind=work.kind,
             makes=work.made,

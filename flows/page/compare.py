@@ -7,10 +7,10 @@ from markupsafe import Markup
 from flows.page.mathematics import answer_with_mathematics, with_mathematics
 from flows.page.report import POLICY
 from flows.page.template import page_template, text_of
-from flows.terminal.comparison import Comparison
+from flows.terminal.comparison import TrajectoryComparison
 
 
-def comparison_page(compared: Comparison) -> str:
+def comparison_page(compared: TrajectoryComparison) -> str:
     """The whole page; what only one attempt has is marked."""
     template = page_template(
         "compare.html.jinja", math=with_mathematics, answer=answer_with_mathematics

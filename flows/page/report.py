@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from markupsafe import Markup
 
 from flows.live.screen import duration
-from flows.live.state import State, Watcher
+from flows.live.state import RunState, Watcher
 from flows.live.work import Work, find_work
 from flows.page import charts
 from flows.page.template import page_template, text_of
@@ -94,14 +94,14 @@ def of_run(work: Work, version: DatasetVersion | None) -> Source:
     return Source(f"({samples})", f"(FROM ({samples}) WHERE NOT baseline)", covered)
 
 
-class Report(NamedTuple):
+class ReportPage(NamedTuple):
     """A page and what it is about."""
 
     title: str
     page: str
 
 
-def report_of(store: Store, name: str) -> Report:
+def report_of(store: Store, name: str) -> ReportPage:
     """The page of a policy or a dataset, or one version of it, or of a run or a training.
 
     Raises NotFound, InvalidName and Damaged.
@@ -110,12 +110,12 @@ def report_of(store: Store, name: str) -> Report:
     policies = Policies(store.root)
     if policies.versions(thing):
         policy = policies.version(name)
-        return Report(str(policy), policy_report(store, policy))
+        return ReportPage(str(policy), policy_report(store, policy))
     if wanted or store.versions(thing):
         version = store.version(name)
-        return Report(str(version), dataset_report(store, version))
+        return ReportPage(str(version), dataset_report(store, version))
     work = find_work(store, name)
-    return Report(work.name, run_report(store, work))
+    return ReportPage(work.name, run_report(store, work))
 
 
 def dataset_report(store: Store, version: DatasetVersion) -> str:
@@ -211,7 +211,7 @@ def _policy_facts(policy: PolicyVersion) -> Iterator[tuple[str, str]]:
         yield "samples", f"{manifest['metrics']['samples']:,}"
 
 
-def _state_facts(state: State) -> Iterator[tuple[str, str]]:
+def _state_facts(state: RunState) -> Iterator[tuple[str, str]]:
     yield "status", state.status
     if state.why:
         yield "stopped because", state.why

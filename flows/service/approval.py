@@ -13,7 +13,7 @@ from prefect.input import RunInput
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.service.events import Alarm, examine
+from flows.service.events import DriftLimits, examine
 from flows.service.figures import Figures
 from flows.service.markdown import fenced, table
 from storage.datasets import Store
@@ -42,7 +42,7 @@ async def approval(store: Store, version: DatasetVersion) -> Approval:
 
 
 def _question(store: Store, version: DatasetVersion) -> str:
-    health, figures = examine(version, Alarm()), Figures(store, version)
+    health, figures = examine(version, DriftLimits()), Figures(store, version)
     parts = [f"# Train from {version}?", f"**{health.sentence}**"]
     for figure in (figures.yields, figures.outcomes):
         parts += [f"## {figure.title}", table(figure.rows), fenced(figure.command, "sh")]

@@ -20,7 +20,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.service.dataset_summary import generation_page, linked, report_link, section
-from flows.service.events import DRIFTING, Alarm, Health, announce, examine
+from flows.service.events import DRIFTING, DriftLimits, Health, announce, examine
 from flows.service.figures import Figures
 from flows.service.home import worker_store
 from flows.service.lineage import artifact_key, show_lineage
@@ -41,7 +41,12 @@ from tirgen.jobs.workers import task_group
 SHARDS_AT_ONCE = 2
 """While one shard finishes, the next one keeps the engine busy."""
 
-GENERATE, CURATE, EVALUATE, ALARM = GenerateConfig(), CurateConfig(), EvaluationConfig(), Alarm()
+GENERATE, CURATE, EVALUATE, ALARM = (
+    GenerateConfig(),
+    CurateConfig(),
+    EvaluationConfig(),
+    DriftLimits(),
+)
 """Defaults of the run forms."""
 
 ShardSize = Annotated[int, Field(ge=50, le=500)]
@@ -54,7 +59,7 @@ FIRST_WAIT, LONGEST_WAIT = 15.0, 300.0
 @flow(name="generate", flow_run_name="generate {config.dataset}")
 async def generate(
     config: GenerateConfig = GENERATE,
-    alarm: Alarm = ALARM,
+    alarm: DriftLimits = ALARM,
     shard_problems: ShardSize = 200,
     patience_minutes: Patience = 4,
     fresh_seed: bool = False,
@@ -96,7 +101,7 @@ async def curate(
     dataset: str,
     config: CurateConfig = CURATE,
     verify_again: bool = False,
-    alarm: Alarm = ALARM,
+    alarm: DriftLimits = ALARM,
 ) -> State[Any]:
     """Filter a dataset version with other settings, and publish the result as the next version.
 
@@ -144,7 +149,7 @@ async def evaluate(policy: str = "", config: EvaluationConfig = EVALUATE) -> Sta
     return Completed(message=f"{report.version}: mean accuracy {report.mean_accuracy:.1%}")
 
 
-class Shard:
+class ProblemShard:
     """Some problems of a generation. Prefect does not search this plain object for futures."""
 
     def __init__(self, generation: Generation, problems: Sequence[Problem], first: int) -> None:
@@ -172,7 +177,7 @@ async def _is_temporary(task: Task[Any, Any], run: TaskRun, state: State[Any]) -
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-async def settle_shard(shard: Shard) -> None:
+async def settle_shard(shard: ProblemShard) -> None:
     """Make what the shard's problems still lack; a retry makes only what is missing then."""
     await shard.settle()
 
@@ -189,7 +194,7 @@ async def _settle_all(opened: Generation, size: int, delays: list[float]) -> Non
     slots = asyncio.Semaphore(SHARDS_AT_ONCE)
     retried = settle_shard.with_options(retries=len(delays), retry_delay_seconds=delays)
 
-    async def settle(shard: Shard) -> None:
+    async def settle(shard: ProblemShard) -> None:
         async with slots:
             await retried(shard)
 
@@ -198,9 +203,9 @@ async def _settle_all(opened: Generation, size: int, delays: list[float]) -> Non
             group.create_task(settle(shard))
 
 
-def _shards(opened: Generation, size: int) -> Iterator[Shard]:
+def _shards(opened: Generation, size: int) -> Iterator[ProblemShard]:
     for first in range(0, len(opened.todo), size):
-        yield Shard(opened, opened.todo[first : first + size], first)
+        yield ProblemShard(opened, opened.todo[first : first + size], first)
 
 
 def _of_the_day(config: GenerateConfig) -> GenerateConfig:

@@ -24,7 +24,7 @@ FINE_TUNED, REINFORCED = "tirgen.policy.fine-tuned", "tirgen.policy.reinforced"
 """A policy version was published by SFT, or by a round of RL."""
 
 
-class Alarm(Settings):
+class DriftLimits(Settings):
     """When a published version is announced as drifting, so that nothing trains from it."""
 
     least_kept_share: float = Field(0.05, ge=0, le=1)
@@ -41,7 +41,7 @@ class Health:
     kept: int
     lost: int
     """Ended by a fault of engine or sandbox."""
-    alarm: Alarm
+    alarm: DriftLimits
 
     @property
     def kept_share(self) -> float:
@@ -69,7 +69,7 @@ class Health:
         return f"Healthy: {found}."
 
 
-def examine(version: DatasetVersion, alarm: Alarm) -> Health:
+def examine(version: DatasetVersion, alarm: DriftLimits) -> Health:
     """Count the version's rows, without baselines."""
     columns = ["ending", "program"]
     counts = version.table(columns).group_by(columns).aggregate([([], "count_all")]).to_pylist()

@@ -69,13 +69,13 @@ def heartbeat_seconds() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class ServiceInstance:
     """One service: a store and the port of its server."""
 
     store: Path
     port: int
 
-    def at(self, url: str) -> Home:
+    def at(self, url: str) -> ServiceInstance:
         """The same store, with the server at another address."""
         return replace(self, port=urlsplit(url).port or self.port)
 

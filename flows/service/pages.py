@@ -26,7 +26,7 @@ from storage.datasets import Store
 from storage.errors import InvalidName, NotFound, StoreError
 from storage.find import attempts_at, find_trajectory
 from tirgen.sockets.aiohttp_guard import guarded, runner
-from tirgen.sockets.rule import Rule, basic, names_of
+from tirgen.sockets.rule import SocketRule, basic, names_of
 
 STORE = web.AppKey("store", Store)
 HEALTH = "/health"
@@ -36,7 +36,7 @@ DRAWING = web.AppKey("drawing", asyncio.Lock)
 
 def application(store: Store, login: str, port: int) -> web.Application:
     """The pages of a store; `login` is ``user:password``."""
-    rule = Rule(
+    rule = SocketRule(
         names_of(HOST),
         (basic(login),),
         cookie=pages_cookie(login, port),

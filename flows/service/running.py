@@ -16,7 +16,7 @@ from prefect.concurrency.asyncio import concurrency
 
 from flows.terminal.console import warnings_shown
 from flows.terminal.failures import classify
-from flows.terminal.progress import SECONDS_BETWEEN_LINES, Line, describe
+from flows.terminal.progress import SECONDS_BETWEEN_LINES, ProgressLine, describe
 from flows.training.jobs import Steps
 from tirgen.jobs.progress import Progress
 
@@ -61,7 +61,7 @@ class Live(Generic[T]):
     A task of its own writes them, so that the job never waits for the server.
     """
 
-    def __init__(self, key: str, describe: Callable[[T], Line]) -> None:
+    def __init__(self, key: str, describe: Callable[[T], ProgressLine]) -> None:
         self._key = key
         self._describe = describe
         self._latest: T | None = None

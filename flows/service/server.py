@@ -19,7 +19,7 @@ from flows.service.home import SERVER_AUTH, pages_cookie
 from flows.service.ports import HOST
 from tirgen.sockets.asgi_guard import Guarded
 from tirgen.sockets.login_link import LoginLink
-from tirgen.sockets.rule import RequestHead, Rule, basic, names_of, require_secret
+from tirgen.sockets.rule import RequestHead, SocketRule, basic, names_of, require_secret
 
 API = "/api"
 OPEN = (f"{API}/health", f"{API}/ready")
@@ -42,9 +42,9 @@ def serve(host: str, port: int) -> None:
     )
 
 
-def rule(host: str, login: str | None) -> Rule:
+def rule(host: str, login: str | None) -> SocketRule:
     """`login` is ``user:password``; the UI's files need none, they hold only Prefect's program."""
-    return Rule(names_of(host), (basic(login),) if login else (), guards=_is_guarded)
+    return SocketRule(names_of(host), (basic(login),) if login else (), guards=_is_guarded)
 
 
 def entrance(login: str | None, port: int) -> LoginLink | None:

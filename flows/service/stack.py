@@ -24,7 +24,7 @@ from prefect.settings import (
 from prefect.states import AwaitingRetry
 
 from flows.service.apply import POOLS, apply
-from flows.service.home import AUTH, SERVER_AUTH, Home
+from flows.service.home import AUTH, SERVER_AUTH, ServiceInstance
 from flows.service.ports import HOST, ServiceFailed, is_healthy, is_taken, status
 from flows.service.processes import Process, Processes
 
@@ -46,10 +46,10 @@ class Stack:
     workers: list[str]
 
 
-class Service:
+class ServiceProcesses:
     """The processes of one home."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: ServiceInstance) -> None:
         self._home = home
         self._processes = Processes(home.folder)
 
@@ -80,7 +80,7 @@ class Service:
         """
         server = self._processes.find(SERVER)
         if server and server.url != self._home.ui_url:
-            return await Service(self._home.at(server.url)).down()
+            return await ServiceProcesses(self._home.at(server.url)).down()
         processes = sorted(self._processes.all(), key=lambda process: process.name == SERVER)
         for process in processes:
             if process.name == SERVER:

@@ -142,11 +142,11 @@ def main() -> None:
 def _guarded(app: Any, secret: str, port: int) -> Guarded:
     from tirgen.sockets.asgi_guard import Guarded
     from tirgen.sockets.login_link import LoginLink
-    from tirgen.sockets.rule import Rule, bearer, names_of
+    from tirgen.sockets.rule import SocketRule, bearer, names_of
     from tirgen.sockets.secret import derived
 
     cookie = (f"tirgen-viewer-{port}", derived(secret, "viewer"))
-    rule = Rule(names_of(HOST), (bearer(secret),), cookie)
+    rule = SocketRule(names_of(HOST), (bearer(secret),), cookie)
     return Guarded(app, rule, LoginLink(secret, cookie, once=False))
 
 

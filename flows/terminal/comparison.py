@@ -13,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.differences import Run, differences
+from flows.terminal.differences import Segment, differences
 from flows.terminal.failures import USAGE, FlowError
 from storage.records import Step, Trajectory
 from storage.text import safe_text, visible
@@ -41,18 +41,18 @@ class Fact(NamedTuple):
         return self.left == self.right
 
 
-class Part(NamedTuple):
+class ComparedPart(NamedTuple):
     """One part of a step of both; None where a step has none."""
 
     name: Literal["thought", "code", "output"]
     left: str | None
     right: str | None
 
-    def runs(self, side: Literal["left", "right"]) -> list[Run]:
+    def runs(self, side: Literal["left", "right"]) -> list[Segment]:
         """The text of one side, in runs that the other side has or has not."""
         if self.left is None or self.right is None:
             text = self.left if side == "left" else self.right
-            return [Run("kept", visible(text))] if text is not None else []
+            return [Segment("kept", visible(text))] if text is not None else []
         other = "in" if side == "left" else "out"
         found = differences(visible(self.left), visible(self.right))
         return [run for run in found if run.kind != other]
@@ -72,15 +72,15 @@ class Pair:
         return _content(self.left) == _content(self.right)
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[ComparedPart]:
         one, other = _content(self.left), _content(self.right)
         names: tuple[Literal["thought", "code", "output"], ...] = ("thought", "code", "output")
-        found = [Part(*each) for each in zip(names, one[:3], other[:3], strict=True)]
+        found = [ComparedPart(*each) for each in zip(names, one[:3], other[:3], strict=True)]
         return [part for part in found if part.left is not None or part.right is not None]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TrajectoryComparison:
     """Two trajectories of one problem."""
 
     left: Trajectory
@@ -123,7 +123,7 @@ class Comparison:
         }
 
 
-def render_comparison(compared: Comparison, width: int) -> RenderableType:
+def render_comparison(compared: TrajectoryComparison, width: int) -> RenderableType:
     """Both for a terminal: what only one of them has is red at the left and green at the right."""
     problem = compared.left.problem
     parts: list[RenderableType] = [
@@ -140,7 +140,7 @@ def render_comparison(compared: Comparison, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _facts_table(compared: Comparison) -> Table:
+def _facts_table(compared: TrajectoryComparison) -> Table:
     grid = Table(box=box.SIMPLE, padding=(0, 2, 0, 0), show_edge=False)
     grid.add_column("")
     for each in (compared.left, compared.right):
@@ -167,7 +167,7 @@ def _sides(pair: Pair, *, beside: bool) -> Iterator[RenderableType]:
         yield from map(_marked, runs)
 
 
-def _marked(runs: list[Run]) -> Text:
+def _marked(runs: list[Segment]) -> Text:
     styles = {"kept": "", "out": "red", "in": "green"}
     return Text.assemble(*((run.text, styles[run.kind]) for run in runs))
 

@@ -11,22 +11,22 @@ _MOST_WORDS = 4000
 """difflib takes time with the square of the words; longer texts are shown whole, old then new."""
 
 
-class Run(NamedTuple):
+class Segment(NamedTuple):
     """Neighbouring words of one kind."""
 
     kind: Literal["kept", "out", "in"]
     text: str
 
 
-def differences(old: str, new: str) -> list[Run]:
+def differences(old: str, new: str) -> list[Segment]:
     """How `new` comes from `old`, word by word."""
     before, after = _WORDS.findall(old), _WORDS.findall(new)
     if max(len(before), len(after)) > _MOST_WORDS:
-        return [Run("out", old), Run("in", new)]
-    runs: list[Run] = []
+        return [Segment("out", old), Segment("in", new)]
+    runs: list[Segment] = []
     for tag, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "equal":
-            runs.append(Run("kept", "".join(before[i:j])))
+            runs.append(Segment("kept", "".join(before[i:j])))
         else:
-            runs += [Run("out", "".join(before[i:j])), Run("in", "".join(after[k:m]))]
+            runs += [Segment("out", "".join(before[i:j])), Segment("in", "".join(after[k:m]))]
     return [run for run in runs if run.text]

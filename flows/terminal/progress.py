@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from flows.terminal.console import say, stderr, warnings_shown
 from storage.text import visible
-from tirgen.jobs.budget import Account
+from tirgen.jobs.budget import BudgetAccount
 from tirgen.jobs.progress import GenerationProgress, Progress, RolloutProgress
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LINES = 30.0
 T = TypeVar("T")
 
 
-class Line(NamedTuple):
+class ProgressLine(NamedTuple):
     """How far a job is."""
 
     done: int
@@ -43,7 +43,10 @@ class ProgressDisplay(Generic[T]):
     """Shows the count, some figures and the time left, from the first update on."""
 
     def __init__(
-        self, title: str, describe: Callable[[T], Line], opening: Callable[[T], str] | None = None
+        self,
+        title: str,
+        describe: Callable[[T], ProgressLine],
+        opening: Callable[[T], str] | None = None,
     ) -> None:
         """`opening` gives a sentence about the first state."""
         self._title = title
@@ -108,13 +111,13 @@ class CountDisplay(ProgressDisplay[tuple[int, int]]):
     """Shows work that has a count and no other figures."""
 
     def __init__(self, title: str) -> None:
-        super().__init__(title, lambda count: Line(*count))
+        super().__init__(title, lambda count: ProgressLine(*count))
 
     def count(self, done: int, total: int) -> None:
         self.update((done, total))
 
 
-def describe(progress: Progress) -> Line:
+def describe(progress: Progress) -> ProgressLine:
     """How far a job of `tirgen.jobs` is.
 
     A round of rollouts with a quota is counted in mixed groups, everything else in problems.
@@ -122,7 +125,7 @@ def describe(progress: Progress) -> Line:
     done, total, _ = progress.goal
     if progress.waiting_for:
         waiting = f"waiting for {progress.waiting_for}, which works on this configuration"
-        return Line(done, total, waiting=waiting)
+        return ProgressLine(done, total, waiting=waiting)
     seconds = max(time.monotonic() - progress.started, 1e-3)
     figures = [
         f"{progress.correct} correct",
@@ -136,7 +139,7 @@ def describe(progress: Progress) -> Line:
             figures.insert(3, f"{progress.branches_ran}/{progress.branches} branches ran")
         if progress.wanted_groups is not None:
             figures.insert(0, f"mixed groups of {progress.begun} problems")
-    return Line(done, total, "  ".join(figures))
+    return ProgressLine(done, total, "  ".join(figures))
 
 
 def _reused(progress: GenerationProgress) -> str:
@@ -148,7 +151,7 @@ def _reused(progress: GenerationProgress) -> str:
     )
 
 
-def _spending(account: Account) -> list[str]:
+def _spending(account: BudgetAccount) -> list[str]:
     """What the run has spent; empty where neither a budget nor a price is set."""
     budget, spend = account.budget, account.spend
     parts = [

@@ -20,10 +20,10 @@ from storage.render import render_trajectory
 from storage.sql import query
 from tirgen.data.errors import skipped_by_reason
 from tirgen.filters.filter_config import Rule
-from tirgen.jobs.estimate import Estimate
+from tirgen.jobs.estimate import CostEstimate
 from tirgen.jobs.generate import GenerationReport
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.idle import Usage
+from tirgen.jobs.idle import SlotUsage
 
 NEXT_QUERY = (
     "select difficulty, program, n, accuracy, calls from accuracy "
@@ -106,7 +106,7 @@ def show_report(report: GenerationReport, store: Path) -> None:
         )
 
 
-def engine_sentences(idle: Mapping[str, Usage]) -> list[str]:
+def engine_sentences(idle: Mapping[str, SlotUsage]) -> list[str]:
     """How busy each engine was, and why not more; empty if the job asked none."""
     found = []
     for name, usage in idle.items():
@@ -116,7 +116,7 @@ def engine_sentences(idle: Mapping[str, Usage]) -> list[str]:
     return found
 
 
-def show_estimate(found: Estimate, config: GenerateConfig) -> None:
+def show_estimate(found: CostEstimate, config: GenerateConfig) -> None:
     """Print what a run will cost, for people."""
     low, high = (seconds / 60 for seconds in found.seconds)
     row = {

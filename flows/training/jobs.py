@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from flows.terminal.failures import FlowError
-from flows.terminal.progress import Line, ProgressDisplay
+from flows.terminal.progress import ProgressDisplay, ProgressLine
 from storage.calls import SECONDS_BETWEEN_NOTES, CallNote
 from storage.leases import BEAT_SECONDS, LEASES, SILENCE_SECONDS, Claim, Lease
 from storage.policies import Policies, PolicyVersion
@@ -67,14 +67,14 @@ class Steps:
                 self.done = event["step"]
                 self.last = {name: value for name, value in event.items() if name != "event"}
 
-    def line(self) -> Line:
+    def line(self) -> ProgressLine:
         parts = []
         if "loss" in self.last:
             parts.append(f"loss {self.last['loss']:.4g}")
         if "mfu" in self.last:
             parts.append(f"{self.last['tokens_per_second']:,.0f} tokens/s")
             parts.append(f"MFU {self.last['mfu']:.0%}")
-        return Line(self.done, self.total or None, ", ".join(parts))
+        return ProgressLine(self.done, self.total or None, ", ".join(parts))
 
     def document(self) -> dict[str, Any]:
         """The same for other processes (`storage.calls`)."""

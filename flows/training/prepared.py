@@ -22,7 +22,7 @@ from storage.records import Level, Program, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.embedded.models import is_pocket
 from tirgen.engine.renderer import HfRenderer
-from tirgen.filters.filter_config import Mode
+from tirgen.filters.filter_config import TrajectoryMode
 from tirgen.tir.prompts import (
     BUDGET_SENTENCE,
     PromptSet,
@@ -65,7 +65,7 @@ def asked_as(version: DatasetVersion, folder: Path, config: SftConfig) -> Asked:
     """
     made = version.manifest.get("config", {})
     engine = made.get("actor") or made.get("policy") or {}
-    usual = usual_prompts(is_pocket(folder), thinks=made.get("mode") == Mode.REASONING)
+    usual = usual_prompts(is_pocket(folder), thinks=made.get("mode") == TrajectoryMode.REASONING)
     variables = config.template_variables
     return Asked(
         as_prompts(config.prompts or made.get("prompts") or usual),

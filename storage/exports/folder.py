@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from storage.exports.common import Rows, Texts
-from storage.exports.write import Shape, write_rows
+from storage.exports.write import FileColumns, write_rows
 from storage.records import Trajectory
 from storage.versions import DatasetVersion
 
@@ -32,7 +32,7 @@ def write_folder(
     read: Callable[[], Iterable[Trajectory]],
     rows: Rows,
     texts: Texts,
-    shape: Shape,
+    shape: FileColumns,
     validation: float,
     shard_rows: int = SHARD_ROWS,
 ) -> dict[str, dict[Path, int]]:

@@ -11,7 +11,7 @@ from storage.exports import atif, conversations, pairs, tables, tokens, verl
 from storage.exports.common import Rows
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """The formats."""
 
     TOOLS = "tools"
@@ -47,17 +47,17 @@ class Spec:
     """Rows that a filter dropped are left out, because the format is for training."""
 
 
-SPECS: dict[Format, Spec] = {
-    Format.TOOLS: Spec(conversations.tool_calls, conversations.TOOLS, True),
-    Format.MESSAGES: Spec(conversations.messages, conversations.MESSAGES, True),
-    Format.PROMPT_COMPLETION: Spec(
+SPECS: dict[ExportFormat, Spec] = {
+    ExportFormat.TOOLS: Spec(conversations.tool_calls, conversations.TOOLS, True),
+    ExportFormat.MESSAGES: Spec(conversations.messages, conversations.MESSAGES, True),
+    ExportFormat.PROMPT_COMPLETION: Spec(
         conversations.prompt_completion, conversations.PROMPT_COMPLETION, True
     ),
-    Format.TOKENS: Spec(tokens.tokens, tokens.TOKENS, True),
-    Format.VERL: Spec(verl.verl, verl.VERL, False),
-    Format.PAIRS: Spec(pairs.pairs, pairs.PAIRS, False),
-    Format.STEP_PAIRS: Spec(pairs.step_pairs, pairs.STEP_PAIRS, False),
-    Format.ATIF: Spec(atif.atif, None, False),
-    Format.TRAJECTORIES: Spec(tables.trajectories, tables.TRAJECTORIES, False),
-    Format.STEPS: Spec(tables.steps, tables.STEPS, False),
+    ExportFormat.TOKENS: Spec(tokens.tokens, tokens.TOKENS, True),
+    ExportFormat.VERL: Spec(verl.verl, verl.VERL, False),
+    ExportFormat.PAIRS: Spec(pairs.pairs, pairs.PAIRS, False),
+    ExportFormat.STEP_PAIRS: Spec(pairs.step_pairs, pairs.STEP_PAIRS, False),
+    ExportFormat.ATIF: Spec(atif.atif, None, False),
+    ExportFormat.TRAJECTORIES: Spec(tables.trajectories, tables.TRAJECTORIES, False),
+    ExportFormat.STEPS: Spec(tables.steps, tables.STEPS, False),
 }

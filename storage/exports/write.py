@@ -49,7 +49,7 @@ def kind_of(path: Path) -> FileKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class FileColumns:
     """The columns of a file: all of a schema, or some."""
 
     schema: pa.Schema | None
@@ -76,7 +76,7 @@ class Shape:
 
 
 def write_rows(
-    rows: Iterable[Row], path: Path, shape: Shape, shard_rows: int | None = None
+    rows: Iterable[Row], path: Path, shape: FileColumns, shard_rows: int | None = None
 ) -> dict[Path, int]:
     """Write rows to `path`, or to numbered shards beside it; returns the row count of each file.
 
@@ -105,7 +105,7 @@ def write_rows(
     return dict(placed.values())
 
 
-def write_lines(rows: Iterable[Row], stream: IO[str], shape: Shape) -> int:
+def write_lines(rows: Iterable[Row], stream: IO[str], shape: FileColumns) -> int:
     """Write JSON Lines to a stream; returns the number of rows."""
     count = 0
     for row in rows:
@@ -118,7 +118,7 @@ def _shard(path: Path, kind: FileKind, number: int) -> Path:
     return path.with_name(f"{path.name.removesuffix(kind)}-{number:05d}{kind}")
 
 
-def _write_one(rows: Iterator[Row], path: Path, kind: FileKind, shape: Shape) -> int:
+def _write_one(rows: Iterator[Row], path: Path, kind: FileKind, shape: FileColumns) -> int:
     match kind:
         case FileKind.PARQUET:
             return _write_parquet(rows, path, shape)
@@ -132,7 +132,7 @@ def _write_one(rows: Iterator[Row], path: Path, kind: FileKind, shape: Shape) ->
                 return write_lines(rows, stream, shape)
 
 
-def _write_parquet(rows: Iterator[Row], path: Path, shape: Shape) -> int:
+def _write_parquet(rows: Iterator[Row], path: Path, shape: FileColumns) -> int:
     schema, count = shape.arrow(), 0
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         while batch := [shape.row(row) for row in islice(rows, BATCH_ROWS)]:
@@ -141,7 +141,7 @@ def _write_parquet(rows: Iterator[Row], path: Path, shape: Shape) -> int:
     return count
 
 
-def _write_csv(rows: Iterator[Row], path: Path, shape: Shape) -> int:
+def _write_csv(rows: Iterator[Row], path: Path, shape: FileColumns) -> int:
     schema, count = shape.arrow(), 0
     if nested := [field.name for field in schema if pa.types.is_nested(field.type)]:
         raise ExportRefused(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tirgen.data.response_layouts import Format
+from tirgen.data.response_layouts import ResponseFormat
 
 TORA: dict[str, Any] = {
     "idx": 3,
@@ -101,11 +101,11 @@ QWEN3 = {
     "answer": "4",
 }
 """What Qwen3's template makes of calls, read back into turns."""
-ROWS: dict[Format, dict[str, Any]] = {
-    Format.TORA: TORA,
-    Format.OPENMATHREASONING: OPENMATH,
-    Format.OPENMATHINSTRUCT: OPENMATHINSTRUCT,
-    Format.NUMINAMATH_TIR: NUMINA,
-    Format.RETOOL: RETOOL,
-    Format.SHAREGPT: SHAREGPT,
+ROWS: dict[ResponseFormat, dict[str, Any]] = {
+    ResponseFormat.TORA: TORA,
+    ResponseFormat.OPENMATHREASONING: OPENMATH,
+    ResponseFormat.OPENMATHINSTRUCT: OPENMATHINSTRUCT,
+    ResponseFormat.NUMINAMATH_TIR: NUMINA,
+    ResponseFormat.RETOOL: RETOOL,
+    ResponseFormat.SHAREGPT: SHAREGPT,
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tirgen.data.code_tasks import CodeTask, Layout, Window, load_code_tasks
+from tirgen.data.code_tasks import CodeLayout, CodeTask, Window, load_code_tasks
 from tirgen.data.errors import ProblemsError
 
 HUMANEVAL = {
@@ -56,7 +56,7 @@ def loaded(tmp_path: Path, *rows: dict[str, Any], window: Window | None = None) 
 
 def test_humaneval_continues_its_prompt(tmp_path: Path) -> None:
     [task] = loaded(tmp_path, HUMANEVAL)
-    assert (task.layout, task.entry_point) == (Layout.HUMANEVAL, "double")
+    assert (task.layout, task.entry_point) == (CodeLayout.HUMANEVAL, "double")
     assert task.problem.problem_id == "bench-T/0"
     assert task.prelude == task.problem.question == HUMANEVAL["prompt"]
     assert task.tests.endswith("check(double)\n")
@@ -64,7 +64,7 @@ def test_humaneval_continues_its_prompt(tmp_path: Path) -> None:
 
 def test_mbpp_finds_the_function_that_its_assertions_call(tmp_path: Path) -> None:
     [task] = loaded(tmp_path, MBPP)
-    assert (task.layout, task.entry_point) == (Layout.MBPP, "double")
+    assert (task.layout, task.entry_point) == (CodeLayout.MBPP, "double")
     assert task.prelude == "import math\n"
     assert "assert set([double(2)])" in task.problem.question
     assert "double(0)" not in task.problem.question
@@ -75,7 +75,7 @@ def test_mbpp_finds_the_function_that_its_assertions_call(tmp_path: Path) -> Non
 def test_livecodebench_is_a_program_or_a_method(tmp_path: Path) -> None:
     hidden = [{"input": "3\n", "output": "6\n", "testtype": "stdin"}]
     [program] = loaded(tmp_path, LIVECODEBENCH | {"private_test_cases": packed(hidden)})
-    assert (program.layout, program.entry_point) == (Layout.LIVECODEBENCH, "")
+    assert (program.layout, program.entry_point) == (CodeLayout.LIVECODEBENCH, "")
     assert json.loads(program.tests) == [["2\n", "4\n"], ["3\n", "6\n"]]
     assert program.problem.difficulty == "easy"
     case = {"input": "2", "output": "4", "testtype": "functional"}

@@ -10,13 +10,13 @@ import pytest
 from tests.data.foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 from tirgen.data.columns import Fields
 from tirgen.data.errors import ProblemsError
-from tirgen.data.response_layouts import SHAPES, Format, Unreadable, detect
+from tirgen.data.response_layouts import SHAPES, ResponseFormat, UnreadableRow, detect
 from tirgen.data.tool_marks import in_fenced_blocks
 from tirgen.tir.markup import ParsedStep, parse_trajectory
 
 
-@pytest.mark.parametrize("shape", Format)
-def test_a_shape_is_told_by_its_fields(shape: Format) -> None:
+@pytest.mark.parametrize("shape", ResponseFormat)
+def test_a_shape_is_told_by_its_fields(shape: ResponseFormat) -> None:
     assert detect("file", [ROWS[shape]]) is shape
 
 
@@ -25,8 +25,8 @@ def test_an_unknown_shape_is_refused_with_its_fields() -> None:
         detect("file", [{"prompt": "?", "reply": "!"}])
 
 
-@pytest.mark.parametrize("shape", Format)
-def test_question_program_and_output_are_found(shape: Format) -> None:
+@pytest.mark.parametrize("shape", ResponseFormat)
+def test_question_program_and_output_are_found(shape: ResponseFormat) -> None:
     foreign = next(SHAPES[shape].read(ROWS[shape]))
     assert foreign.question == "What is 2+2?"
     code = "x = 2\nx + 2" if SHAPES[shape].stateful else "print(2+2)"
@@ -39,25 +39,25 @@ def test_question_program_and_output_are_found(shape: Format) -> None:
 def test_only_shapes_with_an_answer_of_their_own_have_a_gold() -> None:
     golds = {shape: next(SHAPES[shape].read(row)).gold for shape, row in ROWS.items()}
     assert golds == {
-        Format.TORA: "4",
-        Format.OPENMATHREASONING: "4",
-        Format.OPENMATHINSTRUCT: "4",
-        Format.NUMINAMATH_TIR: None,
-        Format.RETOOL: None,
-        Format.SHAREGPT: None,
+        ResponseFormat.TORA: "4",
+        ResponseFormat.OPENMATHREASONING: "4",
+        ResponseFormat.OPENMATHINSTRUCT: "4",
+        ResponseFormat.NUMINAMATH_TIR: None,
+        ResponseFormat.RETOOL: None,
+        ResponseFormat.SHAREGPT: None,
     }
 
 
 def test_every_response_of_a_tora_row_counts() -> None:
-    assert [foreign.name for foreign in SHAPES[Format.TORA].read(TORA)] == ["3", "3"]
+    assert [foreign.name for foreign in SHAPES[ResponseFormat.TORA].read(TORA)] == ["3", "3"]
 
 
 @pytest.mark.parametrize("row", [VERL_RETOOL, QWEN3], ids=["verl", "qwen3"])
 @pytest.mark.parametrize("written", [lambda turns: turns, json.dumps], ids=["turns", "json"])
 def test_turns_of_tools_are_outputs(row: Fields, written: Callable[[object], object]) -> None:
     row = {**row, "messages": written(row["messages"])}
-    assert detect("file", [row]) is Format.RETOOL
-    foreign = next(SHAPES[Format.RETOOL].read(row))
+    assert detect("file", [row]) is ResponseFormat.RETOOL
+    foreign = next(SHAPES[ResponseFormat.RETOOL].read(row))
     first, last = parse_trajectory(foreign.response)
     assert (foreign.question, foreign.gold) == ("What is 2+2?", row.get("answer"))
     assert (first.action, first.observation) == ("print(2+2)", "4")
@@ -83,11 +83,11 @@ def test_every_mark_of_a_program_gives_its_code(call: str, code: str) -> None:
 
 def test_a_second_question_is_not_one_response() -> None:
     turns = [*QWEN3["messages"], {"role": "user", "content": "And 3+3?"}]
-    with pytest.raises(Unreadable, match="not one question and one response"):
-        list(SHAPES[Format.RETOOL].read({"messages": turns}))
+    with pytest.raises(UnreadableRow, match="not one question and one response"):
+        list(SHAPES[ResponseFormat.RETOOL].read({"messages": turns}))
 
 
-@pytest.mark.parametrize("shape", Format)
-def test_a_row_of_another_kind_is_named(shape: Format) -> None:
-    with pytest.raises(Unreadable, match="has no"):
+@pytest.mark.parametrize("shape", ResponseFormat)
+def test_a_row_of_another_kind_is_named(shape: ResponseFormat) -> None:
+    with pytest.raises(UnreadableRow, match="has no"):
         list(SHAPES[shape].read({"problem": "p", "question": "q"}))

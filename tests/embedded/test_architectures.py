@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers")
 from tests.embedded.random_models import CASES, random_model, write_random_model  # noqa: E402
 from tirgen.embedded.architecture import ModelConfig, ModelUnsupported  # noqa: E402
 from tirgen.embedded.batching import ContinuousBatchingEngine  # noqa: E402
-from tirgen.embedded.generation import Generation, GenerationRequest  # noqa: E402
+from tirgen.embedded.generation import GenerationRequest, SampledSequence  # noqa: E402
 from tirgen.embedded.runtime import ov  # noqa: E402
 from tirgen.embedded.serving_settings import ServingSettings  # noqa: E402
 from tirgen.embedded.weights import read_weights  # noqa: E402
@@ -34,7 +34,7 @@ def request(seed: int, length: int = LENGTH) -> GenerationRequest:
 
 async def generate(
     folder: Path, requests: list[GenerationRequest], settings: ServingSettings | None = None
-) -> list[Generation]:
+) -> list[SampledSequence]:
     engine = ContinuousBatchingEngine(folder, settings)
     progress = asyncio.Event()
     try:
@@ -47,7 +47,7 @@ async def generate(
         await asyncio.to_thread(engine.close)
 
 
-def trainer_logprobs(model: Any, generation: Generation) -> Any:
+def trainer_logprobs(model: Any, generation: SampledSequence) -> Any:
     """What transformers makes of the very tokens that were sampled."""
     read = len(generation.request.prompt)
     ids = torch.tensor([[*generation.request.prompt, *generation.token_ids]])
@@ -56,7 +56,7 @@ def trainer_logprobs(model: Any, generation: Generation) -> Any:
     return scores.gather(1, ids[0, read:, None])[:, 0].numpy()
 
 
-def furthest(model: Any, generations: list[Generation]) -> float:
+def furthest(model: Any, generations: list[SampledSequence]) -> float:
     assert all(generation.failure is None for generation in generations)
     return max(
         float(np.abs(trainer_logprobs(model, one) - np.array(one.logprobs)).max())

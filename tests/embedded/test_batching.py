@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tirgen.embedded.batching import ContinuousBatchingEngine
-from tirgen.embedded.generation import Generation, GenerationRequest
+from tirgen.embedded.generation import GenerationRequest, SampledSequence
 from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.protocol import Finish
 
@@ -24,7 +24,7 @@ async def engine(tiny_model: Path) -> AsyncIterator[ContinuousBatchingEngine]:
     await asyncio.to_thread(engine.close)
 
 
-async def done(engine: ContinuousBatchingEngine, request: GenerationRequest) -> Generation:
+async def done(engine: ContinuousBatchingEngine, request: GenerationRequest) -> SampledSequence:
     progress = asyncio.Event()
     generation = engine.submit(request, progress)
     await asyncio.wait_for(progress.wait(), 10)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tirgen.embedded.generation import Generation, GenerationRequest
+from tirgen.embedded.generation import GenerationRequest, SampledSequence
 from tirgen.engine.protocol import Finish
 
 EOS, SPECIAL = 0, 1
@@ -14,9 +14,9 @@ PIECES = [b"", b"", b"a", b"b", b"ab", "é".encode()[:1], "é".encode()[1:], b"`
 A, B, AB, E1, E2, FENCE, OUT, PUT = range(2, 10)
 
 
-def generation(tokens: list[int], **fields: Any) -> Generation:
+def generation(tokens: list[int], **fields: Any) -> SampledSequence:
     """What these tokens make of a request, fed until it ends."""
-    made = Generation(
+    made = SampledSequence(
         GenerationRequest(**{"prompt": (1,), "max_tokens": 100, "seed": 0, **fields}),
         token_texts=PIECES,
         eos=frozenset({EOS}),

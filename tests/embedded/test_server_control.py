@@ -19,7 +19,7 @@ from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.control import PauseSwitch
 from tirgen.embedded.graph import write_ir
-from tirgen.embedded.json_api import Refusal
+from tirgen.embedded.json_api import ApiError
 from tirgen.embedded.local import embedded_server
 from tirgen.embedded.routes import Routes
 
@@ -245,7 +245,7 @@ async def test_a_request_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(control, "_HOLD_SECONDS", 0.01)
     switch = PauseSwitch()
     switch.pause()
-    with pytest.raises(Refusal, match="POST /resume") as refusal:
+    with pytest.raises(ApiError, match="POST /resume") as refusal:
         async with switch.running():
             pass
     assert refusal.value.status == 503

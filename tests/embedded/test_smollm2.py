@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from tirgen.embedded.batching import ContinuousBatchingEngine
-from tirgen.embedded.generation import Generation, GenerationRequest
+from tirgen.embedded.generation import GenerationRequest, SampledSequence
 from tirgen.embedded.serving_settings import ServingSettings
 from tirgen.engine.engine_config import Precision
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-async def answers(precision: Precision, **fields: Any) -> list[Generation]:
+async def answers(precision: Precision, **fields: Any) -> list[SampledSequence]:
     """The same question answered four times, one cached after the other."""
     engine = ContinuousBatchingEngine(SMOLLM2, ServingSettings(precision=precision, context=1024))
     text = engine.vocabulary.render(

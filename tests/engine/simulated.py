@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tirgen.engine.gate import Gate
 from tirgen.engine.pool import Pool, Replica
 from tirgen.engine.retry import RetryPolicy, Transient, Trouble
-from tirgen.engine.session import Session
+from tirgen.engine.session import LiveTrajectory
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def pool_of(
 
 async def trajectory(pool: Pool[Server], calls: int = 8) -> list[str]:
     """Requests one after the other; which server answered each."""
-    session = Session()
+    session = LiveTrajectory()
     with session.work():
         return [(await pool.run(Server.ask)).result for _ in range(calls)]
 

@@ -253,7 +253,9 @@ def test_the_pocket_is_known_by_its_tokenizer_wherever_it_runs(
 ) -> None:
     """Its prompts are its own: another model asked with them, or it with others, fails."""
     write_tiny_model(tmp_path)
-    fields = {name: value.replace("{other}", str(tmp_path)) for name, value in engine.items()}
+    fields: dict[str, Any] = {
+        name: value.replace("{other}", str(tmp_path)) for name, value in engine.items()
+    }
     if "kind" in fields:
         fields |= {"base_urls": ["http://127.0.0.1:1/v1"], "model": "served"}
     config = EngineConfig.model_validate(fields)

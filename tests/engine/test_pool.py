@@ -12,7 +12,7 @@ from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
 from tirgen.engine.gate import Gate
 from tirgen.engine.pool import Pool, Replica
 from tirgen.engine.retry import RetryPolicy, Trouble
-from tirgen.engine.session import Session
+from tirgen.engine.session import LiveTrajectory
 
 
 def moves(places: list[str]) -> int:
@@ -224,7 +224,7 @@ def test_a_wait_for_a_place_is_no_time_of_the_trajectory() -> None:
         pool = pool_of(Server(slots=1, seconds=0.5), concurrency=1)
 
         async def bounded() -> None:
-            session = Session()
+            session = LiveTrajectory()
             session.deadline = now() + 1
             async with asyncio.timeout_at(session.deadline) as limit:
                 with session.work(), session.bounded_by(limit):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Problem
-from tirgen.data.code_tasks import CodeTask, Layout
+from tirgen.data.code_tasks import CodeLayout, CodeTask
 from tirgen.jobs.code_maker import run_tests
 from tirgen.jobs.code_peer import Peer
 from tirgen.sandbox.contract import Limits
@@ -41,7 +41,7 @@ check(f)
 """
 TASK = CodeTask(
     problem=Problem(problem_id="t-0", source="t", question=PROMPT, answer=""),
-    layout=Layout.HUMANEVAL,
+    layout=CodeLayout.HUMANEVAL,
     entry_point="f",
     prelude=PROMPT,
     tests=TESTS,

@@ -9,7 +9,7 @@ import pytest
 
 from storage.records import Ending, Program, Step, Trajectory
 from tirgen.filters.apply import filter_rows
-from tirgen.filters.filter_config import FilterConfig, Mode, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule, TrajectoryMode
 from tirgen.filters.rules import accept
 
 LOOP = "print(sum(n for n in range(10)))"
@@ -70,7 +70,9 @@ def test_thinking_that_ends_before_the_answer_is_sound(make_trajectory: Any) -> 
 
 
 def test_length_has_bounds_by_mode(make_trajectory: Any) -> None:
-    config = FilterConfig(shortest={Mode.REASONING: 3000}, longest={Mode.NON_REASONING: 9})
+    config = FilterConfig(
+        shortest={TrajectoryMode.REASONING: 3000}, longest={TrajectoryMode.NON_REASONING: 9}
+    )
     short = make_trajectory()
     thinking = with_thought(short, "<think> Hm. </think> So")
     assert "in non_reasoning mode, more than 9" in why(short, Rule.LENGTH, config)

@@ -83,6 +83,16 @@ def test_a_dry_run_reads_the_problems_and_counts_what_no_answer_can_be_judged_by
     assert not (tmp_path / "s").exists()
 
 
+def test_a_run_counts_what_no_answer_can_be_judged_by_before_its_first_request(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"problem": "q", "answer": "1 & & 2"}\n')
+    asked = ["generate", "--problems", str(rows), "--dataset", "x", "--attempts", "1"]
+    _, _, err = call(capsys, *asked, "--store", str(tmp_path / "s"))
+    assert 0 <= err.find("1 gold answers cannot be verified") < err.find("starting fresh")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli import run
 from flows.terminal.failures import BUG
-from flows.terminal.progress import CountDisplay, Line, ProgressDisplay
+from flows.terminal.progress import CountDisplay, ProgressDisplay, ProgressLine
 from storage.datasets import Store
 from storage.records import Attempt, Outcome, Step
 from storage.text import to_json, visible
@@ -113,7 +113,7 @@ def test_markup_and_braces_in_a_title_and_in_figures_are_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     title = "[bold]{x}[/]\x1b[2J"
-    with ProgressDisplay[str](title, lambda figures: Line(1, 2, figures)) as display:
+    with ProgressDisplay[str](title, lambda figures: ProgressLine(1, 2, figures)) as display:
         display._last_line = -1e9
         display.update("[red]{y}[/]\x9b1m")
     with CountDisplay("[/nothing]") as counted:

@@ -13,7 +13,7 @@ import pytest
 from storage.datasets import Store
 from storage.records import Cost, Ending, Program, Trajectory
 from tests.rows import row
-from tirgen.jobs.budget import Account, BudgetSettings, Price, Spend
+from tirgen.jobs.budget import BudgetAccount, BudgetSettings, Price, RunCost
 from tirgen.jobs.committed_rows import CommittedRows
 from tirgen.jobs.estimate import estimate, spread
 from tirgen.jobs.generate import GenerationReport, generate
@@ -28,7 +28,7 @@ def paid(tokens: int, program: Program = Program.TIRGEN, **fields: Any) -> Traje
     return replace(row(program=program), cost=cost, **fields)
 
 
-async def work(account: Account, tokens: Callable[[int], int], tasks: int = 40) -> list[int]:
+async def work(account: BudgetAccount, tokens: Callable[[int], int], tasks: int = 40) -> list[int]:
     """Many tasks that each make attempts while they are admitted; the costs in their order."""
     made: list[int] = []
 
@@ -43,31 +43,31 @@ async def work(account: Account, tokens: Callable[[int], int], tasks: int = 40) 
 
 
 async def test_many_tasks_together_stay_within_the_budget() -> None:
-    account = Account(BudgetSettings(tokens=50_000), Spend())
+    account = BudgetAccount(BudgetSettings(tokens=50_000), RunCost())
     made = await work(account, lambda n: 500)
     assert 49_000 < sum(made) <= 50_000
     assert account.stopped == f"{sum(made):,} of 50,000 tokens are spent"
 
 
 async def test_attempts_of_unequal_cost_stay_within_the_budget() -> None:
-    account = Account(BudgetSettings(tokens=50_000), Spend())
+    account = BudgetAccount(BudgetSettings(tokens=50_000), RunCost())
     assert 45_000 < sum(await work(account, lambda n: 200 + (n * 7919) % 800)) <= 50_000
 
 
 async def test_few_are_begun_before_a_cost_is_known() -> None:
-    account = Account(BudgetSettings(tokens=100), Spend())
+    account = BudgetAccount(BudgetSettings(tokens=100), RunCost())
     assert len(await work(account, lambda n: 500)) == 4
 
 
 async def test_without_a_budget_everything_is_admitted() -> None:
-    account = Account(BudgetSettings(), Spend())
+    account = BudgetAccount(BudgetSettings(), RunCost())
     assert all([await account.admit(Program.TIRGEN) for _ in range(1000)])
 
 
 async def test_time_of_earlier_calls_counts() -> None:
-    spend = Spend(earlier_seconds=59.5)
+    spend = RunCost(earlier_seconds=59.5)
     spend.add({**_columns(), "wall_seconds": 1.0}, BudgetSettings())
-    account = Account(BudgetSettings(minutes=1), spend)
+    account = BudgetAccount(BudgetSettings(minutes=1), spend)
     assert not await account.admit(Program.TIRGEN)
     assert account.stopped == "1.0 of 1 minutes are spent"
 

@@ -14,8 +14,8 @@ from storage.sql import query
 from tests.engine.simulated import Server, now, pool_of, simulate
 from tirgen.engine.pool import Pool, Replica
 from tirgen.engine.retry import RetryPolicy
-from tirgen.engine.session import Activity, Session
-from tirgen.jobs.idle import IdleLedger, Usage
+from tirgen.engine.session import Activity, LiveTrajectory
+from tirgen.jobs.idle import IdleLedger, SlotUsage
 
 
 def watched(
@@ -28,7 +28,7 @@ def watched(
 
 async def live(pool: Pool[Server], working: Counter[Activity], seconds: float) -> None:
     """A trajectory: four requests, with a program of so many seconds after each."""
-    session = Session(working)
+    session = LiveTrajectory(working)
     with session.work():
         for _ in range(4):
             await pool.run(Server.ask)
@@ -45,7 +45,7 @@ async def looking(ledger: IdleLedger) -> None:
 def test_slots_are_busy_or_have_a_reason(tmp_path: Path) -> None:
     """Half of the time in programs, as many trajectories as slots, then a single straggler."""
 
-    async def work() -> Usage:
+    async def work() -> SlotUsage:
         pool = pool_of(Server(slots=8, seconds=0.25), concurrency=8)
         ledger, working = watched(IdleLog(tmp_path, "1"), pool)
         eye = asyncio.create_task(looking(ledger))
@@ -64,7 +64,7 @@ def test_slots_are_busy_or_have_a_reason(tmp_path: Path) -> None:
 
 
 def test_the_other_role_and_back_off_are_reasons(tmp_path: Path) -> None:
-    async def work() -> dict[str, Usage]:
+    async def work() -> dict[str, SlotUsage]:
         actor, critic = pool_of(Server(slots=4, seconds=1), concurrency=4), pool_of(Server())
         server = critic.replicas[0].client
         server.per_minute = 5
@@ -72,7 +72,7 @@ def test_the_other_role_and_back_off_are_reasons(tmp_path: Path) -> None:
         eye = asyncio.create_task(looking(ledger))
 
         async def both() -> None:
-            with Session(working).work():
+            with LiveTrajectory(working).work():
                 await actor.run(Server.ask)
                 await critic.run(Server.ask)
 

@@ -84,7 +84,7 @@ def peaks(root: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, i
     found = {}
     for step in STEPS:
         command = [sys.executable, "-c", script, step, str(root), str(rows)]
-        found[step] = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        found[step] = int(subprocess.check_output(command))
     return found
 
 

@@ -21,11 +21,12 @@ from tests.jobs.generating import committed
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import EngineMisconfigured
-from tirgen.jobs.doctor import Level, examine
+from tirgen.jobs.doctor import examine
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.generate import generate
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.settings import load_settings
+from tirgen.tir.prompt_check import CheckLevel
 
 
 @contextmanager
@@ -108,5 +109,5 @@ async def test_the_doctor_names_each_replica_and_the_one_that_is_absent(tmp_path
     assert found == {
         (f"replica ({r})", level) for r in ("actor", "critic") for level in ("ok", "FAIL")
     }
-    [absent, _] = [one.found for one in findings if one.level is Level.FAIL]
+    [absent, _] = [one.found for one in findings if one.level is CheckLevel.FAIL]
     assert "127.0.0.1:1" in absent

@@ -17,13 +17,13 @@ from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
 from tirgen.jobs.committed_rows import CommittedRows
 from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import OUTAGE_ROWS, open_job
-from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
+from tirgen.jobs.maker import Item, Judgement, Maker, RowInProgress, RunIdentity
 from tirgen.jobs.progress import RolloutProgress, unwatched
 from tirgen.jobs.rollout import sample_problems
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_plan import RolloutPlan
 from tirgen.tir.builder import TrajectoryBuilder
-from tirgen.tir.driver import Meter
+from tirgen.tir.driver import UsageCounter
 
 PROBLEMS = [Problem(problem_id=f"p{n}", source="s", question="q", answer="1") for n in range(30)]
 
@@ -40,10 +40,10 @@ class ByHand(Maker[Item]):
     async def make(self, item: Item) -> Trajectory:
         return await self._by_hand(item.problem, item.attempt)
 
-    def begin(self, item: Item) -> Sample:
+    def begin(self, item: Item) -> RowInProgress:
         raise NotImplementedError
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
         raise NotImplementedError
 
     def provenance(self, item: Item) -> Provenance:

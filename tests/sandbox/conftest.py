@@ -14,7 +14,7 @@ import pytest
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 
 T = TypeVar("T")
 Run = Callable[..., Execution]
@@ -59,7 +59,7 @@ def held_here(mode: str) -> Iterator[Run]:
     def wait(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(120)
 
-    sandbox = LocalSandbox(mode=Mode(mode))
+    sandbox = LocalSandbox(mode=IsolationMode(mode))
     try:
         wait(sandbox.__aenter__())
         try:

@@ -16,7 +16,7 @@ from tirgen.jobs.doctor import _sandbox as examined
 from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 from tirgen.sandbox.program_settings import SandboxSettings
 
 CORPUS = {
@@ -86,8 +86,10 @@ async def output(code: str, **settings: Any) -> str:
     return execution.stdout or execution.stderr
 
 
-@pytest.mark.parametrize("mode", [None, Mode.BARE, Mode.POSIX])
-def test_programs_find_what_is_in_the_users_environment(python: str, mode: Mode | None) -> None:
+@pytest.mark.parametrize("mode", [None, IsolationMode.BARE, IsolationMode.POSIX])
+def test_programs_find_what_is_in_the_users_environment(
+    python: str, mode: IsolationMode | None
+) -> None:
     code = "import tiny_library, importlib.util\nprint(tiny_library.ANSWER)\n"
     code += "print(importlib.util.find_spec('pytest'))"
     assert asyncio.run(output(code, python=python, mode=mode)) == "42\nNone\n"

@@ -21,7 +21,7 @@ from storage.records import Outcome
 from tirgen.sandbox import selftest
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox, candidates
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 
 LIMITS = Limits(cpu_seconds=4, wall_seconds=8, memory_mb=256)
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def is_dead(pid: int) -> bool:
 async def test_the_strongest_mode_is_chosen_and_recorded() -> None:
     async with LocalSandbox() as sandbox:
         assert sandbox.mode.split()[0] == "zygote/1"
-        assert Mode(sandbox.mode.split()[1]).strength >= Mode.BARE.strength
+        assert IsolationMode(sandbox.mode.split()[1]).strength >= IsolationMode.BARE.strength
         active = {layer.name for layer in sandbox.layers if layer.active}
     assert {"seccomp", "landlock", "resource limits"} <= active
 
@@ -120,7 +120,10 @@ async def test_a_zygote_that_keeps_dying_is_a_fault_of_ours() -> None:
     assert execution.exit_code is None
 
 
-@pytest.mark.parametrize("mode", [Mode.ROOT, Mode.BARE] if os.geteuid() == 0 else [Mode.USERNS])
+@pytest.mark.parametrize(
+    "mode",
+    [IsolationMode.ROOT, IsolationMode.BARE] if os.geteuid() == 0 else [IsolationMode.USERNS],
+)
 def test_nothing_survives_a_supervisor_killed_hard(mode: Any) -> None:
     program = (
         "import asyncio, sys\n"
@@ -225,9 +228,9 @@ async def test_a_long_soak_leaves_nothing_behind() -> None:
 
 
 def test_below_the_floor_nothing_is_a_candidate() -> None:
-    assert Mode.POSIX not in candidates(Mode.BARE)
-    assert candidates(Mode.USERNS)[-1] is Mode.USERNS
-    assert candidates(Mode.POSIX)[-1] is Mode.POSIX
+    assert IsolationMode.POSIX not in candidates(IsolationMode.BARE)
+    assert candidates(IsolationMode.USERNS)[-1] is IsolationMode.USERNS
+    assert candidates(IsolationMode.POSIX)[-1] is IsolationMode.POSIX
 
 
 async def test_the_posix_mode_runs_when_asked_for_by_name() -> None:

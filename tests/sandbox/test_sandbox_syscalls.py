@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tirgen.sandbox.jail.syscalls import _TABLE
-from tirgen.sandbox.modes import PROMISES, Mode, Promise, promises_table
+from tirgen.sandbox.modes import PROMISES, IsolationMode, Promise, promises_table
 
 X86_64 = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 GENERIC = Path("/usr/include/asm-generic/unistd.h")  # what aarch64 uses
@@ -36,7 +36,12 @@ def test_the_table_of_promises_in_the_docs_is_the_one_doctor_shows() -> None:
 
 
 def test_every_mode_has_its_column_and_the_jails_promise_what_the_self_test_proves() -> None:
-    assert Promise._fields == ("what", *Mode)
+    assert Promise._fields == ("what", *IsolationMode)
     by_name = {promise.what: promise for promise in PROMISES}
     for what in ("no socket, no network", "no process or program is started"):
-        assert [getattr(by_name[what], mode) for mode in Mode] == ["yes", "yes", "yes", "no"]
+        assert [getattr(by_name[what], mode) for mode in IsolationMode] == [
+            "yes",
+            "yes",
+            "yes",
+            "no",
+        ]

@@ -12,11 +12,11 @@ import pytest
 
 from storage.records import Outcome
 from tirgen.sandbox import cgroups, client
-from tirgen.sandbox.cgroups import Group, NotDelegated
+from tirgen.sandbox.cgroups import Cgroup, NotDelegated
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.interpreter import Interpreter
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 from tirgen.sandbox.slots import TRAJECTORY, FairSlots
 
 LIMITS = Limits(cpu_seconds=4, wall_seconds=8, memory_mb=256)
@@ -55,7 +55,10 @@ async def test_a_zygote_that_hangs_while_a_snippet_runs_is_noticed_too() -> None
         assert sandbox.zygote_restarts == 1
 
 
-@pytest.mark.parametrize("mode", [Mode.ROOT, Mode.BARE] if os.geteuid() == 0 else [Mode.USERNS])
+@pytest.mark.parametrize(
+    "mode",
+    [IsolationMode.ROOT, IsolationMode.BARE] if os.geteuid() == 0 else [IsolationMode.USERNS],
+)
 async def test_a_worn_zygote_is_retired_without_a_snippet_lost(
     mode: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,9 +210,11 @@ async def test_zygote_and_snippets_live_in_the_group() -> None:
     roots = [root for root in UNIFIED if (root / "cgroup.procs").exists()]
     if os.geteuid() or not roots:
         pytest.skip("needs root and a mounted cgroup v2")
-    group = Group.create(roots[0], {})
+    group = Cgroup.create(roots[0], {})
     try:
-        zygote = await client.ZygoteClient.start(Mode.BARE, Interpreter.find(), group=group)
+        zygote = await client.ZygoteClient.start(
+            IsolationMode.BARE, Interpreter.find(), group=group
+        )
         members = (group.path / "cgroup.procs").read_text().split()
         await zygote.close()
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.jail import libc
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 
 NOBODY = 65_534
 
@@ -41,7 +41,7 @@ def _open_the_way_to(path: Path) -> None:
     libc.mount(f"/proc/self/fd/{fd}", str(path), None, libc.MS_BIND)
 
 
-async def serve(mode: Mode) -> None:
+async def serve(mode: IsolationMode) -> None:
     async with LocalSandbox(mode=mode) as sandbox:
         print(json.dumps({"mode": sandbox.mode}), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -53,4 +53,4 @@ async def serve(mode: Mode) -> None:
 if __name__ == "__main__":
     if os.getuid() == 0:
         become_nobody()
-    asyncio.run(serve(Mode(sys.argv[1])))
+    asyncio.run(serve(IsolationMode(sys.argv[1])))

@@ -47,7 +47,7 @@ def server(
 
 def engine(server: ServerProcess) -> EngineConfig:
     return EngineConfig(
-        kind="tokens", base_urls=[server.url], model="model", tokenizer=str(server.model)
+        kind="tokens", base_urls=(server.url,), model="model", tokenizer=str(server.model)
     )
 
 

@@ -16,11 +16,11 @@ from aiohttp import web
 from tirgen.sockets.aiohttp_guard import guarded, runner
 from tirgen.sockets.asgi_guard import Guarded, Receive, Scope, Send
 from tirgen.sockets.login_link import LoginLink, link
-from tirgen.sockets.rule import Rule, bearer, names_of
+from tirgen.sockets.rule import SocketRule, bearer, names_of
 
 SECRET = "s3cret"
 COOKIE = ("tirgen", "c00kie")
-RULE = Rule(names_of("127.0.0.1"), (bearer(SECRET),), COOKIE)
+RULE = SocketRule(names_of("127.0.0.1"), (bearer(SECRET),), COOKIE)
 KNOWN = {"Authorization": bearer(SECRET)}
 JSON = {"Content-Type": "application/json"}
 

@@ -9,7 +9,7 @@ import pytest
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import (
     RequestHead,
-    Rule,
+    SocketRule,
     address_of,
     basic,
     bearer,
@@ -18,12 +18,12 @@ from tirgen.sockets.rule import (
     require_secret,
 )
 
-RULE = Rule(names_of("127.0.0.1"))
+RULE = SocketRule(names_of("127.0.0.1"))
 OWN = {"Host": "127.0.0.1:4200"}
 
 
 def status(
-    rule: Rule = RULE,
+    rule: SocketRule = RULE,
     method: str = "GET",
     path: str = "/",
     *,
@@ -61,7 +61,7 @@ def test_one_host_is_named_and_no_other() -> None:
 
 def test_further_names_are_those_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIRGEN_ALLOWED_HOSTS", "prefect, Box.Lan.")
-    rule = Rule(names_of("0.0.0.0"))
+    rule = SocketRule(names_of("0.0.0.0"))
     assert status(rule, headers={"Host": "prefect:4200"}) == 200
     assert status(rule, headers={"Host": "box.lan"}) == 200
     assert status(rule, headers={"Host": "other:4200"}) == 403
@@ -134,7 +134,7 @@ def test_no_body_needs_no_type() -> None:
 
 
 def test_the_secret_opens_and_nothing_like_it() -> None:
-    rule = Rule(names_of("::1"), (bearer("s3cret"), basic("u:s3cret")), ("mine", "c00kie"))
+    rule = SocketRule(names_of("::1"), (bearer("s3cret"), basic("u:s3cret")), ("mine", "c00kie"))
     known = [
         {"Authorization": "Bearer s3cret"}, {"Authorization": "bearer  s3cret"},
         {"Authorization": basic("u:s3cret")}, {"Cookie": "a=b;mine=c00kie; c=d"},
@@ -151,14 +151,14 @@ def test_the_secret_opens_and_nothing_like_it() -> None:
 
 
 def test_the_secret_does_not_open_to_another_origin() -> None:
-    rule = Rule(names_of("::1"), (bearer("s3cret"),))
+    rule = SocketRule(names_of("::1"), (bearer("s3cret"),))
     known = OWN | {"Authorization": "Bearer s3cret"}
     assert status(rule, headers=known | {"Origin": "http://evil.example"}) == 403
     assert status(rule, headers=known | {"Host": "evil.example"}) == 403
 
 
 def test_only_what_is_guarded_asks_for_the_secret() -> None:
-    rule = Rule(names_of("::1"), (bearer("s"),), guards=lambda asked: asked.path != "/health")
+    rule = SocketRule(names_of("::1"), (bearer("s"),), guards=lambda asked: asked.path != "/health")
     assert status(rule, path="/health", headers=OWN) == 200
     assert status(rule, path="/health/", headers=OWN) == 401
 

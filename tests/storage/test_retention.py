@@ -19,7 +19,7 @@ from storage import files, numbered
 from storage.compaction import ORPHAN_SECONDS
 from storage.datasets import Store
 from storage.errors import Damaged, NotFound
-from storage.lake import Lake
+from storage.lake import CatalogFileSystem
 from storage.leases import LEASES, Claim, Lease
 from storage.policies import LINEAGE, Policies
 from storage.records import Trajectory
@@ -216,16 +216,16 @@ def test_no_reader_gets_half_a_version(store: Store) -> None:
 def test_a_query_during_a_removal_is_answered_from_what_is_left(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = Lake._open, 0
+    real, calls = CatalogFileSystem._open, 0
 
-    def removing(lake: Lake, path: str, **options: Any) -> Any:
+    def removing(lake: CatalogFileSystem, path: str, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
             remove(store, fates(store))
         return real(lake, path, **options)
 
-    monkeypatch.setattr(Lake, "_open", removing)
+    monkeypatch.setattr(CatalogFileSystem, "_open", removing)
     sql = "SELECT version, count(problem_id) AS n FROM all_trajectories GROUP BY ALL ORDER BY ALL"
     assert query(store, sql).to_pylist() == [{"version": "v5", "n": 5}]
 

@@ -17,7 +17,7 @@ from tirgen.engine.errors import (
 from tirgen.engine.protocol import Completion, Prompt, Renderer, Sampling
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.tir.core import Loop, Role, SandboxFault, TimeLimitReached, run_code
-from tirgen.tir.driver import Driver, Meter
+from tirgen.tir.driver import Driver, UsageCounter
 
 ASK = Prompt(messages=())
 
@@ -83,7 +83,7 @@ async def caught(loop: Callable[[], Loop[str]], by: Driver) -> Exception:
             return error
         raise AssertionError("nothing was thrown")
 
-    return await by.drive(program(), Meter())
+    return await by.drive(program(), UsageCounter())
 
 
 async def test_requests_go_to_their_role_and_to_the_sandbox() -> None:
@@ -94,7 +94,7 @@ async def test_requests_go_to_their_role_and_to_the_sandbox() -> None:
             (yield from running()),
         ]
 
-    assert await driver().drive(program(), Meter()) == ["a", "critic", "1"]
+    assert await driver().drive(program(), UsageCounter()) == ["a", "critic", "1"]
 
 
 @pytest.mark.parametrize("error", [EngineRefused("no"), EngineUnavailable("gone")])
@@ -105,7 +105,7 @@ async def test_trouble_with_a_request_is_for_the_loop_to_judge(error: EngineErro
 async def test_what_no_trajectory_can_do_anything_about_ends_the_run() -> None:
     wrong = driver(actor=Speaker(EngineMisconfigured("no such model")))
     with pytest.raises(EngineMisconfigured, match="no such model"):
-        await wrong.drive(speaking(), Meter())
+        await wrong.drive(speaking(), UsageCounter())
 
 
 async def test_a_lost_execution_is_a_fault_of_the_sandbox_and_says_why() -> None:
@@ -142,11 +142,11 @@ async def test_wall_time_is_that_of_the_whole_loop() -> None:
         return 100
 
     slow = driver(actor=Speaker(said("a", ended=True), seconds=0.05), wall_seconds=0.2)
-    assert 0 < await slow.drive(program(), Meter()) <= 4
+    assert 0 < await slow.drive(program(), UsageCounter()) <= 4
 
 
 async def test_a_call_that_failed_was_a_call() -> None:
-    meter = Meter()
+    meter = UsageCounter()
     with pytest.raises(EngineRefused):
         await driver(actor=Speaker(EngineRefused("no"))).drive(speaking(), meter)
     assert meter.cost().actor_calls == 1
@@ -159,7 +159,7 @@ async def test_costs_are_kept_by_role() -> None:
         yield from speaking(Role.CRITIC)
         yield from running()
 
-    meter = Meter()
+    meter = UsageCounter()
     await driver().drive(program(), meter)
     cost = meter.cost()
     assert (cost.actor_calls, cost.critic_calls) == (1, 2)

@@ -16,7 +16,7 @@ from tirgen.engine.renderer import HfRenderer
 from tirgen.engine.template import ChatTemplate
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import RolloutConfig
-from tirgen.tir.prompt_check import Level, findings
+from tirgen.tir.prompt_check import CheckLevel, findings
 from tirgen.tir.prompts import (
     PROMPT_SETS,
     BadPrompts,
@@ -32,7 +32,7 @@ ELSEWHERE = EngineConfig(kind="tokens", base_urls=["http://x/v1"], model="m")
 @pytest.mark.parametrize("name", ["base", "pocket", "standard", "thinking"])
 def test_shipped_sets_ask_for_a_box_and_for_python(name: str) -> None:
     found = list(findings(PROMPT_SETS[name], HfRenderer.load(MODEL_DIR)))
-    assert {finding.level for finding in found} == {Level.OK}
+    assert {finding.level for finding in found} == {CheckLevel.OK}
 
 
 def test_the_usual_set_follows_the_actor_and_the_mode() -> None:
@@ -125,7 +125,7 @@ def test_a_template_that_does_not_keep_the_prompt_fails(
     own = load_prompts(write_prompts(tmp_path / "own", cot_system="Be brief."))
     tokenizer = (MODEL_DIR / "tokenizer.json").read_text()
     renderer = HfRenderer(tokenizer, ChatTemplate(template, {}))
-    failed = [each for each in findings(own, renderer) if each.level is Level.FAIL]
+    failed = [each for each in findings(own, renderer) if each.level is CheckLevel.FAIL]
     assert failed[0].prompt == "cot"
     assert found in failed[0].found
 

@@ -21,7 +21,7 @@ from storage.records import (
 )
 from storage.schema import to_batch
 from tests.trainer.tiny_policy import trajectory
-from trainer.advantage import Row, credit, group_advantages, resampled
+from trainer.advantage import CreditRow, credit, group_advantages, resampled
 from trainer.rows import rows_of
 from trainer.settings import Baseline, CreditConfig, FailedCode
 
@@ -29,9 +29,9 @@ PAPER = CreditConfig()
 TOKENS = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))
 
 
-def group(*rewards: float, level: Level = Level.TRAJECTORY, name: str = "g") -> list[Row]:
+def group(*rewards: float, level: Level = Level.TRAJECTORY, name: str = "g") -> list[CreditRow]:
     return [
-        Row(
+        CreditRow(
             trajectory_id=f"{name}{i}",
             level=level,
             group_id=name,
@@ -43,16 +43,16 @@ def group(*rewards: float, level: Level = Level.TRAJECTORY, name: str = "g") -> 
     ]
 
 
-def failed(name: str) -> Row:
+def failed(name: str) -> CreditRow:
     row = group(0.0)[0]
     return replace(row, trajectory_id=name, failed_calls=1)
 
 
-def without_code(name: str) -> Row:
+def without_code(name: str) -> CreditRow:
     return replace(group(0.0, level=Level.STEP)[0], trajectory_id=name, calls=0)
 
 
-def read(*rows: Trajectory) -> list[Row]:
+def read(*rows: Trajectory) -> list[CreditRow]:
     return list(rows_of(to_batch(rows, Trajectory)))
 
 

@@ -16,7 +16,7 @@ from trainer.model import (
     recompute_activations,
     sharing_cost,
 )
-from trainer.packing import Cost, Tree, alone, blank, collate, deal, pack
+from trainer.packing import PackingCost, Tree, alone, blank, collate, deal, pack
 from trainer.samples import Rollout, Sample
 from trainer.settings import ModelConfig, Packing
 
@@ -153,7 +153,7 @@ def test_a_blank_batch_reaches_every_weight_with_a_gradient_of_zero(policy: Path
     assert all(not weight.grad.any() for weight in scorer.parameters())
 
 
-CHEAP = Cost(token=1000.0, pair=1.0)
+CHEAP = PackingCost(token=1000.0, pair=1.0)
 """Attention costs little, so that whole groups share their prefix."""
 
 
@@ -255,7 +255,7 @@ def test_no_learned_token_is_shared_and_each_has_its_predecessor_beside_it() -> 
 def test_prefixes_are_shared_only_where_that_costs_less() -> None:
     """Attention under a mask pays for the whole row: long replies behind a short prompt go alone,
     short branches behind a long prefix together, and in between some."""
-    cost = Cost(token=400_000, pair=512)
+    cost = PackingCost(token=400_000, pair=512)
     rollouts, branches = family("a", 20, [900] * 8), family("b", 400, [30] * 8)
     between = family("c", 300, [200] * 8)
 

@@ -26,7 +26,7 @@ from trainer.rows import (
     share,
 )
 from trainer.samples import Sample
-from trainer.settings import Beyond
+from trainer.settings import OverlongRule
 
 STREAM = TokenStream(
     token_ids=(10, 11, 12, 13, 14, 15),
@@ -94,30 +94,30 @@ def test_a_sample_beyond_the_longest_is_dropped_cut_or_refused(
 ) -> None:
     [sample] = examples(kept())
     for longest in (6, None):
-        [same], longer = fitting([sample], longest, Beyond.REFUSE, tmp_path, world)
+        [same], longer = fitting([sample], longest, OverlongRule.REFUSE, tmp_path, world)
         assert (same.sample_id, longer) == (sample.sample_id, 0)
         assert same.token_ids.tolist() == sample.token_ids.tolist()
         assert same.learned.tolist() == sample.learned.tolist()
-    assert fitting([sample], 5, Beyond.DROP, tmp_path, world) == ([], 1)
-    [cut], longer = fitting([sample], 5, Beyond.TRUNCATE, tmp_path, world)
+    assert fitting([sample], 5, OverlongRule.DROP, tmp_path, world) == ([], 1)
+    [cut], longer = fitting([sample], 5, OverlongRule.TRUNCATE, tmp_path, world)
     assert longer == 1
     assert cut.token_ids.tolist() == list(STREAM.token_ids[:5])
     assert cut.token_ids[cut.learned].tolist() == [12, 14]
     with pytest.raises(TooLong, match="6 tokens, more than 5"):
-        fitting([sample], 5, Beyond.REFUSE, tmp_path, world)
+        fitting([sample], 5, OverlongRule.REFUSE, tmp_path, world)
 
 
 def test_a_sample_of_which_nothing_is_left_to_learn_is_not_cut_but_dropped(
     tmp_path: Path, world: World
 ) -> None:
-    assert fitting(examples(kept()), 2, Beyond.TRUNCATE, tmp_path, world) == ([], 1)
+    assert fitting(examples(kept()), 2, OverlongRule.TRUNCATE, tmp_path, world) == ([], 1)
 
 
 def test_a_rollout_that_is_cut_keeps_the_samplers_word_on_what_is_left(
     tmp_path: Path, world: World
 ) -> None:
     samples = sampled([kept()])
-    [cut], _ = fitting(samples, 5, Beyond.TRUNCATE, tmp_path, world)
+    [cut], _ = fitting(samples, 5, OverlongRule.TRUNCATE, tmp_path, world)
     assert cut.sampler_logprobs.tolist() == [-0.5, -1.0]
 
 

@@ -12,15 +12,15 @@ from transformers import Qwen3ForCausalLM
 
 from storage.records import Outcome, Step, TokenStream, Trajectory
 from tests.trainer.tiny_policy import VOCABULARY, logprobs, trajectory
-from trainer.scoring import Document, Kind, Piece, from_stream, from_text, likelihoods
+from trainer.scoring import Document, ResponsePart, StepPart, from_stream, from_text, likelihoods
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz0123456789`\n()+.=$"
 THOUGHT, PROGRAM, OUTPUT = "we add\n", "```python\nprint(1+1)\n```\n", "```output\n2\n```\n"
 PIECES = [
-    Piece(Kind.THOUGHT, THOUGHT),
-    Piece(Kind.ACTION, PROGRAM),
-    Piece(None, OUTPUT),
-    Piece(Kind.THOUGHT, "so it is 2."),
+    ResponsePart(StepPart.THOUGHT, THOUGHT),
+    ResponsePart(StepPart.ACTION, PROGRAM),
+    ResponsePart(None, OUTPUT),
+    ResponsePart(StepPart.THOUGHT, "so it is 2."),
 ]
 PROMPT = (1, 2, 3)
 
@@ -108,7 +108,7 @@ def test_likelihoods_are_those_of_a_plain_forward_pass(policy: Path) -> None:
         said = logprobs(model, each.token_ids.tolist())[each.learned[1:]]
         for action in (True, False):
             plain[action] += said[each.is_action == action].tolist()
-    for kind, action in ((Kind.ACTION, True), (Kind.THOUGHT, False)):
+    for kind, action in ((StepPart.ACTION, True), (StepPart.THOUGHT, False)):
         assert found[kind].tokens == len(plain[action])
         assert found[kind].mean_logprob == pytest.approx(
             sum(plain[action]) / len(plain[action]), abs=1e-5
@@ -117,8 +117,8 @@ def test_likelihoods_are_those_of_a_plain_forward_pass(policy: Path) -> None:
 
 def test_data_without_programs_has_no_action_figure(policy: Path) -> None:
     found = likelihoods([from_text(a_row(), PIECES[:1], CODEC, PROMPT)], policy)
-    assert found[Kind.ACTION].tokens == 0
-    assert math.isnan(found[Kind.ACTION].mean_logprob)
+    assert found[StepPart.ACTION].tokens == 0
+    assert math.isnan(found[StepPart.ACTION].mean_logprob)
 
 
 def test_what_a_policy_finds_likeliest_scores_higher_than_chance(policy: Path) -> None:
@@ -127,9 +127,9 @@ def test_what_a_policy_finds_likeliest_scores_higher_than_chance(policy: Path) -
     for _ in range(30):
         with torch.no_grad():
             ids.append(int(model(torch.tensor([ids])).logits[0, -1, : len(ALPHABET)].argmax()))
-    own = [Piece(Kind.THOUGHT, CODEC.decode(tuple(ids[len(PROMPT) :])))]
+    own = [ResponsePart(StepPart.THOUGHT, CODEC.decode(tuple(ids[len(PROMPT) :])))]
     likely, chance = (
-        likelihoods([from_text(a_row(), pieces, CODEC, PROMPT)], policy)[Kind.THOUGHT]
+        likelihoods([from_text(a_row(), pieces, CODEC, PROMPT)], policy)[StepPart.THOUGHT]
         for pieces in (own, PIECES)
     )
     assert likely.mean_logprob > chance.mean_logprob + 0.5

@@ -17,11 +17,11 @@ from trainer.history import read_history
 from trainer.optimisation import NotFinite
 from trainer.rows import TooLong
 from trainer.settings import (
-    Beyond,
     LoraConfig,
     ModelConfig,
     Names,
     OptimizerConfig,
+    OverlongRule,
     Packing,
     SftConfig,
 )
@@ -166,6 +166,23 @@ def test_what_a_kill_left_of_older_checkpoints_goes_with_the_next(
     assert not (work / "checkpoints").exists()
 
 
+def test_an_unfinished_training_names_its_data_until_it_publishes(
+    names: Names, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that `tirgen dataset gc` leaves it alone."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_sft(names, CONFIG, world)
+    assert Policies(names.store).unfinished() == [("pi", names.dataset)]
+    train_sft(names, CONFIG, world)
+    assert Policies(names.store).unfinished() == []
+
+
 def test_the_learning_rate_rises_and_then_stays() -> None:
     config = OptimizerConfig(learning_rate=1.0, warmup=3)
     assert [config.rate(step) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
@@ -238,4 +255,4 @@ def test_rows_longer_than_the_context_are_counted_and_left_out(
     assert metrics["samples"] == fits
     assert metrics["too_long"] == len(rows) - fits
     with pytest.raises(TooLong, match="maximum_length"):
-        train_sft(short, CONFIG.model_copy(update={"beyond": Beyond.REFUSE}), world)
+        train_sft(short, CONFIG.model_copy(update={"beyond": OverlongRule.REFUSE}), world)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from storage.records import Level
-from trainer.advantage import Row, overlong_penalty
+from trainer.advantage import CreditRow, overlong_penalty
 from trainer.hierarchical import STATISTICS
 from trainer.model import Scorer, Scores, load_policy
 from trainer.packing import Batch, collate, pack
@@ -129,7 +129,7 @@ def test_the_penalty_for_length_is_trls() -> None:
     wanted = rewards.get_soft_overlong_punishment(100, 20)
     config = CreditConfig(overlong_buffer=20)
     for tokens in (1, 79, 80, 81, 90, 99, 100, 101, 300):
-        row = Row(
+        row = CreditRow(
             trajectory_id="t",
             level=Level.TRAJECTORY,
             group_id="g",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storage.records import Verdict
 from tirgen.verification import extract_answer
 from tirgen.verification.judge import judge
-from tirgen.verification.matching import Outcome
+from tirgen.verification.matching import MatchResult
 from tirgen.verification.tokens import MAX_LENGTH
 from tirgen.verification.values import Value
 
@@ -33,7 +33,7 @@ class _Undecided(Exception):
     pass
 
 
-def _undecided(gold: Value, answer: Value) -> Outcome:
+def _undecided(gold: Value, answer: Value) -> MatchResult:
     raise _Undecided
 
 

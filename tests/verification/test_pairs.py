@@ -11,7 +11,7 @@ import pytest
 from storage.records import Verdict
 from tirgen.verification import Verifier, verify
 from tirgen.verification.judge import judge
-from tirgen.verification.matching import Outcome
+from tirgen.verification.matching import MatchResult
 from tirgen.verification.values import Value
 
 HERE = Path(__file__).parent
@@ -105,7 +105,7 @@ def exceptions() -> list[dict[str, Any]]:
     return _rows(HERE / "exceptions.jsonl")
 
 
-def _no_worker(gold: Value, answer: Value) -> Outcome:
+def _no_worker(gold: Value, answer: Value) -> MatchResult:
     raise AssertionError(f"asked for a worker: {gold} and {answer}")
 
 

@@ -38,7 +38,7 @@ JUDGE_IMPORTS = "".join(
 """What LiveCodeBench's judge puts before a solution; starter code relies on it."""
 
 
-class Layout(StrEnum):
+class CodeLayout(StrEnum):
     """The published layouts."""
 
     HUMANEVAL = "humaneval"
@@ -55,7 +55,7 @@ class CodeTask:
 
     problem: Problem
     """The question as the policy gets it. The answer is a hash: tests can have megabytes."""
-    layout: Layout
+    layout: CodeLayout
     entry_point: str
     """The function or method that is called; empty for a program that reads stdin."""
     prelude: str
@@ -128,7 +128,7 @@ def _humaneval(source: str, fields: Mapping[str, Any]) -> CodeTask:
     tests = f"{_text(fields, 'test').strip()}\n\ncheck({name})\n"
     problem = _problem(source, _text(fields, "task_id"), prompt, tests)
     return CodeTask(
-        problem=problem, layout=Layout.HUMANEVAL, entry_point=name, prelude=prompt, tests=tests
+        problem=problem, layout=CodeLayout.HUMANEVAL, entry_point=name, prelude=prompt, tests=tests
     )
 
 
@@ -140,9 +140,12 @@ def _mbpp(source: str, fields: Mapping[str, Any]) -> CodeTask:
     setup = _texts(fields, "test_imports") if "test_imports" in fields else []
     problem = _problem(source, str(fields["task_id"]), question, tests)
     return CodeTask(
-        problem=problem, layout=Layout.MBPP, entry_point=_called(examples, _text(fields, "code")),
-        prelude="".join(f"{line}\n" for line in setup), tests=tests,
-    )  # fmt: skip
+        problem=problem,
+        layout=CodeLayout.MBPP,
+        entry_point=_called(examples, _text(fields, "code")),
+        prelude="".join(f"{line}\n" for line in setup),
+        tests=tests,
+    )
 
 
 def _called(examples: list[str], code: str) -> str:
@@ -177,7 +180,7 @@ def _livecodebench(source: str, fields: Mapping[str, Any]) -> CodeTask:
         source, str(fields["question_id"]), question, tests, str(fields.get("difficulty") or "")
     )
     return CodeTask(
-        problem=problem, layout=Layout.LIVECODEBENCH, entry_point=name or "",
+        problem=problem, layout=CodeLayout.LIVECODEBENCH, entry_point=name or "",
         prelude=JUDGE_IMPORTS, tests=tests,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from storage.records import Problem
 from tirgen.data.load import load_problems
-from tirgen.data.similarity import SimilarityIndex, Text, read
+from tirgen.data.similarity import ComparedQuestion, SimilarityIndex, read
 
 RUN = 13
 """Words of a run."""
@@ -25,7 +25,7 @@ WORDING = 3
 """A run in this many benchmark problems is a phrase."""
 
 
-class Finding(NamedTuple):
+class BenchmarkMatch(NamedTuple):
     """A match with a benchmark problem, and the test that found it."""
 
     test: str
@@ -56,16 +56,16 @@ class Benchmarks:
             if count >= WORDING:
                 del self._runs[run]
 
-    def find(self, question: str) -> Finding | None:
+    def find(self, question: str) -> BenchmarkMatch | None:
         """The benchmark problem that matches this question by the strictest test, or None."""
         text = read(question)
         if text.words in self._exact:
-            return Finding("exact", self._exact[text.words])
+            return BenchmarkMatch("exact", self._exact[text.words])
         shared = next((run for run in _runs(text) if run in self._runs), None)
         if shared is not None:
-            return Finding(f"{RUN}-gram {' '.join(shared)!r}", self._runs[shared])
+            return BenchmarkMatch(f"{RUN}-gram {' '.join(shared)!r}", self._runs[shared])
         match = self._similar.best(text)
-        return match and Finding(f"similar {match.resemblance:.2f}", match.name)
+        return match and BenchmarkMatch(f"similar {match.resemblance:.2f}", match.name)
 
 
 @lru_cache(maxsize=4)
@@ -78,7 +78,7 @@ def load_benchmarks(paths: tuple[str, ...], least: float) -> Benchmarks:
     return Benchmarks(problems, least)
 
 
-def _runs(text: Text) -> Iterator[tuple[str, ...]]:
+def _runs(text: ComparedQuestion) -> Iterator[tuple[str, ...]]:
     """Runs that are mostly words; runs of formulas look alike in different problems."""
     words = [word for word in text.words if word.isalnum()]
     for at in range(len(words) - RUN + 1):

@@ -28,7 +28,7 @@ from tirgen.data.questions import unwrapped
 from tirgen.data.tool_marks import in_fenced_blocks, response_of, turn_role, turn_text
 
 
-class Format(StrEnum):
+class ResponseFormat(StrEnum):
     """The published layouts."""
 
     TORA = "tora"
@@ -52,23 +52,23 @@ class Foreign(NamedTuple):
     """The model that wrote it, if the row says so."""
 
 
-class Unreadable(ValueError):
+class UnreadableRow(ValueError):
     """The row does not have the layout of its file; the message completes "this row ..."."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class LayoutReader:
     """How to read the rows of one published layout."""
 
     fields: frozenset[str]
     """Fields that identify the layout."""
     read: Callable[[Fields], Iterator[Foreign]]
-    """Raises `Unreadable`."""
+    """Raises `UnreadableRow`."""
     stateful: bool = False
     """The programs of a response ran in one interpreter, like the cells of a notebook."""
 
 
-def detect(where: str, sample: Sequence[Fields]) -> Format:
+def detect(where: str, sample: Sequence[Fields]) -> ResponseFormat:
     """The format of a file from some of its rows. Raises `ProblemsError` where none fits."""
     names = {name for row in sample for name in row}
     for name, shape in SHAPES.items():
@@ -76,14 +76,14 @@ def detect(where: str, sample: Sequence[Fields]) -> Format:
             return name
     raise ProblemsError(
         f"{where} has no known layout; its fields are {', '.join(sorted(names))}. "
-        f"Convert it to one of {', '.join(Format)}, as docs/curation.md describes them"
+        f"Convert it to one of {', '.join(ResponseFormat)}, as docs/curation.md describes them"
     )
 
 
 def _tora(row: Fields) -> Iterator[Foreign]:
     responses = row.get("code")
     if not isinstance(responses, list):
-        raise Unreadable("has no list of responses in code")
+        raise UnreadableRow("has no list of responses in code")
     for response in responses:
         yield Foreign(
             _text(row, "question"), _text(row, "gt"), str(response), name=_name(row, "idx")
@@ -130,21 +130,21 @@ def _conversation(column: str) -> Callable[[Fields], Iterator[Foreign]]:
 
 
 def _turns(row: Fields, column: str) -> list[Mapping[str, Any]]:
-    """The turns from the question on. Raises `Unreadable`."""
+    """The turns from the question on. Raises `UnreadableRow`."""
     turns = structured(row.get(column))
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise Unreadable(f"has no {column}")
+        raise UnreadableRow(f"has no {column}")
     try:
         roles = [turn_role(turn) for turn in turns]
     except NoQuestion as error:
-        raise Unreadable(str(error)) from None
+        raise UnreadableRow(str(error)) from None
     first = next((i for i, role in enumerate(roles) if role != "system"), len(roles))
     if roles[first : first + 1] != ["user"] or not turn_text(turns[first]).strip():
-        raise Unreadable("has no question")
+        raise UnreadableRow("has no question")
     if "assistant" not in roles[first:]:
-        raise Unreadable("has no response")
+        raise UnreadableRow("has no response")
     if others := set(roles[first + 1 :]) - {"assistant", "tool"}:
-        raise Unreadable(f"is not one question and one response (a turn of {min(others)!r})")
+        raise UnreadableRow(f"is not one question and one response (a turn of {min(others)!r})")
     return turns[first:]
 
 
@@ -161,7 +161,7 @@ def _gold(row: Fields) -> str | None:
 def _text(row: Fields, field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str | int | float) or not str(value).strip():
-        raise Unreadable(f"has no {field}")
+        raise UnreadableRow(f"has no {field}")
     return str(value)
 
 
@@ -170,19 +170,23 @@ def _name(row: Fields, field: str) -> str | None:
     return None if value is None else str(value)
 
 
-SHAPES: Mapping[Format, Shape] = {
-    Format.TORA: Shape(frozenset({"question", "gt", "code"}), _tora),
-    Format.OPENMATHREASONING: Shape(
+SHAPES: Mapping[ResponseFormat, LayoutReader] = {
+    ResponseFormat.TORA: LayoutReader(frozenset({"question", "gt", "code"}), _tora),
+    ResponseFormat.OPENMATHREASONING: LayoutReader(
         frozenset({"problem", "expected_answer", "generated_solution"}),
         _generated("problem"),
         stateful=True,
     ),
-    Format.OPENMATHINSTRUCT: Shape(
+    ResponseFormat.OPENMATHINSTRUCT: LayoutReader(
         frozenset({"question", "expected_answer", "generated_solution"}),
         _generated("question"),
         stateful=True,
     ),
-    Format.NUMINAMATH_TIR: Shape(frozenset({"problem", "solution", "messages"}), _numinamath),
-    Format.RETOOL: Shape(frozenset({"messages"}), _conversation("messages")),
-    Format.SHAREGPT: Shape(frozenset({"conversations"}), _conversation("conversations")),
+    ResponseFormat.NUMINAMATH_TIR: LayoutReader(
+        frozenset({"problem", "solution", "messages"}), _numinamath
+    ),
+    ResponseFormat.RETOOL: LayoutReader(frozenset({"messages"}), _conversation("messages")),
+    ResponseFormat.SHAREGPT: LayoutReader(
+        frozenset({"conversations"}), _conversation("conversations")
+    ),
 }

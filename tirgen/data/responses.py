@@ -14,14 +14,14 @@ from storage.well_formed import well_formed
 from tirgen.data.errors import BadRow, ProblemsError
 from tirgen.data.files import Row, Rows, is_readable, known_endings, read_rows
 from tirgen.data.load import load_problems
-from tirgen.data.response_layouts import SHAPES, Foreign, Format, Unreadable, detect
+from tirgen.data.response_layouts import SHAPES, Foreign, ResponseFormat, UnreadableRow, detect
 from tirgen.data.similarity import read as normalise
 
 SAMPLE_ROWS = 100
 """How many rows decide the layout."""
 
 
-def find_format(path: Path) -> Format:
+def find_format(path: Path) -> ResponseFormat:
     """The published layout of a file. Raises `ProblemsError`."""
     rows = islice(file_rows(path), SAMPLE_ROWS)
     return detect(str(path), [row.fields for row in rows if isinstance(row, Row)])
@@ -43,7 +43,7 @@ class ResponseReader:
     """Turns the rows of a file into responses; rows that it cannot read go to `bad`."""
 
     path: Path
-    format: Format
+    format: ResponseFormat
     gold: Sequence[str]
     """Problem files with the gold answers, for data that has none."""
     dataset: str
@@ -71,7 +71,7 @@ class ResponseReader:
             try:
                 for foreign in read(row.fields):
                     yield _well_formed(foreign)
-            except Unreadable as error:
+            except UnreadableRow as error:
                 self.bad.append(row.bad(str(error)))
 
     def _problem(self, foreign: Foreign, golds: dict[tuple[str, ...], str]) -> Problem:

@@ -39,7 +39,7 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^]")
 
 
-class Text(NamedTuple):
+class ComparedQuestion(NamedTuple):
     """A question in the form that is compared."""
 
     words: tuple[str, ...]
@@ -49,22 +49,24 @@ class Text(NamedTuple):
     """How often each number occurs."""
 
 
-def read(question: str) -> Text:
+def read(question: str) -> ComparedQuestion:
     """Normalise a question: letter case, Unicode forms, LaTeX layout, separators of thousands."""
     plain = _DRAWING.sub(" ", unicodedata.normalize("NFKC", question).casefold())
     plain = _THOUSANDS.sub("", _LAYOUT.sub(" ", re.sub(r"\\[dt]frac\b", r"\\frac", plain)))
     words = tuple(_NUMBER_WORDS.get(word, word) for word in _WORD.findall(plain))
     joined = " ".join(words)
     grams = {joined[at : at + GRAM] for at in range(max(1, len(joined) - GRAM + 1))}
-    return Text(words, frozenset(grams), Counter(word for word in words if word[0].isdecimal()))
+    return ComparedQuestion(
+        words, frozenset(grams), Counter(word for word in words if word[0].isdecimal())
+    )
 
 
-def resemblance(one: Text, other: Text) -> float:
+def resemblance(one: ComparedQuestion, other: ComparedQuestion) -> float:
     """Jaccard index of the character n-grams, 0 to 1."""
     return len(one.grams & other.grams) / len(one.grams | other.grams)
 
 
-def same(one: Text, other: Text, least: float) -> float | None:
+def same(one: ComparedQuestion, other: ComparedQuestion, least: float) -> float | None:
     """The similarity if the two ask the same, else None.
 
     With the same numbers in both, `least` is enough; otherwise `VERBATIM` is needed.
@@ -74,7 +76,7 @@ def same(one: Text, other: Text, least: float) -> float | None:
     return found if found >= (least if confirmed else max(least, VERBATIM)) else None
 
 
-class Match(NamedTuple):
+class SimilarQuestion(NamedTuple):
     """A question that asks the same."""
 
     name: str
@@ -87,11 +89,11 @@ class SimilarityIndex:
 
     least: float
     """Similarity that is enough if the numbers agree."""
-    _texts: dict[str, Text] = field(default_factory=dict)
+    _texts: dict[str, ComparedQuestion] = field(default_factory=dict)
     _lsh: MinHashLSH | None = None
     """Made for the first question: its import takes most of a second, and many stay empty."""
 
-    def add(self, name: str, text: Text) -> None:
+    def add(self, name: str, text: ComparedQuestion) -> None:
         if self._lsh is None:
             from datasketch import MinHashLSH
 
@@ -99,13 +101,13 @@ class SimilarityIndex:
         self._texts[name] = text
         self._lsh.insert(name, _minhash(text.grams))
 
-    def best(self, text: Text) -> Match | None:
+    def best(self, text: ComparedQuestion) -> SimilarQuestion | None:
         """The most similar question that asks the same; of equal ones the first by name."""
         if self._lsh is None:
             return None
         proposed: Iterable[str] = self._lsh.query(_minhash(text.grams))
         found = ((name, same(text, self._texts[name], self.least)) for name in proposed)
-        matches = [Match(name, value) for name, value in found if value is not None]
+        matches = [SimilarQuestion(name, value) for name, value in found if value is not None]
         return min(matches, key=lambda match: (-match.resemblance, match.name), default=None)
 
 

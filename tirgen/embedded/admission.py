@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.generation import GenerationRequest
-from tirgen.embedded.json_api import Refusal
+from tirgen.embedded.json_api import ApiError
 from tirgen.embedded.requests import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -41,7 +41,7 @@ def completion_generations(
     """One generation request per choice of each prompt, in the order of the response's indices."""
     for prompt in request.prompts():
         if len(prompt) > MAX_PROMPT_LENGTH:
-            raise Refusal(f"'prompt' is longer than {MAX_PROMPT_LENGTH}", param="prompt")
+            raise ApiError(f"'prompt' is longer than {MAX_PROMPT_LENGTH}", param="prompt")
     prompts = [
         engine.vocabulary.encode(prompt, add_special_tokens=request.add_special_tokens)
         if isinstance(prompt, str)
@@ -49,7 +49,7 @@ def completion_generations(
         for prompt in request.prompts()
     ]
     if not prompts:
-        raise Refusal("'prompt' is an empty list", param="prompt")
+        raise ApiError("'prompt' is an empty list", param="prompt")
     return _generations(request, prompts, request.max_tokens, engine)
 
 
@@ -70,7 +70,7 @@ def chat_prompt(request: PromptFields, engine: ContinuousBatchingEngine) -> list
             continue_final_message=request.continue_final_message,
         )
     except TemplateRefused as error:
-        raise Refusal(str(error), param="messages") from error
+        raise ApiError(str(error), param="messages") from error
     return engine.vocabulary.encode(text, add_special_tokens=request.add_special_tokens)
 
 
@@ -88,7 +88,7 @@ def _generations(
         prompt = _truncated(whole, request, context)
         room = _room(prompt, max_tokens, context)
         if request.min_tokens > room:
-            raise Refusal(
+            raise ApiError(
                 f"min_tokens {request.min_tokens} is more than max_tokens {room}",
                 param="min_tokens",
             )
@@ -109,12 +109,12 @@ def _truncated(prompt: list[int], request: SamplingFields, context: int) -> list
 
 
 def _room(prompt: list[int], max_tokens: int | None, context: int) -> int:
-    """How many tokens can be generated. Raises `Refusal` if prompt and limit do not fit."""
+    """How many tokens can be generated. Raises `ApiError` if prompt and limit do not fit."""
     if not prompt:
-        raise Refusal("the prompt is empty: it needs at least one token", param="prompt")
+        raise ApiError("the prompt is empty: it needs at least one token", param="prompt")
     room = context - len(prompt)
     if room < 1 or (max_tokens or 1) > room:
-        raise Refusal(
+        raise ApiError(
             f"This model's maximum context length is {context} tokens. However, you requested "
             f"{max_tokens or 1} output tokens and your prompt contains {len(prompt)} input tokens. "
             "Please reduce the length of the input prompt or the number of requested output "
@@ -126,7 +126,7 @@ def _room(prompt: list[int], max_tokens: int | None, context: int) -> int:
 
 def _check_id(id_: int, vocabulary_size: int, param: str) -> None:
     if id_ >= vocabulary_size:
-        raise Refusal(
+        raise ApiError(
             f"token id {id_} in '{param}' is out of the vocabulary of {vocabulary_size}",
             param=param,
         )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tirgen.embedded.architecture import ModelConfig
-from tirgen.embedded.generation import Generation, GenerationRequest
+from tirgen.embedded.generation import GenerationRequest, SampledSequence
 from tirgen.embedded.pipeline import (
     Graph,
     native,
@@ -76,8 +76,8 @@ class ContinuousBatchingEngine:
         self._cached = False
         """The pipeline has had a prompt, so its prefix cache can have content."""
         self._loop = asyncio.get_running_loop()
-        self._inbox: SimpleQueue[Generation | _Replacement | None] = SimpleQueue()
-        self._live: list[tuple[Generation, Any]] = []
+        self._inbox: SimpleQueue[SampledSequence | _Replacement | None] = SimpleQueue()
+        self._live: list[tuple[SampledSequence, Any]] = []
         self._last_id = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="embedded-engine", daemon=True)
@@ -97,9 +97,9 @@ class ContinuousBatchingEngine:
 
     def submit(
         self, request: GenerationRequest, progress: asyncio.Event, *, streaming: bool = False
-    ) -> Generation:
+    ) -> SampledSequence:
         """Start generating; `progress` is set whenever there is something new to read."""
-        generation = Generation(
+        generation = SampledSequence(
             request,
             token_texts=self._token_texts[request.skip_special_tokens],
             eos=self._eos,
@@ -112,7 +112,7 @@ class ContinuousBatchingEngine:
             self._refuse_inbox()
         return generation
 
-    def cancel(self, generation: Generation) -> None:
+    def cancel(self, generation: SampledSequence) -> None:
         """Stop generating and free the slot; no effect on a finished generation."""
         generation.cancelled = True
 
@@ -190,7 +190,7 @@ class ContinuousBatchingEngine:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_settle, replacement.done, error)
 
-    def _add(self, generation: Generation) -> None:
+    def _add(self, generation: SampledSequence) -> None:
         self._last_id += 1
         prompt = ov.Tensor(np.array([self.config.graph_ids(generation.request.prompt)], np.int64))
         try:
@@ -217,7 +217,7 @@ class ContinuousBatchingEngine:
         self.cache_usage = self._pipeline.get_metrics().cache_usage / 100
         self._publish(changed)
 
-    def _advance(self, generation: Generation, handle: Any) -> bool:
+    def _advance(self, generation: SampledSequence, handle: Any) -> bool:
         """Give one generation the tokens of this step and end it if it must end; whether it grew.
 
         This runs for every token, so it calls the pipeline as little as possible.
@@ -239,7 +239,7 @@ class ContinuousBatchingEngine:
             handle.cancel()
         return grown
 
-    def _publish(self, changed: list[Generation]) -> None:
+    def _publish(self, changed: list[SampledSequence]) -> None:
         """Count finished generations and wake all readers, once per step."""
         for generation in changed:
             if generation.done:
@@ -262,12 +262,12 @@ class ContinuousBatchingEngine:
         with suppress(Empty):
             while True:
                 waiting.append(self._inbox.get_nowait())
-        self._fail([arrived for arrived in waiting if isinstance(arrived, Generation)])
+        self._fail([arrived for arrived in waiting if isinstance(arrived, SampledSequence)])
         for arrived in waiting:
             if isinstance(arrived, _Replacement):
                 self._answer(arrived, EngineStopped(self._why_stopped()))
 
-    def _fail(self, generations: list[Generation]) -> None:
+    def _fail(self, generations: list[SampledSequence]) -> None:
         for generation in generations:
             generation.failure = self._why_stopped()
         self._publish(generations)
@@ -276,7 +276,7 @@ class ContinuousBatchingEngine:
         return self.failure or "the server is shutting down"
 
 
-def _ending(generation: Generation) -> str:
+def _ending(generation: SampledSequence) -> str:
     if generation.finish is not None:
         return generation.finish.value
     return "abort" if generation.cancelled else "error"

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from tirgen.embedded.architecture import ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine, EngineStopped
-from tirgen.embedded.json_api import Refusal, answer, parse
+from tirgen.embedded.json_api import ApiError, answer, parse
 from tirgen.embedded.requests import RequestModel
 
 
@@ -73,7 +73,7 @@ class PauseSwitch:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The block is a running request. Raises `Refusal` when the server stays paused."""
+        """The block is a running request. Raises `ApiError` when the server stays paused."""
         while self.paused:
             await self._wait_for_resume()
         self._running += 1
@@ -90,7 +90,7 @@ class PauseSwitch:
             async with asyncio.timeout(_HOLD_SECONDS):
                 await self._resumed.wait()
         except TimeoutError:
-            raise Refusal(
+            raise ApiError(
                 f"the server has been paused for over {_HOLD_SECONDS:.0f} s; the client that "
                 "paused it can resume it with POST /resume",
                 status=503,
@@ -120,7 +120,7 @@ class Control:
         """Answers when no request is running."""
         mode = http.query.get("mode", "abort")
         if mode != "wait":
-            raise Refusal(
+            raise ApiError(
                 f"the embedded engine has no mode={mode}; mode=wait lets running requests finish",
                 param="mode",
             )
@@ -128,7 +128,7 @@ class Control:
             self._switch.pause()
         await self._switch.wait_until_idle()
         if not self._switch.paused:
-            raise Refusal("the server was resumed before it had paused", status=409)
+            raise ApiError("the server was resumed before it had paused", status=409)
         return answer({"status": "paused"})
 
     async def _resume(self, http: web.Request) -> web.Response:
@@ -144,16 +144,16 @@ class Control:
         request = await parse(http, CollectiveRpc)
         async with self._changing:
             if not (self._switch.paused and self._switch.idle):
-                raise Refusal(
+                raise ApiError(
                     "weights are only reloaded during a pause: POST /pause?mode=wait first",
                     status=409,
                 )
             try:
                 await self._engine.reload(Path(request.kwargs.weights_path))
             except (ModelUnsupported, OSError) as error:
-                raise Refusal(str(error), param="weights_path") from error
+                raise ApiError(str(error), param="weights_path") from error
             except EngineStopped as error:
-                raise Refusal(str(error), status=503) from error
+                raise ApiError(str(error), status=503) from error
         return answer({"results": [None]})
 
     async def _reset_prefix_cache(self, http: web.Request) -> web.Response:
@@ -166,7 +166,7 @@ class Control:
             try:
                 await self._engine.reset_prefix_cache()
             except EngineStopped as error:
-                raise Refusal(str(error), status=503) from error
+                raise ApiError(str(error), status=503) from error
             finally:
                 if not paused:
                     self._switch.resume()

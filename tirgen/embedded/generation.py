@@ -32,7 +32,7 @@ class GenerationRequest:
     skip_special_tokens: bool = True
 
 
-class Generation:
+class SampledSequence:
     """Grows on the engine's thread and is read on the event loop's.
 
     `token_ids` and `logprobs` (of the model, before temperature and truncation) have the same

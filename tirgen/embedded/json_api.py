@@ -24,7 +24,7 @@ _TYPES = {
 }
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """The server refuses this request; the message says why and what to do."""
 
     def __init__(self, message: str, *, status: int = 400, param: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Refusal(Exception):
 
 
 async def parse(http: web.Request, model: type[_Request] | TypeAdapter[_Request]) -> _Request:
-    """The validated body. Raises `Refusal`, which names each wrong field."""
+    """The validated body. Raises `ApiError`, which names each wrong field."""
     body = await http.read()
     try:
         if isinstance(model, TypeAdapter):
@@ -65,12 +65,12 @@ def dump(body: Json) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _refusal(error: ValidationError) -> Refusal:
+def _refusal(error: ValidationError) -> ApiError:
     """The refusal for a body that does not fit its model: every fault with its field."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     lines = dict.fromkeys(_fault(fault["type"], fault["loc"], fault["msg"]) for fault in faults)
     param = str(faults[0]["loc"][0]) if faults[0]["loc"] else None
-    return Refusal("; ".join(lines), param=param)
+    return ApiError("; ".join(lines), param=param)
 
 
 def _fault(kind: str, where: tuple[int | str, ...], message: str) -> str:

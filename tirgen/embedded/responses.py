@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tirgen.embedded.generation import Generation
+from tirgen.embedded.generation import SampledSequence
 from tirgen.embedded.json_api import Json
 from tirgen.embedded.requests import ChatCompletionRequest, CompletionRequest
 from tirgen.embedded.tokenizer import Vocabulary
@@ -17,11 +17,11 @@ AnyRequest = CompletionRequest | ChatCompletionRequest
 
 
 @dataclass(slots=True)
-class Choice:
+class SentChoice:
     """One completion and how much of it has been sent."""
 
     index: int
-    generation: Generation
+    generation: SampledSequence
     sent_tokens: int = 0
     sent_bytes: int = 0
     closed: bool = False
@@ -34,11 +34,11 @@ class Choice:
     """Keeps the bytes of an incomplete character."""
 
 
-class Answer:
+class CompletionResponse:
     """The response to one request, over all its prompts and choices."""
 
     def __init__(
-        self, request: AnyRequest, model: str, vocabulary: Vocabulary, choices: Sequence[Choice]
+        self, request: AnyRequest, model: str, vocabulary: Vocabulary, choices: Sequence[SentChoice]
     ) -> None:
         self._request = request
         self._vocabulary = vocabulary
@@ -88,7 +88,7 @@ class Answer:
             chunks[0]["prompt_token_ids"] = list(self._choices[0].generation.request.prompt)
         return chunks
 
-    def new_chunk(self, choice: Choice) -> Json | None:
+    def new_chunk(self, choice: SentChoice) -> Json | None:
         """The chunk with the new tokens of one choice; None if there are none."""
         generation = choice.generation
         finish = generation.finish  # read first: once it is set, the rest is complete
@@ -128,7 +128,7 @@ class Answer:
                 choice.setdefault("logprobs", None)
         return chunk
 
-    def _whole_choice(self, choice: Choice) -> Json:
+    def _whole_choice(self, choice: SentChoice) -> Json:
         generation = choice.generation
         text = generation.whole_text()
         body: Json = {"index": choice.index}
@@ -146,7 +146,7 @@ class Answer:
                 body["prompt_token_ids"] = list(generation.request.prompt)
         return body
 
-    def _versions(self, generation: Generation) -> Json:
+    def _versions(self, generation: SampledSequence) -> Json:
         """vLLM's spans: always one here, as weights change only while nothing is generated."""
         if not self._request.return_weight_versions:
             return {}
@@ -158,7 +158,7 @@ class Answer:
         wanted = self._request.logprobs
         return wanted is not None and wanted is not False
 
-    def _logprobs(self, choice: Choice, start: int, end: int) -> Json:
+    def _logprobs(self, choice: SentChoice, start: int, end: int) -> Json:
         ids = choice.generation.token_ids[start:end]
         values = choice.generation.logprobs[start:end]
         raw = [self._token_bytes(id_) for id_ in ids]

@@ -17,7 +17,7 @@ from tirgen.embedded.admission import chat_generations, chat_prompt, completion_
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.control import Control, PauseSwitch
 from tirgen.embedded.generation import GenerationRequest
-from tirgen.embedded.json_api import Json, Refusal, answer, dump, parse
+from tirgen.embedded.json_api import ApiError, Json, answer, dump, parse
 from tirgen.embedded.metrics import engine_metrics
 from tirgen.embedded.requests import (
     ChatCompletionRequest,
@@ -25,10 +25,10 @@ from tirgen.embedded.requests import (
     TokenizeChatRequest,
     TokenizeRequest,
 )
-from tirgen.embedded.responses import Answer, AnyRequest, Choice
+from tirgen.embedded.responses import AnyRequest, CompletionResponse, SentChoice
 from tirgen.sockets.aiohttp_guard import guarded
 from tirgen.sockets.prometheus import exposition
-from tirgen.sockets.rule import RequestHead, Rule, bearer, names_of
+from tirgen.sockets.rule import RequestHead, SocketRule, bearer, names_of
 
 _WITH_MESSAGE = (400, 401, 403, 415)
 """Statuses of aiohttp errors whose message says more than the status."""
@@ -55,7 +55,7 @@ class Routes:
         self._control = Control(engine, self._switch).routes()
         self._control_paths = {route.path for route in self._control}
         keys = (bearer(api_key),) if api_key else ()
-        self._rule = Rule(names_of(host), keys, guards=self._needs_key)
+        self._rule = SocketRule(names_of(host), keys, guards=self._needs_key)
         self._created = int(time.time())
 
     def application(self) -> web.Application:
@@ -101,10 +101,10 @@ class Routes:
         async with self._switch.running():
             progress, streaming = asyncio.Event(), bool(request.stream)
             choices = [
-                Choice(index, self._engine.submit(generation, progress, streaming=streaming))
+                SentChoice(index, self._engine.submit(generation, progress, streaming=streaming))
                 for index, generation in enumerate(generations)
             ]
-            reply = Answer(request, self._model, self._engine.vocabulary, choices)
+            reply = CompletionResponse(request, self._model, self._engine.vocabulary, choices)
             try:
                 if streaming:
                     options = request.stream_options
@@ -151,7 +151,7 @@ class Routes:
 
     async def _health(self, http: web.Request) -> web.Response:
         if self._engine.failure is not None:
-            raise Refusal(self._engine.failure, status=503)
+            raise ApiError(self._engine.failure, status=503)
         return web.Response()
 
     async def _version(self, http: web.Request) -> web.Response:
@@ -162,7 +162,7 @@ class Routes:
 
     def _check_model(self, name: str | None) -> None:
         if name is not None and name != self._model:
-            raise Refusal(
+            raise ApiError(
                 f"The model `{name}` does not exist; this server has `{self._model}`.",
                 status=404,
                 param="model",
@@ -176,8 +176,8 @@ _TOKENIZE: TypeAdapter[TokenizeRequest | TokenizeChatRequest] = TypeAdapter(
 
 async def _stream(
     http: web.Request,
-    reply: Answer,
-    choices: Sequence[Choice],
+    reply: CompletionResponse,
+    choices: Sequence[SentChoice],
     progress: asyncio.Event,
     *,
     usage: bool,
@@ -198,7 +198,7 @@ async def _stream(
             open_choices = [choice for choice in open_choices if not choice.closed]
         if usage:
             await _send(response, [reply.usage_chunk()])
-    except Refusal as refusal:  # the status line is sent: report it in the stream, as vLLM does
+    except ApiError as refusal:  # the status line is sent: report it in the stream, as vLLM does
         await _send(response, [refusal.body()])
     await response.write(b"data: [DONE]\n\n")
     return response
@@ -209,10 +209,10 @@ async def _send(response: web.StreamResponse, chunks: Sequence[Json]) -> None:
         await response.write(b"".join(b"data: %b\n\n" % dump(chunk) for chunk in chunks))
 
 
-def _raise_failures(choices: Sequence[Choice]) -> None:
+def _raise_failures(choices: Sequence[SentChoice]) -> None:
     for choice in choices:
         if choice.generation.failure is not None:
-            raise Refusal(choice.generation.failure, status=503)
+            raise ApiError(choice.generation.failure, status=503)
 
 
 @web.middleware
@@ -220,9 +220,9 @@ async def _errors_as_json(request: web.Request, handler: _Handler) -> web.Stream
     """Every refusal in one format, aiohttp's own included (no such path, body too large)."""
     try:
         return await handler(request)
-    except Refusal as refusal:
+    except ApiError as refusal:
         return answer(refusal.body(), refusal.status)
     except web.HTTPError as error:
         detail = error.text if error.status in _WITH_MESSAGE else f"{request.method} {request.path}"
-        shaped = Refusal(f"{error.reason}: {detail}", status=error.status)
+        shaped = ApiError(f"{error.reason}: {detail}", status=error.status)
         return answer(shaped.body(), shaped.status)

@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from storage.well_formed import well_formed
-from tirgen.engine.chat_answer import Answer, EmptyAnswers, read
+from tirgen.engine.chat_answer import ChatAnswer, EmptyAnswers, read
 from tirgen.engine.dialect import Body, Continuation, Dialect, learn
 from tirgen.engine.errors import ContextOverflow, EngineRefused, EngineUnavailable
 from tirgen.engine.gate import Gate
@@ -110,7 +110,9 @@ class ChatEngine:
             replica=replica,
         )
 
-    async def _answered(self, prompt: Prompt, sampling: Sampling) -> tuple[Body, Answered[Answer]]:
+    async def _answered(
+        self, prompt: Prompt, sampling: Sampling
+    ) -> tuple[Body, Answered[ChatAnswer]]:
         """The request as the endpoint accepted it, and its answer."""
         fields = self._fields(sampling)
         limit = sampling.max_tokens + self._options.thinking_tokens
@@ -149,11 +151,11 @@ class ChatEngine:
 
     async def _ask(
         self, pool: Pool[JsonClient], body: Body, stops: Sequence[str] = ()
-    ) -> Answered[Answer]:
+    ) -> Answered[ChatAnswer]:
         data = json.dumps(body, separators=(",", ":")).encode()
         return await pool.run(lambda client: self._once(client, data, stops))
 
-    async def _once(self, client: JsonClient, data: bytes, stops: Sequence[str]) -> Answer:
+    async def _once(self, client: JsonClient, data: bytes, stops: Sequence[str]) -> ChatAnswer:
         async with client.events(PATH, data) as events:
             answer = await read(events, stops)
         if answer.finish is None:

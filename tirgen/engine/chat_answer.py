@@ -15,7 +15,7 @@ _FIRST_ANSWERS = 4
 
 
 @dataclass(slots=True)
-class Answer:
+class ChatAnswer:
     """The answer so far."""
 
     text: str = ""
@@ -28,9 +28,9 @@ class Answer:
     completion_tokens: int | None = None
 
 
-async def read(batches: AsyncIterator[list[Any]], stops: Sequence[str]) -> Answer:
+async def read(batches: AsyncIterator[list[Any]], stops: Sequence[str]) -> ChatAnswer:
     """The answer up to its end or the first stop string, which stays in the text."""
-    answer = Answer()
+    answer = ChatAnswer()
     longest = max(map(len, stops), default=0)
     async for events in batches:
         searched = max(0, len(answer.text) - longest)  # no stop string ends before that
@@ -52,7 +52,7 @@ async def read(batches: AsyncIterator[list[Any]], stops: Sequence[str]) -> Answe
     return answer
 
 
-def _take(answer: Answer, event: Any) -> None:
+def _take(answer: ChatAnswer, event: Any) -> None:
     if usage := event.get("usage"):
         answer.prompt_tokens = usage.get("prompt_tokens")
         answer.completion_tokens = usage.get("completion_tokens")
@@ -108,7 +108,7 @@ class EmptyAnswers:
         self._model = model
         self._answers = self._empty = 0
 
-    def count(self, answer: Answer) -> None:
+    def count(self, answer: ChatAnswer) -> None:
         """Raises `EngineMisconfigured` when most answers were empty, since each of them costs."""
         self._answers += 1
         self._empty += answer.finish is Finish.LENGTH and not answer.text.strip()

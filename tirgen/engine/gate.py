@@ -23,7 +23,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tirgen.engine.session import Session
+    from tirgen.engine.session import LiveTrajectory
 
 FIRST_WINDOW = 64
 """Requests in flight at first, if the setting allows as many."""
@@ -110,7 +110,7 @@ class Gate:
         """Free places are not given out now: a pause after a failure, or the pace."""
         return self._free and _now() < max(self._opens_at, self._paced_until)
 
-    async def enter(self, session: Session) -> bool:
+    async def enter(self, session: LiveTrajectory) -> bool:
         """Wait for a place; False if the server failed meanwhile and another may take the request.
 
         Whoever enters leaves by `leave`. Raises what `give_up` was given.

@@ -18,7 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 from tirgen.engine.errors import EngineError, EngineUnavailable
 from tirgen.engine.gate import Gate
 from tirgen.engine.retry import RetryPolicy, Transient, Trouble
-from tirgen.engine.session import Session
+from tirgen.engine.session import LiveTrajectory
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -95,11 +95,13 @@ class Pool(Generic[C]):
 
         Raises `EngineUnavailable` when tries or time run out, and what `attempt` raises.
         """
-        session = Session.current()
+        session = LiveTrajectory.current()
         with session.at(None):
             return await self._tried(attempt, session)
 
-    async def _tried(self, attempt: Callable[[C], Awaitable[T]], session: Session) -> Answered[T]:
+    async def _tried(
+        self, attempt: Callable[[C], Awaitable[T]], session: LiveTrajectory
+    ) -> Answered[T]:
         tries = failed = 0
         first: float | None = None
         last: Replica[C] | None = None
@@ -126,14 +128,14 @@ class Pool(Generic[C]):
             if delay:
                 await asyncio.sleep(delay)
 
-    async def _place(self, session: Session, last: Replica[C] | None) -> Replica[C]:
+    async def _place(self, session: LiveTrajectory, last: Replica[C] | None) -> Replica[C]:
         """A replica with a place for the request, which has to be given back."""
         while True:
             replica = self._choice(session, last)
             if await replica.gate.enter(session):
                 return replica
 
-    def _choice(self, session: Session, last: Replica[C] | None) -> Replica[C]:
+    def _choice(self, session: LiveTrajectory, last: Replica[C] | None) -> Replica[C]:
         """`last` has just failed the request; another one is better, if there is one."""
         if len(self.replicas) == 1:
             return self.replicas[0]

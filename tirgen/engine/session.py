@@ -26,7 +26,7 @@ class Activity(StrEnum):
 _ages = count()
 
 
-class Session:
+class LiveTrajectory:
     """One trajectory. Every request that is sent inside `work` belongs to it."""
 
     def __init__(self, counts: Counter[Activity] | None = None) -> None:
@@ -43,18 +43,18 @@ class Session:
         self._limit: asyncio.Timeout | None = None
 
     @staticmethod
-    def current() -> Session:
+    def current() -> LiveTrajectory:
         """The session of this task, or a new one for a request outside of any trajectory."""
-        return _CURRENT.get(None) or Session()
+        return _CURRENT.get(None) or LiveTrajectory()
 
     @staticmethod
     @contextmanager
-    def joined() -> Iterator[Session]:
+    def joined() -> Iterator[LiveTrajectory]:
         """The session of this task; a new one, for the block, where it has none."""
         if session := _CURRENT.get(None):
             yield session
             return
-        session = Session()
+        session = LiveTrajectory()
         with session.work():
             yield session
 
@@ -111,4 +111,4 @@ class Session:
             limit.reschedule(self.deadline)
 
 
-_CURRENT: ContextVar[Session] = ContextVar("session")
+_CURRENT: ContextVar[LiveTrajectory] = ContextVar("session")

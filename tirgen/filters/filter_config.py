@@ -37,7 +37,7 @@ class Rule(StrEnum):
     DIFFICULTY_BALANCE = "difficulty_balance"
 
 
-class Mode(StrEnum):
+class TrajectoryMode(StrEnum):
     """The two kinds of trajectories; they differ in length by a factor of about ten."""
 
     NON_REASONING = "non_reasoning"
@@ -63,10 +63,10 @@ class FilterConfig(Settings):
     """Length in characters of the n-gram whose repetitions are counted."""
     repetition_count: int = Field(20, ge=1)
     """Most occurrences of one n-gram in the policy's text."""
-    shortest: dict[Mode, int] = Field({})
+    shortest: dict[TrajectoryMode, int] = Field({})
     """`length`: fewest policy tokens by mode, e.g. ``{reasoning = 3000}`` as in the official
     filter. Default: no bound."""
-    longest: dict[Mode, int] = Field({})
+    longest: dict[TrajectoryMode, int] = Field({})
     """`length`: most policy tokens by mode. Default: no bound."""
     minimum_calls: int = Field(1, ge=1)
     """`interaction_density`: fewest code calls of a trajectory. A cold start on trajectories with

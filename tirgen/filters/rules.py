@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from storage.records import Ending, FilterVerdict, Outcome, Program, Trajectory
 from tirgen.filters.code_quality import trivial_reason
-from tirgen.filters.filter_config import FilterConfig, Mode, Rule
+from tirgen.filters.filter_config import FilterConfig, Rule, TrajectoryMode
 from tirgen.filters.text import foreign_script, repeated_ngram, unbalanced_dollars
 from tirgen.filters.untouched import changed_beyond_programs
 from tirgen.tir.markup import strip_blocks
@@ -87,7 +87,7 @@ def _untouched(trajectory: Trajectory, config: FilterConfig) -> str | None:
     """
     if trajectory.ending is Ending.EXECUTION_FAILED:
         return None
-    complete = _mode(trajectory) is Mode.REASONING
+    complete = _mode(trajectory) is TrajectoryMode.REASONING
     return changed_beyond_programs(trajectory.steps, complete=complete)
 
 
@@ -163,11 +163,11 @@ def _length(trajectory: Trajectory, config: FilterConfig) -> str | None:
     return f"{written} tokens in {mode} mode, {bound}"
 
 
-def _mode(trajectory: Trajectory) -> Mode:
+def _mode(trajectory: Trajectory) -> TrajectoryMode:
     # One mark is enough: some templates open the section in the prompt; not every policy closes it.
     marks = ("<think>", "</think>")
     thinks = any(mark in step.thought for step in trajectory.steps for mark in marks)
-    return Mode.REASONING if thinks else Mode.NON_REASONING
+    return TrajectoryMode.REASONING if thinks else TrajectoryMode.NON_REASONING
 
 
 def _tokens(trajectory: Trajectory) -> int:

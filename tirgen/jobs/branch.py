@@ -14,14 +14,14 @@ from storage.records import Level, Problem, Trajectory
 from tirgen.engine.protocol import Renderer
 from tirgen.jobs.committed_rows import is_lost, rows_of
 from tirgen.jobs.job import Job
-from tirgen.jobs.maker import Item, Judgement, Sample
+from tirgen.jobs.maker import Item, Judgement, RowInProgress
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.jobs.rollout_config import BranchSettings, PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, PolicyMaker, policy_bounds
 from tirgen.jobs.workers import for_each
 from tirgen.tir.branch import FailedStep, branch, failed_steps, split
 from tirgen.tir.builder import TrajectoryBuilder
-from tirgen.tir.driver import Meter
+from tirgen.tir.driver import UsageCounter
 from tirgen.tir.transcript import Transcript
 
 
@@ -43,7 +43,7 @@ class BranchMaker(PolicyMaker[BranchItem]):
         super().__init__(config, context)
         self._settings = settings
 
-    def begin(self, item: BranchItem) -> Sample:
+    def begin(self, item: BranchItem) -> RowInProgress:
         suffix = self._settings.suffix_tokens
         prefix = split(item.source, item.failed.step, self._renderer, suffix)
         transcript = Transcript.after(
@@ -53,9 +53,11 @@ class BranchMaker(PolicyMaker[BranchItem]):
         policy = self.sampler(self.seed(item), self._settings.tokens)
         bounds = policy_bounds(self._settings.tokens, tool_rounds=1)
         program = branch(builder, policy, prefix, bounds, self._tools)
-        return Sample(builder, program, self._driver)
+        return RowInProgress(builder, program, self._driver)
 
-    async def judge(self, item: BranchItem, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+    async def judge(
+        self, item: BranchItem, builder: TrajectoryBuilder, meter: UsageCounter
+    ) -> Judgement:
         return Judgement(None)
 
     def seed_parts(self, item: BranchItem) -> tuple[object, ...]:

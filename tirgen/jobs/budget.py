@@ -87,7 +87,7 @@ NOTHING = Amount()
 
 
 @dataclass(slots=True)
-class Spend:
+class RunCost:
     """The cost of the attempts, and the wall time of the calls that made them."""
 
     total: Amount = NOTHING
@@ -179,11 +179,11 @@ def _amount(call: Call, prefix: str = "") -> Amount:
 
 
 @dataclass(slots=True)
-class Account:
+class BudgetAccount:
     """Admits attempts while the budget lasts, and charges their cost."""
 
     budget: BudgetSettings = field(default_factory=BudgetSettings)
-    spend: Spend = field(default_factory=Spend)
+    spend: RunCost = field(default_factory=RunCost)
     others: Others | None = None
     """The calls that work on other shards of the run at the same time; None without any."""
     stopped: str | None = None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.records import Ending, Outcome, Problem, Verdict
-from tirgen.data.code_tasks import CodeTask, Layout
+from tirgen.data.code_tasks import CodeLayout, CodeTask
 from tirgen.engine.protocol import Message
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.maker import Item, Judgement
@@ -25,7 +25,7 @@ from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.sandbox.contract import Limits, Sandbox
 from tirgen.sandbox.result import FINISHED
 from tirgen.tir.builder import TrajectoryBuilder
-from tirgen.tir.driver import Meter
+from tirgen.tir.driver import UsageCounter
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.prompts import prompt_hash
 from tirgen.verification import extract_answer
@@ -53,7 +53,7 @@ _PEER = Path(__file__).with_name("code_peer.py").read_text(encoding="utf-8")
 
 def instruction(task: CodeTask) -> str:
     """The key in `INSTRUCTIONS`."""
-    if task.layout is not Layout.LIVECODEBENCH:
+    if task.layout is not CodeLayout.LIVECODEBENCH:
         return str(task.layout)
     return "method" if task.entry_point else "program"
 
@@ -68,7 +68,7 @@ def solution(task: CodeTask, reply: str) -> str:
     blocks = [step.action for step in parse_trajectory(reply) if step.action is not None]
     whole = [block for block in blocks if f"def {task.entry_point}(" in block]
     program = (whole or blocks or [reply])[-1]
-    if task.layout is not Layout.HUMANEVAL:
+    if task.layout is not CodeLayout.HUMANEVAL:
         return program
     return f"{task.prelude}\n\n{program}\n" if whole else f"{task.prelude}{program}\n"
 
@@ -93,7 +93,7 @@ async def run_tests(task: CodeTask, reply: str, sandbox: Sandbox, limits: Limits
     if name:
         code = f"be_function({task.prelude!r}, {program!r}, {name!r}, {each})"
     tests = f"be_tests({task.prelude!r}, {task.tests!r}, {name!r})"
-    if task.layout is Layout.LIVECODEBENCH:
+    if task.layout is CodeLayout.LIVECODEBENCH:
         tests = f"be_cases({task.tests!r}, {not name})"
     execution = await sandbox.run_against(f"{_PEER}\n{code}\n", f"{_PEER}\n{tests}\n", limits)
     seconds = execution.wall_ms / 1000
@@ -126,7 +126,7 @@ class CodeMaker(RolloutMaker):
     def prompt_hash(self) -> str:
         return prompt_hash(json.dumps(INSTRUCTIONS, sort_keys=True))
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
         reply = builder.transcript.text
         if builder.ending.is_infrastructure:
             return Judgement(None, extract_answer(reply))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, Problem, Program, Trajectory
 from storage.runs import Run
 from storage.versions import DatasetVersion
-from tirgen.jobs.budget import COST_COLUMNS, TOKEN_COLUMNS, Amount, BudgetSettings, Spend
+from tirgen.jobs.budget import COST_COLUMNS, TOKEN_COLUMNS, Amount, BudgetSettings, RunCost
 
 CODE_VERSION = version("tirgen")
 _IDENTITY = ["trajectory_id", "level", "created_at"]
@@ -103,13 +103,13 @@ class CommittedRows:
                 if problems is None or problems.get(row.problem.problem_id) == row.problem:
                     yield row
 
-    def spend(self, budget: BudgetSettings, began: float) -> Spend:
+    def spend(self, budget: BudgetSettings, began: float) -> RunCost:
         """What all earlier calls have cost, rows that were made again included.
 
         `began`: when the present call began, by the monotonic clock in seconds.
         """
         earlier = self._run.seconds() if self._run else 0.0
-        spend = Spend(earlier_seconds=earlier, started=began)
+        spend = RunCost(earlier_seconds=earlier, started=began)
         for table in self._run.columns(COST_COLUMNS) if self._run else ():
             _add(table, spend, budget)
         spend.before = spend.total
@@ -141,7 +141,7 @@ def _fingerprint(rows: Iterable[tuple[str, float]]) -> tuple[int, int]:
     return count, total
 
 
-def _add(costs: pa.Table, spend: Spend, budget: BudgetSettings) -> None:
+def _add(costs: pa.Table, spend: RunCost, budget: BudgetSettings) -> None:
     """Count the attempts of a table in a spend."""
     if budget.prices:  # they depend on the models of a row
         for batch in costs.to_batches(max_chunksize=AT_ONCE):

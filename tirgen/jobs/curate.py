@@ -49,7 +49,7 @@ class CurateConfig(Settings):
     """Longest reply of the judge."""
 
 
-class Match(NamedTuple):
+class MatchedProblem(NamedTuple):
     """A problem and the other problem that it matched."""
 
     problem: Problem
@@ -75,7 +75,7 @@ class CurationReport:
     before: list[YieldRow]
     after: list[YieldRow]
     kept: int
-    matches: list[Match]
+    matches: list[MatchedProblem]
     """Each problem that was dropped for its similarity to another one, once."""
     changed: list[Change]
     """Trajectories whose verdict changed."""
@@ -138,7 +138,7 @@ class _Curation:
             config.filters,
             config.seed,
         )
-        self.matches: dict[Match, None] = {}
+        self.matches: dict[MatchedProblem, None] = {}
         self._source = source
         self._config = config
         self._again = again
@@ -148,7 +148,7 @@ class _Curation:
         for row in self.filtering.rows():
             for verdict in row.filters:
                 if verdict.rule in _SIMILARITY and not verdict.kept:
-                    self.matches[Match(row.problem, verdict.rule, verdict.reason)] = None
+                    self.matches[MatchedProblem(row.problem, verdict.rule, verdict.reason)] = None
             yield Verdicts.of(row)
 
     def described(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import duckdb
 
@@ -29,6 +28,7 @@ from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.modes import Layer
 from tirgen.sandbox.open import open_sandbox
 from tirgen.sandbox.program_settings import SandboxSettings
+from tirgen.tir.prompt_check import CheckLevel
 from tirgen.tir.prompts import POCKET
 from tirgen.verification import Verifier
 
@@ -36,20 +36,12 @@ GIB = 1 << 30
 DISK_LOW = 2 * GIB
 
 
-class Level(StrEnum):
-    """How serious a finding is."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one check found."""
 
     check: str
-    level: Level
+    level: CheckLevel
     found: str
     fix: str = ""
     """What to do about it; empty if nothing."""
@@ -78,7 +70,7 @@ async def examine(config: GenerateConfig, store: Store) -> list[Finding]:
 
 async def _python() -> list[Finding]:
     cores = os.cpu_count() or 1
-    return [Finding("python", Level.OK, f"{sys.version.split()[0]}, {cores} cores")]
+    return [Finding("python", CheckLevel.OK, f"{sys.version.split()[0]}, {cores} cores")]
 
 
 async def _store(store: Store) -> list[Finding]:
@@ -90,16 +82,16 @@ async def _store(store: Store) -> list[Finding]:
             file.write(b"x")
     except OSError as error:
         fix = "name a writable folder with --store or TIRGEN_STORE"
-        return [Finding("store", Level.FAIL, f"{parent}: {error.strerror}", fix)]
+        return [Finding("store", CheckLevel.FAIL, f"{parent}: {error.strerror}", fix)]
     found = f"{folder} writable, {free / GIB:.1f} GiB free, schema {SCHEMA_VERSION}"
     if free < DISK_LOW:
-        return [Finding("store", Level.WARN, found, f"free disk space below {parent}")]
-    return [Finding("store", Level.OK, found)]
+        return [Finding("store", CheckLevel.WARN, found, f"free disk space below {parent}")]
+    return [Finding("store", CheckLevel.OK, found)]
 
 
 async def _sql() -> list[Finding]:
     answer = duckdb.connect().execute("select 6 * 7").fetchone()
-    level = Level.OK if answer == (42,) else Level.FAIL
+    level = CheckLevel.OK if answer == (42,) else CheckLevel.FAIL
     return [Finding("sql", level, f"DuckDB {duckdb.__version__}")]
 
 
@@ -117,11 +109,11 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
                 done = await engine.complete(prompt, sampling)
                 exact = "exact token ids" if done.token_ids else "text only, no token ids"
                 found = f"{engine.model} on {engine.server}: {exact}"
-                findings.append(Finding(f"engine ({role})", Level.OK, found))
+                findings.append(Finding(f"engine ({role})", CheckLevel.OK, found))
                 findings.append(_tokenizer(role, getattr(config, role)))
     except EngineError as error:
         fix = "check the address, the model name and the key; without a server: --actor embedded"
-        findings.append(Finding("engine", Level.FAIL, str(error), fix))
+        findings.append(Finding("engine", CheckLevel.FAIL, str(error), fix))
     for role in samplings:
         findings += await _replicas(role, getattr(config, role))
     return [*findings, _prompts(config)]
@@ -138,25 +130,25 @@ async def _replica(role: str, config: EngineConfig, base_url: str) -> Finding:
     check = f"replica ({role})"
     try:
         async with open_engine(config.model_copy(update={"base_urls": (base_url,)})) as engine:
-            return Finding(check, Level.OK, f"{base_url}: {engine.server}")
+            return Finding(check, CheckLevel.OK, f"{base_url}: {engine.server}")
     except EngineError as error:
         fix = f"start it, or leave it out of {role}.base_urls"
-        return Finding(check, Level.FAIL, str(error), fix)
+        return Finding(check, CheckLevel.FAIL, str(error), fix)
 
 
 def _tokenizer(role: str, engine: EngineConfig) -> Finding:
     source = tokenizer_source(engine) or "the endpoint's own"
     whose = " (the pocket's)" if is_pocket_engine(engine) else ""
-    return Finding(f"tokenizer ({role})", Level.OK, f"{source}{whose}")
+    return Finding(f"tokenizer ({role})", CheckLevel.OK, f"{source}{whose}")
 
 
 def _prompts(config: GenerateConfig) -> Finding:
     """Prompts for another model are the usual reason why no trajectory is kept."""
     name = config.prompt_set.name
     if (name == POCKET.name) == is_pocket_engine(config.actor):
-        return Finding("prompts", Level.OK, f"the set {name!r}")
+        return Finding("prompts", CheckLevel.OK, f"the set {name!r}")
     found = f"the set {name!r} was not made for the actor"
-    return Finding("prompts", Level.WARN, found, "leave the setting prompts out")
+    return Finding("prompts", CheckLevel.WARN, found, "leave the setting prompts out")
 
 
 async def _sandbox(settings: SandboxSettings) -> list[Finding]:
@@ -173,12 +165,12 @@ async def _sandbox(settings: SandboxSettings) -> list[Finding]:
                 ),
                 _proof(sandbox, "bounds memory", "x = bytearray(1 << 34)", None),
             )
-            mode = Finding("sandbox", Level.OK, sandbox.mode)
+            mode = Finding("sandbox", CheckLevel.OK, sandbox.mode)
             libraries = await _libraries(sandbox, settings)
             layers = sandbox.layers if isinstance(sandbox, LocalSandbox) else []
             return [mode, *proofs, libraries, *map(_layer, layers)]
     except SandboxUnavailable as error:
-        return [Finding("sandbox", Level.FAIL, str(error), "see docs/sandbox.md")]
+        return [Finding("sandbox", CheckLevel.FAIL, str(error), "see docs/sandbox.md")]
 
 
 async def _libraries(sandbox: Sandbox, settings: SandboxSettings) -> Finding:
@@ -186,20 +178,20 @@ async def _libraries(sandbox: Sandbox, settings: SandboxSettings) -> Finding:
     name = "sandbox libraries"
     missing = await missing_libraries(sandbox)
     if missing is None:
-        return Finding(name, Level.FAIL, "no program could run", "docs/sandbox.md")
+        return Finding(name, CheckLevel.FAIL, "no program could run", "docs/sandbox.md")
     found = ", ".join(library for library in LIBRARIES if library not in missing) or "none"
     if not missing:
-        return Finding(name, Level.OK, found)
+        return Finding(name, CheckLevel.OK, found)
     fix = install_command(missing, settings.python)
     if settings.services:
         fix = f"on the machines of the services: {fix}"
     elif settings.python is None:
         fix += ", or name an environment that has them in sandbox.python"
-    return Finding(name, Level.WARN, f"{found}; missing: {', '.join(missing)}", fix)
+    return Finding(name, CheckLevel.WARN, f"{found}; missing: {', '.join(missing)}", fix)
 
 
 def _layer(layer: Layer) -> Finding:
-    level = Level.OK if layer.active else Level.WARN
+    level = CheckLevel.OK if layer.active else CheckLevel.WARN
     fix = "" if layer.active else "docs/sandbox.md says which machines have it"
     return Finding(f"sandbox layer: {layer.name}", level, layer.meaning, fix)
 
@@ -212,7 +204,7 @@ async def _proof(sandbox: Sandbox, what: str, code: str, expected: Outcome | Non
         if expected
         else execution.outcome in (Outcome.OOM, Outcome.ERROR)
     )
-    level = Level.OK if held else Level.FAIL
+    level = CheckLevel.OK if held else CheckLevel.FAIL
     return Finding(f"sandbox {what}", level, execution.outcome, "" if held else "docs/sandbox.md")
 
 
@@ -221,13 +213,13 @@ async def _verifier() -> list[Finding]:
         right = await verifier.verify("\\frac{1}{2}", "So \\boxed{0.5}.")
         wrong = await verifier.verify("\\frac{1}{2}", "So \\boxed{0.6}.")
     if right.correct and not wrong.correct:
-        return [Finding("verifier", Level.OK, "tells 1/2 from 0.6")]
-    return [Finding("verifier", Level.FAIL, right.reason, "reinstall: make clean setup")]
+        return [Finding("verifier", CheckLevel.OK, "tells 1/2 from 0.6")]
+    return [Finding("verifier", CheckLevel.FAIL, right.reason, "reinstall: make clean setup")]
 
 
 async def _extras() -> list[Finding]:
     if importlib.util.find_spec("torch"):
-        return [Finding("training", Level.OK, "torch is installed")]
+        return [Finding("training", CheckLevel.OK, "torch is installed")]
     found = "torch is not installed: enough to generate, not to train"
     fix = "pip install torch==2.13.0 && pip install 'tirgen[train]'"
-    return [Finding("training", Level.WARN, found, fix)]
+    return [Finding("training", CheckLevel.WARN, found, fix)]

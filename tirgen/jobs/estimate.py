@@ -15,7 +15,7 @@ from statistics import mean, stdev
 from storage.datasets import Store
 from storage.records import Problem
 from storage.runs import Run
-from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, Spend
+from tirgen.jobs.budget import COST_COLUMNS, BudgetSettings, RunCost
 from tirgen.jobs.generate import generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
@@ -25,7 +25,7 @@ SAMPLE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class CostEstimate:
     """The cost of the whole run, including what is already spent."""
 
     problems: int
@@ -44,7 +44,7 @@ class Estimate:
 
 async def estimate(
     config: GenerateConfig, store: Store, watch: Watch[GenerationProgress] = unwatched
-) -> Estimate:
+) -> CostEstimate:
     """Settle the sample and extrapolate; publish nothing. Raises what `generate` raises."""
     async with generation(config, store, watch) as opened:
         begun = time.monotonic()
@@ -61,7 +61,7 @@ async def estimate(
     each = mean(c.total.seconds for c in settled)
     error = stdev(tokens) / math.sqrt(len(tokens)) if len(tokens) > 1 else float(tokens[0])
     at_once = min(config.live, max(unsettled, 1))
-    return Estimate(
+    return CostEstimate(
         problems=progress.problems,
         sampled=len(settled),
         spent_tokens=spend.tokens,
@@ -79,9 +79,9 @@ def spread(problems: Sequence[Problem], count: int) -> list[Problem]:
     return [problems[(2 * n + 1) * len(problems) // (2 * count)] for n in range(count)]
 
 
-def _by_problem(run: Run, budget: BudgetSettings) -> dict[str, Spend]:
+def _by_problem(run: Run, budget: BudgetSettings) -> dict[str, RunCost]:
     """The cost of the attempts of each problem, repeated attempts included."""
-    costs: dict[str, Spend] = defaultdict(Spend)
+    costs: dict[str, RunCost] = defaultdict(RunCost)
     for row in run.every_row(["problem_id", *COST_COLUMNS]).to_pylist():
         costs[row["problem_id"]].add(row, budget)
     return costs

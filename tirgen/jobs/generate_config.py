@@ -14,7 +14,7 @@ from tirgen.embedded.models import (
     model_label,
 )
 from tirgen.engine.engine_config import EngineConfig
-from tirgen.filters.filter_config import FilterConfig, Mode
+from tirgen.filters.filter_config import FilterConfig, TrajectoryMode
 from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings, merged
@@ -91,7 +91,7 @@ class GenerateConfig(JobSettings):
     dataset: str = Field("tir", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the dataset; each finished run publishes its next version."""
     problems: ProblemSettings = ProblemSettings()
-    mode: Mode = Mode.NON_REASONING
+    mode: TrajectoryMode = TrajectoryMode.NON_REASONING
     """``reasoning`` for an actor with long thinking inside ``<think>``, which the critic rewrites
     window by window; ``non_reasoning`` for an actor that answers in steps."""
     actor: EngineConfig = EngineConfig()
@@ -128,7 +128,7 @@ class GenerateConfig(JobSettings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_mode(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or document.get("mode") != Mode.REASONING:
+        if not isinstance(document, dict) or document.get("mode") != TrajectoryMode.REASONING:
             return document
         defaults: dict[str, Any] = {"loop": REASONING_LOOP}
         for role in ("actor", "critic"):
@@ -144,7 +144,7 @@ class GenerateConfig(JobSettings):
 
     @model_validator(mode="after")
     def _thinks_in_tokens(self) -> GenerateConfig:
-        if self.mode is Mode.NON_REASONING:
+        if self.mode is TrajectoryMode.NON_REASONING:
             return self
         if self.thinking.tokens >= self.loop.tokens:
             raise ValueError("thinking.tokens must leave room for an answer within loop.tokens")
@@ -175,7 +175,7 @@ class GenerateConfig(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set that is used."""
-        thinks = self.mode is Mode.REASONING
+        thinks = self.mode is TrajectoryMode.REASONING
         return self.prompts or usual_prompts(is_pocket_engine(self.actor), thinks=thinks)
 
     def identity(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class GenerateConfig(JobSettings):
         another server of the same model, continues the run. Also without the settings of the other
         mode.
         """
-        unused = {"mode", "thinking"} if self.mode is Mode.NON_REASONING else set()
+        unused = {"mode", "thinking"} if self.mode is TrajectoryMode.NON_REASONING else set()
         unused |= {"judge", "judge_tokens"} if self.judge is None else set()
         document = self.model_dump(
             mode="json", exclude={"live_trajectories", "dataset", "budget", "problems", *unused}

@@ -9,15 +9,15 @@ from functools import partial
 
 from storage.records import Ending, Program, Provenance, Trajectory
 from tirgen.engine.protocol import Engine, Renderer, Sampling
-from tirgen.filters.filter_config import Mode
+from tirgen.filters.filter_config import TrajectoryMode
 from tirgen.filters.judge import AnswerJudge
 from tirgen.filters.rules import accept
 from tirgen.jobs.generate_config import GenerateConfig, SamplingSettings
-from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
+from tirgen.jobs.maker import Item, Judgement, Maker, RowInProgress, RunIdentity
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Loop, Role, Sampler, derive_seed
-from tirgen.tir.driver import Driver, Meter
+from tirgen.tir.driver import Driver, UsageCounter
 from tirgen.tir.programs import Bounds, chain_of_thought, tirgen
 from tirgen.tir.reasoning import Windows, reasoning
 from tirgen.tir.refine import ToolPolicy, refine
@@ -66,12 +66,12 @@ class TirgenMaker(Maker[Item]):
             budget_sentence=config.thinking.budget_sentence,
         )
 
-    def begin(self, item: Item) -> Sample:
+    def begin(self, item: Item) -> RowInProgress:
         messages = self._prompts.for_cot(item.problem.question)
         builder = TrajectoryBuilder(Transcript(messages, self._renderer(Role.ACTOR)))
-        return Sample(builder, self._program(builder, item), self._driver)
+        return RowInProgress(builder, self._program(builder, item), self._driver)
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
         text = builder.transcript.text
         judged = builder.ending.is_judged
         verdict = await self._verifier.verify(item.problem.answer, text) if judged else None
@@ -108,7 +108,7 @@ class TirgenMaker(Maker[Item]):
         seed = self._seed(item)
         actor = self._sampler(Role.ACTOR, seed, self._config.loop.tokens)
         critic = self._sampler(Role.CRITIC, seed, self._config.loop.critic_tokens)
-        if self._config.mode is Mode.REASONING:
+        if self._config.mode is TrajectoryMode.REASONING:
             refiner = partial(refine, critic, self._prompts, tools=self._tools)
             with_tools = refiner if item.program is Program.TIRGEN else None
             return reasoning(

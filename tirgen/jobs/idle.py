@@ -29,7 +29,7 @@ _NUMBERS = tuple(f.name for f in fields(IdleSecond) if f.name not in ("roles", "
 
 
 @dataclass(slots=True)
-class Usage:
+class SlotUsage:
     """Slot-seconds of one engine over a whole call, by the fields of `IdleSecond`."""
 
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_NUMBERS, 0.0))
@@ -63,7 +63,7 @@ class IdleLedger:
         self._second: dict[str, dict[str, float]] = {}
         self._at = 0
         self._unwritten: list[IdleSecond] = []
-        self.usage: dict[str, Usage] = {name: Usage() for name in self._engines}
+        self.usage: dict[str, SlotUsage] = {name: SlotUsage() for name in self._engines}
 
     async def run(self) -> None:
         """Look and write until cancelled."""

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from storage import files
-from tirgen.data.response_layouts import SHAPES, Format
+from tirgen.data.response_layouts import SHAPES, ResponseFormat
 from tirgen.filters.filter_config import FilterConfig
 from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import JobSettings
@@ -19,7 +19,7 @@ class ImportConfig(JobSettings):
     """An import: a file in, a verified and filtered dataset version out."""
 
     path: Path
-    format: Format
+    format: ResponseFormat
     stateful: bool | None = None
     """Run all programs of a response in one interpreter; by default as the publisher did."""
     gold: tuple[str, ...] = ()

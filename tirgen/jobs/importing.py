@@ -23,12 +23,12 @@ from tirgen.jobs.committed_rows import CommittedRows
 from tirgen.jobs.idle import Pools
 from tirgen.jobs.import_config import ImportConfig
 from tirgen.jobs.job import Job, open_job
-from tirgen.jobs.maker import Item, Judgement, Maker, RunIdentity, Sample
+from tirgen.jobs.maker import Item, Judgement, Maker, RowInProgress, RunIdentity
 from tirgen.jobs.progress import Progress, Watch, unwatched
 from tirgen.jobs.workers import for_each
 from tirgen.sandbox.open import AnySandbox, open_sandbox
 from tirgen.tir.builder import TrajectoryBuilder
-from tirgen.tir.driver import Driver, Meter, Runner
+from tirgen.tir.driver import Driver, Runner, UsageCounter
 from tirgen.tir.markup import parse_trajectory
 from tirgen.tir.transcript import Transcript
 from tirgen.verification import Verifier, extract_answer
@@ -159,11 +159,11 @@ class ReplayMaker(Maker[ResponseItem]):
         self._sandbox = sandbox
         self._verifier = verifier
 
-    def begin(self, item: ResponseItem) -> Sample:
+    def begin(self, item: ResponseItem) -> RowInProgress:
         return self._sample(item, self._sandbox)
 
     @asynccontextmanager
-    async def prepared(self, item: ResponseItem) -> AsyncIterator[Sample]:
+    async def prepared(self, item: ResponseItem) -> AsyncIterator[RowInProgress]:
         """In its own session, where the programs of a response share an interpreter."""
         if not self._config.in_sessions:
             yield self.begin(item)
@@ -175,7 +175,7 @@ class ReplayMaker(Maker[ResponseItem]):
             await session.close()
 
     async def judge(
-        self, item: ResponseItem, builder: TrajectoryBuilder, meter: Meter
+        self, item: ResponseItem, builder: TrajectoryBuilder, meter: UsageCounter
     ) -> Judgement:
         """Answers without a box count too: other people's prompts do not ask for one."""
         text, gold = item.response.foreign.response, item.problem.answer
@@ -208,7 +208,9 @@ class ReplayMaker(Maker[ResponseItem]):
             sandbox=f"{self._sandbox.mode} {state}",
         )
 
-    def _sample(self, item: ResponseItem, runner: Runner) -> Sample:
+    def _sample(self, item: ResponseItem, runner: Runner) -> RowInProgress:
         builder = TrajectoryBuilder(Transcript((), None))
         program = replay(builder, parse_trajectory(item.response.foreign.response))
-        return Sample(builder, program, Driver({}, runner, self._config.sandbox.limits(), None))
+        return RowInProgress(
+            builder, program, Driver({}, runner, self._config.sandbox.limits(), None)
+        )

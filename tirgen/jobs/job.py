@@ -30,8 +30,8 @@ from storage.records import Ending, Problem, Trajectory
 from storage.runs import Run, run_id
 from storage.versions import DatasetVersion
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.engine.session import Activity, Session
-from tirgen.jobs.budget import Account, BudgetSettings, Others
+from tirgen.engine.session import Activity, LiveTrajectory
+from tirgen.jobs.budget import BudgetAccount, BudgetSettings, Others
 from tirgen.jobs.commit_queue import CommitQueue
 from tirgen.jobs.committed_rows import CODE_VERSION, CommittedRows
 from tirgen.jobs.idle import IdleLedger, Pools
@@ -154,7 +154,7 @@ class Job(Generic[P]):
         `Maker.make` raises.
         """
         account = self.progress.account
-        session = Session(self.working)
+        session = LiveTrajectory(self.working)
         async with self._slots:
             if not await account.admit(item.program):
                 return None
@@ -270,7 +270,7 @@ async def open_job(
             progress.waiting_for, began = None, time.monotonic()
         note = CallNote(run.folder, began)
         settings = BudgetSettings() if budget is None else budget
-        progress.account = Account(settings, committed.spend(settings, began))
+        progress.account = BudgetAccount(settings, committed.spend(settings, began))
         if shard != WHOLE:
             folder = run.folder
             progress.account.others = Others(

@@ -28,11 +28,11 @@ from storage.records import (
     trajectory_id,
 )
 from tirgen.engine.errors import EngineError
-from tirgen.engine.session import Activity, Session
+from tirgen.engine.session import Activity, LiveTrajectory
 from tirgen.sandbox.contract import SandboxUnavailable
 from tirgen.tir.builder import TrajectoryBuilder, build
 from tirgen.tir.core import Loop
-from tirgen.tir.driver import Driver, Meter
+from tirgen.tir.driver import Driver, UsageCounter
 from tirgen.verification import VerifierUnavailable
 
 ENDS_THE_JOB = (EngineError, SandboxUnavailable, VerifierUnavailable, OSError)
@@ -74,7 +74,7 @@ class Item:
         return (self.group, self.program.value, self.attempt)
 
 
-class Sample(NamedTuple):
+class RowInProgress(NamedTuple):
     """One row in the making."""
 
     builder: TrajectoryBuilder
@@ -101,11 +101,13 @@ class Maker(ABC, Generic[ItemT]):
         self.identity = identity
 
     @abstractmethod
-    def begin(self, item: ItemT) -> Sample:
+    def begin(self, item: ItemT) -> RowInProgress:
         """The program to drive and the driver that answers it."""
 
     @abstractmethod
-    async def judge(self, item: ItemT, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+    async def judge(
+        self, item: ItemT, builder: TrajectoryBuilder, meter: UsageCounter
+    ) -> Judgement:
         """Judge the finished trajectory. Changes its ending where the judging itself failed."""
 
     @abstractmethod
@@ -117,7 +119,7 @@ class Maker(ABC, Generic[ItemT]):
         return row
 
     @asynccontextmanager
-    async def prepared(self, item: ItemT) -> AsyncIterator[Sample]:
+    async def prepared(self, item: ItemT) -> AsyncIterator[RowInProgress]:
         """The sample, together with what is open only for it."""
         yield self.begin(item)
 
@@ -126,14 +128,14 @@ class Maker(ABC, Generic[ItemT]):
 
         Raises `ENDS_THE_JOB`.
         """
-        meter, steps = Meter(), list[Step]()
+        meter, steps = UsageCounter(), list[Step]()
 
         async def attempt() -> Trajectory:
             async with self.prepared(item) as sample:
                 nonlocal steps
                 steps = sample.builder.steps
                 await sample.driver.drive(build(sample.builder, sample.loop), meter)
-                with Session.current().at(Activity.VERIFIER):
+                with LiveTrajectory.current().at(Activity.VERIFIER):
                     judgement = await self.judge(item, sample.builder, meter)
             return await self.finish(self._finished(item, sample.builder, judgement, meter))
 
@@ -156,7 +158,7 @@ class Maker(ABC, Generic[ItemT]):
         )
 
     def _finished(
-        self, item: ItemT, builder: TrajectoryBuilder, judgement: Judgement, meter: Meter
+        self, item: ItemT, builder: TrajectoryBuilder, judgement: Judgement, meter: UsageCounter
     ) -> Trajectory:
         return self._row(
             item,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from storage.records import Ending, Level, Program, Trajectory
-from tirgen.jobs.budget import Account
-from tirgen.jobs.idle import Usage
+from tirgen.jobs.budget import BudgetAccount
+from tirgen.jobs.idle import SlotUsage
 
 
 class Goal(NamedTuple):
@@ -48,10 +48,10 @@ class Progress:
     waiting_for: str | None = None
     """The process that works on the same configuration now; this call waits for it."""
     started: float = field(default_factory=time.monotonic)
-    account: Account = field(default_factory=Account)
+    account: BudgetAccount = field(default_factory=BudgetAccount)
     """The cost of all calls of the job, and its budget."""
 
-    idle: Mapping[str, Usage] = field(default_factory=dict)
+    idle: Mapping[str, SlotUsage] = field(default_factory=dict)
     """How the slots of each engine were used in this call."""
 
     @property

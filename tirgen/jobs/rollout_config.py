@@ -11,7 +11,7 @@ from storage.records import Program
 from tirgen.data.problem_settings import ProblemSettings
 from tirgen.embedded.models import engine_identity, is_pocket_engine
 from tirgen.engine.engine_config import EngineConfig
-from tirgen.filters.filter_config import Mode
+from tirgen.filters.filter_config import TrajectoryMode
 from tirgen.jobs.generate_config import SamplingSettings
 from tirgen.sandbox.program_settings import SandboxSettings
 from tirgen.settings import Count, JobSettings, Settings, merged
@@ -80,7 +80,7 @@ class PolicySettings(JobSettings):
     policy_version: str | None = None
     """The policy's own version, stored with every row. Set it where a server keeps one model name
     after updates: otherwise two policies count as one."""
-    mode: Mode = Mode.NON_REASONING
+    mode: TrajectoryMode = TrajectoryMode.NON_REASONING
     """``reasoning`` for a policy that thinks at length: replies of 16384 tokens, suffixes of 500,
     and the prompt set ``thinking``, unless set otherwise."""
     thinking: PolicyThinking = PolicyThinking()
@@ -106,7 +106,7 @@ class PolicySettings(JobSettings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_mode(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or document.get("mode") != Mode.REASONING:
+        if not isinstance(document, dict) or document.get("mode") != TrajectoryMode.REASONING:
             return document
         defaults: dict[str, Any] = {"loop": REASONING_LOOP}
         for part in ("correction", "branches"):
@@ -138,7 +138,7 @@ class PolicySettings(JobSettings):
     @property
     def prompt_set(self) -> PromptSet:
         """The prompt set in force."""
-        thinks = self.mode is Mode.REASONING
+        thinks = self.mode is TrajectoryMode.REASONING
         return self.prompts or usual_prompts(is_pocket_engine(self.policy), thinks=thinks)
 
     @property

@@ -8,12 +8,12 @@ from typing import Generic
 
 from storage.records import Ending, Problem, Program, Provenance, Verdict
 from tirgen.engine.protocol import Engine, Message, Sampling
-from tirgen.jobs.maker import Item, ItemT, Judgement, Maker, RunIdentity, Sample
+from tirgen.jobs.maker import Item, ItemT, Judgement, Maker, RowInProgress, RunIdentity
 from tirgen.jobs.rollout_config import PolicySettings
 from tirgen.sandbox.contract import Sandbox
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Role, Sampler, derive_seed
-from tirgen.tir.driver import Driver, Meter
+from tirgen.tir.driver import Driver, UsageCounter
 from tirgen.tir.programs import Bounds, chain_of_thought
 from tirgen.tir.prompts import Part
 from tirgen.tir.refine import ToolPolicy
@@ -99,7 +99,7 @@ class PolicyMaker(Maker[ItemT], Generic[ItemT]):
 class RolloutMaker(PolicyMaker[Item]):
     """Makes samples of the policy's answers to whole problems."""
 
-    def begin(self, item: Item) -> Sample:
+    def begin(self, item: Item) -> RowInProgress:
         config = self._config
         builder = TrajectoryBuilder(Transcript(self.messages(item.problem), self._engine.renderer))
         policy = self.sampler(self.seed(item), config.loop.tokens)
@@ -113,9 +113,9 @@ class RolloutMaker(PolicyMaker[Item]):
             if config.program is Program.COT
             else rollout(builder, policy, bounds, self._tools, config.repairs)
         )
-        return Sample(builder, program, self._driver)
+        return RowInProgress(builder, program, self._driver)
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: Meter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
         answer = extract_answer(builder.transcript.text)
         return Judgement(await self._verdict(item.problem, builder), answer)
 

@@ -29,7 +29,7 @@ class NotDelegated(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Cgroup:
     """One directory of the hierarchy; `close` removes it once its processes have ended."""
 
     path: Path
@@ -52,7 +52,7 @@ class Group:
             self.path.rmdir()
 
 
-def open_group() -> Group:
+def open_group() -> Cgroup:
     """A group with the limits, in the part of the hierarchy that is delegated to this process.
 
     Raises:
@@ -66,7 +66,7 @@ def open_group() -> Group:
     }
     try:
         _enable(subtree)
-        return Group.create(subtree, limits)
+        return Cgroup.create(subtree, limits)
     except OSError as error:
         raise NotDelegated(f"{subtree}: {error.strerror}") from error
 

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from tirgen.process import Child
 from tirgen.sandbox import kernel
-from tirgen.sandbox.cgroups import Group
+from tirgen.sandbox.cgroups import Cgroup
 from tirgen.sandbox.contract import Limits, ZygoteFailed
 from tirgen.sandbox.interpreter import ENVIRONMENT, ISOLATED, PACKAGE_ROOT, Interpreter
 from tirgen.sandbox.jail import wire
 from tirgen.sandbox.job import SnippetJob
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 from tirgen.sandbox.scratch import Scratches
 
 START_SECONDS = 120.0
@@ -38,7 +38,7 @@ _BOOT = (
 )
 
 
-class Job(Protocol):
+class ChildTask(Protocol):
     """The work of one child: a snippet, or the jail of a session. The client reports to it."""
 
     @property
@@ -78,10 +78,10 @@ class ZygoteClient:
         self._patience = patience
         self.warmed = warmed
         self._scratches: Scratches | None = None
-        if mode == Mode.BARE:
+        if mode == IsolationMode.BARE:
             with contextlib.suppress(OSError):  # no directory can be written here, or not watched
                 self._scratches = Scratches()
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, ChildTask] = {}
         self._unanswered: dict[int, float] = {}
         """When the zygote was asked for something that it has not done, by job."""
         self._next_check: asyncio.TimerHandle | None = None
@@ -100,7 +100,7 @@ class ZygoteClient:
         mode: str,
         interpreter: Interpreter,
         patience: float = PATIENCE_SECONDS,
-        group: Group | None = None,
+        group: Cgroup | None = None,
         warmed: bool = True,
     ) -> ZygoteClient:
         """A zygote that is ready to fork; `warmed` if it shall run the libraries once before.
@@ -137,7 +137,7 @@ class ZygoteClient:
         hello: dict[str, Any] = json.loads(answer)
         if "error" in hello:
             raise ZygoteFailed(hello["error"])
-        has_scratch = self._mode != Mode.BARE or self._scratches is not None
+        has_scratch = self._mode != IsolationMode.BARE or self._scratches is not None
         return {**hello, "scratch": has_scratch}
 
     @property
@@ -167,7 +167,9 @@ class ZygoteClient:
         self.submit(job, limits.cpu_seconds, limits.memory_mb)
         return job
 
-    def submit(self, job: Job, cpu_seconds: float, memory_mb: int, session: bool = False) -> None:
+    def submit(
+        self, job: ChildTask, cpu_seconds: float, memory_mb: int, session: bool = False
+    ) -> None:
         """Have one child forked that gets the job's descriptors; its reports go to the job."""
         self._next_id += 1
         request = wire.Request(self._next_id, cpu_seconds, memory_mb << 20, session)
@@ -199,13 +201,13 @@ class ZygoteClient:
             return
         report = wire.Report.unpack(data)
         match report.kind:
-            case wire.Kind.STARTED:
+            case wire.ReportKind.STARTED:
                 self._unanswered.pop(report.id, None)
                 self._jobs[report.id].started(fds[0])
-            case wire.Kind.EXITED:
+            case wire.ReportKind.EXITED:
                 self._jobs.pop(report.id).finished(report)
                 self._job_ended.set()
-            case wire.Kind.NOT_FORKED:
+            case wire.ReportKind.NOT_FORKED:
                 self._jobs.pop(report.id).failed(f"fork: {os.strerror(report.status)}")
                 self._job_ended.set()
 
@@ -232,7 +234,7 @@ class ZygoteClient:
         """Bytes resident in the zygote; None where /proc does not say."""
         try:
             # with namespaces, the process we started stays outside them
-            bare = self._mode == Mode.BARE
+            bare = self._mode == IsolationMode.BARE
             pid = self._process.pid if bare else kernel.only_child(self._process.pid)
             return kernel.resident_bytes(pid)
         except OSError:

@@ -15,7 +15,7 @@ from typing import Self
 
 from storage.records import Outcome
 from tirgen.sandbox import posix, selftest
-from tirgen.sandbox.cgroups import Group, NotDelegated, open_group
+from tirgen.sandbox.cgroups import Cgroup, NotDelegated, open_group
 from tirgen.sandbox.client import PATIENCE_SECONDS, ZygoteClient
 from tirgen.sandbox.contract import (
     Execution,
@@ -27,7 +27,7 @@ from tirgen.sandbox.contract import (
 )
 from tirgen.sandbox.interpreter import Interpreter, WrongInterpreter
 from tirgen.sandbox.job import SnippetJob
-from tirgen.sandbox.modes import Layer, Mode, layers
+from tirgen.sandbox.modes import IsolationMode, Layer, layers
 from tirgen.sandbox.outcome import Stop
 from tirgen.sandbox.pool import ZygotePool
 from tirgen.sandbox.result import FINISHED, JobResult, infrastructure_fault, to_execution
@@ -54,7 +54,7 @@ class LocalSandbox:
 
     def __init__(
         self,
-        floor: str = Mode.BARE,
+        floor: str = IsolationMode.BARE,
         *,
         mode: str | None = None,
         slots: int | None = None,
@@ -72,7 +72,7 @@ class LocalSandbox:
         """
         if slots is not None and slots < 1:
             raise ValueError(f"slots: at least one program must run at once, not {slots}")
-        self._candidates = [Mode(mode)] if mode else candidates(Mode(floor))
+        self._candidates = [IsolationMode(mode)] if mode else candidates(IsolationMode(floor))
         self._count = slots or _cores()
         self._slots = FairSlots(self._count)
         memory_mb = session_memory_mb or self._count * Limits().memory_mb
@@ -83,7 +83,7 @@ class LocalSandbox:
         self._warmed = warmed
         self._mode = self._candidates[0]
         self._pool: ZygotePool | None = None
-        self._group: Group | None = None
+        self._group: Cgroup | None = None
         self._why_no_group = ""
 
     @property
@@ -140,10 +140,10 @@ class LocalSandbox:
             "later with Landlock, or ask by name for floor='posix', which contains nothing hostile."
         )
 
-    async def _start(self, mode: Mode) -> None:
+    async def _start(self, mode: IsolationMode) -> None:
         self._mode = mode
         assert self._interpreter is not None
-        if mode is Mode.POSIX:
+        if mode is IsolationMode.POSIX:
             return
         try:
             self._group = open_group()
@@ -200,7 +200,7 @@ class LocalSandbox:
             ZygoteLost: the zygote ended before the session was open.
             ZygoteFailed: and could not be started again.
         """
-        if self._mode not in (Mode.ROOT, Mode.USERNS):
+        if self._mode not in (IsolationMode.ROOT, IsolationMode.USERNS):
             raise SandboxUnavailable(
                 f"sessions need pid namespaces, which the {self._mode} mode does not have; "
                 "run as root or where user namespaces are allowed, or keep snippets stateless"
@@ -235,7 +235,7 @@ class LocalSandbox:
         peers: list[SnippetJob] | None = None,
     ) -> Execution:
         """One attempt; it closes `stdin`."""
-        if self._mode is Mode.POSIX:
+        if self._mode is IsolationMode.POSIX:
             assert self._interpreter is not None, "enter the sandbox first"
             result = await posix.execute(code, limits, self._interpreter, stdin)
             return to_execution(result, 0, limits, jailed=False)
@@ -252,12 +252,16 @@ class LocalSandbox:
         return await self._pool.pick()
 
 
-def candidates(floor: Mode) -> list[Mode]:
+def candidates(floor: IsolationMode) -> list[IsolationMode]:
     """The modes to try, strongest first: none below the floor, `root` only as root."""
-    allowed = [mode for mode in Mode if mode.strength >= floor.strength]
+    allowed = [mode for mode in IsolationMode if mode.strength >= floor.strength]
     if not sys.platform.startswith("linux"):
-        return [mode for mode in allowed if mode is Mode.POSIX] or allowed
-    return allowed if os.geteuid() == 0 else [mode for mode in allowed if mode is not Mode.ROOT]
+        return [mode for mode in allowed if mode is IsolationMode.POSIX] or allowed
+    return (
+        allowed
+        if os.geteuid() == 0
+        else [mode for mode in allowed if mode is not IsolationMode.ROOT]
+    )
 
 
 def _cores() -> int:

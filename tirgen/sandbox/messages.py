@@ -77,7 +77,7 @@ class RunCode(BaseModel):
         return Limits(**{name: min(getattr(asked, name), getattr(CAPS, name)) for name in fields})
 
 
-class Batch(BaseModel):
+class RunBatch(BaseModel):
     """Many programs in one request; answered in the same order."""
 
     items: list[RunCode] = Field(max_length=MAX_WAITING)

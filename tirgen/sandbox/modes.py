@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 
-class Mode(StrEnum):
+class IsolationMode(StrEnum):
     """How snippets are isolated, strongest first."""
 
     ROOT = "root"
@@ -22,7 +22,7 @@ class Mode(StrEnum):
 
     @property
     def strength(self) -> int:
-        return -list(Mode).index(self)
+        return -list(IsolationMode).index(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +35,23 @@ class Layer:
     """What it prevents, or what is possible without it."""
 
 
-_JAILED = (Mode.ROOT, Mode.USERNS, Mode.BARE)
-_NAMESPACED = (Mode.ROOT, Mode.USERNS)
+_JAILED = (IsolationMode.ROOT, IsolationMode.USERNS, IsolationMode.BARE)
+_NAMESPACED = (IsolationMode.ROOT, IsolationMode.USERNS)
 
 # name, modes that have it, what it does, what is possible without it
-_LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
+_LAYERS: tuple[tuple[str, tuple[IsolationMode, ...], str, str], ...] = (
     (
         "single-use process",
-        tuple(Mode),
+        tuple(IsolationMode),
         "each snippet is a process of its own, killed as a whole",
         "",
     ),
-    ("resource limits", tuple(Mode), "memory, CPU, file size and open files are bounded", ""),
+    (
+        "resource limits",
+        tuple(IsolationMode),
+        "memory, CPU, file size and open files are bounded",
+        "",
+    ),
     (
         "zygote",
         _JAILED,
@@ -73,14 +78,14 @@ _LAYERS: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ),
     (
         "private user",
-        (Mode.ROOT,),
+        (IsolationMode.ROOT,),
         "snippets own no file and no process of the host",
         "snippets run as your user without capabilities; the other layers still protect you",
     ),
 )
 
 
-def layers(mode: Mode, hello: dict[str, Any], why_no_group: str) -> list[Layer]:
+def layers(mode: IsolationMode, hello: dict[str, Any], why_no_group: str) -> list[Layer]:
     """The layers of a sandbox that is running in `mode`; `hello` is what its zygote found.
 
     `why_no_group` is empty where a control group contains all zygotes.
@@ -164,6 +169,6 @@ PROMISES = (
 
 def promises_table() -> str:
     """The table in Markdown, as docs/sandbox.md shows it."""
-    head = ["promise", *Mode]
+    head = ["promise", *IsolationMode]
     rows = [head, ["--"] * len(head), *PROMISES]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 from tirgen.sandbox.remote import RemoteSandbox
 
 AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
@@ -15,7 +15,7 @@ AnySandbox: TypeAlias = LocalSandbox | RemoteSandbox
 
 def open_sandbox(
     services: Sequence[str] = (),
-    floor: str = Mode.BARE,
+    floor: str = IsolationMode.BARE,
     python: str | None = None,
     preload: Sequence[str] = (),
 ) -> AbstractAsyncContextManager[AnySandbox]:

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from typing import Any
 
-from tirgen.sandbox.cgroups import Group
+from tirgen.sandbox.cgroups import Cgroup
 from tirgen.sandbox.client import PATIENCE_SECONDS, ZygoteClient
 from tirgen.sandbox.contract import ZygoteFailed, ZygoteLost
 from tirgen.sandbox.interpreter import Interpreter
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 
 
 class ZygotePool:
@@ -18,10 +18,10 @@ class ZygotePool:
 
     def __init__(
         self,
-        mode: Mode,
+        mode: IsolationMode,
         interpreter: Interpreter,
         count: int,
-        group: Group | None,
+        group: Cgroup | None,
         patience: float = PATIENCE_SECONDS,
         warmed: bool = True,
     ) -> None:

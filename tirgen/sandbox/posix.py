@@ -125,7 +125,7 @@ def _watch(
         assert pipe is not None
         pipe.close()
     report = wire.Report(
-        wire.Kind.EXITED,
+        wire.ReportKind.EXITED,
         0,
         status,
         wall,

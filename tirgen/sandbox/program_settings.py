@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tirgen.sandbox.contract import Limits
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 from tirgen.settings import ServerUrl, Settings
 
 
@@ -23,7 +23,7 @@ class SandboxSettings(Settings):
     """Addresses of `tirgen sandbox serve`, used in turn; without any, programs run on this machine.
     The token comes from TIRGEN_SANDBOX_TOKEN, from the file named by TIRGEN_SANDBOX_TOKEN_FILE, or
     from the service itself if it runs on this machine under the same user."""
-    floor: Mode = Mode.BARE
+    floor: IsolationMode = IsolationMode.BARE
     """Weakest accepted isolation, on this machine and of the services."""
     python: str | None = None
     """Interpreter that runs programs, with its installed packages, such as

@@ -20,7 +20,7 @@ import aiohttp
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits, SandboxUnavailable
 from tirgen.sandbox.messages import execution_of
-from tirgen.sandbox.modes import Mode
+from tirgen.sandbox.modes import IsolationMode
 from tirgen.sandbox.result import infrastructure_fault
 from tirgen.sandbox.slots import TRAJECTORY
 from tirgen.sandbox.token import TOKEN_VARIABLE, token_of
@@ -71,7 +71,7 @@ class RemoteSandbox:
     """Runs snippets on services; an async context manager."""
 
     def __init__(
-        self, urls: Sequence[str], token: str | None = None, floor: str = Mode.BARE
+        self, urls: Sequence[str], token: str | None = None, floor: str = IsolationMode.BARE
     ) -> None:
         """Each service gets `token`, or else the one that `token_of` finds for it.
 
@@ -83,7 +83,7 @@ class RemoteSandbox:
             raise ValueError("no address of a sandbox service")
         self._services = [_Service(url.rstrip("/"), token or token_of(url)) for url in urls]
         self._turn = itertools.cycle(range(len(urls)))
-        self._floor = Mode(floor)
+        self._floor = IsolationMode(floor)
         self._modes: set[str] = set()
         self._http: aiohttp.ClientSession | None = None
 
@@ -125,7 +125,7 @@ class RemoteSandbox:
 
     def _check_floor(self) -> None:
         for mode in self._modes:
-            if Mode(mode.split()[-1]).strength < self._floor.strength:
+            if IsolationMode(mode.split()[-1]).strength < self._floor.strength:
                 raise SandboxUnavailable(
                     f"a service isolates its snippets by {mode!r} only, below the floor "
                     f"{self._floor!s}; start it with --floor {self._floor!s}, or lower the floor"

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution, Limits, SandboxError, SandboxUnavailable
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.sandbox.messages import MAX_WAITING, Batch, Branch, OpenSession, RunCode, reply
+from tirgen.sandbox.messages import MAX_WAITING, Branch, OpenSession, RunBatch, RunCode, reply
 from tirgen.sandbox.sessions.registry import (
     IDLE_SECONDS,
     NoSuchSession,
@@ -32,7 +32,7 @@ from tirgen.sandbox.slots import TRAJECTORY
 from tirgen.sandbox.token import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from tirgen.sockets.aiohttp_guard import guarded, runner
 from tirgen.sockets.prometheus import Metric, exposition
-from tirgen.sockets.rule import Rule, address_of, bearer, names_of, require_secret
+from tirgen.sockets.rule import SocketRule, address_of, bearer, names_of, require_secret
 
 MAX_BODY = 8 << 20
 OPEN = ("/health", "/v1/ping")
@@ -41,7 +41,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(slots=True)
-class Service:
+class SandboxService:
     """The handlers and their counters."""
 
     sandbox: LocalSandbox
@@ -57,7 +57,7 @@ class Service:
         return web.json_response(await self._run(item, _peer(request)))
 
     async def run_batch(self, request: web.Request) -> web.Response:
-        items = [_checked(item) for item in _parsed(Batch, await request.read()).items]
+        items = [_checked(item) for item in _parsed(RunBatch, await request.read()).items]
         self._check_room(len(items))
         peer = _peer(request)
         return web.json_response(await asyncio.gather(*(self._run(item, peer) for item in items)))
@@ -155,10 +155,10 @@ class Service:
             yield Metric(f"tirgen_sandbox_{name}", "gauge", text, {"": value})
 
 
-def application(service: Service, host: str, token: str | None = None) -> web.Application:
+def application(service: SandboxService, host: str, token: str | None = None) -> web.Application:
     """The service over a running sandbox; with `token`, all paths but /health require it."""
     secrets = (bearer(token),) if token else ()
-    rule = Rule(names_of(host), secrets, guards=lambda request: request.path not in OPEN)
+    rule = SocketRule(names_of(host), secrets, guards=lambda request: request.path not in OPEN)
     app = web.Application(client_max_size=MAX_BODY, middlewares=[guarded(rule)])
     app.router.add_post("/run_code", service.run_code)
     app.router.add_post("/run_batch", service.run_batch)
@@ -197,7 +197,7 @@ async def serving(
     async with sandbox:
         sessions = SessionRegistry(sandbox, idle_seconds)
         # a client that hangs up cancels its handler, which kills its snippet and frees its slot
-        served = runner(application(Service(sandbox, sessions), host, token))
+        served = runner(application(SandboxService(sandbox, sessions), host, token))
         await served.setup()
         try:
             async with sessions.expiring():

@@ -7,12 +7,12 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from tirgen.sockets.rule import Refusal, RequestHead, Rule
+from tirgen.sockets.rule import RefusedRequest, RequestHead, SocketRule
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 
 
-def guarded(rule: Rule) -> Middleware:
+def guarded(rule: SocketRule) -> Middleware:
     """Middleware that raises refusals as aiohttp errors; put it inside one that formats errors.
 
     A body that ends early or has wrong chunks is refused too, wherever it is read.
@@ -49,7 +49,7 @@ def _head(request: web.Request) -> RequestHead:
     return RequestHead(request.method, request.path, headers)
 
 
-def _as_error(refusal: Refusal) -> web.HTTPError:
+def _as_error(refusal: RefusedRequest) -> web.HTTPError:
     kinds = {
         400: web.HTTPBadRequest,
         401: web.HTTPUnauthorized,

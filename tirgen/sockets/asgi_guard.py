@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from tirgen.sockets.login_link import PAGE, PAGE_HEADERS, PATH, LoginLink
-from tirgen.sockets.rule import Refusal, RequestHead, Rule
+from tirgen.sockets.rule import RefusedRequest, RequestHead, SocketRule
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,7 +23,7 @@ class Guarded:
     """An application behind the rule; `login` opens it for browsers."""
 
     def __init__(
-        self, application: Application, rule: Rule, login: LoginLink | None = None
+        self, application: Application, rule: SocketRule, login: LoginLink | None = None
     ) -> None:
         self._application = application
         self._rule = rule
@@ -48,7 +48,7 @@ def _head(scope: Scope) -> RequestHead:
     return RequestHead(method, scope["path"], RequestHead.grouped(pairs), is_websocket)
 
 
-async def _refuse(refusal: Refusal, head: RequestHead, receive: Receive, send: Send) -> None:
+async def _refuse(refusal: RefusedRequest, head: RequestHead, receive: Receive, send: Send) -> None:
     if head.is_websocket:
         await receive()
         await send({"type": "websocket.close", "code": 1008})  # before it is accepted: HTTP 403

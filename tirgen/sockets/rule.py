@@ -50,7 +50,7 @@ class RequestHead(NamedTuple):
         return headers
 
 
-class Refusal(NamedTuple):
+class RefusedRequest(NamedTuple):
     """Why a request is refused."""
 
     status: int
@@ -70,7 +70,7 @@ def _always(head: RequestHead) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SocketRule:
     """The rule of one server."""
 
     names: frozenset[str]
@@ -82,33 +82,33 @@ class Rule:
     guards: Callable[[RequestHead], bool] = _always
     """Which requests need the secret; by default all."""
 
-    def refusal(self, head: RequestHead) -> Refusal | None:
+    def refusal(self, head: RequestHead) -> RefusedRequest | None:
         """Why the request is refused; None if it is accepted."""
         return self._wrong_origin(head) or self._wrong_body(head) or self._wrong_secret(head)
 
-    def _wrong_origin(self, head: RequestHead) -> Refusal | None:
+    def _wrong_origin(self, head: RequestHead) -> RefusedRequest | None:
         host = _host(head)
         if host is None or not (host.name in self.names or _is_address(host.name)):
-            return Refusal(
+            return RefusedRequest(
                 403,
                 "this server does not have that host name: use its address or localhost, or list "
                 f"the name in {HOSTS_VARIABLE} where the server is started",
             )
         if not (_same_origin(head, host) and _from_own_page(head)):
-            return Refusal(403, "web pages of another origin are refused")
+            return RefusedRequest(403, "web pages of another origin are refused")
         return None
 
-    def _wrong_body(self, head: RequestHead) -> Refusal | None:
+    def _wrong_body(self, head: RequestHead) -> RefusedRequest | None:
         if any(coding != "identity" for coding in head.headers.get("content-encoding", [])):
-            return Refusal(400, "a body must be sent without a Content-Encoding")
+            return RefusedRequest(400, "a body must be sent without a Content-Encoding")
         if _has_body(head) and not _is_json(head.headers.get("content-type", [])):
-            return Refusal(415, "a body must be JSON: send 'Content-Type: application/json'")
+            return RefusedRequest(415, "a body must be JSON: send 'Content-Type: application/json'")
         return None
 
-    def _wrong_secret(self, head: RequestHead) -> Refusal | None:
+    def _wrong_secret(self, head: RequestHead) -> RefusedRequest | None:
         if not self.secrets or not self.guards(head) or self._knows(head):
             return None
-        return Refusal(
+        return RefusedRequest(
             401,
             f"the secret is missing or wrong: send '{self._wanted} …', or open the link that the "
             "server printed at its start",

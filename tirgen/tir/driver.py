@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from storage.records import Cost, Outcome
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
 from tirgen.engine.protocol import Completion, Engine
-from tirgen.engine.session import Activity, Session
+from tirgen.engine.session import Activity, LiveTrajectory
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.tir.core import (
     Execute,
@@ -33,7 +33,7 @@ THROWN_INTO_THE_LOOP = (EngineRefused, EngineUnavailable, SandboxFault, TimeLimi
 
 
 @dataclass(slots=True)
-class Meter:
+class UsageCounter:
     """Counts what one loop costs, also when it does not finish."""
 
     started: float = field(default_factory=time.monotonic)
@@ -83,16 +83,16 @@ class Driver:
     wall_seconds: float | None
     """Longest time for a whole loop; None where the limits of its programs bound it."""
 
-    async def drive(self, loop: Loop[T], meter: Meter) -> T:
+    async def drive(self, loop: Loop[T], meter: UsageCounter) -> T:
         """Run a loop to its end and return what it returns.
 
         Raises `EngineMisconfigured`: no other loop can succeed either. Every other failure is
         thrown into the loop, which knows what it means for the trajectory.
         """
-        with Session.joined() as session:
+        with LiveTrajectory.joined() as session:
             return await self._drive(loop, session, meter)
 
-    async def _drive(self, loop: Loop[T], session: Session, meter: Meter) -> T:
+    async def _drive(self, loop: Loop[T], session: LiveTrajectory, meter: UsageCounter) -> T:
         now, most = asyncio.get_running_loop().time(), self.wall_seconds
         session.deadline = None if most is None else now + most
         try:
@@ -108,7 +108,9 @@ class Driver:
             returned: T = stop.value
             return returned
 
-    async def _answer(self, request: Request, session: Session, meter: Meter) -> Result:
+    async def _answer(
+        self, request: Request, session: LiveTrajectory, meter: UsageCounter
+    ) -> Result:
         try:
             async with asyncio.timeout_at(session.deadline) as limit:
                 with session.bounded_by(limit):
@@ -118,7 +120,9 @@ class Driver:
                 f"the trajectory took more than {self.wall_seconds:g} s"
             ) from None
 
-    async def _asked(self, request: Request, session: Session, meter: Meter) -> Result:
+    async def _asked(
+        self, request: Request, session: LiveTrajectory, meter: UsageCounter
+    ) -> Result:
         match request:
             case Generate(role, prompt, sampling):
                 meter.calls[role] += 1
@@ -129,7 +133,7 @@ class Driver:
                 with session.at(Activity.SANDBOX):
                     return await self._execute(code, meter)
 
-    async def _execute(self, code: str, meter: Meter) -> Result:
+    async def _execute(self, code: str, meter: UsageCounter) -> Result:
         execution = await self.sandbox.run(code, self.limits)
         meter.sandbox_seconds += execution.wall_ms / 1000
         if execution.outcome is Outcome.INFRA_ERROR:

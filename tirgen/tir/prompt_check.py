@@ -23,17 +23,19 @@ _WORDS: dict[Part, tuple[str, ...]] = {
 """What each prompt must mention: only a boxed answer counts, and only Python runs."""
 
 
-class Level(StrEnum):
+class CheckLevel(StrEnum):
+    """How serious a finding is."""
+
     OK = "ok"
     WARN = "warn"
     FAIL = "FAIL"
 
 
-class Finding(NamedTuple):
+class PromptFinding(NamedTuple):
     """What one check found."""
 
     prompt: Part
-    level: Level
+    level: CheckLevel
     found: str
 
 
@@ -42,7 +44,7 @@ def example(prompts: PromptSet, part: Part) -> tuple[Message, ...]:
     return prompts.messages(part, EXAMPLES[part])
 
 
-def findings(prompts: PromptSet, renderer: HfRenderer | None) -> Iterator[Finding]:
+def findings(prompts: PromptSet, renderer: HfRenderer | None) -> Iterator[PromptFinding]:
     """At least one finding for each prompt; without a renderer of the texts alone."""
     for part in PLACEHOLDERS:
         messages = example(prompts, part)
@@ -51,22 +53,26 @@ def findings(prompts: PromptSet, renderer: HfRenderer | None) -> Iterator[Findin
             yield _of_the_template(part, messages, renderer)
 
 
-def _of_the_text(part: Part, messages: tuple[Message, ...]) -> Iterator[Finding]:
+def _of_the_text(part: Part, messages: tuple[Message, ...]) -> Iterator[PromptFinding]:
     text = "\n".join(message.content for message in messages)
     absent = [word for word in _WORDS[part] if word.lower() not in text.lower()]
     for word in absent:
-        yield Finding(part, Level.WARN, f"it does not mention {word}")
+        yield PromptFinding(part, CheckLevel.WARN, f"it does not mention {word}")
     if not absent:
-        yield Finding(part, Level.OK, f"{len(text):,} characters with an example")
+        yield PromptFinding(part, CheckLevel.OK, f"{len(text):,} characters with an example")
 
 
-def _of_the_template(part: Part, messages: tuple[Message, ...], renderer: HfRenderer) -> Finding:
+def _of_the_template(
+    part: Part, messages: tuple[Message, ...], renderer: HfRenderer
+) -> PromptFinding:
     try:
         ids = renderer.prompt_ids(messages)
     except EngineRefused as error:
-        return Finding(part, Level.FAIL, str(error))
+        return PromptFinding(part, CheckLevel.FAIL, str(error))
     text = renderer.shown(ids)
     lost = [message.role for message in messages if message.content.strip() not in text]
     if lost:
-        return Finding(part, Level.FAIL, f"the chat template changes the {lost[0]} message")
-    return Finding(part, Level.OK, f"{len(ids):,} tokens under the chat template")
+        return PromptFinding(
+            part, CheckLevel.FAIL, f"the chat template changes the {lost[0]} message"
+        )
+    return PromptFinding(part, CheckLevel.OK, f"{len(ids):,} tokens under the chat template")

@@ -42,7 +42,7 @@ class ReplyTokens(NamedTuple):
     """True for tokens that the policy says."""
 
 
-class Piece(NamedTuple):
+class TurnPart(NamedTuple):
     """A part of a turn."""
 
     part: ReplyPart
@@ -91,7 +91,7 @@ def _thinks(steps: tuple[Step, ...]) -> bool:
     )
 
 
-def _pieces(row: Trajectory, turn: Turn, budget_sentence: str) -> Iterator[Piece]:
+def _pieces(row: Trajectory, turn: Turn, budget_sentence: str) -> Iterator[TurnPart]:
     """The turn in order. Raises ValueError for a program that no fence can enclose."""
     thinks = _thinks(row.steps)
     start = (turn.before_thinking or "") if thinks else turn.lead
@@ -101,11 +101,11 @@ def _pieces(row: Trajectory, turn: Turn, budget_sentence: str) -> Iterator[Piece
     return (piece for piece in found if piece.part.text)
 
 
-def _template(text: str, is_said: bool = True) -> Piece:
-    return Piece(ReplyPart(text, is_template=True), is_said)
+def _template(text: str, is_said: bool = True) -> TurnPart:
+    return TurnPart(ReplyPart(text, is_template=True), is_said)
 
 
-def _steps(steps: tuple[Step, ...], turn: Turn, budget_sentence: str) -> Iterator[Piece]:
+def _steps(steps: tuple[Step, ...], turn: Turn, budget_sentence: str) -> Iterator[TurnPart]:
     thinking = _thinks(steps)
     for number, step in enumerate(steps):
         thought = step.thought
@@ -117,14 +117,14 @@ def _steps(steps: tuple[Step, ...], turn: Turn, budget_sentence: str) -> Iterato
             yield from _end_of_thinking(before.rstrip("\n"), turn, budget_sentence)
         said = render_step(thought, step.action, None)
         shown = render_step(thought, step.action, step.observation)
-        yield Piece(ReplyPart(said), is_said=True)
-        yield Piece(ReplyPart(shown[len(said) :]), is_said=False)
+        yield TurnPart(ReplyPart(said), is_said=True)
+        yield TurnPart(ReplyPart(shown[len(said) :]), is_said=False)
 
 
-def _end_of_thinking(thought: str, turn: Turn, budget_sentence: str) -> Iterator[Piece]:
+def _end_of_thinking(thought: str, turn: Turn, budget_sentence: str) -> Iterator[TurnPart]:
     """The end of thinking, by the policy or by a budget; a budget's is not learned from."""
     kept = thought.removesuffix(budget_sentence) if budget_sentence else thought
     by_budget = kept != thought
-    yield Piece(ReplyPart(kept), is_said=True)
-    yield Piece(ReplyPart(thought[len(kept) :]), is_said=False)
+    yield TurnPart(ReplyPart(kept), is_said=True)
+    yield TurnPart(ReplyPart(thought[len(kept) :]), is_said=False)
     yield _template(turn.after_thinking, is_said=not by_budget)

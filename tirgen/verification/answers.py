@@ -17,7 +17,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
-from tirgen.verification.cursor import Beyond
+from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.literals import base_of
 from tirgen.verification.statements import Statements
 from tirgen.verification.symbols import LIBRARY
@@ -229,7 +229,7 @@ def _read(answer: str) -> Value:
         raise Unreadable("a character that mathematics does not have")
     try:
         return Statements(tokens, read).whole()
-    except Beyond:
+    except OutsideGrammar:
         known = all(token.text in LIBRARY for token in tokens if token.kind is Kind.COMMAND)
         source = spelled(answer)
         return Opaque(source, readable=known and not _BURNING.search(source))

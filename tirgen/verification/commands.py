@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product, rational
-from tirgen.verification.cursor import Beyond
+from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.literals import lowest_terms, node_of, radians
 from tirgen.verification.postfixes import Postfixes
 from tirgen.verification.symbols import (
@@ -179,7 +179,7 @@ class Commands(Postfixes):
         if name in ("gcd", "lcm", "max", "min"):
             if self.is_operator("(", "\\{"):
                 return self._called(CALLED[name])
-            raise Beyond(name)
+            raise OutsideGrammar(name)
         if name in GREEK or name == "ldots":
             return Expression(Sym(name))
         if name == "infty":
@@ -220,7 +220,7 @@ class Commands(Postfixes):
             return Expression(Op(name, (node_of(self._vertices()),)))
         if name == "circled":
             raise Unreadable("a label")
-        raise (Beyond if name in BEYOND else Unreadable)(f"\\{name}")
+        raise (OutsideGrammar if name in BEYOND else Unreadable)(f"\\{name}")
 
     def _vertices(self) -> Value:
         """The letters that name an angle or a triangle."""
@@ -236,7 +236,7 @@ class Commands(Postfixes):
         match inner:
             case Expression(Sym(name)):
                 return Expression(Sym(name + "'"))
-        raise Beyond("a dot over what is no variable")
+        raise OutsideGrammar("a dot over what is no variable")
 
     def _overlined(self) -> Value:
         """A segment is its end points; anything else under a bar is another thing."""
@@ -261,7 +261,7 @@ class Commands(Postfixes):
         if texts[0] == "{" and texts[2:4] == ["}", "{"] and texts[5] == "}":
             over, under = texts[1], texts[4]
             if over == "d" and under[0] == "d":
-                raise Beyond("a derivative")
+                raise OutsideGrammar("a derivative")
             if len(over) == len(under) == 2 and over[0] == under[0] == "d":
                 self.at += 6
                 return Expression(Sym(f"{over}/{under}"))

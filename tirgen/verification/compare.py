@@ -19,7 +19,7 @@ from tirgen.verification.composites import (
     value_of,
 )
 from tirgen.verification.finishing import folded
-from tirgen.verification.matching import Outcome, outcome, undecided
+from tirgen.verification.matching import MatchResult, outcome, undecided
 from tirgen.verification.naming import function_of
 from tirgen.verification.relations import equation_of, letters_of, variables
 from tirgen.verification.scalars import (
@@ -68,7 +68,7 @@ from tirgen.verification.values import (
 class Comparison(Choices):
     """Compares values with one leaf for expressions."""
 
-    def whole(self, gold: Value, answer: Value) -> Outcome:
+    def whole(self, gold: Value, answer: Value) -> MatchResult:
         """Two whole answers: a single value may stand in brackets, or be said twice."""
         match gold, answer:
             case (Expression(), (Set((item,)) | Tuple((item,)))):
@@ -85,12 +85,12 @@ class Comparison(Choices):
                 return self._every([(gold, item) for item in items], "list")
         return self.same(gold, answer)
 
-    def same(self, gold: Value, answer: Value) -> Outcome:
+    def same(self, gold: Value, answer: Value) -> MatchResult:
         if gold == answer:
             return outcome(True, kind(gold))
         return self._unwrapped(gold, answer) or self._alike(gold, answer) or different(gold, answer)
 
-    def _unwrapped(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901
+    def _unwrapped(self, gold: Value, answer: Value) -> MatchResult | None:  # noqa: C901
         """Values behind names, choices and single brackets."""
         match gold, answer:
             case Choice(), _:
@@ -137,7 +137,7 @@ class Comparison(Choices):
                 return self.same(decimal, answer)
         return None
 
-    def _alike(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901  a table
+    def _alike(self, gold: Value, answer: Value) -> MatchResult | None:  # noqa: C901  a table
         match gold, answer:
             case (Expression(), Expression()):
                 return self._expressions(gold, answer)
@@ -167,7 +167,7 @@ class Comparison(Choices):
                 return self._cases(gold, answer)
         return self._mixed(gold, answer) or self._composites(gold, answer)
 
-    def _mixed(self, gold: Value, answer: Value) -> Outcome | None:  # noqa: C901  a table
+    def _mixed(self, gold: Value, answer: Value) -> MatchResult | None:  # noqa: C901  a table
         """Types that may say the same in two ways."""
         match gold, answer:
             case Based(digits), Expression(Num(value)):
@@ -206,7 +206,7 @@ class Comparison(Choices):
                 return self._sorted_out(gold, answer)
         return None
 
-    def _composites(self, gold: Value, answer: Value) -> Outcome | None:
+    def _composites(self, gold: Value, answer: Value) -> MatchResult | None:
         match gold, answer:
             case Region(), _ if (region := ranges.region_of(answer)) is not None:
                 return self._regions(gold, region)
@@ -224,7 +224,7 @@ class Comparison(Choices):
                 return self._in_order(items, vector, "tuple")
         return None
 
-    def _bare_amount(self, gold: Quantity, answer: Expression) -> Outcome:
+    def _bare_amount(self, gold: Quantity, answer: Expression) -> MatchResult:
         if (read := with_unit(gold, answer)) is not None:
             return same_quantity(gold, read, self._leaf)
         if number(answer) and answer.percent:
@@ -232,7 +232,7 @@ class Comparison(Choices):
         amount = unitless(gold, answer)
         return self._expressions(amount, answer)
 
-    def _unread(self, gold: Value, answer: Value) -> Outcome | None:
+    def _unread(self, gold: Value, answer: Value) -> MatchResult | None:
         if isinstance(gold, Opaque) and not gold.readable:
             return undecided("it is no mathematics that can be read")
         if isinstance(answer, Opaque) and not answer.readable:
@@ -246,7 +246,7 @@ class Comparison(Choices):
             return self._leaf(gold, answer)
         return None
 
-    def _progression(self, gold: Residues, node: Node) -> Outcome:
+    def _progression(self, gold: Residues, node: Node) -> MatchResult:
         given = progression(node)
         if given is None:
             return outcome(False, "congruence", "no progression")

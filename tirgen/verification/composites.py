@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from tirgen.verification import ranges
 from tirgen.verification.finishing import folded
-from tirgen.verification.matching import Outcome, outcome
+from tirgen.verification.matching import MatchResult, outcome
 from tirgen.verification.naming import agree
 from tirgen.verification.relations import Relations
 from tirgen.verification.units import UnitError, conflict, unit_of
@@ -38,7 +38,7 @@ from tirgen.verification.values import (
 class Composites(Relations):
     """Compares values of several parts."""
 
-    def _regions(self, gold: Region, answer: Region) -> Outcome:
+    def _regions(self, gold: Region, answer: Region) -> MatchResult:
         if gold.name and answer.name and gold.name.lower() != answer.name.lower():
             return outcome(False, "name", "another variable is bounded than was asked")
         if len(gold.pieces) != len(answer.pieces):
@@ -53,7 +53,7 @@ class Composites(Relations):
             ]
         return self._every(pairs, "interval")
 
-    def _several(self, gold: Several, answer: Several) -> Outcome | None:
+    def _several(self, gold: Several, answer: Several) -> MatchResult | None:
         """In the gold's order, if its brackets give one; None if the answer's say another thing."""
         match gold, answer:
             case Listing(), Listing():
@@ -73,7 +73,7 @@ class Composites(Relations):
                 return None
         return self._in_order(gold.items, by_name(answer.items), kind(gold))
 
-    def _unbracketed(self, gold: Sequence[Value], answer: Several) -> Outcome:
+    def _unbracketed(self, gold: Sequence[Value], answer: Several) -> MatchResult:
         """A list against one in brackets."""
         names = names_in(gold)
         ordered = names is not None or isinstance(answer, Tuple)
@@ -84,7 +84,7 @@ class Composites(Relations):
             return self._in_order(values, answer.items, "list")
         return self._any_order(values, answer.items, "list")
 
-    def _lists(self, gold: Listing, answer: Listing) -> Outcome:
+    def _lists(self, gold: Listing, answer: Listing) -> MatchResult:
         """Compare by name if both sides have names; in order if only the gold has them."""
         asked, given = names_in(gold.items), names_in(answer.items)
         if asked and given and _measured(asked) == _measured(given):
@@ -104,7 +104,7 @@ class Composites(Relations):
         gold: Sequence[Value],
         given: Sequence[Name],
         answer: Sequence[Value],
-    ) -> Outcome:
+    ) -> MatchResult:
         if len(gold) != len(answer):
             return outcome(False, "list", f"{len(answer)} answers where {len(gold)} are asked")
         left = list(zip(given, answer, strict=True))
@@ -122,17 +122,17 @@ class Composites(Relations):
 
     def _matrices(
         self, gold: Sequence[Sequence[Value]], answer: Sequence[Sequence[Value]]
-    ) -> Outcome:
+    ) -> MatchResult:
         if (len(gold), len(gold[0])) != (len(answer), len(answer[0])):
             return outcome(False, "matrix", "another size")
         cells = [list(zip(a, b, strict=True)) for a, b in zip(gold, answer, strict=True)]
         return self._every([cell for row in cells for cell in row], "matrix")
 
-    def _cases(self, gold: Cases, answer: Cases) -> Outcome:
+    def _cases(self, gold: Cases, answer: Cases) -> MatchResult:
         pairs = [[Tuple(row) for row in side.rows] for side in (gold, answer)]
         return self._any_order(pairs[0], pairs[1], "cases")
 
-    def _ratios(self, gold: tuple[Value, ...], answer: tuple[Value, ...]) -> Outcome:
+    def _ratios(self, gold: tuple[Value, ...], answer: tuple[Value, ...]) -> MatchResult:
         if Expression(Num(Fraction(0))) in (*gold, *answer):
             return self._every(list(zip(gold, answer, strict=True)), "ratio")
         nodes = [[ranges.node(part) for part in side] for side in (gold, answer)]
@@ -214,7 +214,7 @@ def _product(first: Node, second: Node) -> Value:
 class Choices(Composites):
     """Compares choices."""
 
-    def _choice(self, gold: Choice, answer: Value) -> Outcome:
+    def _choice(self, gold: Choice, answer: Value) -> MatchResult:
         if isinstance(answer, Named):
             return self._choice(gold, answer.value)
         if isinstance(answer, Choice):
@@ -226,7 +226,7 @@ class Choices(Composites):
             return outcome(True, "choice")
         return different(gold, answer) if gold.text is None else self.same(gold.text, answer)
 
-    def _against_choice(self, gold: Value, answer: Choice) -> Outcome | None:
+    def _against_choice(self, gold: Value, answer: Choice) -> MatchResult | None:
         if answer.text is not None:
             return self.same(gold, answer.text)
         letters = _letters(gold)
@@ -249,7 +249,7 @@ def _letters(value: Value) -> frozenset[str] | None:
     return None
 
 
-def different(gold: Value, answer: Value) -> Outcome:
+def different(gold: Value, answer: Value) -> MatchResult:
     given, asked = (
         f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in (kind(answer), kind(gold))
     )

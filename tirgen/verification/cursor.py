@@ -17,7 +17,7 @@ _BEFORE_A_FACTOR = frozenset(
 )
 
 
-class Beyond(Unreadable):
+class OutsideGrammar(Unreadable):
     """Mathematics, but not of this grammar."""
 
 

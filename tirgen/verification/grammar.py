@@ -166,6 +166,8 @@ class Expressions(Commands):
         if token.kind is Kind.NUMBER:
             return True
         following = self.peek()
+        if token.text == "(" and (following.text in SIGNS or following.text == "or"):
+            return False
         if token.text == "(" and following.kind in (Kind.WORD, Kind.NAME):
             clause = is_word(following.text) or self.peek(2).text in SIGNS
             return following.kind is Kind.NAME and not clause

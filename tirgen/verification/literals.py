@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tirgen.verification.arithmetic import rational
-from tirgen.verification.cursor import Beyond
+from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.tokens import Unreadable
 from tirgen.verification.units import unit_of
 from tirgen.verification.values import (
@@ -87,7 +87,7 @@ def restricted(base: Region, index: str) -> Region:
     closed = index in ("ge0", "geq0", "geqslant0")
     if index in (">0", "+") or closed:
         return Region((Interval(zero, infinite, closed, False),))
-    raise Beyond("a set with an index")
+    raise OutsideGrammar("a set with an index")
 
 
 def radians(value: Value) -> Node:

@@ -11,7 +11,7 @@ from tirgen.verification.values import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MatchResult:
     """Whether two values are the same, by which rule, and what else there is to say."""
 
     same: bool
@@ -21,16 +21,16 @@ class Outcome:
     """False where the gold value cannot be judged by."""
 
 
-Leaf: TypeAlias = Callable[[Value, Value], Outcome]
+Leaf: TypeAlias = Callable[[Value, Value], MatchResult]
 """Decides two expressions, equations or unread mathematics, gold first."""
 
 
-def outcome(same: bool, rule: str, why: str = "") -> Outcome:
-    return Outcome(same, rule, "" if same else why)
+def outcome(same: bool, rule: str, why: str = "") -> MatchResult:
+    return MatchResult(same, rule, "" if same else why)
 
 
-def undecided(why: str) -> Outcome:
-    return Outcome(False, "unverifiable", why, decided=False)
+def undecided(why: str) -> MatchResult:
+    return MatchResult(False, "unverifiable", why, decided=False)
 
 
 class Matching(ABC):
@@ -39,16 +39,16 @@ class Matching(ABC):
     def __init__(self, leaf: Leaf) -> None:
         self._leaf = leaf
 
-    def _in_order(self, gold: Sequence[Value], answer: Sequence[Value], rule: str) -> Outcome:
+    def _in_order(self, gold: Sequence[Value], answer: Sequence[Value], rule: str) -> MatchResult:
         if len(gold) != len(answer):
             return outcome(False, rule, f"{len(answer)} parts where {len(gold)} are asked")
         return self._every(list(zip(gold, answer, strict=True)), rule)
 
-    def _any_order(self, gold: Sequence[Value], answer: Sequence[Value], rule: str) -> Outcome:
+    def _any_order(self, gold: Sequence[Value], answer: Sequence[Value], rule: str) -> MatchResult:
         if len(gold) != len(answer):
             return outcome(False, rule, f"{len(answer)} parts where {len(gold)} are asked")
         left = list(answer)
-        unsure: Outcome | None = None
+        unsure: MatchResult | None = None
         for item in gold:
             for candidate in left:
                 result = self.same(item, candidate)
@@ -60,7 +60,7 @@ class Matching(ABC):
                 return unsure or outcome(False, rule, "a part is missing")
         return outcome(True, rule)
 
-    def _every(self, pairs: Sequence[tuple[Value, Value]], rule: str) -> Outcome:
+    def _every(self, pairs: Sequence[tuple[Value, Value]], rule: str) -> MatchResult:
         for gold, answer in pairs:
             result = self.same(gold, answer)
             if not result.same:
@@ -68,4 +68,4 @@ class Matching(ABC):
         return outcome(bool(pairs), rule)
 
     @abstractmethod
-    def same(self, gold: Value, answer: Value) -> Outcome: ...
+    def same(self, gold: Value, answer: Value) -> MatchResult: ...

@@ -28,6 +28,8 @@ from tirgen.verification.values import (
 
 BOUND = "any "
 """Before the name of a parameter that the answer itself declares: ``for some integer t``."""
+NATURAL = BOUND + "natural "
+"""Before the name of one that takes no negative values."""
 _PARAMETERS = frozenset("klmtsjn")
 _CONSTANT = re.compile(r"[CcKkABDM](?:_\d)?")
 _SURELY_CONSTANT = re.compile(r"[Cc](?:_\d)?|K")
@@ -46,6 +48,9 @@ def namings(gold: Node, answer: Node, *, named: bool) -> Iterator[Node]:
         return
     missing, extra = asked - given, given - asked
     if len(missing) != len(extra):
+        return
+    declared = [{n.startswith(NATURAL) for n in s if n.startswith(BOUND)} for s in (missing, extra)]
+    if declared[0] and declared[1] and declared[0] != declared[1]:
         return
     bound = sorted(name for name in missing | extra if name.startswith(BOUND))
     given_n = "n" in extra and not _periodic(gold)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from tirgen.verification.arithmetic import amount_of, grouped
 from tirgen.verification.brackets import Brackets
-from tirgen.verification.cursor import Beyond
+from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.literals import base_of, node_of, restricted
 from tirgen.verification.symbols import APPLIED
 from tirgen.verification.tokens import Kind, Unreadable
@@ -199,7 +199,7 @@ class Postfixes(Brackets):
 
 def _transposed(base: Value, mark: str) -> Value:
     if mark not in ("T", "top", "intercal", "t"):
-        raise Beyond("a power of a matrix")
+        raise OutsideGrammar("a power of a matrix")
     return Matrix(tuple(zip(*base.rows, strict=True))) if isinstance(base, Matrix) else base
 
 
@@ -210,5 +210,5 @@ def _signed_set(base: Value, mark: str) -> Value:
     above = Interval(zero, infinite, False, False)
     pieces = {"+": (above,), "-": (below,), "*": (below, above)}
     if not isinstance(base, Region) or mark not in pieces:
-        raise Beyond("a power of a set")
+        raise OutsideGrammar("a power of a set")
     return Region(pieces[mark])

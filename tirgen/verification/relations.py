@@ -7,7 +7,7 @@ from fractions import Fraction
 from tirgen.verification import ranges
 from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
-from tirgen.verification.matching import Matching, Outcome, outcome
+from tirgen.verification.matching import Matching, MatchResult, outcome
 from tirgen.verification.naming import agree, function_of, is_label, namings
 from tirgen.verification.scalars import same_amount
 from tirgen.verification.values import (
@@ -35,7 +35,7 @@ from tirgen.verification.values import (
 class Relations(Matching):
     """Compares what is said of names."""
 
-    def _both_named(self, gold: Named, answer: Named) -> Outcome:
+    def _both_named(self, gold: Named, answer: Named) -> MatchResult:
         if not agree(gold.name, answer.name):
             if variables(gold.value) and variables(answer.value) and not (
                 function_of(gold.name) or function_of(answer.name) or isinstance(gold.name, str)
@@ -49,7 +49,7 @@ class Relations(Matching):
             value = renamed_in(value, dict(zip(given[1], asked[1], strict=True)))
         return self._named_values(gold.value, value)
 
-    def _named_values(self, gold: Value, answer: Value) -> Outcome:
+    def _named_values(self, gold: Value, answer: Value) -> MatchResult:
         if isinstance(gold, Relation) and set(gold.signs) == {"="}:
             gold = gold.sides[0]
         if isinstance(answer, Relation) and set(answer.signs) == {"="}:
@@ -58,7 +58,7 @@ class Relations(Matching):
             return self._expressions(gold, answer, named=True)
         return self.same(gold, answer)
 
-    def _value_of_name(self, name: Node | str, value: Value, answer: Value) -> Outcome:
+    def _value_of_name(self, name: Node | str, value: Value, answer: Value) -> MatchResult:
         function = function_of(name)
         if function and isinstance(answer, Expression):
             own = symbols(answer.node)
@@ -69,7 +69,7 @@ class Relations(Matching):
             return outcome(False, "name", "another variable is bounded than was asked")
         return self._named_values(value, answer)
 
-    def _chain(self, gold: Value, answer: Value) -> Outcome:
+    def _chain(self, gold: Value, answer: Value) -> MatchResult:
         """``AB = BC = 6``, ``2x + 3y = 7``, ``2 + 3 = 5``: every value of it must be the gold's.
 
         ``7x = 7`` is an equation in one variable and says 1.
@@ -95,7 +95,9 @@ class Relations(Matching):
                 sides = sides[1:]
         return self._every([(gold, side) for side in sides], "relation")
 
-    def _expressions(self, gold: Expression, answer: Expression, *, named: bool = False) -> Outcome:
+    def _expressions(
+        self, gold: Expression, answer: Expression, *, named: bool = False
+    ) -> MatchResult:
         asked, given = node_of(gold), node_of(answer)
         first, second = _written_out(*_counting(asked, given))
         if (first, second) != (asked, given):
@@ -111,7 +113,7 @@ class Relations(Matching):
             return same_amount(gold, answer, self._leaf)
         return result
 
-    def _relations(self, gold: Relation, answer: Relation) -> Outcome | None:
+    def _relations(self, gold: Relation, answer: Relation) -> MatchResult | None:
         if set(gold.signs) == set(answer.signs) == {"="}:
             return self._curves(gold, answer)
         flipped = _turned(answer)
@@ -124,7 +126,7 @@ class Relations(Matching):
                     return result
         return outcome(False, "relation", "another relation")
 
-    def _curves(self, gold: Relation, answer: Relation) -> Outcome:
+    def _curves(self, gold: Relation, answer: Relation) -> MatchResult:
         first, second = difference(gold), difference(answer)
         if first is None or second is None:
             return self._in_order(gold.sides, answer.sides, "relation")
@@ -140,7 +142,7 @@ class Relations(Matching):
             result = found
         return result
 
-    def _sorted_out(self, gold: Relation, answer: Value) -> Outcome | None:
+    def _sorted_out(self, gold: Relation, answer: Value) -> MatchResult | None:
         """``b < a < c`` as a list in that order; ``y + 1 = x`` as what y is.
 
         A list in the order of the alphabet only lists the names.

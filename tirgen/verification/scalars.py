@@ -8,7 +8,7 @@ from fractions import Fraction
 from tirgen.verification.arithmetic import approximate, rational
 from tirgen.verification.finishing import folded
 from tirgen.verification.literals import node_of
-from tirgen.verification.matching import Leaf, Outcome, outcome
+from tirgen.verification.matching import Leaf, MatchResult, outcome
 from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
 from tirgen.verification.values import (
     Clock,
@@ -37,7 +37,7 @@ _ROUNDED = 2
 """Significant digits from which on a gold decimal may be the rounding of an exact answer."""
 
 
-def same_number(gold: Num, answer: Num, percent: tuple[bool, bool]) -> Outcome:
+def same_number(gold: Num, answer: Num, percent: tuple[bool, bool]) -> MatchResult:
     """By the gold's precision; a percent sign may be left out or meant literally.
 
     ``50%`` is 50 and 1/2. Of a gold answer below one it was not left out: ``0.4%`` is not 0.4.
@@ -106,7 +106,7 @@ def _is_double(number: Num) -> bool:
     return number.unit is not None and _FLOAT_DIGITS <= number.digits <= 18
 
 
-def same_quantity(gold: Quantity, answer: Quantity, leaf: Leaf) -> Outcome:
+def same_quantity(gold: Quantity, answer: Quantity, leaf: Leaf) -> MatchResult:
     """Amounts in the gold's unit; two units that do not convert make different answers."""
     units = {gold.unit, answer.unit}
     if units == {DEGREE, RADIAN}:
@@ -163,7 +163,7 @@ def with_unit(gold: Quantity, answer: Expression) -> Quantity | None:
     return Quantity(amount, unit_of(f"{letter} ^{power}"))
 
 
-def same_amount(gold: Expression, answer: Expression, leaf: Leaf) -> Outcome:
+def same_amount(gold: Expression, answer: Expression, leaf: Leaf) -> MatchResult:
     """Two numbers exactly, expressions by the leaf unless their values are plainly apart."""
     if isinstance(gold.node, Num) and isinstance(answer.node, Num):
         return same_number(gold.node, answer.node, (gold.percent, answer.percent))
@@ -205,7 +205,7 @@ def components(node: Node) -> tuple[Node, ...] | None:
     return tuple(found.get(axis, Num(Fraction(0))) for axis in ("ijk" if "k" in found else "ij"))
 
 
-def same_clock(gold: Clock, answer: Clock) -> Outcome:
+def same_clock(gold: Clock, answer: Clock) -> MatchResult:
     """The same time; where only one side says the half of the day, the other may mean either."""
     if gold.half_known != answer.half_known:
         bare = answer if gold.half_known else gold
@@ -214,7 +214,7 @@ def same_clock(gold: Clock, answer: Clock) -> Outcome:
     return outcome(gold.seconds == answer.seconds, "time", "another time")
 
 
-def same_date(gold: Date, answer: Date) -> Outcome:
+def same_date(gold: Date, answer: Date) -> MatchResult:
     same_year = gold.year is None or answer.year is None or gold.year == answer.year
     return outcome(same_year and (gold.month, gold.day) == (answer.month, answer.day), "date")
 
@@ -233,7 +233,7 @@ def quotient(ratio: Ratio) -> Expression | None:
     return None
 
 
-def same_residues(gold: Residues, answer: Residues) -> Outcome:
+def same_residues(gold: Residues, answer: Residues) -> MatchResult:
     modulus = math.lcm(gold.modulus, answer.modulus)
     if modulus > 10**6:
         return outcome(False, "congruence", "two moduli that are too large")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import approximate
-from tirgen.verification.cursor import Beyond
+from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.finishing import finished
 from tirgen.verification.grammar import Expressions
 from tirgen.verification.literals import node_of
@@ -150,7 +150,7 @@ class Sides(Expressions):
         start, tokens = self.at, self.tokens
         try:
             value = self.side()
-        except Beyond:
+        except OutsideGrammar:
             self.at, self.tokens = start, tokens
             return self._opaque()
         value = self._following_quantities(value)

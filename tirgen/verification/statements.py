@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
-from tirgen.verification.cursor import Beyond
+from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
-from tirgen.verification.naming import BOUND, function_of
+from tirgen.verification.naming import BOUND, NATURAL, function_of
 from tirgen.verification.sides import Sides, related
 from tirgen.verification.symbols import FUNCTIONS, NUMBER_SETS, SIGNS
 from tirgen.verification.tokens import Kind, Token, Unreadable
@@ -31,6 +31,7 @@ from tirgen.verification.values import (
 )
 from tirgen.verification.vocabulary import (
     COPULAS,
+    CURVES,
     DECLARING,
     DERIVING,
     LABELS,
@@ -45,6 +46,7 @@ _MODULO = ("mod", "modulo")
 _GIVEN = frozenset({"all", "any", "every", "each", "real"})
 _CONSTANTS = frozenset({"constant", "constants", "arbitrary"})
 _PARAMETERS = _CONSTANTS | frozenset({"integer", "integers", "zz", "nn", "rr"})
+_NATURAL = frozenset({"nn", "natural", "positive", "nonnegative", "+"})
 _CONDITIONS = frozenset({"for", "where", "with", "when", "if", "such", "over"})
 
 
@@ -54,6 +56,8 @@ class Clauses(Sides):
     def _conditioned(self, value: Value) -> Value:
         """A value without a clause after it that only declares a variable."""
         start = self.at
+        if self.is_operator("(") and self.peek().text in ("approx", "=", "or"):
+            return self._said_again(value)
         self.accept("(")
         self.accept(",")
         word = self.next.text.lower() if self.word_next() else ""
@@ -65,6 +69,16 @@ class Clauses(Sides):
             return _declared(value, self.tokens[start : self.at])
         self.at = start
         return value
+
+    def _said_again(self, value: Value) -> Value:
+        """A value with the same in parentheses: ``(or 0.5)``, ``(\\approx 1.41)``."""
+        self.take()
+        sign = "approx" if self.take().text == "approx" else "="
+        again = self.relation()
+        self.expect(")")
+        if isinstance(value, Named):
+            return Named(value.name, related([finished(value.value), finished(again)], [sign]))
+        return related([finished(value), finished(again)], [sign])
 
     def _clause(self) -> list[Token]:
         """What follows up to the next answer: a declaration, and no other condition."""
@@ -126,7 +140,8 @@ def _declared(value: Value, clause: Sequence[Token]) -> Value:
     if "rr" in words:
         function = function_of(value.name) if isinstance(value, Named) else None
         names = names - set(function[1]) if function else set()
-    return renamed_in(value, {name: BOUND + name for name in names})
+    before = NATURAL if words & _NATURAL else BOUND
+    return renamed_in(value, {name: before + name for name in names})
 
 
 def _residues(value: Value, modulus: int) -> Value:
@@ -138,7 +153,7 @@ def _residues(value: Value, modulus: int) -> Value:
     items = inner.items if isinstance(inner, Listing) else (inner,)
     numbers = [found.value for item in items if (found := number(item))]
     if len(numbers) < len(items) or any(number.denominator != 1 for number in numbers):
-        raise Beyond("a congruence of other things than numbers")
+        raise OutsideGrammar("a congruence of other things than numbers")
     return Residues(frozenset(int(number) % modulus for number in numbers), modulus, named)
 
 
@@ -274,7 +289,7 @@ class Statements(Clauses):
         compared = comparison_in(small)
         if compared is not None and compared[1] == len(words):
             return ranges.bounded(compared[0], finished(self.relation()))
-        if not {*small} & DERIVING and (equation := self._equation()) is not None:
+        if {*small} <= CURVES | LABELS and (equation := self._equation()) is not None:
             return equation
         number = number_in(small)
         if number is not None:
@@ -332,7 +347,7 @@ class Statements(Clauses):
         return joined(items, "or" in {t.text for t in self.tokens}, True)
 
     def _quantified(self) -> Value:
-        raise Beyond("a quantified statement")
+        raise OutsideGrammar("a quantified statement")
 
     def case_condition(self) -> Value:
         """The condition of a case, with or without "if"."""

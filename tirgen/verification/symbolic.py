@@ -19,7 +19,7 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig
 
 from tirgen.verification.evaluate import NoValue, both_at, identical, same_zeros
 from tirgen.verification.literals import node_of
-from tirgen.verification.matching import Outcome, outcome, undecided
+from tirgen.verification.matching import MatchResult, outcome, undecided
 from tirgen.verification.scalars import precise, tolerance
 from tirgen.verification.show import latex, said
 from tirgen.verification.values import (
@@ -46,7 +46,7 @@ logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
 
-def decide(gold: Value, answer: Value) -> Outcome:
+def decide(gold: Value, answer: Value) -> MatchResult:
     """Decide two expressions, equations or unread mathematics, gold first."""
     if (
         isinstance(gold, Relation)
@@ -60,7 +60,7 @@ def decide(gold: Value, answer: Value) -> Outcome:
     return _unread(gold, answer)
 
 
-def _expressions(gold: Expression, answer: Expression) -> Outcome:
+def _expressions(gold: Expression, answer: Expression) -> MatchResult:
     first, second = node_of(gold), node_of(answer)
     for rounded, exact in ((gold, second), (answer, first)):
         if isinstance(rounded.node, Num) and rounded.node.unit is not None:
@@ -111,7 +111,7 @@ def _without_added_constant(node: Node) -> Node | None:
 # -- what lies beyond the grammar
 
 
-def _unread(gold: Value, answer: Value) -> Outcome:
+def _unread(gold: Value, answer: Value) -> MatchResult:
     left = _parsed(_source(gold))
     if not left:
         return undecided("it is no mathematics that can be read")

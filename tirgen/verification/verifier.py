@@ -13,7 +13,7 @@ from types import TracebackType
 from storage.records import Verdict
 from tirgen.verification.extract import extract_answer
 from tirgen.verification.judge import judge
-from tirgen.verification.matching import Outcome
+from tirgen.verification.matching import MatchResult
 from tirgen.verification.pool import WorkerLimits, WorkerPool
 from tirgen.verification.values import Value
 
@@ -62,7 +62,7 @@ class _Decider:
         return verdict
 
 
-def _refuse(gold: Value, answer: Value) -> Outcome:
+def _refuse(gold: Value, answer: Value) -> MatchResult:
     raise _WorkerNeeded
 
 

@@ -26,6 +26,7 @@ SCALES: dict[str, int] = _TABLES["scales"]
 _PARTS: dict[str, int] = _TABLES["parts"]
 ORDINALS, COPULAS = _set("ordinals"), _set("copulas")
 DERIVING = CLOSED - _set("plain") | _set("deriving")
+CURVES = _set("curves")
 LABELS, DECLARING = _set("labels"), _set("declaring")
 _COMPARISONS = {
     tuple(phrase.split()): sign
@@ -130,7 +131,11 @@ def words_of(text: str) -> str:
 
 
 _QUANTIFIER = re.compile(r"^(?:(?:all|each) )?(?:the )?")
-_NOTHING = re.compile(r"no (?:\w+ ){0,3}(?:solutions?|exists?)(?: exists?)?")
+_NOTHING = re.compile(
+    r"no (?:(?!more|less|fewer|greater|other|further|unique|single|one|two)\w+ ){0,3}"
+    r"(?:solutions?|exists?)(?: exists?)?"
+)
+"""Of what there is none: no comparison, and no number of it."""
 _VARIABLE = re.compile(r"(?<=\w{4}) [a-z]$")
 
 

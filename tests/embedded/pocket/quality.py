@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.records import Outcome, Problem, Program, Trajectory
-from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Step
+from tirgen.embedded.pocket.families import FAMILIES, LEVELS, SolutionStep
 from tirgen.embedded.pocket.mistakes import wrong_value
 from tirgen.embedded.pocket.problems import draw_problem, problems
 from tirgen.engine.protocol import Sampling
-from tirgen.filters.filter_config import Mode
+from tirgen.filters.filter_config import TrajectoryMode
 from tirgen.jobs.engines import open_engines
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.generate_maker import TirgenMaker
@@ -31,7 +31,7 @@ from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.settings import load_settings
 from tirgen.tir.core import Loop, OffFormat, Role, Sampler
-from tirgen.tir.driver import Driver, Meter
+from tirgen.tir.driver import Driver, UsageCounter
 from tirgen.tir.prompts import POCKET
 from tirgen.tir.refine import Refinement, ToolPolicy, refine
 from tirgen.verification import Verifier
@@ -70,17 +70,17 @@ class Bench:
         sampling = self.config.critic_sampling.model_dump()
         engine = self.driver.engines[Role.CRITIC]
         sampler = Sampler(Role.CRITIC, engine.renderer, Sampling(max_tokens=300, **sampling), seed)
-        return await self.driver.drive(_rewriting(sampler, step), Meter())
+        return await self.driver.drive(_rewriting(sampler, step), UsageCounter())
 
 
 @asynccontextmanager
 async def bench(
     model: str,
     temperature: float,
-    mode: Mode = Mode.NON_REASONING,
+    mode: TrajectoryMode = TrajectoryMode.NON_REASONING,
     critic: str | None = None,
 ) -> AsyncIterator[Bench]:
-    limits = {"loop.steps": 12, "loop.tokens": 1200} if mode is Mode.NON_REASONING else {}
+    limits = {"loop.steps": 12, "loop.tokens": 1200} if mode is TrajectoryMode.NON_REASONING else {}
     config = load_settings(
         GenerateConfig,
         None,
@@ -127,7 +127,7 @@ async def score_critic(bench: Bench, count: int) -> Scores:
     return scores
 
 
-def held_out_steps(count: int) -> Iterator[tuple[str, int, Step, str]]:
+def held_out_steps(count: int) -> Iterator[tuple[str, int, SolutionStep, str]]:
     """Family, level, a step of a test problem, and the step claiming a wrong value."""
     rng = random.Random(99)
     cells = [(family, level) for level in LEVELS for family in FAMILIES]
@@ -137,8 +137,8 @@ def held_out_steps(count: int) -> Iterator[tuple[str, int, Step, str]]:
         yield family, level, step, step.plain(wrong_value(rng, step.value))
 
 
-def steps_of(solution: Generator[Step, str, str]) -> list[Step]:
-    steps: list[Step] = []
+def steps_of(solution: Generator[SolutionStep, str, str]) -> list[SolutionStep]:
+    steps: list[SolutionStep] = []
     try:
         step = next(solution)
         while True:
@@ -155,14 +155,14 @@ def _rewriting(sampler: Sampler, step: str) -> Loop[Refinement | None]:
         return None
 
 
-async def main(model: str, count: int, mode: Mode, critic: str | None) -> None:
+async def main(model: str, count: int, mode: TrajectoryMode, critic: str | None) -> None:
     found = problems("test", count)
     columns: dict[str, Scores] = {}
     for temperature in (1.0, 0.6):
         async with bench(model, temperature, mode, critic) as measured:
             rows = await measured.answers(found, Program.COT)
             columns[f"CoT T={temperature}"] = score(found, rows)
-            if mode is Mode.NON_REASONING:
+            if mode is TrajectoryMode.NON_REASONING:
                 columns[f"critic T={temperature}"] = await score_critic(measured, count)
             rows = await measured.answers(found, Program.TIRGEN)
             columns[f"TIRGen T={temperature}"] = score(found, rows)
@@ -181,7 +181,7 @@ if __name__ == "__main__":
         main(
             given.get(1, "base"),
             int(given.get(2, 324)),
-            Mode(given.get(3, Mode.NON_REASONING)),
+            TrajectoryMode(given.get(3, TrajectoryMode.NON_REASONING)),
             given.get(4),
         )
     )

@@ -21,7 +21,7 @@ from tirgen.embedded.pocket.corpus import (
 from tirgen.embedded.pocket.families import FAMILIES
 from tirgen.embedded.pocket.mistakes import spoil, wrong_value
 from tirgen.embedded.pocket.problems import split_of
-from tirgen.embedded.pocket.samples import Kind, Mixture, Sample
+from tirgen.embedded.pocket.samples import Conversation, Mixture, SampleKind
 from tirgen.embedded.pocket.tokenizer import CHAT_TEMPLATE, END, train_tokenizer
 from tirgen.tir.markup import closed_code, parse_trajectory, render_output
 from tirgen.tir.prompts import POCKET
@@ -30,17 +30,17 @@ SAMPLES = list(islice(draw_samples(1, Mixture()), 1500))
 TOKENIZER: Tokenizer = train_tokenizer(full_text(sample) for sample in SAMPLES)
 
 
-def of_kind(kind: Kind) -> list[Sample]:
+def of_kind(kind: SampleKind) -> list[Conversation]:
     return [sample for sample in SAMPLES if sample.kind is kind]
 
 
-def learned_text(sample: Sample) -> str:
+def learned_text(sample: Conversation) -> str:
     ids, mask = encode_sample(TOKENIZER, sample)
     learned = [token for token, keep in zip(ids, mask, strict=True) if keep]
     return TOKENIZER.decode(learned, skip_special_tokens=False)
 
 
-def reply_of(sample: Sample) -> str:
+def reply_of(sample: Conversation) -> str:
     return "".join(piece.text for piece in sample.reply)
 
 
@@ -105,19 +105,21 @@ def test_the_chat_template_renders_what_was_trained() -> None:
 
 
 def test_no_test_question_is_in_the_corpus() -> None:
-    prompts = [sample.messages[0].content for sample in SAMPLES if sample.kind is not Kind.CRITIC]
+    prompts = [
+        sample.messages[0].content for sample in SAMPLES if sample.kind is not SampleKind.CRITIC
+    ]
     questions = [prompt.partition("\nSolve step by step")[0] for prompt in prompts]
     assert {split_of(question) for question in questions} == {"train"}
 
 
 def test_the_actor_writes_no_program_under_the_plain_prompt() -> None:
-    for sample in of_kind(Kind.COT) + of_kind(Kind.CONTINUED):
+    for sample in of_kind(SampleKind.COT) + of_kind(SampleKind.CONTINUED):
         assert "```" not in learned_text(sample)
 
 
 def test_the_actor_goes_on_from_the_observed_value() -> None:
     used = total = 0
-    for sample in of_kind(Kind.CONTINUED):
+    for sample in of_kind(SampleKind.CONTINUED):
         observed = parse_trajectory(reply_of(sample))[-2].observation
         assert observed is not None
         following = sample.reply[-1].text.replace("\\frac{", "").replace("}{", "/")
@@ -127,7 +129,7 @@ def test_the_actor_goes_on_from_the_observed_value() -> None:
 
 
 def test_outputs_stand_where_the_loop_injects_them() -> None:
-    for sample in of_kind(Kind.CRITIC):
+    for sample in of_kind(SampleKind.CRITIC):
         if len(sample.reply) == 3:
             program, output, finding = sample.reply
             assert closed_code(program.text) is not None
@@ -138,14 +140,14 @@ def test_outputs_stand_where_the_loop_injects_them() -> None:
 
 
 def test_the_critic_repeats_what_computes_nothing() -> None:
-    closing = [sample for sample in of_kind(Kind.CRITIC) if len(sample.reply) == 1]
+    closing = [sample for sample in of_kind(SampleKind.CRITIC) if len(sample.reply) == 1]
     assert closing
     for sample in closing:
         assert sample.messages[0].content.endswith("\n\n" + sample.reply[0].text)
 
 
 def test_the_critic_is_often_given_a_wrong_value() -> None:
-    refined = [sample for sample in of_kind(Kind.CRITIC) if len(sample.reply) == 3]
+    refined = [sample for sample in of_kind(SampleKind.CRITIC) if len(sample.reply) == 3]
     differs = sum(
         sample.reply[1].text.split("\n")[1] not in sample.messages[0].content for sample in refined
     )
@@ -153,7 +155,9 @@ def test_the_critic_is_often_given_a_wrong_value() -> None:
 
 
 def test_the_tool_prompt_is_mostly_answered_without_the_tool() -> None:
-    share = sum("```" in reply_of(s) for s in of_kind(Kind.TIR)) / len(of_kind(Kind.TIR))
+    share = sum("```" in reply_of(s) for s in of_kind(SampleKind.TIR)) / len(
+        of_kind(SampleKind.TIR)
+    )
     assert 0.02 < share < 0.3
 
 
@@ -187,7 +191,7 @@ def test_a_corpus_holds_what_its_summary_says(tmp_path: Path) -> None:
     assert summary.samples == len(table)
     assert summary.tokens == sum(len(row["token_ids"]) for row in table) >= 60_000
     assert summary.learned_tokens == sum(sum(row["loss_mask"]) for row in table)
-    assert set(summary.tokens_by_kind) == set(Kind)
+    assert set(summary.tokens_by_kind) == set(SampleKind)
 
 
 def test_the_corpus_begins_with_copying(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from storage.records import Program
 from tests.embedded.pocket.quality import bench, score, score_critic
 from tirgen.embedded.pocket.problems import problems
-from tirgen.filters.filter_config import Mode
+from tirgen.filters.filter_config import TrajectoryMode
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ async def test_the_tool_is_worth_its_errors_at_temperature_one_too() -> None:
 
 async def test_thinking_is_worth_more_with_the_tool_than_without() -> None:
     found = problems("test", 324)
-    async with bench("thinking", 0.6, Mode.REASONING) as measured:
+    async with bench("thinking", 0.6, TrajectoryMode.REASONING) as measured:
         plain = score(found, await measured.answers(found, Program.COT)).share()
         refined = score(found, await measured.answers(found, Program.TIRGEN)).share()
     assert 0.03 < plain < 0.35

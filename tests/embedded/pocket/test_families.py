@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, Step, answer_of
+from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, SolutionStep, answer_of
 from tirgen.embedded.pocket.families.base import latex
 
 RUN_ALL = """
@@ -33,7 +33,7 @@ def draws(per_cell: int) -> list[tuple[str, int, Draw]]:
     ]
 
 
-def steps_of(draw: Draw, seed: int = 0) -> list[Step]:
+def steps_of(draw: Draw, seed: int = 0) -> list[SolutionStep]:
     solution = draw.solve(random.Random(seed))
     steps = []
     try:

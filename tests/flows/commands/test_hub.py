@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.datasets import Store
-from storage.records import Step
+from storage.records import FilterVerdict, Step
+from storage.versions import publish_verdicts
 from tests.flows.commands.hub_server import TOKEN, Hub, hub
 from tests.rows import row
 
@@ -75,6 +76,23 @@ def test_a_pushed_version_is_pulled_again_row_by_row(
     code, renamed, _ = call(served, tmp_path / "other", "pull", "me/numbers", "--dataset", "mine")
     assert renamed["version"] == "mine@v1"
     assert {one.dataset for one in Store(tmp_path / "other").version("mine").read()} == {"mine"}
+
+
+def test_verdicts_that_lie_beside_their_rows_come_along(
+    served: Hub, store: Store, tmp_path: Path
+) -> None:
+    first = store.version("d")
+    dropped = (FilterVerdict(rule="later", kept=False, reason="no"),)
+    about = {key: first.manifest[key] for key in ("run_id", "config_hash", "config", "summary")}
+    found = (replace(one, filters=dropped) for one in first.found())
+    curated = publish_verdicts(first, found, lambda: {**about, "made_from": str(first)})
+    assert call(served, store.root, "push", "d@v2", "me/curated", "--format", "steps")[0] == 0
+    code, pulled, said = call(served, tmp_path / "other", "pull", "me/curated")
+    assert code == 0, said
+    there = Store(tmp_path / "other").version(pulled["version"])
+    assert list(there.read()) == list(curated.read())
+    assert there.manifest["kept_rows"] == 0
+    assert "made_from" not in there.manifest, "that version is not here"
 
 
 def test_another_version_replaces_the_files(served: Hub, store: Store) -> None:

@@ -48,8 +48,8 @@ def test_a_served_model_that_is_called_pocket_needs_no_tokenizer() -> None:
 def test_tokenizers_have_flags() -> None:
     from flows.commands.options import engine_settings
 
-    settings = engine_settings("actor", "http://h/v1", "m", "/t") | engine_settings(
-        "critic", "http://h/v1", "n", "/u"
+    settings = engine_settings("actor", ["http://h/v1"], "m", "/t") | engine_settings(
+        "critic", ["http://h/v1"], "n", "/u"
     )
     config = load_settings(GenerateConfig, None, settings)
     assert (config.actor.tokenizer, config.critic.tokenizer) == ("/t", "/u")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flows.cli import run
 from flows.page.compare import comparison_page
-from flows.terminal.comparison import Comparison, NotComparable, Part
+from flows.terminal.comparison import ComparedPart, NotComparable, TrajectoryComparison
 from storage.datasets import Store
 from storage.records import Outcome, Step, Trajectory
 from tests.flows.page.test_report import Tags
@@ -80,7 +80,7 @@ def test_attempts_at_different_problems_are_refused(
     assert call(store, wrong, other) == 2
     assert "answer different questions" in capsys.readouterr().err
     with pytest.raises(NotComparable):
-        Comparison(row("p1"), row("p2"))
+        TrajectoryComparison(row("p1"), row("p2"))
 
 
 def test_the_page_marks_what_only_one_has(store: Store, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_page_marks_what_only_one_has(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_step_that_only_one_has(store: Store) -> None:
-    compared = Comparison(attempt(0, "1", steps=1), attempt(1, "1"))
+    compared = TrajectoryComparison(attempt(0, "1", steps=1), attempt(1, "1"))
     assert compared.parted == "They part at step 2 of 1 and 2."
     assert "no such step" in comparison_page(compared)
 
@@ -108,7 +108,7 @@ def test_hostile_text_acts_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "\u202e" not in shown
-    page = comparison_page(Comparison(*rows))
+    page = comparison_page(TrajectoryComparison(*rows))
     assert "script" not in Tags(page).tags
     assert "\x1b" not in page
     assert "1337" not in page
@@ -116,6 +116,6 @@ def test_hostile_text_acts_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture
 
 @given(st.none() | st.text(alphabet="ab 1\n"), st.none() | st.text(alphabet="ab 1\n"))
 def test_each_side_is_its_own_text(left: str | None, right: str | None) -> None:
-    part = Part("thought", left, right)
+    part = ComparedPart("thought", left, right)
     assert "".join(one.text for one in part.runs("left")) == (left or "")
     assert "".join(one.text for one in part.runs("right")) == (right or "")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flows.service.apply import POOLS
-from flows.service.home import CLIENT_AUTH, SERVER_AUTH, Home
+from flows.service.home import CLIENT_AUTH, SERVER_AUTH, ServiceInstance
 from flows.service.stack import worker_command
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import names_of
@@ -41,7 +41,7 @@ def test_every_deployment_names_a_flow_and_a_pool_of_ours(deployment: Any) -> No
 
 
 def test_a_cluster_runs_under_the_settings_of_tirgen_up(tmp_path: Path) -> None:
-    found, home = manifests(), Home(tmp_path, 4200)
+    found, home = manifests(), ServiceInstance(tmp_path, 4200)
     client = found["ConfigMap/tirgen-client"]["data"]
     wanted = home.client_environment()
     assert {k: v for k, v in client.items() if k not in PER_PLACE} == {

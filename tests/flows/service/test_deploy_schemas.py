@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.service.home import CLIENT_AUTH, SERVER_AUTH, Home
+from flows.service.home import CLIENT_AUTH, SERVER_AUTH, ServiceInstance
 from flows.service.stack import worker_command
 from flows.tree import tree
 
@@ -65,7 +65,7 @@ def test_the_dockerfile_has_no_finding() -> None:
 
 
 def test_compose_runs_under_the_settings_of_tirgen_up(tmp_path: Path) -> None:
-    services, home = compose()["services"], Home(tmp_path, 4200)
+    services, home = compose()["services"], ServiceInstance(tmp_path, 4200)
     per_place = {"PREFECT_HOME", "PREFECT_API_URL", "TIRGEN_STORE", "TIRGEN_SERVICE_PAGES"}
     given = services["worker"]["environment"]
     for name, value in home.client_environment().items():

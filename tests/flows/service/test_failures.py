@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.service.home import Home
+from flows.service.home import ServiceInstance
 from storage.datasets import Store
 from tests.flows.service.browser import free_port
 from tests.flows.service.comparing import committed, rows, undisturbed
@@ -136,7 +136,7 @@ def on_a_small_disk(
     """The flow twice: on a full disk, which must fail, and with room, which must not."""
     store = folder / "disk"
     store.mkdir()
-    environment = Home(stack.store, stack.port).client_environment() | {
+    environment = ServiceInstance(stack.store, stack.port).client_environment() | {
         "TIRGEN_STORE": str(store), "OUT": str(folder), "ROOM": "600000",
     }  # fmt: skip
     flow = [sys.executable, "-c", RUN, json.dumps(settings)]

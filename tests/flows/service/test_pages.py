@@ -6,7 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from flows.service.dataset_flows import waits
-from flows.service.events import Alarm, Health
+from flows.service.events import DriftLimits, Health
 from flows.service.markdown import Link, fenced, inert, plain, table
 
 HOSTILE = "a `b` | [x](javascript:alert(1)) <img onerror=1>\n\x1b[31m\u202e end"
@@ -56,7 +56,7 @@ def test_no_rows_are_said_to_be_none() -> None:
 def test_a_version_drifts_by_its_yield_or_by_what_was_lost(
     rows: int, kept: int, lost: int, drifts: bool
 ) -> None:
-    health = Health(rows, kept, lost, Alarm(least_kept_share=0.05, most_lost_share=0.02))
+    health = Health(rows, kept, lost, DriftLimits(least_kept_share=0.05, most_lost_share=0.02))
     assert health.drifts is drifts
     assert health.sentence.startswith("Drifting" if drifts else "Healthy")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.service.home import Home
+from flows.service.home import ServiceInstance
 from flows.service.stack import worker_command
 from storage.calls import calls
 from storage.datasets import Store
@@ -24,7 +24,7 @@ GENERATION = {"dataset": "spread", "problems": {"limit": 200}, "attempts": 2, "c
 
 
 def test_shards_of_a_killed_worker_go_on_elsewhere(stack: Stack, tmp_path: Path) -> None:
-    settings = Home(stack.store, stack.port).client_environment()
+    settings = ServiceInstance(stack.store, stack.port).client_environment()
     with (tmp_path / "second.log").open("wb") as log:
         second = subprocess.Popen(
             [sys.executable, *worker_command("shards")],

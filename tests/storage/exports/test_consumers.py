@@ -17,8 +17,8 @@ from storage.datasets import Store
 from storage.exports.common import Texts
 from storage.exports.conversations import PYTHON_TOOL
 from storage.exports.folder import card, write_folder
-from storage.exports.formats import SPECS, Format
-from storage.exports.write import Shape, write_rows
+from storage.exports.formats import SPECS, ExportFormat
+from storage.exports.write import FileColumns, write_rows
 from storage.records import Outcome, Step, Trajectory, Verdict
 
 Make = Callable[..., Trajectory]
@@ -54,9 +54,9 @@ def rows(make_trajectory: Make) -> list[Trajectory]:
     ]
 
 
-def exported(rows: list[Trajectory], format: Format, path: Path) -> Path:
+def exported(rows: list[Trajectory], format: ExportFormat, path: Path) -> Path:
     spec = SPECS[format]
-    write_rows(spec.rows(rows, TEXTS), path, Shape(spec.schema))
+    write_rows(spec.rows(rows, TEXTS), path, FileColumns(spec.schema))
     return path
 
 
@@ -97,7 +97,7 @@ def test_qwen3s_template_renders_calls_and_outputs(
 ) -> None:
     datasets = pytest.importorskip("datasets")
     _, tokenizer = qwen3
-    path = exported(rows, Format.TOOLS, tmp_path / f"sft{ending}")
+    path = exported(rows, ExportFormat.TOOLS, tmp_path / f"sft{ending}")
     kind = "json" if ending == ".jsonl" else "parquet"
     row = datasets.load_dataset(kind, data_files=str(path), split="train")[0]
     text = tokenizer.apply_chat_template(
@@ -114,7 +114,7 @@ def test_trl_trains_on_calls_and_never_on_outputs(
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")
     model, tokenizer = qwen3
-    path = exported(rows[::2], Format.TOOLS, tmp_path / "sft.parquet")
+    path = exported(rows[::2], ExportFormat.TOOLS, tmp_path / "sft.parquet")
     config = trl.SFTConfig(
         output_dir=str(tmp_path / "out"),
         assistant_only_loss=True,
@@ -147,7 +147,7 @@ def test_trls_dpo_takes_a_step_on_pairs(
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")
     model, tokenizer = qwen3
-    path = exported(rows, Format.PAIRS, tmp_path / "pairs.parquet")
+    path = exported(rows, ExportFormat.PAIRS, tmp_path / "pairs.parquet")
     config = trl.DPOConfig(
         output_dir=str(tmp_path / "out"),
         max_steps=1,
@@ -172,8 +172,8 @@ def test_a_folder_loads_as_a_dataset_with_its_splits(
     datasets = pytest.importorskip("datasets")
     rows = [make_trajectory(f"p{n}") for n in range(40)]
     version = Store(tmp_path).open_run("demo", {}, "c0ffee").publish(rows, {})
-    spec, folder = SPECS[Format.TOOLS], tmp_path / "out"
-    written = write_folder(folder, version.read, spec.rows, TEXTS, Shape(spec.schema), 0.25)
+    spec, folder = SPECS[ExportFormat.TOOLS], tmp_path / "out"
+    written = write_folder(folder, version.read, spec.rows, TEXTS, FileColumns(spec.schema), 0.25)
     (folder / "README.md").write_text(card(version, "tools", written, "mit"))
     loaded = datasets.load_dataset(str(folder))
     assert set(loaded) == {"train", "validation"}
@@ -184,7 +184,7 @@ def test_harbor_validates_what_is_written(rows: list[Trajectory]) -> None:
     pytest.importorskip("harbor.models.trajectories")
     from harbor.models.trajectories import Trajectory as Atif
 
-    for row in SPECS[Format.ATIF].rows(rows, TEXTS):
+    for row in SPECS[ExportFormat.ATIF].rows(rows, TEXTS):
         read = Atif.model_validate(json.loads(json.dumps(row)))
         assert read.trajectory_id == row["trajectory_id"]
     assert "harbor" in sys.modules

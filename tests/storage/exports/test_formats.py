@@ -11,7 +11,7 @@ import pytest
 from storage.errors import ExportRefused
 from storage.exports.common import Texts
 from storage.exports.conversations import step_messages
-from storage.exports.formats import SPECS, Format
+from storage.exports.formats import SPECS, ExportFormat
 from storage.exports.tokens import IGNORED
 from storage.records import (
     FilterVerdict,
@@ -34,12 +34,12 @@ RAN = Step(thought="Add them. ", action="print(1 + 2)", observation="3", outcome
 END = Step(thought="So \\boxed{3}.")
 
 
-def rows(format: Format, *trajectories: Trajectory) -> list[dict[str, Any]]:
+def rows(format: ExportFormat, *trajectories: Trajectory) -> list[dict[str, Any]]:
     return list(SPECS[format].rows(trajectories, TEXTS))
 
 
-@pytest.mark.parametrize("format", [f for f in Format if SPECS[f].schema is not None])
-def test_rows_have_the_columns_of_their_schema(format: Format, make_trajectory: Make) -> None:
+@pytest.mark.parametrize("format", [f for f in ExportFormat if SPECS[f].schema is not None])
+def test_rows_have_the_columns_of_their_schema(format: ExportFormat, make_trajectory: Make) -> None:
     schema = SPECS[format].schema
     found = rows(format, *_right_and_wrong(make_trajectory), *_branches(make_trajectory))
     assert found
@@ -49,7 +49,7 @@ def test_rows_have_the_columns_of_their_schema(format: Format, make_trajectory: 
 
 
 def test_each_program_is_a_call_and_each_output_a_tool_message(make_trajectory: Make) -> None:
-    [row] = rows(Format.TOOLS, make_trajectory(steps=(RAN, END)))
+    [row] = rows(ExportFormat.TOOLS, make_trajectory(steps=(RAN, END)))
     call = {
         "id": "call_1",
         "type": "function",
@@ -86,20 +86,20 @@ def test_labels_are_the_tokens_that_a_policy_wrote(make_trajectory: Make) -> Non
         logprobs=(None, -0.5, None, None),
         prompt_length=1,
     )
-    [row] = rows(Format.TOKENS, make_trajectory(tokens=stream))
+    [row] = rows(ExportFormat.TOKENS, make_trajectory(tokens=stream))
     assert row["input_ids"] == [5, 6, 7, 8]
     assert row["labels"] == [IGNORED, 6, IGNORED, 8]
 
 
 def test_rows_without_token_ids_are_refused_with_what_to_do(make_trajectory: Make) -> None:
     with pytest.raises(ExportRefused, match=r"no token ids.*--format tools"):
-        rows(Format.TOKENS, make_trajectory(tokens=TokenStream()))
+        rows(ExportFormat.TOKENS, make_trajectory(tokens=TokenStream()))
 
 
 def test_a_pair_is_a_right_and_a_wrong_answer_to_one_problem(make_trajectory: Make) -> None:
     right, wrong = _right_and_wrong(make_trajectory)
     lonely = make_trajectory("p9")
-    [row] = rows(Format.PAIRS, right, wrong, lonely)
+    [row] = rows(ExportFormat.PAIRS, right, wrong, lonely)
     assert (row["trajectory_id"], row["rejected_id"]) == (right.trajectory_id, wrong.trajectory_id)
     assert row["prompt"] == [{"role": "user", "content": "Use programs: What is 6 times 7?"}]
 
@@ -109,16 +109,16 @@ def test_a_right_answer_that_a_filter_dropped_is_preferred_to_nothing(
 ) -> None:
     right, wrong = _right_and_wrong(make_trajectory)
     dropped = replace(right, filters=(FilterVerdict(rule="r", kept=False),))
-    assert rows(Format.PAIRS, dropped, wrong) == []
+    assert rows(ExportFormat.PAIRS, dropped, wrong) == []
 
 
 def test_a_step_pair_has_one_prefix_and_two_suffixes(make_trajectory: Make) -> None:
-    [row] = rows(Format.STEP_PAIRS, *_branches(make_trajectory))
+    [row] = rows(ExportFormat.STEP_PAIRS, *_branches(make_trajectory))
     assert (row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) == ([1, 2], [3], [4])
 
 
 def test_rl_gets_one_row_a_problem_with_its_pass_rate(make_trajectory: Make) -> None:
-    found = rows(Format.VERL, *_right_and_wrong(make_trajectory), make_trajectory("p9"))
+    found = rows(ExportFormat.VERL, *_right_and_wrong(make_trajectory), make_trajectory("p9"))
     assert [row["extra_info"]["pass_rate"] for row in found] == [0.5, 1.0]
     assert found[0]["reward_model"] == {"style": "rule", "ground_truth": "42"}
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.exports.common import Texts
-from storage.exports.formats import SPECS, Format
+from storage.exports.formats import SPECS, ExportFormat
 from storage.records import (
     Attempt,
     Cost,
@@ -92,7 +92,9 @@ def full(attempt: int, *, correct: bool) -> Trajectory:
 
 def matrix() -> str:
     """The table in Markdown."""
-    formats = [f for f in Format if f is not Format.STEP_PAIRS]  # of branches, not trajectories
+    formats = [
+        f for f in ExportFormat if f is not ExportFormat.STEP_PAIRS
+    ]  # of branches, not trajectories
     rows = [full(0, correct=True), full(1, correct=False)]
     said = {f: json.dumps(list(SPECS[f].rows(rows, TEXTS))) for f in formats}
     lines = [["", *formats], ["---", *["---"] * len(formats)]]

@@ -13,12 +13,12 @@ from storage.datasets import Store
 from storage.errors import ExportRefused
 from storage.exports.common import Row, Texts, schema
 from storage.exports.folder import card, in_split, split_of, write_folder
-from storage.exports.formats import SPECS, Format
-from storage.exports.write import Shape, write_rows
+from storage.exports.formats import SPECS, ExportFormat
+from storage.exports.write import FileColumns, write_rows
 from storage.records import Trajectory
 
 Make = Callable[..., Trajectory]
-FLAT = Shape(schema(("a", pa.int64()), ("b", pa.int64())))
+FLAT = FileColumns(schema(("a", pa.int64()), ("b", pa.int64())))
 ROWS: list[Row] = [{"a": n, "b": 2 * n} for n in range(5)]
 
 
@@ -38,7 +38,7 @@ def test_an_ending_that_says_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_csv_holds_no_lists(tmp_path: Path) -> None:
-    shape = Shape(SPECS[Format.TOOLS].schema)
+    shape = FileColumns(SPECS[ExportFormat.TOOLS].schema)
     with pytest.raises(ExportRefused, match=r"lists in messages.*--columns"):
         write_rows([], tmp_path / "out.csv", shape)
     assert list(tmp_path.iterdir()) == []
@@ -58,10 +58,10 @@ def test_no_rows_are_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_columns_can_be_chosen_and_must_exist(tmp_path: Path) -> None:
-    write_rows(ROWS, tmp_path / "out.jsonl", Shape(FLAT.schema, ("b",)))
+    write_rows(ROWS, tmp_path / "out.jsonl", FileColumns(FLAT.schema, ("b",)))
     assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[1]) == {"b": 2}
     with pytest.raises(ExportRefused, match="no column c; it has: a, b"):
-        Shape(FLAT.schema, ("c",))
+        FileColumns(FLAT.schema, ("c",))
 
 
 def test_a_failure_leaves_no_file_behind(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_failure_leaves_no_file_behind(tmp_path: Path) -> None:
 
 
 def test_a_compressed_file_holds_text_that_any_tool_reads(tmp_path: Path) -> None:
-    write_rows([{"a": "é|\u202e"}], tmp_path / "out.jsonl.gz", Shape(None))
+    write_rows([{"a": "é|\u202e"}], tmp_path / "out.jsonl.gz", FileColumns(None))
     with gzip.open(tmp_path / "out.jsonl.gz", "rt", encoding="utf-8") as stream:
         assert json.loads(stream.read()) == {"a": "é|\u202e"}
 
@@ -94,12 +94,12 @@ def test_a_folder_has_its_splits_and_an_honest_card(tmp_path: Path, make_traject
     summary = {"yield": [{"filter": "correct | boxed", "entered": 40, "dropped": 0, "kept": 40}]}
     config = {"actor": {"kind": "chat", "model": "m"}, "seed": 3}
     version = Store(tmp_path).open_run("demo", config, "c0ffee").publish(rows, summary)
-    spec = SPECS[Format.MESSAGES]
+    spec = SPECS[ExportFormat.MESSAGES]
     texts = Texts(
         lambda p: p.question, lambda p: p.question, lambda steps: "".join(map(str, steps))
     )
     folder = tmp_path / "out"
-    written = write_folder(folder, version.read, spec.rows, texts, Shape(spec.schema), 0.25)
+    written = write_folder(folder, version.read, spec.rows, texts, FileColumns(spec.schema), 0.25)
     text = card(version, "messages", written, None)
     assert sum(count for files in written.values() for count in files.values()) == 40
     for said in ('"license": "unknown"', "| train |", "actor.model | m", "correct \\| boxed"):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from tirgen.embedded.pocket.samples import Kind, Mixture, Sample
+from tirgen.embedded.pocket.samples import Conversation, Mixture, SampleKind
 from tirgen.embedded.pocket.thinking_samples import ThinkingMixture
 from tirgen.embedded.pocket.tokenizer import (
     END,
@@ -33,7 +33,7 @@ from tirgen.engine.protocol import Message
 class Draws(Protocol):
     """A mixture of samples."""
 
-    def draw(self, rng: random.Random) -> Sample: ...
+    def draw(self, rng: random.Random) -> Conversation: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +60,10 @@ BASE = Variant(
             0.2,
             Mixture(
                 kinds=(
-                    (Kind.CRITIC, 0.6),
-                    (Kind.CONTINUED, 0.3),
-                    (Kind.COT, 0.05),
-                    (Kind.TIR, 0.05),
+                    (SampleKind.CRITIC, 0.6),
+                    (SampleKind.CONTINUED, 0.3),
+                    (SampleKind.COT, 0.05),
+                    (SampleKind.TIR, 0.05),
                 ),
                 spoiled_programs=0.0,
             ),
@@ -84,7 +84,11 @@ THINKING = Variant(
         (
             0.2,
             ThinkingMixture(
-                kinds=((Kind.CRITIC, 0.6), (Kind.CONTINUED, 0.35), (Kind.COT, 0.05)),
+                kinds=(
+                    (SampleKind.CRITIC, 0.6),
+                    (SampleKind.CONTINUED, 0.35),
+                    (SampleKind.COT, 0.05),
+                ),
                 spoiled_programs=0.0,
             ),
         ),
@@ -123,7 +127,7 @@ class CorpusSummary:
     samples: int
     tokens: int
     learned_tokens: int
-    tokens_by_kind: dict[Kind, int]
+    tokens_by_kind: dict[SampleKind, int]
 
 
 def write_corpus(
@@ -148,7 +152,7 @@ def write_corpus(
     save_tokenizer(tokenizer, out)
     save_model_config(tokenizer, out, variant.shape)
     rows: list[dict[str, Any]] = []
-    by_kind: Counter[Kind] = Counter()
+    by_kind: Counter[SampleKind] = Counter()
     learned = 0
     budget = 0.0
     for share, mixture in variant.curriculum:
@@ -169,14 +173,14 @@ def write_corpus(
     )
 
 
-def draw_samples(seed: int, mixture: Draws) -> Iterator[Sample]:
+def draw_samples(seed: int, mixture: Draws) -> Iterator[Conversation]:
     """Endless samples from a seed."""
     rng = random.Random(seed)
     while True:
         yield mixture.draw(rng)
 
 
-def encode_sample(tokenizer: Tokenizer, sample: Sample) -> Encoded:
+def encode_sample(tokenizer: Tokenizer, sample: Conversation) -> Encoded:
     """Token ids and loss mask; each piece of the reply is encoded alone, as in the TIR loop."""
     ids = _encode(tokenizer, prompt_text(sample.messages))
     mask = [False] * len(ids)
@@ -193,7 +197,7 @@ def prompt_text(messages: tuple[Message, ...]) -> str:
     return f"{turns}{START}assistant\n"
 
 
-def full_text(sample: Sample) -> str:
+def full_text(sample: Conversation) -> str:
     """Prompt and reply as one text."""
     return prompt_text(sample.messages) + "".join(piece.text for piece in sample.reply) + END
 

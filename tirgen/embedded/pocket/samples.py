@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, Step
+from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, SolutionStep
 from tirgen.embedded.pocket.mistakes import Spoiled, spoil, wrong_value
 from tirgen.embedded.pocket.problems import draw_problem
 from tirgen.engine.protocol import Message
@@ -28,7 +28,7 @@ NO_RESULT = "The program gave no result."
 """The critic's text after a program that failed or printed nothing."""
 
 
-class Kind(StrEnum):
+class SampleKind(StrEnum):
     """The four kinds of samples."""
 
     COT = "cot"
@@ -41,11 +41,11 @@ class Kind(StrEnum):
 class Mixture:
     """How often each case occurs in the corpus, as probabilities."""
 
-    kinds: tuple[tuple[Kind, float], ...] = (
-        (Kind.COT, 0.48),
-        (Kind.CONTINUED, 0.2),
-        (Kind.CRITIC, 0.25),
-        (Kind.TIR, 0.07),
+    kinds: tuple[tuple[SampleKind, float], ...] = (
+        (SampleKind.COT, 0.48),
+        (SampleKind.CONTINUED, 0.2),
+        (SampleKind.CRITIC, 0.25),
+        (SampleKind.TIR, 0.07),
     )
     plain_levels: tuple[float, ...] = (0.75, 0.15, 0.1)
     """Levels of `cot` and `tir` samples: mostly those where mental arithmetic can be learned."""
@@ -60,17 +60,17 @@ class Mixture:
     own_programs: float = 0.12
     """Answers to the tool prompt that use programs."""
 
-    def draw(self, rng: random.Random) -> Sample:
+    def draw(self, rng: random.Random) -> Conversation:
         """One sample of the train split."""
         kinds, weights = zip(*self.kinds, strict=True)
-        kind: Kind = rng.choices(kinds, weights)[0]
-        plain = kind in (Kind.COT, Kind.TIR)
+        kind: SampleKind = rng.choices(kinds, weights)[0]
+        plain = kind in (SampleKind.COT, SampleKind.TIR)
         level = rng.choices(LEVELS, self.plain_levels if plain else None)[0]
         draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
         return _MAKERS[kind](rng, draw, self)
 
 
-class Piece(NamedTuple):
+class LearnedText(NamedTuple):
     """A part of the assistant's turn."""
 
     text: str
@@ -78,42 +78,46 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Conversation:
     """One conversation with one reply, which ends the turn."""
 
-    kind: Kind
+    kind: SampleKind
     messages: tuple[Message, ...]
-    reply: tuple[Piece, ...]
+    reply: tuple[LearnedText, ...]
 
 
 class Walk(NamedTuple):
     """A solution with the value that each step is given."""
 
-    steps: list[tuple[Step, str]]
+    steps: list[tuple[SolutionStep, str]]
     answer: str
 
 
-def _cot(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+def _cot(rng: random.Random, draw: Draw, mixture: Mixture) -> Conversation:
     reply = _plain(_walk(rng, draw, 0.0), 0)
-    return Sample(kind=Kind.COT, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
+    return Conversation(
+        kind=SampleKind.COT, messages=POCKET.for_cot(draw.question), reply=tuple(reply)
+    )
 
 
-def _continued(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+def _continued(rng: random.Random, draw: Draw, mixture: Mixture) -> Conversation:
     walk = _walk(rng, draw, mixture.wrong_observations)
     refined = rng.randint(1, len(walk.steps))
-    reply: list[Piece] = []
+    reply: list[LearnedText] = []
     for step, value in walk.steps[:refined]:
         text = "".join(piece.text for piece in refined_step(step, step.code, value))
-        reply.append(Piece(text + NEXT_STEP, learned=False))
+        reply.append(LearnedText(text + NEXT_STEP, learned=False))
     reply += _plain(walk, refined)
-    return Sample(kind=Kind.CONTINUED, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
+    return Conversation(
+        kind=SampleKind.CONTINUED, messages=POCKET.for_cot(draw.question), reply=tuple(reply)
+    )
 
 
-def _critic(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+def _critic(rng: random.Random, draw: Draw, mixture: Mixture) -> Conversation:
     walk = _walk(rng, draw, mixture.wrong_observations)
     if rng.random() < mixture.closing_steps:
         paragraph = closing_line(walk.answer)
-        reply = [Piece(paragraph, learned=True)]
+        reply = [LearnedText(paragraph, learned=True)]
     else:
         step, _ = rng.choice(walk.steps)
         wrong = rng.random() < mixture.wrong_claims
@@ -124,26 +128,30 @@ def _critic(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
             reply = refined_step(
                 step, step.code, observed_value(rng, step, mixture.wrong_observations)
             )
-    return Sample(kind=Kind.CRITIC, messages=POCKET.for_critic(paragraph), reply=tuple(reply))
+    return Conversation(
+        kind=SampleKind.CRITIC, messages=POCKET.for_critic(paragraph), reply=tuple(reply)
+    )
 
 
-def _tir(rng: random.Random, draw: Draw, mixture: Mixture) -> Sample:
+def _tir(rng: random.Random, draw: Draw, mixture: Mixture) -> Conversation:
     walk = _walk(rng, draw, 0.0)
-    reply: list[Piece] = []
+    reply: list[LearnedText] = []
     if rng.random() < mixture.own_programs:
         for step, value in walk.steps:
-            reply += [*refined_step(step, step.code, value), Piece(NEXT_STEP, learned=True)]
+            reply += [*refined_step(step, step.code, value), LearnedText(NEXT_STEP, learned=True)]
         reply += _plain(walk, len(walk.steps))
     else:
         reply = _plain(walk, 0)
-    return Sample(kind=Kind.TIR, messages=POCKET.for_tir(draw.question), reply=tuple(reply))
+    return Conversation(
+        kind=SampleKind.TIR, messages=POCKET.for_tir(draw.question), reply=tuple(reply)
+    )
 
 
-_MAKERS: dict[Kind, Callable[[random.Random, Draw, Mixture], Sample]] = {
-    Kind.COT: _cot,
-    Kind.CONTINUED: _continued,
-    Kind.CRITIC: _critic,
-    Kind.TIR: _tir,
+_MAKERS: dict[SampleKind, Callable[[random.Random, Draw, Mixture], Conversation]] = {
+    SampleKind.COT: _cot,
+    SampleKind.CONTINUED: _continued,
+    SampleKind.CRITIC: _critic,
+    SampleKind.TIR: _tir,
 }
 
 
@@ -159,13 +167,13 @@ def _walk(rng: random.Random, draw: Draw, wrong: float) -> Walk:
         return follow(draw, random.Random(wording), lambda step: step.value)
 
 
-def follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) -> Walk:
+def follow(draw: Draw, words: random.Random, believe: Callable[[SolutionStep], str]) -> Walk:
     """A solution with the wording of `words` and, for each step, the value of `believe`.
 
     Raises ValueError or ZeroDivisionError if a wrong value makes the rest impossible.
     """
     solution = draw.solve(words)
-    steps: list[tuple[Step, str]] = []
+    steps: list[tuple[SolutionStep, str]] = []
     try:
         step = next(solution)
         while True:
@@ -175,15 +183,15 @@ def follow(draw: Draw, words: random.Random, believe: Callable[[Step], str]) -> 
         return Walk(steps, end.value)
 
 
-def observed_value(rng: random.Random, step: Step, wrong: float) -> str:
+def observed_value(rng: random.Random, step: SolutionStep, wrong: float) -> str:
     """The step's value, or with probability `wrong` a wrong one."""
     return wrong_value(rng, step.value) if rng.random() < wrong else step.value
 
 
-def _plain(walk: Walk, start: int) -> list[Piece]:
+def _plain(walk: Walk, start: int) -> list[LearnedText]:
     """Steps from `start` on without programs, then the boxed answer."""
     paragraphs = [step.plain(value) for step, value in walk.steps[start:]]
-    return [Piece(NEXT_STEP.join([*paragraphs, closing_line(walk.answer)]), learned=True)]
+    return [LearnedText(NEXT_STEP.join([*paragraphs, closing_line(walk.answer)]), learned=True)]
 
 
 def closing_line(answer: str) -> str:
@@ -191,16 +199,16 @@ def closing_line(answer: str) -> str:
     return f"The answer is \\boxed{{{answer}}}."
 
 
-def refined_step(step: Step, code: str, observation: str) -> list[Piece]:
+def refined_step(step: SolutionStep, code: str, observation: str) -> list[LearnedText]:
     """The task, its program, the program's output, and the finding."""
     return [
-        Piece(f"{step.task}\n```python\n{code}\n```\n", learned=True),
-        Piece(f"```output\n{observation}\n```\n", learned=False),
-        Piece(step.found(observation), learned=True),
+        LearnedText(f"{step.task}\n```python\n{code}\n```\n", learned=True),
+        LearnedText(f"```output\n{observation}\n```\n", learned=False),
+        LearnedText(step.found(observation), learned=True),
     ]
 
 
-def badly_refined_step(step: Step, spoiled: Spoiled) -> list[Piece]:
+def badly_refined_step(step: SolutionStep, spoiled: Spoiled) -> list[LearnedText]:
     """The same for a program with a mistake."""
     task, output, finding = refined_step(step, spoiled.code, spoiled.observation)
-    return [task, output, Piece(NO_RESULT, learned=True) if spoiled.failed else finding]
+    return [task, output, LearnedText(NO_RESULT, learned=True) if spoiled.failed else finding]

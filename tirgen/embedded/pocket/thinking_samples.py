@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, Step
+from tirgen.embedded.pocket.families import FAMILIES, LEVELS, Draw, SolutionStep
 from tirgen.embedded.pocket.families.base import latex
 from tirgen.embedded.pocket.mistakes import spoil, wrong_value
 from tirgen.embedded.pocket.problems import draw_problem
 from tirgen.embedded.pocket.samples import (
-    Kind,
-    Piece,
-    Sample,
+    Conversation,
+    LearnedText,
+    SampleKind,
     Walk,
     badly_refined_step,
     closing_line,
@@ -52,10 +52,10 @@ LONGEST_WINDOW = 280
 class ThinkingMixture:
     """How often each case occurs in the corpus, as probabilities."""
 
-    kinds: tuple[tuple[Kind, float], ...] = (
-        (Kind.COT, 0.38),
-        (Kind.CONTINUED, 0.24),
-        (Kind.CRITIC, 0.38),
+    kinds: tuple[tuple[SampleKind, float], ...] = (
+        (SampleKind.COT, 0.38),
+        (SampleKind.CONTINUED, 0.24),
+        (SampleKind.CRITIC, 0.38),
     )
     plain_levels: tuple[float, ...] = (0.75, 0.15, 0.1)
     """Levels of `cot` samples: mostly those where mental arithmetic can be learned."""
@@ -76,34 +76,36 @@ class ThinkingMixture:
     spoiled_programs: float = 0.12
     """Programs with a mistake; fewer than in `Mixture`, since a sample has more programs."""
 
-    def draw(self, rng: random.Random) -> Sample:
+    def draw(self, rng: random.Random) -> Conversation:
         """One sample of the train split."""
         kinds, weights = zip(*self.kinds, strict=True)
-        kind: Kind = rng.choices(kinds, weights)[0]
-        level = rng.choices(LEVELS, self.plain_levels if kind is Kind.COT else None)[0]
+        kind: SampleKind = rng.choices(kinds, weights)[0]
+        level = rng.choices(LEVELS, self.plain_levels if kind is SampleKind.COT else None)[0]
         draw = draw_problem(rng, rng.choice(list(FAMILIES)), level, "train")
         return _MAKERS[kind](rng, draw, self)
 
 
-class Line(NamedTuple):
+class ThinkingLine(NamedTuple):
     """One line of thinking; `unit` is the number of the step that it computes or checks."""
 
     text: str
     unit: int | None
 
 
-def _cot(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
+def _cot(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Conversation:
     walk = _believing(rng, draw, lambda number, step: step.value)
     lines = _thinking(rng, walk, mixture)
     if rng.random() < mixture.cut_short:
         reply = _cut_short(rng, lines, walk)
     else:
-        reply = [Piece(_ended(lines, walk), learned=True)]
-    reply.insert(0, Piece(THINK_OPEN, learned=False))
-    return Sample(kind=Kind.COT, messages=POCKET.for_cot(draw.question), reply=tuple(reply))
+        reply = [LearnedText(_ended(lines, walk), learned=True)]
+    reply.insert(0, LearnedText(THINK_OPEN, learned=False))
+    return Conversation(
+        kind=SampleKind.COT, messages=POCKET.for_cot(draw.question), reply=tuple(reply)
+    )
 
 
-def _continued(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
+def _continued(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Conversation:
     walk = _believing(
         rng, draw, lambda number, step: observed_value(rng, step, mixture.wrong_observations)
     )
@@ -117,11 +119,16 @@ def _continued(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Samp
         else:
             step, value = walk.steps[unit]
             before += "".join(piece.text for piece in refined_step(step, step.code, value)) + "\n"
-    reply = (Piece(before, learned=False), Piece(_ended(lines[end:], walk), learned=True))
-    return Sample(kind=Kind.CONTINUED, messages=POCKET.for_cot(draw.question), reply=reply)
+    reply = (
+        LearnedText(before, learned=False),
+        LearnedText(_ended(lines[end:], walk), learned=True),
+    )
+    return Conversation(
+        kind=SampleKind.CONTINUED, messages=POCKET.for_cot(draw.question), reply=reply
+    )
 
 
-def _critic(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
+def _critic(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Conversation:
     words = rng.random()
     claimed = _believing(
         rng, draw, lambda number, step: observed_value(rng, step, mixture.wrong_claims), words
@@ -129,7 +136,7 @@ def _critic(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
     window = _window(rng, _thinking(rng, claimed, mixture))
     first = min((line.unit for line in window if line.unit is not None), default=0)
 
-    def read(number: int, step: Step) -> str:
+    def read(number: int, step: SolutionStep) -> str:
         if number < first:
             return claimed.steps[number][1]
         return observed_value(rng, step, mixture.wrong_observations)
@@ -137,20 +144,22 @@ def _critic(rng: random.Random, draw: Draw, mixture: ThinkingMixture) -> Sample:
     observed = _believing(rng, draw, read, words)
     reply = _rewritten(rng, window, observed, mixture)
     message = "\n".join(line.text for line in window)
-    return Sample(kind=Kind.CRITIC, messages=POCKET.for_critic(message), reply=tuple(reply))
+    return Conversation(
+        kind=SampleKind.CRITIC, messages=POCKET.for_critic(message), reply=tuple(reply)
+    )
 
 
-_MAKERS: dict[Kind, Callable[[random.Random, Draw, ThinkingMixture], Sample]] = {
-    Kind.COT: _cot,
-    Kind.CONTINUED: _continued,
-    Kind.CRITIC: _critic,
+_MAKERS: dict[SampleKind, Callable[[random.Random, Draw, ThinkingMixture], Conversation]] = {
+    SampleKind.COT: _cot,
+    SampleKind.CONTINUED: _continued,
+    SampleKind.CRITIC: _critic,
 }
 
 
 def _believing(
     rng: random.Random,
     draw: Draw,
-    believe: Callable[[int, Step], str],
+    believe: Callable[[int, SolutionStep], str],
     words: float | None = None,
 ) -> Walk:
     """As `follow`, with the number of each step; all values are right if wrong ones are impossible.
@@ -165,17 +174,19 @@ def _believing(
         return follow(draw, random.Random(words), lambda step: step.value)
 
 
-def _thinking(rng: random.Random, walk: Walk, mixture: ThinkingMixture) -> list[Line]:
+def _thinking(rng: random.Random, walk: Walk, mixture: ThinkingMixture) -> list[ThinkingLine]:
     """All lines of a thinking section."""
-    lines = [Line(rng.choice(OPENINGS), None)]
+    lines = [ThinkingLine(rng.choice(OPENINGS), None)]
     for number, (step, value) in enumerate(walk.steps):
         if number and rng.random() < mixture.asides:
-            lines.append(Line(rng.choice(ASIDES), None))
-        lines += [Line(text, number) for text in _claim(rng, step, value, mixture)]
-    return [*lines, Line(rng.choice(CLOSINGS), None)]
+            lines.append(ThinkingLine(rng.choice(ASIDES), None))
+        lines += [ThinkingLine(text, number) for text in _claim(rng, step, value, mixture)]
+    return [*lines, ThinkingLine(rng.choice(CLOSINGS), None)]
 
 
-def _claim(rng: random.Random, step: Step, value: str, mixture: ThinkingMixture) -> list[str]:
+def _claim(
+    rng: random.Random, step: SolutionStep, value: str, mixture: ThinkingMixture
+) -> list[str]:
     """A computation without program, and sometimes a check that confirms or corrects it."""
     if rng.random() >= mixture.checks:
         return [step.plain(value)]
@@ -184,25 +195,25 @@ def _claim(rng: random.Random, step: Step, value: str, mixture: ThinkingMixture)
     return [step.plain(value), f"Checked again, {_lower(step.plain(value))}"]
 
 
-def _ended(lines: list[Line], walk: Walk) -> str:
+def _ended(lines: list[ThinkingLine], walk: Walk) -> str:
     thinking = "".join(f"{line.text}\n" for line in lines)
     return f"{thinking}{THINK_CLOSE}\n\n{closing_line(walk.answer)}"
 
 
-def _cut_short(rng: random.Random, lines: list[Line], walk: Walk) -> list[Piece]:
+def _cut_short(rng: random.Random, lines: list[ThinkingLine], walk: Walk) -> list[LearnedText]:
     """Incomplete thinking, and an answer from its last value."""
     size = rng.randint(1, len(lines) - 1)
     unit = max((line.unit for line in lines[:size] if line.unit is not None), default=None)
     whole = unit is None or unit == len(walk.steps) - 1
     answer = walk.answer if whole or unit is None else latex(walk.steps[unit][1])
     return [
-        Piece("".join(f"{line.text}\n" for line in lines[:size]), learned=True),
-        Piece(close_thinking(BUDGET_SENTENCE), learned=False),
-        Piece(closing_line(answer), learned=True),
+        LearnedText("".join(f"{line.text}\n" for line in lines[:size]), learned=True),
+        LearnedText(close_thinking(BUDGET_SENTENCE), learned=False),
+        LearnedText(closing_line(answer), learned=True),
     ]
 
 
-def _window(rng: random.Random, lines: list[Line]) -> list[Line]:
+def _window(rng: random.Random, lines: list[ThinkingLine]) -> list[ThinkingLine]:
     """Consecutive lines, as many as fit."""
     start, room = rng.randrange(len(lines)), rng.randint(40, LONGEST_WINDOW)
     end = start + 1
@@ -212,15 +223,15 @@ def _window(rng: random.Random, lines: list[Line]) -> list[Line]:
 
 
 def _rewritten(
-    rng: random.Random, window: list[Line], observed: Walk, mixture: ThinkingMixture
-) -> list[Piece]:
+    rng: random.Random, window: list[ThinkingLine], observed: Walk, mixture: ThinkingMixture
+) -> list[LearnedText]:
     """The critic's reply to a window; it ends after a program without result."""
-    reply: list[Piece] = []
+    reply: list[LearnedText] = []
     for unit, group in groupby(window, key=lambda line: line.unit):
         if reply:
-            reply.append(Piece("\n", learned=True))
+            reply.append(LearnedText("\n", learned=True))
         if unit is None:
-            reply.append(Piece("\n".join(line.text for line in group), learned=True))
+            reply.append(LearnedText("\n".join(line.text for line in group), learned=True))
             continue
         step, value = observed.steps[unit]
         spoiled = spoil(rng, step.code, step.value)

@@ -13,7 +13,7 @@ import signal
 from dataclasses import dataclass
 
 from tirgen.sandbox.jail import landlock, libc, limits, namespaces, runner, wire
-from tirgen.sandbox.jail.limits import Baseline
+from tirgen.sandbox.jail.limits import MemoryBaseline
 from tirgen.sandbox.jail.seccomp import Filter
 
 _os_exit = os._exit
@@ -25,7 +25,7 @@ class Jail:
 
     mode: str
     """``root``, ``userns`` or ``bare``."""
-    baseline: Baseline
+    baseline: MemoryBaseline
     readable: list[str]
     """What Landlock lets every child read."""
     ruleset_fd: int

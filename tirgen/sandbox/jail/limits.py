@@ -15,7 +15,7 @@ STACK_BYTES = 64 << 20
 """Well below the usual memory limit: each thread reserves this much address space."""
 
 
-class Baseline(NamedTuple):
+class MemoryBaseline(NamedTuple):
     """What a child inherits from the zygote, so that a limit counts the snippet's own use."""
 
     address_space: int
@@ -26,7 +26,7 @@ class Baseline(NamedTuple):
     """Bytes a fork has before it does anything: file pages of the zygote do not count."""
 
     @classmethod
-    def read(cls, statm_fd: int) -> Baseline:
+    def read(cls, statm_fd: int) -> MemoryBaseline:
         """From an open /proc/self/statm, and from a fork that only exits."""
         fields = os.pread(statm_fd, 256, 0).split()
         size, data = (int(fields[i]) * resource.getpagesize() for i in (0, 5))
@@ -45,7 +45,7 @@ def _set(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
-def apply(baseline: Baseline, memory_bytes: int, cpu_seconds: float) -> None:
+def apply(baseline: MemoryBaseline, memory_bytes: int, cpu_seconds: float) -> None:
     """Limit this process. CPU in whole seconds, as a second limit behind the supervisor's."""
     _set(resource.RLIMIT_AS, baseline.address_space + memory_bytes)
     _set(resource.RLIMIT_DATA, baseline.data + memory_bytes)

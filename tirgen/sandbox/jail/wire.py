@@ -50,7 +50,7 @@ class Request(NamedTuple):
         return cls(*_REQUEST.unpack(data))
 
 
-class Kind(IntEnum):
+class ReportKind(IntEnum):
     """What a report says of a child."""
 
     STARTED = 1
@@ -64,7 +64,7 @@ class Kind(IntEnum):
 class Report(NamedTuple):
     """What the kernel reported about one child."""
 
-    kind: Kind
+    kind: ReportKind
     id: int
     status: int = 0
     """Raw wait status, or errno."""
@@ -78,7 +78,7 @@ class Report(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Report:
         kind, *rest = _REPORT.unpack(data)
-        return cls(Kind(kind), *rest)
+        return cls(ReportKind(kind), *rest)
 
 
 class Cell:

@@ -32,13 +32,13 @@ from tirgen.sandbox.jail import (
     warm,
     wire,
 )
-from tirgen.sandbox.jail.limits import Baseline
+from tirgen.sandbox.jail.limits import MemoryBaseline
 from tirgen.sandbox.jail.seccomp import Filter
 
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 
 
-class Running(NamedTuple):
+class ForkedChild(NamedTuple):
     """A child that was forked and not yet reaped."""
 
     pid: int
@@ -55,7 +55,7 @@ class Zygote:
         self._readable: list[str] = config["readable"]
         self._preload: list[str] = config["preload"]
         self._warmed: bool = config["warmed"]
-        self._running: dict[int, Running] = {}
+        self._running: dict[int, ForkedChild] = {}
         self._poll = select.poll()
         self._pid_namespace = -1
 
@@ -83,7 +83,7 @@ class Zygote:
         filters = Filter(seccomp.for_snippet(machine)), Filter(seccomp.for_session(machine))
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         huge_pages = memory.settle(maps)
-        baseline = Baseline.read(statm)
+        baseline = MemoryBaseline.read(statm)
         parent = os.getpid() if self._mode == "bare" else 0
         self._jail = child.Jail(self._mode, baseline, readable, ruleset, *filters, parent)
         return {
@@ -117,15 +117,17 @@ class Zygote:
         try:
             pid = self._fork_into_namespace()
         except OSError as error:
-            self._report(wire.Report(wire.Kind.NOT_FORKED, request.id, error.errno or errno.EAGAIN))
+            self._report(
+                wire.Report(wire.ReportKind.NOT_FORKED, request.id, error.errno or errno.EAGAIN)
+            )
             return
         if pid == 0:
             run = session.run_session if request.session else child.run_snippet
             run(self._jail, request, fds)
         pidfd = os.pidfd_open(pid)
-        self._running[pidfd] = Running(pid, request.id, forked_at)
+        self._running[pidfd] = ForkedChild(pid, request.id, forked_at)
         self._poll.register(pidfd, select.POLLIN)
-        started = wire.Report(wire.Kind.STARTED, request.id)
+        started = wire.Report(wire.ReportKind.STARTED, request.id)
         socket.send_fds(self._control, [started.pack()], [pidfd])
 
     def _fork_into_namespace(self) -> int:
@@ -149,7 +151,7 @@ class Zygote:
         os.close(pidfd)
         self._report(
             wire.Report(
-                wire.Kind.EXITED,
+                wire.ReportKind.EXITED,
                 running.request_id,
                 status,
                 time.monotonic() - running.forked_at,

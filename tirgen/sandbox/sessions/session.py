@@ -186,7 +186,7 @@ class Session:
 async def _finish(
     job: SnippetJob, status: int, cpu: float, peak_kb: int, wall: float, reason: str = ""
 ) -> JobResult:
-    job.finished(wire.Report(wire.Kind.EXITED, 0, status, wall, cpu, peak_kb))
+    job.finished(wire.Report(wire.ReportKind.EXITED, 0, status, wall, cpu, peak_kb))
     result = await job.done
     result.stderr.feed(reason.encode())
     return result

@@ -1,7 +1,14 @@
 """The problem families by name."""
 
 from tirgen.embedded.pocket.families import algebra, everyday, integers, sequences
-from tirgen.embedded.pocket.families.base import LEVELS, Draw, Family, Solution, Step, answer_of
+from tirgen.embedded.pocket.families.base import (
+    LEVELS,
+    Draw,
+    Family,
+    Solution,
+    SolutionStep,
+    answer_of,
+)
 
 FAMILIES: dict[str, Family] = {
     "purchase": everyday.purchase,
@@ -24,4 +31,4 @@ FAMILIES: dict[str, Family] = {
     "recurrence": sequences.recurrence,
 }
 
-__all__ = ["FAMILIES", "LEVELS", "Draw", "Family", "Solution", "Step", "answer_of"]
+__all__ = ["FAMILIES", "LEVELS", "Draw", "Family", "Solution", "SolutionStep", "answer_of"]

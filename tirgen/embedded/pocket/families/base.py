@@ -12,7 +12,7 @@ LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SolutionStep:
     """One computation, worded so that it can be understood without the question.
 
     In `claim` and `finding` the value replaces the mark `{}`.
@@ -38,7 +38,7 @@ class Step:
         return self.finding.replace("{}", value)
 
 
-Solution = Generator[Step, str, str]
+Solution = Generator[SolutionStep, str, str]
 """Yields steps, gets the assumed value of each one by `send`, and returns the final answer.
 
 Later steps compute with these values: an error propagates, as in real reasoning.
@@ -84,7 +84,9 @@ def latex(value: str) -> str:
     return f"{sign}\\frac{{{abs(number.numerator)}}}{{{number.denominator}}}"
 
 
-def calculation(rng: random.Random, noun: str, expression: str, value: object, code: str) -> Step:
+def calculation(
+    rng: random.Random, noun: str, expression: str, value: object, code: str
+) -> SolutionStep:
     """A step with an arithmetic expression: "The cost is 3 * 4 = 12."."""
     claim, task = rng.choice(
         (
@@ -92,10 +94,14 @@ def calculation(rng: random.Random, noun: str, expression: str, value: object, c
             (f"We compute {noun}: {expression} = {{}}.", f"We compute {noun}: {expression}."),
         )
     )
-    return Step(claim=claim, task=task, code=code, value=str(value), finding=_finding(rng, noun))
+    return SolutionStep(
+        claim=claim, task=task, code=code, value=str(value), finding=_finding(rng, noun)
+    )
 
 
-def description(rng: random.Random, noun: str, operands: str, value: object, code: str) -> Step:
+def description(
+    rng: random.Random, noun: str, operands: str, value: object, code: str
+) -> SolutionStep:
     """A step that describes the computation: "The remainder of 7^9 modulo 5 is 2."."""
     claim, task = rng.choice(
         (
@@ -103,7 +109,9 @@ def description(rng: random.Random, noun: str, operands: str, value: object, cod
             (f"We find {noun} {operands}: {{}}.", f"We find {noun} {operands}."),
         )
     )
-    return Step(claim=claim, task=task, code=code, value=str(value), finding=_finding(rng, noun))
+    return SolutionStep(
+        claim=claim, task=task, code=code, value=str(value), finding=_finding(rng, noun)
+    )
 
 
 def upper(text: str) -> str:

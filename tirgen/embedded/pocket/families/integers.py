@@ -9,7 +9,7 @@ from tirgen.embedded.pocket.families import code
 from tirgen.embedded.pocket.families.base import (
     Draw,
     Solution,
-    Step,
+    SolutionStep,
     calculation,
     description,
     sized,
@@ -34,7 +34,7 @@ def power_remainder(rng: random.Random, level: int) -> Draw:
         )
     )
 
-    def power(words: random.Random, base: int, exponent: int) -> Step:
+    def power(words: random.Random, base: int, exponent: int) -> SolutionStep:
         program = code.either(
             words,
             f"r = 1\nfor _ in range({exponent}):\n    r = r * {base} % {modulus}\nprint(r)",
