@@ -7,7 +7,6 @@ import hashlib
 import json
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ from aiohttp import web
 
 PROBE_TOKENS = 12
 """A client's first questions ask for fewer tokens; every job asks them again."""
-UNREAD_SECONDS = 0.25
-"""How long an answer may lie in the client's socket before the client has read it."""
 
 
 class CountingEngine:
@@ -30,20 +27,12 @@ class CountingEngine:
         self._random = random.Random(7)
         self.asked = Counter[str]()
         """How often each request came, by the hash of its body."""
-        self._open = 0
-        self._answered: list[float] = []
         self.url = ""
 
     @property
     def repeated(self) -> int:
         """How many requests were paid for that had been paid for before."""
         return self.asked.total() - len(self.asked)
-
-    @property
-    def in_flight(self) -> int:
-        """Requests whose answer the client may not have."""
-        now = time.monotonic()
-        return self._open + sum(now - at < UNREAD_SECONDS for at in self._answered[-1000:])
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -52,24 +41,13 @@ class CountingEngine:
         )
         if counts:
             self.asked[hashlib.sha256(body).hexdigest()] += 1
-            self._open += 1
-        try:
-            if counts:
-                await asyncio.sleep(self._random.uniform(0, self._wait))
-            url = self._engine + request.path_qs
-            headers = {"Content-Type": request.content_type}
-            async with self._client.request(
-                request.method, url, data=body, headers=headers
-            ) as answer:
-                return web.Response(
-                    body=await answer.read(),
-                    status=answer.status,
-                    content_type=answer.content_type,
-                )
-        finally:
-            if counts:
-                self._open -= 1
-                self._answered.append(time.monotonic())
+            await asyncio.sleep(self._random.uniform(0, self._wait))
+        url, headers = self._engine + request.path_qs, {"Content-Type": request.content_type}
+        async with self._client.request(request.method, url, data=body, headers=headers) as answer:
+            content = await answer.read()
+            return web.Response(
+                body=content, status=answer.status, content_type=answer.content_type
+            )
 
     async def serve(self, ready: threading.Event, over: threading.Event) -> None:
         app = web.Application(client_max_size=2**26)
