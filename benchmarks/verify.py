@@ -130,10 +130,10 @@ def _hardverify(path: Path) -> list[Pair]:
 def _fresh() -> list[Pair]:
     kinds = tomllib.loads((TESTS / "fresh.toml").read_text("utf-8"))
     return [
-        Pair(entry["gold"], rf"So $\boxed{{{answer}}}$.", label != "wrong")
+        Pair(entry["gold"], rf"So $\boxed{{{answer}}}$.", label in ("right", "missed"))
         for entries in kinds.values()
         for entry in entries
-        for label in ("right", "missed", "wrong")
+        for label in ("right", "missed", "rounded", "wrong")
         for answer in entry.get(label, [])
     ]
 
