@@ -256,8 +256,7 @@ def difference(relation: Relation) -> Node | None:
 
 
 def _turned(relation: Relation) -> Relation:
-    opposite = {"<": ">", ">": "<", "le": "ge", "ge": "le"}
-    signs = tuple(opposite.get(sign, sign) for sign in reversed(relation.signs))
+    signs = tuple(ranges.FLIPPED.get(sign, sign) for sign in reversed(relation.signs))
     return Relation(tuple(reversed(relation.sides)), signs)
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from tirgen.verification.arithmetic import approximate, rational
 from tirgen.verification.finishing import folded
-from tirgen.verification.literals import node_of
+from tirgen.verification.literals import node_of, radians
 from tirgen.verification.matching import MatchResult, Terms, outcome
 from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
 from tirgen.verification.values import (
@@ -118,8 +118,7 @@ def same_quantity(gold: Quantity, answer: Quantity, terms: Terms) -> MatchResult
     """Amounts in the gold's unit; two units that do not convert make different answers."""
     units = {gold.unit, answer.unit}
     if units == {DEGREE, RADIAN}:
-        one = _in_radians(gold), _in_radians(answer)
-        return same_amount(*one, terms)
+        return same_amount(Expression(radians(gold)), Expression(radians(answer)), terms)
     if not conflict(gold.unit, answer.unit):
         return same_amount(gold.amount, answer.amount, terms)
     if gold.unit.dimensions != answer.unit.dimensions:
@@ -139,16 +138,10 @@ def _times(amount: Expression, factor: Fraction) -> Expression:
     return Expression(Op("mul", (amount.node, Num(factor))))
 
 
-def _in_radians(quantity: Quantity) -> Expression:
-    if quantity.unit == RADIAN:
-        return quantity.amount
-    return Expression(Op("mul", (node_of(quantity.amount), Sym("pi"), Num(Fraction(1, 180)))))
-
-
 def unitless(quantity: Quantity, other: Expression) -> Expression:
     """The amount beside a number that names no unit; degrees as radians beside a multiple of pi."""
     if quantity.unit == DEGREE and Sym("pi") in walk(other.node):
-        return _in_radians(quantity)
+        return Expression(radians(quantity))
     return quantity.amount
 
 
