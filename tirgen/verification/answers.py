@@ -17,11 +17,11 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
-from tirgen.verification.cursor import OutsideGrammar
+from tirgen.verification.cursor import OutsideGrammar, is_worded
 from tirgen.verification.literals import base_of, based
 from tirgen.verification.statements import Statements
 from tirgen.verification.symbols import LIBRARY
-from tirgen.verification.tokens import Kind, Token, Unreadable, spelled, tokenize
+from tirgen.verification.tokens import Kind, Unreadable, spelled, tokenize
 from tirgen.verification.units import UnitError
 from tirgen.verification.values import (
     Choice,
@@ -35,7 +35,7 @@ from tirgen.verification.values import (
     Text,
     Value,
 )
-from tirgen.verification.vocabulary import LATEX_TEXT, is_word, meaning, words_of
+from tirgen.verification.vocabulary import LATEX_TEXT, meaning, words_of
 
 _CLOCK = re.compile(
     r"(?:at )?(\d{1,2})(?: ?: ?([0-5]\d))?(?: ?: ?([0-5]\d))? ?"
@@ -224,16 +224,9 @@ def _read(answer: str) -> Value:
         source = spelled(answer)
         return Opaque(source, readable=known and not _BURNING.search(source))
     except Unreadable:
-        if _is_wordy(tokens):
+        if any(map(is_worded, tokens)):
             raise
         return Opaque(spelled(answer), readable=False)
-
-
-def _is_wordy(tokens: list[Token]) -> bool:
-    return any(
-        token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text))
-        for token in tokens
-    )
 
 
 def _lettered(answer: str) -> Value | None:
