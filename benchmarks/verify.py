@@ -32,6 +32,9 @@ CLAIM = (
 TESTS = Path(__file__).parent.parent / "tests" / "verification"
 SHARED = Path(os.environ.get("TIRGEN_SHARED", Path(__file__).parents[2] / "shared"))
 LIMIT_SECONDS = 5.0
+PUBLIC = ("bug_reports", "hardverify")
+SPARED = 64
+"""Of the other sets math-verify gets one pair in this many: all would take it half an hour."""
 THREADS = 8
 _MARK = "TIRGEN_VERIFY_BENCHMARK"
 
@@ -58,14 +61,15 @@ Grader = Callable[[str, str], bool]
 
 
 def run(quick: bool) -> Result:
-    """Every set through both graders; a tenth of each if quick."""
+    """Every set through our grader and its peer; a tenth of each if quick."""
     sets = {name: pairs[:: 10 if quick else 1] for name, pairs in _sets().items()}
     ours: dict[str, Any] = {}
     peer: dict[str, Any] = {}
     for name, pairs in sets.items():
         narrate(f"{name}: {len(pairs)} pairs")
         ours |= _figures(name, pairs, _graded(pairs, _ours))
-        peer |= _figures(name, pairs, _graded(pairs, _math_verify))
+        sample = pairs if name in PUBLIC else pairs[::SPARED]
+        peer |= _figures(name, sample, _graded(sample, _math_verify))
     narrate(f"through the service: {THREADS} threads, and inside a running event loop")
     ours |= asyncio.run(_throughput(sets["own"])) | _elsewhere(sets["own"][::4])
     peer["fails_in_a_thread"] = _fails_in_a_thread()
@@ -78,7 +82,8 @@ def run(quick: bool) -> Result:
             "The rules were written on the own pairs and mended on the fresh ones, so accuracy on "
             "either is no estimate. Disputed labels (tests/verification/disputed.jsonl) count "
             "as `disputed` only. Milliseconds are CPU time of the deciding process, libraries "
-            f"loaded; a hang is a comparison killed after {LIMIT_SECONDS:.0f} s",
+            f"loaded; a hang is a comparison killed after {LIMIT_SECONDS:.0f} s. math-verify gets "
+            f"the public sets whole, of the others every {SPARED}th pair",
             *missing,
         ]),
     )  # fmt: skip
@@ -88,11 +93,12 @@ def _reached(sets: Mapping[str, Sequence[Pair]], ours: Figures, peer: Figures) -
     def total(figures: Figures, name: str) -> float:
         return sum(float(figures[f"{one}_{name}"] or 0) for one in sets)
 
+    speeds = [f"{name}_pairs_per_cpu_second" for name in sets]
     right = sum(pair.correct and not pair.disputed for pairs in sets.values() for pair in pairs)
     return (
         total(ours, "false_positives") == 0
         and total(ours, "false_negatives") <= 0.03 * right
-        and total(ours, "cpu_seconds") < total(peer, "cpu_seconds")
+        and all(float(ours[name] or 0) > float(peer[name] or 0) for name in speeds)
         and ours["other_verdicts_in_threads"] == ours["other_verdicts_in_an_event_loop"] == 0
         and ours["processes_left"] == 0
     )
@@ -130,10 +136,10 @@ def _hardverify(path: Path) -> list[Pair]:
 def _fresh() -> list[Pair]:
     kinds = tomllib.loads((TESTS / "fresh.toml").read_text("utf-8"))
     return [
-        Pair(entry["gold"], rf"So $\boxed{{{answer}}}$.", label != "wrong")
+        Pair(entry["gold"], rf"So $\boxed{{{answer}}}$.", label in ("right", "missed"))
         for entries in kinds.values()
         for entry in entries
-        for label in ("right", "missed", "wrong")
+        for label in ("right", "missed", "rounded", "wrong")
         for answer in entry.get(label, [])
     ]
 

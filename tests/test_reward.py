@@ -40,6 +40,12 @@ def test_right_is_one_and_all_else_is_nought(
     assert tirgen.reward([completion], [answer], prompts=["?"], trainer_state=None) == [expected]
 
 
+def test_a_decimal_of_exact_digits_is_rewarded_where_they_are_set() -> None:
+    completions, answer = [r"So $\boxed{0.333333}$"], [r"\frac{1}{3}"]
+    assert tirgen.reward(completions, answer) == [0.0]
+    assert tirgen.reward(completions, answer, exact_digits=6) == [1.0]
+
+
 def test_what_cannot_be_known_is_none_and_told(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

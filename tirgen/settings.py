@@ -16,6 +16,16 @@ from pydantic_core import ErrorDetails
 from storage.names import fingerprint
 
 Count = Annotated[int, Field(ge=1)]
+ExactDigits = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=15,
+        description="Significant digits from which on a decimal may stand for an exact gold "
+        "answer, such as 6 for 0.333333 as 1/3. Default: only a float printed in full may.",
+    ),
+]
+"""The setting of the same name of the verifier."""
 
 
 _PLAIN_URL = r"^https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?$"
@@ -117,6 +127,7 @@ class JobSettings(Settings):
     """Base of the configuration of every job, which makes rows of a dataset."""
 
     dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    exact_digits: ExactDigits = None
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -44,6 +44,7 @@ Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
 """0 takes any free one."""
 Seconds = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Digits = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=15))]
 Processes = Annotated[
     AtLeastOne, Parameter(help="Training processes on this machine, one for each GPU.")
 ]

@@ -6,13 +6,15 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from flows.commands.options import Json
+from flows.commands.options import Digits, Json
 from flows.terminal.console import print_json, show
 from storage.text import safe_text
 from tirgen.verification import verify
 
 
-def verify_command(gold: str, answer: str, /, *, json: Json = False) -> None:
+def verify_command(
+    gold: str, answer: str, /, *, exact_digits: Digits | None = None, json: Json = False
+) -> None:
     """Say whether an answer is right, what both were read as, and by which rule.
 
     Give the content of the box, or a whole response with its box.
@@ -23,15 +25,20 @@ def verify_command(gold: str, answer: str, /, *, json: Json = False) -> None:
 
         tirgen verify '30.52' '\\dfrac{1587}{52}' --json
 
+        tirgen verify '2/3' 0.666667 --exact-digits 6
+
     Parameters
     ----------
     gold
         The gold answer.
     answer
         The answer, or a response that contains it.
+    exact_digits
+        Significant digits from which on a decimal may stand for an exact gold answer; by default
+        only a float printed in full may.
     """
     response = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
-    verdict = verify(gold, response)
+    verdict = verify(gold, response, exact_digits=exact_digits)
     if json:
         print_json({**asdict(verdict), "is_decided": verdict.is_decided})
         return

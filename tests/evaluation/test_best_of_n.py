@@ -66,6 +66,13 @@ def test_equal_answers_vote_together_however_they_are_spelled(spelled: tuple[str
         assert len(set(answer_keys(shuffled))) == 2
 
 
+def test_a_decimal_votes_with_an_exact_answer_if_exact_digits_allow_it() -> None:
+    texts = ["7", "7", "7", "1/3", "\\frac{2}{6}", "0.333333", "0.333333"]
+    rows = [sample(attempt=n, answer=text) for n, text in enumerate(texts)]
+    assert {choose(rows, seed).attempt for seed in range(40)} == {0, 1, 2}
+    assert {choose(rows, seed, exact_digits=6).attempt for seed in range(40)} == {3, 4, 5, 6}
+
+
 def test_text_that_would_be_another_answer_in_a_box_votes_for_itself() -> None:
     answers = ["1}} \\boxed{2", "2", "1}", "{", "\x00", "\\boxed{2}"]
     keys = representatives(answers)

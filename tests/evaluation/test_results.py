@@ -42,6 +42,14 @@ def test_both_pass_rates_are_given() -> None:
     assert value(found.execution_pass_all) == pytest.approx(3 / 7)
 
 
+def test_majorities_have_the_precision_of_verdicts() -> None:
+    texts = ["7", "7", "1/3", "0.333333", "0.333333"]
+    rows = [sample(attempt=n, answer=text, right=n > 1) for n, text in enumerate(texts)]
+    analysis = Analysis(pass_at=(5,), best_of=5)
+    found = [summarise("b", rows, analysis, 0, {}, digits) for digits in (None, 6)]
+    assert [each.majority_at[5].value for each in found] == [0.5, 1.0]
+
+
 def test_what_correction_throws_away_is_paid_for() -> None:
     found = figures()
     assert value(found.tokens_per_sample) == 12.5

@@ -129,6 +129,18 @@ def test_verifying_again_mends_verdicts_and_leaves_lost_rows_unjudged(tmp_path: 
     assert next(r for r in rows_of(curation) if r.problem.problem_id == "c").verdict is None
 
 
+def test_verifying_again_keeps_the_precision_of_the_version_unless_told_otherwise(
+    tmp_path: Path,
+) -> None:
+    made = solved("a", answer="0.333333")
+    third = replace(made, problem=replace(made.problem, answer="1/3"))
+    store = Store(tmp_path)
+    source = store.open_run("d", {**CONFIG, "exact_digits": 6}, "h").publish([third], {})
+    assert again(store, source, verify=True).changed == []
+    (change,) = again(store, source, verify=True, exact_digits=7).changed
+    assert not change.after.correct
+
+
 @pytest.mark.parametrize("method", [TESTS, OFF_FORMAT])
 def test_what_something_else_than_the_answer_decided_is_not_verified_again(
     tmp_path: Path, method: str

@@ -70,6 +70,16 @@ def test_conversations_with_tools_are_run_and_judged_here(
     assert made.correct
 
 
+def test_exact_digits_decide_and_are_part_of_the_identity(tmp_path: Path) -> None:
+    """The same file under another precision is another import, which judges otherwise."""
+    recorded = {"code": [TORA["code"][0].replace("4}", "0.333333}")], "gt": "1/3"}
+    path = written(tmp_path, {**TORA, **recorded})
+    strict, lenient = imported(path), imported(path, exact_digits=6)
+    assert [row.correct for row in rows(strict)] == [False]
+    assert [row.correct for row in rows(lenient)] == [True]
+    assert lenient.reused == 0
+
+
 def test_an_output_that_its_program_does_not_print_is_dropped_by_name(tmp_path: Path) -> None:
     lie = {**TORA, "code": [TORA["code"][0].replace("```output\n4", "```output\n5")]}
     (row,) = rows(imported(written(tmp_path, lie)))

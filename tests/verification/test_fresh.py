@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage.records import Verdict
+from tirgen.verification.judge import judge
+from tirgen.verification.symbolic import decide
 
 KINDS: dict[str, list[dict[str, Any]]] = tomllib.loads(
     Path(__file__).with_name("fresh.toml").read_text("utf-8")
@@ -38,6 +41,19 @@ def test_right_answers_are_accepted(kind: str, in_process: Callable[[str, str], 
 def test_wrong_answers_are_refused(kind: str, in_process: Callable[[str, str], Verdict]) -> None:
     accepted = _accepted(kind, "wrong", in_process)
     assert [pair for pair, right in accepted.items() if right] == []
+
+
+def test_rounded_answers_are_right_only_if_exact_digits_allows_them() -> None:
+    rounded = [
+        (entry["gold"], answer)
+        for entries in KINDS.values()
+        for entry in entries
+        for answer in entry.get("rounded", [])
+    ]
+    assert len(rounded) == 4
+    for gold, answer in rounded:
+        assert not judge(gold, answer, decide).correct
+        assert judge(gold, answer, partial(decide, exact_digits=6), 6).correct
 
 
 def test_few_right_answers_are_missed_and_each_is_named(

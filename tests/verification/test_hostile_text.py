@@ -104,3 +104,16 @@ def test_nothing_that_a_model_can_write_raises(text: str) -> None:
         extract_answer(response, require_box=False)
     _judge("5", text)
     _judge(text, "5")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2^1e99999999", "2 1/3e99999999", "x + 1e9999", "x^{1e9999}", "3^1e9999", r"\sqrt1e9999"],
+)
+def test_a_long_exponent_neither_takes_time_nor_raises(text: str) -> None:
+    """Powers of ten that are cheap to write, in a place of their own each."""
+    started = time.process_time()
+    for gold, answer in ((text, "3"), ("3", text), ("x", text)):
+        verdict = _judge(gold, answer)
+        assert verdict is None or not verdict.correct
+    assert time.process_time() - started < 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage.records import Verdict
-from tirgen.verification import Verifier, verify
+from tirgen.verification import Verifier, same_answer, verify
 from tirgen.verification.judge import judge
 from tirgen.verification.matching import MatchResult
 from tirgen.verification.values import Value
@@ -139,3 +139,48 @@ def test_a_reason_is_readable() -> None:
 
 def test_a_gold_answer_may_come_in_its_own_box() -> None:
     assert verify(r"Thus $\boxed{\frac{3}{4}}$.", r"\boxed{0.75}").correct
+
+
+async def test_exact_digits_reaches_every_comparison(pairs: list[dict[str, Any]]) -> None:
+    """Those of rational golds are compared here, those of roots in a worker process."""
+    rounded = [pair for pair in pairs if "exact_digits" in pair]
+    assert len(rounded) == 8
+    async with Verifier(workers=1) as strict, Verifier(workers=1, exact_digits=6) as lenient:
+        for pair in rounded:
+            asked = pair["gold"], pair["response"]
+            assert not (await strict.verify(*asked)).correct
+            assert (await lenient.verify(*asked)).correct
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "digits", "right"),
+    [
+        (r"\frac{1}{3}", "0.333333", None, False),
+        (r"\frac{1}{3}", "0.33333333333", None, False),
+        (r"\frac{1}{3}", "0.333333333333", None, True),
+        (r"\frac{1}{3}", "0.3333333333333333", None, True),
+        (r"\frac{1}{3}", "0.333333", 6, True),
+        (r"\frac{1}{3}", "0.333333", 7, False),
+        (r"\frac{1}{3}", "0.333", 3, True),
+        (r"\frac{1}{3}", "0.334", 3, False),
+        (r"\sqrt{2}", "1.41421", None, False),
+        (r"\sqrt{2}", "1.41421", 6, True),
+        (r"\sqrt{2}", "1.41422", 6, False),
+        (r"x = \pm\sqrt{2}", "x = -1.414214, 1.414214", None, False),
+        (r"x = \pm\sqrt{2}", "x = -1.414214, 1.414214", 6, True),
+        (r"\sum_{k=1}^{\infty} \frac{1}{k^2}", "1.644934", None, False),
+        (r"\sum_{k=1}^{\infty} \frac{1}{k^2}", "1.644934", 6, True),
+        (r"\sum_{k=1}^{\infty} \frac{1}{k^2}", "1.644935", 6, False),
+        (r"\sum_{k=1}^{\infty} \frac{1}{k^2}", "1.6449340668482264", None, True),
+        ("7", "7.0000001", 6, False),
+    ],
+)
+def test_a_decimal_is_an_exact_value_from_its_exact_digits_on(
+    gold: str, answer: str, digits: int | None, right: bool
+) -> None:
+    assert verify(gold, rf"\boxed{{{answer}}}", exact_digits=digits).correct is right
+
+
+def test_votes_have_the_precision_of_verdicts() -> None:
+    assert not same_answer("1/3", "0.333333")
+    assert same_answer("1/3", "0.333333", exact_digits=6)

@@ -65,7 +65,7 @@ def test_a_greedy_comparison_is_stopped_by_its_memory_limit() -> None:
         "from tirgen.verification import worker\n"
         "from tirgen.verification.values import symbols\n"
         "real = worker.decide\n"
-        "def greedy(gold, answer):\n"
+        "def greedy(gold, answer, exact_digits):\n"
         "    return real(gold, bytearray(2**30) if symbols(answer.node) else answer)\n"
         "worker.decide = greedy\n"
         "worker.main()\n"
@@ -80,7 +80,8 @@ def test_a_greedy_comparison_is_stopped_by_its_memory_limit() -> None:
         assert worker.stdout.readline() == b"ready\n"
         methods = []
         for gold, answer in pairs:
-            worker.stdin.write(json.dumps({"gold": gold, "answer": answer}).encode() + b"\n")
+            request = {"gold": gold, "answer": answer, "exact_digits": None}
+            worker.stdin.write(json.dumps(request).encode() + b"\n")
             worker.stdin.flush()
             methods.append(json.loads(worker.stdout.readline())["method"])
         worker.stdin.close()

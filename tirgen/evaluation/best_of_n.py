@@ -40,19 +40,22 @@ def contenders(rows: Sequence[Trajectory]) -> list[Trajectory]:
 
 
 def choose(
-    rows: Sequence[Trajectory], seed: object, scores: Mapping[str, float] | None = None
+    rows: Sequence[Trajectory],
+    seed: object,
+    scores: Mapping[str, float] | None = None,
+    exact_digits: int | None = None,
 ) -> Trajectory:
     """The best of the candidates of one problem.
 
-    `scores`: those of a reward model, by trajectory id, for every contender if several tie. Raises
-    KeyError for a missing score, ValueError without a candidate, and VerifierUnavailable if answers
-    cannot be compared.
+    `scores`: those of a reward model, by trajectory id, for every contender if several tie.
+    `exact_digits`: that of `Verifier`. Raises KeyError for a missing score, ValueError without a
+    candidate, and VerifierUnavailable if answers cannot be compared.
     """
     tied = contenders(rows)
     if scores is not None and len(tied) > 1:
         top = max(scores[row.trajectory_id] for row in tied)
         tied = [row for row in tied if scores[row.trajectory_id] == top]
-    keys = answer_keys(tied)
+    keys = answer_keys(tied, exact_digits)
     votes = Counter(keys)
     most = max(votes.values())
     tied = [row for row, key in zip(tied, keys, strict=True) if votes[key] == most]

@@ -85,15 +85,25 @@ Scores = Mapping[str, float]
 
 
 def summarise(
-    benchmark: str, rows: Sequence[Trajectory], analysis: Analysis, seed: int, scores: Scores
+    benchmark: str,
+    rows: Sequence[Trajectory],
+    analysis: Analysis,
+    seed: int,
+    scores: Scores,
+    exact_digits: int | None = None,
 ) -> BenchmarkResult:
-    """All figures of one benchmark. `scores` are a reward model's, by trajectory id."""
+    """All figures of one benchmark. `scores` are a reward model's, by trajectory id.
+
+    `exact_digits` is that of `Verifier`: answers are equal in votes as they are right in verdicts.
+    """
     problems = by_problem(rows)
     sound = [row for problem in problems for row in problem]
     sampled = sum(not row.ending.is_infrastructure for row in rows)
     over = _Over(problems, Bootstrap(seed, analysis.resamples, analysis.confidence))
     ranked = scores if analysis.reward_model else None
-    chosen = [choose(c, seed, ranked) for c in candidates(problems, analysis.best_of or 0)]
+    chosen = [
+        choose(c, seed, ranked, exact_digits) for c in candidates(problems, analysis.best_of or 0)
+    ]
     votes_at = () if all(map(is_code, sound)) else analysis.pass_at
     return BenchmarkResult(
         benchmark=benchmark,
@@ -104,7 +114,7 @@ def summarise(
         accuracy=over.mean(partial(_average, is_right)),
         accuracy_by_rules=over.mean(partial(_average, lambda row: row.correct)),
         pass_at=over.mean_at(analysis.pass_at, _passing),
-        majority_at=over.mean_at(votes_at, partial(_agreed, seed)),
+        majority_at=over.mean_at(votes_at, partial(_agreed, seed, exact_digits)),
         best_of=over.boot.mean(list(map(is_right, chosen))),
         code_ratio=over.share(lambda row: bool(programs(row)), lambda row: 1),
         execution_pass=over.share(_passed, programs),
@@ -153,8 +163,8 @@ def _passing(k: int, samples: Sequence[Trajectory]) -> float:
     return pass_at_k(len(samples), sum(map(is_right, samples)), k)
 
 
-def _agreed(seed: int, k: int, samples: Sequence[Trajectory]) -> float:
-    votes = zip(answer_keys(samples), map(is_right, samples), strict=True)
+def _agreed(seed: int, exact_digits: int | None, k: int, samples: Sequence[Trajectory]) -> float:
+    votes = zip(answer_keys(samples, exact_digits), map(is_right, samples), strict=True)
     return majority_at_k(list(votes), k, seed)
 
 

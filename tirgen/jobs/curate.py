@@ -33,7 +33,7 @@ from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.reverify import Change, Count, changes, reverify
 from tirgen.jobs.shards import named_lease
-from tirgen.settings import Settings, load_settings
+from tirgen.settings import ExactDigits, Settings, load_settings
 
 
 class CurateConfig(Settings):
@@ -42,6 +42,7 @@ class CurateConfig(Settings):
     filters: FilterConfig = FilterConfig()
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the draws within problems and groups."""
+    exact_digits: ExactDigits = None
     judge: EngineConfig | None = None
     """A language model that is asked about answers that the rules call wrong: the only setting
     here that costs inference. Default: none is asked, and stored opinions stay."""
@@ -84,9 +85,9 @@ class CurationReport:
 def curate_config(
     source: DatasetVersion, path: Path | None, overrides: dict[str, Any]
 ) -> CurateConfig:
-    """The filters and seed of `source`, changed by a file and overrides. Raises `ConfigError`."""
+    """The settings of `source`, changed by a file and overrides. Raises `ConfigError`."""
     own = source.manifest["config"]
-    base = {name: own[name] for name in ("filters", "seed") if name in own}
+    base = {name: own[name] for name in ("filters", "seed", "exact_digits") if name in own}
     return load_settings(CurateConfig, path, overrides, base)
 
 
@@ -185,7 +186,7 @@ async def _judged(
             with VerdictFile(folder / part.rows.name) as written:
                 while old := list(islice(rows, CHUNK_ROWS)):
                     counted = partial(_count_from, done, total, count)
-                    new = await reverify(old, counted) if again else old
+                    new = await reverify(old, counted, config.exact_digits) if again else old
                     new = await judge.with_opinions(new) if judge else new
                     changed += changes(old, new)
                     written.write(map(Verdicts.of, new))

@@ -159,7 +159,8 @@ async def _publish(
     for name, problems in bench.by_name.items():
         ids = {problem.problem_id for problem in problems}
         own = [row for row in held if row.problem.problem_id in ids]
-        results.append(summarise(name, own, config.analysis, config.seed, scores))
+        digits = config.exact_digits
+        results.append(summarise(name, own, config.analysis, config.seed, scores, digits))
     summary = {
         "problems": len(plan.asked),
         "trajectories": len(held),

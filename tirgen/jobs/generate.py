@@ -159,7 +159,7 @@ class _Recipe:
             open_engines(config.actor, config.critic),
             open_sandbox(**config.sandbox.place()),
         )
-        verifier = await stack.enter_async_context(Verifier())
+        verifier = await stack.enter_async_context(Verifier(exact_digits=config.exact_digits))
         judge = None
         if config.judge:
             engine = await stack.enter_async_context(open_engine(config.judge))

@@ -107,7 +107,9 @@ class _Recipe:
     async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
         sandbox = await stack.enter_async_context(open_sandbox(**config.sandbox.place()))
-        verifier = await stack.enter_async_context(Verifier(require_box=False))
+        verifier = await stack.enter_async_context(
+            Verifier(exact_digits=config.exact_digits, require_box=False)
+        )
         engine = f"imported {config.format}: {config.path.name}"
         self.maker = ReplayMaker(config, replace(identity, engine=engine), sandbox, verifier)
         return {}

@@ -34,16 +34,21 @@ class Change(NamedTuple):
     after: Verdict
 
 
-async def reverify(rows: Sequence[Trajectory], count: Count) -> list[Trajectory]:
+async def reverify(
+    rows: Sequence[Trajectory], count: Count, exact_digits: int | None = None
+) -> list[Trajectory]:
     """The rows with new final answers and verdicts, in the same order.
 
     Rows that were never judged, because the machinery broke, stay unchanged. So do rows that were
-    judged by something else than their answer. Raises `VerifierUnavailable` and
-    `TooManyInternalErrors`.
+    judged by something else than their answer. `exact_digits` is that of `Verifier`. Raises
+    `VerifierUnavailable` and `TooManyInternalErrors`.
     """
     judged, limit = list(rows), InternalErrorLimit()
     done = iter(range(1, len(rows) + 1))
-    async with Verifier() as strict, Verifier(require_box=False) as lenient:
+    async with (
+        Verifier(exact_digits=exact_digits) as strict,
+        Verifier(exact_digits=exact_digits, require_box=False) as lenient,
+    ):
 
         async def judge(place: int) -> None:
             row = rows[place]

@@ -118,7 +118,7 @@ class PolicyRecipe:
         engine, sandbox = await enter_both(
             stack, open_engine(config.policy), open_sandbox(**config.sandbox.place())
         )
-        verifier = await stack.enter_async_context(Verifier())
+        verifier = await stack.enter_async_context(Verifier(exact_digits=config.exact_digits))
         identity = replace(identity, engine=engine.server)
         self.context = JobContext(identity, engine, sandbox, verifier)
         return {"policy": engine.pool}

@@ -17,14 +17,13 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
-from tirgen.verification.cursor import OutsideGrammar
-from tirgen.verification.literals import base_of
+from tirgen.verification.cursor import OutsideGrammar, is_worded
+from tirgen.verification.literals import base_of, based
 from tirgen.verification.statements import Statements
 from tirgen.verification.symbols import LIBRARY
-from tirgen.verification.tokens import Kind, Token, Unreadable, spelled, tokenize
+from tirgen.verification.tokens import Kind, Unreadable, spelled, tokenize
 from tirgen.verification.units import UnitError
 from tirgen.verification.values import (
-    Based,
     Choice,
     Clock,
     Date,
@@ -36,7 +35,7 @@ from tirgen.verification.values import (
     Text,
     Value,
 )
-from tirgen.verification.vocabulary import is_word, meaning, words_of
+from tirgen.verification.vocabulary import LATEX_TEXT, meaning, words_of
 
 _CLOCK = re.compile(
     r"(?:at )?(\d{1,2})(?: ?: ?([0-5]\d))?(?: ?: ?([0-5]\d))? ?"
@@ -83,17 +82,12 @@ def date(text: str) -> Date | None:
     return Date(number, int(day), int(year) if year else None)
 
 
-_LATEX_TEXT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|operatorname|emph|bf|rm)"
-    r"(?![a-z])\s*"
-)
 _LABELLED = re.compile(r"(?:\(([A-J])\)|([A-J])(?=$| ?\)| ?[.:])) ?[).:]? ?(.*)", re.DOTALL)
 _LETTERS = re.compile(r"\(?[A-H]\)?(?:(?: ?[,&] ?| )?(?:and )?\(?[A-H]\)?)+")
 _CHOSEN = re.compile(
     r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?\s*:?\s*\(?([A-Ja-j])\)?", re.IGNORECASE
 )
 _MARKERS = re.compile(r"\([A-Z]\)|\b[A-Z] ?[:.)]")
-_CIRCLES = re.compile(r"(?:\\circled\s*\{\w+\}[\s,;]*(?:and)?\s*)+")
 _AFFIRMED = re.compile(r"(yes|no|true|false)[,.;:] (.*)", re.IGNORECASE | re.DOTALL)
 _WHOLE = frozenset(["does not exist", "yes", "no", "true", "false"])
 _REMAINDER = re.compile(r"\d+ remainder \d+")
@@ -113,19 +107,16 @@ _COMMAS = re.compile(r"(-?)([0-9]+),([0-9]+)(?P<rest>\s*(?:\\?%|[^\W\d_]{2,}.*)?
 
 def plain_of(answer: str) -> str:
     """An answer as its reader sees the words of it."""
-    text = _LATEX_TEXT.sub(" ", spelled(answer).replace("\\circled{", "\\circled "))
+    text = LATEX_TEXT.sub(" ", spelled(answer).replace("\\circled{", "\\circled "))
     text = re.sub(r"\s+", " ", re.sub(r"(?<!\\)[{}]", " ", text))
     return re.sub(r"\\ |\\[,;:!]|\\q?quad", " ", text).strip(' .,;:"')
 
 
-def special(plain: str, read: Callable[[str], Value]) -> Value | None:  # noqa: C901  one line for each form
+def special(plain: str, read: Callable[[str], Value]) -> Value | None:
     """Forms whose parts mean nothing by themselves: choices, times, dates, phrases, yes and no."""
-    if _CIRCLES.fullmatch(
-        plain.replace("\\circled ", "\\circled{").replace("\\circled{", "\\circled{", 1)
-    ) or (plain.startswith("\\circled ")):
-        labels = re.findall(r"\\circled (\w+)", plain)
-        if labels and not re.sub(r"\\circled \w+|[\s,;]|and", "", plain):
-            return Choice(frozenset(labels))
+    labels = re.findall(r"\\circled (\w+)", plain)
+    if labels and not re.sub(r"\\circled \w+|[\s,;]|and", "", plain):
+        return Choice(frozenset(labels))
     if plain.endswith("?"):
         return Text(words_of(plain) + "?")
     if letters := _chosen(plain, read):
@@ -154,10 +145,9 @@ def _based(match: re.Match[str]) -> Value | None:
     if base is None or not (digits.isdigit() or hexadecimal):
         return None
     try:
-        int(digits, base)
-    except ValueError:
+        return based(digits, match[2])
+    except Unreadable:
         return None
-    return Based(digits.upper(), base)
 
 
 def _grouped(plain: str, read: Callable[[str], Value]) -> Value | None:
@@ -234,16 +224,9 @@ def _read(answer: str) -> Value:
         source = spelled(answer)
         return Opaque(source, readable=known and not _BURNING.search(source))
     except Unreadable:
-        if _is_wordy(tokens):
+        if any(map(is_worded, tokens)):
             raise
         return Opaque(spelled(answer), readable=False)
-
-
-def _is_wordy(tokens: list[Token]) -> bool:
-    return any(
-        token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text))
-        for token in tokens
-    )
 
 
 def _lettered(answer: str) -> Value | None:

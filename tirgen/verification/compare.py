@@ -66,7 +66,7 @@ from tirgen.verification.values import (
 
 
 class Comparison(Choices):
-    """Compares values with one leaf for expressions."""
+    """Compares values of all types."""
 
     def whole(self, gold: Value, answer: Value) -> MatchResult:
         """Two whole answers: a single value may stand in brackets, or be said twice."""
@@ -142,7 +142,7 @@ class Comparison(Choices):
             case (Expression(), Expression()):
                 return self._expressions(gold, answer)
             case Quantity(), Quantity():
-                return same_quantity(gold, answer, self._leaf)
+                return same_quantity(gold, answer, self._terms)
             case Quantity(), Expression():
                 return self._bare_amount(gold, answer)
             case (Expression(), Quantity()):
@@ -226,7 +226,7 @@ class Comparison(Choices):
 
     def _bare_amount(self, gold: Quantity, answer: Expression) -> MatchResult:
         if (read := with_unit(gold, answer)) is not None:
-            return same_quantity(gold, read, self._leaf)
+            return same_quantity(gold, read, self._terms)
         if number(answer) and answer.percent:
             return outcome(False, "unit", "percent where another unit is asked")
         amount = unitless(gold, answer)
@@ -241,9 +241,9 @@ class Comparison(Choices):
             return outcome(False, "unread", "a sum, integral or limit that is still to be computed")
         readable = (Expression, Opaque, Quantity, Relation)
         if isinstance(gold, readable) and isinstance(answer, readable):
-            return self._leaf(gold, answer)
+            return self._terms.leaf(gold, answer)
         if isinstance(gold, Opaque):
-            return self._leaf(gold, answer)
+            return self._terms.leaf(gold, answer)
         return None
 
     def _progression(self, gold: Residues, node: Node) -> MatchResult:

@@ -21,6 +21,11 @@ class OutsideGrammar(Unreadable):
     """Mathematics, but not of this grammar."""
 
 
+def is_worded(token: Token) -> bool:
+    """Whether a token is a word, also one that stands in mathematics."""
+    return token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text))
+
+
 class Cursor(ABC):
     """Where the reading of tokens stands; each rule of the grammar moves on."""
 

@@ -17,7 +17,7 @@ from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product, total
 from tirgen.verification.commands import Commands
 from tirgen.verification.cursor import MAX_DEPTH
-from tirgen.verification.literals import MAX_DIGITS, continued, literal, node_of, whole_of
+from tirgen.verification.literals import continued, literal, node_of, whole_of
 from tirgen.verification.symbols import PRIMARY, SIGNS
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.units import DEGREE
@@ -178,22 +178,12 @@ class Expressions(Commands):
     def factor(self) -> Value:
         value = self.nested(self.primary)
         for _ in range(MAX_DEPTH):
-            if self.is_operator("!"):
-                self.take()
+            if self.accept("!"):
                 value = Expression(Op("factorial", (node_of(value),)))
-            elif self.is_operator("'", '"'):
-                value = self._primed(value)
-            elif self.is_operator("%"):
-                self.take()
+            elif self.accept("%"):
                 value = Expression(node_of(value), percent=True)
-            elif self.is_operator("^", "**"):
-                self.take()
-                value = self._power(value)
-            elif self.is_operator("_"):
-                self.take()
-                value = self._indexed(value)
-            elif self.is_operator("(") and self._applies(value):
-                value = self._call(value)
+            elif (more := self._followed(value)) is not None:
+                value = more
             else:
                 return value
         raise Unreadable("too many signs after a factor")
@@ -211,25 +201,17 @@ class Expressions(Commands):
         raise Unreadable(f"{token.text!r} where an expression begins")
 
     def _number(self) -> Value:
-        token = self.take()
-        digits = token.text.replace("_", "")
-        mantissa, _, exponent = digits.lower().partition("e")
-        if len(digits) > MAX_DIGITS or len(exponent) > 4:
-            raise Unreadable(f"a number of more than {MAX_DIGITS} digits")
-        whole, point, places = mantissa.partition(".")
+        text = self.take().text
+        number = literal(text)
+        whole, point, places = text.replace("_", "").partition(".")
         if point and self.is_command("overline", "dot"):
             return self._repeating(whole, places)
         if places and (self.is_command("ldots") or self.next.text.startswith("...")):
             self.take()
             return continued(whole, places)
-        scale = Fraction(10) ** (int(exponent or 0))
-        value = Fraction(int(whole + places or "0"), 10 ** len(places)) * scale
-        if (not point or not places) and not exponent:
-            if self.next.text in ORDINALS and not self.next.spaced:
-                self.take()
-            return self._imaginary(Num(value))
-        significant = len((whole + places).lstrip("0"))
-        return self._imaginary(Num(value, scale / 10 ** len(places), significant))
+        if number.unit is None and self.next.text in ORDINALS and not self.next.spaced:
+            self.take()
+        return self._imaginary(number)
 
     def _imaginary(self, number: Num) -> Value:
         """``2j`` as Python prints it, where nothing else is called j."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 from storage.records import UNVERIFIABLE, Verdict
 from tirgen.verification.answers import read
 from tirgen.verification.compare import Comparison
-from tirgen.verification.matching import Leaf
+from tirgen.verification.matching import Leaf, Terms
 from tirgen.verification.show import shown
 from tirgen.verification.tokens import MAX_LENGTH, spelled
 from tirgen.verification.values import Listing, Named, Opaque, Several, Text, Value
@@ -28,8 +28,11 @@ _LEQ = re.compile(r"\\([lg])eq(?:slant)?(?![a-z])")
 _PUNCTUATION = " \t\n.,;$"
 
 
-def judge(gold: str, answer: str, leaf: Leaf) -> Verdict:
-    """Is `answer` the same as `gold`? Both as extracted, without their boxes."""
+def judge(gold: str, answer: str, leaf: Leaf, exact_digits: int | None = None) -> Verdict:
+    """Is `answer` the same as `gold`? Both as extracted, without their boxes.
+
+    A decimal of `exact_digits` significant digits may stand for an exact gold answer.
+    """
     if why := too_long_or_empty(gold):
         same = gold.strip() == answer.strip() != ""
         return (
@@ -43,7 +46,7 @@ def judge(gold: str, answer: str, leaf: Leaf) -> Verdict:
         return _verdict(True, "equal", f"{brief(answer)} as given", gold, answer)
     if why := undecidable(gold):
         return _unverifiable(gold, why, answer)
-    outcome = Comparison(leaf).whole(read(gold), read(answer))
+    outcome = Comparison(Terms(leaf, exact_digits)).whole(read(gold), read(answer))
     if not outcome.decided:
         return _unverifiable(gold, outcome.why, answer)
     sign = "=" if outcome.same else "vs"

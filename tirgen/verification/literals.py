@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tirgen.verification.arithmetic import rational
-from tirgen.verification.cursor import OutsideGrammar
 from tirgen.verification.tokens import Unreadable
-from tirgen.verification.units import unit_of
+from tirgen.verification.units import DEGREE, RADIAN
 from tirgen.verification.values import (
+    Based,
     Expression,
-    Interval,
     Node,
     Num,
     Op,
     Quantity,
     Ratio,
-    Region,
     Sym,
     Value,
 )
@@ -61,15 +59,17 @@ def whole_of(value: Value) -> Fraction | None:
 
 
 def literal(text: str) -> Num:
-    digits = text.replace("_", "")
-    if "." not in digits and digits.isdigit() and len(digits) <= MAX_DIGITS:
-        return Num(Fraction(int(digits)))
-    try:
-        value = Fraction(digits)
-    except ValueError as error:
-        raise Unreadable(f"the number {text!r}") from error
-    places = len(digits.partition(".")[2])
-    return Num(value, Fraction(1, 10**places), len(digits.replace(".", "").lstrip("0")))
+    """A number as written. Raises Unreadable beyond `MAX_DIGITS`."""
+    digits = text.replace("_", "").lower()
+    mantissa, _, exponent = digits.partition("e")
+    if len(digits) > MAX_DIGITS or len(exponent) > 4:
+        raise Unreadable(f"a number of more than {MAX_DIGITS} digits")
+    whole, _, places = mantissa.partition(".")
+    scale = Fraction(10) ** int(exponent or 0) / 10 ** len(places)
+    value = int(whole + places or "0") * scale
+    if not places and not exponent:
+        return Num(value)
+    return Num(value, scale, len((whole + places).lstrip("0")))
 
 
 def base_of(index: str) -> int | None:
@@ -81,19 +81,24 @@ def base_of(index: str) -> int | None:
     return base if 2 <= base <= 36 else None
 
 
-def restricted(base: Region, index: str) -> Region:
-    r"""``\mathbb{R}_{>0}`` and the like."""
-    zero, infinite = Num(Fraction(0)), Sym("oo")
-    closed = index in ("ge0", "geq0", "geqslant0")
-    if index in (">0", "+") or closed:
-        return Region((Interval(zero, infinite, closed, False),))
-    raise OutsideGrammar("a set with an index")
+def based(digits: str, index: str) -> Based:
+    """A number with its base. Raises Unreadable where there is no such number."""
+    base = base_of(index)
+    if base is None:
+        raise Unreadable("a number with an index that is no base")
+    try:
+        int(digits, base)
+    except ValueError as error:
+        raise Unreadable("digits that the base does not have") from error
+    return Based(digits.upper(), base)
 
 
 def radians(value: Value) -> Node:
-    """An argument of a function, degrees as radians."""
-    if isinstance(value, Quantity) and value.unit == unit_of("degree"):
-        return Op("mul", (node_of(value.amount), Sym("pi"), Op("inv", (Num(Fraction(180)),))))
+    """The expression of an angle, degrees as radians."""
+    match value:
+        case Quantity(amount, unit) if unit in (DEGREE, RADIAN):
+            half_turn = (Sym("pi"), Num(Fraction(1, 180))) if unit == DEGREE else ()
+            return Op("mul", (node_of(amount), *half_turn))
     return node_of(value)
 
 

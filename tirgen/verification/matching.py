@@ -25,6 +25,16 @@ Leaf: TypeAlias = Callable[[Value, Value], MatchResult]
 """Decides two expressions, equations or unread mathematics, gold first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How two values are compared."""
+
+    leaf: Leaf
+    exact_digits: int | None = None
+    """Significant digits from which on a decimal may stand for an exact gold value; None for those
+    of a double only."""
+
+
 def outcome(same: bool, rule: str, why: str = "") -> MatchResult:
     return MatchResult(same, rule, "" if same else why)
 
@@ -34,10 +44,10 @@ def undecided(why: str) -> MatchResult:
 
 
 class Matching(ABC):
-    """Compares values with one leaf for expressions."""
+    """Compares values on the same terms."""
 
-    def __init__(self, leaf: Leaf) -> None:
-        self._leaf = leaf
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
 
     def _in_order(self, gold: Sequence[Value], answer: Sequence[Value], rule: str) -> MatchResult:
         if len(gold) != len(answer):

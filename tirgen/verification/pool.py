@@ -82,9 +82,10 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(self.size)
 
-    def compare(self, gold: str, answer: str) -> Verdict:
-        """Decide one pair of extracted answers. Raises VerifierUnavailable."""
-        line = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
+    def compare(self, gold: str, answer: str, exact_digits: int | None = None) -> Verdict:
+        """Decide one pair of extracted answers, as `judge` does. Raises VerifierUnavailable."""
+        request = {"gold": gold, "answer": answer, "exact_digits": exact_digits}
+        line = json.dumps(request).encode() + b"\n"
         how = ""
         with self._slots:
             for _ in range(2):

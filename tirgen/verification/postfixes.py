@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from tirgen.verification import ranges
 from tirgen.verification.arithmetic import amount_of, grouped
 from tirgen.verification.brackets import Brackets
 from tirgen.verification.cursor import OutsideGrammar
-from tirgen.verification.literals import base_of, node_of, restricted
+from tirgen.verification.literals import base_of, based, node_of
 from tirgen.verification.symbols import APPLIED
 from tirgen.verification.tokens import Kind, Unreadable
 from tirgen.verification.units import unit_of
 from tirgen.verification.values import (
     CONSTANTS,
-    Based,
     Bracket,
     Expression,
-    Interval,
     Matrix,
     Named,
     Num,
@@ -89,30 +88,18 @@ class Postfixes(Brackets):
         index = self._index()
         match base:
             case Expression(Num(value=whole, unit=None)) if whole.denominator == 1:
-                return self._based(str(whole.numerator), index)
+                return based(str(whole.numerator), index)
             case Expression(Sym(name)):
                 return Expression(Sym(f"{name}_{index}"))
             case Expression(Op("mul", letters)) if all(isinstance(one, Sym) for one in letters):
                 if base_of(index):
-                    return self._based(
-                        "".join(str(getattr(one, "name", "")) for one in letters), index
-                    )
+                    return based("".join(str(getattr(one, "name", "")) for one in letters), index)
                 *before, last = letters
                 assert isinstance(last, Sym)
                 return Expression(Op("mul", (*before, Sym(f"{last.name}_{index}"))))
             case Region():
-                return restricted(base, index)
+                return _signed_set(base, index)
         raise Unreadable("an index after what has none")
-
-    def _based(self, digits: str, index: str) -> Value:
-        base = base_of(index)
-        if base is None:
-            raise Unreadable("a number with an index that is no base")
-        try:
-            int(digits, base)
-        except ValueError as error:
-            raise Unreadable("digits that the base does not have") from error
-        return Based(digits.upper(), base)
 
     def _index(self) -> str:
         if not self.is_operator("{"):
@@ -180,21 +167,23 @@ class Postfixes(Brackets):
             inside = "".join(token.text for token in self.tokens[start : self.at - 1])
             return Expression(Op("call", (node, Sym(f"({inside})"))))
 
+    def _followed(self, value: Value) -> Value | None:
+        """A value with the power, index, prime or argument that is next; None if none is."""
+        if self.accept("^", "**"):
+            return self._power(value)
+        if self.accept("_"):
+            return self._indexed(value)
+        if self.is_operator("'", '"'):
+            return self._primed(value)
+        if self.is_operator("(") and self._applies(value):
+            return self._call(value)
+        return None
+
     def _resumed(self, value: Value) -> Value:
-        """The last letter of a run with the power or index that belongs to it alone."""
-        while True:
-            if self.is_operator("^", "**"):
-                self.take()
-                value = self._power(value)
-            elif self.is_operator("_"):
-                self.take()
-                value = self._indexed(value)
-            elif self.is_operator("'"):
-                value = self._primed(value)
-            elif self.is_operator("(") and self._applies(value):
-                value = self._call(value)
-            else:
-                return value
+        """The last letter of a run with what belongs to it alone."""
+        while (more := self._followed(value)) is not None:
+            value = more
+        return value
 
 
 def _transposed(base: Value, mark: str) -> Value:
@@ -203,12 +192,11 @@ def _transposed(base: Value, mark: str) -> Value:
     return Matrix(tuple(zip(*base.rows, strict=True))) if isinstance(base, Matrix) else base
 
 
+_SIGNED = {"+": ">", ">0": ">", "-": "<", "*": "ne", "ge0": "ge", "geq0": "ge", "geqslant0": "ge"}
+"""What is left of the real numbers, by the index or exponent that says so."""
+
+
 def _signed_set(base: Value, mark: str) -> Value:
-    """Positive, negative or nonzero numbers."""
-    zero, infinite = Num(Fraction(0)), Sym("oo")
-    below = Interval(Op("neg", (infinite,)), zero, False, False)
-    above = Interval(zero, infinite, False, False)
-    pieces = {"+": (above,), "-": (below,), "*": (below, above)}
-    if not isinstance(base, Region) or mark not in pieces:
-        raise OutsideGrammar("a power of a set")
-    return Region(pieces[mark])
+    if base != ranges.ALL or mark not in _SIGNED:
+        raise OutsideGrammar("a set with an index or a power")
+    return ranges.bounded(_SIGNED[mark], Expression(Num(Fraction(0))))

@@ -31,7 +31,7 @@ _INFINITE = Sym("oo")
 _BELOW = Op("neg", (_INFINITE,))
 _WHOLE = Interval(_BELOW, _INFINITE, False, False)
 ALL = Region((_WHOLE,))
-_FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "ne": "ne"}
+FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "ne": "ne"}
 
 
 def region(low: Node, high: Node, has_low: bool, has_high: bool) -> Region:
@@ -188,15 +188,15 @@ def solved(relation: Relation) -> Region | None:
     """An inequality in one variable as what it allows; None where it is no such thing."""
     nodes = [_as_variable(node(side)) for side in relation.sides]
     sides = [one for one in nodes if one is not None]
-    if len(sides) < len(nodes) or not set(relation.signs) <= _FLIPPED.keys():
+    if len(sides) < len(nodes) or not set(relation.signs) <= FLIPPED.keys():
         return None
     if len(sides) == 2:
         left, right, sign = sides[0], sides[1], relation.signs[0]
         if not _is_variable(left) and _is_variable(right):
-            left, right, sign = right, left, _FLIPPED[sign]
+            left, right, sign = right, left, FLIPPED[sign]
         return _half_line(left, sign, right)
     if len(sides) == 3 and _is_variable(sides[1]):
-        first = _half_line(sides[1], _FLIPPED[relation.signs[0]], sides[0])
+        first = _half_line(sides[1], FLIPPED[relation.signs[0]], sides[0])
         second = _half_line(sides[1], relation.signs[1], sides[2])
         if first is None or second is None or {relation.signs[0][0], relation.signs[1][0]} not in (
             {"<"}, {"l"}, {"<", "l"}, {">"}, {"g"}, {">", "g"}

@@ -103,14 +103,14 @@ class Relations(Matching):
         if (first, second) != (asked, given):
             gold, answer = folded(first), folded(second)
         if symbols(first) == symbols(second):
-            return same_amount(gold, answer, self._leaf)
+            return same_amount(gold, answer, self._terms)
         result = outcome(False, "name", "other variables than were asked")
         for candidate in namings(first, second, named=named):
-            result = same_amount(gold, Expression(candidate), self._leaf)
+            result = same_amount(gold, Expression(candidate), self._terms)
             if result.same:
                 return result
         if symbols(second) < symbols(first):
-            return same_amount(gold, answer, self._leaf)
+            return same_amount(gold, answer, self._terms)
         return result
 
     def _relations(self, gold: Relation, answer: Relation) -> MatchResult | None:
@@ -133,7 +133,7 @@ class Relations(Matching):
         result = outcome(False, "name", "other variables than were asked")
         for candidate in namings(first, second, named=True):
             zero = Expression(Num(Fraction(0)))
-            found = self._leaf(
+            found = self._terms.leaf(
                 Relation((Expression(first), zero), ("=",)),
                 Relation((Expression(candidate), zero), ("=",)),
             )
@@ -256,8 +256,7 @@ def difference(relation: Relation) -> Node | None:
 
 
 def _turned(relation: Relation) -> Relation:
-    opposite = {"<": ">", ">": "<", "le": "ge", "ge": "le"}
-    signs = tuple(opposite.get(sign, sign) for sign in reversed(relation.signs))
+    signs = tuple(ranges.FLIPPED.get(sign, sign) for sign in reversed(relation.signs))
     return Relation(tuple(reversed(relation.sides)), signs)
 
 

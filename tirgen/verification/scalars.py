@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from tirgen.verification.arithmetic import approximate, rational
 from tirgen.verification.finishing import folded
-from tirgen.verification.literals import node_of
-from tirgen.verification.matching import Leaf, MatchResult, outcome
+from tirgen.verification.literals import node_of, radians
+from tirgen.verification.matching import MatchResult, Terms, outcome
 from tirgen.verification.units import DEGREE, RADIAN, conflict, unit_of
 from tirgen.verification.values import (
     Clock,
@@ -27,9 +27,12 @@ from tirgen.verification.values import (
     with_values,
 )
 
-EXACT_DIGITS = 6
-"""Digits from which on a decimal may stand for an exact gold value, all after the point or nine."""
+_PRECISE = 6
+"""Digits from which on a gold decimal may be cut off, all after the point or nine."""
 _FLOAT_DIGITS = 15
+"""Significant digits from which on a decimal is a double as Python prints it."""
+_PRINTED_DIGITS = 12
+"""The fewest of a double printed in full: by ``%.12g``, and so by Python before 2.7."""
 _FLOAT_NOISE = Fraction(1, 10**13)
 """Of a double, relative; what a few operations lose."""
 _ZERO_NOISE = Fraction(1, 10**14)
@@ -37,7 +40,9 @@ _ROUNDED = 2
 """Significant digits from which on a gold decimal may be the rounding of an exact answer."""
 
 
-def same_number(gold: Num, answer: Num, percent: tuple[bool, bool]) -> MatchResult:
+def same_number(
+    gold: Num, answer: Num, percent: tuple[bool, bool], exact_digits: int | None
+) -> MatchResult:
     """By the gold's precision; a percent sign may be left out or meant literally.
 
     ``50%`` is 50 and 1/2. Of a gold answer below one it was not left out: ``0.4%`` is not 0.4.
@@ -45,7 +50,7 @@ def same_number(gold: Num, answer: Num, percent: tuple[bool, bool]) -> MatchResu
     pairs = [(_literal(gold, percent[0]), _literal(answer, percent[1]))]
     if percent[0] != percent[1] and (percent[0] or abs(gold.value) >= 1):
         pairs.append((gold, answer))
-    return outcome(any(_agree(*pair) for pair in pairs), "number")
+    return outcome(any(_agree(*pair, exact_digits) for pair in pairs), "number")
 
 
 def _literal(number: Num, percent: bool) -> Num:
@@ -56,7 +61,7 @@ def _scaled(number: Num, factor: Fraction) -> Num:
     return Num(number.value * factor, number.unit and number.unit * factor, number.digits)
 
 
-def _agree(gold: Num, answer: Num) -> bool:
+def _agree(gold: Num, answer: Num, exact_digits: int | None) -> bool:
     apart = abs(gold.value - answer.value)
     if apart == 0:
         return True
@@ -66,7 +71,7 @@ def _agree(gold: Num, answer: Num) -> bool:
         return answer.digits >= _FLOAT_DIGITS and abs(answer.value) < _ZERO_NOISE
     if gold.unit is not None:
         return rounds_to(gold, apart, answer)
-    return answer.unit is not None and precise(answer) and apart < tolerance(answer)
+    return stands_for_exact(answer, exact_digits) and apart < tolerance(answer)
 
 
 def rounds_to(gold: Num, apart: Fraction, answer: Num | None = None) -> bool:
@@ -86,13 +91,16 @@ def rounds_to(gold: Num, apart: Fraction, answer: Num | None = None) -> bool:
     return gold.digits >= _ROUNDED and apart <= allowed
 
 
+def stands_for_exact(answer: Num, exact_digits: int | None) -> bool:
+    """Whether a decimal has enough digits to be compared with an exact gold value."""
+    return answer.unit is not None and answer.digits >= (exact_digits or _PRINTED_DIGITS)
+
+
 def precise(number: Num) -> bool:
-    """Enough digits to stand for an exact value."""
+    """Whether a decimal beside a gold decimal is so fine that it may be cut off."""
     if number.unit is None:
         return False
-    return number.digits >= EXACT_DIGITS and (
-        number.unit <= Fraction(1, 10**6) or number.digits >= 9
-    )
+    return number.digits >= _PRECISE and (number.unit <= Fraction(1, 10**6) or number.digits >= 9)
 
 
 def tolerance(number: Num) -> Fraction:
@@ -106,18 +114,17 @@ def _is_double(number: Num) -> bool:
     return number.unit is not None and _FLOAT_DIGITS <= number.digits <= 18
 
 
-def same_quantity(gold: Quantity, answer: Quantity, leaf: Leaf) -> MatchResult:
+def same_quantity(gold: Quantity, answer: Quantity, terms: Terms) -> MatchResult:
     """Amounts in the gold's unit; two units that do not convert make different answers."""
     units = {gold.unit, answer.unit}
     if units == {DEGREE, RADIAN}:
-        one = _in_radians(gold), _in_radians(answer)
-        return same_amount(*one, leaf)
+        return same_amount(Expression(radians(gold)), Expression(radians(answer)), terms)
     if not conflict(gold.unit, answer.unit):
-        return same_amount(gold.amount, answer.amount, leaf)
+        return same_amount(gold.amount, answer.amount, terms)
     if gold.unit.dimensions != answer.unit.dimensions:
         return outcome(False, "unit", f"{_name(answer.unit)} where {_name(gold.unit)} is asked")
     return same_amount(
-        gold.amount, _times(answer.amount, answer.unit.factor / gold.unit.factor), leaf
+        gold.amount, _times(answer.amount, answer.unit.factor / gold.unit.factor), terms
     )
 
 
@@ -131,16 +138,10 @@ def _times(amount: Expression, factor: Fraction) -> Expression:
     return Expression(Op("mul", (amount.node, Num(factor))))
 
 
-def _in_radians(quantity: Quantity) -> Expression:
-    if quantity.unit == RADIAN:
-        return quantity.amount
-    return Expression(Op("mul", (node_of(quantity.amount), Sym("pi"), Num(Fraction(1, 180)))))
-
-
 def unitless(quantity: Quantity, other: Expression) -> Expression:
     """The amount beside a number that names no unit; degrees as radians beside a multiple of pi."""
     if quantity.unit == DEGREE and Sym("pi") in walk(other.node):
-        return _in_radians(quantity)
+        return Expression(radians(quantity))
     return quantity.amount
 
 
@@ -163,16 +164,18 @@ def with_unit(gold: Quantity, answer: Expression) -> Quantity | None:
     return Quantity(amount, unit_of(f"{letter} ^{power}"))
 
 
-def same_amount(gold: Expression, answer: Expression, leaf: Leaf) -> MatchResult:
+def same_amount(gold: Expression, answer: Expression, terms: Terms) -> MatchResult:
     """Two numbers exactly, expressions by the leaf unless their values are plainly apart."""
     if isinstance(gold.node, Num) and isinstance(answer.node, Num):
-        return same_number(gold.node, answer.node, (gold.percent, answer.percent))
+        return same_number(
+            gold.node, answer.node, (gold.percent, answer.percent), terms.exact_digits
+        )
     first, second = node_of(gold), node_of(answer)
     if first == second:
         return outcome(True, "expression")
     if gold.percent == answer.percent and _plainly_apart(first, second):
         return outcome(False, "expression", "their values differ")
-    return leaf(gold, answer)
+    return terms.leaf(gold, answer)
 
 
 def _plainly_apart(first: Node, second: Node) -> bool:

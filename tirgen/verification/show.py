@@ -45,11 +45,14 @@ _AROUND: dict[type, tuple[str, str]] = {
     Tuple: ("(", ")"), Bracket: ("[", "]"), Set: ("{", "}"), Listing: ("", "")
 }  # fmt: skip
 _LONGEST = 200
+_MANY_DIGITS = "of many digits"
 
 
 def latex(node: Node) -> str:
-    """An expression as LaTeX that reads back as itself."""
+    """An expression as LaTeX that reads back as itself, but for numbers too long to write."""
     match node:
+        case Num(value) if _is_long(value):
+            return rf"\text{{a number {_MANY_DIGITS}}}"
         case Num(value):
             top, bottom = value.numerator, value.denominator
             return str(top) if bottom == 1 else rf"\frac{{{top}}}{{{bottom}}}"
@@ -131,9 +134,14 @@ def _interval(piece: Interval) -> str:
     return f"{opening}{latex(piece.low)}, {latex(piece.high)}{closing}"
 
 
+def _is_long(value: Fraction) -> bool:
+    """Whether a number has more digits than Python writes out, which raises an error."""
+    return max(value.numerator.bit_length(), value.denominator.bit_length()) > 2000
+
+
 def _number(value: Fraction, unit: Fraction | None) -> str:
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 2000:
-        return "of many digits"
+    if _is_long(value):
+        return _MANY_DIGITS
     if unit is None or unit > 1 or unit.denominator.bit_length() > 200:
         return str(value)
     places = len(str(unit.denominator)) - 1

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from tirgen.verification import ranges
 from tirgen.verification.arithmetic import product
-from tirgen.verification.cursor import OutsideGrammar
+from tirgen.verification.cursor import OutsideGrammar, is_worded
 from tirgen.verification.finishing import MOST_ITEMS, assembled, finished, flat, joined
 from tirgen.verification.naming import BOUND, NATURAL, function_of
 from tirgen.verification.sides import Sides, related
@@ -228,7 +228,7 @@ class Statements(Clauses):
             token = self.tokens[end]
             if token.text in FUNCTIONS:
                 return None
-            if token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text)):
+            if is_worded(token):
                 if token.text.lower() in COPULAS and (worded or end > self.at):
                     break
                 worded = True
@@ -256,15 +256,11 @@ class Statements(Clauses):
     def _words(self) -> list[str]:
         """The words that are next, hyphens between them dropped."""
         words: list[str] = []
-        while self.word_next() or (words and self.is_operator("-", "'") and self._word_after()):
+        while self.word_next() or (words and self.is_operator("-", "'") and is_worded(self.peek())):
             text = self.take().text
             if text not in "-'":
                 words.append(text)
         return words
-
-    def _word_after(self) -> bool:
-        token = self.peek()
-        return token.kind is Kind.WORD or (token.kind is Kind.NAME and is_word(token.text))
 
     def _in_words(self) -> Value:
         """A statement that begins with a word: a number in words, a prefix of one, or text."""

@@ -20,7 +20,7 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig
 from tirgen.verification.evaluate import NoValue, both_at, identical, same_zeros
 from tirgen.verification.literals import node_of
 from tirgen.verification.matching import MatchResult, outcome, undecided
-from tirgen.verification.scalars import precise, tolerance
+from tirgen.verification.scalars import precise, stands_for_exact, tolerance
 from tirgen.verification.show import latex, said
 from tirgen.verification.values import (
     Expression,
@@ -42,12 +42,17 @@ _EXTRACTION = math_verify.LatexExtractionConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
     ),
 )
+_PLACES = 12
+"""Decimal places to which math-verify compares decimals; fewer would accept a rounded answer."""
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
 
-def decide(gold: Value, answer: Value) -> MatchResult:
-    """Decide two expressions, equations or unread mathematics, gold first."""
+def decide(gold: Value, answer: Value, exact_digits: int | None = None) -> MatchResult:
+    """Decide two expressions, equations or unread mathematics, gold first.
+
+    `exact_digits` is that of `Terms`.
+    """
     if (
         isinstance(gold, Relation)
         and isinstance(answer, Relation)
@@ -56,15 +61,20 @@ def decide(gold: Value, answer: Value) -> MatchResult:
         same = same_zeros(gold.sides[0].node, answer.sides[0].node)
         return outcome(same, "curve", "another equation")
     if isinstance(gold, Expression) and isinstance(answer, Expression):
-        return _expressions(gold, answer)
-    return _unread(gold, answer)
+        return _expressions(gold, answer, exact_digits)
+    return _unread(gold, answer, exact_digits)
 
 
-def _expressions(gold: Expression, answer: Expression) -> MatchResult:
+def _expressions(gold: Expression, answer: Expression, exact_digits: int | None) -> MatchResult:
     first, second = node_of(gold), node_of(answer)
     for rounded, exact in ((gold, second), (answer, first)):
         if isinstance(rounded.node, Num) and rounded.node.unit is not None:
-            near = _near(rounded.node, exact, rounded.percent, is_gold=rounded is gold)
+            allowed = (
+                _off_as_gold(rounded.node)
+                if rounded is gold
+                else _off_as_answer(rounded.node, exact_digits)
+            )
+            near = _near(rounded, exact, allowed)
             return outcome(near, "number", "not equal at that precision")
     constants = _without_added_constant(first), _without_added_constant(second)
     if constants[0] and constants[1]:
@@ -76,22 +86,27 @@ def _expressions(gold: Expression, answer: Expression) -> MatchResult:
     return outcome(bool(same), "expression", "not equal where both are evaluated")
 
 
-def _near(rounded: Num, exact: Node, percent: bool, *, is_gold: bool) -> bool:
-    """Whether a decimal is a rounding of an exact value; an answer's must be a precise one."""
-    shown = node_of(Expression(rounded, percent))
+def _near(rounded: Expression, exact: Node, allowed: Fraction) -> bool:
+    """Whether a decimal is a rounding of an exact value."""
     try:
-        left, right, _ = both_at(shown, exact, {})
+        left, right, _ = both_at(node_of(rounded), exact, {})
     except NoValue:
         return False
-    assert rounded.unit is not None
-    if is_gold:
-        allowed = rounded.unit / 2 if rounded.digits >= 2 else Fraction(0)
-        allowed = max(allowed, tolerance(rounded) if precise(rounded) else Fraction(0))
-    else:
-        allowed = tolerance(rounded) if precise(rounded) else Fraction(0)
-    if percent:
+    if rounded.percent:
         allowed /= 100
     return bool(abs(left - right) <= mpmath.mpf(allowed.numerator) / allowed.denominator)
+
+
+def _off_as_gold(decimal: Num) -> Fraction:
+    """What a gold decimal may be off by."""
+    assert decimal.unit is not None
+    allowed = decimal.unit / 2 if decimal.digits >= 2 else Fraction(0)
+    return max(allowed, tolerance(decimal) if precise(decimal) else Fraction(0))
+
+
+def _off_as_answer(decimal: Num, exact_digits: int | None) -> Fraction:
+    """What the decimal of an answer may be off by, of an exact value."""
+    return tolerance(decimal) if stands_for_exact(decimal, exact_digits) else Fraction(0)
 
 
 def _without_added_constant(node: Node) -> Node | None:
@@ -111,7 +126,7 @@ def _without_added_constant(node: Node) -> Node | None:
 # -- what lies beyond the grammar
 
 
-def _unread(gold: Value, answer: Value) -> MatchResult:
+def _unread(gold: Value, answer: Value, exact_digits: int | None) -> MatchResult:
     left = _parsed(_source(gold))
     if not left:
         return undecided("it is no mathematics that can be read")
@@ -120,8 +135,13 @@ def _unread(gold: Value, answer: Value) -> MatchResult:
         return outcome(False, "math-verify", "no mathematics that can be read")
     if not _same_variables(left[0], right[0]):
         return outcome(False, "name", "other variables than were asked")
-    same = math_verify.verify(left, right, float_rounding=6, timeout_seconds=None)
-    return outcome(bool(same) or _same_value(left[0], right[0]), "math-verify", "not equal")
+    allowed = Fraction(0)
+    match answer:
+        case Expression(Num(unit=Fraction()) as decimal):
+            allowed = _off_as_answer(decimal, exact_digits)
+    same = math_verify.verify(left, right, float_rounding=_PLACES, timeout_seconds=None)
+    near = bool(same) or _same_value(left[0], right[0], allowed)
+    return outcome(near, "math-verify", "not equal")
 
 
 def _same_variables(left: Any, right: Any) -> bool:
@@ -131,7 +151,8 @@ def _same_variables(left: Any, right: Any) -> bool:
         return True
 
 
-def _same_value(left: Any, right: Any) -> bool:
+def _same_value(left: Any, right: Any, allowed: Fraction) -> bool:
+    """Whether two numbers agree to 30 digits, or are at most `allowed` apart."""
     if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
         return False
     if left.free_symbols:
@@ -139,7 +160,8 @@ def _same_value(left: Any, right: Any) -> bool:
     first, second = sympy.N(left.doit(), 50), sympy.N(right.doit(), 50)
     if not (first.is_number and second.is_number and first.is_finite and second.is_finite):
         return False
-    return bool(abs(first - second) <= abs(first) * sympy.Rational(1, 10**30))
+    noise = abs(first) * sympy.Rational(1, 10**30)
+    return bool(abs(first - second) <= max(noise, sympy.Rational(allowed)))
 
 
 def _source(value: Value) -> str:

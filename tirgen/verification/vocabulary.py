@@ -116,12 +116,16 @@ _RESPELLED = tuple(
 )
 
 
+LATEX_TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|operatorname|emph|bf|rm)"
+    r"(?![a-z])\s*"
+)
+"""Commands whose argument is words, or letters as if they were."""
+
+
 def words_of(text: str) -> str:
     """Words as they are compared: small, without articles, hyphens, genitives, final stops."""
-    text = re.sub(
-        r"\\(?:text|mbox|mathrm|textbf|mathbf|textit|operatorname)\s*\{([^{}]*)\}", r" \1 ", text
-    )
-    text = re.sub(r"(?<=\w)['’]s\b", "", text)
+    text = re.sub(r"(?<=\w)['’]s\b", "", LATEX_TEXT.sub(" ", text))
     words = re.sub(r"[^\w+<>=^/-]+|(?<=\w)-(?=\w)|_", " ", text.casefold()).strip()
     words = _ARTICLES.sub("", words).strip()
     for pattern, new in _RESPELLED:

@@ -16,7 +16,9 @@ import select
 import signal
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from io import FileIO
+from typing import Any
 
 import psutil
 from sympy.core.cache import clear_cache
@@ -153,10 +155,12 @@ def _serve(requests: int, replies: int, limits: WorkerLimits) -> None:
             sink.write(json.dumps(asdict(_decide(request))).encode() + b"\n")
 
 
-def _decide(request: dict[str, str]) -> Verdict:
+def _decide(request: dict[str, Any]) -> Verdict:
     """The verdict; it does not depend on what sympy caches of earlier comparisons."""
     try:
-        return judge(request["gold"], request["answer"], decide)
+        digits = request["exact_digits"]
+        leaf = partial(decide, exact_digits=digits)
+        return judge(request["gold"], request["answer"], leaf, digits)
     except MemoryError:
         return Verdict(correct=False, method="memory", reason="comparison ran out of memory")
     except RecursionError:
