@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.datasets import Store
+from storage.journal import Journal
 from storage.records import Ending, Problem, Program, Provenance, Trajectory
 from tests.rows import PROVENANCE, row
 from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
@@ -37,7 +38,7 @@ class ByHand(Maker[Item]):
         super().__init__("d", RunIdentity("r", "h", "0", "e"))
         self._by_hand = by_hand
 
-    async def make(self, item: Item) -> Trajectory:
+    async def make(self, item: Item, journal: Journal | None = None) -> Trajectory:
         return await self._by_hand(item.problem, item.attempt)
 
     def begin(self, item: Item) -> RowInProgress:
