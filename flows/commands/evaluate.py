@@ -22,6 +22,7 @@ from flows.commands.options import (
 from flows.commands.results import show_results
 from flows.terminal.console import print_json, say
 from flows.terminal.progress import job_display
+from flows.terminal.report import engine_sentences
 from flows.training.models import find_model, serving
 from storage.datasets import Store
 from tirgen.jobs.evaluate import EvaluationReport, evaluate
@@ -130,6 +131,8 @@ def _show(report: EvaluationReport, policy: str, store: Store) -> None:
         f"{reused} {report.version} in {store.root}; mean accuracy "
         f"{100 * report.mean_accuracy:.1f} %; {report.seconds:.1f} s"
     )
+    for sentence in engine_sentences(report.progress.idle):
+        say(sentence)
 
 
 async def _evaluate(

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from flows.training.fine_tune import fine_tune
 from flows.training.jobs import NO_HOOKS, Hooks
+from flows.training.metrics import metrics_library
 from flows.training.models import Model, find_model, published, serving, training_names
 from flows.training.rounds import Round, reinforce
 from flows.training.settings import RoundsConfig
@@ -93,6 +94,7 @@ async def improve(
 
     Started again with the same configuration it continues. Raises what its parts raise.
     """
+    metrics_library()  # what is missing is told before the generation
     loop = _Loop(store, config.named(), processes, hooks)
     parent = find_model(store, config.parent)
     base = await loop.evaluate("base, chain of thought", parent, reasoning="cot")

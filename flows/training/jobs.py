@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from flows.terminal.failures import FlowError
 from flows.terminal.progress import ProgressDisplay, ProgressLine
+from flows.training.metrics import Log, metrics_library, metrics_run
 from storage.calls import SECONDS_BETWEEN_NOTES, CallNote
 from storage.leases import BEAT_SECONDS, LEASES, SILENCE_SECONDS, Claim, Lease
 from storage.policies import Policies, PolicyVersion
@@ -123,8 +124,9 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
     """Run the job in child processes, and return the version that it published.
 
     Started again, an interrupted job continues from its last checkpoint and a finished one returns
-    its version. Raises `JobFailed`.
+    its version. Raises `JobFailed`, and what `metrics_run` raises.
     """
+    metrics_library()
     steps = Steps()
     record = _Record(steps, job)
 
@@ -138,13 +140,19 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
                 case "holding":
                     hooks.note(event["reason"])
                 case "began":
-                    record.work.set_result(Path(event["work"]))
+                    work = Path(event["work"])
+                    record.work.set_result(work)
+                    run = metrics_run(f"{job.names.policy}/{work.name}", record.about)
+                    measured.append(stack.enter_context(run))
+                case "step":
+                    measured[0](event, event["step"])
                 case "packed":
                     hooks.note(_shared(event["tokens"], event["computed_tokens"]))
             steps.update(event)
             hooks.steps(steps)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        measured: list[Log] = []
         path = Path(folder) / "job.json"
         path.write_text(job.model_dump_json())
         async with record:
@@ -162,7 +170,7 @@ class _Record:
         self.work: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
         """The folder, once the trainer has told it."""
         self._steps = steps
-        self._about = {"kind": job.kind, **job.names.model_dump(include={"parent", "dataset"})}
+        self.about = {"kind": job.kind, **job.names.model_dump(include={"parent", "dataset"})}
         self._lease: Lease | None = None
         self._note: CallNote | None = None
 
@@ -207,7 +215,7 @@ class _Record:
         return granted
 
     def _document(self) -> dict[str, Any]:
-        return {**self._about, **self._steps.document()}
+        return {**self.about, **self._steps.document()}
 
     def _end(self, error: BaseException | None) -> None:
         if self._note:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flows.training.figures import round_figures
 from flows.training.jobs import NO_HOOKS, Hooks, train
+from flows.training.metrics import metrics_library, metrics_run
 from flows.training.models import Model, published, serving, training_names
 from flows.training.settings import RoundsConfig
 from storage.datasets import Store
@@ -42,8 +44,10 @@ async def reinforce(
     """Take the policy through all rounds; each publishes the next version of `name`.
 
     Raises what `collect_rollouts` raises, and `JobFailed` if an update fails: the oracle found that
-    the engine served another policy, or no group of the round teaches anything.
+    the engine served another policy, or no group of the round teaches anything, and what
+    `metrics_run` raises.
     """
+    metrics_library()  # what is missing is told before the first rollout
     loop = _Loop(store, name, config, processes, hooks)
     rounds: list[Round] = []
     start = config.rollouts.start
@@ -76,4 +80,7 @@ class _Loop:
             return there
         job = RlJob(kind="rl", names=names, config=self.config.update)
         async with self.hooks.gpu():
-            return await train(job, self.processes, self.hooks)
+            made = await train(job, self.processes, self.hooks)
+        with metrics_run(f"{self.name}/rounds", {}) as log:
+            log(round_figures(self.store, made), made.number)
+        return made

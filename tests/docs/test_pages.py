@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 TYPED = [page for page in PAGES if page.name != "cli.md"]
 """Pages with commands to type; cli.md is generated, with usage lines such as `tirgen COMMAND`."""
-FOLDERS = "benchmarks|deploy|docs|flows|storage|tests|tirgen|trainer"
+FOLDERS = "benchmarks|deploy|docs|examples|flows|storage|tests|tirgen|trainer"
 FENCED = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 

@@ -125,6 +125,16 @@ def test_costs_added_up_in_columns_are_those_added_row_by_row(tmp_path: Path) ->
     assert found.highest == one_by_one.highest
 
 
+def test_only_rows_that_are_not_made_again_need_no_journal(tmp_path: Path) -> None:
+    """Of a process that was killed between the commit and the end of the row's journal."""
+    run = Store(tmp_path).open_run("d", {}, "h")
+    made, lost = row("p1"), row("p2", ending=Ending.ENGINE_ERROR)
+    run.append([made, lost])
+    ids = {made.trajectory_id, lost.trajectory_id, "never committed"}
+    assert list(CommittedRows(run).made(ids)) == [made.trajectory_id]
+    assert not list(CommittedRows(run).made(set()))
+
+
 def test_rows_of_other_problems_are_passed_over(run: Run) -> None:
     found = [each.problem.problem_id for each in CommittedRows(run).rows({"p2": PROBLEMS["p2"]})]
     assert found == ["p2"]

@@ -7,7 +7,7 @@ rows do not count.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import version
@@ -102,6 +102,15 @@ class CommittedRows:
             for row in _rows(found):
                 if problems is None or problems.get(row.problem.problem_id) == row.problem:
                     yield row
+
+    def made(self, ids: Collection[str]) -> Iterator[str]:
+        """Those of these trajectories that are committed and not to be made again."""
+        columns = ["trajectory_id", "ending", "code_version"]
+        for table in self._run.newest_columns(columns) if self._run and ids else ():
+            found = table.filter(pc.is_in(table["trajectory_id"], pa.array(list(ids), pa.string())))
+            for row in found.to_pylist():
+                if not is_lost(Ending(row["ending"]), row["code_version"]):
+                    yield row["trajectory_id"]
 
     def spend(self, budget: BudgetSettings, began: float) -> RunCost:
         """What all earlier calls have cost, rows that were made again included.

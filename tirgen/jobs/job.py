@@ -25,6 +25,7 @@ import pyarrow as pa
 from storage.calls import SECONDS_BETWEEN_NOTES, CallNote, calls
 from storage.datasets import Store
 from storage.idle import IdleLog
+from storage.journal import Journal
 from storage.leases import Holder, Lease
 from storage.records import Ending, Problem, Trajectory
 from storage.runs import Run, run_id
@@ -127,6 +128,7 @@ class Job(Generic[P]):
     """Called with `progress` after each change."""
     _lease: Lease
     _note: CallNote
+    _journal: Journal
     _slots: asyncio.Semaphore
     """Bounds the rows that are made at the same time."""
     working: Counter[Activity] = field(default_factory=Counter)
@@ -161,7 +163,7 @@ class Job(Generic[P]):
             self.progress.live += 1
             try:
                 with session.work():
-                    row = await maker.make(item)
+                    row = await maker.make(item, self._journal)
             except BaseException:
                 await account.release(item.program)
                 raise
@@ -186,6 +188,7 @@ class Job(Generic[P]):
         except UNSTORABLE as error:
             row = maker.broken(item, row.cost, error)
             await self._commits.commit(row)
+        self._journal.drop(row.trajectory_id)
         return row
 
     def append(self, rows: Sequence[Trajectory]) -> None:
@@ -228,7 +231,10 @@ class Job(Generic[P]):
         Raises `LeaseLost`.
         """
         self._lease.check()
-        return self.run.publish(rows, summary, in_order=in_order)
+        version = self.run.publish(rows, summary, in_order=in_order)
+        if not self.progress.account.stopped:  # else a higher budget goes on with what is begun
+            self._journal.clear()
+        return version
 
 
 @asynccontextmanager
@@ -280,8 +286,11 @@ async def open_job(
         watch(progress)
         if has_work and not is_new:
             pools = await recipe.open(stack, identity)
-        job = Job(run, committed, progress, watch, lease, note, asyncio.Semaphore(live))
+        journal = Journal(run.folder)
+        job = Job(run, committed, progress, watch, lease, note, journal, asyncio.Semaphore(live))
         if has_work:
+            for made in committed.made(journal.unfinished()):  # killed just after their commit
+                journal.drop(made)
             note.write(progress.document())
             stack.push(job.noted_at_end)
             job._commits = await stack.enter_async_context(CommitQueue(job.append))

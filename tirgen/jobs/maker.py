@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from storage.journal import Journal
 from storage.records import (
     Cost,
     Ending,
@@ -33,6 +34,7 @@ from tirgen.sandbox.contract import SandboxUnavailable
 from tirgen.tir.builder import TrajectoryBuilder, build
 from tirgen.tir.core import Loop
 from tirgen.tir.driver import Driver, UsageCounter
+from tirgen.tir.recall import Recall
 from tirgen.verification import VerifierUnavailable
 
 ENDS_THE_JOB = (EngineError, SandboxUnavailable, VerifierUnavailable, OSError)
@@ -123,10 +125,15 @@ class Maker(ABC, Generic[ItemT]):
         """The sample, together with what is open only for it."""
         yield self.begin(item)
 
-    async def make(self, item: ItemT) -> Trajectory:
+    def id_of(self, item: ItemT) -> str:
+        """The id of the item's row."""
+        return trajectory_id(self.dataset, self.identity.config_hash, item.key)
+
+    async def make(self, item: ItemT, journal: Journal | None = None) -> Trajectory:
         """Make one row. An error that this code did not foresee becomes the row's ending.
 
-        Raises `ENDS_THE_JOB`.
+        Replies of engines that are in `journal` are not paid for again, and new ones are kept
+        there. Raises `ENDS_THE_JOB`.
         """
         meter, steps = UsageCounter(), list[Step]()
 
@@ -134,7 +141,10 @@ class Maker(ABC, Generic[ItemT]):
             async with self.prepared(item) as sample:
                 nonlocal steps
                 steps = sample.builder.steps
-                await sample.driver.drive(build(sample.builder, sample.loop), meter)
+                loop, recall = build(sample.builder, sample.loop), None
+                if journal and sample.driver.engines:  # a program alone costs nothing
+                    recall = Recall(journal.of(self.id_of(item)), self.provenance(item))
+                await sample.driver.drive(loop, meter, recall)
                 with LiveTrajectory.current().at(Activity.VERIFIER):
                     judgement = await self.judge(item, sample.builder, meter)
             return await self.finish(self._finished(item, sample.builder, judgement, meter))
@@ -180,7 +190,7 @@ class Maker(ABC, Generic[ItemT]):
             engine = f"{provenance.engine} at {', '.join(replicas)}"
             provenance = replace(provenance, engine=engine)
         return Trajectory(
-            trajectory_id=trajectory_id(self.dataset, self.identity.config_hash, item.key),
+            trajectory_id=self.id_of(item),
             dataset=self.dataset,
             program=item.program,
             attempt=item.attempt,

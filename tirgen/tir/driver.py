@@ -27,6 +27,7 @@ from tirgen.tir.core import (
     SandboxFault,
     TimeLimitReached,
 )
+from tirgen.tir.recall import Recall
 
 T = TypeVar("T")
 THROWN_INTO_THE_LOOP = (EngineRefused, EngineUnavailable, SandboxFault, TimeLimitReached)
@@ -52,6 +53,10 @@ class UsageCounter:
         self.llm_seconds += completion.seconds
         if completion.replica:
             self.replicas[completion.replica] = None
+
+    def add_execution(self, execution: Execution) -> None:
+        """Count the cost of a program that was run."""
+        self.sandbox_seconds += execution.wall_ms / 1000
 
     def cost(self) -> Cost:
         return Cost(
@@ -83,23 +88,27 @@ class Driver:
     wall_seconds: float | None
     """Longest time for a whole loop; None where the limits of its programs bound it."""
 
-    async def drive(self, loop: Loop[T], meter: UsageCounter) -> T:
+    async def drive(self, loop: Loop[T], meter: UsageCounter, recall: Recall | None = None) -> T:
         """Run a loop to its end and return what it returns.
 
-        Raises `EngineMisconfigured`: no other loop can succeed either. Every other failure is
-        thrown into the loop, which knows what it means for the trajectory.
+        Requests that `recall` has a reply to are not sent; it keeps the replies to the others.
+        Raises `EngineMisconfigured`: no other loop can succeed either; OSError where a reply cannot
+        be kept. Every other failure is thrown into the loop, which knows what it means for the
+        trajectory.
         """
         with LiveTrajectory.joined() as session:
-            return await self._drive(loop, session, meter)
+            return await self._drive(loop, session, meter, recall)
 
-    async def _drive(self, loop: Loop[T], session: LiveTrajectory, meter: UsageCounter) -> T:
+    async def _drive(
+        self, loop: Loop[T], session: LiveTrajectory, meter: UsageCounter, recall: Recall | None
+    ) -> T:
         now, most = asyncio.get_running_loop().time(), self.wall_seconds
         session.deadline = None if most is None else now + most
         try:
             request = next(loop)
             while True:
                 try:
-                    result = await self._answer(request, session, meter)
+                    result = await self._reply(request, session, meter, recall)
                 except THROWN_INTO_THE_LOOP as error:
                     request = loop.throw(error)
                 else:
@@ -107,6 +116,23 @@ class Driver:
         except StopIteration as stop:
             returned: T = stop.value
             return returned
+
+    async def _reply(
+        self,
+        request: Request,
+        session: LiveTrajectory,
+        meter: UsageCounter,
+        recall: Recall | None,
+    ) -> Result:
+        """The reply that an earlier process was given, or a new one, which is kept."""
+        kept = recall.next(request) if recall else None
+        if kept is not None:
+            _count_again(request, kept, session, meter)
+            return kept
+        reply = await self._answer(request, session, meter)
+        if recall:
+            recall.keep(reply)
+        return reply
 
     async def _answer(
         self, request: Request, session: LiveTrajectory, meter: UsageCounter
@@ -135,7 +161,26 @@ class Driver:
 
     async def _execute(self, code: str, meter: UsageCounter) -> Result:
         execution = await self.sandbox.run(code, self.limits)
-        meter.sandbox_seconds += execution.wall_ms / 1000
+        meter.add_execution(execution)
         if execution.outcome is Outcome.INFRA_ERROR:
             raise SandboxFault(execution.stderr.strip() or "the sandbox could not run the program")
         return execution
+
+
+def _count_again(
+    request: Request, reply: Result, session: LiveTrajectory, meter: UsageCounter
+) -> None:
+    """Let a kept reply cost the trajectory what it cost the earlier process, its time included."""
+    match request, reply:
+        case Generate(role), Completion():
+            meter.calls[role] += 1
+            meter.add(role, reply)
+            seconds = reply.seconds
+        case _, Execution():
+            meter.add_execution(reply)
+            seconds = reply.wall_ms / 1000
+        case _:
+            raise AssertionError("a completion answers a generation, an execution a program")
+    meter.started -= seconds
+    if session.deadline is not None:
+        session.deadline -= seconds

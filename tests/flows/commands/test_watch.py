@@ -33,7 +33,7 @@ SETTINGS = {"problems.limit": 24, "attempts": 2, "cot_samples": 1, "live_traject
 def generation(store: Path, engine: str, sandbox: str) -> list[str]:
     roles: dict[str, Any] = {"sandbox.services": [sandbox]}
     for role in ("actor", "critic"):
-        served = {"kind": "tokens", "base_url": engine, "model": "pocket"}
+        served = {"kind": "tokens", "base_urls": [engine], "model": "pocket"}
         served["tokenizer"] = str(MODEL_DIR)
         roles |= {f"{role}.{name}": value for name, value in served.items()}
     words = ["generate", "--dataset", "seen", "--store", str(store), "--json"]
