@@ -54,7 +54,7 @@ def test_what_cannot_be_known_is_none_and_told(
     assert tirgen.reward(["no answer"], [UNVERIFIABLE]) == [None], "as for the other attempts"
     assert "no reward for 1 of 2: 1 times the gold answer cannot be verified" in caplog.text
 
-    def unavailable(gold: str, response: str) -> Any:
+    def unavailable(gold: str, response: str, exact_digits: int | None) -> Any:
         raise VerifierUnavailable("the worker died")
 
     monkeypatch.setattr("tirgen.scoring.verify", unavailable)
