@@ -162,6 +162,8 @@ def test_filtering_holds_the_rows_of_one_problem(make_trajectory: Any) -> None:
             yield dataclasses.replace(row, steps=(step, *row.steps[1:]))
 
     config = FilterConfig(keep_share_by_calls={}, near_duplicate=0.6)
+    few = [make_trajectory(problem=name) for name in ("a", "b")]
+    list(Filtering(lambda: iter(few), config, seed=0).rows())  # imports are not counted
     tracemalloc.start()
     filtering = Filtering(read, config, seed=0)
     rows = sum(1 for row in filtering.rows() if row.filters)

@@ -38,14 +38,27 @@ def test_taking_down_nothing_is_no_failure(
     assert json.loads(capsys.readouterr().out) == {"stopped": []}
 
 
+def neighbouring_sockets() -> tuple[socket.socket, socket.socket]:
+    """Two sockets on a port and the next one; other tests take ports at the same time."""
+    while True:
+        first, second = socket.socket(), socket.socket()
+        first.bind(("127.0.0.1", 0))
+        try:
+            second.bind(("127.0.0.1", first.getsockname()[1] + 1))
+        except OSError:
+            first.close()
+            second.close()
+        else:
+            return first, second
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_port_that_somebody_else_has_is_named_and_nothing_is_started(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, which: int
 ) -> None:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
+    first, second = neighbouring_sockets()
+    with first, second:
         port = first.getsockname()[1]
-        second.bind(("127.0.0.1", port + 1))
         (first, second)[which].listen()
         (second, first)[which].close()
         code = run(["up", "--store", str(tmp_path), "--port", str(port), "--json"])
