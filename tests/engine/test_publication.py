@@ -153,8 +153,8 @@ def another_tokenizer(folder: Path) -> None:
         (lambda folder: spoil_config(folder, vocab_size=500), "vocab_size 500.*512"),
         (lambda folder: spoil_config(folder, num_hidden_layers=1), r"layers\.1.*missing"),
         (another_tokenizer, "tokenizer of .* is not that of the served model"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no readable safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"half"), "no readable"),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"has no \*\.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"half"), "cannot be read"),
         (shutil.rmtree, r"holds no config\.json"),
     ],
 )

@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from tirgen.engine.connect import api_key
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.errors import (
@@ -108,6 +110,23 @@ class _Server:
         return (await self._pool.run(lambda client: client.post_root(path, data))).result
 
 
+def _fault_of(folder: Path) -> str | None:
+    """Why no server could load the weights; None for a folder that only the server sees.
+
+    Found here before the pause: vLLM answers 500 for them, which leaves open what it has loaded.
+    """
+    if not folder.is_dir():
+        return None
+    files = list(folder.glob("*.safetensors"))
+    try:
+        for file in files:
+            with safe_open(file, framework="numpy"):
+                pass
+    except (OSError, SafetensorError) as error:
+        return f"has weights that cannot be read ({error})"
+    return None if files else "has no *.safetensors"
+
+
 class _Publication:
     """One publication, and the state in which it leaves the server."""
 
@@ -119,6 +138,11 @@ class _Publication:
         """Weights, cache and name of the server belong to one policy."""
 
     async def run(self) -> None:
+        if fault := _fault_of(self._folder):
+            raise PublicationFailed(
+                f"{self._label} is not published to {self._server.root}: {self._folder} {fault}. "
+                f"{self._state()}"
+            )
         await self._server.version()
         try:
             await self._exchange()

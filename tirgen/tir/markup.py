@@ -25,14 +25,14 @@ from typing import NamedTuple
 
 from storage.records import Step
 
-_LINE_ENDS = ("\n", "\r\n", " \n", "  \n")
-CODE_STOP = (*(fence + end for fence in ("```", "~~~") for end in _LINE_ENDS), "```output")
+CODE_STOP = ("```\n", "```\r", "``` ", "```output")
 """Stop strings with which one call writes thought and program and ends at the closing fence.
 
-All but the last match closing fences at any place, but no opening ```` ```python ````. The last
-stops a model that begins to write the output itself. After a stop, `closed_code` returns the
-program. Where it is None, `invents_output` says whether the model wrote an output; if not, it only
-opened a block without a tag, and should continue.
+Four, since vLLM takes no more (`VLLM_MAX_STOP_STRINGS`); so a program in tildes is run only where
+the turn ends with it. The first three match closing fences at any place, but no opening
+```` ```python ````. The last stops a model that begins to write the output itself. After a stop,
+`closed_code` returns the program. Where it is None, `invents_output` says whether the model wrote
+an output; if not, it only opened a block without a tag, and should continue.
 """
 
 THINK_OPEN = "<think>\n"
