@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -73,10 +73,13 @@ class ServerProcess:
     def kill(self, part: str = "") -> None:
         """SIGKILL the process whose command line has `part`, by default the whole tree."""
         assert self._process is not None
-        family = [self._process, *self._process.children(recursive=True)]
+        family: list[psutil.Process] = [self._process]
+        with suppress(psutil.NoSuchProcess):  # it was killed before
+            family += self._process.children(recursive=True)
         for each in family:
-            if not part or part in " ".join([each.name(), *each.cmdline()]):
-                each.kill()
+            with suppress(psutil.NoSuchProcess):
+                if not part or part in " ".join([each.name(), *each.cmdline()]):
+                    each.kill()
         if not part:
             psutil.wait_procs(family, 30)
 
