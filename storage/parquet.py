@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -93,10 +93,14 @@ def read_batches(file: StoredFile) -> Iterator[pa.RecordBatch]:
         yield with_later_columns(batch, schema).select(schema.names).cast(schema)
 
 
-def _batches(file: StoredFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def _batches(
+    file: StoredFile, columns: list[str] | None = None, groups: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of some row groups; by default all."""
     with _opened(file) as parquet:
-        there = columns and [name for name in columns if name in parquet.schema_arrow.names]
-        for group in range(parquet.num_row_groups):  # one reader of all keeps what it has read
+        there = columns and [name for name in columns if _top(name) in parquet.schema_arrow.names]
+        wanted = range(parquet.num_row_groups) if groups is None else groups
+        for group in wanted:  # one reader of all keeps what it has read
             yield from parquet.iter_batches(READ_ROWS, [group], there, use_threads=False)
 
 
@@ -195,9 +199,11 @@ class Part(NamedTuple):
         return pa.table({_top(name): found[_top(name)] for name in names})
 
     @property
-    def row_groups(self) -> int:
+    def group_sizes(self) -> list[int]:
+        """The number of rows in each row group."""
         with _opened(self.rows) as parquet:
-            return int(parquet.num_row_groups)
+            found = parquet.metadata
+            return [found.row_group(group).num_rows for group in range(found.num_row_groups)]
 
     def batches(self, names: list[str], groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Some columns of some row groups, at most `READ_ROWS` rows at once.
@@ -209,18 +215,21 @@ class Part(NamedTuple):
             Damaged: a file was changed after it was written.
         """
         changed, rest = self._divided(names)
-        found = read_columns(self.verdicts, changed) if self.verdicts and changed else None
-        with _opened(self.rows) as parquet:
-            sizes = [parquet.metadata.row_group(group).num_rows for group in range(self.row_groups)]
-            for group in groups:
-                row = sum(sizes[:group])
-                for batch in parquet.iter_batches(
-                    READ_ROWS, [group], rest or ["trajectory_id"], use_threads=False
-                ):
-                    if found is not None:
-                        batch = _beside(batch, found.slice(row, batch.num_rows))
-                    row += batch.num_rows
-                    yield batch.select(list(dict.fromkeys(map(_top, names))))
+        verdicts = self._verdicts_of(changed, groups) if changed else None
+        row = 0
+        for batch in _batches(self.rows, rest or ["trajectory_id"], groups):
+            if verdicts is not None:
+                batch = _replaced(batch, verdicts.slice(row, batch.num_rows))
+                row += batch.num_rows
+            yield batch.select(list(dict.fromkeys(map(_top, names))))
+
+    def _verdicts_of(self, columns: list[str], groups: Sequence[int]) -> pa.Table:
+        """Some columns of the verdicts of the rows in some row groups."""
+        assert self.verdicts is not None
+        found, sizes = read_columns(self.verdicts, columns), self.group_sizes
+        starts = list(accumulate(sizes, initial=0))
+        parts = [found.slice(starts[group], sizes[group]) for group in groups]
+        return pa.concat_tables([found.slice(0, 0), *parts])
 
     def _divided(self, names: list[str]) -> tuple[list[str], list[str]]:
         """Columns that the verdicts have, if there are any, and the others."""
@@ -240,14 +249,6 @@ class Part(NamedTuple):
             yield _replaced(batch, beside)
         if verdicts.take(1).num_rows:
             raise Damaged(self.verdicts.path, f"has more rows than {self.rows.name}")
-
-
-def _beside(batch: pa.RecordBatch, verdicts: pa.Table) -> pa.RecordBatch:
-    """The columns of the verdicts in place of those of the rows, or next to them."""
-    [beside] = verdicts.combine_chunks().to_batches()
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    columns |= dict(zip(beside.schema.names, beside.columns, strict=True))
-    return pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
 
 
 def write_empty(path: Path) -> None:

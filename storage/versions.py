@@ -109,7 +109,7 @@ class DatasetVersion(numbered.Version):
         """
         seen = 0
         for each in self.parts:
-            count = each.row_groups
+            count = len(each.group_sizes)
             groups = [group for group in range(count) if (seen + group) % parts == part]
             seen += count
             yield from each.batches(columns, groups)

@@ -155,8 +155,7 @@ class _Paths:
         runs = (run for folder in self._datasets for run in folders(folder / "runs"))
         if not any(idle_files(run) for run in runs):
             return None
-        root = glob.escape(str(self._root)).replace("'", "''")
-        return f"{root}/datasets/*/runs/*/{IDLE}/*.jsonl"
+        return f"{glob.escape(str(self._root))}/datasets/*/runs/*/{IDLE}/*.jsonl"
 
     @property
     def names(self) -> dict[str, str]:
@@ -221,11 +220,11 @@ def beside(rows: Iterable[str], verdicts: Iterable[str], place: Sequence[str], e
     """
     changed = [name for name in verdict_schema().names if name != "trajectory_id"]
     listed = ", ".join(f"verdicts_.{name} AS {name}" for name in changed)
-    rows_ = " UNION ALL BY NAME ".join(["SELECT *, NULL::VARCHAR AS version FROM no_rows", *rows])
     nothing = f"SELECT {', '.join(changed)} FROM no_rows"
+    found = " UNION ALL BY NAME ".join([nothing, *verdicts])
     return (
         f"SELECT rows_.* EXCLUDE ({extra}, file_row_number) REPLACE ({listed}) "
-        f"FROM ({rows_}) AS rows_ JOIN ({' UNION ALL BY NAME '.join([nothing, *verdicts])}) "
+        f"FROM ({rows_of(rows)}) AS rows_ JOIN ({found}) "
         f"AS verdicts_ USING ({', '.join(place)})"
     )
 
