@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 
 from aiohttp import web
+
+from benchmarks._apps import serve
 
 TOKENS = [104 + i % 20 for i in range(200)]
 _LOGPROBS = [-0.1234567 * (1 + i % 7) for i in range(200)]
@@ -73,17 +74,12 @@ async def chat(request: web.Request) -> web.StreamResponse:
     return answer
 
 
-async def serve() -> None:
+def application() -> web.Application:
     app = web.Application()
     app.router.add_post("/v1/completions", completions)
     app.router.add_post("/v1/chat/completions", chat)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
+    return app
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(application()))

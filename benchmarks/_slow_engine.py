@@ -11,6 +11,7 @@ import sys
 
 from aiohttp import web
 
+from benchmarks._apps import serve
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.renderer import HfRenderer
 
@@ -57,18 +58,13 @@ class SlowEngine:
         return web.json_response({"object": "text_completion", "choices": [choice]})
 
 
-async def serve(seconds: float) -> None:
+def application(seconds: float) -> web.Application:
     engine, app = SlowEngine(seconds), web.Application(client_max_size=2**24)
     app.router.add_get("/v1/models", engine.models)
     app.router.add_get("/metrics", engine.metrics)
     app.router.add_post("/v1/completions", engine.completions)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
+    return app
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1])))
+    asyncio.run(serve(application(float(sys.argv[1]))))

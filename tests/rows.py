@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from storage.datasets import Store
 from storage.records import (
     Ending,
     FilterVerdict,
@@ -12,6 +15,7 @@ from storage.records import (
     Verdict,
     trajectory_id,
 )
+from storage.sql import query
 
 PROVENANCE = Provenance(
     run_id="r",
@@ -52,3 +56,8 @@ def row(
         provenance=PROVENANCE,
         created_at=created_at,
     )
+
+
+def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
+    """The answer to a query."""
+    return [tuple(row.values()) for row in query(store, sql).to_pylist()]

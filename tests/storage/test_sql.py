@@ -26,13 +26,10 @@ from storage.records import (
 )
 from storage.sql import query
 from storage.view_meanings import VIEWS
+from tests.rows import rows
 from tirgen.filters.apply import yield_table
 
 Make = Callable[..., Trajectory]
-
-
-def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in query(store, sql).to_pylist()]
 
 
 @pytest.fixture(scope="module")

@@ -35,16 +35,13 @@ from storage.records import (
     Verdict,
 )
 from storage.sql import query
+from tests.rows import rows
 
 Make = Callable[..., Trajectory]
 PAGE = Path(__file__).parents[2] / "docs/sql.md"
 DROPPED = (FilterVerdict(rule="correct", kept=False, reason="wrong answer"),)
 WRONG = Verdict(correct=False, method="m", reason="41 is not 42")
 PRICES = {"budget": {"prices": {"pocket": {"prompt": 1.0, "completion": 4.0}}}}
-
-
-def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in query(store, sql).to_pylist()]
 
 
 @pytest.fixture

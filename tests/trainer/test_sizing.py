@@ -10,22 +10,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tests.model_shapes import QWEN3_8B
 from tests.trainer.families import FAMILIES, write_family
 from trainer.model import Scorer, empty_policy, load_policy, size_of
 from trainer.settings import ModelConfig, Sharding
 from trainer.sizing import Memory, Size, UnknownShape, choose, size_from_config
 
 H100 = 0.85 * 80e9
-QWEN3_8B = {
-    "model_type": "qwen3",
-    "hidden_size": 4096,
-    "num_hidden_layers": 36,
-    "intermediate_size": 12288,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 151936,
-}
 QWEN3_32B = QWEN3_8B | {
     "hidden_size": 5120,
     "num_hidden_layers": 64,

@@ -19,19 +19,10 @@ from flows.training.settings import rounds_settings
 from storage.datasets import Store
 from storage.records import FilterVerdict, Level, TokenStream
 from storage.versions import DatasetVersion
+from tests.model_shapes import QWEN3_8B
 from tests.rows import row
 from trainer.settings import Packing, RlConfig, SftConfig, Sharding
 
-SHAPE = {
-    "model_type": "qwen3",
-    "hidden_size": 4096,
-    "num_hidden_layers": 36,
-    "intermediate_size": 12288,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 151936,
-}
 EIGHT = Hardware(processes=8, memory_gb=80, throughput=5000)
 
 
@@ -39,7 +30,7 @@ EIGHT = Hardware(processes=8, memory_gb=80, throughput=5000)
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "Qwen3-8B"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(SHAPE))
+    (folder / "config.json").write_text(json.dumps(QWEN3_8B))
     return folder
 
 
