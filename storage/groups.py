@@ -26,6 +26,18 @@ from typing import NamedTuple
 from storage.records import FilterVerdict, Level, Trajectory
 
 
+class FailedCode(StrEnum):
+    """What an update learns from trajectories whose code failed."""
+
+    DROP = "drop"
+    """Nothing: the environment may be the reason (method A6)."""
+    KEEP = "keep"
+    """The same as from others, by whether the answer is right: the usual baseline."""
+    RESAMPLE_ON_CORRECT = "resample_on_correct"
+    """Half of every group is kept, of the right ones those with the fewest failures (GRPO-RoC):
+    double `samples`."""
+
+
 class Drop(StrEnum):
     """Why a row teaches nothing; the value is the name of the stored rule."""
 

@@ -32,9 +32,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from storage.groups import Drop, Group, Member, dropped_alone, groups
+from storage.groups import Drop, FailedCode, Group, Member, dropped_alone, groups
 from storage.records import Level
-from trainer.settings import Baseline, CreditConfig, FailedCode
+from trainer.settings import Baseline, CreditConfig
 
 EPSILON = 1e-6
 

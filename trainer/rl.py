@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from storage.groups import FailedCode
 from storage.policies import PolicyVersion
 from storage.records import Level
 from storage.versions import DatasetVersion
@@ -36,7 +37,7 @@ from trainer.packing import Batch, deal, pack
 from trainer.rows import credit_rows, fitting, rollouts
 from trainer.run import Lineage, OnEvent, TrainingRun, hold, ignore, sized
 from trainer.samples import Rollout
-from trainer.settings import FailedCode, LossConfig, Names, RlConfig
+from trainer.settings import LossConfig, Names, RlConfig
 
 Scored = list[tuple[Batch[Rollout], Scores]]
 """Micro-batches with the scores of the policy at the beginning of the round."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from storage.groups import FailedCode
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -262,17 +264,6 @@ class LossConfig(_Settings):
         """The clips below and above 1 that hold."""
         low, high = _CLIPS[self.surrogate]
         return self.clip_low or low, self.clip_high or high
-
-
-class FailedCode(StrEnum):
-    """What an update learns from trajectories whose code failed."""
-
-    DROP = "drop"
-    """Nothing, as in the paper."""
-    KEEP = "keep"
-    """The same as from others, as in most trainers."""
-    RESAMPLE_ON_CORRECT = "resample_on_correct"
-    """Half of every group is kept: of the right ones those with the fewest failures."""
 
 
 class CreditConfig(_Settings):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage.groups import Drop, member
+from storage.groups import Drop, FailedCode, member
 from storage.records import (
     UNVERIFIABLE,
     Ending,
@@ -23,7 +23,7 @@ from storage.schema import to_batch
 from tests.trainer.tiny_policy import trajectory
 from trainer.advantage import CreditRow, credit, group_advantages, resampled
 from trainer.rows import rows_of
-from trainer.settings import Baseline, CreditConfig, FailedCode
+from trainer.settings import Baseline, CreditConfig
 
 PAPER = CreditConfig()
 TOKENS = TokenStream(token_ids=(1, 2), loss_mask=(False, True), logprobs=(None, -1.0))

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from transformers import Qwen3ForCausalLM
 
 from storage.datasets import Store
+from storage.groups import FailedCode
 from storage.names import portable_name
 from storage.policies import Policies, PolicyVersion
 from storage.records import Level, Outcome, Step, Trajectory
@@ -36,7 +37,6 @@ from trainer.rl import split, train_rl
 from trainer.samples import Rollout
 from trainer.settings import (
     CreditConfig,
-    FailedCode,
     LossConfig,
     ModelConfig,
     Names,

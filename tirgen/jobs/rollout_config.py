@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from storage.groups import FailedCode
 from storage.records import Program
 from tirgen.data.problem_settings import ProblemSettings
 from tirgen.embedded.models import engine_identity, is_pocket_engine
@@ -153,18 +153,6 @@ class PolicySettings(JobSettings):
         document["sandbox"] = self.sandbox.identity()
         document["prompts"] = self.prompt_set.digest
         return document
-
-
-class FailedCode(StrEnum):
-    """What an update learns from trajectories whose code failed."""
-
-    DROP = "drop"
-    """Nothing: the environment may be the reason (method A6)."""
-    KEEP = "keep"
-    """The same as from others, by whether the answer is right: the usual baseline."""
-    RESAMPLE_ON_CORRECT = "resample_on_correct"
-    """Half of every group is kept, of the right ones those with the fewest failures (GRPO-RoC):
-    double `samples`."""
 
 
 class RolloutConfig(PolicySettings):
