@@ -49,6 +49,11 @@ async def publish(config: EngineConfig, folder: Path, label: str) -> None:
             f"kind = {config.kind} has no server that takes a policy: the embedded engine is "
             "started from the folder of a version (`model`), and a hosted model cannot be changed."
         )
+    if fault := _fault_of(folder):
+        raise PublicationFailed(
+            f"{label} is not published: {folder} {fault}. Every server continues with "
+            "its old policy."
+        )
     publications = (_publish(config, url, folder, label) for url in config.base_urls)
     found = await asyncio.gather(*publications, return_exceptions=True)
     errors = [error for error in found if error is not None]
@@ -138,11 +143,6 @@ class _Publication:
         """Weights, cache and name of the server belong to one policy."""
 
     async def run(self) -> None:
-        if fault := _fault_of(self._folder):
-            raise PublicationFailed(
-                f"{self._label} is not published to {self._server.root}: {self._folder} {fault}. "
-                f"{self._state()}"
-            )
         await self._server.version()
         try:
             await self._exchange()
