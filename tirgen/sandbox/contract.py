@@ -36,6 +36,10 @@ class Execution:
     truncated: bool
 
 
+PRINTED_NOTHING = "[the program ran and printed nothing]"
+"""What a model reads instead of an empty output."""
+
+
 class Sandbox(Protocol):
     """Runs snippets, any number at once. Infrastructure faults are outcomes, never exceptions."""
 

@@ -14,12 +14,11 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Execution, Limits
+from tirgen.sandbox.contract import PRINTED_NOTHING, Execution, Limits
 from tirgen.sandbox.local import LocalSandbox
 from tirgen.sandbox.result import FINISHED
 
 TOOL = "run_python"
-_NOTHING = "[the program ran and printed nothing]"
 
 
 class Ran(BaseModel):
@@ -72,7 +71,7 @@ def server_of(sandbox: LocalSandbox, limits: Limits) -> MCPServer:
 def _answer(ran: Execution) -> CallToolResult:
     """Text as a model reads it; a program that failed, or never ran, is an error of the tool."""
     printed = "\n".join(text.rstrip("\n") for text in (ran.stdout, ran.stderr) if text.strip())
-    text = printed or (_NOTHING if ran.outcome in FINISHED else f"[{ran.outcome.value}]")
+    text = printed or (PRINTED_NOTHING if ran.outcome in FINISHED else f"[{ran.outcome.value}]")
     if ran.outcome is Outcome.INFRA_ERROR:
         text = f"The sandbox failed; the program is not to blame: {text}"
     facts = Ran(

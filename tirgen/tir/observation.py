@@ -7,7 +7,7 @@ printed nothing is not called a timeout, and what a program printed before it fa
 from __future__ import annotations
 
 from storage.records import Outcome
-from tirgen.sandbox.contract import Execution, Limits
+from tirgen.sandbox.contract import PRINTED_NOTHING, Execution, Limits
 from tirgen.tir.markup import defuse_fences
 
 
@@ -22,7 +22,7 @@ def observe(execution: Execution, limits: Limits, max_characters: int) -> str:
         case Outcome.OK:
             pass
         case Outcome.NO_OUTPUT:
-            parts = ["[the program ran and printed nothing]"]
+            parts = [PRINTED_NOTHING]
         case Outcome.ERROR:
             parts.append(execution.stderr.strip() or f"[exit code {execution.exit_code}]")
         case Outcome.TIMEOUT:

@@ -23,7 +23,7 @@ from tirgen.engine.protocol import Finish
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.core import Loop, OffFormat, Sampler
 from tirgen.tir.draft import Draft
-from tirgen.tir.markup import THINK_CLOSE, THINK_OPEN, close_thinking, strip_blocks
+from tirgen.tir.markup import THINK_CLOSE, THINK_OPEN, strip_blocks
 from tirgen.tir.programs import Bounds, add_actions
 from tirgen.tir.refine import Refinement, ToolPolicy
 
@@ -92,7 +92,8 @@ def reasoning(
         if cause is _Cause.WINDOW_FULL:
             continue
         if cause is _Cause.BUDGET_SPENT:
-            _end_thinking(builder, windows.budget_sentence)
+            closing = builder.transcript.end_thinking(windows.budget_sentence)
+            builder.add_thought(closing, tokens=0, seconds=0.0, draft=closing)
         elif refinement.actions:
             _mark(builder, THINK_CLOSE)
         return (yield from _answer(builder, actor, bounds))
@@ -171,14 +172,6 @@ def _mark(builder: TrajectoryBuilder, text: str) -> None:
     """Add the text that opens or closes the policy's thinking."""
     tokens = builder.transcript.add_mark(text, is_policy=True)
     builder.add_thought(text, tokens=tokens, seconds=0.0, draft=text)
-
-
-def _end_thinking(builder: TrajectoryBuilder, sentence: str) -> None:
-    """Add the budget sentence. No policy sampled it, so it is not learned from."""
-    line_end = "" if builder.transcript.text.endswith("\n") else "\n"
-    text = line_end + close_thinking(sentence)
-    builder.transcript.add_mark(text, is_policy=False)
-    builder.add_thought(text, tokens=0, seconds=0.0, draft=text)
 
 
 def _answer(builder: TrajectoryBuilder, actor: Sampler, bounds: Bounds) -> Loop[Ending]:

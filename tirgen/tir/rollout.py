@@ -25,7 +25,6 @@ from tirgen.tir.markup import (
     THINK_CLOSE,
     THINK_OPEN,
     action_start,
-    close_thinking,
     closed_code,
     invents_output,
     render_output,
@@ -113,7 +112,7 @@ def write_step(
     own = 0  # where the text begins that the policy wrote after the last injected text
     while True:
         if _thinking_room(transcript, bounds) <= 0:
-            text += _end_thinking(transcript, bounds.budget_sentence)
+            text += transcript.end_thinking(bounds.budget_sentence)
             own = len(text)
         room = min(_room(transcript, bounds), _thinking_room(transcript, bounds))
         if room <= 0:
@@ -154,14 +153,6 @@ def _thinking_room(transcript: Transcript, bounds: Bounds) -> int:
     if bounds.thinking_tokens is None or not opened or THINK_CLOSE in transcript.text:
         return max(1, _room(transcript, bounds))
     return bounds.thinking_tokens - transcript.reply_tokens
-
-
-def _end_thinking(transcript: Transcript, sentence: str) -> str:
-    """Add the budget sentence and return what was added; the policy did not sample it."""
-    line_end = "" if transcript.text.endswith("\n") else "\n"
-    closing = line_end + close_thinking(sentence)
-    transcript.add_mark(closing, is_policy=False)
-    return closing
 
 
 def _step(

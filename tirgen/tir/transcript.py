@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 from storage.records import TokenStream
 from tirgen.engine.protocol import Completion, Message, Prompt, Renderer
-from tirgen.tir.markup import THINK_OPEN
+from tirgen.tir.markup import THINK_OPEN, close_thinking
 
 
 class Transcript:
@@ -82,6 +82,16 @@ class Transcript:
         """
         ids = self._renderer.encode_own(text) if self._renderer else ()
         return self._add(text, ids, is_policy=is_policy)
+
+    def end_thinking(self, sentence: str) -> str:
+        """Add a budget's sentence and the end of thinking, and return what was added.
+
+        No policy sampled it, so it is not learned from.
+        """
+        line_end = "" if self.text.endswith("\n") else "\n"
+        closing = line_end + close_thinking(sentence)
+        self.add_mark(closing, is_policy=False)
+        return closing
 
     def end_turn_like(self, completion: Completion) -> None:
         """End the turn with the same end token that the model used."""
