@@ -47,6 +47,11 @@ class Call:
     error: str | None = None
     """Why it ended before its work was done, in one sentence."""
 
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Another one for each call."""
+        return (self.host, self.pid, self.began)
+
 
 class CallNote:
     """The note of this process about one call."""
@@ -54,7 +59,8 @@ class CallNote:
     def __init__(self, folder: Path, started: float | None = None) -> None:
         """`folder` is the run's; `started` is by the monotonic clock, by default now."""
         self._started = time.monotonic() if started is None else started
-        self._began = datetime.now(UTC) - timedelta(seconds=time.monotonic() - self._started)
+        began = datetime.now(UTC) - timedelta(seconds=time.monotonic() - self._started)
+        self._began = began.isoformat(timespec="milliseconds")
         self._path = folder / CALLS / f"{os.getpid()}-{self._started}.json"
         self._written = -SECONDS_BETWEEN_NOTES
 
@@ -65,9 +71,7 @@ class CallNote:
 
     def is_of(self, call: Call) -> bool:
         """Whether the note that was read is the note of this process."""
-        return (call.host, call.pid, call.began) == (
-            socket.gethostname(), os.getpid(), self._began.isoformat(timespec="milliseconds"),
-        )  # fmt: skip
+        return call.key == (socket.gethostname(), os.getpid(), self._began)
 
     def update(self, progress: Callable[[], dict[str, Any]]) -> None:
         """Write how far the work is, unless that was written a moment ago."""
@@ -82,7 +86,7 @@ class CallNote:
         call = Call(
             pid=os.getpid(),
             host=socket.gethostname(),
-            began=self._began.isoformat(timespec="milliseconds"),
+            began=self._began,
             seconds=self._written - self._started,
             command=tuple(sys.argv),
             place=os.getcwd(),

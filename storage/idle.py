@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from storage import files
+from storage.literals import literal
 
 IDLE = "idle"
 
@@ -78,9 +79,10 @@ def idle_files(run: Path) -> list[Path]:
     return sorted((run / IDLE).glob("*.jsonl"))
 
 
-_NUMBERS = ("slots", "busy", *REASONS)
-_COLUMNS = {"roles": "VARCHAR", "second": "BIGINT", **dict.fromkeys(_NUMBERS, "DOUBLE")}
-IDLE_COLUMNS = ("dataset", "run", "call", "roles", "second", *_NUMBERS)
+NUMBERS = ("slots", "busy", *REASONS)
+"""The fields of `IdleSecond` in slot-seconds."""
+_COLUMNS = {"roles": "VARCHAR", "second": "BIGINT", **dict.fromkeys(NUMBERS, "DOUBLE")}
+IDLE_COLUMNS = ("dataset", "run", "call", "roles", "second", *NUMBERS)
 
 
 def idle_view(place: str | None) -> str:
@@ -89,7 +91,7 @@ def idle_view(place: str | None) -> str:
     The path of a file ends in ``DATASET/runs/RUN/idle/CALL.jsonl``.
     """
     if place is None:
-        types = {"second": "TIMESTAMP", **dict.fromkeys(_NUMBERS, "DOUBLE")}
+        types = {"second": "TIMESTAMP", **dict.fromkeys(NUMBERS, "DOUBLE")}
         nothing = (f"NULL::{types.get(name, 'VARCHAR')} AS {name}" for name in IDLE_COLUMNS)
         return f"SELECT {', '.join(nothing)} WHERE false"
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
@@ -98,9 +100,9 @@ def idle_view(place: str | None) -> str:
         f"regexp_extract(filename, {path}, {number}) AS {name}"
         for number, name in enumerate(("dataset", "run", "call"), 1)
     )
-    numbers = ", ".join(_NUMBERS)
+    numbers = ", ".join(NUMBERS)
     return (
         f"SELECT {parts}, roles, make_timestamp(second * 1000000) AS second, {numbers} "
-        f"FROM read_json('{place}', format = 'newline_delimited', ignore_errors = true, "
+        f"FROM read_json({literal(place)}, format = 'newline_delimited', ignore_errors = true, "
         f"filename = true, columns = {{{columns}}}) WHERE slots IS NOT NULL"
     )

@@ -110,14 +110,29 @@ class Lease:
         files.write_atomic(self._path, json.dumps(asdict(holder)).encode())
 
 
+class Heartbeats:
+    """How long holders have been silent, by the clock of this process, whatever theirs say."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[Holder, float]] = {}
+        """By claim: its holder as last seen changed, and when that was."""
+
+    def silence(self, holder: Holder) -> float:
+        """Seconds since the holder was first seen as it is now."""
+        seen, since = self._seen.get(holder.token, (None, 0.0))
+        if seen != holder:
+            since = time.monotonic()
+            self._seen[holder.token] = (holder, since)
+        return time.monotonic() - since
+
+
 class Claim:
     """A claim on a lease; `attempt` is repeated until the lease is granted."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._name = name
-        self._seen: Holder | None = None
-        self._seen_at = 0.0
+        self._heartbeats = Heartbeats()
 
     def attempt(self) -> Lease | Holder:
         """The lease, or its current holder. Raises OSError if the folder cannot be written."""
@@ -152,9 +167,7 @@ class Claim:
             return True
         if (dead := holder.is_dead) is not None:
             return dead
-        if holder != self._seen:
-            self._seen, self._seen_at = holder, time.monotonic()
-        return time.monotonic() - self._seen_at > SILENCE_SECONDS
+        return self._heartbeats.silence(holder) > SILENCE_SECONDS
 
 
 def holders(folder: Path) -> dict[str, Holder]:

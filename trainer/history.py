@@ -25,6 +25,12 @@ class History:
             file.write(json.dumps(record) + "\n")
 
 
+def history_of(work: Path) -> list[dict[str, Any]]:
+    """Every complete record of the training run in this folder; none before its first step."""
+    path = work / HISTORY
+    return read_history(path) if path.exists() else []
+
+
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Every complete record of the file, oldest first."""
     complete = path.read_text("utf-8").split("\n")[:-1]

@@ -47,7 +47,8 @@ _OWN = (
     "version", "parent", "name", "rows", "kept_rows", "baseline_rows", "files", "created_at",
     "code_versions", "schema_version", "verdict_schema_version", "commits", "made_from",
 )  # fmt: skip
-"""Keys of a manifest that the store writes anew, and those about what is not in this store."""
+"""Keys of a manifest that are not taken over: the store writes them itself, or they name things of
+another store."""
 
 
 class HubFailed(FlowError):
@@ -96,7 +97,7 @@ def push_command(
         folder = Path(temporary)
         _write(folder, version, format, validation, license)
         say(f"pushing {version} to {repository}")
-        with _told() as api:
+        with _hub() as api:
             api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
             commit = api.upload_folder(
                 repo_id=repository,
@@ -137,7 +138,7 @@ def pull_command(
     """
     opened = open_store(store)
     with tempfile.TemporaryDirectory(prefix="tirgen-pull-") as temporary:
-        with _told() as api:
+        with _hub() as api:
             commit = api.dataset_info(repository, revision=revision).sha
             say(f"pulling {commit} of {repository}")
             api.snapshot_download(
@@ -206,7 +207,7 @@ def _publish(store: Store, source: DatasetVersion, name: str, origin: str) -> Da
 
 
 @contextmanager
-def _told() -> Iterator[HfApi]:
+def _hub() -> Iterator[HfApi]:
     """A client of the Hub; raises `HubFailed` for what it raises."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalTokenNotFoundError

@@ -76,7 +76,7 @@ def watch_command(
 
 
 def _follow(watcher: Watcher, show_state: Callable[[RunState], None]) -> RunState:
-    """Show the state once a second until nobody works any more; returns the last one."""
+    """Show the state once a second until no process works on it; returns the last state."""
     while True:
         state = watcher.look()
         show_state(state)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from storage.commits import LOG, CommitLog
 from storage.parquet import read_columns
 from storage.records import UNVERIFIABLE, Ending, Level, Outcome, Program
-from tirgen.jobs.budget import BudgetSettings
+from tirgen.jobs.budget import TOKEN_COLUMNS, BudgetSettings
 
 WINDOW_SECONDS: Final = 60.0
 """Rates are also given over the rows of the last minute."""
@@ -28,16 +28,14 @@ LAST: Final = 6
 """Trajectories that are listed."""
 
 _SUMMED = [
-    "actor_calls", "critic_calls", "actor_prompt_tokens", "actor_completion_tokens",
-    "critic_prompt_tokens", "critic_completion_tokens", "llm_seconds", "sandbox_seconds",
+    "actor_calls", "critic_calls", *TOKEN_COLUMNS, "llm_seconds", "sandbox_seconds",
 ]  # fmt: skip
 _BY = ["program", "level", "ending", "correct", "method", "actor_model", "critic_model"]
 _LISTED = ["trajectory_id", "problem_id", "attempt", "final_answer", "created_at"]
 _COLUMNS = [
     *_LISTED, *_BY, *_SUMMED, "filters.list.element.kept", "steps.list.element.outcome",
 ]  # fmt: skip
-_TOKENS = [name for name in _SUMMED if name.endswith("_tokens")]
-_WRITTEN = [name for name in _TOKENS if "completion" in name]
+_WRITTEN = [name for name in TOKEN_COLUMNS if "completion" in name]
 _RECENT = ["created_at", "llm_seconds", "sandbox_seconds"]
 
 Floats = npt.NDArray[np.float64]
@@ -106,7 +104,7 @@ class Counts:
     @property
     def tokens(self) -> int:
         """Prompt and completion tokens, as a budget counts them."""
-        return int(sum(self.sums[name] for name in _TOKENS))
+        return int(sum(self.sums[name] for name in TOKEN_COLUMNS))
 
     @property
     def lost(self) -> int:

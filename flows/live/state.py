@@ -16,10 +16,10 @@ from flows.live.counts import WINDOW_SECONDS, Counts, Pace
 from flows.live.work import Kind, Work
 from storage.calls import Call
 from storage.datasets import Store
-from storage.leases import SILENCE_SECONDS, Holder
+from storage.leases import SILENCE_SECONDS, Heartbeats, Holder
 from storage.versions import DatasetVersion
 from tirgen.jobs.budget import BudgetSettings
-from trainer.history import HISTORY, read_history
+from trainer.history import history_of
 
 Status = Literal["running", "finished", "stopped"]
 CURVE: Final = 60
@@ -46,7 +46,7 @@ class Rows:
     sandbox_seconds: float
     overall: Pace
     lately: Pace | None
-    """Over the last minute; None where the run is younger or nobody works on it."""
+    """Over the last minute; None where the run is younger, or no process works on it."""
     last: list[dict[str, Any]]
 
 
@@ -106,8 +106,7 @@ class Watcher:
         self._store = store
         self._budget = _budget(work.config)
         self._counts = Counts(work.folder, self._budget, cot_measures=work.kind == "generation")
-        self._beats: dict[str, tuple[Holder, float]] = {}
-        """By claim: its holder as last seen changed, and when that was by our clock."""
+        self._heartbeats = Heartbeats()
 
     def look(self) -> RunState:
         """Raises Damaged where rows cannot be read."""
@@ -137,19 +136,15 @@ class Watcher:
             changed_seconds=max(0.0, time.time() - work.changed),
             spent=self._spent(seconds, rows),
             rows=rows,
-            steps=_steps(work.folder / HISTORY),
+            steps=history_of(work.folder)[-CURVE:],
         )
 
     def _alive(self, holders: Sequence[Holder]) -> list[Holder]:
         """Without those of another machine whose heartbeat has not changed for too long."""
-        now, seen = time.monotonic(), self._beats
-        for holder in holders:
-            if holder.token not in seen or seen[holder.token][0] != holder:
-                seen[holder.token] = (holder, now)
         return [
             holder
             for holder in holders
-            if holder.is_dead is False or now - seen[holder.token][1] < SILENCE_SECONDS
+            if holder.is_dead is False or self._heartbeats.silence(holder) < SILENCE_SECONDS
         ]
 
     def _covers(self, version: Any) -> bool:
@@ -242,7 +237,3 @@ def _command(call: Call) -> str | None:
     command = shlex.join(["tirgen", *words])
     there = Path(call.place)
     return command if there == Path(os.getcwd()) else f"cd {shlex.quote(str(there))} && {command}"
-
-
-def _steps(history: Path) -> list[dict[str, Any]]:
-    return read_history(history)[-CURVE:] if history.exists() else []

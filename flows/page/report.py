@@ -15,6 +15,7 @@ from flows.live.work import Work, find_work
 from flows.page import charts
 from flows.page.template import page_template, text_of
 from flows.terminal.plots import Lines
+from flows.terminal.tables import minute
 from flows.training.figures import all_rounds, curves, rounds_panels, steps_panels
 from storage.datasets import Store
 from storage.literals import literal
@@ -23,7 +24,7 @@ from storage.sql import query
 from storage.versions import DatasetVersion
 from storage.view_texts import LOST, yields_of
 from tirgen.evaluation.estimates import Estimate, RatioSums
-from trainer.history import HISTORY, read_history
+from trainer.history import history_of
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page's Content-Security-Policy: no script, no request."""
@@ -129,9 +130,7 @@ def run_report(store: Store, work: Work) -> str:
     state = Watcher(store, work).look()
     facts = list(_state_facts(state))
     if work.is_training:
-        history = work.folder / HISTORY
-        steps = read_history(history) if history.exists() else []
-        return _page(work.name, facts, [*_training(steps)], store)
+        return _page(work.name, facts, [*_training(history_of(work.folder))], store)
     published = work.published(store)
     version = published if isinstance(published, DatasetVersion) else None
     source = of_run(work, version)
@@ -145,13 +144,12 @@ def run_report(store: Store, work: Work) -> str:
 
 def policy_report(store: Store, policy: PolicyVersion) -> str:
     """The page of a policy version: its training, its rounds, and its evaluations."""
-    history = Policies(store.root).work(policy.policy, policy.manifest["config_hash"]) / HISTORY
-    steps = read_history(history) if history.exists() else []
+    work = Policies(store.root).work(policy.policy, policy.manifest["config_hash"])
     sql = _EVALUATED.replace("{policy}", literal(policy.policy))
     evaluated = query(store, sql).to_pylist()
     rounds = all_rounds(store, policy)
     sections = [
-        *_training(steps),
+        *_training(history_of(work)),
         *(_curve(panel, "round", "By round of RL.") for panel in curves(rounds_panels(rounds))),
     ]
     if rounds:
@@ -203,7 +201,7 @@ def _policy_facts(policy: PolicyVersion) -> Iterator[tuple[str, str]]:
     yield "trained by", {"sft": "SFT", "rl": "reinforcement learning"}[manifest["kind"]]
     yield "parent", manifest["parent"]
     yield "dataset", manifest["dataset"]
-    yield "published", manifest["created_at"][:16].replace("T", " ")
+    yield "published", minute(manifest["created_at"])
     last = manifest["metrics"].get("last_step", {})
     if "step" in last:
         yield "steps", f"{last['step']:,}"

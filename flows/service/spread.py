@@ -35,7 +35,7 @@ from tirgen.jobs.workers import for_each, task_group
 
 DEPLOYMENT = "shard/shard"
 MOST_CRASHES = 5
-"""After so many dead runs of one shard a person should look."""
+"""Crashed runs of one shard after which it is given up."""
 POLL_SECONDS = 3.0
 
 

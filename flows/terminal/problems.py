@@ -45,7 +45,7 @@ def say_problems(found: ProblemSet) -> None:
 
 
 def say_warnings(found: ProblemSet) -> None:
-    """Say what a run would pay for in vain: unread columns and gold answers nobody can judge by."""
+    """Warn of columns that are not read, and of gold answers that cannot be verified."""
     say_unread(found.unread)
     doubtful = _undecidable(found)
     for problem, why in doubtful[:SHOWN]:

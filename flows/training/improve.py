@@ -94,7 +94,7 @@ async def improve(
 
     Started again with the same configuration it continues. Raises what its parts raise.
     """
-    metrics_library()  # what is missing is told before the generation
+    metrics_library()  # fails before the generation if it is not installed
     loop = _Loop(store, config.named(), processes, hooks)
     parent = find_model(store, config.parent)
     base = await loop.evaluate("base, chain of thought", parent, reasoning="cot")

@@ -47,7 +47,7 @@ async def reinforce(
     the engine served another policy, or no group of the round teaches anything, and what
     `metrics_run` raises.
     """
-    metrics_library()  # what is missing is told before the first rollout
+    metrics_library()  # fails before the first rollout if it is not installed
     loop = _Loop(store, name, config, processes, hooks)
     rounds: list[Round] = []
     start = config.rollouts.start

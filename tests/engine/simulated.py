@@ -13,9 +13,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from tirgen.engine.gate import Gate
+from tirgen.engine.live_trajectory import LiveTrajectory
 from tirgen.engine.pool import Pool, Replica
 from tirgen.engine.retry import RetryPolicy, Transient, Trouble
-from tirgen.engine.session import LiveTrajectory
 
 T = TypeVar("T")
 
@@ -117,8 +117,8 @@ def pool_of(
 
 async def trajectory(pool: Pool[Server], calls: int = 8) -> list[str]:
     """Requests one after the other; which server answered each."""
-    session = LiveTrajectory()
-    with session.work():
+    trajectory = LiveTrajectory()
+    with trajectory.work():
         return [(await pool.run(Server.ask)).result for _ in range(calls)]
 
 

@@ -10,9 +10,9 @@ import pytest
 from tests.engine.simulated import Server, many, now, pool_of, simulate, trajectory
 from tirgen.engine.errors import EngineMisconfigured, EngineUnavailable
 from tirgen.engine.gate import Gate
+from tirgen.engine.live_trajectory import LiveTrajectory
 from tirgen.engine.pool import Pool, Replica
 from tirgen.engine.retry import RetryPolicy, Trouble
-from tirgen.engine.session import LiveTrajectory
 
 
 def moves(places: list[str]) -> int:
@@ -224,10 +224,10 @@ def test_a_wait_for_a_place_is_no_time_of_the_trajectory() -> None:
         pool = pool_of(Server(slots=1, seconds=0.5), concurrency=1)
 
         async def bounded() -> None:
-            session = LiveTrajectory()
-            session.deadline = now() + 1
-            async with asyncio.timeout_at(session.deadline) as limit:
-                with session.work(), session.bounded_by(limit):
+            trajectory = LiveTrajectory()
+            trajectory.deadline = now() + 1
+            async with asyncio.timeout_at(trajectory.deadline) as limit:
+                with trajectory.work(), trajectory.bounded_by(limit):
                     await pool.run(Server.ask)
 
         await asyncio.gather(*(bounded() for _ in range(10)))

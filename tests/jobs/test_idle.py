@@ -12,9 +12,9 @@ from storage.datasets import Store
 from storage.idle import REASONS, IdleLog
 from storage.sql import query
 from tests.engine.simulated import Server, now, pool_of, simulate
+from tirgen.engine.live_trajectory import Activity, LiveTrajectory
 from tirgen.engine.pool import Pool, Replica
 from tirgen.engine.retry import RetryPolicy
-from tirgen.engine.session import Activity, LiveTrajectory
 from tirgen.jobs.idle import IdleLedger, SlotUsage
 
 
@@ -28,11 +28,11 @@ def watched(
 
 async def live(pool: Pool[Server], working: Counter[Activity], seconds: float) -> None:
     """A trajectory: four requests, with a program of so many seconds after each."""
-    session = LiveTrajectory(working)
-    with session.work():
+    trajectory = LiveTrajectory(working)
+    with trajectory.work():
         for _ in range(4):
             await pool.run(Server.ask)
-            with session.at(Activity.SANDBOX):
+            with trajectory.at(Activity.SANDBOX):
                 await asyncio.sleep(seconds)
 
 

@@ -44,7 +44,7 @@ class ByHand(Maker[Item]):
     def begin(self, item: Item) -> RowInProgress:
         raise NotImplementedError
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, usage: UsageCounter) -> Judgement:
         raise NotImplementedError
 
     def provenance(self, item: Item) -> Provenance:

@@ -146,10 +146,10 @@ async def test_wall_time_is_that_of_the_whole_loop() -> None:
 
 
 async def test_a_call_that_failed_was_a_call() -> None:
-    meter = UsageCounter()
+    usage = UsageCounter()
     with pytest.raises(EngineRefused):
-        await driver(actor=Speaker(EngineRefused("no"))).drive(speaking(), meter)
-    assert meter.cost().actor_calls == 1
+        await driver(actor=Speaker(EngineRefused("no"))).drive(speaking(), usage)
+    assert usage.cost().actor_calls == 1
 
 
 async def test_costs_are_kept_by_role() -> None:
@@ -159,9 +159,9 @@ async def test_costs_are_kept_by_role() -> None:
         yield from speaking(Role.CRITIC)
         yield from running()
 
-    meter = UsageCounter()
-    await driver().drive(program(), meter)
-    cost = meter.cost()
+    usage = UsageCounter()
+    await driver().drive(program(), usage)
+    cost = usage.cost()
     assert (cost.actor_calls, cost.critic_calls) == (1, 2)
     assert (cost.actor_completion_tokens, cost.critic_completion_tokens) == (2, 14)
     assert (cost.actor_prompt_tokens, cost.critic_prompt_tokens) == (10, 20)

@@ -60,7 +60,7 @@ class Process:
     ) -> None:
         self._store = store
         self.engine, self.sandbox = engine or Engine(), sandbox or Sandbox()
-        self.meter = UsageCounter()
+        self.usage = UsageCounter()
 
     async def make(
         self,
@@ -74,7 +74,7 @@ class Process:
         engines = {Role.ACTOR: self.engine, Role.CRITIC: self.engine}
         driver = Driver(engines, self.sandbox, Limits(), wall_seconds)
         recall = Recall(Journal(self._store).of("t1"), origin or row().provenance)
-        return await driver.drive(rounds(most, question), self.meter, recall)
+        return await driver.drive(rounds(most, question), self.usage, recall)
 
 
 def rounds(most: int, question: str) -> Loop[list[str]]:
@@ -104,11 +104,11 @@ async def test_a_recalled_reply_costs_what_it_cost(tmp_path: Path) -> None:
     first, second = Process(tmp_path), Process(tmp_path)
     await first.make()
     await second.make()
-    paid, counted = first.meter.cost(), second.meter.cost()
+    paid, counted = first.usage.cost(), second.usage.cost()
     assert counted.actor_calls == 3
     assert replace(counted, wall_seconds=0) == replace(paid, wall_seconds=0)
     assert counted.wall_seconds >= counted.llm_seconds + counted.sandbox_seconds
-    assert list(second.meter.replicas) == ["http://one"]
+    assert list(second.usage.replicas) == ["http://one"]
 
 
 async def test_the_time_of_recalled_replies_counts_towards_the_limit(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tirgen.engine.session import LiveTrajectory
+    from tirgen.engine.live_trajectory import LiveTrajectory
 
 FIRST_WINDOW = 64
 """Requests in flight at first, if the setting allows as many."""
@@ -62,7 +62,7 @@ class Gate:
         """Requests that the server refused or that failed, over all time."""
         self.suspect = False
         """The connection was lost: the server may have been started again with another model."""
-        self.heard_at = _now()
+        self.heard_at = loop_time()
         """Last sign of life."""
         self._pauses = pauses
         self._opens_at = self._paced_until = 0.0
@@ -93,7 +93,7 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """The server is not left alone after a failure."""
-        return _now() >= self._opens_at and not (self._failures and self.in_flight)
+        return loop_time() >= self._opens_at and not (self._failures and self.in_flight)
 
     @property
     def waiting(self) -> int:
@@ -108,9 +108,9 @@ class Gate:
     @property
     def held_back(self) -> bool:
         """Free places are not given out now: a pause after a failure, or the pace."""
-        return self._free and _now() < max(self._opens_at, self._paced_until)
+        return self._free and loop_time() < max(self._opens_at, self._paced_until)
 
-    async def enter(self, session: LiveTrajectory) -> bool:
+    async def enter(self, trajectory: LiveTrajectory) -> bool:
         """Wait for a place; False if the server failed meanwhile and another may take the request.
 
         Whoever enters leaves by `leave`. Raises what `give_up` was given.
@@ -119,10 +119,10 @@ class Gate:
             self._start()
             return True
         given: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (session.age, next(self._order), given))
+        heapq.heappush(self._waiting, (trajectory.age, next(self._order), given))
         self._wake()
         try:
-            with session.queueing():
+            with trajectory.queueing():
                 return await given
         except asyncio.CancelledError:
             if given.done() and not given.cancelled() and not given.exception() and given.result():
@@ -146,7 +146,7 @@ class Gate:
 
     def answered(self, started: float) -> None:
         """A request that started then was answered."""
-        self.heard_at = now = _now()
+        self.heard_at = now = loop_time()
         self._failures = 0
         self.suspect = False
         self._answers.append(now)
@@ -156,7 +156,7 @@ class Gate:
 
     def limited(self, started: float, retry_after: float = 0.0) -> None:
         """The server refused a request that started then, because of its rate limit."""
-        self.heard_at = now = _now()
+        self.heard_at = now = loop_time()
         self.refusals += 1
         if started >= self._cut_at:
             if self._answers and self._answers[-1] > self._cut_at:
@@ -170,7 +170,7 @@ class Gate:
         """A request that started then was not answered in time, or refused for the load."""
         self.refusals += 1
         if started >= self._cut_at:
-            self._cut_at = _now()
+            self._cut_at = loop_time()
             self.window = self._threshold = max(1.0, self.window * WINDOW_CUT)
 
     def crowded(self, running: float, waiting: float) -> None:
@@ -178,7 +178,7 @@ class Gate:
 
         A short queue keeps it busy; a longer one only delays answers.
         """
-        self.heard_at = _now()
+        self.heard_at = loop_time()
         self._crowded = waiting > 2 + running / 10
         if self._crowded and running:
             share = running / (running + waiting)
@@ -188,7 +188,7 @@ class Gate:
         """Leave the server alone for a while."""
         self.refusals += 1
         self.suspect |= connection
-        if _now() >= self._opens_at:  # else of the same failure
+        if loop_time() >= self._opens_at:  # else of the same failure
             self._failures += 1
         self._pause(retry_after or self._pauses.after(self._failures))
 
@@ -215,7 +215,7 @@ class Gate:
     @property
     def pace(self) -> float:
         """Seconds between two starts; 0 without a rate limit."""
-        return 1 / self._rate(_now())
+        return 1 / self._rate(loop_time())
 
     def _rate(self, now: float) -> float:
         """Starts per second that the rate limit seems to allow."""
@@ -229,7 +229,7 @@ class Gate:
         return len(self._answers) / max(1.0, now - self._answers[0])
 
     def _pause(self, seconds: float) -> None:
-        self._opens_at = max(self._opens_at, _now() + seconds)
+        self._opens_at = max(self._opens_at, loop_time() + seconds)
 
     @property
     def _free(self) -> bool:
@@ -237,12 +237,12 @@ class Gate:
         return self.in_flight < (1 if self._failures else self.slots)
 
     def _admits(self) -> bool:
-        return self._free and _now() >= max(self._opens_at, self._paced_until)
+        return self._free and loop_time() >= max(self._opens_at, self._paced_until)
 
     def _start(self) -> None:
         self.in_flight += 1
         if self._refused_rate is not None:
-            self._paced_until = _now() + self.pace
+            self._paced_until = loop_time() + self.pace
 
     def _wake(self) -> None:
         """Admit what may start now, and look again when a pause ends."""
@@ -252,11 +252,12 @@ class Gate:
                 self._start()
                 given.set_result(True)
         opens = max(self._opens_at, self._paced_until)
-        if self._waiting and self._free and opens > _now():
+        if self._waiting and self._free and opens > loop_time():
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_at(opens, self._wake)
 
 
-def _now() -> float:
+def loop_time() -> float:
+    """The time on the event loop's clock."""
     return asyncio.get_running_loop().time()

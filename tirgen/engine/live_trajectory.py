@@ -44,23 +44,23 @@ class LiveTrajectory:
 
     @staticmethod
     def current() -> LiveTrajectory:
-        """The session of this task, or a new one for a request outside of any trajectory."""
+        """The trajectory of this task, or a new one for a request outside of any trajectory."""
         return _CURRENT.get(None) or LiveTrajectory()
 
     @staticmethod
     @contextmanager
     def joined() -> Iterator[LiveTrajectory]:
-        """The session of this task; a new one, for the block, where it has none."""
-        if session := _CURRENT.get(None):
-            yield session
+        """The trajectory of this task; a new one, for the block, where it has none."""
+        if trajectory := _CURRENT.get(None):
+            yield trajectory
             return
-        session = LiveTrajectory()
-        with session.work():
-            yield session
+        trajectory = LiveTrajectory()
+        with trajectory.work():
+            yield trajectory
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Make this the session of the current task."""
+        """Make this the trajectory of the current task."""
         token = _CURRENT.set(self)
         self._counts[Activity.CLIENT] += 1
         try:
@@ -111,4 +111,4 @@ class LiveTrajectory:
             limit.reschedule(self.deadline)
 
 
-_CURRENT: ContextVar[LiveTrajectory] = ContextVar("session")
+_CURRENT: ContextVar[LiveTrajectory] = ContextVar("trajectory")

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from tirgen.engine.errors import EngineError, EngineUnavailable
-from tirgen.engine.gate import Gate
+from tirgen.engine.gate import Gate, loop_time
+from tirgen.engine.live_trajectory import LiveTrajectory
 from tirgen.engine.retry import RetryPolicy, Transient, Trouble
-from tirgen.engine.session import LiveTrajectory
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -95,19 +95,19 @@ class Pool(Generic[C]):
 
         Raises `EngineUnavailable` when tries or time run out, and what `attempt` raises.
         """
-        session = LiveTrajectory.current()
-        with session.at(None):
-            return await self._tried(attempt, session)
+        trajectory = LiveTrajectory.current()
+        with trajectory.at(None):
+            return await self._tried(attempt, trajectory)
 
     async def _tried(
-        self, attempt: Callable[[C], Awaitable[T]], session: LiveTrajectory
+        self, attempt: Callable[[C], Awaitable[T]], trajectory: LiveTrajectory
     ) -> Answered[T]:
         tries = failed = 0
         first: float | None = None
         last: Replica[C] | None = None
         while True:
-            last = await self._place(session, last)
-            started = _now()
+            last = await self._place(trajectory, last)
+            started = loop_time()
             first = started if first is None else first
             try:
                 result = await self._timed(last, attempt)
@@ -119,23 +119,23 @@ class Pool(Generic[C]):
                 self._give_up(failure, tries, failed, first, delay)
             else:
                 last.gate.answered(started)
-                last.took(_now() - started)
-                session.kept[self] = last
+                last.took(loop_time() - started)
+                trajectory.kept[self] = last
                 self._heard()
-                return Answered(result, _now() - first, last.name)
+                return Answered(result, loop_time() - first, last.name)
             finally:
                 last.gate.leave()
             if delay:
                 await asyncio.sleep(delay)
 
-    async def _place(self, session: LiveTrajectory, last: Replica[C] | None) -> Replica[C]:
+    async def _place(self, trajectory: LiveTrajectory, last: Replica[C] | None) -> Replica[C]:
         """A replica with a place for the request, which has to be given back."""
         while True:
-            replica = self._choice(session, last)
-            if await replica.gate.enter(session):
+            replica = self._choice(trajectory, last)
+            if await replica.gate.enter(trajectory):
                 return replica
 
-    def _choice(self, session: LiveTrajectory, last: Replica[C] | None) -> Replica[C]:
+    def _choice(self, trajectory: LiveTrajectory, last: Replica[C] | None) -> Replica[C]:
         """`last` has just failed the request; another one is better, if there is one."""
         if len(self.replicas) == 1:
             return self.replicas[0]
@@ -143,7 +143,7 @@ class Pool(Generic[C]):
         if not found:
             return min(self.replicas, key=lambda r: (r.gate.opens_at, r is last))
         fastest = min((r.rated for r in found if r.rated), default=None)
-        kept: Replica[C] | None = session.kept.get(self)
+        kept: Replica[C] | None = trajectory.kept.get(self)
         if kept in found and _slowness(kept, fastest) <= SLOW:
             return kept
 
@@ -212,7 +212,7 @@ class Pool(Generic[C]):
         self, failure: Transient, tries: int, failed: int, first: float, delay: float
     ) -> None:
         """Raises `EngineUnavailable` where another try would come too late."""
-        now = _now()
+        now = loop_time()
         waited = now - first
         silent = now - (now if self._silent_since is None else self._silent_since)
         patience = self._policy.seconds(failure)
@@ -234,7 +234,7 @@ class Pool(Generic[C]):
 
     def _warn(self, failure: Transient) -> None:
         """Log, at growing intervals, that the engine gives no answer and requests wait."""
-        now = _now()
+        now = loop_time()
         self._silent_since = now if self._silent_since is None else self._silent_since
         if (silent := now - self._silent_since) < self._next_warning:
             return
@@ -257,7 +257,3 @@ _COUNTED = (Trouble.FAILED, Trouble.LATE)
 def _slowness(replica: Replica[C], fastest: float | None) -> float:
     """How many times as long as the fastest replica this one takes; 1 if that is not known."""
     return replica.rated / fastest if replica.rated and fastest else 1.0
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -105,7 +105,7 @@ class Renderer(Protocol):
 class Engine(Protocol):
     """A language model; many tasks can call `complete` at once.
 
-    The requests of a task belong to the trajectory of `tirgen.engine.session`.
+    The requests of a task belong to the trajectory of `tirgen.engine.live_trajectory`.
     """
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from tirgen.engine.errors import EngineError
-from tirgen.engine.gate import Gate
+from tirgen.engine.gate import Gate, loop_time
 from tirgen.engine.http import JsonClient
 from tirgen.engine.retry import Transient
 
@@ -57,7 +57,7 @@ async def _follow(client: JsonClient, gate: Gate, replaceable: bool) -> None:
     has_metrics, missed = True, 0
     while True:
         await asyncio.sleep(READING_SECONDS)
-        silent = asyncio.get_running_loop().time() - gate.heard_at
+        silent = loop_time() - gate.heard_at
         if not gate.in_flight or not (has_metrics or (replaceable and silent > SILENCE_SECONDS)):
             continue
         try:

@@ -56,7 +56,7 @@ class BranchMaker(PolicyMaker[BranchItem]):
         return RowInProgress(builder, program, self._driver)
 
     async def judge(
-        self, item: BranchItem, builder: TrajectoryBuilder, meter: UsageCounter
+        self, item: BranchItem, builder: TrajectoryBuilder, usage: UsageCounter
     ) -> Judgement:
         return Judgement(None)
 

@@ -146,8 +146,8 @@ class Others:
     def __init__(self, read: Callable[[], Iterable[Call]]) -> None:
         """`read` gives what they note. What they noted until now counts as spent before."""
         self._read = read
-        self._before = {_key(call): _amount(call) for call in read()}
-        self._newest: dict[_Key, tuple[float, float]] = {}
+        self._before = {call.key: _amount(call) for call in read()}
+        self._newest: dict[object, tuple[float, float]] = {}
         """The seconds in the last note of each call, and when it was new here."""
         self.spent = self.planned = NOTHING
 
@@ -155,7 +155,7 @@ class Others:
         """Take over what they have noted since."""
         now, spent, planned = time.monotonic(), NOTHING, NOTHING
         for call in self._read():
-            key = _key(call)
+            key = call.key
             if self._newest.get(key, (None,))[0] != call.seconds:
                 self._newest[key] = (call.seconds, now)
             before = self._before.get(key, NOTHING)
@@ -163,13 +163,6 @@ class Others:
             if not call.ended and now - self._newest[key][1] < SILENT_SECONDS:
                 planned = planned.plus(_amount(call, "planned_"))
         self.spent, self.planned = spent, planned
-
-
-_Key = tuple[str, int, str]
-
-
-def _key(call: Call) -> _Key:
-    return (call.host, call.pid, call.began)
 
 
 def _amount(call: Call, prefix: str = "") -> Amount:

@@ -126,13 +126,13 @@ class CodeMaker(RolloutMaker):
     def prompt_hash(self) -> str:
         return prompt_hash(json.dumps(INSTRUCTIONS, sort_keys=True))
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, usage: UsageCounter) -> Judgement:
         reply = builder.transcript.text
         if builder.ending.is_infrastructure:
             return Judgement(None, extract_answer(reply))
         task = self.tasks[item.problem.problem_id]
         tested = await run_tests(task, reply, self._sandbox, self._limits)
-        meter.sandbox_seconds += tested.seconds
+        usage.sandbox_seconds += tested.seconds
         if tested.verdict is None:
             builder.ending, builder.error = Ending.SANDBOX_ERROR, tested.error
         return Judgement(tested.verdict, extract_answer(reply))

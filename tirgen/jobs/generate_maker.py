@@ -71,7 +71,7 @@ class TirgenMaker(Maker[Item]):
         builder = TrajectoryBuilder(Transcript(messages, self._renderer(Role.ACTOR)))
         return RowInProgress(builder, self._program(builder, item), self._driver)
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, usage: UsageCounter) -> Judgement:
         text = builder.transcript.text
         judged = builder.ending.is_judged
         verdict = await self._verifier.verify(item.problem.answer, text) if judged else None

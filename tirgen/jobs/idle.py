@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from storage.idle import REASONS, IdleLog, IdleSecond
+from storage.idle import NUMBERS, REASONS, IdleLog, IdleSecond
 from tirgen.engine.gate import Gate
+from tirgen.engine.live_trajectory import Activity
 from tirgen.engine.pool import Pool
-from tirgen.engine.session import Activity
 
 LOOK_SECONDS = 0.1
 WRITE_SECONDS = 5.0
@@ -25,14 +25,13 @@ WRITE_SECONDS = 5.0
 
 Pools = Mapping[str, Pool[Any]]
 """The pool of each role."""
-_NUMBERS = tuple(f.name for f in fields(IdleSecond) if f.name not in ("roles", "second"))
 
 
 @dataclass(slots=True)
 class SlotUsage:
     """Slot-seconds of one engine over a whole call, by the fields of `IdleSecond`."""
 
-    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_NUMBERS, 0.0))
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(NUMBERS, 0.0))
 
     @property
     def busy(self) -> float:
@@ -97,7 +96,7 @@ class IdleLedger:
         for name, gates in self._engines.items():
             others = sum(asking.values()) - asking[name]
             found = self._found(gates, others)
-            sums = self._second.setdefault(name, dict.fromkeys(_NUMBERS, 0.0))
+            sums = self._second.setdefault(name, dict.fromkeys(NUMBERS, 0.0))
             for what, slots in found:
                 sums[what] += slots * seconds
                 self.usage[name].sums[what] += slots * seconds

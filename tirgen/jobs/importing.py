@@ -177,7 +177,7 @@ class ReplayMaker(Maker[ResponseItem]):
             await session.close()
 
     async def judge(
-        self, item: ResponseItem, builder: TrajectoryBuilder, meter: UsageCounter
+        self, item: ResponseItem, builder: TrajectoryBuilder, usage: UsageCounter
     ) -> Judgement:
         """Answers without a box count too: other people's prompts do not ask for one."""
         text, gold = item.response.foreign.response, item.problem.answer

@@ -31,7 +31,7 @@ from storage.records import Ending, Problem, Trajectory
 from storage.runs import Run, run_id
 from storage.versions import DatasetVersion
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.engine.session import Activity, LiveTrajectory
+from tirgen.engine.live_trajectory import Activity, LiveTrajectory
 from tirgen.jobs.budget import BudgetAccount, BudgetSettings, Others
 from tirgen.jobs.commit_queue import CommitQueue
 from tirgen.jobs.committed_rows import CODE_VERSION, CommittedRows
@@ -156,20 +156,20 @@ class Job(Generic[P]):
         `Maker.make` raises.
         """
         account = self.progress.account
-        session = LiveTrajectory(self.working)
+        trajectory = LiveTrajectory(self.working)
         async with self._slots:
             if not await account.admit(item.program):
                 return None
             self.progress.live += 1
             try:
-                with session.work():
+                with trajectory.work():
                     row = await maker.make(item, self._journal)
             except BaseException:
                 await account.release(item.program)
                 raise
             finally:
                 self.progress.live -= 1
-        with session.work(), session.at(Activity.STORE):
+        with trajectory.work(), trajectory.at(Activity.STORE):
             row = await self._commit(maker, item, row)
         record(row)
         self.progress.count(row)

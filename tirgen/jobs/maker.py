@@ -29,7 +29,7 @@ from storage.records import (
     trajectory_id,
 )
 from tirgen.engine.errors import EngineError
-from tirgen.engine.session import Activity, LiveTrajectory
+from tirgen.engine.live_trajectory import Activity, LiveTrajectory
 from tirgen.sandbox.contract import SandboxUnavailable
 from tirgen.tir.builder import TrajectoryBuilder, build
 from tirgen.tir.core import Loop
@@ -108,7 +108,7 @@ class Maker(ABC, Generic[ItemT]):
 
     @abstractmethod
     async def judge(
-        self, item: ItemT, builder: TrajectoryBuilder, meter: UsageCounter
+        self, item: ItemT, builder: TrajectoryBuilder, usage: UsageCounter
     ) -> Judgement:
         """Judge the finished trajectory. Changes its ending where the judging itself failed."""
 
@@ -135,7 +135,7 @@ class Maker(ABC, Generic[ItemT]):
         Replies of engines that are in `journal` are not paid for again, and new ones are kept
         there. Raises `ENDS_THE_JOB`.
         """
-        meter, steps = UsageCounter(), list[Step]()
+        usage, steps = UsageCounter(), list[Step]()
 
         async def attempt() -> Trajectory:
             async with self.prepared(item) as sample:
@@ -144,12 +144,12 @@ class Maker(ABC, Generic[ItemT]):
                 loop, recall = build(sample.builder, sample.loop), None
                 if journal and sample.driver.engines:  # a program alone costs nothing
                     recall = Recall(journal.of(self.id_of(item)), self.provenance(item))
-                await sample.driver.drive(loop, meter, recall)
+                await sample.driver.drive(loop, usage, recall)
                 with LiveTrajectory.current().at(Activity.VERIFIER):
-                    judgement = await self.judge(item, sample.builder, meter)
-            return await self.finish(self._finished(item, sample.builder, judgement, meter))
+                    judgement = await self.judge(item, sample.builder, usage)
+            return await self.finish(self._finished(item, sample.builder, judgement, usage))
 
-        return await guarded(attempt(), lambda error: self.broken(item, meter.cost(), error, steps))
+        return await guarded(attempt(), lambda error: self.broken(item, usage.cost(), error, steps))
 
     def broken(
         self, item: ItemT, cost: Cost, error: Exception, steps: Iterable[Step] = ()
@@ -168,18 +168,18 @@ class Maker(ABC, Generic[ItemT]):
         )
 
     def _finished(
-        self, item: ItemT, builder: TrajectoryBuilder, judgement: Judgement, meter: UsageCounter
+        self, item: ItemT, builder: TrajectoryBuilder, judgement: Judgement, usage: UsageCounter
     ) -> Trajectory:
         return self._row(
             item,
-            meter.cost(),
+            usage.cost(),
             steps=tuple(builder.steps),
             final_answer=judgement.final_answer,
             ending=builder.ending,
             error=builder.error,
             verdict=judgement.verdict,
             tokens=builder.transcript.stream(),
-            replicas=tuple(meter.replicas),
+            replicas=tuple(usage.replicas),
         )
 
     def _row(

@@ -115,7 +115,7 @@ class RolloutMaker(PolicyMaker[Item]):
         )
         return RowInProgress(builder, program, self._driver)
 
-    async def judge(self, item: Item, builder: TrajectoryBuilder, meter: UsageCounter) -> Judgement:
+    async def judge(self, item: Item, builder: TrajectoryBuilder, usage: UsageCounter) -> Judgement:
         answer = extract_answer(builder.transcript.text)
         return Judgement(await self._verdict(item.problem, builder), answer)
 

@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 
 from storage.records import Cost, Outcome
 from tirgen.engine.errors import EngineRefused, EngineUnavailable
+from tirgen.engine.live_trajectory import Activity, LiveTrajectory
 from tirgen.engine.protocol import Completion, Engine
-from tirgen.engine.session import Activity, LiveTrajectory
 from tirgen.sandbox.contract import Execution, Limits
 from tirgen.tir.core import (
     Execute,
@@ -88,7 +88,7 @@ class Driver:
     wall_seconds: float | None
     """Longest time for a whole loop; None where the limits of its programs bound it."""
 
-    async def drive(self, loop: Loop[T], meter: UsageCounter, recall: Recall | None = None) -> T:
+    async def drive(self, loop: Loop[T], usage: UsageCounter, recall: Recall | None = None) -> T:
         """Run a loop to its end and return what it returns.
 
         Requests that `recall` has a reply to are not sent; it keeps the replies to the others.
@@ -96,19 +96,19 @@ class Driver:
         be kept. Every other failure is thrown into the loop, which knows what it means for the
         trajectory.
         """
-        with LiveTrajectory.joined() as session:
-            return await self._drive(loop, session, meter, recall)
+        with LiveTrajectory.joined() as trajectory:
+            return await self._drive(loop, trajectory, usage, recall)
 
     async def _drive(
-        self, loop: Loop[T], session: LiveTrajectory, meter: UsageCounter, recall: Recall | None
+        self, loop: Loop[T], trajectory: LiveTrajectory, usage: UsageCounter, recall: Recall | None
     ) -> T:
         now, most = asyncio.get_running_loop().time(), self.wall_seconds
-        session.deadline = None if most is None else now + most
+        trajectory.deadline = None if most is None else now + most
         try:
             request = next(loop)
             while True:
                 try:
-                    result = await self._reply(request, session, meter, recall)
+                    result = await self._reply(request, trajectory, usage, recall)
                 except THROWN_INTO_THE_LOOP as error:
                     request = loop.throw(error)
                 else:
@@ -120,67 +120,67 @@ class Driver:
     async def _reply(
         self,
         request: Request,
-        session: LiveTrajectory,
-        meter: UsageCounter,
+        trajectory: LiveTrajectory,
+        usage: UsageCounter,
         recall: Recall | None,
     ) -> Result:
         """The reply that an earlier process was given, or a new one, which is kept."""
         kept = recall.next(request) if recall else None
         if kept is not None:
-            _count_again(request, kept, session, meter)
+            _count_again(request, kept, trajectory, usage)
             return kept
-        reply = await self._answer(request, session, meter)
+        reply = await self._answer(request, trajectory, usage)
         if recall:
             recall.keep(reply)
         return reply
 
     async def _answer(
-        self, request: Request, session: LiveTrajectory, meter: UsageCounter
+        self, request: Request, trajectory: LiveTrajectory, usage: UsageCounter
     ) -> Result:
         try:
-            async with asyncio.timeout_at(session.deadline) as limit:
-                with session.bounded_by(limit):
-                    return await self._asked(request, session, meter)
+            async with asyncio.timeout_at(trajectory.deadline) as limit:
+                with trajectory.bounded_by(limit):
+                    return await self._asked(request, trajectory, usage)
         except TimeoutError:
             raise TimeLimitReached(
                 f"the trajectory took more than {self.wall_seconds:g} s"
             ) from None
 
     async def _asked(
-        self, request: Request, session: LiveTrajectory, meter: UsageCounter
+        self, request: Request, trajectory: LiveTrajectory, usage: UsageCounter
     ) -> Result:
         match request:
             case Generate(role, prompt, sampling):
-                meter.calls[role] += 1
+                usage.calls[role] += 1
                 completion = await self.engines[role].complete(prompt, sampling)
-                meter.add(role, completion)
+                usage.add(role, completion)
                 return completion
             case Execute(code):
-                with session.at(Activity.SANDBOX):
-                    return await self._execute(code, meter)
+                with trajectory.at(Activity.SANDBOX):
+                    return await self._execute(code, usage)
 
-    async def _execute(self, code: str, meter: UsageCounter) -> Result:
+    async def _execute(self, code: str, usage: UsageCounter) -> Result:
         execution = await self.sandbox.run(code, self.limits)
-        meter.add_execution(execution)
+        usage.add_execution(execution)
         if execution.outcome is Outcome.INFRA_ERROR:
             raise SandboxFault(execution.stderr.strip() or "the sandbox could not run the program")
         return execution
 
 
 def _count_again(
-    request: Request, reply: Result, session: LiveTrajectory, meter: UsageCounter
+    request: Request, reply: Result, trajectory: LiveTrajectory, usage: UsageCounter
 ) -> None:
     """Let a kept reply cost the trajectory what it cost the earlier process, its time included."""
     match request, reply:
         case Generate(role), Completion():
-            meter.calls[role] += 1
-            meter.add(role, reply)
+            usage.calls[role] += 1
+            usage.add(role, reply)
             seconds = reply.seconds
         case _, Execution():
-            meter.add_execution(reply)
+            usage.add_execution(reply)
             seconds = reply.wall_ms / 1000
         case _:
             raise AssertionError("a completion answers a generation, an execution a program")
-    meter.started -= seconds
-    if session.deadline is not None:
-        session.deadline -= seconds
+    usage.started -= seconds
+    if trajectory.deadline is not None:
+        trajectory.deadline -= seconds

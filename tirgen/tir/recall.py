@@ -32,7 +32,7 @@ class Recall:
     """The replies of one trajectory, those of earlier processes and those of this one.
 
     A reply is used again only for the same request at the same place of a row with the same
-    provenance: another version of tirgen, of a server or of a prompt asks anew.
+    provenance: with another version of tirgen, of a server or of a prompt it is asked again.
     """
 
     def __init__(self, kept: KeptReplies, provenance: Provenance) -> None:
