@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -111,18 +112,18 @@ class Lease:
 
 
 class Heartbeats:
-    """How long holders have been silent, by the clock of this process, whatever theirs say."""
+    """How long others have been silent, by the clock of this process, whatever theirs say."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[Holder, float]] = {}
-        """By claim: its holder as last seen changed, and when that was."""
+        self._seen: dict[Hashable, tuple[object, float]] = {}
+        """By name: the last note that was new, and when it was first seen."""
 
-    def silence(self, holder: Holder) -> float:
-        """Seconds since the holder was first seen as it is now."""
-        seen, since = self._seen.get(holder.token, (None, 0.0))
-        if seen != holder:
+    def silence(self, name: Hashable, note: object) -> float:
+        """Seconds since `name` was first seen with the note that it has now."""
+        seen, since = self._seen.get(name, (None, 0.0))
+        if seen != note:
             since = time.monotonic()
-            self._seen[holder.token] = (holder, since)
+            self._seen[name] = (note, since)
         return time.monotonic() - since
 
 
@@ -167,7 +168,7 @@ class Claim:
             return True
         if (dead := holder.is_dead) is not None:
             return dead
-        return self._heartbeats.silence(holder) > SILENCE_SECONDS
+        return self._heartbeats.silence(holder.token, holder) > SILENCE_SECONDS
 
 
 def holders(folder: Path) -> dict[str, Holder]:

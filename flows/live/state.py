@@ -144,7 +144,8 @@ class Watcher:
         return [
             holder
             for holder in holders
-            if holder.is_dead is False or self._heartbeats.silence(holder) < SILENCE_SECONDS
+            if holder.is_dead is False
+            or self._heartbeats.silence(holder.token, holder) < SILENCE_SECONDS
         ]
 
     def _covers(self, version: Any) -> bool:

@@ -13,6 +13,7 @@ A row of RL that teaches nothing is not computed, so the counts are upper bounds
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def estimate_sft(
     folder: Path, dataset: DatasetVersion, config: SftConfig, hardware: Hardware
 ) -> Plan:
     """A fine-tuning on the kept rows of a version. Raises NothingToEstimate, UnknownShape."""
-    lengths = _measured(dataset, Level.TRAJECTORY, kept_only=True)
+    lengths = _measured(dataset, kept_only=True).get(Level.TRAJECTORY)
     if lengths is None:
         raise NothingToEstimate(
             f"{dataset} has no kept row with tokens, so their lengths are not known",
@@ -129,12 +130,12 @@ def estimate_round(folder: Path, store: Store, config: RoundsConfig, hardware: H
         )
     found = _latest(store, rollouts.dataset)
     limit = rollouts.loop.tokens
-    whole = found and _measured(found, Level.TRAJECTORY)
-    whole = whole or _Lengths(0, limit, limit)
+    measured = _measured(found) if found else {}
+    whole = measured.get(Level.TRAJECTORY, _Lengths(0, limit, limit))
     rows, tokens, longest = groups * rollouts.samples, groups * rollouts.samples * whole.mean, 0
     if branches := rollouts.branches:
         most = limit + branches.tokens
-        step = (found and _measured(found, Level.STEP)) or _Lengths(0, most, most)
+        step = measured.get(Level.STEP, _Lengths(0, most, most))
         rows += groups * branches.samples
         tokens += groups * branches.samples * step.mean
         longest = step.longest
@@ -180,14 +181,17 @@ def _latest(store: Store, name: str) -> DatasetVersion | None:
         return None
 
 
-def _measured(dataset: DatasetVersion, level: Level, kept_only: bool = False) -> _Lengths | None:
-    """The documents of a level that have tokens; None if there are none."""
-    rows = total = longest = 0
+def _measured(dataset: DatasetVersion, kept_only: bool = False) -> Mapping[str, _Lengths]:
+    """The documents that have tokens, by level; a level without any is left out."""
+    found: dict[str, list[int]] = {}
     for batch in dataset.batches(["level", "loss_mask", "filters.list.element.kept"]):
         lengths = pc.list_value_length(batch.column("loss_mask")).to_pylist()
         facts = batch.select(["level", "filters"]).to_pylist()
         for length, fact in zip(lengths, facts, strict=True):
             kept = all(verdict["kept"] for verdict in fact["filters"])
-            if length and fact["level"] == level and (kept or not kept_only):
-                rows, total, longest = rows + 1, total + length, max(longest, length)
-    return _Lengths(rows, total / rows, longest) if rows else None
+            if length and (kept or not kept_only):
+                found.setdefault(fact["level"], []).append(length)
+    return {
+        level: _Lengths(len(lengths), sum(lengths) / len(lengths), max(lengths))
+        for level, lengths in found.items()
+    }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
+from storage.leases import Heartbeats
 from storage.records import Program, Trajectory
 from tirgen.settings import Settings
 
@@ -147,20 +148,17 @@ class Others:
         """`read` gives what they note. What they noted until now counts as spent before."""
         self._read = read
         self._before = {call.key: _amount(call) for call in read()}
-        self._newest: dict[object, tuple[float, float]] = {}
-        """The seconds in the last note of each call, and when it was new here."""
+        self._heartbeats = Heartbeats()
         self.spent = self.planned = NOTHING
 
     def look(self) -> None:
         """Take over what they have noted since."""
-        now, spent, planned = time.monotonic(), NOTHING, NOTHING
+        spent = planned = NOTHING
         for call in self._read():
-            key = call.key
-            if self._newest.get(key, (None,))[0] != call.seconds:
-                self._newest[key] = (call.seconds, now)
-            before = self._before.get(key, NOTHING)
+            before = self._before.get(call.key, NOTHING)
             spent = spent.plus(_amount(call)).plus(before, times=-1)
-            if not call.ended and now - self._newest[key][1] < SILENT_SECONDS:
+            silence = self._heartbeats.silence(call.key, call.seconds)
+            if not call.ended and silence < SILENT_SECONDS:
                 planned = planned.plus(_amount(call, "planned_"))
         self.spent, self.planned = spent, planned
 
