@@ -33,7 +33,7 @@ from tirgen.engine.protocol import Message, Prompt, Sampling
 from tirgen.jobs.engines import open_engine
 
 PYTHON, GGUF = os.environ.get("TIRGEN_SERVING_PYTHON"), os.environ.get("TIRGEN_GGUF")
-START_SECONDS = 300
+START_SECONDS = 900
 LLAMA = """import sys, time, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.port = sys.argv[1], int(sys.argv[2])
