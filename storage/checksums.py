@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from storage import files
 from storage.errors import Damaged
 
 BLOCK = 1 << 16
@@ -54,14 +55,18 @@ class StoredFile(NamedTuple):
     def check_present(self) -> None:
         """Raises Damaged where the file is missing, out of reach or of another size."""
         try:
-            size = self.path.stat().st_size
+            size = files.present(self.path)
         except OSError as error:
             raise Damaged(self.path, _reason(error)) from error
-        if self.size is not None and size != self.size:
+        if None not in (self.size, size) and size != self.size:
             raise Damaged(self.path, f"has {size:,} bytes instead of {self.size:,}")
 
     def open(self) -> CheckedFile:
         """To read from, verified block by block. Raises Damaged, as every read may."""
+        try:
+            files.fetch(self.path)
+        except OSError as error:
+            raise Damaged(self.path, _reason(error)) from error
         self.check_present()
         return CheckedFile(self)
 
