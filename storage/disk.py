@@ -30,6 +30,9 @@ class Disk:
     def fetch(self, path: Path) -> None:
         """Nothing to do: the file lies where it is read."""
 
+    def fetch_folder(self, folder: Path) -> None:
+        """Nothing to do, likewise."""
+
     def fetch_again(self, path: Path) -> None:
         """Nothing to do, likewise."""
 

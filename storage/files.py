@@ -43,6 +43,15 @@ def fetch(path: Path) -> Path:
     return path
 
 
+def fetch_folder(folder: Path) -> Path:
+    """The path of a folder that was placed as a whole, all of whose files lie there now.
+
+    Raises FileNotFoundError.
+    """
+    place_of(folder).fetch_folder(folder)
+    return folder
+
+
 def fetch_again(path: Path) -> Path:
     """The same, not from a copy of an earlier call."""
     place_of(path).fetch_again(path)

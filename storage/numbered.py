@@ -103,6 +103,13 @@ class Version(ABC):
         for file in self.stored:
             file.check_present()
 
+    def fetched(self) -> Path:
+        """Its folder, with all files on this machine. Raises Damaged."""
+        try:
+            return files.fetch_folder(self.path)
+        except FileNotFoundError as error:
+            raise Damaged(Path(str(error.args[0])), "is missing") from error
+
     def hold(self) -> None:
         """Keep other processes from removing the version as long as this object lives.
 

@@ -56,6 +56,10 @@ class Place(Protocol):
         """Let a committed file lie under its path. Raises FileNotFoundError."""
         ...
 
+    def fetch_folder(self, folder: Path) -> None:
+        """Let all files of a folder that was placed as a whole lie under their paths."""
+        ...
+
     def fetch_again(self, path: Path) -> None:
         """The same, not from a copy of an earlier call."""
         ...

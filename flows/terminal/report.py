@@ -15,6 +15,7 @@ from flows.terminal.tables import show_rows
 from storage.datasets import Store
 from storage.find import find_trajectory
 from storage.literals import literal
+from storage.places import shown
 from storage.records import Ending, Trajectory, Verdicts
 from storage.render import render_trajectory
 from storage.sql import query
@@ -37,7 +38,7 @@ def report_document(report: GenerationReport) -> dict[str, Any]:
     return {
         "dataset": report.version.dataset,
         "version": report.version.version,
-        "path": str(report.version.path),
+        "path": shown(report.version.path),
         "reused_version": report.reused_version,
         "reused_rows": progress.reused_rows,
         "problems": progress.problems,
@@ -90,7 +91,7 @@ def show_report(report: GenerationReport, store: Path) -> None:
     show(Text(f'\nGo on:     {command()} sql "{query}"{option}'))
     if example is not None:
         show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
-    show(Text(f"Dataset:   {report.version} in {report.version.path}"))
+    show(Text(f"Dataset:   {report.version} in {shown(report.version.path)}"))
     show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
     say(_last_line(report))
     for sentence in engine_sentences(report.progress.idle):

@@ -50,6 +50,7 @@ _NOTES = ("calls", "leases", "journal", "idle", "compactor", "holds")
 """Folders of a run, a training or a dataset whose files change all the time."""
 _LOCAL = ("log.checkpoint", "compaction.lock", "latest")
 """Names that only the mirror has: they follow from the rest."""
+_LOCAL_FOLDERS = {"batches", "snapshots"}
 _LOG, _BATCHES, _CONFIG, _MANIFEST = "log.jsonl", "batches", "config.json", "manifest.json"
 _STATE = ".mirror"
 """Folder of the mirror with locks and with what it has seen of the bucket."""
@@ -131,6 +132,11 @@ class Mirror:
             self._verify(path, temporary)
             os.replace(temporary, path)
         self._cache.added(path)
+
+    def fetch_folder(self, folder: Path) -> None:
+        if described := _objects(folder / OBJECTS):
+            for name in described[1]:
+                self.fetch(folder / name)
 
     def fetch_again(self, path: Path) -> None:
         if self._data_key(path) is not None:
@@ -325,7 +331,7 @@ class Mirror:
     def _small(self, path: Path) -> tuple[str, ...] | None:
         """The same; None also for a batch and for what follows from the rest."""
         parts = self._parts(path)
-        local = not parts or parts[-1] in _LOCAL or _BATCHES in parts[:-1]
+        local = not parts or parts[-1] in _LOCAL or not _LOCAL_FOLDERS.isdisjoint(parts[:-1])
         return None if local else parts
 
     def _scope(self, parts: tuple[str, ...]) -> _Scope:
