@@ -31,7 +31,7 @@ class S3:
         self.client().create_bucket(Bucket=name)
         return name
 
-    def client(self) -> "boto3.client":  # type: ignore[name-defined]
+    def client(self) -> boto3.client:  # type: ignore[name-defined]
         return boto3.client("s3", endpoint_url=self.url)
 
     def requests(self) -> list[str]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +10,7 @@ import pytest
 
 from storage import places
 from storage.datasets import Store
-from storage.errors import AccessRefused, Damaged, NoBucket, Unreachable
 from storage.records import Trajectory
-from storage.retention import fates, remove, remove_leftovers
 from storage.sql import query
 
 if TYPE_CHECKING:
