@@ -15,6 +15,7 @@ from flows.terminal.tables import show_rows
 from storage.datasets import Store
 from storage.find import find_trajectory
 from storage.literals import literal
+from storage.objects.address import address_of
 from storage.places import shown
 from storage.records import Ending, Trajectory, Verdicts
 from storage.render import render_trajectory
@@ -92,7 +93,9 @@ def show_report(report: GenerationReport, store: Path) -> None:
     if example is not None:
         show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
     show(Text(f"Dataset:   {report.version} in {shown(report.version.path)}"))
-    show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
+    if address_of(str(store)) is None:
+        views = store.absolute() / "tirgen.duckdb"
+        show(Text(f"SQL views: {views} (any DuckDB client, read-only)"))
     say(_last_line(report))
     for sentence in engine_sentences(report.progress.idle):
         say(sentence)
