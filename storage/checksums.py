@@ -63,10 +63,6 @@ class StoredFile(NamedTuple):
 
     def open(self) -> CheckedFile:
         """To read from, verified block by block. Raises Damaged, as every read may."""
-        try:
-            files.fetch(self.path)
-        except OSError as error:
-            raise Damaged(self.path, _reason(error)) from error
         self.check_present()
         return CheckedFile(self)
 
@@ -77,7 +73,7 @@ class CheckedFile(io.RawIOBase):
     def __init__(self, stored: StoredFile) -> None:
         self._stored = stored
         try:
-            self._descriptor = os.open(stored.path, os.O_RDONLY)
+            self._descriptor = os.open(files.fetch(stored.path), os.O_RDONLY)
         except OSError as error:
             raise Damaged(stored.path, _reason(error)) from error
         self._size = os.fstat(self._descriptor).st_size

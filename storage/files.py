@@ -17,6 +17,7 @@ from storage.disk import Disk
 from storage.disk import make_folder as make_folder
 from storage.disk import temporary_beside as temporary_beside
 from storage.disk import temporary_for as temporary_for
+from storage.errors import Damaged
 from storage.places import Aged, Place, mirror_of
 
 _DISK = Disk()
@@ -159,6 +160,6 @@ def is_intact(path: Path, digest: str) -> bool:
     """Whether the file exists and has this SHA-256, where it is kept and not in a copy."""
     try:
         fetch_again(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, Damaged):
         return False
     return path.is_file() and sha256(path) == digest

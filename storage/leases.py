@@ -93,7 +93,8 @@ class Lease:
         """Free the lease for the next holder at once."""
         self._released.set()
         self._thread.join()
-        self._write(replace(self.holder, released=True))
+        with suppress(Unreachable):  # others take it after the silence
+            self._write(replace(self.holder, released=True))
 
     def _beat(self) -> None:
         beats = 0

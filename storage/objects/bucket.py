@@ -122,10 +122,9 @@ class Bucket:
 
         return self._ask(collect) or []
 
-    def size(self, key: str) -> int | None:
-        """The size of an object; None if there is none."""
-        found = self._ask(lambda: obstore.head(self._store, key))
-        return None if found is None else int(found["size"])
+    def written(self, key: str) -> datetime:
+        """When an object was written, by the clock of the server. Raises FileNotFoundError."""
+        return self._repeated(lambda: obstore.head(self._store, key)["last_modified"])
 
     def put(self, key: str, content: bytes | Path) -> Version:
         """Write an object, whatever lies there."""
@@ -149,8 +148,12 @@ class Bucket:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there do not matter."""
-        for key in keys:
-            self._ask(lambda key=key: obstore.delete(self._store, key))  # type: ignore[misc]
+
+        def delete(key: str) -> None:
+            self._ask(lambda: obstore.delete(self._store, key))
+
+        with ThreadPoolExecutor(AT_ONCE, "bucket") as pool:
+            list(pool.map(delete, keys))
 
     def _put(
         self, key: str, content: bytes | Path, mode: Any, multipart: bool | None = False

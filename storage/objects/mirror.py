@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from storage.disk import Disk, make_folder, temporary_for
 from storage.errors import Damaged, ObjectStoreError
@@ -258,8 +258,9 @@ class Mirror:
             if file.name == _MANIFEST or (file.suffix == ".json" and size <= SMALL_BYTES):
                 documents[name] = file.read_text("utf-8")
             else:
-                shared = file in self._shared
-                files[name] = self._shared.pop(file) if shared else self._uploaded(file, parts)
+                if file not in self._shared:  # also of an earlier try under another number
+                    self._shared[file] = self._uploaded(file, parts)
+                files[name] = self._shared[file]
         content = json.dumps({"files": files, "documents": documents}).encode()
         key = self._key(parts) + FOLDER
         with self._locked(_META):
@@ -274,7 +275,9 @@ class Mirror:
                 os.rename(temporary, path)
             self._remember(_META, key, version)
         for name in files:
-            self._cache.added(path / name)
+            self._shared.pop(temporary / name, None)
+            if (path / name).exists():
+                self._cache.added(path / name)
         return True
 
     def _uploaded(self, file: Path, parts: tuple[str, ...]) -> tuple[str, int]:
@@ -315,8 +318,7 @@ class Mirror:
     def _now(self) -> float:
         """The time of the server."""
         self._bucket.put("clock", b"")
-        [clock] = [one for one in self._bucket.list("", after="cloc") if one.key == "clock"][:1]
-        return clock.written.timestamp()
+        return self._bucket.written("clock").timestamp()
 
     # Keys
 
@@ -369,15 +371,15 @@ class Mirror:
             return
         with self._locked(scope):
             index = self._index(scope)
-            listed = {one.key: one.version for one in self._bucket.list(scope.prefix)}
-            changed = [key for key, version in listed.items() if index.get(key) != list(version)]
+            listed = {one.key: _tag(one.version) for one in self._bucket.list(scope.prefix)}
+            changed = [key for key, tag in listed.items() if index.get(key) != tag]
             gone = index.keys() - listed.keys()
             for key in gone:
                 self._take_away(self._place(key))
                 del index[key]
             for key, content, version in self._bucket.read_all(changed):
                 self._materialise(key, content)
-                index[key] = list(version)
+                index[key] = _tag(version)
             if changed or gone:
                 self._write_index(scope, index)
         self._updated[scope.prefix] = now
@@ -386,10 +388,13 @@ class Mirror:
         path = self._place(key)
         make_folder(path.parent)
         if key.endswith(LINK):
+            self._check(content.decode().removeprefix("../"))
             self._disk.point_to(path, content.decode())
         elif key.endswith(FOLDER):
-            self._take_away(path)
             described = json.loads(content)
+            for name in (*described["documents"], *described["files"]):
+                self._check(name)
+            self._take_away(path)
             with temporary_for(path) as temporary:
                 for name, text in described["documents"].items():
                     make_folder((temporary / name).parent)
@@ -407,6 +412,8 @@ class Mirror:
                 (path.parent / _LOG).touch()
 
     def _take_away(self, path: Path) -> None:
+        if path.name == _CONFIG and path.parent.parent.name == "runs":
+            path = path.parent  # with the log
         if path.is_dir() and not path.is_symlink():
             with temporary_for(path) as temporary:
                 os.rename(path, temporary)
@@ -415,23 +422,30 @@ class Mirror:
 
     def _place(self, key: str) -> Path:
         below = key.partition("/")[2]
+        self._check(below)
         return self.root / below.removesuffix(FOLDER).removesuffix(LINK)
+
+    def _check(self, name: str) -> None:
+        """Raises Damaged for a name in the bucket that could lead out of the mirror."""
+        if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
+            raise Damaged(self.root, f"has an object with an unsafe name: {name!r}")
 
     def _keep(self, scope: _Scope, path: Path, key: str, content: bytes, version: Version) -> None:
         self._materialise(key, content)
         self._remember(scope, key, version)
 
     def _remember(self, scope: _Scope, key: str, version: Version) -> None:
-        self._write_index(scope, self._index(scope) | {key: list(version)})
+        self._write_index(scope, self._index(scope) | {key: _tag(version)})
 
-    def _index(self, scope: _Scope) -> dict[str, list[str | None]]:
+    def _index(self, scope: _Scope) -> dict[str, str]:
+        """By key, the tag of the object that the mirror has."""
         try:
-            found: dict[str, list[str | None]] = json.loads(self._index_path(scope).read_bytes())
+            found: dict[str, str] = json.loads(self._index_path(scope).read_bytes())
             return found
         except (OSError, ValueError):
             return {}
 
-    def _write_index(self, scope: _Scope, index: dict[str, Any]) -> None:
+    def _write_index(self, scope: _Scope, index: dict[str, str]) -> None:
         path = self._index_path(scope)
         with temporary_for(path) as temporary:
             temporary.write_text(json.dumps(index))
@@ -497,6 +511,11 @@ class Mirror:
 def _named(document: Path) -> list[str]:
     """Every SHA-256 that stands in a manifest or description."""
     return re.findall(r"\b[0-9a-f]{64}\b", document.read_text("utf-8"))
+
+
+def _tag(version: Version) -> str:
+    """Written in the same way in a listing and in the answer to a write."""
+    return version.tag.strip('"')
 
 
 def _content_key(parts: tuple[str, ...], digest: str) -> str:
