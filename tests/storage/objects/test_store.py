@@ -101,7 +101,7 @@ def test_two_hosts_append_and_publish_and_one_is_killed(
         last.stdout.readline()
     last.send_signal(signal.SIGKILL)
     told = [process.communicate()[0].split() for process in hosts[:2]]
-    last.wait()
+    last.communicate()
     acknowledged = [line for lines in told for line in lines if line not in ("open", lines[-1])]
     move()
     store = Store(Path(address))
