@@ -177,6 +177,8 @@ class Mirror:
             if written:
                 self._mine[key] = written
                 self._keep(scope, path, key, content, written)
+            elif found := self._bucket.read(key):  # of an earlier try that seemed to have failed
+                self._mine[key] = found[1]
         return written is not None
 
     def note(self, path: Path, content: bytes) -> None:
