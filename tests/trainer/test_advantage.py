@@ -178,7 +178,7 @@ def test_a_row_without_a_group_is_refused() -> None:
         read(trajectory(0, "g", TOKENS, group_id=None))
 
 
-# Rules and baselines of other papers: a table in docs/training.md names each test.
+# Rules and baselines of other papers: a table in docs/training.md lists them.
 
 
 @pytest.mark.parametrize("rewards", [[1, 0, 0, 1], [1, 0], [0, 0, 0, 0, 1], [0.25, 1, -1]])

@@ -91,17 +91,18 @@ def full(attempt: int, *, correct: bool) -> Trajectory:
 
 
 def matrix() -> str:
-    """The table in Markdown."""
+    """The table in Markdown; fields that the same formats keep share a row."""
     formats = [
         f for f in ExportFormat if f is not ExportFormat.STEP_PAIRS
     ]  # of branches, not trajectories
     rows = [full(0, correct=True), full(1, correct=False)]
     said = {f: json.dumps(list(SPECS[f].rows(rows, TEXTS))) for f in formats}
     lines = [["", *formats], ["---", *["---"] * len(formats)]]
-    lines += [
-        [name, *["kept" if mark in said[f] else "–" for f in formats]]
-        for name, mark in FIELDS.items()
-    ]
+    fields: dict[tuple[str, ...], list[str]] = {}
+    for name, mark in FIELDS.items():
+        kept = tuple("kept" if mark in said[f] else "–" for f in formats)
+        fields.setdefault(kept, []).append(name)
+    lines += [[", ".join(names), *kept] for kept, names in fields.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
