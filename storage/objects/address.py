@@ -15,7 +15,7 @@ def address_of(text: str) -> str | None:
 
     A path library may have taken away one of its slashes. Raises InvalidName.
     """
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text)
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(/|$)", text)
     if scheme is None:
         return None
     match = _ADDRESS.fullmatch(text)
