@@ -109,7 +109,7 @@ class Writing(World):
         self.dataset = self.root / "datasets" / "d"
         self.acknowledged = set(COMMITTED)
         self._pictures: dict[Path, dict[str, bytes]] = {}
-        every = {
+        every: dict[str, Callable[[], object]] = {
             "one": partial(self._write, "one"),
             "two": partial(self._write, "two"),
             "compactor": self._compact,
@@ -179,7 +179,8 @@ def rows_in(file: StoredFile) -> list[str]:
     assert checksums(file.path) == file.crc32
     key = (file.name, file.crc32)
     if key not in _rows:
-        _rows[key] = read_columns(file, ["problem_id"])["problem_id"].to_pylist()
+        found = read_columns(file, ["problem_id"])["problem_id"].to_pylist()
+        _rows[key] = [str(problem) for problem in found]
     return _rows[key]
 
 
@@ -198,7 +199,7 @@ class Using(World):
         self.dataset = self.root / "datasets" / "d"
         self.published: dict[str, str] = {}
         """By version, who has made it."""
-        every = {
+        every: dict[str, Callable[[], object]] = {
             "one": partial(self._publish, "one"),
             "two": partial(self._publish, "two"),
             "reader": self._read,
@@ -249,7 +250,11 @@ class Opening(World):
     def __init__(self, folder: Path, actors: Iterable[str]) -> None:
         self.root = emptied(folder / "world")
         self.root.mkdir()
-        every = {"one": self._open, "two": self._open, "reader": self._look}
+        every: dict[str, Callable[[], object]] = {
+            "one": self._open,
+            "two": self._open,
+            "reader": self._look,
+        }
         super().__init__({name: every[name] for name in actors})
 
     def _open(self) -> None:
