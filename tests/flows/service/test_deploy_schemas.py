@@ -46,7 +46,8 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 
 def test_the_manifests_follow_the_schemas_of_kubernetes(tmp_path: Path) -> None:
     files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
-    checked = validated(files)
+    classes = DEPLOY / "kubernetes" / "runtime" / "classes.yaml"
+    checked = validated([*files, classes])
     assert checked.returncode == 0, checked.stderr
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(files[-1].read_text().replace("replicas: 1", "replicas: one"))
