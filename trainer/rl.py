@@ -3,6 +3,10 @@
 The rows of the round get advantages (`trainer.advantage`), are split over a few optimiser steps,
 and are scored once by the policy of the round's beginning, which gives pi_old of every ratio. An
 interrupted round computes these scores again and resumes from its last checkpoint.
+
+Where an older policy sampled the rollouts (`Names.sampler`), pi_old is still that of the round's
+beginning, and the importance weight between it and the sampler corrects for the age, as in AReaL
+(arXiv 2505.24298, the decoupled objective).
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,7 +45,7 @@ from trainer.samples import Rollout
 from trainer.settings import LossConfig, Names, RlConfig
 
 Scored = list[tuple[Batch[Rollout], Scores]]
-"""Micro-batches with the scores of the policy at the beginning of the round."""
+"""Micro-batches with the scores of a policy, mostly that of the round's beginning."""
 
 
 def train_rl(
@@ -52,7 +57,7 @@ def train_rl(
     weights; a finished one returns its published version.
 
     Raises ValueError if no group has an advantage or the rows are no rollouts of a policy, TooLong,
-    and SamplerMismatch if the engine sampled from another policy than the parent.
+    and SamplerMismatch if the engine sampled from another policy than it should have.
     """
     lineage = Lineage(names, config)
     if lineage.published:
@@ -78,10 +83,17 @@ def train_rl(
         on_event({"event": "packed", **tokens})
     longest = max(map(len, samples))
     references = _references(dealt, config, longest, world)
+    sampler = names.sampler or lineage.parent_name
+    # Its scores of the first update stand for all: they only show which policy it was.
+    seen = (
+        _scored_by(lineage.folder_of(names.sampler), dealt[:1], config, longest, world)
+        if names.sampler
+        else []
+    )
     run = TrainingRun(lineage, config, longest, world, on_event)
     run.check_scores(dealt[0][0])
     old = [[(batch, _scores(run.scorer, batch, world)) for batch in update] for update in dealt]
-    gap = _oracle(list(chain.from_iterable(old)), lineage.parent_name, config.oracle_bound, world)
+    gap = _oracle(list(chain.from_iterable(seen or old)), sampler, config.oracle_bound, world)
     run.resume(len(plan))
     if run.steps == 0 and config.carry_moments and _has_moments(lineage, config):
         run.carry_moments()
@@ -205,11 +217,19 @@ def _references(
     """log pi_ref of every batch, or None if `loss.kl` is 0."""
     if config.loss.kl == 0 or config.reference is None:
         return [[None for _ in update] for update in dealt]
+    scored = _scored_by(config.reference, dealt, config, longest, world)
+    return [[scores.logprobs for _, scores in update] for update in scored]
+
+
+def _scored_by(
+    folder: Path, dealt: list[list[Batch[Rollout]]], config: RlConfig, longest: int, world: World
+) -> list[Scored]:
+    """The scores of a policy that is not trained, and not kept."""
     whole = config.model.model_copy(update={"lora": None})
     alone = config.model_copy(update={"model": whole})
-    holding = hold(sized(config.reference, alone, longest, world), alone, world)
-    scorer = open_scorer(config.reference, whole, holding, config.seed, world)
-    return [[_scores(scorer, batch, world).logprobs for batch in update] for update in dealt]
+    holding = hold(sized(folder, alone, longest, world), alone, world)
+    scorer = open_scorer(folder, whole, holding, config.seed, world)
+    return [[(batch, _scores(scorer, batch, world)) for batch in update] for update in dealt]
 
 
 def _oracle(scored_batches: Scored, policy: str, bound: float, world: World) -> Gap:

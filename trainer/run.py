@@ -33,7 +33,7 @@ from trainer.packing import Batch
 from trainer.publish import gather, write_model
 from trainer.settings import Names, Training
 from trainer.sizing import Holding, Size, choose
-from trainer.throughput import matrix_peak
+from trainer.throughput import bfloat16_gain, matrix_peak
 
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
@@ -42,10 +42,10 @@ OnEvent = Callable[[dict[str, Any]], None]
 """Receives the events of a run as JSON objects; called only by the leading process.
 
 ``event`` is one of: ``packed``, the tokens of an RL round and how many of them are computed;
-``holding``, how the model is held in memory and why; ``agreed``, the
-difference between the scores of trainer and model on the first batch, in nats per token; ``began``,
-the run's folder and number of steps; ``step``, the record of the history, tokens per second and
-MFU; ``snapshot``, the step and the model's folder.
+``holding``, how the model is held in memory and why; ``slow_bfloat16``, where the chosen bfloat16
+is slower than float32; ``agreed``, the difference between the scores of trainer and model on the
+first batch, in nats per token; ``began``, the run's folder and number of steps; ``step``, the
+record of the history, tokens per second and MFU; ``snapshot``, the step and the model's folder.
 """
 
 
@@ -69,11 +69,16 @@ class Lineage:
     @cached_property
     def parent(self) -> PolicyVersion | None:
         """The parent if it is a published policy, None if it is a folder."""
-        return None if self._is_folder else self.policies.version(self.names.parent)
+        name = self.names.parent
+        return None if _is_folder(name) else self.policies.version(name)
 
     @cached_property
     def parent_folder(self) -> Path:
-        return self.parent.path if self.parent else Path(self.names.parent).absolute()
+        return self.folder_of(self.names.parent)
+
+    def folder_of(self, policy: str) -> Path:
+        """The model's folder of a policy version, or of a folder's name."""
+        return Path(policy).absolute() if _is_folder(policy) else self.policies.version(policy).path
 
     @cached_property
     def parent_name(self) -> str:
@@ -85,10 +90,6 @@ class Lineage:
     @cached_property
     def dataset(self) -> DatasetVersion:
         return Store(self.names.store).version(self.names.dataset)
-
-    @property
-    def _is_folder(self) -> bool:
-        return (Path(self.names.parent) / "config.json").exists()
 
     @cached_property
     def described(self) -> dict[str, Any]:
@@ -119,6 +120,10 @@ class Lineage:
     @property
     def work(self) -> Path:
         return self.policies.work(self.names.policy, self.config_hash)
+
+
+def _is_folder(policy: str) -> bool:
+    return (Path(policy) / "config.json").exists()
 
 
 def sized(folder: Path, config: Training, longest: int, world: World) -> Size:
@@ -159,6 +164,8 @@ class TrainingRun:
         self._size = sized(lineage.parent_folder, config, longest, world)
         holding = hold(self._size, config, world)
         self._on_event({"event": "holding", **_told(holding)})
+        if world.leads and self._size.half and (gain := bfloat16_gain(world.device)) < 1:
+            self._on_event({"event": "slow_bfloat16", "gain": gain})
         self.scorer = open_scorer(lineage.parent_folder, config.model, holding, config.seed, world)
         self._policy = bare(self.scorer).policy
         self.optimizer = Optimizer(self.scorer, config.optimizer, world)

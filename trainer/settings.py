@@ -22,6 +22,8 @@ class Names(BaseSettings):
     """A policy version as ``name@v3``, the latest of a name, or the folder of a model."""
     dataset: str
     """A dataset version as ``name@v3``, or the latest of a name."""
+    sampler: str | None = None
+    """The policy that sampled the rollouts, named like `parent`; None if it was the parent."""
 
 
 class OptimizerConfig(BaseSettings):

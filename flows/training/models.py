@@ -70,15 +70,23 @@ def find_model(store: Store, name: str) -> Model:
     return published(Policies(store.root).version(name))
 
 
-def training_names(store: Store, policy: str, parent: Model, dataset: str) -> Names:
+def training_names(
+    store: Store, policy: str, parent: Model, dataset: str, sampler: Model | None = None
+) -> Names:
     """What a training job reads and publishes; `dataset` is resolved to a version now.
 
-    Raises NotFound.
+    `sampler` is the policy that sampled the dataset; by default the parent. Raises NotFound.
     """
     from trainer.settings import Names  # needs torch
 
     version = store.version(dataset)
-    return Names(store=store.root, policy=policy, parent=parent.reference, dataset=str(version))
+    return Names(
+        store=store.root,
+        policy=policy,
+        parent=parent.reference,
+        dataset=str(version),
+        sampler=None if sampler in (None, parent) else sampler.reference,
+    )
 
 
 def recipe() -> dict[str, Any]:

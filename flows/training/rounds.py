@@ -2,7 +2,8 @@
 
 The loop keeps no state. A round is found again by what determines it: its rollouts by policy
 version, problems and settings; its update by parent, dataset version and settings. So the same call
-after a crash reuses every finished part and makes the others.
+after a crash reuses every finished part and makes the others. With `staleness` the rollouts of a
+round are made while the round before is trained.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.jobs.rollout import RolloutReport, collect_rollouts
+from tirgen.jobs.workers import task_group
 from trainer.job import RlJob
 from trainer.run import Lineage
 
@@ -50,14 +52,25 @@ async def reinforce(
     metrics_library()  # fails before the first rollout if it is not installed
     loop = _Loop(store, name, config, processes, hooks)
     rounds: list[Round] = []
-    start = config.rollouts.start
-    for number in range(1, config.rounds + 1):
-        report = await loop.roll_out(parent, start)
-        policy = await loop.update(parent, report.version)
-        rounds.append(Round(number=number, rollouts=report.version, policy=policy))
+    sampler, report = parent, await loop.roll_out(parent, config.rollouts.start)
+    while True:
+        is_last = len(rounds) + 1 == config.rounds
+        async with task_group() as group:
+            updating = group.create_task(loop.update(parent, report.version, sampler))
+            ahead = (
+                group.create_task(loop.roll_out(parent, report.next_start))
+                if config.staleness and not is_last
+                else None
+            )
+        policy = updating.result()
+        rounds.append(Round(number=len(rounds) + 1, rollouts=report.version, policy=policy))
         hooks.round(rounds[-1])
-        parent, start = published(policy), report.next_start
-    return rounds
+        if is_last:
+            return rounds
+        updated = published(policy)
+        sampler = parent if ahead else updated
+        report = ahead.result() if ahead else await loop.roll_out(updated, report.next_start)
+        parent = updated
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +87,10 @@ class _Loop:
         async with self.hooks.engine():
             return await collect_rollouts(settings, self.store, self.hooks.rollouts)
 
-    async def update(self, parent: Model, rollouts: DatasetVersion) -> PolicyVersion:
-        names = training_names(self.store, self.name, parent, str(rollouts))
+    async def update(
+        self, parent: Model, rollouts: DatasetVersion, sampler: Model
+    ) -> PolicyVersion:
+        names = training_names(self.store, self.name, parent, str(rollouts), sampler)
         if there := Lineage(names, self.config.update).published:
             return there
         job = RlJob(kind="rl", names=names, config=self.config.update)

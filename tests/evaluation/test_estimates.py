@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from itertools import combinations
+from random import Random
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +96,42 @@ def test_a_wider_confidence_is_a_wider_interval() -> None:
 def test_nothing_has_no_estimate() -> None:
     assert Bootstrap(0).mean([]) is None
     assert Bootstrap(0).ratio([0.0, 0.0], [0.0, 0.0]) is None
+
+
+def test_seeds_that_differ_widen_the_interval_as_problems_that_differ_do() -> None:
+    """Every problem alike, seeds of 40 % and 60 %: only the seeds tell what chance there is."""
+    seeds = [[0.4] * 200] * 4 + [[0.6] * 200] * 4
+    whole = [[1.0] * 200] * 8
+    found = Bootstrap(seed=1).over_seeds((seeds, whole))
+    assert found is not None
+    assert found.value == pytest.approx(0.5)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.1 / 8**0.5, rel=0.15)
+    swapped = tuple([list(row) for row in zip(*part, strict=True)] for part in (seeds, whole))
+    turned = Bootstrap(seed=1).over_seeds((swapped[0], swapped[1]))
+    assert turned is not None
+    assert turned.high - turned.low == pytest.approx(found.high - found.low, rel=0.15)
+    assert Bootstrap(seed=1).over_seeds((whole, [[0.0] * 200] * 8)) is None
+
+
+def test_a_difference_over_seeds_is_paired() -> None:
+    """What seeds and problems have in common is in no difference."""
+    rng = Random(3)
+    before = [[rng.random() + seed for _ in range(50)] for seed in range(6)]
+    after = [[value + 0.25 for value in row] for row in before]
+    whole = [[1.0] * 50] * 6
+    found = Bootstrap(seed=1).difference_over_seeds((after, whole), (before, whole))
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_an_interval_over_seeds_holds_the_truth_at_least_as_often_as_it_says() -> None:
+    """100 simulated ablations, whose differences have chance in seeds, problems and answers."""
+    held = 0
+    for run in range(100):
+        rng = np.random.default_rng(run)
+        cells = rng.normal(0, 0.02, (8, 1)) + rng.normal(0, 0.1, (1, 60))
+        values = 0.03 + cells + rng.normal(0, 0.25, (8, 60))
+        ones, zeros = np.ones((8, 60)).tolist(), np.zeros((8, 60)).tolist()
+        boot = Bootstrap(seed=run, resamples=400)
+        found = boot.difference_over_seeds((values.tolist(), ones), (zeros, ones))
+        held += found.low <= 0.03 <= found.high
+    assert held >= 93

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,13 +31,14 @@ from tirgen.embedded.local import embedded_server
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.engine.renderer import HfRenderer
+from tirgen.jobs.branch import in_order
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.maker import RunIdentity
 from tirgen.jobs.rollout import RolloutReport, collect_rollouts
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.sandbox.local import LocalSandbox
-from tirgen.tir.branch import split
+from tirgen.tir.branch import failed_steps, split
 from tirgen.verification import Verifier
 
 PROBLEMS = 12
@@ -296,6 +298,36 @@ def test_a_quota_is_filled_with_mixed_groups_and_the_stream_goes_on(
     assert done.next_start == done.progress.begun == done.progress.settled
     for group in {row.group_id for row in kept}:
         assert {row.reward for row in kept if row.group_id == group} == {0.0, 1.0}
+
+
+def named_steps(rows: list[Trajectory]) -> dict[str, tuple[str, int, str]]:
+    """By group id: problem, attempt and step, which are the same in every round."""
+    parents = of_level(rows, Level.TRAJECTORY)
+    steps = chain.from_iterable(map(failed_steps, parents))
+    return {s.group_id: (s.problem.problem_id, s.attempt, str(s.step)) for s in steps}
+
+
+def test_a_quota_of_step_groups_keeps_the_first_steps_that_fill_it(
+    config: RolloutConfig, rows: list[Trajectory], tmp_path: Path
+) -> None:
+    """The same round without a quota says which steps those are. A second call makes nothing."""
+    assert config.branches is not None
+    steps = chain.from_iterable(map(failed_steps, of_level(rows, Level.TRAJECTORY)))
+    order = [step.group_id for step in in_order(steps, config.seed)]
+    mixed = {row.group_id for row in of_level(rows, Level.STEP) if row.kept}
+    filling = [place for place, group in enumerate(order) if group in mixed][:2]
+    wanted = config.branches.model_copy(update={"groups": len(filling)})
+    asked = config.model_copy(update={"branches": wanted})
+    done = asyncio.run(collect_rollouts(asked, Store(tmp_path)))
+    made = list(done.version.read())
+    names, before = named_steps(made), named_steps(rows)
+    branched = {names[str(row.group_id)] for row in of_level(made, Level.STEP)}
+    assert branched == {before[group] for group in order[: filling[-1] + 1]}
+    assert done.full
+    assert done.levels[Level.STEP].mixed == len(filling)
+    again = asyncio.run(collect_rollouts(asked, Store(tmp_path)))
+    assert again.reused_version
+    assert again.progress.rollouts == 0
 
 
 def test_a_round_holds_the_problems_as_they_are_asked_now(base_url: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
@@ -12,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.records import Ending, Outcome, Problem, Program, Step, Trajectory, Verdict
+from storage.records import Ending, Level, Outcome, Problem, Program, Step, Trajectory, Verdict
 from tests.engine.simulated import now, simulate
 from tests.rows import row
-from tirgen.jobs.branch import choose
+from tirgen.jobs.branch import StepPlan, in_order
 from tirgen.jobs.committed_rows import CommittedRow
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.jobs.rollout import sample_problems
+from tirgen.jobs.rollout_config import BranchSettings
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
 from tirgen.tir.branch import FailedStep
 
@@ -138,25 +140,77 @@ MANY = [failed(f"q{n}", attempt) for n in range(6) for attempt in range(4)]
 
 def test_one_step_a_problem_comes_before_a_second_of_any() -> None:
     """Method A18."""
-    assert len({s.problem.problem_id for s in choose(MANY, 6, 0)}) == 6
-    assert len({s.problem.problem_id for s in choose(MANY, 4, 0)}) == 4
-    nine = choose(MANY, 9, 0)
-    assert len({s.problem.problem_id for s in nine}) == 6
-    assert len({s.group_id for s in nine}) == 9
-    assert len(choose(MANY, 100, 0)) == len(MANY)
+    ordered = in_order(MANY, 0)
+    assert len({s.problem.problem_id for s in ordered[:6]}) == 6
+    assert len({s.group_id for s in ordered}) == len(MANY)
 
 
-def test_the_choice_depends_on_the_seed_alone() -> None:
+def test_the_order_depends_on_the_seed_alone() -> None:
     shuffled = random.Random(5).sample(MANY, len(MANY))
-    assert choose(shuffled, 9, 3) == choose(MANY, 9, 3)
-    assert choose(MANY, 9, 3) != choose(MANY, 9, 4)
+    assert in_order(shuffled, 3) == in_order(MANY, 3)
+    assert in_order(MANY, 3)[:9] != in_order(MANY, 4)[:9]
 
 
 def test_every_step_is_as_likely_as_any_other_of_its_problem() -> None:
     counts = [0] * 4
     for seed in range(800):
-        counts[choose(MANY[:4], 1, seed)[0].attempt] += 1
+        counts[in_order(MANY[:4], seed)[0].attempt] += 1
     assert all(150 < count < 250 for count in counts)
+
+
+def branch(step: FailedStep, number: int, outcome: Outcome | None) -> Trajectory:
+    made = row(step.problem.problem_id, number, program=Program.ROLLOUT)
+    action = None if outcome is None else "print(1)"
+    steps = (Step(thought="t", action=action, outcome=outcome),)
+    return replace(made, steps=steps, level=Level.STEP, group_id=step.group_id)
+
+
+def work_steps(plan: StepPlan, outcomes: Mapping[str, Sequence[Outcome | None]], rng: Any) -> None:
+    """Work a plan off, several steps open at once, whose branches are made in any order."""
+    waiting: list[tuple[FailedStep, list[int]]] = []
+    while True:
+        while (step := plan.next()) is not None:
+            numbers = plan.missing(step)
+            waiting.append((step, rng.sample(numbers, len(numbers))))
+        if not waiting or plan.is_over:
+            return
+        place = rng.randrange(len(waiting))
+        step, numbers = waiting[place]
+        number = numbers.pop()
+        plan.record(branch(step, number, outcomes[step.group_id][number]))
+        if not numbers:
+            plan.settle(waiting.pop(place)[0])
+
+
+OUTCOMES = st.lists(st.sampled_from([Outcome.OK, Outcome.ERROR, None]), min_size=4, max_size=4)
+
+
+@given(st.lists(OUTCOMES, min_size=24, max_size=24), st.integers(1, 8), st.randoms())
+def test_a_quota_of_step_groups_branches_the_shortest_run_of_steps_that_fills_it(
+    drawn: Any, quota: Any, rng: Any
+) -> None:
+    """Whatever is made first, and whatever looked mixed before half of its group was lost."""
+    order = in_order(MANY, 0)
+    outcomes = {step.group_id: found for step, found in zip(order, drawn, strict=True)}
+    plan = StepPlan(order, BranchSettings(samples=4, groups=quota), most=2)
+    work_steps(plan, outcomes, rng)
+    needed, found = 0, 0
+    for step in order:
+        if found == quota:
+            break
+        ran = [o is Outcome.OK for o in outcomes[step.group_id] if o is not None]
+        needed, found = needed + 1, found + (len(ran) >= 2 and len(set(ran)) == 2)
+    assert plan.items == order[:needed]
+    assert (plan.mixed, plan.full) == (found, found == quota)
+
+
+def test_without_a_quota_so_many_steps_are_branched_and_no_more() -> None:
+    order = in_order(MANY, 0)
+    plan = StepPlan(order, BranchSettings(samples=4), most=7)
+    never = {step.group_id: [Outcome.ERROR] * 4 for step in order}
+    work_steps(plan, never, random.Random(0))
+    assert plan.items == order[:7]
+    assert plan.full
 
 
 @pytest.mark.parametrize("share", [0.6, 0.4, 0.2])

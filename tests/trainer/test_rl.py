@@ -44,7 +44,7 @@ from trainer.settings import (
     Packing,
     RlConfig,
 )
-from trainer.throughput import matrix_peak
+from trainer.throughput import bfloat16_gain, matrix_peak
 
 FAST = OptimizerConfig(learning_rate=1e-3)
 CONFIG = RlConfig(optimizer=FAST)
@@ -61,7 +61,7 @@ def names(policy: Path, store: Store, rows: list[Trajectory]) -> Names:
     return Names(store=store.root, policy="pi", parent=str(policy), dataset=str(version))
 
 
-def history(names: Names, version: PolicyVersion) -> list[dict[str, object]]:
+def history(names: Names, version: PolicyVersion) -> list[dict[str, Any]]:
     work = Policies(names.store).work(version.policy, version.manifest["config_hash"])
     return read_history(work / "history.jsonl")
 
@@ -135,12 +135,18 @@ def test_a_matrix_product_is_as_fast_as_measured(world: World) -> None:
 
 def test_bfloat16_on_a_cpu_learns_the_same_within_its_rounding(names: Names, world: World) -> None:
     half = CONFIG.model_copy(update={"model": ModelConfig(bfloat16=True)})
-    exact, rounded = (train_rl(names, config, world) for config in (CONFIG, half))
+    events: list[dict[str, Any]] = []
+    exact, rounded = (
+        train_rl(names, config, world, on_event=events.append) for config in (CONFIG, half)
+    )
     losses = [history(names, version)[0]["loss"] for version in (exact, rounded)]
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
     for weight in weights_of(rounded.path).values():
         assert weight.dtype is torch.float32
+    warned = [event["gain"] for event in events if event["event"] == "slow_bfloat16"]
+    gain = bfloat16_gain(world.device)
+    assert warned == ([gain] if gain < 1 else [])
 
 
 def test_lineage_is_in_the_manifest(names: Names, world: World) -> None:
@@ -280,6 +286,27 @@ def test_an_engine_with_a_stale_head_stops_the_round(
     with pytest.raises(SamplerMismatch, match=r"nats a token.*stale head.*[Rr]eload"):
         train_rl(stale, CONFIG, world)
     assert Policies(names.store).versions("pi") == []
+
+
+def test_rollouts_of_an_older_policy_are_compared_with_that_policy(
+    names: Names, policy: Path, tmp_path: Path, world: World
+) -> None:
+    """And their importance weights say how far the parent has gone since."""
+    torch.manual_seed(0)
+    exact = CONFIG.model_copy(update={"oracle_bound": 1e-4})
+    train_rl(names, exact, world)
+    late = names.model_copy(update={"parent": "pi@v1"})
+    for wrong in (None, str(stale_head(policy, tmp_path / "other"))):
+        with pytest.raises(SamplerMismatch):
+            train_rl(late.model_copy(update={"sampler": wrong}), exact, world)
+    aged = train_rl(late.model_copy(update={"sampler": names.parent}), exact, world)
+    assert (str(aged), aged.manifest["parent"]) == ("pi@v2", "pi@v1")
+    assert aged.manifest["metrics"]["sampler_gap"] < 1e-5
+    reports = [
+        history(names, Policies(names.store).version(name))[0] for name in ("pi@v1", "pi@v2")
+    ]
+    mismatches = [report["levels"]["trajectory"]["mismatch"] for report in reports]
+    assert mismatches[0] < 1e-4 < mismatches[1]
 
 
 def test_the_oracle_alone_passes_the_right_policy_and_stops_another(

@@ -23,6 +23,8 @@ Vote = tuple[str | None, bool]
 
 Ratio = tuple[Sequence[float], Sequence[float]]
 """Numerators and denominators, one per problem."""
+SeedRatio = tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]
+"""The same for each of several trainings with other seeds: seeds x problems."""
 Floats = npt.NDArray[np.float64]
 _Z95 = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
@@ -103,6 +105,36 @@ class Bootstrap:
         drawn = [self._ratios(above, below) for above, below in pairs]
         return self._estimate(values[0] - values[1], drawn[0] - drawn[1])
 
+    def over_seeds(self, ratio: SeedRatio) -> Estimate | None:
+        """The ratio of two sums over seeds and problems; None if the denominator is 0.
+
+        Seeds and problems are both drawn with replacement, each by itself, because every seed
+        answers the same problems (Owen's pigeonhole bootstrap, arXiv 0711.3028). So the interval
+        holds for other seeds on other problems. It counts the chance within a seed's answers to a
+        problem up to three times, so it is rather too wide than too narrow.
+        """
+        if not np.asarray(ratio[1], float).sum():
+            return None
+        return self._estimate(_total(ratio), self._seed_ratios(ratio))
+
+    def difference_over_seeds(self, later: SeedRatio, earlier: SeedRatio) -> Estimate:
+        """The difference of two such ratios over the same seeds and problems (paired)."""
+        drawn = self._seed_ratios(later) - self._seed_ratios(earlier)
+        return self._estimate(_total(later) - _total(earlier), drawn)
+
+    def _seed_ratios(self, ratio: SeedRatio) -> Floats:
+        """The ratio in every resample of seeds and problems; nan where the denominator is 0."""
+        above, below = (np.asarray(part, float) for part in ratio)
+        rng = np.random.default_rng(self._seed)
+        times = [rng.multinomial(n, [1 / n] * n, self._resamples) for n in above.shape]
+        parts, totals = (
+            np.einsum("rs,sp,rp->r", times[0], part, times[1], optimize=True)
+            for part in (above, below)
+        )
+        ratios: Floats = np.full_like(parts, np.nan)
+        np.divide(parts, totals, out=ratios, where=totals != 0)
+        return ratios
+
     def _ratios(self, above: Floats, below: Floats) -> Floats:
         """The ratio in every resample; nan where the denominator is 0."""
         rng = np.random.default_rng(self._seed)
@@ -116,6 +148,11 @@ class Bootstrap:
     def _estimate(self, value: float, drawn: Floats) -> Estimate:
         low, high = np.nanpercentile(drawn, self._tails)
         return Estimate(value=float(value), low=float(low), high=float(high))
+
+
+def _total(ratio: SeedRatio) -> float:
+    above, below = (float(np.asarray(part, float).sum()) for part in ratio)
+    return above / below
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:

@@ -1,24 +1,26 @@
 """The recipe of branches: failed steps of a round, sampled again from inside (method E8).
 
-Where a round has more failed steps than it may branch, steps are drawn at random (method A18).
+Where a round has more failed steps than it may branch, or needs for its quota of mixed groups,
+steps are drawn at random (method A18).
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from storage.groups import member
 from storage.records import Level, Problem, Trajectory
 from tirgen.engine.protocol import Renderer
 from tirgen.jobs.committed_rows import is_lost, rows_of
+from tirgen.jobs.group_plan import GroupPlan, sample_groups
 from tirgen.jobs.job import Job
 from tirgen.jobs.maker import Item, Judgement, RowInProgress
 from tirgen.jobs.progress import RolloutProgress
 from tirgen.jobs.rollout_config import BranchSettings, PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, PolicyMaker, policy_bounds
-from tirgen.jobs.workers import for_each
 from tirgen.tir.branch import FailedStep, branch, failed_steps, split
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import UsageCounter
@@ -71,37 +73,55 @@ class BranchMaker(PolicyMaker[BranchItem]):
         return renderer
 
 
+class StepPlan(GroupPlan[FailedStep]):
+    """The failed steps of a round that are branched, with the branches made of each."""
+
+    def __init__(self, steps: Iterable[FailedStep], settings: BranchSettings, most: int) -> None:
+        super().__init__(
+            Level.STEP,
+            steps,
+            lambda step: step.group_id,
+            samples=settings.samples,
+            groups=settings.groups,
+            most=most if settings.groups is None else None,
+        )
+
+    def record(self, row: Trajectory) -> None:
+        """Note a branch."""
+        assert row.group_id is not None
+        self.note(row.group_id, row.attempt, member(row))
+
+
 async def make_branches(
     job: Job[RolloutProgress],
     maker: BranchMaker,
     asked: Mapping[str, Problem],
     config: RolloutConfig,
     most: int,
-) -> set[str]:
-    """Make the missing branches of at most `most` failed steps; returns their group ids."""
+) -> StepPlan:
+    """Make the missing branches: of at most `most` failed steps, or of as many as the quota needs.
+
+    Returns which steps are branched.
+    """
     assert config.branches is not None
-    samples = config.branches.samples
     sources: dict[str, Trajectory] = {}
-    made: defaultdict[str | None, set[int]] = defaultdict(set)
+    branches: list[Trajectory] = []
     for row in rows_of(job.run, asked):
         if row.level is Level.TRAJECTORY and any(failed_steps(row)):
             sources[row.trajectory_id] = row
         elif row.level is Level.STEP and not is_lost(row.ending, row.provenance.code_version):
-            made[row.group_id].add(row.attempt)
+            branches.append(row)
     failed = (step for row in sources.values() for step in failed_steps(row))
-    chosen = choose(failed, most, config.seed)
+    plan = StepPlan(in_order(failed, config.seed), config.branches, most)
+    for row in branches:
+        plan.record(row)
 
-    def missing() -> Iterator[BranchItem]:
-        for step in chosen:
-            for number in range(samples):
-                if number not in made[step.group_id]:
-                    yield _item(config, step, sources[step.trajectory_id], number)
+    async def make(step: FailedStep, number: int) -> None:
+        item = _item(config, step, sources[step.trajectory_id], number)
+        await job.make_row(maker, item, plan.record)
 
-    async def make(item: BranchItem) -> None:
-        await job.make_row(maker, item)
-
-    await for_each(missing(), make, config.live)
-    return {step.group_id for step in chosen}
+    job.progress.given_up += await sample_groups(plan, plan.next(), make, config.live)
+    return plan
 
 
 def _item(config: RolloutConfig, step: FailedStep, source: Trajectory, number: int) -> BranchItem:
@@ -116,8 +136,8 @@ def _item(config: RolloutConfig, step: FailedStep, source: Trajectory, number: i
     )
 
 
-def choose(failed: Iterable[FailedStep], most: int, seed: int) -> list[FailedStep]:
-    """Draw at most `most` steps without replacement: first one per problem, then more.
+def in_order(failed: Iterable[FailedStep], seed: int) -> list[FailedStep]:
+    """The order in which steps are branched: drawn by the seed, first one per problem, then more.
 
     The result does not depend on the order of `failed`.
     """
@@ -133,4 +153,4 @@ def choose(failed: Iterable[FailedStep], most: int, seed: int) -> list[FailedSte
         others += rest
     rng.shuffle(firsts)
     rng.shuffle(others)
-    return (firsts + others)[:most]
+    return firsts + others

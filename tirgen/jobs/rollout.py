@@ -6,7 +6,6 @@ the failed steps are branched. A round that was stopped and continued ends with 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -20,9 +19,10 @@ from storage.records import Level, Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow
 from tirgen.data.load import load_problems
-from tirgen.jobs.branch import BranchMaker, make_branches
+from tirgen.jobs.branch import BranchMaker, StepPlan, make_branches
 from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
 from tirgen.jobs.engines import open_engine
+from tirgen.jobs.group_plan import sample_groups
 from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import RunIdentity
@@ -30,7 +30,7 @@ from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
-from tirgen.jobs.workers import enter_both, task_group
+from tirgen.jobs.workers import enter_both
 from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
 
@@ -48,7 +48,8 @@ class RolloutReport:
     progress: RolloutProgress
     levels: dict[Level, GroupCount]
     full: bool
-    """The round has all mixed groups it needs; False when the problems ran out first."""
+    """The round has all mixed groups it needs, of both levels; False when the problems or the
+    failed steps ran out first."""
     next_start: int
     """`RolloutConfig.start` of the next round."""
     skipped: tuple[BadRow, ...]
@@ -72,9 +73,9 @@ async def collect_rollouts(
     progress = RolloutProgress(wanted_groups=config.groups, problems=len(found.problems))
     recipe = _RoundRecipe(config, found.problems, progress)
     async with open_job(store, config, recipe, progress, watch, live=config.live) as job:
-        branched = await _make_round(config, recipe, job) if job.has_work else set()
+        steps = await _make_round(config, recipe, job) if job.has_work else None
         reused = job.published(recipe.plan.asked)
-        version = reused or _publish(config, job, recipe.plan, branched)
+        version = reused or _publish(config, job, recipe.plan, steps)
     summary = version.manifest["summary"]
     return RolloutReport(
         version=version,
@@ -142,39 +143,16 @@ class _RoundRecipe(PolicyRecipe):
         return misses or bool(self.config.branches and committed.version(self.plan.asked) is None)
 
 
-LOOK_SECONDS = 1.0
-"""How often the plan is asked for more problems while none ends."""
-FIRST = asyncio.FIRST_COMPLETED
-
-
 async def sample_problems(
     job: Job[RolloutProgress], plan: RolloutPlan, first: Problem | None, make: Make, live: int
 ) -> None:
-    """Sample problem after problem, from `first` on, for as long as the plan needs more.
+    """Sample problem after problem, from `first` on, with the progress of the job."""
 
-    At most `live` problems are in progress at the same time. A slow sample delays no other problem.
-    What is in progress when the plan is over is cancelled.
-    """
-
-    async def make_group(problem: Problem) -> None:
-        async with asyncio.TaskGroup() as samples:
-            for number in plan.missing(problem):
-                samples.create_task(make(problem, number))
-        plan.settle(problem)
+    def show() -> None:
         _show(job, plan)
 
-    problem, running = first, set[asyncio.Task[None]]()
-    async with task_group() as group:
-        while (problem is not None or running) and not plan.is_over:
-            while problem is not None and len(running) < live:
-                running.add(group.create_task(make_group(problem)))
-                problem = plan.next()
-            _, running = await asyncio.wait(running, timeout=LOOK_SECONDS, return_when=FIRST)
-            problem = problem or plan.next()
-        job.progress.given_up += len(running)
-        for task in running:
-            task.cancel()
-    _show(job, plan)
+    job.progress.given_up += await sample_groups(plan, first, make, live, show)
+    show()
 
 
 def _show(job: Job[RolloutProgress], plan: RolloutPlan) -> None:
@@ -185,8 +163,8 @@ def _show(job: Job[RolloutProgress], plan: RolloutPlan) -> None:
 
 async def _make_round(
     config: RolloutConfig, recipe: _RoundRecipe, job: Job[RolloutProgress]
-) -> set[str]:
-    """Make all missing rows; returns the groups of the branches."""
+) -> StepPlan | None:
+    """Make all missing rows; returns the plan of the branches."""
     plan, maker = recipe.plan, RolloutMaker(config, recipe.context)
 
     async def make(problem: Problem, number: int) -> Trajectory | None:
@@ -194,17 +172,18 @@ async def _make_round(
 
     await sample_problems(job, plan, recipe.first, make, config.live)
     if not config.branches:
-        return set()
+        return None
     most = len(plan.asked) if config.groups is None else plan.mixed
     branch_maker = BranchMaker(config, recipe.context, config.branches)
     return await make_branches(job, branch_maker, plan.asked, config, most)
 
 
 def _publish(
-    config: RolloutConfig, job: Job[RolloutProgress], plan: RolloutPlan, branched: set[str]
+    config: RolloutConfig, job: Job[RolloutProgress], plan: RolloutPlan, steps: StepPlan | None
 ) -> DatasetVersion:
     """Publish all rows of the round, each with its verdicts, problem by problem."""
     read = job.run.reader(in_order=True)
+    branched = {step.group_id for step in steps.items} if steps else set[str]()
     counts = {level: count(level, ()) for level in Level}
 
     def rows() -> Iterator[Trajectory]:
@@ -221,7 +200,7 @@ def _publish(
             "problems": len(plan.asked),
             "trajectories": sum(one.rows for one in counts.values()),
             "levels": {level.value: asdict(one) for level, one in counts.items()},
-            "full": plan.full,
+            "full": plan.full and (steps is None or steps.full),
             "next_start": config.start + plan.drawn,
         }
 

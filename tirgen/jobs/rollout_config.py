@@ -50,6 +50,11 @@ class BranchSettings(Settings):
 
     samples: int = Field(16, ge=2)
     """G, branches per prefix."""
+    groups: int | None = Field(None, ge=1)
+    """Mixed step groups that the round must hold: failed steps are branched, in an order drawn by
+    the seed, until so many groups have both branches that ran and branches that failed, or no
+    failed step is left. Default: no quota; as many steps as there are trajectory groups to learn
+    from."""
     suffix_tokens: int = Field(100, ge=0)
     """L_suf: 100 without thinking, 500 with."""
     tokens: Count = 1024
@@ -173,9 +178,9 @@ class RolloutConfig(PolicySettings):
     ``keep`` or ``resample_on_correct``. With the last two, also set `loop.stop_at_failure` = false:
     otherwise each of them ends without an answer."""
     branches: BranchSettings | None = None
-    """Branches of failed steps; false for none. They start from at most as many prefixes as there
-    are trajectory groups to learn from: the mixed ones, or without `groups` all that were
-    sampled."""
+    """Branches of failed steps; false for none. Without a quota of their own they start from at
+    most as many prefixes as there are trajectory groups to learn from: the mixed ones, or without
+    `groups` all that were sampled."""
 
     @field_validator("branches", mode="before")
     @classmethod

@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from storage.datasets import Store
 from storage.policies import Policies, PolicyVersion
@@ -21,6 +23,7 @@ from flows.live.state import Watcher
 from flows.live.work import find_work
 from flows.page.report import policy_report
 from flows.training.figures import rounds_plot
+from flows.training.jobs import Hooks
 from flows.training.models import find_model
 from flows.training.rounds import reinforce
 from flows.training.settings import RoundsConfig
@@ -135,3 +138,41 @@ async def test_finished_rounds_are_found_again(undisturbed: PolicyVersion) -> No
     assert str(found.policy) == "pi@v1"
     assert files(store) == before
     assert [str(version) for version in Policies(store.root).versions("pi")] == ["pi@v1", "pi@v2"]
+
+
+async def test_the_next_round_is_sampled_while_one_is_trained(
+    tmp_path: Path, sandbox_url: str
+) -> None:
+    """By the policy that the training began with; a repeated call finds the same versions."""
+    rollouts = {
+        "dataset": "pi-rollouts", "problems": {"path": "pocket:train"}, "groups": 2, "samples": 4,
+        "branches": False, "sandbox": {"services": [sandbox_url]},
+    }  # fmt: skip
+    update = {"updates": 1, "optimizer": {"learning_rate": 1e-4}}
+    config = RoundsConfig.model_validate(
+        {"rounds": 3, "staleness": 1, "rollouts": rollouts, "update": update}
+    )
+    moments: list[str] = []
+
+    @asynccontextmanager
+    async def noted(name: str) -> AsyncIterator[None]:
+        moments.append(f"{name} begins")
+        yield
+        moments.append(f"{name} ends")
+
+    hooks = Hooks(engine=lambda: noted("sampling"), gpu=lambda: noted("training"))
+    store = Store(tmp_path)
+    rounds = await reinforce(store, "pi", find_model(store, ""), config, hooks=hooks)
+    assert moments.index("sampling begins", 1) < moments.index("training ends")
+    sampled_by = [each.rollouts.manifest["config"]["policy_version"] for each in rounds]
+    assert sampled_by == [None, None, "pi@v1"]
+    assert [each.policy.manifest["parent"] for each in rounds[1:]] == ["pi@v1", "pi@v2"]
+    before = files(store)
+    again = await reinforce(store, "pi", find_model(store, ""), config)
+    assert [str(each.policy) for each in again] == [str(each.policy) for each in rounds]
+    assert files(store) == before
+
+
+def test_without_a_quota_two_rounds_would_ask_the_same_problems() -> None:
+    with pytest.raises(ValidationError, match=r"staleness = 1 needs rollouts\.groups"):
+        RoundsConfig.model_validate({"staleness": 1, "rollouts": {"dataset": "r", "groups": None}})

@@ -104,7 +104,7 @@ VARIANTS = {"base": BASE, "thinking": THINKING}
 TOKENIZER_SAMPLES = 3000
 """Samples from which the tokenizer learns its merges."""
 
-_SCHEMA = pa.schema(
+CORPUS_SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
         ("token_ids", pa.list_(pa.uint16())),
@@ -164,7 +164,7 @@ def write_corpus(
             rows.append({"kind": sample.kind.value, "token_ids": ids, "loss_mask": mask})
             by_kind[sample.kind] += len(ids)
             learned += sum(mask)
-    pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), out / "corpus.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, CORPUS_SCHEMA), out / "corpus.parquet")
     return CorpusSummary(
         samples=len(rows),
         tokens=by_kind.total(),
