@@ -133,7 +133,7 @@ def test_attempts_are_linked_but_for_the_page_itself() -> None:
     ]
     page = Page(trajectory_page(trajectory(), attempts))
     assert page.links == {"/trajectories/t1"}
-    assert all(one.label in page.text for one in attempts)
+    assert all(f"attempt {one.attempt}" in page.text for one in attempts)
 
 
 def test_a_file_names_the_other_attempts_and_a_folder_links_them(tmp_path: Path) -> None:
