@@ -128,8 +128,10 @@ def test_a_vllm_script_starts_what_the_engine_page_asks_for(script: Any, tmp_pat
     serve, model, *options = ran.stdout.splitlines()
     assert (serve, model) == ("serve", "a model")
     assert options[options.index("--generation-config") + 1] == "vllm"
-    if script.name != "critic.sh":
-        assert options[options.index("--logprobs-mode") + 1] == "raw_logprobs"
+    assert options[options.index("--logprobs-mode") + 1] == "raw_logprobs"
+    assert ("--max-num-batched-tokens" in options) == (script.name == "critic.sh")
+    port = "8001" if script.name == "critic.sh" else "8000"
+    assert options[options.index("--port") + 1] == port
     assert ("VLLM_SERVER_DEV_MODE=1" in options) == (script.name == "policy.sh")
     del environment["MODEL"]
     refused = subprocess.run(["sh", str(script)], env=environment, capture_output=True, check=False)
