@@ -88,8 +88,8 @@ class Store:
             Damaged: files of the version are missing or were changed.
         """
         found = self.published_version(reference)
-        found.check_present()
         found.hold()
+        found.check_present()
         return found
 
     def published_version(self, reference: str) -> DatasetVersion:

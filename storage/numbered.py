@@ -113,12 +113,13 @@ class Version(ABC):
     def hold(self) -> None:
         """Keep other processes from removing the version as long as this object lives.
 
-        Raises NotFound if it was removed meanwhile.
+        Raises NotFound if it was removed meanwhile. Of damage `check_present` tells.
         """
         try:
             self.__dict__["_hold"] = Hold(self.path / MANIFEST)
-        except FileNotFoundError as error:
-            raise NotFound(f"{self} was removed", f"tirgen {self.NOUN} list") from error
+        except OSError as error:
+            if was_removed(self.path.parents[1], self.version):
+                raise NotFound(f"{self} was removed", f"tirgen {self.NOUN} list") from error
 
     def damaged_files(self) -> list[Path]:
         """The files that are missing or whose content has changed."""

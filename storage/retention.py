@@ -113,11 +113,12 @@ def _of_dataset(
         stays = _damage(version)
         if place >= len(published) - keep:
             stays = "the latest" if place == len(published) - 1 else f"one of the {keep} newest"
-        stays = stays or _needed(store, version, users) or _young(version, days)
+        stays, size = stays or _needed(store, version, users) or _young(version, days), 0
         if stays is None:
             with alone(version.path / numbered.MANIFEST) as granted:
                 stays = None if granted else _IN_USE
-        yield Fate(version, stays, 0 if stays else _own_bytes(version))
+                size = _own_bytes(version) if granted else 0
+        yield Fate(version, stays, size)
 
 
 def _damage(version: DatasetVersion) -> str | None:
