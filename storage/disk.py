@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -131,7 +130,8 @@ class Disk:
             os.close(descriptor)
 
     def aged(self, folder: Path) -> Iterator[Aged]:
-        now = self._now(folder)
+        os.utime(folder)
+        now = folder.stat().st_mtime  # by the clock of the file system
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
@@ -139,15 +139,6 @@ class Disk:
                 except FileNotFoundError:
                     continue
                 yield Aged(Path(entry), age)
-
-    def _now(self, folder: Path) -> float:
-        """The time of the folder's file system; of this machine where nothing can be written."""
-        with temporary_for(folder / "clock") as temporary:
-            try:
-                temporary.touch()
-                return temporary.stat().st_mtime
-            except OSError:
-                return time.time()
 
 
 def temporary_beside(path: Path) -> Path:
