@@ -131,9 +131,7 @@ def run_report(store: Store, work: Work) -> str:
     facts = list(_state_facts(state))
     if work.is_training:
         return _page(work.name, facts, [*_training(history_of(work.folder))], store)
-    published = work.published(store)
-    version = published if isinstance(published, DatasetVersion) else None
-    source = of_run(work, version)
+    source = of_run(work, store.version(state.published) if state.published else None)
     return _page(
         work.name,
         [*facts, *_described(store, source)],
@@ -457,7 +455,7 @@ def _page(
         title=title,
         facts=list(facts),
         sections=sections,
-        store=str(store.root),
+        store=str(store),
         policy=POLICY,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         css=Markup(text_of("page.css")),

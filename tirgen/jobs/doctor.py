@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import duckdb
 
 from storage.datasets import Store
+from storage.errors import ObjectStoreError
+from storage.places import mirror_of
 from storage.records import SCHEMA_VERSION, Outcome
 from tirgen.embedded.models import is_pocket_engine, tokenizer_source
 from tirgen.engine.engine_config import EngineConfig
@@ -55,7 +57,7 @@ async def examine(config: GenerateConfig, store: Store) -> list[Finding]:
         lambda: _store(store),
         _sql,
         lambda: _engines(config),
-        lambda: _sandbox(config.sandbox),
+        lambda: sandbox_findings(config.sandbox),
         _verifier,
         _extras,
     ]
@@ -75,6 +77,13 @@ async def _python() -> list[Finding]:
 
 async def _store(store: Store) -> list[Finding]:
     folder = store.root
+    if mirror_of(folder):
+        try:
+            names = store.names()
+        except ObjectStoreError as error:
+            return [Finding("store", CheckLevel.FAIL, error.message, error.hint)]
+        found = f"{store} answers, {len(names)} datasets, schema {SCHEMA_VERSION}"
+        return [Finding("store", CheckLevel.OK, found)]
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(parent).free
     try:
@@ -151,7 +160,8 @@ def _prompts(config: GenerateConfig) -> Finding:
     return Finding("prompts", CheckLevel.WARN, found, "leave the setting prompts out")
 
 
-async def _sandbox(settings: SandboxSettings) -> list[Finding]:
+async def sandbox_findings(settings: SandboxSettings) -> list[Finding]:
+    """Whether programs run here, what protects against them, and what they can import."""
     try:
         async with open_sandbox(**settings.place()) as sandbox:
             proofs = await asyncio.gather(
