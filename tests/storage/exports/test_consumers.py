@@ -1,4 +1,4 @@
-"""The exports read by those they are for: TRL, transformers' templates, datasets, Harbor.
+"""The exports read by those they are for: TRL, transformers' templates, datasets, Harbor, verl.
 
 They bring much with them, so these tests are skipped where they are not installed;
 docs/exports.md says how to run them.
@@ -20,6 +20,7 @@ from storage.exports.folder import card, write_folder
 from storage.exports.formats import SPECS, ExportFormat
 from storage.exports.write import FileColumns, write_rows
 from storage.records import Outcome, Step, Trajectory, Verdict
+from tirgen.embedded.models import MODEL_DIR
 
 Make = Callable[..., Trajectory]
 OUTPUT = "zebra output 42"
@@ -178,6 +179,28 @@ def test_a_folder_loads_as_a_dataset_with_its_splits(
     loaded = datasets.load_dataset(str(folder))
     assert set(loaded) == {"train", "validation"}
     assert sum(len(split) for split in loaded.values()) == 40
+
+
+def test_verls_dataset_class_gives_the_problems_to_its_workers(
+    rows: list[Trajectory], tmp_path: Path
+) -> None:
+    """Its own length filter renders the prompts; its workers and reward get the rest."""
+    dataset = pytest.importorskip("verl.utils.dataset.rl_dataset")
+    omegaconf = pytest.importorskip("omegaconf")
+    tokenizer = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(MODEL_DIR)
+    path = exported(rows, ExportFormat.VERL, tmp_path / "rl.parquet")
+    config = omegaconf.OmegaConf.create(
+        {"cache_dir": str(tmp_path), "max_prompt_length": 256, "filter_overlong_prompts": True}
+    )
+    read = dataset.RLHFDataset(str(path), tokenizer, config)
+    assert len(read) == 4
+    batch = dataset.collate_fn([read[n] for n in range(4)])
+    problem = rows[0].problem
+    assert [*batch["raw_prompt"][0]] == [{"role": "user", "content": problem.question}]
+    assert batch["reward_model"][0]["ground_truth"] == problem.answer
+    assert batch["data_source"][0] == problem.source
+    assert batch["extra_info"][0]["pass_rate"] == 0.5
+    assert [*batch["index"]] == [0, 1, 2, 3]
 
 
 def test_harbor_validates_what_is_written(rows: list[Trajectory]) -> None:
