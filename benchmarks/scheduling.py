@@ -76,7 +76,8 @@ def _share(drive: Drive | None, chains: int, stragglers: float, folder: Path) ->
     with _server(stragglers) as (url, ended):
         drive(url, chains, folder)
         found = ended()
-    return round(found["busy"] / SLOTS / found["span"], 3)
+    ideal: float = found["busy"] / SLOTS
+    return round(ideal / float(found["span"]), 3)
 
 
 def _driver(name: str) -> Drive | None:
