@@ -45,6 +45,7 @@ test: $(VENV)/.dev  ## lint and the whole suite
 	@$(BIN)/pytest -m "not slow and not gpu" $(THREE_AT_A_TIME) $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the checks that take minutes
+	@$(UV) -e '.[ray]'
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-service: $(VENV)/.dev  ## the service for real: server, worker, browser, kills

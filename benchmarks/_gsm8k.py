@@ -45,7 +45,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ModePair:
     """The same recording without tools and through TIRGen."""
 
     recording: Recording
@@ -79,7 +79,7 @@ def with_slips(played: Sequence[Recording], seed: int) -> list[Recording]:
 
 async def play(
     played: Sequence[Recording], model: str, sandbox: Sandbox, verifier: Verifier
-) -> list[Pair]:
+) -> list[ModePair]:
     """Both programs over each recording, in the order given."""
     config = GenerateConfig(dataset="replay", prompts=STANDARD, cot_samples=0)
     solutions = {r.problem.question: r.solution for r in played}
@@ -91,17 +91,17 @@ async def play(
     maker = TirgenMaker(config, identity, engines, sandbox, verifier)
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def both(recording: Recording) -> Pair:
+    async def both(recording: Recording) -> ModePair:
         async with gate:
             problem = recording.problem
             cot = await maker.make(Item(problem=problem, program=Program.COT, attempt=0))
             tir = await maker.make(Item(problem=problem, program=Program.TIRGEN, attempt=0))
-        return Pair(recording, cot, tir)
+        return ModePair(recording, cot, tir)
 
     return await asyncio.gather(*map(both, played))
 
 
-def summary(pairs: Sequence[Pair]) -> Mapping[str, int]:
+def summary(pairs: Sequence[ModePair]) -> Mapping[str, int]:
     """Counts of how the two programs ended."""
     return {
         "trajectories": len(pairs),
@@ -115,6 +115,6 @@ def summary(pairs: Sequence[Pair]) -> Mapping[str, int]:
     }
 
 
-def judged_otherwise(pairs: Sequence[Pair]) -> int:
+def judged_otherwise(pairs: Sequence[ModePair]) -> int:
     """How many recordings without tools have another verdict than their publishers'."""
     return sum(pair.cot.correct != pair.recording.is_correct for pair in pairs)

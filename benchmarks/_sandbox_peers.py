@@ -31,48 +31,48 @@ _CLEAN = {"PATH": "/usr/bin:/bin"}
 _REPORT = "\nimport sys, time\nprint(time.process_time(), file=sys.stderr)"
 
 
-class Cost(NamedTuple):
+class SnippetCost(NamedTuple):
     """Of one snippet, on average over a round."""
 
     cpu_ms: float
     per_second: float
 
 
-class Peer(NamedTuple):
+class PeerSandbox(NamedTuple):
     """One contender; `measure` takes the snippets, some to warm up with, and how many at once."""
 
     name: str
-    measure: Callable[[Sequence[str], Sequence[str], int], Cost]
+    measure: Callable[[Sequence[str], Sequence[str], int], SnippetCost]
     is_cold: bool
     """It starts an interpreter for each snippet, so few snippets are enough."""
     missing: str = ""
     """Why it cannot be run here; empty where it can."""
 
 
-def peers() -> list[Peer]:
+def peers() -> list[PeerSandbox]:
     """All peers, also those that are not installed."""
     bwrap, nsjail = shutil.which("bwrap"), shutil.which("nsjail")
     libraries = os.environ.get(PEERS_VARIABLE, "")
     no_libraries = "" if libraries else f"{PEERS_VARIABLE} names no python that has it"
     return [
-        Peer("python -c", partial(_cold, _direct([])), True),
-        Peer(
+        PeerSandbox("python -c", partial(_cold, _direct([])), True),
+        PeerSandbox(
             "bubblewrap",
             partial(_cold, _direct(_bubblewrap(bwrap or ""))),
             True,
             "" if bwrap else "bwrap is not on the path",
         ),
-        Peer(
+        PeerSandbox(
             "nsjail",
             partial(_cold, _direct(_nsjail(nsjail or ""))),
             True,
             "" if nsjail else "nsjail is not on the path, nor packaged by Debian 12",
         ),
-        Peer("SandboxFusion's runner, reproduced", partial(_cold, _sandbox_fusion), True),
-        Peer("Jupyter kernel", partial(_driven, libraries, "jupyter"), False, no_libraries),
-        Peer("smolagents", partial(_driven, libraries, "smolagents"), False, no_libraries),
-        Peer("unjailed fork", partial(_driven, sys.executable, "fork"), False),
-        Peer("in process", partial(_driven, sys.executable, "in_process"), False),
+        PeerSandbox("SandboxFusion's runner, reproduced", partial(_cold, _sandbox_fusion), True),
+        PeerSandbox("Jupyter kernel", partial(_driven, libraries, "jupyter"), False, no_libraries),
+        PeerSandbox("smolagents", partial(_driven, libraries, "smolagents"), False, no_libraries),
+        PeerSandbox("unjailed fork", partial(_driven, sys.executable, "fork"), False),
+        PeerSandbox("in process", partial(_driven, sys.executable, "in_process"), False),
     ]
 
 
@@ -117,7 +117,7 @@ def _sandbox_fusion(source: str) -> float:
 
 def _cold(
     run: Callable[[str], float], _: Sequence[str], sources: Sequence[str], at_once: int
-) -> Cost:
+) -> SnippetCost:
     """The CPU time that a peer reports, where that is more: bubblewrap does not wait for its
     child."""
     before, started = _reaped_cpu(), time.perf_counter()
@@ -125,17 +125,17 @@ def _cold(
         inside = sum(pool.map(run, sources))
     seconds = time.perf_counter() - started
     cpu = max(inside, _reaped_cpu() - before)
-    return Cost(cpu / len(sources) * 1e3, len(sources) / seconds)
+    return SnippetCost(cpu / len(sources) * 1e3, len(sources) / seconds)
 
 
 def _driven(
     python: str, name: str, warm: Sequence[str], sources: Sequence[str], at_once: int
-) -> Cost:
+) -> SnippetCost:
     work = json.dumps({"warm": list(warm), "measured": list(sources)})
     command = [python, str(_DRIVER), name, str(at_once)]
     ended = subprocess.run(command, input=work, check=True, capture_output=True, text=True)
     took = json.loads(ended.stdout.splitlines()[-1])
-    return Cost(took["cpu"] / len(sources) * 1e3, len(sources) / took["seconds"])
+    return SnippetCost(took["cpu"] / len(sources) * 1e3, len(sources) / took["seconds"])
 
 
 def _reaped_cpu() -> float:

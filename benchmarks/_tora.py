@@ -19,7 +19,7 @@ TOLERANCE = 1e-9
 """Relative; smaller differences of floats come from other versions of Python or numpy."""
 
 
-class Comparison(StrEnum):
+class ProgramComparison(StrEnum):
     """What a program printed now, compared with the recording."""
 
     SAME_OUTPUT = "same_output"
@@ -50,7 +50,7 @@ class Rerun:
 
     recorded: Recorded
     steps: list[ParsedStep]
-    comparisons: list[Comparison]
+    comparisons: list[ProgramComparison]
     """One per program."""
     verdict: Verdict
 
@@ -83,23 +83,23 @@ async def rerun(recorded: Sequence[Recorded], sandbox: Sandbox, verifier: Verifi
     return await asyncio.gather(*map(one, recorded))
 
 
-def compare(observation: str | None, execution: Execution) -> Comparison:
+def compare(observation: str | None, execution: Execution) -> ProgramComparison:
     """Why a program printed another text than when it was recorded."""
     if execution.outcome is Outcome.INFRA_ERROR:
         raise RuntimeError(f"the sandbox broke: {execution.stderr.strip()}")
     printed = execution.stdout.strip()
     last = execution.stderr.strip().rpartition("\n")[2]
     if observation is None:
-        return Comparison.NOTHING_RECORDED
+        return ProgramComparison.NOTHING_RECORDED
     if execution.outcome in (Outcome.TIMEOUT, Outcome.OOM):
-        return Comparison.LIMIT
+        return ProgramComparison.LIMIT
     if printed == observation.strip():
-        return Comparison.SAME_OUTPUT
+        return ProgramComparison.SAME_OUTPUT
     if execution.outcome is Outcome.ERROR and last.startswith(observation.strip()):
-        return Comparison.SAME_ERROR
+        return ProgramComparison.SAME_ERROR
     if _same_numbers(printed.split(), observation.split()):
-        return Comparison.SAME_NUMBERS
-    return Comparison.DIFFERENT
+        return ProgramComparison.SAME_NUMBERS
+    return ProgramComparison.DIFFERENT
 
 
 def as_number(text: str) -> float | str:

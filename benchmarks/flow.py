@@ -32,7 +32,7 @@ DIGEST_SECONDS = 10.0
 """The server still handles events after a run has ended."""
 
 
-class Cost(NamedTuple):
+class RunCost(NamedTuple):
     """What one side took."""
 
     wall: float
@@ -44,7 +44,7 @@ class Cost(NamedTuple):
 def run(quick: bool) -> Result:
     """Both sides alternate, against one running service."""
     problems, rounds = (200, 1) if quick else (2000, 2)
-    taken: dict[str, list[Cost]] = {"plain": [], "flow": []}
+    taken: dict[str, list[RunCost]] = {"plain": [], "flow": []}
     with tempfile.TemporaryDirectory() as folder:
         stack = _Stack(Path(folder))
         try:
@@ -61,7 +61,7 @@ def run(quick: bool) -> Result:
     return _result(taken, stack.idle_cores, f"{rounds} rounds of {problems} pocket problems")
 
 
-def _result(taken: dict[str, list[Cost]], idle_cores: float, size: str) -> Result:
+def _result(taken: dict[str, list[RunCost]], idle_cores: float, size: str) -> Result:
     pairs = list(zip(taken["flow"], taken["plain"], strict=True))
     wall = statistics.median(flow.wall / plain.wall for flow, plain in pairs)
     cpu = statistics.median(flow.cpu / plain.cpu for flow, plain in pairs)
@@ -84,18 +84,18 @@ def _result(taken: dict[str, list[Cost]], idle_cores: float, size: str) -> Resul
     )
 
 
-def _figures(costs: Sequence[Cost]) -> Figures:
+def _figures(costs: Sequence[RunCost]) -> Figures:
     return {
         "wall_s": round(statistics.median(cost.wall for cost in costs), 2),
         "cpu_s": round(statistics.median(cost.cpu for cost in costs), 2),
     }
 
 
-def _plain(problems: int, store: Path) -> Cost:
+def _plain(problems: int, store: Path) -> RunCost:
     started, before = time.monotonic(), _children_cpu()
     command = [sys.executable, "-m", "benchmarks._flow_run", str(problems), str(store)]
     subprocess.run(command, check=True, stdout=sys.stderr)
-    return Cost(time.monotonic() - started, _children_cpu() - before)
+    return RunCost(time.monotonic() - started, _children_cpu() - before)
 
 
 class _Stack:
@@ -111,7 +111,7 @@ class _Stack:
         time.sleep(IDLE_SECONDS)
         self.idle_cores = (self._cpu() - before) / IDLE_SECONDS
 
-    def generate(self, problems: int, dataset: str) -> Cost:
+    def generate(self, problems: int, dataset: str) -> RunCost:
         """One run on a worker."""
         settings = {**config(problems).model_dump(mode="json"), "dataset": dataset}
         started, before = time.monotonic(), self._cpu()
@@ -119,7 +119,7 @@ class _Stack:
             wall = asyncio.run(_run_deployment({"config": settings}))
         time.sleep(DIGEST_SECONDS)
         idle = self.idle_cores * (time.monotonic() - started)
-        return Cost(wall, self._cpu() - before - idle)
+        return RunCost(wall, self._cpu() - before - idle)
 
     def down(self) -> None:
         asyncio.run(self._service.down())

@@ -23,7 +23,7 @@ from benchmarks._gsm8k import (
     summary,
     with_slips,
 )
-from benchmarks._tora import Comparison, Rerun, read, rerun
+from benchmarks._tora import ProgramComparison, Rerun, read, rerun
 from storage.records import Problem
 from tirgen.data.load import load_problems
 from tirgen.sandbox.contract import Sandbox
@@ -93,7 +93,7 @@ def _counts(reruns: Sequence[Rerun]) -> Mapping[str, int]:
     return {
         "trajectories": len(reruns),
         "programs": compared.total(),
-        **{kind.value: compared[kind] for kind in Comparison},
+        **{kind.value: compared[kind] for kind in ProgramComparison},
         "right_there": sum(rerun.was_right for rerun in reruns),
         "right_here": sum(rerun.verdict.correct for rerun in reruns),
         "verdicts_that_differ": sum(r.was_right != r.verdict.correct for r in reruns),

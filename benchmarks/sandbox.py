@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import Result, narrate
-from benchmarks._sandbox_peers import Cost, Peer, peers
+from benchmarks._sandbox_peers import PeerSandbox, SnippetCost, peers
 from benchmarks.soak import descendants
 from tirgen.sandbox.contract import Limits
 from tirgen.sandbox.local import LocalSandbox
@@ -32,7 +32,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _LIMITS = Limits(cpu_seconds=60, wall_seconds=120)
 
 Program = Callable[[int], str]
-Costs = dict[str, dict[str, list[Cost]]]
+SnippetCosts = dict[str, dict[str, list[SnippetCost]]]
 """By contender, then by program and how many at once."""
 
 
@@ -55,7 +55,7 @@ PROGRAMS: dict[str, Program] = {"trivial": trivial, "sympy": sympy}
 def run(quick: bool) -> Result:
     """Rounds of tirgen and the peers alternate; medians over the rounds."""
     rounds, warm_count, cold_count = (1, 16, 2) if quick else (2, 32, 4)
-    costs: Costs = defaultdict(lambda: defaultdict(list))
+    costs: SnippetCosts = defaultdict(lambda: defaultdict(list))
     here = [peer for peer in peers() if not peer.missing]
     mode = asyncio.run(_measure(costs, here, rounds, warm_count, cold_count))
     figures = {who: _medians(by_case) for who, by_case in costs.items()}
@@ -79,7 +79,7 @@ def run(quick: bool) -> Result:
 
 
 async def _measure(
-    costs: Costs, here: list[Peer], rounds: int, warm_count: int, cold_count: int
+    costs: SnippetCosts, here: list[PeerSandbox], rounds: int, warm_count: int, cold_count: int
 ) -> str:
     async with LocalSandbox(slots=max(AT_ONCE)) as sandbox:
         for number in range(rounds):
@@ -97,7 +97,7 @@ async def _measure(
         return sandbox.mode
 
 
-async def _ours(sandbox: LocalSandbox, sources: list[str], at_once: int) -> Cost:
+async def _ours(sandbox: LocalSandbox, sources: list[str], at_once: int) -> SnippetCost:
     todo = iter(sources)
 
     async def work() -> None:
@@ -110,10 +110,10 @@ async def _ours(sandbox: LocalSandbox, sources: list[str], at_once: int) -> Cost
     await asyncio.gather(*(work() for _ in range(at_once)))
     seconds = time.perf_counter() - started
     cpu = _family_cpu() - before
-    return Cost(cpu / len(sources) * 1e3, len(sources) / seconds)
+    return SnippetCost(cpu / len(sources) * 1e3, len(sources) / seconds)
 
 
-def _medians(by_case: dict[str, list[Cost]]) -> dict[str, float]:
+def _medians(by_case: dict[str, list[SnippetCost]]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, costs in by_case.items():
         figures[f"{name}_cpu_ms"] = round(statistics.median(c.cpu_ms for c in costs), 2)

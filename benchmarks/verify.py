@@ -40,7 +40,7 @@ _MARK = "TIRGEN_VERIFY_BENCHMARK"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LabelledPair:
     """One labelled pair; a disputed label counts neither way."""
 
     gold: str
@@ -89,7 +89,7 @@ def run(quick: bool) -> Result:
     )  # fmt: skip
 
 
-def _reached(sets: Mapping[str, Sequence[Pair]], ours: Figures, peer: Figures) -> bool:
+def _reached(sets: Mapping[str, Sequence[LabelledPair]], ours: Figures, peer: Figures) -> bool:
     def total(figures: Figures, name: str) -> float:
         return sum(float(figures[f"{one}_{name}"] or 0) for one in sets)
 
@@ -107,7 +107,7 @@ def _reached(sets: Mapping[str, Sequence[Pair]], ours: Figures, peer: Figures) -
 # -- the sets
 
 
-def _sets() -> dict[str, list[Pair]]:
+def _sets() -> dict[str, list[LabelledPair]]:
     sets = {"own": _labelled(TESTS / "pairs.jsonl", "correct"), "fresh": _fresh()}
     if (SHARED / "cases").is_dir():
         sets["bug_reports"] = _labelled(SHARED / "cases" / "verify.jsonl", "expected")
@@ -120,23 +120,25 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def _labelled(path: Path, label: str) -> list[Pair]:
-    return [Pair(row["gold"], row["response"], row[label]) for row in _rows(path)]
+def _labelled(path: Path, label: str) -> list[LabelledPair]:
+    return [LabelledPair(row["gold"], row["response"], row[label]) for row in _rows(path)]
 
 
-def _hardverify(path: Path) -> list[Pair]:
+def _hardverify(path: Path) -> list[LabelledPair]:
     disputed = {(row["id"], row["field"]) for row in _rows(TESTS / "disputed.jsonl")}
     return [
-        Pair(row["ground_truth"], rf"\boxed{{{row[field]}}}", right, (row["id"], field) in disputed)
+        LabelledPair(
+            row["ground_truth"], rf"\boxed{{{row[field]}}}", right, (row["id"], field) in disputed
+        )
         for row in _rows(path)
         for field, right in (("fn_output", True), ("tn_output", False))
     ]
 
 
-def _fresh() -> list[Pair]:
+def _fresh() -> list[LabelledPair]:
     kinds = tomllib.loads((TESTS / "fresh.toml").read_text("utf-8"))
     return [
-        Pair(entry["gold"], rf"So $\boxed{{{answer}}}$.", label in ("right", "missed"))
+        LabelledPair(entry["gold"], rf"So $\boxed{{{answer}}}$.", label in ("right", "missed"))
         for entries in kinds.values()
         for entry in entries
         for label in ("right", "missed", "rounded", "wrong")
@@ -144,17 +146,19 @@ def _fresh() -> list[Pair]:
     ]
 
 
-def _shuffled(data: Path) -> list[Pair]:
+def _shuffled(data: Path) -> list[LabelledPair]:
     """Every gold answer beside another one, unless the two are the same number or spelled alike."""
     pairs = [pair for name in GOLDS for pair in shuffled(golds(data, name), seed=1)]
     other = [pair for pair in pairs if not (spelled_alike(*pair) or same_number(*pair))]
-    return [Pair(gold, rf"\boxed{{{answer}}}", False) for gold, answer in other]
+    return [LabelledPair(gold, rf"\boxed{{{answer}}}", False) for gold, answer in other]
 
 
 # -- the figures
 
 
-def _figures(name: str, pairs: Sequence[Pair], measured: Sequence[Measured]) -> dict[str, Any]:
+def _figures(
+    name: str, pairs: Sequence[LabelledPair], measured: Sequence[Measured]
+) -> dict[str, Any]:
     both = list(zip(pairs, measured, strict=True))
     sound = [(pair, one) for pair, one in both if not pair.disputed]
     times = sorted(one.milliseconds for one in measured)
@@ -177,7 +181,7 @@ def _figures(name: str, pairs: Sequence[Pair], measured: Sequence[Measured]) -> 
     return {f"{name}_{figure}": value for figure, value in figures.items()}
 
 
-async def _throughput(pairs: Sequence[Pair]) -> dict[str, float]:
+async def _throughput(pairs: Sequence[LabelledPair]) -> dict[str, float]:
     """All pairs at once through `Verifier`, the start of its workers included."""
     before = _cpu_seconds()
     async with Verifier() as verifier:
@@ -185,7 +189,7 @@ async def _throughput(pairs: Sequence[Pair]) -> dict[str, float]:
     return {"service_pairs_per_cpu_second": round(len(pairs) / (_cpu_seconds() - before), 1)}
 
 
-def _elsewhere(pairs: Sequence[Pair]) -> dict[str, float]:
+def _elsewhere(pairs: Sequence[LabelledPair]) -> dict[str, float]:
     """The blocking call where timeouts by signal fail, each in a fresh interpreter."""
     os.environ[_MARK] = str(os.getpid())
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
@@ -201,16 +205,16 @@ def _elsewhere(pairs: Sequence[Pair]) -> dict[str, float]:
     return {**figures, "processes_left": sum(map(_is_worker_of_ours, Path("/proc").iterdir()))}
 
 
-def _in_turn(pairs: Sequence[Pair]) -> list[bool]:
+def _in_turn(pairs: Sequence[LabelledPair]) -> list[bool]:
     return [verify(pair.gold, pair.response).correct for pair in pairs]
 
 
-def _in_threads(pairs: Sequence[Pair]) -> list[bool]:
+def _in_threads(pairs: Sequence[LabelledPair]) -> list[bool]:
     with ThreadPoolExecutor(THREADS) as threads:
         return list(threads.map(lambda pair: verify(pair.gold, pair.response).correct, pairs))
 
 
-def _in_event_loop(pairs: Sequence[Pair]) -> list[bool]:
+def _in_event_loop(pairs: Sequence[LabelledPair]) -> list[bool]:
     async def inside() -> list[bool]:
         return _in_turn(pairs)
 
@@ -264,7 +268,7 @@ def _math_verify(gold: str, response: str) -> bool:
     return bool(math_verify.verify(parsed, answer, timeout_seconds=None))
 
 
-def _graded(pairs: Sequence[Pair], grader: Grader) -> list[Measured]:
+def _graded(pairs: Sequence[LabelledPair], grader: Grader) -> list[Measured]:
     """Grade each pair in a process that is killed and replaced when it overruns."""
     measured = []
     process, pipe = _start(grader)

@@ -153,12 +153,12 @@ class CommitLog:
         *lines, rest = content.split(b"\n")
         for line in lines:
             self._line += 1
-            self._read(line)
+            self.take(line)
         self._offset += len(content) - len(rest)
         # The last line may still be written. If it is already complete, it counts now, and once.
         self._rest = rest if _parsed(rest) is None else b""
         if rest and not self._rest:
-            self._read(rest)
+            self.take(rest)
 
     def after(self, position: int) -> Iterator[tuple[Commit, int]]:
         """The files with commits from a position on, and how many of their first rows to skip."""
@@ -197,7 +197,8 @@ class CommitLog:
         merged |= {commit.file.name: commit for commit in self.commits}
         self.replaced = {old: merged[name] for old, name in found.replaced.items()}
 
-    def _read(self, line: bytes) -> None:
+    def take(self, line: bytes) -> None:
+        """Take in one line of the log."""
         entry = _parsed(line)
         if entry is None:
             if line:

@@ -11,7 +11,7 @@ from storage.literals import literal
 from storage.records import Trajectory
 from storage.schema import from_batch, trajectory_schema
 from storage.sql import query
-from storage.view_texts import BEST, COMPARED, GROUP, WORST
+from storage.view_texts import BEST, COMPARED, GROUP, REWARD, WORST
 
 _LISTED = """trajectory_id, dataset, version, problem_id, attempt, correct, kept, ending, n_calls,
     n_failed_calls, final_answer, gold_answer"""
@@ -63,12 +63,18 @@ def find_trajectory(store: Store, reference: str) -> Trajectory:
     return trajectory
 
 
-def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
-    """All attempts at the trajectory's problem, or at its step's prefix, in order.
+class AttemptAt(NamedTuple):
+    """One of several attempts that can be compared."""
 
-    Each with `trajectory_id`, `attempt` and `correct`, which is null where it was not judged; those
-    of the same run and program, published or not, so that they can be compared.
-    """
+    trajectory_id: str
+    attempt: int
+    reward: float | None
+    """As `Trajectory.reward`."""
+
+
+def attempts_at(store: Store, trajectory: Trajectory) -> list[AttemptAt]:
+    """All attempts at the trajectory's problem, or at its step's prefix, in order: those of the
+    same run and program, published or not, so that they can be compared."""
     same = {
         "dataset": trajectory.dataset,
         "run_id": trajectory.provenance.run_id,
@@ -77,13 +83,13 @@ def attempts_at(store: Store, trajectory: Trajectory) -> list[dict[str, Any]]:
         GROUP: trajectory.group_id or trajectory.problem.problem_id,
     }
     condition = " AND ".join(f"{column} = {literal(value)}" for column, value in same.items())
-    rows: list[dict[str, Any]] = query(
+    rows = query(
         store,
-        "SELECT trajectory_id, attempt, any_value(correct) AS correct "
+        f"SELECT trajectory_id, attempt, any_value({REWARD}) AS reward "
         f"FROM (FROM latest_samples UNION ALL BY NAME FROM running_samples) WHERE {condition} "
         "GROUP BY ALL ORDER BY attempt",
     ).to_pylist()
-    return rows
+    return [AttemptAt(**row) for row in rows]
 
 
 def list_trajectories(

@@ -192,9 +192,21 @@ class FilterVerdict:
     """Why it was dropped; empty when kept."""
 
 
-def is_baseline(filters: Sequence[FilterVerdict]) -> bool:
-    """Whether these verdicts are of a sample that only measures its problem."""
-    return any(one.rule == BASELINE_RULE and not one.kept for one in filters)
+class _Filtered:
+    """What the verdicts of the filter rules say together."""
+
+    __slots__ = ()
+    filters: tuple[FilterVerdict, ...]
+
+    @property
+    def is_baseline(self) -> bool:
+        """A sample that only measures its problem (`BASELINE_RULE`)."""
+        return any(one.rule == BASELINE_RULE and not one.kept for one in self.filters)
+
+    @property
+    def kept(self) -> bool:
+        """Every filter rule kept it."""
+        return all(verdict.kept for verdict in self.filters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +272,7 @@ class TokenStream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trajectory:
+class Trajectory(_Filtered):
     """One attempt at one problem, successful or not."""
 
     trajectory_id: str
@@ -324,19 +336,9 @@ class Trajectory:
         outcomes = [step.outcome for step in self.calls]
         return reward_of(self.level, self.ending, self.correct, self.is_unverifiable, outcomes)
 
-    @property
-    def is_baseline(self) -> bool:
-        """A sample that only measures its problem (`BASELINE_RULE`)."""
-        return is_baseline(self.filters)
-
-    @property
-    def kept(self) -> bool:
-        """Every filter rule kept it."""
-        return all(verdict.kept for verdict in self.filters)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdicts:
+class Verdicts(_Filtered):
     """The fields of a trajectory that a curation may change.
 
     The fields are those of `Trajectory`.
@@ -353,14 +355,6 @@ class Verdicts:
     @classmethod
     def of(cls, row: Trajectory) -> Verdicts:
         return cls(**{name: getattr(row, name) for name in cls.__slots__})
-
-    @property
-    def is_baseline(self) -> bool:
-        return is_baseline(self.filters)
-
-    @property
-    def kept(self) -> bool:
-        return all(verdict.kept for verdict in self.filters)
 
 
 def reward_of(

@@ -93,13 +93,15 @@ UNSCORED = ", ".join(f"'{ending.value}'" for ending in Ending if not ending.is_j
 LOST = ", ".join(f"'{ending.value}'" for ending in Ending if ending.is_infrastructure)
 """Endings that are faults of engine or sandbox, as a list in SQL."""
 
-_ROLLOUTS = f"""
-SELECT CASE WHEN ending IN ({UNSCORED}) OR method = '{UNVERIFIABLE}' THEN NULL
+REWARD = f"""CASE WHEN ending IN ({UNSCORED}) OR method = '{UNVERIFIABLE}' THEN NULL
         WHEN level = 'step'
         THEN coalesce([s.outcome for s in steps if s.action IS NOT NULL][-1] = 'ok', false)::INTEGER
-        ELSE coalesce(correct, false)::INTEGER END AS reward, *
+        ELSE coalesce(correct, false)::INTEGER END"""
+"""That of `records.Trajectory.reward`."""
+
+_ROLLOUTS = f"""
+SELECT {REWARD} AS reward, *
 FROM all_trajectories WHERE program = '{Program.ROLLOUT.value}'"""
-"""The reward is that of `records.Trajectory.reward`."""
 
 _ATTEMPTS = f"""
 SELECT {_IDENTITY}, step, generate_subscripts(attempts, 1) AS number,

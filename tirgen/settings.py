@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from storage.names import fingerprint
+from storage.settings import BaseSettings, merged
 
 Count = Annotated[int, Field(ge=1)]
 ExactDigits = Annotated[
@@ -89,30 +90,13 @@ class ConfigError(Exception):
     """The configuration is wrong; the message names each wrong field and what it can be."""
 
 
-class Settings(BaseModel):
-    """Base of every configuration: unknown fields are errors, docstrings are descriptions."""
+class Settings(BaseSettings):
+    """Base of every configuration but the trainer's."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
         validate_default=True,
         hide_input_in_errors=True,  # never quote a key that is in the wrong field
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_defaults(cls, document: Any) -> Any:
-        """A table that gives some settings keeps the others as its owner's default has them."""
-        if not isinstance(document, dict):
-            return document
-        defaults = {name: field.default for name, field in cls.model_fields.items()}
-        owned = {
-            name: merged(defaults[name].model_dump(exclude_unset=True), table)
-            for name, table in document.items()
-            if isinstance(table, dict) and isinstance(defaults.get(name), BaseModel)
-        }
-        return {**document, **owned}
 
     def identity(self) -> Any:
         """The settings that decide the results, as JSON values; by default all settings."""
@@ -192,12 +176,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f"the configuration {path} is not a table of settings")
     return document
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` over `base`; a table in both is merged setting by setting."""
-    tables = {name for name in base.keys() & over.keys() if isinstance(over[name], dict)}
-    return {**base, **over, **{name: {**base[name], **over[name]} for name in tables}}
 
 
 def _set(document: dict[str, Any], path: list[str], value: Any) -> None:

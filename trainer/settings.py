@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from storage.groups import FailedCode
+from storage.settings import BaseSettings
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_defaults(cls, document: Any) -> Any:
-        """A table that gives some settings keeps the others as its owner's default has them, as in
-        `tirgen.settings`."""
-        if not isinstance(document, dict):
-            return document
-        owned = {
-            name: {**field.default.model_dump(exclude_unset=True), **document[name]}
-            for name, field in cls.model_fields.items()
-            if isinstance(document.get(name), dict) and isinstance(field.default, BaseModel)
-        }
-        return {**document, **owned}
-
-
-class Names(_Settings):
+class Names(BaseSettings):
     """What a run reads and publishes."""
 
     store: Path
@@ -43,7 +26,7 @@ class Names(_Settings):
     """The policy that sampled the rollouts, named like `parent`; None if it was the parent."""
 
 
-class OptimizerConfig(_Settings):
+class OptimizerConfig(BaseSettings):
     """AdamW with a linear warm-up and then a constant learning rate."""
 
     learning_rate: float = Field(gt=0)
@@ -59,7 +42,7 @@ class OptimizerConfig(_Settings):
         return self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
 
 
-class Packing(_Settings):
+class Packing(BaseSettings):
     """How much is computed at once: changes speed and memory, never the result."""
 
     row_tokens: int = Field(512, ge=1)
@@ -77,7 +60,7 @@ class Packing(_Settings):
         return self.model_copy(update={"row_tokens": self.batch_tokens})
 
 
-class LoraConfig(_Settings):
+class LoraConfig(BaseSettings):
     """Which layers get adapters, and their size."""
 
     rank: int = Field(16, ge=1)
@@ -86,7 +69,7 @@ class LoraConfig(_Settings):
     """Names of the linear layers within each block; by default all linear layers."""
 
 
-class ModelConfig(_Settings):
+class ModelConfig(BaseSettings):
     """How the model is loaded and run; none of it changes the objective."""
 
     attention: str | None = None
@@ -126,7 +109,7 @@ class OverlongRule(StrEnum):
     """Training stops with an error."""
 
 
-class Training(_Settings):
+class Training(BaseSettings):
     """The settings of every run; each kind adds more."""
 
     seed: int = 0
@@ -228,7 +211,7 @@ _CLIPS = {
 """The papers' clips below and above 1. CISPO has no lower clip: 1 - 1.0 = 0."""
 
 
-class LossConfig(_Settings):
+class LossConfig(BaseSettings):
     """The constants of the objective."""
 
     surrogate: Surrogate = Surrogate.CLIP
@@ -268,7 +251,7 @@ class LossConfig(_Settings):
         return self.clip_low or low, self.clip_high or high
 
 
-class CreditConfig(_Settings):
+class CreditConfig(BaseSettings):
     """Which rows of a group teach, and how much."""
 
     baseline: Baseline = Baseline.GROUP_STD

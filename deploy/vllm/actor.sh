@@ -14,4 +14,4 @@ exec vllm serve "$MODEL" \
   --gpu-memory-utilization "${GPU_MEMORY:-0.92}" \
   --generation-config vllm \
   --logprobs-mode raw_logprobs \
-  --enable-prefix-caching
+  --enable-prefix-caching "$@"

@@ -5,4 +5,4 @@
 # the version's folder itself, so the store is mounted under the same path everywhere.
 set -eu
 export VLLM_SERVER_DEV_MODE=1
-exec sh "$(dirname "$0")/actor.sh"
+exec sh "$(dirname "$0")/actor.sh" "$@"

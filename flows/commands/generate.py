@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from flows.commands.options import (
     DEFAULT_STORE,
@@ -33,7 +35,8 @@ from tirgen.jobs.estimate import estimate as estimate_cost
 from tirgen.jobs.generate import GenerationReport, generate, generate_shard
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.progress import GenerationProgress, Watch
-from tirgen.jobs.shards import WHOLE, Shard
+from tirgen.jobs.shards import Shard
+from tirgen.jobs.spreading import SHARD_PROBLEMS
 from tirgen.settings import ConfigError, load_settings
 
 DEMO_PROBLEMS = 240
@@ -85,7 +88,21 @@ class Budgets:
         return {name.replace("_", ".", 1): value for name, value in asdict(self).items()}
 
 
-ANY_PROBLEMS, NO_BUDGETS = Problems(), Budgets()
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Where the work is done."""
+
+    shard: str | None = None
+    """Work on one share of the problems, like 3/16 for the third of 16. Start one process for each
+    share, on any machines that have the store; the one that ends last publishes one version."""
+    on: str | None = None
+    """Have all shares made by a Ray cluster: ray://HOST:10001, or ray for one on this machine."""
+    shard_problems: Annotated[int, Parameter(validator=validators.Number(gte=1))] = SHARD_PROBLEMS
+    """With --on: about how many problems are in a share."""
+
+
+ANY_PROBLEMS, NO_BUDGETS, HERE = Problems(), Budgets(), Machines()
 
 
 def generate_command(
@@ -99,7 +116,7 @@ def generate_command(
     budgets: Budgets = NO_BUDGETS,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
-    shard: str | None = None,
+    machines: Machines = HERE,
     estimate: Flag = False,
     dry_run: Flag = False,
     json: Json = False,
@@ -127,9 +144,6 @@ def generate_command(
         Attempts at a problem, at most; the first one that is kept is the last.
     seed
         Same seed, same engine, same rows.
-    shard
-        Work on one share of the problems, like 3/16 for the third of 16. Start one process for each
-        share, on any machines that have the store; the one that ends last publishes one version.
     estimate
         Run a few of the problems, print what all of them will cost, and stop; the rows are kept
         and reused.
@@ -151,15 +165,7 @@ def generate_command(
     elif estimate:
         _estimate(resolved, store, as_json=json)
     else:
-        _run(resolved, store, _parsed(shard), as_json=json)
-
-
-def _parsed(shard: str | None) -> Shard:
-    """Raises `ConfigError`."""
-    try:
-        return Shard.parse(shard) if shard else WHOLE
-    except ValueError as error:
-        raise ConfigError(f"--shard: {error}") from None
+        _run(resolved, store, machines, as_json=json)
 
 
 def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
@@ -168,7 +174,7 @@ def demo_command(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> Non
     TIRGen over 240 packaged problems into a published dataset version; a second run reuses it.
     """
     settings = {"dataset": "demo", "problems.path": "pocket:test", "problems.limit": DEMO_PROBLEMS}
-    _run(load_settings(GenerateConfig, None, settings), store, WHOLE, as_json=json)
+    _run(load_settings(GenerateConfig, None, settings), store, HERE, as_json=json)
 
 
 def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
@@ -184,17 +190,19 @@ def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
     say(f"configuration {config.fingerprint()}; nothing was run")
 
 
-def _run(config: GenerateConfig, store_path: Path, shard: Shard, *, as_json: bool) -> None:
+def _run(config: GenerateConfig, store_path: Path, machines: Machines, *, as_json: bool) -> None:
+    work = _chosen(machines)
     store = open_store(store_path)
     say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
     _warn_of_other_problems(store, config)
     say_warnings(load_problems(**config.problems.model_dump()))
     with generation_display("generate") as display:
-        report = asyncio.run(_generate(config, store, shard, display.update))
+        report = asyncio.run(work(config, store, display.update))
     if report is None:
-        say(f"shard {shard.name} is done; other shards have problems left, the last one publishes")
+        done = f"shard {machines.shard} is done"
+        say(f"{done}; other shards have problems left, the last one publishes")
         if as_json:
-            print_json({"dataset": config.dataset, "version": None, "shard": shard.name})
+            print_json({"dataset": config.dataset, "version": None, "shard": machines.shard})
         return
     if as_json:
         print_json(report_document(report))
@@ -204,12 +212,28 @@ def _run(config: GenerateConfig, store_path: Path, shard: Shard, *, as_json: boo
         sys.exit(WORK_FAILED)
 
 
-async def _generate(
-    config: GenerateConfig, store: Store, shard: Shard, watch: Watch[GenerationProgress]
-) -> GenerationReport | None:
-    if shard == WHOLE:
-        return await generate(config, store, watch)
-    return await generate_shard(config, store, shard, watch)
+Work = Callable[
+    [GenerateConfig, Store, Watch[GenerationProgress]],
+    Coroutine[Any, Any, GenerationReport | None],
+]
+"""Makes the rows; None where other processes have problems left."""
+
+
+def _chosen(machines: Machines) -> Work:
+    """Raises `ConfigError`."""
+    if machines.on and machines.shard:
+        raise ConfigError("--on makes all shards, --shard one of them; give one of the two")
+    if machines.on:
+        from flows.on_ray import checked_address, generate_on_ray
+
+        address = checked_address(machines.on)
+        return partial(generate_on_ray, address, shard_problems=machines.shard_problems)
+    if machines.shard:
+        try:
+            return partial(generate_shard, shard=Shard.parse(machines.shard))
+        except ValueError as error:
+            raise ConfigError(f"--shard: {error}") from None
+    return generate
 
 
 def _warn_of_other_problems(store: Store, config: GenerateConfig) -> None:

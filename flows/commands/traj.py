@@ -96,14 +96,13 @@ def _write_page(store: Store, trajectory: Trajectory, path: Path) -> Path:
     if not path.is_dir():
         own = trajectory.trajectory_id
         neighbours = [
-            Neighbour(f"attempt {n}", right, None, current=name == own)
-            for name, n, right in (tuple(attempt.values()) for attempt in attempts)
+            Neighbour(one.attempt, one.reward, None, current=one.trajectory_id == own)
+            for one in attempts
         ]
         with files.writing(path) as page:
             page.write(trajectory_page(trajectory, neighbours))
         return path
-    others = [each["trajectory_id"] for each in attempts]
-    shown = {name: find_trajectory(store, name) for name in others}
+    shown = {one.trajectory_id: find_trajectory(store, one.trajectory_id) for one in attempts}
     write_pages(path, [*(shown | {trajectory.trajectory_id: trajectory}).values()])
     return path / page_name(trajectory)
 

@@ -29,7 +29,11 @@ def write_pages(folder: Path, trajectories: Sequence[Trajectory]) -> None:
     for group in groups.values():
         group.sort(key=lambda one: one.attempt)
         for one in group:
-            page = trajectory_page(one, [_neighbour(other, one) for other in group])
+            neighbours = [
+                Neighbour(other.attempt, other.reward, page_name(other), current=other is one)
+                for other in group
+            ]
+            page = trajectory_page(one, neighbours)
             files.write_atomic(folder / page_name(one), page.encode())
     listed = [(one, page_name(one)) for group in groups.values() for one in group]
     page = page_template("index.html.jinja").render(
@@ -51,12 +55,3 @@ def _compared_with(one: Trajectory) -> tuple[str, ...]:
     problem = one.problem.problem_id
     run = one.provenance.run_id
     return (one.dataset, run, one.program.value, problem, one.group_id or problem)
-
-
-def _neighbour(other: Trajectory, one: Trajectory) -> Neighbour:
-    return Neighbour(
-        f"attempt {other.attempt}",
-        None if other.reward is None else bool(other.reward),
-        page_name(other),
-        current=other is one,
-    )

@@ -131,9 +131,7 @@ def run_report(store: Store, work: Work) -> str:
     facts = list(_state_facts(state))
     if work.is_training:
         return _page(work.name, facts, [*_training(history_of(work.folder))], store)
-    published = work.published(store)
-    version = published if isinstance(published, DatasetVersion) else None
-    source = of_run(work, version)
+    source = of_run(work, store.version(state.published) if state.published else None)
     return _page(
         work.name,
         [*facts, *_described(store, source)],

@@ -41,9 +41,9 @@ _LONGEST_HIGHLIGHT: Final = 50_000
 class Neighbour:
     """Another attempt at the same problem."""
 
-    label: str
-    """E.g. ``attempt 2``."""
-    correct: bool | None
+    attempt: int
+    reward: float | None
+    """As `Trajectory.reward`."""
     link: str | None
     """Where its page is; None in a file, which has no neighbours beside it."""
     current: bool = False

@@ -36,6 +36,7 @@ from tirgen.jobs.evaluate import evaluate as run_evaluation
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import Generation, GenerationReport, generation
 from tirgen.jobs.generate_config import GenerateConfig
+from tirgen.jobs.spreading import SHARD_PROBLEMS
 from tirgen.jobs.workers import task_group
 
 SHARDS_AT_ONCE = 2
@@ -60,7 +61,7 @@ FIRST_WAIT, LONGEST_WAIT = 15.0, 300.0
 async def generate(
     config: GenerateConfig = GENERATE,
     alarm: DriftLimits = ALARM,
-    shard_problems: ShardSize = 200,
+    shard_problems: ShardSize = SHARD_PROBLEMS,
     patience_minutes: Patience = 4,
     fresh_seed: bool = False,
     spread: Spread = 0,

@@ -90,10 +90,10 @@ def _page(store: Store, prefix: str) -> str:
     found = find_trajectory(store, prefix)
     attempts = [
         Neighbour(
-            f"attempt {one['attempt']}",
-            one["correct"],
-            f"/trajectories/{one['trajectory_id']}",
-            current=one["trajectory_id"] == found.trajectory_id,
+            one.attempt,
+            one.reward,
+            f"/trajectories/{one.trajectory_id}",
+            current=one.trajectory_id == found.trajectory_id,
         )
         for one in attempts_at(store, found)
     ]

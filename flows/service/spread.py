@@ -7,8 +7,7 @@ on a shard. A shard whose run ended before its rows were made gets another run, 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -23,20 +22,18 @@ from prefect.states import Cancelling, Completed
 
 from flows.service.home import worker_store
 from flows.service.running import hinted, live_progress
-from storage.calls import Call, calls
 from storage.datasets import Store
-from tirgen.data.load import load_problems
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.jobs.generate import generation, unsettled
+from tirgen.jobs.generate import generation
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.progress import GenerationProgress
+from tirgen.jobs.progress import GenerationProgress, Watch
 from tirgen.jobs.shards import Shard
-from tirgen.jobs.workers import for_each, task_group
+from tirgen.jobs.spreading import POLL_SECONDS, Spread
+from tirgen.jobs.workers import for_each
 
 DEPLOYMENT = "shard/shard"
 MOST_CRASHES = 5
 """Crashed runs of one shard after which it is given up."""
-POLL_SECONDS = 3.0
 
 
 @flow(name="shard", flow_run_name="{config.dataset} shard {number} of {of}")
@@ -65,47 +62,16 @@ async def spread_out(
     shard_problems: int,
     at_once: int,
     waits: Sequence[float],
-    watch: Callable[[GenerationProgress], None],
+    watch: Watch[GenerationProgress],
 ) -> None:
     """Have every unsettled shard worked on, at most `at_once` at the same time.
 
     `waits`: seconds before another run of a shard whose engine, sandbox or disk failed. Raises
     `EngineUnavailable` when they are used up, and when a shard's runs die too often.
     """
-    found = load_problems(**config.problems.model_dump())
-    of = max(1, math.ceil(len(found.problems) / shard_problems))
-    run = store.find_run(config.dataset, config.fingerprint())
-    open_problems = unsettled(config, run, found) if run else found.problems
-    shards = [Shard(number, of) for number in range(1, of + 1)]
-    asked = [one for one in shards if any(map(one.has, open_problems))]
-    begun = {call.began for call in calls(run.folder)} if run else set[str]()
-    settled = len(found.problems) - len(open_problems)
-
-    def show() -> None:
-        if current := store.find_run(config.dataset, config.fingerprint()):
-            progress = GenerationProgress(problems=len(found.problems), settled=settled)
-            now = (call for call in calls(current.folder) if call.began not in begun)
-            watch(added_up(progress, now))
-
-    async def watching() -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            await asyncio.to_thread(show)
-
-    async with task_group() as group:
-        eye = group.create_task(watching())
-        await for_each(asked, lambda one: _settled(config, one, waits), at_once)
-        eye.cancel()
-
-
-def added_up(progress: GenerationProgress, made: Iterable[Call]) -> GenerationProgress:
-    """The counts of several calls in one progress."""
-    for call in made:
-        counts = call.progress
-        for name in ("trajectories", "correct", "infrastructure", "internal_errors"):
-            setattr(progress, name, getattr(progress, name) + int(counts.get(name, 0)))
-        progress.settled += int(counts.get("done", 0)) - int(counts.get("done_before", 0))
-    return progress
+    spread = Spread.divided(config, store, shard_problems)
+    async with spread.shown(watch):
+        await for_each(spread.shards, lambda one: _settled(config, one, waits), at_once)
 
 
 async def _settled(config: GenerateConfig, shard: Shard, waits: Sequence[float]) -> None:

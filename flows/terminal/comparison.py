@@ -59,7 +59,7 @@ class ComparedPart(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class StepPair:
     """The steps with one number."""
 
     number: int
@@ -100,9 +100,9 @@ class TrajectoryComparison:
         return [Fact(name, left[name], right[name]) for name in left]
 
     @property
-    def steps(self) -> list[Pair]:
+    def steps(self) -> list[StepPair]:
         pairs = zip_longest(self.left.steps, self.right.steps)
-        return [Pair(number, *pair) for number, pair in enumerate(pairs, start=1)]
+        return [StepPair(number, *pair) for number, pair in enumerate(pairs, start=1)]
 
     @property
     def parted(self) -> str:
@@ -151,7 +151,7 @@ def _facts_table(compared: TrajectoryComparison) -> Table:
     return grid
 
 
-def _sides(pair: Pair, *, beside: bool) -> Iterator[RenderableType]:
+def _sides(pair: StepPair, *, beside: bool) -> Iterator[RenderableType]:
     if beside:
         grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
         grid.add_column(style="dim", width=7)

@@ -8,11 +8,16 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from flows.terminal.failures import FlowError
@@ -128,9 +133,12 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
     """
     metrics_library()
     steps = Steps()
-    record = _Record(steps, job)
+    work: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
+    about = {"kind": job.kind, **job.names.model_dump(include={"parent", "dataset"})}
+    measured: Log | None = None
 
     def take(line: str) -> None:
+        nonlocal measured
         hooks.log(line)
         if line.startswith('{"event"'):
             event = json.loads(line)
@@ -142,89 +150,77 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
                 case "slow_bfloat16":
                     hooks.note(_slow_bfloat16(event["gain"]))
                 case "began":
-                    work = Path(event["work"])
-                    record.work.set_result(work)
-                    run = metrics_run(f"{job.names.policy}/{work.name}", record.about)
-                    measured.append(stack.enter_context(run))
+                    folder = Path(event["work"])
+                    work.set_result(folder)
+                    run = metrics_run(f"{job.names.policy}/{folder.name}", about)
+                    measured = stack.enter_context(run)
                 case "step":
-                    measured[0](event, event["step"])
+                    assert measured is not None, "a step came before the training began"
+                    measured(event, event["step"])
                 case "packed":
                     hooks.note(_shared(event["tokens"], event["computed_tokens"]))
             steps.update(event)
             hooks.steps(steps)
 
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        measured: list[Log] = []
-        path = Path(folder) / "job.json"
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "job.json"
         path.write_text(job.model_dump_json())
-        async with record:
+        async with _recorded(work, lambda: about | steps.document()):
             last_line = await run_supervised(trainer_command(path, processes), take)
     return Policies(job.names.store).version(last_line)
 
 
-class _Record:
-    """Leases a training's folder once it is known, and writes progress there.
+@asynccontextmanager
+async def _recorded(
+    work: asyncio.Future[Path], document: Callable[[], dict[str, Any]]
+) -> AsyncIterator[None]:
+    """Lease a training's folder once it is known, and write `document` there until the block ends.
 
-    An async context manager; the block is cancelled by JobFailed where another process holds it.
+    The block is cancelled by JobFailed where another process holds the lease.
     """
+    lease: Lease | None = None
+    note: CallNote | None = None
+    error: BaseException | None = None
 
-    def __init__(self, steps: Steps, job: SftJob | RlJob) -> None:
-        self.work: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
-        """The folder, once the trainer has told it."""
-        self._steps = steps
-        self.about = {"kind": job.kind, **job.names.model_dump(include={"parent", "dataset"})}
-        self._lease: Lease | None = None
-        self._note: CallNote | None = None
-
-    async def __aenter__(self) -> None:
-        self._stack = AsyncExitStack()
-        self._group = await self._stack.enter_async_context(task_group())
-        self._task = self._group.create_task(self._follow())
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._task.cancel()
-        try:
-            await self._stack.__aexit__(kind, error, traceback)
-        except BaseException as cause:
-            self._end(cause)
-            raise
-        self._end(error)
-
-    async def _follow(self) -> None:
-        folder = await self.work
-        self._lease = await self._claimed(folder / LEASES)
-        self._note = CallNote(folder)
+    async def follow() -> None:
+        nonlocal lease, note
+        folder = await work
+        lease = await _claimed(folder / LEASES)
+        note = CallNote(folder)
         while True:
-            self._note.write(self._document())
+            note.write(document())
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
-    async def _claimed(self, folder: Path) -> Lease:
-        """Raises JobFailed where another process is at work; one that ended is waited for."""
-        claim, patience = Claim(folder, WHOLE.name), SILENCE_SECONDS + BEAT_SECONDS
-        began = time.monotonic()
-        while not isinstance(granted := claim.attempt(), Lease):
-            if granted.is_dead is False or time.monotonic() - began > patience:
-                raise JobFailed(
-                    f"{granted} trains this policy already",
-                    "tirgen watch shows how far it is; the same command then finds its version",
-                )
-            await asyncio.sleep(POLL_SECONDS)
-        return granted
-
-    def _document(self) -> dict[str, Any]:
-        return {**self.about, **self._steps.document()}
-
-    def _end(self, error: BaseException | None) -> None:
-        if self._note:
+    try:
+        async with task_group() as group:
+            task = group.create_task(follow())
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseException as cause:
+        error = cause
+        raise
+    finally:
+        if note:
             with suppress(OSError):  # a full disk must not hide why the training ended
-                self._note.write(self._document(), ended=True, error=error)
-        if self._lease:
-            self._lease.release()
+                note.write(document(), ended=True, error=error)
+        if lease:
+            lease.release()
+
+
+async def _claimed(folder: Path) -> Lease:
+    """Raises JobFailed where another process is at work; one that ended is waited for."""
+    claim, patience = Claim(folder, WHOLE.name), SILENCE_SECONDS + BEAT_SECONDS
+    began = time.monotonic()
+    while not isinstance(granted := claim.attempt(), Lease):
+        if granted.is_dead is False or time.monotonic() - began > patience:
+            raise JobFailed(
+                f"{granted} trains this policy already",
+                "tirgen watch shows how far it is; the same command then finds its version",
+            )
+        await asyncio.sleep(POLL_SECONDS)
+    return granted
 
 
 def _slow_bfloat16(gain: float) -> str:

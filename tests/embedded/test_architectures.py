@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from tests.embedded.random_models import CASES, random_model, write_random_model  # noqa: E402
-from tirgen.embedded.architecture import ModelConfig, ModelUnsupported  # noqa: E402
+from tirgen.embedded.architecture import ModelShape, ModelUnsupported  # noqa: E402
 from tirgen.embedded.batching import ContinuousBatchingEngine  # noqa: E402
 from tirgen.embedded.generation import GenerationRequest, SampledSequence  # noqa: E402
 from tirgen.embedded.runtime import ov  # noqa: E402
@@ -107,7 +107,7 @@ def test_a_shard_that_is_missing_is_named(tmp_path: Path) -> None:
     (shard, *_) = tmp_path.glob("model-00002*.safetensors")
     shard.unlink()
     with pytest.raises(ModelUnsupported, match=shard.name):
-        read_weights(tmp_path, ModelConfig.read(tmp_path))
+        read_weights(tmp_path, ModelShape.read(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd"])
@@ -116,7 +116,7 @@ def test_an_index_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"lm_head.weight": name}}))
     with pytest.raises(ModelUnsupported, match="not a file of the folder"):
-        read_weights(tmp_path, ModelConfig.read(tmp_path))
+        read_weights(tmp_path, ModelShape.read(tmp_path))
 
 
 async def test_weights_stored_in_bfloat16_are_served_as_they_are(tmp_path: Path) -> None:
@@ -145,9 +145,7 @@ async def test_bfloat16_is_near_or_refused_for_the_processor(tmp_path: Path) -> 
 async def test_a_cache_for_two_serves_many_in_turn(tmp_path: Path) -> None:
     """A sequence that finds the cache full is put back, and says the same in the end."""
     model = write_random_model(tmp_path, "llama")
-    small = ServingSettings(
-        cache_gib=2 * 512 * ModelConfig.read(tmp_path).cached_values * 4 / 2**30
-    )
+    small = ServingSettings(cache_gib=2 * 512 * ModelShape.read(tmp_path).cached_values * 4 / 2**30)
     requests = [request(seed, LENGTH) for seed in range(12)]
     generations = await generate(tmp_path, requests, small)
     assert furthest(model, generations) < 1e-4

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
+from tirgen.embedded.architecture import ModelShape, ModelUnsupported
 from tirgen.embedded.graph import write_ir
 from tirgen.embedded.runtime import ov
 
 
 def log_probabilities(model_dir: Path, ids: NDArray[np.int64], out: Path) -> NDArray[np.float32]:
     """[time, vocab] of the graph as it stands, without the paged attention."""
-    write_ir(model_dir, ModelConfig.read(model_dir), out)
+    write_ir(model_dir, ModelShape.read(model_dir), out)
     properties = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = ov.Core().compile_model(str(out / "openvino_model.xml"), "CPU", properties)
     inputs = {
@@ -77,20 +77,20 @@ def test_a_model_the_graph_cannot_express_is_refused_by_what_it_is(
     (name, _), *_ = changes.items()
     told = {"gemma2", "sliding", "gelu", "awq", "part of each head", "longrope", "factor", name}
     with pytest.raises(ModelUnsupported, match="|".join(told)):
-        ModelConfig.read(changed_config(tiny_model, tmp_path, **changes))
+        ModelShape.read(changed_config(tiny_model, tmp_path, **changes))
 
 
 def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelUnsupported, match=str(tmp_path)):
-        ModelConfig.read(tmp_path)
+        ModelShape.read(tmp_path)
 
 
 def test_several_end_tokens_are_read(tiny_model: Path, tmp_path: Path) -> None:
-    config = ModelConfig.read(changed_config(tiny_model, tmp_path, eos_token_id=[2, 0]))
+    config = ModelShape.read(changed_config(tiny_model, tmp_path, eos_token_id=[2, 0]))
     assert config.eos_token_ids == (2, 0)
 
 
 def test_end_tokens_for_generation_go_before_the_model_s(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
-    config = ModelConfig.read(changed_config(tiny_model, tmp_path))
+    config = ModelShape.read(changed_config(tiny_model, tmp_path))
     assert config.eos_token_ids == (1, 2)

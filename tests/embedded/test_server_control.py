@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 
 from tests.embedded.tiny_model import write_tiny_model
 from tirgen.embedded import control
-from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
+from tirgen.embedded.architecture import ModelShape, ModelUnsupported
 from tirgen.embedded.batching import ContinuousBatchingEngine
 from tirgen.embedded.control import PauseSwitch
 from tirgen.embedded.graph import write_ir
@@ -242,7 +242,7 @@ async def test_a_key_guards_the_routes(
 
 
 async def test_a_request_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_HOLD_SECONDS", 0.01)
+    monkeypatch.setattr(control, "HOLD_SECONDS", 0.01)
     switch = PauseSwitch()
     switch.pause()
     with pytest.raises(ApiError, match="POST /resume") as refusal:
@@ -256,4 +256,4 @@ def test_weights_of_another_shape_are_named(tiny_model: Path, tmp_path: Path) ->
     (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 100}))
     (tmp_path / "model.safetensors").symlink_to(tiny_model / "model.safetensors")
     with pytest.raises(ModelUnsupported, match=r"mlp\.down_proj.*\(64, 96\).*\(64, 100\)"):
-        write_ir(tmp_path, ModelConfig.read(tmp_path), tmp_path)
+        write_ir(tmp_path, ModelShape.read(tmp_path), tmp_path)

@@ -324,7 +324,7 @@ async def left_paused(versions: dict[str, Path], proxy: Proxy, reason: str) -> N
 async def test_a_prefix_cache_that_stays_keeps_the_server_paused(
     versions: dict[str, Path], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publication, "_RESETS", 2)
+    monkeypatch.setattr(publication, "RESETS", 2)
     proxy.faults["/reset_prefix_cache"] = refuses_to_forget
     await left_paused(versions, proxy, "prefix cache could not be reset")
 

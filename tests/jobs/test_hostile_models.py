@@ -16,7 +16,8 @@ from storage.datasets import Store
 from storage.records import Ending, Trajectory
 from tests.jobs.hostile_engine import WRITINGS, HostileEngine
 
-COMPLETIONS = 500
+COMPLETIONS = 4 * len(WRITINGS)
+"""Every writing several times, beside others."""
 
 
 def written(folder: Path, count: int) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks._gsm8k import (
     MODELS,
-    Pair,
+    ModePair,
     Recording,
     judged_otherwise,
     play,
@@ -31,7 +31,7 @@ def recording(solution: str) -> Recording:
     return Recording(problem, solution, False)
 
 
-async def one(solution: str, sandbox: LocalSandbox, verifier: Verifier) -> Pair:
+async def one(solution: str, sandbox: LocalSandbox, verifier: Verifier) -> ModePair:
     [pair] = await play([recording(solution)], "tom", sandbox, verifier)
     return pair
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._tora import Comparison, Recorded, as_number, compare, read, rerun
+from benchmarks._tora import ProgramComparison, Recorded, as_number, compare, read, rerun
 from storage.records import Outcome
 from tirgen.sandbox.contract import Execution
 from tirgen.sandbox.local import LocalSandbox
@@ -42,7 +42,9 @@ async def test_programs_print_what_was_recorded(
     tora: list[Recorded], sandbox: LocalSandbox, verifier: Verifier
 ) -> None:
     reruns = await rerun(tora[::30], sandbox, verifier)
-    assert {kind for rerun in reruns for kind in rerun.comparisons} == {Comparison.SAME_OUTPUT}
+    assert {kind for rerun in reruns for kind in rerun.comparisons} == {
+        ProgramComparison.SAME_OUTPUT
+    }
 
 
 async def test_recorded_failures_fail_alike(
@@ -50,9 +52,9 @@ async def test_recorded_failures_fail_alike(
 ) -> None:
     reruns = await rerun([tora[1027], tora[1132], tora[CUT_OFF]], sandbox, verifier)
     assert [rerun.comparisons for rerun in reruns] == [
-        [Comparison.SAME_ERROR],
-        [Comparison.SAME_ERROR],
-        [Comparison.NOTHING_RECORDED],
+        [ProgramComparison.SAME_ERROR],
+        [ProgramComparison.SAME_ERROR],
+        [ProgramComparison.NOTHING_RECORDED],
     ]
 
 
@@ -62,9 +64,9 @@ async def test_all_programs_print_what_was_recorded(
 ) -> None:
     reruns = await rerun(tora, sandbox, verifier)
     assert Counter(kind for rerun in reruns for kind in rerun.comparisons) == {
-        Comparison.SAME_OUTPUT: 1316,
-        Comparison.SAME_ERROR: 2,
-        Comparison.NOTHING_RECORDED: 1,
+        ProgramComparison.SAME_OUTPUT: 1316,
+        ProgramComparison.SAME_ERROR: 2,
+        ProgramComparison.NOTHING_RECORDED: 1,
     }
 
 
@@ -81,20 +83,26 @@ async def test_the_verifier_judges_as_tora_did(tora: list[Recorded], verifier: V
 @pytest.mark.parametrize(
     ("recorded", "outcome", "stdout", "stderr", "kind"),
     [
-        ("18", Outcome.OK, "18\n", "", Comparison.SAME_OUTPUT),
-        ("0.3", Outcome.OK, "0.30000000000000004\n", "", Comparison.SAME_NUMBERS),
-        ("1,000 a", Outcome.OK, "1000.0 a\n", "", Comparison.SAME_NUMBERS),
-        ("18", Outcome.OK, "19\n", "", Comparison.DIFFERENT),
-        ("18", Outcome.OK, "18 18\n", "", Comparison.DIFFERENT),
-        ("18", Outcome.NO_OUTPUT, "", "", Comparison.DIFFERENT),
-        ("E: x", Outcome.ERROR, "", "Traceback\nE: x. Did you mean y?\n", Comparison.SAME_ERROR),
-        ("E: x", Outcome.ERROR, "", "Traceback\nF: x\n", Comparison.DIFFERENT),
-        ("18", Outcome.TIMEOUT, "", "", Comparison.LIMIT),
-        (None, Outcome.OK, "18\n", "", Comparison.NOTHING_RECORDED),
+        ("18", Outcome.OK, "18\n", "", ProgramComparison.SAME_OUTPUT),
+        ("0.3", Outcome.OK, "0.30000000000000004\n", "", ProgramComparison.SAME_NUMBERS),
+        ("1,000 a", Outcome.OK, "1000.0 a\n", "", ProgramComparison.SAME_NUMBERS),
+        ("18", Outcome.OK, "19\n", "", ProgramComparison.DIFFERENT),
+        ("18", Outcome.OK, "18 18\n", "", ProgramComparison.DIFFERENT),
+        ("18", Outcome.NO_OUTPUT, "", "", ProgramComparison.DIFFERENT),
+        (
+            "E: x",
+            Outcome.ERROR,
+            "",
+            "Traceback\nE: x. Did you mean y?\n",
+            ProgramComparison.SAME_ERROR,
+        ),
+        ("E: x", Outcome.ERROR, "", "Traceback\nF: x\n", ProgramComparison.DIFFERENT),
+        ("18", Outcome.TIMEOUT, "", "", ProgramComparison.LIMIT),
+        (None, Outcome.OK, "18\n", "", ProgramComparison.NOTHING_RECORDED),
     ],
 )
 def test_differences_are_told_apart(
-    recorded: str | None, outcome: Outcome, stdout: str, stderr: str, kind: Comparison
+    recorded: str | None, outcome: Outcome, stdout: str, stderr: str, kind: ProgramComparison
 ) -> None:
     execution = Execution(
         outcome=outcome,

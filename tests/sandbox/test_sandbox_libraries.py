@@ -12,7 +12,7 @@ import pytest
 
 from storage.records import Outcome
 from tests.sandbox.conftest import Run
-from tirgen.jobs.doctor import _sandbox as examined
+from tirgen.jobs.doctor import sandbox_findings
 from tirgen.sandbox.contract import Limits, SandboxUnavailable
 from tirgen.sandbox.libraries import LIBRARIES
 from tirgen.sandbox.local import LocalSandbox
@@ -124,7 +124,7 @@ def test_services_have_an_environment_of_their_own() -> None:
 
 
 def test_doctor_says_which_libraries_programs_find_and_how_to_get_the_others(python: str) -> None:
-    findings = asyncio.run(examined(SandboxSettings(python=python)))
+    findings = asyncio.run(sandbox_findings(SandboxSettings(python=python)))
     [libraries] = [found for found in findings if found.check == "sandbox libraries"]
     assert libraries.found == f"none; missing: {', '.join(LIBRARIES)}"
     assert libraries.fix == f"{python} -m pip install {' '.join(LIBRARIES.values())}"

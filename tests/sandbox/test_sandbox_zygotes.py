@@ -66,7 +66,7 @@ async def test_a_worn_zygote_is_retired_without_a_snippet_lost(
     async with LocalSandbox(mode=mode) as sandbox:
         first = children(os.getpid()) - others
         monkeypatch.setattr(client, "WORN_AFTER_SNIPPETS", 20)
-        monkeypatch.setattr(client, "_WEIGH_EVERY", 10)
+        monkeypatch.setattr(client, "WEIGH_EVERY", 10)
         slow = asyncio.create_task(sandbox.run("import time; time.sleep(2); print('slow')", LIMITS))
         for number in range(30):
             execution = await sandbox.run(f"print({number})", LIMITS)
@@ -84,7 +84,7 @@ async def test_a_worn_zygote_is_retired_without_a_snippet_lost(
 
 async def test_a_zygote_that_has_grown_is_worn(monkeypatch: pytest.MonkeyPatch) -> None:
     async with LocalSandbox() as sandbox:
-        monkeypatch.setattr(client, "_WEIGH_EVERY", 1)
+        monkeypatch.setattr(client, "WEIGH_EVERY", 1)
         assert (await sandbox.run("print(1)", LIMITS)).outcome is Outcome.OK
         assert sandbox.zygote_retirements == 0
         monkeypatch.setattr(client, "WORN_AFTER_BYTES", -(1 << 40))

@@ -89,13 +89,13 @@ def test_the_compactor_leaves_a_checkpoint_that_readers_use(
 ) -> None:
     same(run_folder / LOG)
     lines: list[bytes] = []
-    real = CommitLog._read
+    real = CommitLog.take
 
     def note(log: CommitLog, line: bytes) -> None:
         lines.append(line)
         real(log, line)
 
-    monkeypatch.setattr(CommitLog, "_read", note)
+    monkeypatch.setattr(CommitLog, "take", note)
     store = Store(tmp_path)
     assert query(store, "SELECT count(*) AS n FROM running").to_pylist() == [{"n": 43}]
     assert len([line for line in lines if line]) == 3

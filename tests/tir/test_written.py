@@ -110,9 +110,9 @@ def test_the_turn_ends_once_and_as_the_template_ends_it(
     assert renderer.turn.end == ENDS[family]
     found = reply_tokens(told(PLAIN), renderer, "")
     assert isinstance(found, ReplyTokens)
-    specials = set(renderer._specials.values())
+    specials = set(renderer.specials.values())
     assert [token for token in found.token_ids if token in specials] == [
-        renderer._specials[ENDS[family].strip()]
+        renderer.specials[ENDS[family].strip()]
     ]
     assert found.token_ids[-1] in specials
     assert found.loss_mask[-1]
@@ -124,7 +124,7 @@ def test_a_trajectory_that_was_cut_has_no_end_to_learn(
 ) -> None:
     found = reply_tokens(told(PLAIN, Ending.TOKEN_LIMIT), renderers[family], "")
     assert isinstance(found, ReplyTokens)
-    assert not {*found.token_ids} & {*renderers[family]._specials.values()}
+    assert not {*found.token_ids} & {*renderers[family].specials.values()}
 
 
 THINKS = {
@@ -191,7 +191,7 @@ def test_words_that_look_like_control_tokens_end_nothing(renderers: dict[str, Hf
     found = reply_tokens(told((hostile,)), renderer, "")
     assert isinstance(found, ReplyTokens)
     assert read(renderer, found.token_ids) == f"{hostile.thought}<|im_end|>"
-    assert found.token_ids.count(renderer._specials["<|im_end|>"]) == 1
+    assert found.token_ids.count(renderer.specials["<|im_end|>"]) == 1
 
 
 def test_a_tokenizer_that_cannot_spell_a_row_says_so(renderers: dict[str, HfRenderer]) -> None:

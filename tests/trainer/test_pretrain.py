@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trainer import pretrain
-from trainer.corpus import IGNORED, TokenSample, batches, padded, read_corpus
+from trainer.corpus import IGNORED, PaddedBatch, TokenSample, batches, padded, read_corpus
 from trainer.curve import Point, write_plot
 from trainer.pretrain import PretrainConfig, schedule, train
 
@@ -106,17 +106,16 @@ def test_an_interrupted_run_ends_in_the_same_weights(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(corpus, tmp_path / "straight", QUICK)
-    update = pretrain._update
     steps = 0
 
-    def dies_once(*arguments: object) -> float:
+    def dies_once(samples: list[TokenSample], padding: int) -> PaddedBatch:
         nonlocal steps
         steps += 1
         if steps == 15:
             raise KeyboardInterrupt
-        return update(*arguments)  # type: ignore[arg-type]
+        return padded(samples, padding)
 
-    monkeypatch.setattr(pretrain, "_update", dies_once)
+    monkeypatch.setattr(pretrain, "padded", dies_once)
     with pytest.raises(KeyboardInterrupt):
         train(corpus, tmp_path / "resumed", QUICK)
     train(corpus, tmp_path / "resumed", QUICK)

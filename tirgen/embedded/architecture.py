@@ -26,7 +26,7 @@ class ModelUnsupported(ValueError):
     """The embedded engine cannot serve the model in this folder."""
 
 
-class ModelConfig(BaseModel):
+class ModelShape(BaseModel):
     """The numbers that define the graph; some fields have shorter names than in the file."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tirgen.embedded.architecture import ModelConfig
+from tirgen.embedded.architecture import ModelShape
 from tirgen.embedded.generation import GenerationRequest, SampledSequence
 from tirgen.embedded.pipeline import (
     Graph,
@@ -84,7 +84,7 @@ class ContinuousBatchingEngine:
         self._thread.start()
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> ModelShape:
         return self._graph.config
 
     @property

@@ -39,7 +39,7 @@ class NewVersion(RequestModel):
     new_version: str = Field(min_length=1, max_length=1000)
 
 
-_HOLD_SECONDS = 30.0
+HOLD_SECONDS = 30.0
 """How long a new request waits during a pause; a publication takes less than a second."""
 
 
@@ -87,11 +87,11 @@ class PauseSwitch:
 
     async def _wait_for_resume(self) -> None:
         try:
-            async with asyncio.timeout(_HOLD_SECONDS):
+            async with asyncio.timeout(HOLD_SECONDS):
                 await self._resumed.wait()
         except TimeoutError:
             raise ApiError(
-                f"the server has been paused for over {_HOLD_SECONDS:.0f} s; the client that "
+                f"the server has been paused for over {HOLD_SECONDS:.0f} s; the client that "
                 "paused it can resume it with POST /resume",
                 status=503,
             ) from None

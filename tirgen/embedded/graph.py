@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tirgen.embedded.architecture import ModelConfig
+from tirgen.embedded.architecture import ModelShape
 from tirgen.embedded.runtime import ov
 from tirgen.embedded.weights import Weights, read_weights
 from tirgen.engine.engine_config import Precision
@@ -21,7 +21,7 @@ Node = Any
 
 def write_ir(
     model_dir: Path,
-    config: ModelConfig,
+    config: ModelShape,
     out_dir: Path,
     precision: Precision = Precision.FLOAT32,
 ) -> None:
@@ -34,9 +34,9 @@ def write_ir(
     ov.save_model(graph, str(out_dir / "openvino_model.xml"), compress_to_fp16=False)
 
 
-def build(config: ModelConfig, weights: Weights, *, quantised: bool = False) -> Any:
+def build(config: ModelShape, weights: Weights, *, quantised: bool = False) -> Any:
     """The stateful decoder: token ids [batch, time] to logits [batch, time, vocab], both in the
-    order of `ModelConfig.graph_ids`.
+    order of `ModelShape.graph_ids`.
 
     Parameters and state follow what OpenVINO GenAI expects of a decoder (`input_ids`,
     `attention_mask`, `position_ids`, `beam_idx`, one key and one value state a layer), so that its
@@ -93,7 +93,7 @@ class Rotary:
     half: int
 
     @classmethod
-    def at(cls, positions: Node, config: ModelConfig) -> Rotary:
+    def at(cls, positions: Node, config: ModelShape) -> Rotary:
         frequencies, scale = config.rope.frequencies(config.head_dim)
         column = op.unsqueeze(op.convert(positions, "f32"), _ints(-1))
         angles = op.matmul(column, _constant(frequencies[None]), False, False)
@@ -114,7 +114,7 @@ class Rotary:
 class Decoder:
     """Writes layers; their keys and values between calls are collected in `states`."""
 
-    config: ModelConfig
+    config: ModelShape
     weights: Weights
     matrix: Any
     """Makes a node from an array."""

@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 from typing import Any, Final
 
-from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
+from tirgen.embedded.architecture import ModelShape, ModelUnsupported
 from tirgen.embedded.generation import GenerationRequest
 from tirgen.embedded.graph import write_ir
 from tirgen.embedded.runtime import genai, ov
@@ -26,7 +26,7 @@ class Graph:
     It is kept while the model is served, because the model's own folder can change.
     """
 
-    def __init__(self, model_dir: Path, config: ModelConfig, settings: ServingSettings) -> None:
+    def __init__(self, model_dir: Path, config: ModelShape, settings: ServingSettings) -> None:
         """Raises `ModelUnsupported`."""
         self.config = config
         self.folder = Path(tempfile.mkdtemp(prefix="tirgen-graph-"))
@@ -34,9 +34,9 @@ class Graph:
         write_ir(model_dir, config, self.folder, settings.precision)
 
 
-def read_config(model_dir: Path, settings: ServingSettings) -> ModelConfig:
+def read_config(model_dir: Path, settings: ServingSettings) -> ModelShape:
     """The model's configuration with the context to serve. Raises `ModelUnsupported`."""
-    config = ModelConfig.read(model_dir)
+    config = ModelShape.read(model_dir)
     if settings.context is None:
         return config
     if settings.context > config.context:
@@ -48,7 +48,7 @@ def read_config(model_dir: Path, settings: ServingSettings) -> ModelConfig:
 
 
 def read_replacement(
-    model_dir: Path, config: ModelConfig, vocabulary: Vocabulary, settings: ServingSettings
+    model_dir: Path, config: ModelShape, vocabulary: Vocabulary, settings: ServingSettings
 ) -> Graph:
     """A model that can replace a served one: for its clients only the weights change.
 
@@ -89,7 +89,7 @@ def open_pipeline(graph: Graph, settings: ServingSettings) -> Any:
     return genai.ContinuousBatchingPipeline(str(graph.folder), scheduler, "CPU", options)
 
 
-def _cache_blocks(config: ModelConfig, settings: ServingSettings) -> int:
+def _cache_blocks(config: ModelShape, settings: ServingSettings) -> int:
     one_context = -(-config.context // _BLOCK)
     block_gib = _BLOCK * config.cached_values * _cached_bytes(settings.precision) / 2**30
     affordable = int(settings.cache_gib / block_gib)
@@ -120,7 +120,7 @@ def _properties(precision: Precision) -> dict[str, Any]:
     return {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
-def native(request: GenerationRequest, model: ModelConfig) -> Any:
+def native(request: GenerationRequest, model: ModelShape) -> Any:
     """The request for OpenVINO, without stop strings: the pipeline has no tokenizer."""
     config = genai.GenerationConfig()
     ending = model.graph_ids(model.eos_token_ids)

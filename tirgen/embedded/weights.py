@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 
-from tirgen.embedded.architecture import ModelConfig, ModelUnsupported
+from tirgen.embedded.architecture import ModelShape, ModelUnsupported
 
 Weights = Mapping[str, NDArray[np.float32]]
 """Tensors by their Hugging Face names."""
@@ -18,7 +18,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 _READABLE = {"F32": np.float32, "F16": np.float16}
 
 
-def read_weights(model_dir: Path, config: ModelConfig) -> Weights:
+def read_weights(model_dir: Path, config: ModelShape) -> Weights:
     """Exactly the tensors of the configuration; the file of a tied head is ignored.
 
     Raises `ModelUnsupported` when they are unreadable or do not fit.

@@ -28,7 +28,8 @@ from tirgen.engine.retry import RetryPolicy
 _UNREACHABLE = 30.0
 """Longest wait in seconds for a server that cannot be reached; it was running just before."""
 _TRIES = 3
-_RESETS = 40
+RESETS = 40
+"""Tries to empty a prefix cache."""
 _RESET_SECONDS = 0.25
 """Between two tries to empty a prefix cache whose blocks are still in use."""
 
@@ -178,12 +179,12 @@ class _Publication:
         self._whole = True
 
     async def _empty_cache(self) -> None:
-        for _ in range(_RESETS):
+        for _ in range(RESETS):
             if await self._server.reset_prefix_cache():
                 return
             await asyncio.sleep(_RESET_SECONDS)
         raise EngineMisconfigured(
-            f"Its prefix cache could not be reset in {_RESETS * _RESET_SECONDS:.0f} s, so new "
+            f"Its prefix cache could not be reset in {RESETS * _RESET_SECONDS:.0f} s, so new "
             "samples would use what the old policy computed."
         )
 

@@ -65,7 +65,8 @@ class HfRenderer:
         self._first_only = prefixes_first_only(marked)
         self.fingerprint = fingerprint([json.loads(marked), template.source, template.end_token])
         added = self._tokenizer.get_added_tokens_decoder()
-        self._specials = {token.content: i for i, token in added.items() if token.special}
+        self.specials = {token.content: i for i, token in added.items() if token.special}
+        """The ids of the special tokens, by their text."""
         self._added = {token.content: i for i, token in added.items()}
         controls = {token.content: i for i, token in added.items() if token.content.strip()}
         self._controls = controls
@@ -132,7 +133,7 @@ class HfRenderer:
     @cached_property
     def turn(self) -> Turn:
         """How the template writes the assistant's turn after a prompt. Raises `EngineRefused`."""
-        return find_turn(self._template, _any_of(self._specials), self._template.end_token)
+        return find_turn(self._template, _any_of(self.specials), self._template.end_token)
 
     def encode_reply(self, parts: Iterable[ReplyPart]) -> tuple[int, ...] | None:
         """Ids of a reply that continues other text; control tokens only in the template's parts.

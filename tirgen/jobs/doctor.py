@@ -55,7 +55,7 @@ async def examine(config: GenerateConfig, store: Store) -> list[Finding]:
         lambda: _store(store),
         _sql,
         lambda: _engines(config),
-        lambda: _sandbox(config.sandbox),
+        lambda: sandbox_findings(config.sandbox),
         _verifier,
         _extras,
     ]
@@ -151,7 +151,8 @@ def _prompts(config: GenerateConfig) -> Finding:
     return Finding("prompts", CheckLevel.WARN, found, "leave the setting prompts out")
 
 
-async def _sandbox(settings: SandboxSettings) -> list[Finding]:
+async def sandbox_findings(settings: SandboxSettings) -> list[Finding]:
+    """Whether programs run here, what protects against them, and what they can import."""
     try:
         async with open_sandbox(**settings.place()) as sandbox:
             proofs = await asyncio.gather(

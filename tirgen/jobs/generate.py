@@ -75,8 +75,9 @@ async def generate(
 async def generate_shard(
     config: GenerateConfig,
     store: Store,
-    shard: Shard,
     watch: Watch[GenerationProgress] = unwatched,
+    *,
+    shard: Shard,
 ) -> GenerationReport | None:
     """Make the rows of one shard; if it was the last, publish what all of them made.
 
@@ -97,9 +98,15 @@ async def generate_shard(
 
 def unsettled(config: GenerateConfig, run: Run, found: ProblemSet) -> list[Problem]:
     """The problems with rows still to make, by what is committed now."""
+    plan = committed_plan(config, run, found)
+    return [p for p in found.problems if not plan.is_settled(p.problem_id)]
+
+
+def committed_plan(config: GenerateConfig, run: Run, found: ProblemSet) -> GenerationPlan:
+    """The plan of all problems, with what is committed now."""
     plan = GenerationPlan(config.attempts, config.cot_samples)
     plan.load(CommittedRows(run).rows(by_id(found.problems)))
-    return [p for p in found.problems if not plan.is_settled(p.problem_id)]
+    return plan
 
 
 @asynccontextmanager

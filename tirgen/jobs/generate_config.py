@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from storage.settings import merged
 from tirgen.data.problem_settings import ProblemSettings
 from tirgen.embedded.models import (
     THINKING_NAME,
@@ -17,7 +18,7 @@ from tirgen.engine.engine_config import EngineConfig
 from tirgen.filters.filter_config import FilterConfig, TrajectoryMode
 from tirgen.jobs.budget import BudgetSettings
 from tirgen.sandbox.program_settings import SandboxSettings
-from tirgen.settings import Count, JobSettings, Settings, merged
+from tirgen.settings import Count, JobSettings, Settings
 from tirgen.tir.prompts import BUDGET_SENTENCE, Prompts, PromptSet, usual_prompts
 
 

@@ -8,13 +8,14 @@ from pydantic import Field, field_validator, model_validator
 
 from storage.groups import FailedCode
 from storage.records import Program
+from storage.settings import merged
 from tirgen.data.problem_settings import ProblemSettings
 from tirgen.embedded.models import engine_identity, is_pocket_engine
 from tirgen.engine.engine_config import EngineConfig
 from tirgen.filters.filter_config import TrajectoryMode
 from tirgen.jobs.generate_config import SamplingSettings
 from tirgen.sandbox.program_settings import SandboxSettings
-from tirgen.settings import Count, JobSettings, Settings, merged
+from tirgen.settings import Count, JobSettings, Settings
 from tirgen.tir.prompts import BUDGET_SENTENCE, Prompts, PromptSet, usual_prompts
 from tirgen.tir.rollout import Correction
 

@@ -30,7 +30,8 @@ WARM_AFTER_SNIPPETS = 16
 
 Warming costs about 2.5 CPU-seconds and saves up to 0.3 in a snippet that calls sympy.
 """
-_WEIGH_EVERY = 500
+WEIGH_EVERY = 500
+"""Snippets between two looks at how much a zygote has grown."""
 _END_SECONDS = 1.0
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from tirgen.sandbox.jail import hide, zygote; "
@@ -185,7 +186,7 @@ class ZygoteClient:
         self._unanswered[request.id] = self._loop.time()
         if self._next_check is None:
             self._next_check = self._loop.call_later(self._patience / 3, self._check_answers)
-        if self._next_id % _WEIGH_EVERY == 0 or self._next_id == WARM_AFTER_SNIPPETS:
+        if self._next_id % WEIGH_EVERY == 0 or self._next_id == WARM_AFTER_SNIPPETS:
             self._check_wear()
 
     def _receive(self) -> None:

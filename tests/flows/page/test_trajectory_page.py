@@ -107,7 +107,7 @@ def test_everything_is_on_the_page() -> None:
 
 @pytest.mark.parametrize("text", ["", HOSTILE])
 def test_nothing_on_the_page_acts_or_asks_elsewhere(text: str) -> None:
-    written = trajectory_page(trajectory(text), [Neighbour("attempt 0", True, "/trajectories/t0")])
+    written = trajectory_page(trajectory(text), [Neighbour(0, 1.0, "/trajectories/t0")])
     page = Page(written)
     assert set(page.tags) <= OWN_TAGS | MATHML
     assert page.tags.count("script") == page.tags.count("style") == 1
@@ -127,13 +127,13 @@ def test_the_policy_of_the_page_lets_no_request_out() -> None:
 
 def test_attempts_are_linked_but_for_the_page_itself() -> None:
     attempts = [
-        Neighbour("attempt 0", False, "/trajectories/t0", current=True),
-        Neighbour("attempt 1", True, "/trajectories/t1"),
-        Neighbour("attempt 2", None, None),
+        Neighbour(0, 0.0, "/trajectories/t0", current=True),
+        Neighbour(1, 1.0, "/trajectories/t1"),
+        Neighbour(2, None, None),
     ]
     page = Page(trajectory_page(trajectory(), attempts))
     assert page.links == {"/trajectories/t1"}
-    assert all(one.label in page.text for one in attempts)
+    assert all(f"attempt {one.attempt}" in page.text for one in attempts)
 
 
 def test_a_file_names_the_other_attempts_and_a_folder_links_them(tmp_path: Path) -> None:

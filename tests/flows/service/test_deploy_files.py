@@ -14,6 +14,8 @@ import yaml
 from flows.service.apply import POOLS
 from flows.service.home import CLIENT_AUTH, SERVER_AUTH, ServiceInstance
 from flows.service.stack import worker_command
+from flows.tree import tree
+from tirgen.sandbox.token import TOKEN_VARIABLE
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import names_of
 
@@ -92,9 +94,17 @@ def test_a_pod_has_no_rights_that_it_does_not_need(name: Any) -> None:
 @pytest.mark.parametrize("name", pods())
 def test_no_pod_starts_without_the_secret(name: Any) -> None:
     [container] = pods()[name]["spec"]["containers"]
-    wanted = SERVER_AUTH if "flows.service.server" in container["command"] else CLIENT_AUTH
-    secret = variables(container)[wanted]["valueFrom"]["secretKeyRef"]
-    assert secret == {"name": "tirgen", "key": "auth"}, "required: nothing says optional"
+    given = {
+        variable: one["valueFrom"]["secretKeyRef"]
+        for variable, one in variables(container).items()
+        if "valueFrom" in one
+    }
+    server, sandbox = "flows.service.server" in container["command"], "sandbox" in name
+    wanted = TOKEN_VARIABLE if sandbox else SERVER_AUTH if server else CLIENT_AUTH
+    key = "sandbox" if sandbox else "auth"
+    assert given[wanted] == {"name": "tirgen", "key": key}, "required: nothing says optional"
+    if "worker" in name:
+        assert given[TOKEN_VARIABLE] == {"name": "tirgen", "key": "sandbox"}
 
 
 def test_the_server_of_a_cluster_is_the_guarded_one_and_refuses_an_empty_secret(
@@ -122,8 +132,11 @@ def test_the_server_of_a_cluster_goes_by_the_name_that_its_clients_use(
 def test_a_cluster_lets_only_clients_reach_the_server_and_nothing_reach_the_rest() -> None:
     found = manifests()
     everything = found["NetworkPolicy/everything"]["spec"]
-    assert (everything["podSelector"], everything["ingress"]) == ({}, [])
-    blocked = [block["ipBlock"]["except"] for block in everything["egress"][0]["to"]]
+    assert everything == {
+        "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": [],
+    }  # fmt: skip
+    outgoing = found["NetworkPolicy/outgoing"]["spec"]
+    blocked = [block["ipBlock"]["except"] for block in outgoing["egress"][0]["to"]]
     assert "169.254.0.0/16" in blocked[0]
     server = found["NetworkPolicy/prefect"]["spec"]
     [rule] = server["ingress"]
@@ -133,7 +146,35 @@ def test_a_cluster_lets_only_clients_reach_the_server_and_nothing_reach_the_rest
     assert server["podSelector"]["matchLabels"] == found["Service/prefect"]["spec"]["selector"]
     client = source["podSelector"]["matchLabels"].items()
     clients = {name for name, pod in pods().items() if client <= pod["metadata"]["labels"].items()}
-    assert clients == pods().keys() - {"Deployment/prefect"}
+    assert clients == pods().keys() - {"Deployment/prefect", "Deployment/sandbox"}
+
+
+def test_the_sandbox_of_a_cluster_reaches_nothing_and_only_workers_reach_it() -> None:
+    found = manifests()
+    sandbox = pods()["Deployment/sandbox"]
+    label = sandbox["metadata"]["labels"]
+    [outside] = found["NetworkPolicy/outgoing"]["spec"]["podSelector"]["matchExpressions"]
+    assert outside == {"key": "app", "operator": "NotIn", "values": [label["app"]]}
+    policy = found["NetworkPolicy/sandbox"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= label.items()
+    [rule] = policy["ingress"]
+    assert rule["ports"] == found["Service/sandbox"]["spec"]["ports"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"server": "client"}}}]
+    [container] = sandbox["spec"]["containers"]
+    _, *arguments = container["command"]
+    _, bound, _ = tree().parse_args(arguments, exit_on_error=False, print_error=False)
+    assert (bound.arguments["host"], bound.arguments["port"]) == ("0.0.0.0", 8080)
+    hosts = variables(container)["TIRGEN_ALLOWED_HOSTS"]["value"].split(",")
+    assert found["Service/sandbox"]["metadata"]["name"] in hosts
+
+
+def test_the_runtime_of_the_sandbox_is_one_of_the_classes() -> None:
+    folder = DEPLOY / "kubernetes" / "runtime"
+    classes = list(yaml.safe_load_all((folder / "classes.yaml").read_text()))
+    assert {one["kind"] for one in classes} == {"RuntimeClass"}
+    patch = yaml.safe_load((folder / "patch.yaml").read_text())
+    chosen = patch["spec"]["template"]["spec"]["runtimeClassName"]
+    assert chosen in {one["metadata"]["name"] for one in classes}
 
 
 @pytest.mark.parametrize("pool", POOLS)

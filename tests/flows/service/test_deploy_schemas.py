@@ -46,7 +46,8 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 
 def test_the_manifests_follow_the_schemas_of_kubernetes(tmp_path: Path) -> None:
     files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
-    checked = validated(files)
+    classes = DEPLOY / "kubernetes" / "runtime" / "classes.yaml"
+    checked = validated([*files, classes])
     assert checked.returncode == 0, checked.stderr
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(files[-1].read_text().replace("replicas: 1", "replicas: one"))
@@ -127,8 +128,10 @@ def test_a_vllm_script_starts_what_the_engine_page_asks_for(script: Any, tmp_pat
     serve, model, *options = ran.stdout.splitlines()
     assert (serve, model) == ("serve", "a model")
     assert options[options.index("--generation-config") + 1] == "vllm"
-    if script.name != "critic.sh":
-        assert options[options.index("--logprobs-mode") + 1] == "raw_logprobs"
+    assert options[options.index("--logprobs-mode") + 1] == "raw_logprobs"
+    assert ("--max-num-batched-tokens" in options) == (script.name == "critic.sh")
+    port = "8001" if script.name == "critic.sh" else "8000"
+    assert options[options.index("--port") + 1] == port
     assert ("VLLM_SERVER_DEV_MODE=1" in options) == (script.name == "policy.sh")
     del environment["MODEL"]
     refused = subprocess.run(["sh", str(script)], env=environment, capture_output=True, check=False)
