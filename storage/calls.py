@@ -95,11 +95,12 @@ class CallNote:
             error=_sentence(error) if error else None,
         )
         files.make_folder(self._path.parent)
-        files.write_atomic(self._path, json.dumps(asdict(call)).encode())
+        files.note(self._path, json.dumps(asdict(call)).encode())
 
 
 def calls(folder: Path) -> list[Call]:
     """The calls that worked on the run of this folder, oldest first."""
+    files.update(folder / CALLS)
     notes = (json.loads(note.read_bytes()) for note in (folder / CALLS).glob("*.json"))
     found = [Call(**{**note, "command": tuple(note["command"])}) for note in notes]
     return sorted(found, key=lambda call: call.began)

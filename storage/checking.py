@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from storage import files
 from storage.checksums import StoredFile, checksums
 from storage.commits import LOG, read_log
 from storage.datasets import Store
@@ -66,7 +67,10 @@ def _flaws_of_run(run: Path) -> Iterator[Flaw]:
 
 def _flaw_of_file(file: StoredFile) -> str | None:
     try:
+        files.fetch_again(file.path)
         file.check_present()
+    except FileNotFoundError:
+        return "is missing"
     except Damaged as damage:
         return damage.why
     if file.crc32 is not None and checksums(file.path) != file.crc32:

@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from storage import files
 from storage.errors import Damaged
 
 BLOCK = 1 << 16
@@ -54,10 +55,10 @@ class StoredFile(NamedTuple):
     def check_present(self) -> None:
         """Raises Damaged where the file is missing, out of reach or of another size."""
         try:
-            size = self.path.stat().st_size
+            size = files.present(self.path)
         except OSError as error:
             raise Damaged(self.path, _reason(error)) from error
-        if self.size is not None and size != self.size:
+        if None not in (self.size, size) and size != self.size:
             raise Damaged(self.path, f"has {size:,} bytes instead of {self.size:,}")
 
     def open(self) -> CheckedFile:
@@ -72,7 +73,7 @@ class CheckedFile(io.RawIOBase):
     def __init__(self, stored: StoredFile) -> None:
         self._stored = stored
         try:
-            self._descriptor = os.open(stored.path, os.O_RDONLY)
+            self._descriptor = os.open(files.fetch(stored.path), os.O_RDONLY)
         except OSError as error:
             raise Damaged(stored.path, _reason(error)) from error
         self._size = os.fstat(self._descriptor).st_size

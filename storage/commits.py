@@ -144,6 +144,7 @@ class CommitLog:
 
     def update(self) -> None:
         """Read the lines appended since the last call. Raises Damaged if that is impossible."""
+        files.update(self._path)
         try:
             with self._path.open("rb") as log:
                 log.seek(self._offset)

@@ -13,23 +13,24 @@ temporary files of killed writers. Only one process at a time compacts a run.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
+import math
 import re
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 
+from storage import files
 from storage.commits import BATCHES, LOG, Commit, CommitLog, append
 from storage.damage import warn_once
 from storage.errors import StoreError
 from storage.parquet import write_merged
+from storage.places import mirror_of
 
 FAN_IN = 64
 """Files that are merged into one."""
@@ -62,8 +63,8 @@ class Compactor:
         compacts the run. Raises Damaged, SchemaTooNew and OSError.
         """
         merged = 0
-        with self._alone() as now:
-            if now is None:
+        with files.alone(self.folder / _LOCK) as granted:
+            if not granted:
                 return 0
             self._log.update()
             while groups := list(_due(self._log.commits, self._fan_in)):
@@ -73,27 +74,16 @@ class Compactor:
                     self._merge(group)
                     merged += 1
                 self._log.update()
-            self._remove_unused(now)
+            self._remove_unused()
             self._log.save_checkpoint(CHECKPOINT_COMMITS)
         return merged
 
-    @contextmanager
-    def _alone(self) -> Iterator[float | None]:
-        """Hold the run's lock. Gives the time of its file system; None if the lock is taken."""
-        descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            if _locked(descriptor):
-                os.utime(descriptor)
-                yield os.fstat(descriptor).st_mtime
-            else:
-                yield None
-        finally:
-            os.close(descriptor)
-
     def _merge(self, group: Sequence[Commit]) -> None:
         parts = [commit.file for commit in group]
-        digest = hashlib.sha256("\n".join(part.name for part in parts).encode()).hexdigest()
-        path = self._batches / f"{digest[:24]}.parquet"
+        names = "\n".join(part.name for part in parts)
+        # In a bucket never a name that another machine may be removing now.
+        salt = uuid.uuid4().hex if mirror_of(self.folder) else ""
+        path = self._batches / f"{sha256((names + salt).encode()).hexdigest()[:24]}.parquet"
         path.unlink(missing_ok=True)  # of a compactor that was killed before its log line
         append(
             path,
@@ -103,20 +93,17 @@ class Compactor:
             last=group[-1].names[1],
         )
 
-    def _remove_unused(self, now: float) -> None:
+    def _remove_unused(self) -> None:
         needed = {commit.file.name for commit in self._log.commits}
-        with os.scandir(self._batches) as entries:
-            unused = [
-                Path(entry)
-                for entry in entries
-                if entry.name not in needed
-                and (_BATCH.fullmatch(entry.name) or _TEMPORARY.fullmatch(entry.name))
-            ]
-        for path in unused:
-            merged = self._log.replaced.get(path.name)
-            age = now - _modified(merged.file.path if merged else path)
+        ages = {path.name: seconds for path, seconds in files.aged(self._batches)}
+        for name, age in ages.items():
+            if name in needed or not (_BATCH.fullmatch(name) or _TEMPORARY.fullmatch(name)):
+                continue
+            merged = self._log.replaced.get(name)
+            if merged:  # the file that took its place may have been merged and removed since
+                age = ages.get(merged.file.name, math.inf)
             if age > (MERGED_SECONDS if merged else ORPHAN_SECONDS):
-                path.unlink(missing_ok=True)
+                files.remove(self._batches / name)
 
 
 class BackgroundCompactor:
@@ -165,19 +152,3 @@ def _tier(commit: Commit, fan_in: int) -> int:
     while commits >= fan_in:
         commits, tier = commits // fan_in, tier + 1
     return tier
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _modified(path: Path) -> float:
-    """When a file was written; long ago if it is gone."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

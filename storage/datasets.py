@@ -11,31 +11,34 @@ ROOT/datasets/NAME/removed/v1/                  manifest.json of a removed versi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from storage import names, numbered, tags
+from storage import files, names, numbered, tags
 from storage.errors import Damaged, InvalidName, NotFound
+from storage.objects.address import address_of
+from storage.places import open_mirror, shown
 from storage.records import Verdicts
 from storage.runs import CONFIG, Run, run_folder
 from storage.versions import DatasetVersion, every_version, publish_verdicts, versions
 from storage.views import refresh
-
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
-"""What an address begins with; as a path it would become a folder of this name."""
 
 
 class Store:
     """The datasets below `root`; nothing is created before the first run is opened."""
 
     def __init__(self, root: Path) -> None:
-        """Raises InvalidName for an address such as ``s3://bucket``."""
-        if root.parts and _SCHEME.fullmatch(root.parts[0]):
-            hint = "give a folder; a mounted file system works"
-            raise InvalidName(f"the store {str(root)!r} is no folder but an address", hint)
-        self.root = root.absolute()
+        """`root` may also be the address of a bucket, ``s3://bucket/prefix``; see `storage.places`.
+
+        Raises InvalidName for another address.
+        """
+        address = address_of(str(root))
+        self.root = open_mirror(address) if address else root.absolute()
+
+    def __str__(self) -> str:
+        """Its folder or address."""
+        return shown(self.root)
 
     def open_run(self, dataset: str, config: dict[str, Any], config_hash: str) -> Run:
         """Create the run of a configuration, or find it again with its committed rows.
@@ -51,6 +54,7 @@ class Store:
     def find_run(self, dataset: str, config_hash: str) -> Run | None:
         """The run of a configuration, or None if it was never opened; creates nothing."""
         config = self._run_folder(dataset, config_hash) / CONFIG
+        files.update(config.parent)
         if not config.exists():
             return None
         try:
@@ -61,7 +65,7 @@ class Store:
 
     def has_runs(self, dataset: str) -> bool:
         """Whether any run of the dataset was ever opened, published or not."""
-        return any((self.dataset_folder(dataset) / "runs").glob("*"))
+        return bool(names.folders(self.dataset_folder(dataset) / "runs"))
 
     def datasets(self) -> list[DatasetVersion]:
         """The latest version of every published dataset, by name. A damaged one is left out; no
@@ -84,8 +88,8 @@ class Store:
             Damaged: files of the version are missing or were changed.
         """
         found = self.published_version(reference)
-        found.check_present()
         found.hold()
+        found.check_present()
         return found
 
     def published_version(self, reference: str) -> DatasetVersion:

@@ -3,6 +3,11 @@
 StoreError
  ├── InvalidName      a dataset name or configuration hash that is no safe folder name
  ├── NotFound         no such dataset, version or trajectory
+ ├── ObjectStoreError  a store in a bucket could not be asked
+ │    ├── NoBucket       there is no such bucket
+ │    ├── AccessRefused  no credentials, wrong ones, or ones that do not allow it
+ │    ├── ClockWrong     the clock of this machine is wrong
+ │    └── Unreachable    no answer, also after repeating for a while
  ├── SchemaTooNew     written by a newer tirgen than this one
  ├── Damaged          a file was changed after it was written, or is missing
  ├── QueryError       DuckDB refused the SQL
@@ -31,6 +36,26 @@ class NotFound(StoreError):
     """The requested dataset, version, policy or trajectory does not exist (exit code 3)."""
 
 
+class ObjectStoreError(StoreError):
+    """A store in a bucket could not be asked, or an operation is not possible there."""
+
+
+class NoBucket(ObjectStoreError):
+    """There is no such bucket."""
+
+
+class AccessRefused(ObjectStoreError):
+    """No credentials were found, or they are wrong or do not allow what was asked."""
+
+
+class ClockWrong(ObjectStoreError):
+    """The clock of this machine is so wrong that the server refuses its signatures."""
+
+
+class Unreachable(ObjectStoreError):
+    """The server did not answer, although it was asked again for a while."""
+
+
 class SchemaTooNew(StoreError):
     """A newer tirgen wrote the file, with fields that this one does not know."""
 
@@ -42,7 +67,9 @@ class Damaged(StoreError):
         self.path = path
         self.why = why
         self.kind, self.name, self.version = _place(path)
-        super().__init__(f"{path} {why}", f"see what is damaged: {self.command}")
+        from storage.places import shown  # whose addresses raise errors of this module
+
+        super().__init__(f"{shown(path)} {why}", f"see what is damaged: {self.command}")
 
     @property
     def owner(self) -> str:

@@ -54,7 +54,7 @@ def find_trajectory(store: Store, reference: str) -> Trajectory:
         "ORDER BY version[2:]::INTEGER DESC NULLS LAST) = 1 LIMIT 2",
     )
     if table.num_rows == 0:
-        raise NotFound(f"no trajectory {reference!r} in {store.root}", _HINT)
+        raise NotFound(f"no trajectory {reference!r} in {store}", _HINT)
     if table.num_rows > 1:
         raise NotFound(
             f"several trajectories begin with {prefix!r}", f"give more of the id, or {_HINT}"

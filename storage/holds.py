@@ -18,28 +18,39 @@ class Hold:
     """Holds the version with this manifest until the object is gone."""
 
     def __init__(self, manifest: Path) -> None:
-        """Raises FileNotFoundError if the version is gone or is being removed."""
+        """Waits while another process is `alone` with it, which takes a moment.
+
+        Raises OSError if the version is gone.
+        """
         descriptor = os.open(manifest, os.O_RDONLY)
         weakref.finalize(self, os.close, descriptor)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileNotFoundError(manifest) from None
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         except OSError:  # a file system without locks: `alone` refuses to remove anything there
             return
-        if os.fstat(descriptor).st_ino != manifest.stat().st_ino:
+        if not _is_at(descriptor, manifest):
             raise FileNotFoundError(manifest)
 
 
 @contextmanager
 def alone(manifest: Path) -> Iterator[bool]:
-    """Whether no process holds the version; none can begin to until the end of the block."""
-    descriptor = os.open(manifest, os.O_RDWR)
+    """Whether the version is there and no process holds it; none can begin to until the end of the
+    block."""
+    try:
+        descriptor = os.open(manifest, os.O_RDWR)
+    except FileNotFoundError:
+        yield False
+        return
     try:
         granted = False
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            granted = True
+            granted = _is_at(descriptor, manifest)
         yield granted
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, manifest: Path) -> bool:
+    """Whether an open file still has this name. Raises OSError where nothing has it."""
+    return os.fstat(descriptor).st_ino == manifest.stat().st_ino

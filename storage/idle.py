@@ -72,10 +72,12 @@ class IdleLog:
         lines = "".join(json.dumps(asdict(second)) + "\n" for second in seconds)
         with self._file.open("a", encoding="utf-8") as file:
             file.write(lines)
+        files.changed(self._file)
 
 
 def idle_files(run: Path) -> list[Path]:
     """The idle ledgers of a run, one for each call."""
+    files.update(run / IDLE)
     return sorted((run / IDLE).glob("*.jsonl"))
 
 

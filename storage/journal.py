@@ -11,7 +11,6 @@ the disk: the end of a process loses nothing, and a power cut loses replies but 
 from __future__ import annotations
 
 import json
-import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,18 @@ class Journal:
 
     def unfinished(self) -> set[str]:
         """The trajectories with kept replies."""
+        files.update(self._folder)
         return {path.name.removesuffix(_SUFFIX) for path in self._folder.glob("*" + _SUFFIX)}
 
     def drop(self, trajectory_id: str) -> None:
         """Forget the replies of a trajectory whose row is committed. Raises OSError."""
-        self._path(trajectory_id).unlink(missing_ok=True)
+        path = self._path(trajectory_id)
+        path.unlink(missing_ok=True)
+        files.changed(path)
 
     def clear(self) -> None:
         """Forget everything: no trajectory is in progress any more."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        files.remove_folder(self._folder)
 
     def _path(self, trajectory_id: str) -> Path:
         return self._folder / (names.safe(trajectory_id, "trajectory id") + _SUFFIX)

@@ -23,7 +23,7 @@ from fsspec import AbstractFileSystem
 
 from storage.checksums import CheckedFile, StoredFile
 from storage.commits import LOG, Commit, read_commits
-from storage.errors import Damaged
+from storage.errors import Damaged, StoreError
 from storage.idle import IDLE, idle_files
 from storage.names import folders
 from storage.versions import DatasetVersion, every_version, removed_versions
@@ -127,8 +127,8 @@ class CatalogFileSystem(AbstractFileSystem):  # type: ignore[misc]
         super().__init__()
         self.catalog = catalog
         self._found: dict[str, dict[str, StoredFile]] = {}
-        self.damage: Damaged | None = None
-        """What the last failed read was about; DuckDB passes on no exception as it is."""
+        self.damage: StoreError | None = None
+        """Why the last read failed; DuckDB passes on no exception as it is."""
 
     def schemas(self, kind: str) -> list[int]:
         """The schema versions that files of a kind have."""
@@ -162,8 +162,8 @@ class CatalogFileSystem(AbstractFileSystem):  # type: ignore[misc]
             raise PermissionError("the store is only read here")
         try:
             return _Watched(self._stored(path), self)
-        except Damaged as damage:
-            self.damage = damage
+        except StoreError as problem:
+            self.damage = problem
             raise
 
     def _stored(self, path: str) -> StoredFile:

@@ -2,11 +2,11 @@
 
     FOLDER/NAME.000007.json     the seventh holder of NAME; the highest number counts
 
-A lease is taken by linking the next number into place, which only one process can do, also on a
-shared file system. The holder rewrites its file every few seconds. A waiting process measures with
-its own monotonic clock how long the file has not changed, so clock changes and differing clocks do
-not matter. On the holder's machine its process is checked instead: the lease of a process that has
-ended is free at once, that of a living process is not.
+A lease is taken by putting the next number into place, which only one process can do, also on a
+shared file system or in a bucket. The holder rewrites its file every few seconds. A waiting process
+measures with its own monotonic clock how long the file has not changed, so clock changes and
+differing clocks do not matter. On the holder's machine its process is checked instead: the lease of
+a process that has ended is free at once, that of a living process is not.
 
 A holder that was replaced (its machine slept, its network was cut) finds a higher number than its
 own and must stop: `Lease.check`.
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage import files
+from storage.errors import Unreachable
 
 LEASES = "leases"
 """Folder with the leases of a run or a dataset."""
@@ -84,7 +85,7 @@ class Lease:
     def check(self) -> None:
         """Raises `LeaseLost` if another process has taken over the lease."""
         folder, name, number = _parts(self._path)
-        newest = _newest(folder, name)
+        newest = _newest(folder, name, ago=BEAT_SECONDS)
         if newest is not None and newest.number > number:
             raise LeaseLost(f"{newest.holder} has taken over the work of this process")
 
@@ -92,23 +93,27 @@ class Lease:
         """Free the lease for the next holder at once."""
         self._released.set()
         self._thread.join()
-        with suppress(LeaseLost):
-            self.check()
+        with suppress(Unreachable):  # others take it after the silence
             self._write(replace(self.holder, released=True))
 
     def _beat(self) -> None:
         beats = 0
         while not self._released.wait(BEAT_SECONDS):
             beats += 1
-            with suppress(OSError):  # the disk may be full now and free at the next heartbeat
+            # The disk may be full now, or the network cut, and not so at the next heartbeat.
+            with suppress(OSError, Unreachable):
                 try:
+                    files.update(self._path.parent)
                     self.check()
                 except LeaseLost:
                     return
                 self._write(replace(self.holder, beats=beats))
 
     def _write(self, holder: Holder) -> None:
-        files.write_atomic(self._path, json.dumps(asdict(holder)).encode())
+        """Nothing happens if another process has taken over the lease and removed this file."""
+        with suppress(LeaseLost):
+            self.check()
+            files.rewrite(self._path, json.dumps(asdict(holder)).encode())
 
 
 class Heartbeats:
@@ -155,11 +160,11 @@ class Claim:
                 return None
         newest = _newest(self._folder, self._name)
         if newest is None or newest.holder.token != holder.token:  # the number had been used before
-            path.unlink(missing_ok=True)
+            files.remove(path)
             return None
         for old in _numbers(self._folder, self._name):
             if old < number:
-                _path(self._folder, self._name, old).unlink(missing_ok=True)
+                files.remove(_path(self._folder, self._name, old))
         return Lease(path, holder)
 
     def _is_over(self, holder: Holder) -> bool:
@@ -176,6 +181,7 @@ def holders(folder: Path) -> dict[str, Holder]:
 
     A holder may have ended since.
     """
+    files.update(folder)
     found = {match[1] for path in folder.glob("*.json") if (match := _NAME.fullmatch(path.name))}
     newest = {name: held for name in sorted(found) if (held := _newest(folder, name))}
     return {name: held.holder for name, held in newest.items() if not held.holder.released}
@@ -204,7 +210,9 @@ def _numbers(folder: Path, name: str) -> list[int]:
     return sorted(_parts(path)[2] for path in paths)
 
 
-def _newest(folder: Path, name: str) -> _Held | None:
+def _newest(folder: Path, name: str, ago: float = 0.0) -> _Held | None:
+    """The newest holder, as far as it was to be seen `ago` seconds ago or later."""
+    files.update(folder, ago)
     while numbers := _numbers(folder, name):
         with suppress(FileNotFoundError):  # a later holder has removed it
             document = json.loads(_path(folder, name, numbers[-1]).read_bytes())

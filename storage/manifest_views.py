@@ -8,6 +8,7 @@ from typing import Any
 
 from storage.lineage import edges
 from storage.literals import literal
+from storage.places import shown
 from storage.policies import Policies, PolicyVersion
 from storage.tags import tags
 from storage.versions import DatasetVersion
@@ -91,7 +92,7 @@ def _dataset(version: DatasetVersion, latest: bool) -> Iterable[Any]:
         manifest["run_id"],
         manifest["config_hash"],
         manifest.get("made_from"),
-        str(version.path),
+        shown(version.path),
     )
 
 

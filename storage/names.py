@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from storage import files
 from storage.errors import InvalidName
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -18,6 +19,7 @@ everywhere, and hashing a whole 7B model takes half a minute."""
 
 def folders(parent: Path) -> list[Path]:
     """The entries of a folder that have a safe name, sorted by name; others are ignored."""
+    files.update(parent)
     return sorted(path for path in parent.glob("*") if _SAFE.fullmatch(path.name))
 
 

@@ -28,6 +28,7 @@ from storage.checksums import StoredFile
 from storage.damage import warn_left_out
 from storage.errors import Damaged, NotFound
 from storage.holds import Hold
+from storage.places import shown
 from storage.tags import tags
 
 MANIFEST = "manifest.json"
@@ -102,15 +103,23 @@ class Version(ABC):
         for file in self.stored:
             file.check_present()
 
+    def fetched(self) -> Path:
+        """Its folder, with all files on this machine. Raises Damaged."""
+        try:
+            return files.fetch_folder(self.path)
+        except FileNotFoundError as error:
+            raise Damaged(Path(str(error.args[0])), "is missing") from error
+
     def hold(self) -> None:
         """Keep other processes from removing the version as long as this object lives.
 
-        Raises NotFound if it was removed meanwhile.
+        Raises NotFound if it was removed meanwhile. Of damage `check_present` tells.
         """
         try:
             self.__dict__["_hold"] = Hold(self.path / MANIFEST)
-        except FileNotFoundError as error:
-            raise NotFound(f"{self} was removed", f"tirgen {self.NOUN} list") from error
+        except OSError as error:
+            if was_removed(self.path.parents[1], self.version):
+                raise NotFound(f"{self} was removed", f"tirgen {self.NOUN} list") from error
 
     def damaged_files(self) -> list[Path]:
         """The files that are missing or whose content has changed."""
@@ -129,6 +138,7 @@ def every(thing: Path, kind: type[V], where: str = "versions") -> list[V]:
 
     With `where` = `REMOVED` those that were removed: of these only the manifests are left.
     """
+    files.update(thing)
     folders = (thing / where).glob("v*")
     numbered = [(int(p.name[1:]), p) for p in folders if re.fullmatch(r"v[1-9]\d*", p.name)]
     return [kind(path) for _, path in sorted(numbered)]
@@ -163,7 +173,9 @@ def find(thing: Path, reference: str, kind: type[V], hint: str) -> V:
     name, _, wanted = reference.partition("@")
     published = every(thing, kind)
     if not published:
-        raise NotFound(f"no {kind.NOUN} {name!r} is published in {thing.parent.parent}", hint)
+        raise NotFound(
+            f"no {kind.NOUN} {name!r} is published in {shown(thing.parent.parent)}", hint
+        )
     number = tags(thing).get(wanted, wanted)
     found = [version for version in published if number in ("", version.version)]
     if not found and any(number == one.version for one in every(thing, kind, REMOVED)):
@@ -180,6 +192,7 @@ def find(thing: Path, reference: str, kind: type[V], hint: str) -> V:
 
 def was_removed(thing: Path, version: str) -> bool:
     """Whether a version, e.g. ``v3``, was there and is not any more."""
+    files.update(thing)
     return (thing / REMOVED / version / MANIFEST).exists() and not (
         thing / "versions" / version
     ).exists()

@@ -64,6 +64,7 @@ class Policies:
     def unfinished(self) -> list[tuple[str, str]]:
         """The policies with a training that has begun and not published, each with the dataset
         version that it learns from."""
+        files.update(self._root)
         begun = [path for path in self._root.glob(f"*/work/*/{LINEAGE}")]
         return [
             (name, str(json.loads(path.read_bytes())["dataset"]))

@@ -22,6 +22,8 @@ from storage.datasets import Store
 from storage.errors import Damaged
 from storage.holds import alone
 from storage.leases import LEASES, holders
+from storage.names import folders
+from storage.places import mirror_of
 from storage.policies import Policies
 from storage.runs import run_folder
 from storage.tags import tags
@@ -79,7 +81,14 @@ _LEFTOVERS = (".*.tmp", "*/.*.tmp", "runs/*/.*.tmp")
 
 
 def remove_leftovers(store: Store) -> list[Path]:
-    """Remove what killed processes left behind more than a day ago."""
+    """Remove what killed processes left behind more than a day ago.
+
+    In a bucket also the files of versions that were removed more than a day ago.
+    """
+    if mirror := mirror_of(store.root):
+        for things in ("datasets", "policies"):
+            for folder in folders(store.root / things):
+                mirror.collect(folder, ORPHAN_SECONDS)
     found = [path for path in store.root.glob(".*.tmp")]
     for name in store.names():
         folder = store.dataset_folder(name)
@@ -104,11 +113,12 @@ def _of_dataset(
         stays = _damage(version)
         if place >= len(published) - keep:
             stays = "the latest" if place == len(published) - 1 else f"one of the {keep} newest"
-        stays = stays or _needed(store, version, users) or _young(version, days)
+        stays, size = stays or _needed(store, version, users) or _young(version, days), 0
         if stays is None:
             with alone(version.path / numbered.MANIFEST) as granted:
                 stays = None if granted else _IN_USE
-        yield Fate(version, stays, 0 if stays else _own_bytes(version.path))
+                size = _own_bytes(version) if granted else 0
+        yield Fate(version, stays, size)
 
 
 def _damage(version: DatasetVersion) -> str | None:
@@ -149,9 +159,12 @@ def _users(store: Store) -> Mapping[str, str]:
     return dict(users)
 
 
-def _own_bytes(folder: Path) -> int:
-    found = [path.stat() for path in folder.iterdir()]
-    return sum(one.st_size for one in found if one.st_nlink == 1)
+def _own_bytes(version: DatasetVersion) -> int:
+    """Of the files that no other version shares."""
+    others = (one for one in every_version(version.path.parents[1]) if one != version)
+    shared = {digest for one in numbered.whole(others) for digest in one.digests.values()}
+    sizes = {file.path: file.size or 0 for file in version.stored}
+    return sum(sizes[path] for path, digest in version.digests.items() if digest not in shared)
 
 
 def _move_away(version: DatasetVersion) -> None:
@@ -163,8 +176,7 @@ def _move_away(version: DatasetVersion) -> None:
         temporary.mkdir()
         shutil.copyfile(version.path / numbered.MANIFEST, temporary / numbered.MANIFEST)
         files.place_new_folder(temporary, kept)
-    with files.temporary_for(version.path) as temporary:
-        files.place_new_folder(version.path, temporary)
+    files.remove_folder(version.path)
 
 
 def freed(done: Sequence[Fate]) -> int:

@@ -37,5 +37,4 @@ def set_tag(thing: Path, tag: str, version: str) -> None:
 def remove_tag(thing: Path, tag: str) -> None:
     """Remove a tag; nothing happens if there is none of this name."""
     if tag in tags(thing):
-        (thing / FOLDER / tag).unlink(missing_ok=True)
-        files.sync(thing / FOLDER)
+        files.remove(thing / FOLDER / tag)

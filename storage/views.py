@@ -28,6 +28,7 @@ from storage.macros import MACRO_TEXTS, Published, filled
 from storage.manifest_views import manifest_view
 from storage.names import folders
 from storage.numbered import whole
+from storage.places import mirror_of
 from storage.policies import Policies
 from storage.records import SCHEMA_VERSION
 from storage.schema import trajectory_schema, verdict_schema
@@ -116,7 +117,12 @@ def define(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> 
 
 
 def refresh(root: Path) -> None:
-    """Bring `ROOT/tirgen.duckdb` up to date, again if the store changed meanwhile."""
+    """Bring `ROOT/tirgen.duckdb` up to date, again if the store changed meanwhile.
+
+    There is none for a store in a bucket, whose rows are fetched when `storage.sql` reads them.
+    """
+    if mirror_of(root):
+        return
     while True:
         statements = definitions(_Paths(root))
         with files.temporary_for(root / FILE) as temporary:

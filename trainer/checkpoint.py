@@ -47,6 +47,7 @@ def newest(folder: Path) -> tuple[int, Path] | None:
 
 
 def _newest_first(folder: Path) -> list[tuple[int, Path]]:
+    files.update(folder)
     found = [(int(match[1]), path) for path in folder.glob("step-*")
              if (match := _NAME.fullmatch(path.name))]  # fmt: skip
     return sorted(found, reverse=True)
@@ -73,7 +74,7 @@ def save(folder: Path, steps: int, optimizer: Optimizer, kept: int = 1) -> None:
         (temporary / INDEX).write_text(json.dumps(index, indent=2) + "\n")
         files.place_new_folder(temporary, folder / f"step-{steps:08d}")
         for _, older in _newest_first(folder)[kept:]:
-            shutil.rmtree(older)
+            files.remove_folder(older)
     world.wait()
 
 
@@ -82,6 +83,9 @@ def load(path: Path, optimizer: Optimizer, *, moments_only: bool = False) -> Non
 
     Raises DamagedCheckpoint, on every process, before anything is loaded.
     """
+    if optimizer.world.leads:
+        files.fetch_folder(path)
+    optimizer.world.wait()
     _require_intact(path, optimizer.world)
     model, moments = get_state_dict(optimizer.scorer, optimizer.adam)
     tensors = _named(model, moments)

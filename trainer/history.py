@@ -17,16 +17,19 @@ class History:
 
     def __init__(self, path: Path, steps: int) -> None:
         self._path = path
+        files.update(path.parent)
         kept = read_history(path)[:steps] if path.exists() else []
         files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def append(self, record: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        files.changed(self._path)
 
 
 def history_of(work: Path) -> list[dict[str, Any]]:
     """Every complete record of the training run in this folder; none before its first step."""
+    files.update(work)
     path = work / HISTORY
     return read_history(path) if path.exists() else []
 

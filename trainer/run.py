@@ -7,7 +7,7 @@ started again resumes from its last checkpoint, or finds its published version.
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ from transformers import AutoConfig
 
 from storage import files, views
 from storage.datasets import Store
+from storage.errors import ObjectStoreError
 from storage.names import fingerprint, portable_name
+from storage.places import mirror_of
 from storage.policies import LINEAGE, Policies, PolicyVersion
 from storage.versions import DatasetVersion
 from trainer import checkpoint
@@ -78,7 +80,9 @@ class Lineage:
 
     def folder_of(self, policy: str) -> Path:
         """The model's folder of a policy version, or of a folder's name."""
-        return Path(policy).absolute() if _is_folder(policy) else self.policies.version(policy).path
+        if _is_folder(policy):
+            return Path(policy).absolute()
+        return self.policies.version(policy).fetched()
 
     @cached_property
     def parent_name(self) -> str:
@@ -156,6 +160,13 @@ class TrainingRun:
         on_event: OnEvent = ignore,
     ) -> None:
         """Load the parent's weights. `longest` is the length of the longest sample in tokens."""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+        if local != world.size and mirror_of(lineage.names.store):
+            raise ObjectStoreError(
+                "a training on several machines writes its checkpoints together, which a store in "
+                "a bucket cannot take",
+                "train on one machine, or with a store on a file system that all of them share",
+            )
         self.world = world
         self._on_event = on_event if world.leads else ignore
         self.steps = 0
@@ -299,7 +310,7 @@ class TrainingRun:
         for version in published:
             if version not in carried[: self._config.keep_moments]:
                 work = policies.work(name, version.manifest["config_hash"])
-                shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
+                files.remove_folder(work / CHECKPOINTS)
 
     @property
     def _checkpoints(self) -> Path:

@@ -22,6 +22,7 @@ from flows.commands.options import (
 from flows.terminal.console import print_json, say
 from flows.terminal.progress import CountDisplay
 from flows.terminal.tables import show_rows
+from storage.places import shown
 from tirgen.filters.apply import YieldRow
 from tirgen.jobs.curate import CurationReport, MatchedProblem, curate_config, curate_version
 
@@ -165,5 +166,5 @@ def _last_line(curation: CurationReport) -> str:
     verb = "reused" if curation.reused else "published"
     return (
         f"{verb} {curation.version}, made from {curation.source}: {curation.kept} rows kept, "
-        f"{before} before; files: {curation.version.path}"
+        f"{before} before; files: {shown(curation.version.path)}"
     )

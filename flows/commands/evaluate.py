@@ -128,7 +128,7 @@ def _show(report: EvaluationReport, policy: str, store: Store) -> None:
     show_results(str(report.version), [(policy, result) for result in report.results])
     reused = "reused" if report.reused_version else "published"
     say(
-        f"{reused} {report.version} in {store.root}; mean accuracy "
+        f"{reused} {report.version} in {store}; mean accuracy "
         f"{100 * report.mean_accuracy:.1f} %; {report.seconds:.1f} s"
     )
     for sentence in engine_sentences(report.progress.idle):

@@ -193,7 +193,7 @@ def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
 def _run(config: GenerateConfig, store_path: Path, machines: Machines, *, as_json: bool) -> None:
     work = _chosen(machines)
     store = open_store(store_path)
-    say(f"dataset {config.dataset} in {store.root}, problems {config.problems.path}")
+    say(f"dataset {config.dataset} in {store}, problems {config.problems.path}")
     _warn_of_other_problems(store, config)
     say_warnings(load_problems(**config.problems.model_dump()))
     with generation_display("generate") as display:

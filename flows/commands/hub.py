@@ -25,6 +25,7 @@ from flows.commands.export import chosen, texts_of
 from flows.commands.options import DEFAULT_STORE, Flag, Json, StorePath, open_store, read_store
 from flows.terminal.console import print_json, say
 from flows.terminal.failures import FlowError
+from storage import files
 from storage.datasets import Store
 from storage.errors import Damaged, NotFound
 from storage.exports.folder import card, write_folder
@@ -174,7 +175,7 @@ def _write(
     records = folder / RECORDS
     records.mkdir()
     for path in (version.path / MANIFEST, *version.files):
-        shutil.copyfile(path, records / path.name)
+        shutil.copyfile(files.fetch(path), records / path.name)
 
 
 def _downloaded(folder: Path, repository: str) -> DatasetVersion:

@@ -21,6 +21,7 @@ from flows.commands.options import (
 from flows.terminal.console import print_json, say
 from flows.terminal.progress import job_display
 from flows.terminal.tables import show_rows
+from storage.places import shown
 from tirgen.data.errors import skipped_by_reason
 from tirgen.data.response_layouts import ResponseFormat
 from tirgen.data.responses import find_format
@@ -77,7 +78,7 @@ def import_command(
     }
     config = load_settings(ImportConfig, None, settings)
     opened = open_store(store)
-    say(f"{config.format} rows of {path} into dataset {dataset} in {opened.root}")
+    say(f"{config.format} rows of {path} into dataset {dataset} in {opened}")
     with job_display("import") as display:
         report = asyncio.run(import_trajectories(config, opened, limit, display.update))
     if json:
@@ -89,7 +90,7 @@ def import_command(
 def _document(report: ImportReport) -> dict[str, Any]:
     return {
         "version": str(report.version),
-        "path": str(report.version.path),
+        "path": shown(report.version.path),
         "trajectories": report.version.samples,
         "kept": report.version.manifest["kept_rows"],
         "made_now": report.made,
@@ -105,5 +106,5 @@ def _show(report: ImportReport) -> None:
     show_rows([asdict(row) for row in report.yields], f"Yield of {report.version}")
     say(
         f"{report.version}: {report.made} responses run now, {report.reused} before; "
-        f"files: {report.version.path}"
+        f"files: {shown(report.version.path)}"
     )

@@ -23,6 +23,7 @@ from flows.terminal.console import print_json, say, show_settings
 from flows.terminal.failures import require_training
 from flows.terminal.progress import generation_display, job_display
 from storage import files
+from storage.places import mirror_of
 from tirgen.settings import load_settings
 
 if TYPE_CHECKING:  # needs torch
@@ -93,7 +94,8 @@ def improve_command(
         print_json(settings) if json else show_settings(settings)
         return
     opened = open_store(store)
-    folder = out or opened.root / "reports" / resolved.policy
+    here = Path() if mirror_of(opened.root) else opened.root
+    folder = out or here / "reports" / resolved.policy
     with ExitStack() as stack:
         hooks = _hooks(stack)
         made = asyncio.run(improve(opened, resolved, processes=processes, hooks=hooks))

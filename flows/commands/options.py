@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from storage.datasets import Store
 
 StorePath = Annotated[
-    Path, Parameter(name="--store", env_var="TIRGEN_STORE", help="Folder of the store.")
+    Path,
+    Parameter(
+        name="--store",
+        env_var="TIRGEN_STORE",
+        help="Folder of the store, or a bucket as s3://BUCKET/PREFIX (gs://, az://).",
+    ),
 ]
 Json = Annotated[
     bool,
@@ -147,5 +152,5 @@ def read_store(path: Path) -> Store:
     """Open for reading; a store that does not exist is empty, which a note says."""
     store = open_store(path)
     if not store.root.is_dir():
-        say(f"note: there is no folder {store.root} (--store or TIRGEN_STORE names it)")
+        say(f"note: there is no folder {store} (--store or TIRGEN_STORE names it)")
     return store

@@ -14,6 +14,7 @@ from flows.terminal.failures import WORK_FAILED, require_training
 from flows.terminal.tables import minute, show_rows
 from storage.checking import Flaw, flaws
 from storage.datasets import Store
+from storage.places import shown
 from storage.policies import Policies, PolicyVersion
 from storage.tags import tags
 from storage.versions import DatasetVersion
@@ -31,7 +32,7 @@ def list_datasets(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> No
     elif found:
         _show_versions("", found)
     else:
-        say(f"nothing is published in {opened.root}; make a dataset: tirgen demo")
+        say(f"nothing is published in {opened}; make a dataset: tirgen demo")
 
 
 def show_dataset(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
@@ -52,7 +53,7 @@ def show_dataset(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json =
     _show_versions("versions", opened.versions(version.dataset))
     if found := version.manifest["summary"].get("yield"):
         show_rows(found, f"yield of {version}")
-    say(f"files: {version.path}")
+    say(f"files: {shown(version.path)}")
 
 
 def check_dataset(
@@ -73,7 +74,7 @@ def check_dataset(
     opened = read_store(store)
     names = [name] if name else opened.names()
     found = [flaw for one in names for flaw in flaws(opened, one)]
-    _report(name or str(opened.root), found, as_json=json)
+    _report(name or str(opened), found, as_json=json)
 
 
 def list_policies(*, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
@@ -116,12 +117,12 @@ def show_policy(
     if rounds:
         draw_rounds(plot, opened, version)
     if json:
-        print_json({**version.manifest, "path": str(version.path), "rounds": rounds})
+        print_json({**version.manifest, "path": shown(version.path), "rounds": rounds})
         return
     show_rows([_policy(version)])
     if rounds:
         show_rounds(rounds)
-    say(f"files: {version.path}")
+    say(f"files: {shown(version.path)}")
 
 
 def draw_rounds(path: Path | None, store: Store, policy: PolicyVersion) -> None:
@@ -153,11 +154,11 @@ def check_policy(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json =
 def _report(what: str, found: Sequence[Flaw], *, as_json: bool) -> None:
     """Say which files are not what was written; exit 1 if there is one."""
     if as_json:
-        damaged = [{"path": str(flaw.path), "why": flaw.why} for flaw in found]
+        damaged = [{"path": shown(flaw.path), "why": flaw.why} for flaw in found]
         print_json({"checked": what, "damaged": damaged})
     elif found:
         for flaw in found:
-            say(f"{flaw.path} {flaw.why}")
+            say(f"{shown(flaw.path)} {flaw.why}")
         say("next: restore them from a backup, or make the version again under another name")
     else:
         say(f"{what}: every file is what was written")

@@ -67,6 +67,6 @@ def _page(store: Store, name: str, *, latest: bool) -> ReportPage:
     if not name:
         published = store.datasets()
         if not published:
-            raise NotFound(f"nothing is published in {store.root}", "make a dataset: tirgen demo")
+            raise NotFound(f"nothing is published in {store}", "make a dataset: tirgen demo")
         name = str(max(published, key=lambda version: version.manifest["created_at"]))
     return report_of(store, name)

@@ -10,6 +10,7 @@ from rich.text import Text
 from flows.terminal.console import command, say, show
 from flows.terminal.tables import show_rows
 from flows.training.estimate import Plan
+from storage.places import shown
 from storage.policies import PolicyVersion
 from tirgen.evaluation.estimates import Estimate
 from tirgen.evaluation.results import BenchmarkResult
@@ -53,7 +54,7 @@ def percent(estimate: Estimate | None) -> str:
 
 def show_published(policy: PolicyVersion) -> None:
     """The new version and its folder on stdout, and the next step on stderr."""
-    show(Text(f"{policy} in {policy.path}"))
+    show(Text(f"{policy} in {shown(policy.path)}"))
     say(f"evaluate it: {command()} eval {policy}")
 
 

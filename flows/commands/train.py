@@ -25,6 +25,7 @@ from flows.commands.results import show_plan, show_published, show_results, show
 from flows.terminal.console import print_json, say
 from flows.terminal.failures import require_training
 from flows.terminal.progress import job_display
+from storage.places import shown
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.settings import load_settings
 
@@ -217,7 +218,7 @@ def _heldout(policy: str, problems: str, limit: int, pass_at: list[int]) -> Eval
 def _document(made: FineTuned) -> dict[str, Any]:
     return {
         **made.policy.manifest,
-        "path": str(made.policy.path),
+        "path": shown(made.policy.path),
         "curve": [
             {"step": p.step, "results": [r.model_dump(mode="json") for r in p.results]}
             for p in made.curve

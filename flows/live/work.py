@@ -92,7 +92,7 @@ def latest_work(store: Store) -> Work:
     """What was worked on last. Raises NotFound."""
     found = every_work(store)
     if not found:
-        raise NotFound(f"nothing was run in {store.root}", "begin with: tirgen demo")
+        raise NotFound(f"nothing was run in {store}", "begin with: tirgen demo")
     return found[0]
 
 
@@ -109,7 +109,7 @@ def find_work(store: Store, name: str) -> Work:
         listed = ", ".join(work.name for work in found[:5])
         raise NotFound(f"several runs begin with {name!r}: {listed}", "give more of the name")
     if not found:
-        raise NotFound(f"no dataset, policy or run {name!r} in {store.root}", _HINT)
+        raise NotFound(f"no dataset, policy or run {name!r} in {store}", _HINT)
     return found[0]
 
 

@@ -455,7 +455,7 @@ def _page(
         title=title,
         facts=list(facts),
         sections=sections,
-        store=str(store.root),
+        store=str(store),
         policy=POLICY,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         css=Markup(text_of("page.css")),

@@ -12,6 +12,7 @@ from flows.service.figures import Figure, Figures
 from flows.service.home import page_of, report_of
 from flows.service.markdown import Link, fenced, table
 from flows.terminal.plots import data_uri
+from storage.places import shown
 from tirgen.jobs.generate import GenerationReport
 
 
@@ -89,7 +90,7 @@ def _origin(report: GenerationReport) -> str:
             "run": manifest["run_id"],
             "configuration": manifest["config_hash"],
             "code": ", ".join(manifest["code_versions"]),
-            "files": str(report.version.path),
+            "files": shown(report.version.path),
         }
     )
 

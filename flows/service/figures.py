@@ -12,6 +12,7 @@ from typing import Any
 from flows.page.report import EXECUTIONS, YIELD, of_version
 from storage.datasets import Store
 from storage.literals import literal
+from storage.places import shown
 from storage.sql import query
 from storage.versions import DatasetVersion
 from storage.view_texts import UNSCORED
@@ -54,7 +55,7 @@ class Figure:
     def command(self) -> str:
         """The command that prints these rows again."""
         sql = " ".join(self.sql.split())
-        return f"tirgen sql {_quoted(sql)} --store {shlex.quote(str(self.store))}"
+        return f"tirgen sql {_quoted(sql)} --store {shlex.quote(shown(self.store))}"
 
 
 class Figures:

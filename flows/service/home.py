@@ -6,6 +6,8 @@ STORE/service/prefect/           Prefect's home: the SQLite database, leases
 STORE/service/logs/NAME.log      what each process prints
 STORE/service/processes/NAME.json  the processes that `tirgen up` started
 
+For a store in a bucket it lies in ~/.local/state/tirgen/ on the machine of the service.
+
 Other secrets come from the environment and are never written to a file here:
 
 TIRGEN_SERVICE_AUTH       user:password of the API, instead of the one in the file
@@ -22,6 +24,7 @@ from urllib.parse import urlsplit
 
 from flows.service.ports import HOST
 from storage.datasets import Store
+from storage.places import mirror_of, shown
 from tirgen.settings import ConfigError
 from tirgen.sockets.login_link import link
 from tirgen.sockets.rule import address_of
@@ -81,6 +84,9 @@ class ServiceInstance:
 
     @property
     def folder(self) -> Path:
+        if mirror_of(self.store):  # which is only a cache
+            state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+            return state / "tirgen" / self.store.name / "service"
         return self.store / "service"
 
     @property
@@ -129,7 +135,7 @@ class ServiceInstance:
             "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, for a server that restarts
             # A worker stops looking for cancellations after it failed three times.
             "PREFECT_RUNNER_POLL_FREQUENCY": "45",
-            STORE_VARIABLE: str(self.store),
+            STORE_VARIABLE: shown(self.store),
             PAGES_VARIABLE: self.pages_url,
         }
         if login := self.login:

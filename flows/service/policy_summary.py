@@ -24,6 +24,7 @@ from flows.training.figures import (
 from flows.training.improve import Improvement, Stage
 from storage.datasets import Store
 from storage.literals import literal
+from storage.places import shown
 from storage.policies import Policies, PolicyVersion
 from trainer.history import HISTORY, read_history
 
@@ -90,7 +91,7 @@ def _origin(published: PolicyVersion) -> str:
         "parent": manifest["parent"],
         "dataset version": manifest["dataset"],
         "configuration": manifest["config_hash"],
-        "files": str(published.path),
+        "files": shown(published.path),
     }
     return f"# {published}\n\n{facts_table(facts)}"
 

@@ -17,6 +17,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from storage.objects.address import address_of
+from storage.places import shown
 from storage.text import safe_text, to_json
 
 DEFAULT_STORE = Path("store")
@@ -48,7 +50,11 @@ def command() -> str:
 
 def store_option(store: Path) -> str:
     """The option that names the store in a command to copy; empty for the default store."""
-    return "" if store == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
+    return (
+        ""
+        if store == DEFAULT_STORE
+        else f" --store {shlex.quote(address_of(str(store)) or shown(store))}"
+    )
 
 
 def say(text: str) -> None:

@@ -139,10 +139,12 @@ def _classified(error: BaseException) -> Failure:
 
 
 def _of_the_store(error: StoreError) -> tuple[str, int]:
-    from storage.errors import Damaged, NotFound
+    from storage.errors import Damaged, NotFound, ObjectStoreError
 
     if isinstance(error, NotFound):
         return "not_found", NOT_FOUND
+    if isinstance(error, ObjectStoreError):
+        return "store", WORK_FAILED
     return ("damaged", WORK_FAILED) if isinstance(error, Damaged) else ("usage", USAGE)
 
 

@@ -15,6 +15,8 @@ from flows.terminal.tables import show_rows
 from storage.datasets import Store
 from storage.find import find_trajectory
 from storage.literals import literal
+from storage.objects.address import address_of
+from storage.places import shown
 from storage.records import Ending, Trajectory, Verdicts
 from storage.render import render_trajectory
 from storage.sql import query
@@ -37,7 +39,7 @@ def report_document(report: GenerationReport) -> dict[str, Any]:
     return {
         "dataset": report.version.dataset,
         "version": report.version.version,
-        "path": str(report.version.path),
+        "path": shown(report.version.path),
         "reused_version": report.reused_version,
         "reused_rows": progress.reused_rows,
         "problems": progress.problems,
@@ -90,8 +92,10 @@ def show_report(report: GenerationReport, store: Path) -> None:
     show(Text(f'\nGo on:     {command()} sql "{query}"{option}'))
     if example is not None:
         show(Text(f"           {command()} traj show {example.trajectory_id}{option}"))
-    show(Text(f"Dataset:   {report.version} in {report.version.path}"))
-    show(Text(f"SQL views: {store.absolute() / 'tirgen.duckdb'} (any DuckDB client, read-only)"))
+    show(Text(f"Dataset:   {report.version} in {shown(report.version.path)}"))
+    if address_of(str(store)) is None:
+        views = store.absolute() / "tirgen.duckdb"
+        show(Text(f"SQL views: {views} (any DuckDB client, read-only)"))
     say(_last_line(report))
     for sentence in engine_sentences(report.progress.idle):
         say(sentence)

@@ -52,7 +52,7 @@ class Model(NamedTuple):
 
 
 def published(version: PolicyVersion) -> Model:
-    return Model(version.path, str(version))
+    return Model(version.fetched(), str(version))
 
 
 def find_model(store: Store, name: str) -> Model:

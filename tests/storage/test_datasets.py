@@ -182,9 +182,9 @@ def test_names_that_are_no_safe_folder_are_refused(tmp_path: Path, name: str) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/prefix", "gs://bucket", "file:///tmp/x"])
-def test_an_address_is_no_folder(address: str) -> None:
-    with pytest.raises(InvalidName, match="is no folder but an address"):
+@pytest.mark.parametrize("address", ["s3://", "http://bucket/prefix", "file:///tmp/x"])
+def test_another_address_than_of_a_bucket_is_refused(address: str) -> None:
+    with pytest.raises(InvalidName, match="is no address of a bucket"):
         Store(Path(address))
 
 

@@ -247,7 +247,7 @@ def test_a_removal_killed_at_any_step_is_done_by_the_next(
         return call
 
     with monkeypatch.context() as patched:
-        for name in ("make_folder", "place_new_folder"):
+        for name in ("make_folder", "place_new_folder", "remove_folder"):
             patched.setattr(files, name, dying(getattr(files, name)))
         with pytest.raises(KeyboardInterrupt):
             remove(store, fates(store))

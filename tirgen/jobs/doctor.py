@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import duckdb
 
 from storage.datasets import Store
+from storage.errors import ObjectStoreError
+from storage.places import mirror_of
 from storage.records import SCHEMA_VERSION, Outcome
 from tirgen.embedded.models import is_pocket_engine, tokenizer_source
 from tirgen.engine.engine_config import EngineConfig
@@ -75,6 +77,13 @@ async def _python() -> list[Finding]:
 
 async def _store(store: Store) -> list[Finding]:
     folder = store.root
+    if mirror_of(folder):
+        try:
+            names = store.names()
+        except ObjectStoreError as error:
+            return [Finding("store", CheckLevel.FAIL, error.message, error.hint)]
+        found = f"{store} answers, {len(names)} datasets, schema {SCHEMA_VERSION}"
+        return [Finding("store", CheckLevel.OK, found)]
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(parent).free
     try:
@@ -112,7 +121,7 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
                 findings.append(Finding(f"engine ({role})", CheckLevel.OK, found))
                 findings.append(_tokenizer(role, getattr(config, role)))
     except EngineError as error:
-        fix = "check the address, the model name and the key; without a server: --actor embedded"
+        fix = "do what the message says; without a server of your own: --actor embedded"
         findings.append(Finding("engine", CheckLevel.FAIL, str(error), fix))
     for role in samplings:
         findings += await _replicas(role, getattr(config, role))
