@@ -89,6 +89,12 @@ class Hosted:
     refuses: Refuses
     status: int = 400
     continues_prefix: bool = False
+    continues_last: bool = False
+    """A last message of the assistant is continued without any field."""
+    refuses_space: bool = False
+    """No message of the assistant may end in white space."""
+    counts_once: bool = False
+    """Tokens of a prompt that was sent before are not counted."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     seen: list[web.Request] = field(default_factory=list)
     refused: int = 0
@@ -100,14 +106,29 @@ class Hosted:
         if (words := self.refuses(body)) is not None:
             self.refused += 1
             return web.json_response({"error": {"message": words}}, status=self.status)
-        open_end = self.continues_prefix and body["messages"][-1].get("prefix")
-        usage = {"prompt_tokens": 5 * len(body["messages"]) - bool(open_end)}
+        last = body["messages"][-1]
+        if self.refuses_space and last["role"] == "assistant" and last["content"][-1].isspace():
+            words = "final assistant content cannot end with trailing whitespace"
+            return web.json_response({"error": {"message": words}}, status=400)
+        usage = {"prompt_tokens": self._tokens(body["messages"])}
         events = [
             {"choices": [{"delta": {"content": "yes"}, "finish_reason": "stop"}]},
             {"choices": [], "usage": {**usage, "completion_tokens": 1}},
         ]
         text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
         return web.Response(text=text, content_type="text/event-stream")
+
+    def _tokens(self, messages: list[dict[str, Any]]) -> int:
+        """A token for each word, two around each turn, and one that opens the answer."""
+        last = messages[-1]
+        opened = self.continues_prefix and last.get("prefix", False)
+        opened |= self.continues_last and last["role"] == "assistant"
+        words = sum(len(message["content"].split()) for message in messages)
+        seen = self.counts_once and any(
+            other is not messages and other == messages
+            for other in (body["messages"] for body in self.requests[:-1])
+        )
+        return 1 if seen else words + 2 * len(messages) + (-1 if opened else 1)
 
 
 async def served(hosted: Hosted) -> AsyncIterator[str]:
@@ -156,6 +177,29 @@ async def test_a_marked_prefix_is_gone_on_with() -> None:
             await engine.complete(Prompt(messages=ASK.messages, reply="Well, "), PAPER)
     last = {"role": "assistant", "content": "Well, ", "prefix": True}
     assert hosted.requests[-1]["messages"][-1] == last
+
+
+@pytest.mark.parametrize(
+    ("hosted", "way"),
+    [
+        (Hosted(takes_all, continues_last=True), Continuation.LAST),
+        (Hosted(takes_all, continues_last=True, refuses_space=True), Continuation.ASKED),
+        (Hosted(takes_all, continues_last=True, counts_once=True), Continuation.ASKED),
+        (Hosted(takes_all), Continuation.ASKED),
+    ],
+)
+async def test_a_reply_is_gone_on_with_where_the_endpoint_does_it_by_itself(
+    hosted: Hosted, way: Continuation
+) -> None:
+    """llama.cpp: a last message of the assistant is open. Anthropic refuses white space there."""
+    async for url in served(hosted):
+        async with open_engine(EngineConfig(kind="chat", base_urls=[url], model="m")) as engine:
+            assert isinstance(engine, ChatEngine)
+            assert engine.dialect.continuation is way
+            await engine.complete(Prompt(messages=ASK.messages, reply="Well,\n\n"), PAPER)
+    sent = hosted.requests[-1]["messages"]
+    replied = {"role": "assistant", "content": "Well,\n\n"}
+    assert (sent[-1] == replied) is (way is Continuation.LAST)
 
 
 async def test_headers_and_query_reach_the_endpoint_and_secrets_come_from_the_environment(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -205,17 +205,36 @@ class ChatEngine:
         """How the endpoint continues a reply.
 
         If it does, the prompt is shorter: it lacks the tokens that close a turn and open another.
+        Counts that leave out cached tokens tell nothing.
         """
-        fields = self._fields(Sampling(max_tokens=_PROBE_TOKENS))
-        shape = self.dialect.shape(fields, _PROBE_TOKENS)
-        reply = {"role": "assistant", "content": _REPLY}
-        closed = await self._prompt_tokens({**shape, "messages": [_QUESTION, reply]})
+        shape = self.dialect.shape(self._fields(Sampling(max_tokens=_PROBE_TOKENS)), _PROBE_TOKENS)
+
+        async def tokens(fields: Body) -> int | None:
+            return await self._prompt_tokens({**shape, **fields})
+
+        replied: Body = {"messages": [_QUESTION, _reply(_REPLY)]}
+        plain = await tokens(replied)
+        if not plain or await tokens(replied) != plain:
+            return Continuation.ASKED
+        if await self._is_open(plain, tokens):
+            return Continuation.LAST
         for way in (Continuation.FINAL_MESSAGE, Continuation.PREFIX):
-            fields = continuation_fields([_QUESTION], _REPLY, way)
-            tokens = await self._prompt_tokens({**shape, **fields})
-            if tokens and closed and tokens < closed:
+            opened = await tokens(continuation_fields([_QUESTION], _REPLY, way))
+            if opened and opened < plain:
                 return way
         return Continuation.ASKED
+
+    async def _is_open(self, plain: int, tokens: Callable[[Body], Awaitable[int | None]]) -> bool:
+        """Whether a reply without any flag, of `plain` tokens with the question, is continued.
+
+        Then it takes no more tokens than the same words at the end of the question. The endpoint
+        must also accept a reply that ends in white space: the replies of trajectories do.
+        """
+        longer = {**_QUESTION, "content": f"{_QUESTION['content']} {_REPLY}"}
+        alone, same = await tokens({"messages": [_QUESTION]}), await tokens({"messages": [longer]})
+        if not (alone and same and alone < plain <= same):
+            return False
+        return await tokens({"messages": [_QUESTION, _reply(f"{_REPLY}\n\n")]}) is not None
 
     async def _prompt_tokens(self, body: Body) -> int | None:
         try:
@@ -228,12 +247,18 @@ def continuation_fields(messages: list[Body], reply: str, way: Continuation) -> 
     """The fields that ask the endpoint to continue a reply; for an empty reply the messages."""
     if not reply:
         return {"messages": messages}
-    last: Body = {"role": "assistant", "content": reply}
+    last = _reply(reply)
     match way:
         case Continuation.FINAL_MESSAGE:
             flags = {"continue_final_message": True, "add_generation_prompt": False}
             return {"messages": [*messages, last], **flags}
         case Continuation.PREFIX:
             return {"messages": [*messages, {**last, "prefix": True}]}
+        case Continuation.LAST:
+            return {"messages": [*messages, last]}
         case Continuation.ASKED:
             return {"messages": [*messages, last, {"role": "user", "content": CONTINUE}]}
+
+
+def _reply(text: str) -> Body:
+    return {"role": "assistant", "content": text}

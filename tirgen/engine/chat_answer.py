@@ -63,7 +63,7 @@ def _take(answer: ChatAnswer, event: Any) -> None:
         thought = thought or part.get("reasoning_content") or part.get("reasoning") or ""
         answer.reasoning += thought
         answer.chunks += bool(part)
-        if (reason := choice.get("finish_reason")) is not None:
+        if reason := choice.get("finish_reason"):
             answer.finish = _finish(reason)
 
 
@@ -87,10 +87,12 @@ def first_stop(text: str, stops: Sequence[str]) -> tuple[str, str] | None:
 _FINISHES = {
     "stop": Finish.STOP,
     "eos": Finish.STOP,
+    "eos_token": Finish.STOP,
+    "stop_sequence": Finish.STOP,
     "length": Finish.LENGTH,
     "model_length": Finish.LENGTH,
 }
-"""The values of OpenAI, Together (eos) and Mistral (model_length)."""
+"""OpenAI's values, and those of Together (eos), TGI (eos_token, stop_sequence) and Mistral."""
 
 
 def _finish(reason: str) -> Finish:

@@ -34,6 +34,8 @@ class Continuation(StrEnum):
     """vLLM's fields."""
     PREFIX = "prefix"
     """A flag on the last message: Mistral, DeepSeek."""
+    LAST = "last message"
+    """No field: a last message of the assistant is continued (llama.cpp)."""
     ASKED = "asked"
     """A user message asks for it, which models do not always follow."""
 

@@ -121,7 +121,7 @@ async def _engines(config: GenerateConfig) -> list[Finding]:
                 findings.append(Finding(f"engine ({role})", CheckLevel.OK, found))
                 findings.append(_tokenizer(role, getattr(config, role)))
     except EngineError as error:
-        fix = "check the address, the model name and the key; without a server: --actor embedded"
+        fix = "do what the message says; without a server of your own: --actor embedded"
         findings.append(Finding("engine", CheckLevel.FAIL, str(error), fix))
     for role in samplings:
         findings += await _replicas(role, getattr(config, role))
