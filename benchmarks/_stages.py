@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tomllib
 from asyncio.subprocess import PIPE
@@ -16,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from benchmarks import narrate
 from flows.training.fine_tune import fine_tune
@@ -51,8 +54,9 @@ class LadderConfig(Settings):
     cot_rl: RoundsConfig | None = None
     """Rounds of T2 on chain of thought; None leaves it out."""
     evaluation: EvaluationConfig
-    best_of: int = 8
-    """Samples of T5 for best-of-N."""
+    samples: Mapping[str, int] = Field(default_factory=lambda: {"T5": 8})
+    """By stage, where it has other samples a problem than the evaluation. From those of T5, best of
+    N is chosen."""
     correction: CorrectionSettings
 
 
@@ -61,9 +65,9 @@ def load(recipe: Path, changes: Mapping[str, Any]) -> LadderConfig:
     document = tomllib.loads(recipe.read_text("utf-8"))
     for name, value in changes.items():
         *tables, last = name.split(".")
-        place = document
+        place: Any = document
         for table in tables:
-            place = place.setdefault(table, {})
+            place = place[int(table)] if table.isdigit() else place.setdefault(table, {})
         place[last] = value
     return LadderConfig.model_validate(document)
 
@@ -77,10 +81,14 @@ async def climb(
 ) -> dict[str, str]:
     """The evaluated dataset version of every stage of one seed, made in a process of its own.
 
+    One thread trains, unless OMP_NUM_THREADS says otherwise: seeds run side by side.
+
     Raises `SeedFailed`.
     """
     command = (sys.executable, "-m", "benchmarks._stages", str(number), str(root), str(recipe))
-    process = await asyncio.create_subprocess_exec(*command, json.dumps(changes), stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, json.dumps(changes), stdout=PIPE, env={"OMP_NUM_THREADS": "1", **os.environ}
+    )
     out, _ = await process.communicate()
     if process.returncode:
         raise SeedFailed(
@@ -114,7 +122,7 @@ class Seed:
         control = await self.reinforce("control", episode, more)
         found["T4+"] = await self.evaluate("T4+", control)
         best = await self.reinforce("step", episode, self.config.step_rl)
-        found["T5"] = await self.evaluate("T5", best, samples=self.config.best_of)
+        found["T5"] = await self.evaluate("T5", best)
         found["T6"] = await self.evaluate("T6", best, correction=self.config.correction)
         return found
 
@@ -123,6 +131,7 @@ class Seed:
         update = {
             "dataset": f"{stage.replace('+', '-control')}-{self.number}",
             "seed": self.number,
+            "samples": self.config.samples.get(stage, self.config.evaluation.samples),
             **changes,
         }
         config = self.config.evaluation.model_copy(update=update)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import Result, narrate
-from benchmarks._compare import EXPECTATIONS, Samples, compare, stage_row
+from benchmarks._compare import EXPECTATIONS, Samples, compare, sentence, stage_row
 from benchmarks._stages import SeedFailed, climb
 from storage.datasets import Store
 
@@ -93,7 +93,7 @@ def _run(root: Path, changes: Mapping[str, Any], quick: bool) -> Result:
         ours={f"{row['stage']}_accuracy": round(row["accuracy"], 4) for row in rows},
         peers={},
         reached=all(each["holds"] for each in compared),
-        note="; ".join(each["sentence"] for each in compared),
+        note="; ".join(map(sentence, compared)),
     )
 
 

@@ -135,7 +135,7 @@ class Disk:
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
-                    age = now - entry.stat(follow_symlinks=False).st_mtime
+                    age = now - os.lstat(entry.path).st_mtime
                 except FileNotFoundError:
                     continue
                 yield Aged(Path(entry), age)

@@ -42,10 +42,15 @@ class PretrainConfig:
     """How to train. The same values, corpus and machine give exactly the same weights."""
 
     seed: int = 0
+    parent: str = ""
+    """Folder of a model of the same shape to begin with; empty for random weights."""
+    muon: bool = True
+    """Train the matrices within the layers with Muon. Off: with AdamW, as suits weights that are
+    trained already. Muon's products are in bfloat16: slow on a CPU without such instructions."""
     batch_tokens: int = 1024
     """With padding. Small, because a small model needs many updates more than exact gradients."""
     learning_rate: float = 1e-2
-    """The peak rate of Muon, which trains the matrices within the layers."""
+    """The peak rate for the matrices within the layers."""
     embedding_rate: float = 5e-3
     """The peak rate of AdamW, which trains embeddings, output head and norms."""
     warmup: float = 0.03
@@ -81,7 +86,7 @@ class _Run:
 
     model: Any
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer]
-    """Muon and AdamW."""
+    """Of the matrices within the layers, and of all other weights."""
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -137,17 +142,29 @@ def masked_loss(model: Any, batch: PaddedBatch) -> torch.Tensor:
 def _start(corpus: Path, config: PretrainConfig) -> _Run:
     torch.manual_seed(config.seed)
     shape = json.loads((corpus / "config.json").read_text("utf-8"))
-    model = Qwen3ForCausalLM(Qwen3Config(**shape))
+    model = (
+        Qwen3ForCausalLM.from_pretrained(config.parent, dtype=torch.float32)
+        if config.parent
+        else Qwen3ForCausalLM(Qwen3Config(**shape))
+    )
+    model.train()
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim > 1]
     inner = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in inner]
-    muon = torch.optim.Muon(
-        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, momentum=0.95
+    rate, decay = config.learning_rate, config.weight_decay
+    return _Run(
+        model,
+        (
+            torch.optim.Muon(matrices, lr=rate, weight_decay=decay, momentum=0.95)
+            if config.muon
+            else _adam(matrices, rate, decay),
+            _adam(others, config.embedding_rate, 0.0),
+        ),
     )
-    adam = torch.optim.AdamW(
-        others, lr=config.embedding_rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True
-    )
-    return _Run(model, (muon, adam))
+
+
+def _adam(weights: list[Any], rate: float, decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, betas=(0.9, 0.98), fused=True)
 
 
 def _train(

@@ -301,18 +301,18 @@ def explored(make: Callable[[], World], *, kill: Iterable[str]) -> int:
 
 
 FEW: list[tuple[type[Any], tuple[str, ...], tuple[str, ...], int]] = [
-    (Writing, ("one", "compactor"), ("one", "compactor"), 90),
-    (Writing, ("one", "compactor", "publisher"), (), 30),
-    (Using, ("one", "two"), (), 90),
-    (Using, ("reader", "remover"), ("reader", "remover"), 30),
+    (Writing, ("one", "compactor"), ("one", "compactor"), 50),
+    (Writing, ("one", "compactor", "publisher"), (), 20),
+    (Using, ("one", "two"), (), 50),
+    (Using, ("reader", "remover"), ("reader", "remover"), 20),
     (Using, ("remover", "other remover"), (), 5),
-    (Opening, ("one", "reader"), ("one",), 40),
+    (Opening, ("one", "reader"), ("one",), 20),
 ]
 """World, actors, which of them are killed, and a number below that of the schedules."""
 ALL: list[tuple[type[Any], tuple[str, ...], tuple[str, ...], int]] = [
-    (Writing, ("one", "two", "compactor", "publisher"), ("one", "compactor", "publisher"), 700),
-    (Using, ("one", "two", "reader", "remover"), ("one", "reader", "remover"), 300),
-    (Opening, ("one", "two", "reader"), ("one",), 100),
+    (Writing, ("one", "two", "compactor", "publisher"), ("one", "compactor", "publisher"), 400),
+    (Using, ("one", "two", "reader", "remover"), ("one", "reader", "remover"), 100),
+    (Opening, ("one", "two", "reader"), ("one",), 50),
 ]
 """Two writers are alike, so one of them is killed; so are publishers, and those who open a run."""
 

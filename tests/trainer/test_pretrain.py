@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,23 @@ def test_another_seed_gives_other_weights(corpus: Path, tmp_path: Path) -> None:
     train(corpus, tmp_path / "b", PretrainConfig(**{**vars_of(QUICK), "seed": 1}))
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_model_can_be_trained_on(corpus: Path, tmp_path: Path) -> None:
+    """From where its parent ended, by AdamW alone."""
+    train(corpus, tmp_path / "parent", QUICK)
+    going_on = replace(
+        QUICK,
+        parent=str(tmp_path / "parent"),
+        muon=False,
+        learning_rate=1e-3,
+        embedding_rate=1e-3,
+    )
+    train(corpus, tmp_path / "child", going_on)
+    first, later = losses(tmp_path / "parent"), losses(tmp_path / "child")
+    assert later[0] < first[0]
+    assert later[0] == pytest.approx(first[-1], abs=0.2)
+    assert later[-1] < first[-1]
 
 
 def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from storage.datasets import Store
-from storage.records import Opinion, Problem, TokenStream, Trajectory
+from storage.records import Opinion, Problem, Provenance, TokenStream, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.code_tasks import CodeTask, Window, load_code_tasks
 from tirgen.data.errors import ProblemsError
@@ -153,7 +153,7 @@ async def _publish(
         for row in asked_for(read(), plan.asked):
             yield replace(row, opinion=opinions.get(row.trajectory_id, row.opinion))
 
-    held = [_without_text(row) for row in rows()]
+    held = list(_without_text(rows()))
     scores = await _scores(config.analysis, held, rows)
     results = []
     for name, problems in bench.by_name.items():
@@ -182,14 +182,25 @@ async def _opinions(config: EvaluationConfig, rows: Iterator[Trajectory]) -> dic
     return opinions
 
 
-def _without_text(row: Trajectory) -> Trajectory:
-    """What the figures need of a sample: tokens only where some were corrected away."""
-    steps = tuple(
-        replace(step, thought="", action=step.action and "", observation=None, draft=None)
-        for step in row.steps
-    )
-    corrected = any(step.attempts for step in steps)
-    return replace(row, steps=steps, tokens=row.tokens if corrected else TokenStream())
+def _without_text(rows: Iterable[Trajectory]) -> Iterator[Trajectory]:
+    """What the figures need of samples, about 1 kB of each: tokens only where some were corrected
+    away, and what samples have in common once. Their seeds are left out."""
+    problems: dict[Problem, Problem] = {}
+    origins: dict[Provenance, Provenance] = {}
+    for row in rows:
+        steps = tuple(
+            replace(step, thought="", action=step.action and "", observation=None, draft=None)
+            for step in row.steps
+        )
+        origin = replace(row.provenance, seed=0)
+        corrected = any(step.attempts for step in steps)
+        yield replace(
+            row,
+            problem=problems.setdefault(row.problem, row.problem),
+            provenance=origins.setdefault(origin, origin),
+            steps=steps,
+            tokens=row.tokens if corrected else TokenStream(),
+        )
 
 
 async def _scores(

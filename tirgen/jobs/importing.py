@@ -5,7 +5,7 @@ Every response is run and judged once, in any order, and kept or dropped by the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -68,18 +68,19 @@ async def import_trajectories(
         dataset=config.dataset,
         config_hash=config.fingerprint(),
     )
-    responses = list(islice(reader.responses(), limit))
-    if not responses:
+    found = sum(1 for _ in islice(reader.responses(), limit))
+    if not found:
         why = describe(tuple(reader.bad)) if reader.bad else "it is empty"
         raise ProblemsError(f"{config.path} holds no response: {why}", tuple(reader.bad))
-    progress = Progress(problems=len(responses))
-    recipe = _Recipe(config, responses, progress)
+    progress = Progress(problems=found)
+    again = replace(reader, bad=[])
+    recipe = _Recipe(config, lambda: islice(again.responses(), limit), progress)
     async with open_job(store, config, recipe, progress, watch, live=AT_ONCE) as job:
         await _run_all(recipe, job)
         version = job.published() or _publish(config, job)
     return ImportReport(
         version=version,
-        made=len(recipe.todo),
+        made=recipe.missing,
         reused=progress.reused_rows,
         skipped=tuple(reader.bad),
         yields=[YieldRow(**row) for row in version.manifest["summary"]["yield"]],
@@ -91,18 +92,26 @@ class _Recipe:
     """Which responses are not committed, and what runs them."""
 
     config: ImportConfig
-    responses: Sequence[Response]
+    read: Callable[[], Iterator[Response]]
+    """Reads the responses, which are never held; each use reads the file again."""
     progress: Progress
-    todo: Sequence[Response] = ()
+    missing: int = 0
     maker: ReplayMaker = field(init=False)
+    _done: dict[str, int] = field(default_factory=dict)
+    """By trajectory that is committed, the hash of its problem."""
 
     def load(self, committed: CommittedRows) -> bool:
         """A response whose gold answer has changed is judged again."""
-        done = {row.trajectory_id: row.problem for row in committed.rows() if not row.is_lost}
-        self.todo = [r for r in self.responses if done.get(r.identity) != r.problem]
-        self.progress.reused_rows = len(self.responses) - len(self.todo)
+        sound = (row for row in committed.rows() if not row.is_lost)
+        self._done = {row.trajectory_id: hash(row.problem) for row in sound}
+        self.missing = sum(1 for _ in self.todo())
+        self.progress.reused_rows = self.progress.problems - self.missing
         self.progress.settled = self.progress.reused_rows
-        return bool(self.todo)
+        return bool(self.missing)
+
+    def todo(self) -> Iterator[Response]:
+        """The responses that are not committed."""
+        return (one for one in self.read() if self._done.get(one.identity) != hash(one.problem))
 
     async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
@@ -127,7 +136,7 @@ async def _run_all(recipe: _Recipe, job: Job[Progress]) -> None:
         job.progress.settled += 1
         job.watch(job.progress)
 
-    await for_each(recipe.todo, make, AT_ONCE)
+    await for_each(recipe.todo(), make, AT_ONCE)
 
 
 def _publish(config: ImportConfig, job: Job[Progress]) -> DatasetVersion:
