@@ -146,14 +146,14 @@ class Bucket:
         except (exceptions.PreconditionError, FileNotFoundError):
             return self._if_it_is(key, content)
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; those that are not there do not matter."""
+    def delete(self, key: str) -> None:
+        """Remove an object; it does not matter if there is none."""
+        self._ask(lambda: obstore.delete(self._store, key))
 
-        def delete(key: str) -> None:
-            self._ask(lambda: obstore.delete(self._store, key))
-
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """The same for many at once; not at the end of the process, where no thread starts."""
         with ThreadPoolExecutor(AT_ONCE, "bucket") as pool:
-            list(pool.map(delete, keys))
+            list(pool.map(self.delete, keys))
 
     def _put(
         self, key: str, content: bytes | Path, mode: Any, multipart: bool | None = False

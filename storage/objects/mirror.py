@@ -236,9 +236,9 @@ class Mirror:
 
     def remove(self, path: Path) -> None:
         if (key := self._batch_key(path)) is not None:
-            self._bucket.delete([key])
+            self._bucket.delete(key)
         elif (parts := self._small(path)) is not None:
-            self._bucket.delete([self._key(parts) + (LINK if path.is_symlink() else "")])
+            self._bucket.delete(self._key(parts) + (LINK if path.is_symlink() else ""))
         path.unlink(missing_ok=True)
 
     # Folders
@@ -294,8 +294,8 @@ class Mirror:
             scope = self._scope(parts)
             below = self._key(parts)
             if scope == _META:
-                self._bucket.delete([below + FOLDER])
-            self._bucket.delete(one.key for one in self._bucket.list(f"{below}/"))
+                self._bucket.delete(below + FOLDER)
+            self._bucket.delete_all(one.key for one in self._bucket.list(f"{below}/"))
         self._disk.remove_folder(path)
 
     @contextmanager
@@ -480,7 +480,7 @@ class Mirror:
                 content = path.read_bytes()
             except FileNotFoundError:
                 if key in self._index(scope):
-                    self._bucket.delete([key])
+                    self._bucket.delete(key)
                 return
             self._remember(scope, key, self._bucket.put(key, content))
 
@@ -506,7 +506,7 @@ class Mirror:
             for one in self._bucket.list(prefix)
             if one.key.removeprefix(prefix) not in used and now - one.written.timestamp() > seconds
         ]
-        self._bucket.delete(one.key for one in unused)
+        self._bucket.delete_all(one.key for one in unused)
         return sum(one.size for one in unused)
 
 

@@ -1,0 +1,86 @@
+"""Whole jobs on a bucket, each command on its own machine: only the bucket is shared."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import places
+from tests.storage.objects.conftest import S3
+
+pytestmark = pytest.mark.slow
+GENERATE = ("generate", "--dataset", "demo", "--limit", "24", "--json")
+
+
+@pytest.fixture
+def tirgen(s3: S3, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a command as on the named machine, with a mirror of its own."""
+    address = f"s3://{s3.new_bucket()}/store"
+
+    def start(machine: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows", *arguments, "--store", address],
+            env=os.environ | {places.VARIABLE: str(tmp_path / machine)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def test_a_killed_generation_goes_on_elsewhere_and_every_job_reads_it(
+    tirgen: Callable[..., subprocess.Popen[str]], s3: S3, tmp_path: Path
+) -> None:
+    def run(machine: str, *arguments: str) -> Any:
+        """What the command prints as JSON; no command may print a traceback."""
+        process = tirgen(machine, *arguments)
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, output + errors
+        assert "Traceback" not in errors
+        return json.loads(output) if "--json" in arguments else output
+
+    def rows(machine: str, view: str) -> int:
+        query = f"select count(distinct trajectory_id) as n, count(*) as all_rows from {view}"
+        [found] = run(machine, "sql", query, "--json")
+        assert found["n"] == found["all_rows"]
+        return int(found["n"])
+
+    killed = tirgen("first", *GENERATE)
+    while rows("reader", "running") == 0:
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.2)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    made = run("second", *GENERATE)
+    assert made["reused_rows"] > 0 and made["made_now"] > 0
+    assert rows("reader", "trajectories") > 0
+    assert rows("reader", "running") == 0
+
+    assert run("second", "dataset", "curate", "demo", "--set", "filters.minimum_calls=2", "--json")
+    run("reader", "dataset", "export", "demo@v1", str(tmp_path / "rows.jsonl"))
+    assert (tmp_path / "rows.jsonl").read_text().count("\n") > 0
+    run("third", "dataset", "tag", "demo@v1", "good")
+    run("third", "policy", "sft", "demo@good", "--policy", "pupil")
+    small = ("problems.limit=8", "groups=null", "samples=4")
+    settings = [part for each in small for part in ("--set", f"rollouts.{each}")]
+    run("first", "policy", "rl", "pupil", "--rounds", "1", "--set", "update.updates=1", *settings)
+    run("second", "eval", "pupil", "--bench", "pocket:test", "--limit", "4")
+    [found] = run("reader", "sql", "select count(*) as n from policies", "--json")
+    assert found["n"] == 2
+    run("reader", "dataset", "check")
+    run("reader", "dataset", "gc", "--dry-run")
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if secret in path.read_bytes()]
