@@ -57,11 +57,12 @@ async def generated(
     return json.loads(out), rows, engine
 
 
-async def test_no_completion_ends_a_generation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("completions", [COMPLETIONS, pytest.param(500, marks=pytest.mark.slow)])
+async def test_no_completion_ends_a_generation(tmp_path: Path, completions: int) -> None:
     loop = {"steps": 2, "tool_rounds": 1}
-    report, rows, engine = await generated(tmp_path, "chat", COMPLETIONS, loop=loop)
-    assert len(engine.calls) >= COMPLETIONS
-    assert len(rows) == report["made_now"] == report["settled"] == COMPLETIONS
+    report, rows, engine = await generated(tmp_path, "chat", completions, loop=loop)
+    assert len(engine.calls) >= completions
+    assert len(rows) == report["made_now"] == report["settled"] == completions
     asked = {int(row.problem.question.split("#")[1]) % len(WRITINGS) for row in rows}
     assert asked == set(range(len(WRITINGS)))
     assert any(row.kept for row in rows), "the honest ones"
