@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 SCHEMA_VERSION = 5
 """Raised whenever a field of any record below is added, removed or changes its meaning.
@@ -196,7 +197,8 @@ class _Filtered:
     """What the verdicts of the filter rules say together."""
 
     __slots__ = ()
-    filters: tuple[FilterVerdict, ...]
+    if TYPE_CHECKING:  # else it would be the first column of every file
+        filters: tuple[FilterVerdict, ...]
 
     @property
     def is_baseline(self) -> bool:

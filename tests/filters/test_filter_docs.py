@@ -9,6 +9,7 @@ from tirgen.filters.filter_config import FilterConfig, Rule
 from tirgen.filters.rules import TRAJECTORY_RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text()
+SETTINGS = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 
 
 def test_every_rule_is_documented_in_order() -> None:
@@ -21,4 +22,4 @@ def test_every_rule_is_applied_to_a_trajectory_or_to_the_dataset() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    assert [name for name in FilterConfig.model_fields if f"`{name}`" not in PAGE] == []
+    assert [name for name in FilterConfig.model_fields if f"filters.{name}" not in SETTINGS] == []

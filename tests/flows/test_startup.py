@@ -89,7 +89,7 @@ def test_common_options_are_described_once(capsys: pytest.CaptureFixture[str]) -
         assert run([*words.split(), "--help"]) == 0
         said = " ".join(capsys.readouterr().out.replace("│", " ").split())
         for option, what in (
-            ("--store", "Folder of the store."),
+            ("--store", "Folder of the store, or a bucket as s3://BUCKET/PREFIX"),
             ("--json", "Print one JSON document on stdout, not text for people."),
             ("--set", "Any other setting as NAME=VALUE"),
         ):

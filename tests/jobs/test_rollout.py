@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ import pytest_asyncio
 from storage.datasets import Store
 from storage.groups import judge
 from storage.records import Ending, Level, Outcome, Problem, Program, TokenStream, Trajectory
-from storage.sql import query
 from tests.jobs import writing_policy
 from tests.jobs.sandboxes import FaultySandbox
 from tests.jobs.writing_policy import comparable, served, settings, write_steps
@@ -388,14 +386,3 @@ def test_chat_endpoints_can_be_sampled_but_neither_branched_nor_corrected(proble
     with pytest.raises(ValueError, match="chat endpoints"):
         settings(problems, policy=chat, branches=None, correction={})
     assert settings(problems, policy=chat, branches=None).policy.kind == "chat"
-
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-@pytest.mark.parametrize("page", ["rollouts.md", "evaluation.md"])
-def test_the_queries_of_the_pages_run(page: str, store: Store, report: RolloutReport) -> None:
-    queries = re.findall(r"```sql\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    assert queries
-    for sql in queries:
-        query(store, sql)

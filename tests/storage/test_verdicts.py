@@ -222,7 +222,7 @@ def test_a_file_system_without_second_names_gets_a_copy(
 
     first = store.version("demo@v1")
     with monkeypatch.context() as patched:
-        patched.setattr("storage.files.os.link", refuse)
+        patched.setattr("storage.disk.os.link", refuse)
         third = store.derive(first, judged(first.found()), lambda: DESCRIBED)
     assert not third.parts[0].rows.path.samefile(first.parts[0].rows.path)
     assert list(third.read()) == expected(first)

@@ -83,7 +83,7 @@ def test_few_logit_rows_at_a_time_change_neither_score_nor_gradient(
         scorer(*batch[:3]).logprobs.square().sum().backward()
         gradients.append([weight.grad for weight in scorer.parameters()])
     for few, many in zip(*gradients, strict=True):
-        torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(few, many, rtol=1e-4, atol=2e-5)
 
 
 def test_checkpointed_activations_change_no_gradient(policy: Path, documents: list[Sample]) -> None:

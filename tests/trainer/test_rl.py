@@ -166,7 +166,7 @@ def test_a_finished_round_is_found_again_not_repeated(names: Names, world: World
 @pytest.mark.parametrize(
     ("packing", "tolerance"),
     [
-        (Packing(share_prefixes=False), 1e-6),
+        (Packing(share_prefixes=False), 2e-6),
         # AdamW divides by gradients near 0, so rounding grows over the four updates.
         (Packing(row_tokens=1, batch_tokens=40), 5e-6),
         (Packing(), 5e-6),

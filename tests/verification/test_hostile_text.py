@@ -90,7 +90,7 @@ def test_repetition_never_makes_extraction_slow(piece: str) -> None:
     for response in (text, text + "x", "\\boxed{5} " + text):
         extract_answer(response)
         extract_answer(response, require_box=False)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 6
 
 
 @pytest.mark.parametrize(
