@@ -20,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from benchmarks._apps import serve
+from benchmarks._apps import completion, metrics, serve
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.renderer import HfRenderer
 
@@ -33,7 +33,7 @@ _RENDERER = HfRenderer.load(str(MODEL_DIR))
 
 
 class SlotsServer:
-    """Answers after a while, to so many at once."""
+    """Answers with a fixed delay, to a bounded number of requests at once."""
 
     def __init__(self, seconds: float, slots: int, stragglers: float) -> None:
         self._seconds = seconds
@@ -54,27 +54,13 @@ class SlotsServer:
         return web.json_response({"object": "list", "data": models})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        figures = {"running": self._running, "waiting": self._waiting}
-        lines = (f"vllm:num_requests_{name} {number}\n" for name, number in figures.items())
-        return web.Response(text="".join(lines))
+        return metrics(self._running, self._waiting)
 
     async def completions(self, request: web.Request) -> web.Response:
         body = await request.json()
         await self._worked(body)
         prompt = _RENDERER.decode(tuple(body["prompt"]))
-        text, reason = _written(body["model"], prompt), None
-        for stop in body.get("stop") or ():
-            if stop in text:
-                text, reason = text[: text.index(stop) + len(stop)], stop
-        ids = list(_RENDERER.encode(text))
-        finish = "stop" if len(ids) <= body["max_tokens"] else "length"
-        ids = ids[: body["max_tokens"]]
-        choice = {
-            "index": 0, "text": _RENDERER.decode(tuple(ids)), "token_ids": ids,
-            "prompt_token_ids": body["prompt"], "logprobs": {"token_logprobs": [-0.5] * len(ids)},
-            "finish_reason": finish, "stop_reason": reason,
-        }  # fmt: skip
-        return web.json_response({"object": "text_completion", "choices": [choice]})
+        return completion(_RENDERER, body, _written(body["model"], prompt))
 
     async def chat(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -11,7 +11,7 @@ import sys
 
 from aiohttp import web
 
-from benchmarks._apps import serve
+from benchmarks._apps import completion, metrics, serve
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.renderer import HfRenderer
 
@@ -20,7 +20,7 @@ _RENDERER = HfRenderer.load(str(MODEL_DIR))
 
 
 class SlowEngine:
-    """Answers after a while."""
+    """Answers with a fixed delay."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -30,10 +30,7 @@ class SlowEngine:
         return web.json_response({"object": "list", "data": [{"id": "slow", "owned_by": "bench"}]})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        figures = {"running": self._running, "waiting": 0}
-        return web.Response(
-            text="".join(f"vllm:num_requests_{name} {n}\n" for name, n in figures.items())
-        )
+        return metrics(self._running)
 
     async def completions(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -43,19 +40,7 @@ class SlowEngine:
                 await asyncio.sleep(self._seconds)
         finally:
             self._running -= 1
-        text, reason = ANSWER, None
-        for stop in body.get("stop", ()):
-            if stop in text:
-                text, reason = text[: text.index(stop) + len(stop)], stop
-        ids = list(_RENDERER.encode(text))
-        finish = "stop" if len(ids) <= body["max_tokens"] else "length"
-        ids = ids[: body["max_tokens"]]
-        choice = {
-            "index": 0, "text": _RENDERER.decode(tuple(ids)), "token_ids": ids,
-            "prompt_token_ids": body["prompt"], "logprobs": {"token_logprobs": [-0.5] * len(ids)},
-            "finish_reason": finish, "stop_reason": reason,
-        }  # fmt: skip
-        return web.json_response({"object": "text_completion", "choices": [choice]})
+        return completion(_RENDERER, body, ANSWER)
 
 
 def application(seconds: float) -> web.Application:
