@@ -13,11 +13,19 @@ DEFAULT_GB = 1.0
 
 def limit() -> int:
     """The limit in bytes. Raises StoreError if the variable is not a positive number."""
-    text = os.environ.get(VARIABLE, "")
+    return gigabytes(VARIABLE, DEFAULT_GB, "1 or 0.5")
+
+
+def gigabytes(variable: str, default: float, example: str) -> int:
+    """The bytes that an environment variable gives in GB.
+
+    Raises StoreError if it is not a positive number.
+    """
+    text = os.environ.get(variable, "")
     try:
-        gigabytes = float(text) if text else DEFAULT_GB
+        found = float(text) if text else default
     except ValueError:
-        gigabytes = 0.0
-    if not 0 < gigabytes < 1e6:
-        raise StoreError(f"{VARIABLE} is {text!r}", "set it to a number of GB, e.g. 1 or 0.5")
-    return int(gigabytes * 1e9)
+        found = 0.0
+    if not 0 < found < 1e6:
+        raise StoreError(f"{variable} is {text!r}", f"set it to a number of GB, e.g. {example}")
+    return int(found * 1e9)

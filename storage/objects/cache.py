@@ -6,14 +6,14 @@ machine holds, stays. What was removed is fetched again when it is read.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from storage.errors import StoreError
+from storage.holds import alone
+from storage.memory import gigabytes
 from storage.places import mirrors
 
 VARIABLE = "TIRGEN_CACHE_GB"
@@ -27,14 +27,7 @@ class Cache:
 
     def __init__(self) -> None:
         """Raises StoreError if the variable is not a positive number."""
-        text = os.environ.get(VARIABLE, "")
-        try:
-            gigabytes = float(text) if text else DEFAULT_GB
-        except ValueError:
-            gigabytes = 0.0
-        if not 0 < gigabytes < 1e6:
-            raise StoreError(f"{VARIABLE} is {text!r}", "set it to a number of GB, e.g. 50")
-        self._limit = int(gigabytes * 1e9)
+        self._limit = gigabytes(VARIABLE, DEFAULT_GB, "50")
         self._since = self._limit  # a process begins by looking
         """Bytes added since the files were last counted."""
 
@@ -74,9 +67,5 @@ def _is_held(path: Path) -> bool:
     manifest = next((one for one in manifests if one.exists()), None)
     if manifest is None:
         return False
-    with manifest.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+    with alone(manifest) as granted:
+        return not granted

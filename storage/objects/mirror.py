@@ -63,6 +63,10 @@ class _Scope(NamedTuple):
     name: str
     """Of its lock and of its index."""
 
+    @classmethod
+    def below(cls, prefix: str) -> _Scope:
+        return cls(prefix, hashlib.sha256(prefix.encode()).hexdigest()[:24])
+
 
 _META = _Scope("meta/", "meta")
 
@@ -182,9 +186,7 @@ class Mirror:
         return written is not None
 
     def note(self, path: Path, content: bytes) -> None:
-        with temporary_for(path) as temporary:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
+        _write_here(path, content)
         self.changed(path)
 
     def changed(self, path: Path) -> None:
@@ -341,8 +343,7 @@ class Mirror:
     def _scope(self, parts: tuple[str, ...]) -> _Scope:
         for place in (2, 4):
             if len(parts) > place and parts[place] in _NOTES:
-                prefix = "notes/" + "/".join(parts[: place + 1]) + "/"
-                return _Scope(prefix, hashlib.sha256(prefix.encode()).hexdigest()[:24])
+                return _Scope.below("notes/" + "/".join(parts[: place + 1]) + "/")
         return _META
 
     def _key(self, parts: tuple[str, ...]) -> str:
@@ -406,9 +407,7 @@ class Mirror:
                 (temporary / OBJECTS).write_text(json.dumps(described["files"]))
                 os.rename(temporary, path)
         else:
-            with temporary_for(path) as temporary:
-                temporary.write_bytes(content)
-                os.replace(temporary, path)
+            _write_here(path, content)
             if path.name == _CONFIG and path.parent.parent.name == "runs":
                 make_folder(path.parent / _BATCHES)
                 (path.parent / _LOG).touch()
@@ -448,10 +447,7 @@ class Mirror:
             return {}
 
     def _write_index(self, scope: _Scope, index: dict[str, str]) -> None:
-        path = self._index_path(scope)
-        with temporary_for(path) as temporary:
-            temporary.write_text(json.dumps(index))
-            os.replace(temporary, path)
+        _write_here(self._index_path(scope), json.dumps(index).encode())
 
     def _index_path(self, scope: _Scope) -> Path:
         return self._state / f"{scope.name}.json"
@@ -466,8 +462,7 @@ class Mirror:
     @contextmanager
     def _log(self, path: Path) -> Iterator[NumberedLog]:
         prefix = "log/" + "/".join(path.relative_to(self.root).parts[:-1]) + "/"
-        name = hashlib.sha256(prefix.encode()).hexdigest()[:24]
-        with self._locked(_Scope(prefix, name)):
+        with self._locked(_Scope.below(prefix)):
             yield NumberedLog(self._bucket, prefix, path)
 
     def _upload(self, path: Path) -> None:
@@ -508,6 +503,13 @@ class Mirror:
         ]
         self._bucket.delete_all(one.key for one in unused)
         return sum(one.size for one in unused)
+
+
+def _write_here(path: Path, content: bytes) -> None:
+    """Write a file of the mirror as a whole; it need not survive a power cut."""
+    with temporary_for(path) as temporary:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
 
 
 def _named(document: Path) -> list[str]:

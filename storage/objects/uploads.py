@@ -39,7 +39,8 @@ class Uploads:
         """Upload what waits and is no larger. What fails is warned about, and waits again."""
         with self._lock:
             waiting = [path for path in self._waiting if _size(path) <= most_bytes]
-            self._waiting = {path: None for path in self._waiting if path not in set(waiting)}
+            for path in waiting:
+                del self._waiting[path]
         for place, path in enumerate(waiting):
             try:
                 self._upload(path)
