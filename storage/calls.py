@@ -49,7 +49,7 @@ class Call:
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """Another one for each call."""
+        """Different for every call."""
         return (self.host, self.pid, self.began)
 
 

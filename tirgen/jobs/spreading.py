@@ -42,8 +42,8 @@ class Spread:
     problems: int
     settled: int
     reused_rows: int
-    begun: frozenset[str]
-    """When the calls began that worked on the run before."""
+    before: frozenset[tuple[str, int, str]]
+    """The keys of the calls that worked on the run before."""
     started: float
     """By the monotonic clock."""
 
@@ -53,12 +53,13 @@ class Spread:
         started = time.monotonic()
         found = load_problems(**config.problems.model_dump())
         of = max(1, math.ceil(len(found.problems) / shard_problems))
-        left, reused, begun = list(found.problems), 0, frozenset[str]()
+        left, reused = list(found.problems), 0
+        before = frozenset[tuple[str, int, str]]()
         if run := store.find_run(config.dataset, config.fingerprint()):
             plan = committed_plan(config, run, found)
             left = [one for one in left if not plan.is_settled(one.problem_id)]
             reused = plan.rows
-            begun = frozenset(call.began for call in calls(run.folder))
+            before = frozenset(call.key for call in calls(run.folder))
         shards = [Shard(number, of) for number in range(1, of + 1)]
         return cls(
             config=config,
@@ -67,7 +68,7 @@ class Spread:
             problems=len(found.problems),
             settled=len(found.problems) - len(left),
             reused_rows=reused,
-            begun=begun,
+            before=before,
             started=started,
         )
 
@@ -82,7 +83,7 @@ class Spread:
         )
         run = self.store.find_run(self.config.dataset, self.config.fingerprint())
         for call in calls(run.folder) if run else ():
-            if call.began in self.begun:
+            if call.key in self.before:
                 continue
             counts = call.progress
             for name in _COUNTS:
