@@ -317,20 +317,11 @@ ALL: list[tuple[type[Any], tuple[str, ...], tuple[str, ...], int]] = [
 """Two writers are alike, so one of them is killed; so are publishers, and those who open a run."""
 
 
-@pytest.mark.parametrize(("world", "actors", "kill", "least"), FEW)
-def test_every_order_of_few(
-    stores: Path,
-    world: Callable[[Path, tuple[str, ...]], World],
-    actors: tuple[str, ...],
-    kill: tuple[str, ...],
-    least: int,
-) -> None:
-    assert explored(lambda: world(stores, actors), kill=kill) > least
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("world", "actors", "kill", "least"), ALL)
-def test_every_order_of_all(
+@pytest.mark.parametrize(
+    ("world", "actors", "kill", "least"),
+    [*FEW, *(pytest.param(*one, marks=pytest.mark.slow) for one in ALL)],
+)
+def test_every_order(
     stores: Path,
     world: Callable[[Path, tuple[str, ...]], World],
     actors: tuple[str, ...],
