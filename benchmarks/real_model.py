@@ -98,8 +98,7 @@ def _run(root: Path, changes: Mapping[str, Any], quick: bool) -> Result:
 
 
 def _halves(folder: Path, most: int) -> dict[str, Path]:
-    """Every second problem, and at most so many of their solutions, to learn from; the others to
-    evaluate."""
+    """Every second problem to learn from, with at most `most` solutions; the others to evaluate."""
     folder.mkdir(parents=True, exist_ok=True)
     problems = _lines(SHARED / "problems/gsm8k_test.jsonl")
     solutions = _lines(SHARED / "recorded/tora_code_34b_gsm8k.jsonl")

@@ -34,7 +34,7 @@ PEER_PYTHONS = {
 """Variables that name a python with this peer, in an environment of its own."""
 
 Drive = Callable[[str, int, Path], None]
-"""Runs so many chains against the server at an address; has a folder to write to."""
+"""Runs a number of chains against the server at a URL; its files go to the folder."""
 
 
 def run(quick: bool) -> Result:

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Version(NamedTuple):
-    """One state of an object, by which a later one is told from it."""
+    """Identifies one state of an object; every write gives it another one."""
 
     tag: str
     generation: str | None

@@ -9,8 +9,8 @@ A kill takes the place of one call that would change something: the actor makes 
 the kernel closes its files, and of a write to a log half may be there. What calls before it read
 changes nothing, so a kill before these leaves the same.
 
-Which calls stop, and what they touch, is told by a context manager; `tests.storage.file_calls` is
-that of the file system.
+A context manager defines which calls stop and what they touch; that of the file system is
+`tests.storage.file_calls`.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class Killed(BaseException):
 
 
 class Actor:
-    """A function that makes one call each time it is told to."""
+    """A function that runs from one of its calls to the next at each `step`."""
 
     def __init__(self, name: str, work: Callable[[], object], kill: Kill | None) -> None:
         self.name = name
         self.pending: Call | None = None
-        """The call that it makes when told to; None once it has ended."""
+        """The call that it makes at the next `step`; None once it has ended."""
         self.can: Callable[[], bool] = lambda: True
         """Whether the pending call would return."""
         self.killed = False

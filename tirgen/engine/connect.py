@@ -42,9 +42,8 @@ async def connect_tokens(
     Raises `EngineMisconfigured` when none answers, or when one that answers cannot serve the model.
     """
     async with _clients(config, server.base_urls) as clients:
-        await _find_on_any(
-            clients, server.model
-        )  # a wrong address is reported before a missing tokenizer
+        # A wrong address is reported before a missing tokenizer.
+        await _find_on_any(clients, server.model)
         variables = config.template_variables
         renderer = await asyncio.to_thread(HfRenderer.load, server.tokenizer, variables)
         found, absent = await probe_all(clients, server.model, renderer)

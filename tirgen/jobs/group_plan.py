@@ -27,11 +27,11 @@ from tirgen.jobs.workers import task_group
 T = TypeVar("T")
 
 _TELLING = 6
-"""A group that is not mixed after so many samples is not expected to become so. To wait for all of
-them would take as long as the longest."""
+"""Samples after which a group that is not mixed is expected to stay so. Waiting for all samples
+would take as long as the longest one."""
 
 _PRIOR = 16
-"""Groups that the first guess, that half of all are mixed, weighs as much as."""
+"""The first guess is that half of all groups are mixed; it weighs as much as 16 groups."""
 
 LOOK_SECONDS = 1.0
 """How often the plan is asked for more groups while none ends."""

@@ -51,8 +51,8 @@ class BranchSettings(Settings):
     samples: int = Field(16, ge=2)
     """G, branches per prefix."""
     groups: int | None = Field(None, ge=1)
-    """Mixed step groups that the round must hold: failed steps are branched, in an order drawn by
-    the seed, until so many groups have both branches that ran and branches that failed, or no
+    """Mixed step groups (with branches that ran and branches that failed) that the round must hold.
+    Failed steps are branched, in an order drawn by the seed, until the number is reached or no
     failed step is left. Default: no quota; as many steps as there are trajectory groups to learn
     from."""
     suffix_tokens: int = Field(100, ge=0)
