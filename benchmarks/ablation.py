@@ -154,9 +154,7 @@ def figures(store: Store, found: Mapping[int, Mapping[str, str]]) -> dict[str, A
         "expectations": expected,
         "power": power(between),
         "by_failure": {stage: by_failure(samples, stage) for stage in BY_FAILURE},
-        "rounds": {
-            name: rounds(store, name, found) for name in ("cot", "episode", "control", "step")
-        },
+        "rounds": {name: rounds(store, name, found) for name in ROUNDS},
         "tool_statistic": tool_statistic(store, found),
     }
 
