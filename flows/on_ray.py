@@ -1,4 +1,4 @@
-"""Spreads the shards of a generation over a Ray cluster, each as a task (``--on ray://…``).
+"""Spreads the shards of a job over a Ray cluster, each as a task (``--on ray://…``).
 
 Ray places the tasks, notices dead workers and nodes, and starts their tasks elsewhere. The store's
 lease makes sure that one process works on a shard; what a dead one had committed is not made again.
@@ -13,24 +13,20 @@ import os
 import re
 import socket
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from flows.terminal.failures import PREREQUISITE, ExtraMissing, FlowError
 from storage.datasets import Store
 from storage.leases import LeaseLost
 from tirgen.engine.errors import EngineUnavailable
-from tirgen.jobs.generate import GenerationReport, generation
-from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.progress import GenerationProgress, Watch
+from tirgen.jobs.progress import P, Watch
 from tirgen.jobs.shards import Shard
-from tirgen.jobs.spreading import Spread
+from tirgen.jobs.spreading import R, SpreadableJob, Wave, spread
 from tirgen.settings import ConfigError
 from tirgen.sockets.secret import new_secret
 
@@ -66,29 +62,34 @@ def checked_address(address: str) -> str:
     )
 
 
-async def generate_on_ray(
-    address: str,
-    config: GenerateConfig,
-    store: Store,
-    watch: Watch[GenerationProgress],
-    shard_problems: int,
-) -> GenerationReport:
-    """Have a generation's shards made by a Ray cluster, and publish one version at the end.
+class OnRay:
+    """A Ray cluster as the place of jobs; connected to when the first shards are to be made.
 
-    Raises `ExtraMissing` without Ray, `RayUnreachable`, `ShardsLost` when a shard's workers die too
-    often, and what `tirgen.jobs.generate.generate` raises. The same call then continues.
+    A context manager. Calling it raises `ExtraMissing` without Ray, `RayUnreachable`, `ShardsLost`
+    when a shard's workers die too often, and what the job raises. The same call then continues.
     """
-    spread = Spread.divided(config, store, shard_problems)
-    if spread.shards:
-        with _connected(address):
-            async with spread.shown(watch):
-                await _made(spread)
-    async with generation(config, store) as whole:
-        report = whole.publish()
-    progress = spread.progress()
-    stopped = progress.account.stopped
-    progress.account = replace(report.progress.account, stopped=stopped)
-    return replace(report, progress=progress, seconds=time.monotonic() - spread.started)
+
+    def __init__(self, address: str, shard_problems: int | None) -> None:
+        """`shard_problems` as for `tirgen.jobs.spreading.spread`. Raises `ConfigError`."""
+        self._address = checked_address(address)
+        self._shard_problems = shard_problems
+        self._stack = ExitStack()
+        self._is_connected = False
+
+    async def __call__(self, job: SpreadableJob[P, R], watch: Watch[P]) -> R:
+        async def make(wave: Wave, shards: Sequence[Shard]) -> None:
+            if not self._is_connected:
+                self._stack.enter_context(_connected(self._address))
+                self._is_connected = True
+            await _made(job, wave, shards)
+
+        return await spread(job, watch, make, self._shard_problems)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
 
 class Calling(NamedTuple):
@@ -100,20 +101,22 @@ class Calling(NamedTuple):
     """Relative paths of the configuration count from it, where a machine has it."""
 
 
-def make_shard(config: dict[str, Any], store: str, calling: Calling, shard: Shard) -> None:
+def make_shard(
+    job: type[SpreadableJob[Any, Any]],
+    config: dict[str, Any],
+    store: str,
+    calling: Calling,
+    shard: Shard,
+    wave: Wave,
+) -> None:
     """Make the rows of a shard that are still missing; runs in a worker of Ray."""
     sys.argv = calling.command
     if Path(calling.folder).is_dir():
         os.chdir(calling.folder)
-    asyncio.run(_settled(GenerateConfig.model_validate(config), Store(Path(store)), shard))
+    asyncio.run(job.of(config, Store(Path(store))).settle(shard, wave=wave))
 
 
-async def _settled(config: GenerateConfig, store: Store, shard: Shard) -> None:
-    async with generation(config, store, shard=shard) as opened:
-        await opened.settle(opened.todo)
-
-
-async def _made(spread: Spread) -> None:
+async def _made(job: SpreadableJob[Any, Any], wave: Wave, shards: Sequence[Shard]) -> None:
     """Wait for a task of each shard; if one fails, cancel the others and raise its error."""
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -124,9 +127,9 @@ async def _made(spread: Spread) -> None:
         retry_exceptions=[EngineUnavailable, LeaseLost, OSError],
         scheduling_strategy="SPREAD",  # a machine after the other, not one until it is full
     )(make_shard)
-    document = spread.config.model_dump(mode="json")
-    root, calling = str(spread.store.root), Calling(sys.argv, os.getcwd())
-    running = [task.remote(document, root, calling, shard) for shard in spread.shards]
+    document = job.config.model_dump(mode="json")
+    root, calling = str(job.store.root), Calling(sys.argv, os.getcwd())
+    running = [task.remote(type(job), document, root, calling, shard, wave) for shard in shards]
     futures = [asyncio.wrap_future(reference.future()) for reference in running]
     try:
         for future in asyncio.as_completed(futures):

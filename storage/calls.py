@@ -41,6 +41,8 @@ class Call:
     """The words of its command line."""
     place: str
     """The folder that it was called from."""
+    name: str
+    """Of its note and of its idle ledger, unique among those of its run."""
     progress: dict[str, Any] = field(default_factory=dict)
     """How far it is, as JSON values."""
     ended: bool = False
@@ -90,6 +92,7 @@ class CallNote:
             seconds=self._written - self._started,
             command=tuple(sys.argv),
             place=os.getcwd(),
+            name=self.name,
             progress=progress,
             ended=ended,
             error=_sentence(error) if error else None,
@@ -101,9 +104,13 @@ class CallNote:
 def calls(folder: Path) -> list[Call]:
     """The calls that worked on the run of this folder, oldest first."""
     files.update(folder / CALLS)
-    notes = (json.loads(note.read_bytes()) for note in (folder / CALLS).glob("*.json"))
-    found = [Call(**{**note, "command": tuple(note["command"])}) for note in notes]
+    found = [_read(note) for note in (folder / CALLS).glob("*.json")]
     return sorted(found, key=lambda call: call.began)
+
+
+def _read(note: Path) -> Call:
+    fields = json.loads(note.read_bytes())
+    return Call(**{**fields, "command": tuple(fields["command"]), "name": note.stem})
 
 
 def _sentence(error: BaseException) -> str:

@@ -8,7 +8,8 @@ Nothing needs it to continue a run; a line that a crash cut off is passed over.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,6 +74,15 @@ class IdleLog:
         with self._file.open("a", encoding="utf-8") as file:
             file.write(lines)
         files.changed(self._file)
+
+
+def read_idle(run: Path, calls: Collection[str]) -> Iterator[IdleSecond]:
+    """The seconds of these calls; a line that a crash cut off is left out."""
+    for file in idle_files(run):
+        if file.stem in calls:
+            for line in file.read_bytes().splitlines():
+                with suppress(ValueError):
+                    yield IdleSecond(**json.loads(line))
 
 
 def idle_files(run: Path) -> list[Path]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from flows.commands.options import (
     DEFAULT_STORE,
+    HERE,
     ConfigFile,
     Counts,
     Flag,
     Json,
+    Machines,
     Repeated,
     SetOption,
     StorePath,
@@ -25,10 +26,12 @@ from flows.terminal.progress import job_display
 from flows.terminal.report import engine_sentences
 from flows.training.models import find_model, serving
 from storage.datasets import Store
-from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate import EvaluationReport, SpreadEvaluation
 from tirgen.jobs.evaluate_config import EvaluationConfig
-from tirgen.jobs.progress import RolloutProgress
-from tirgen.settings import load_settings
+from tirgen.jobs.progress import RolloutProgress, Watch
+from tirgen.jobs.shards import Shard
+from tirgen.jobs.spreading import Place, one_shard
+from tirgen.settings import ConfigError, load_settings
 
 
 def evaluate_command(
@@ -49,6 +52,7 @@ def evaluate_command(
     config: ConfigFile = None,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
+    machines: Machines = HERE,
     json: Json = False,
 ) -> None:
     """Evaluate a policy: avg@k, pass@k, maj@k with intervals, code ratio, pass rate, cost.
@@ -63,6 +67,8 @@ def evaluate_command(
 
         tirgen eval --engine http://127.0.0.1:8000/v1 --engine-model thor-7b --bench math500.jsonl
         --bench aime24.jsonl --code-bench humaneval.jsonl
+
+        tirgen eval thor@v3 --bench math500.jsonl --on ray://head:10001
 
         tirgen eval thor --set 'code_benchmarks=[{"path": "test6.jsonl", "since": "2025-01-01"}]'
 
@@ -114,9 +120,20 @@ def evaluate_command(
     if code_bench and not bench:
         overrides["benchmarks"] = []
     resolved = load_settings(EvaluationConfig, config, overrides)
-    opened = open_store(store)
-    with job_display("eval") as display:
-        report = asyncio.run(_evaluate(policy, resolved, opened, display.update))
+    opened, shard = open_store(store), machines.one()
+    if shard and policy and resolved.policy.kind != "embedded":
+        raise ConfigError(
+            "--shard: every process would load the policy into the server again, while others "
+            "sample it. Leave POLICY out, and set policy_version to the name of the policy that "
+            "the server has; or use --on"
+        )
+    with machines.place() as place, job_display("eval") as display:
+        report = asyncio.run(_evaluate(policy, resolved, opened, place, shard, display.update))
+    if report is None:
+        say(f"shard {machines.shard} is done; other shards have problems left")
+        if json:
+            print_json({"version": None, "shard": machines.shard})
+        return
     if json:
         results = [result.model_dump(mode="json") for result in report.results]
         print_json({"version": str(report.version), "policy": policy or None, "results": results})
@@ -136,11 +153,20 @@ def _show(report: EvaluationReport, policy: str, store: Store) -> None:
 
 
 async def _evaluate(
-    policy: str, config: EvaluationConfig, store: Store, watch: Callable[[RolloutProgress], None]
-) -> EvaluationReport:
-    """Evaluate the policy, which the engine loads first, or else the model that is served."""
+    policy: str,
+    config: EvaluationConfig,
+    store: Store,
+    place: Place,
+    shard: Shard | None,
+    watch: Watch[RolloutProgress],
+) -> EvaluationReport | None:
+    """Evaluate the policy, which the engine loads first, or else the model that is served.
+
+    None where other processes have problems left.
+    """
     served = await serving(config, find_model(store, policy)) if policy else config
-    return await evaluate(served, store, watch)
+    job = SpreadEvaluation(served, store)
+    return await (one_shard(job, shard, watch) if shard else place(job, watch))
 
 
 def _benchmarks(paths: list[str] | None, limit: int | None) -> list[dict[str, Any]] | None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
 from flows.commands.options import (
     DEFAULT_STORE,
+    HERE,
     NO_ENGINES,
     ConfigFile,
     Engines,
     Flag,
     Json,
+    Machines,
     SetOption,
     StorePath,
     open_store,
@@ -32,12 +32,10 @@ from flows.terminal.report import report_document, show_estimate, show_report
 from storage.datasets import Store
 from tirgen.data.load import load_problems
 from tirgen.jobs.estimate import estimate as estimate_cost
-from tirgen.jobs.generate import GenerationReport, generate, generate_shard
+from tirgen.jobs.generate import SpreadGeneration
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.progress import GenerationProgress, Watch
-from tirgen.jobs.shards import Shard
-from tirgen.jobs.spreading import SHARD_PROBLEMS
-from tirgen.settings import ConfigError, load_settings
+from tirgen.jobs.spreading import one_shard
+from tirgen.settings import load_settings
 
 DEMO_PROBLEMS = 240
 
@@ -88,21 +86,7 @@ class Budgets:
         return {name.replace("_", ".", 1): value for name, value in asdict(self).items()}
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Machines:
-    """Where the work is done."""
-
-    shard: str | None = None
-    """Work on one share of the problems, like 3/16 for the third of 16. Start one process for each
-    share, on any machines that have the store; the one that ends last publishes one version."""
-    on: str | None = None
-    """Have all shares made by a Ray cluster: ray://HOST:10001, or ray for one on this machine."""
-    shard_problems: Annotated[int, Parameter(validator=validators.Number(gte=1))] = SHARD_PROBLEMS
-    """With --on: about how many problems are in a share."""
-
-
-ANY_PROBLEMS, NO_BUDGETS, HERE = Problems(), Budgets(), Machines()
+ANY_PROBLEMS, NO_BUDGETS = Problems(), Budgets()
 
 
 def generate_command(
@@ -191,13 +175,16 @@ def _show_resolved(config: GenerateConfig, *, as_json: bool) -> None:
 
 
 def _run(config: GenerateConfig, store_path: Path, machines: Machines, *, as_json: bool) -> None:
-    work = _chosen(machines)
-    store = open_store(store_path)
-    say(f"dataset {config.dataset} in {store}, problems {config.problems.path}")
-    _warn_of_other_problems(store, config)
-    say_warnings(load_problems(**config.problems.model_dump()))
-    with generation_display("generate") as display:
-        report = asyncio.run(work(config, store, display.update))
+    shard, store = machines.one(), open_store(store_path)
+    with machines.place() as place:
+        say(f"dataset {config.dataset} in {store}, problems {config.problems.path}")
+        _warn_of_other_problems(store, config)
+        say_warnings(load_problems(**config.problems.model_dump()))
+        job = SpreadGeneration(config, store)
+        with generation_display("generate") as display:
+            report = asyncio.run(
+                one_shard(job, shard, display.update) if shard else place(job, display.update)
+            )
     if report is None:
         done = f"shard {machines.shard} is done"
         say(f"{done}; other shards have problems left, the last one publishes")
@@ -210,30 +197,6 @@ def _run(config: GenerateConfig, store_path: Path, machines: Machines, *, as_jso
         show_report(report, store_path)
     if not report.version.manifest["kept_rows"] and not report.stopped:
         sys.exit(WORK_FAILED)
-
-
-Work = Callable[
-    [GenerateConfig, Store, Watch[GenerationProgress]],
-    Coroutine[Any, Any, GenerationReport | None],
-]
-"""Makes the rows; None where other processes have problems left."""
-
-
-def _chosen(machines: Machines) -> Work:
-    """Raises `ConfigError`."""
-    if machines.on and machines.shard:
-        raise ConfigError("--on makes all shards, --shard one of them; give one of the two")
-    if machines.on:
-        from flows.on_ray import checked_address, generate_on_ray
-
-        address = checked_address(machines.on)
-        return partial(generate_on_ray, address, shard_problems=machines.shard_problems)
-    if machines.shard:
-        try:
-            return partial(generate_shard, shard=Shard.parse(machines.shard))
-        except ValueError as error:
-            raise ConfigError(f"--shard: {error}") from None
-    return generate
 
 
 def _warn_of_other_problems(store: Store, config: GenerateConfig) -> None:

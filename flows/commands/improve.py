@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.commands.options import (
+    ANYWHERE,
     DEFAULT_STORE,
+    Cluster,
     ConfigFile,
     Flag,
     Json,
@@ -40,6 +42,7 @@ def improve_command(
     rounds: int | None = None,
     out: Path | None = None,
     processes: Processes = 1,
+    cluster: Cluster = ANYWHERE,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
     dry_run: Flag = False,
@@ -98,7 +101,8 @@ def improve_command(
     folder = out or here / "reports" / resolved.policy
     with ExitStack() as stack:
         hooks = _hooks(stack)
-        made = asyncio.run(improve(opened, resolved, processes=processes, hooks=hooks))
+        place = stack.enter_context(cluster.place())
+        made = asyncio.run(improve(opened, resolved, processes=processes, hooks=hooks, place=place))
     document = _document(made)
     _write(folder, store, made, document)
     if json:

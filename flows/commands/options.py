@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,8 @@ from flows.terminal.console import say
 if TYPE_CHECKING:
     from flows.training.estimate import Hardware
     from storage.datasets import Store
+    from tirgen.jobs.shards import Shard
+    from tirgen.jobs.spreading import Place
 
 StorePath = Annotated[
     Path,
@@ -72,6 +76,58 @@ class Planning:
 
         return Hardware(processes=processes, memory_gb=self.gpu_memory, throughput=self.throughput)
 
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Which machines do the work."""
+
+    on: str | None = None
+    """Have the rows made by a Ray cluster, in shares: ray://HOST:10001, or ray for one on this
+    machine."""
+    shard_problems: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
+    """With --on: about how many problems are in a share; by default so many that it has about 800
+    rows."""
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """Where jobs are worked on. Raises `ConfigError`."""
+        from tirgen.jobs.spreading import here
+
+        if self.on is None:
+            yield here
+            return
+        from flows.on_ray import OnRay
+
+        with OnRay(self.on, self.shard_problems) as place:
+            yield place
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Machines(Cluster):
+    """Which machines do the work, or which share of it this process does."""
+
+    shard: str | None = None
+    """Work on one share of the problems, like 3/16 for the third of 16. Start one process for each
+    share, on any machines that have the store; the one that ends last publishes one version."""
+
+    def one(self) -> Shard | None:
+        """The share of this process; None for all. Raises `ConfigError`."""
+        from tirgen.jobs.shards import Shard
+        from tirgen.settings import ConfigError
+
+        if self.shard is None:
+            return None
+        if self.on:
+            raise ConfigError("--on makes all shards, --shard one of them; give one of the two")
+        try:
+            return Shard.parse(self.shard)
+        except ValueError as error:
+            raise ConfigError(f"--shard: {error}") from None
+
+
+ANYWHERE, HERE = Cluster(), Machines()
 
 RoundsPlot = Annotated[
     Path | None,

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.commands.options import (
+    ANYWHERE,
     DEFAULT_STORE,
     AtLeastOne,
+    Cluster,
     ConfigFile,
     Counts,
     Json,
@@ -133,6 +135,7 @@ def rl_command(
     config: ConfigFile = None,
     plot: RoundsPlot = None,
     processes: Processes = 1,
+    cluster: Cluster = ANYWHERE,
     planning: Planning = PLANNING,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
@@ -148,6 +151,8 @@ def rl_command(
         tirgen policy rl pupil --rounds 4
 
         tirgen policy rl thor@v1 --config rl.toml --processes 8 --set rollouts.groups=512
+
+        tirgen policy rl thor@v1 --config rl.toml --on ray://head:10001
 
         tirgen policy rl ./Qwen3-8B --processes 8 --estimate --throughput 9000
 
@@ -185,10 +190,14 @@ def rl_command(
     from flows.training.rounds import reinforce
 
     say(f"{resolved.rounds} rounds of RL after {model.reference}")
-    with job_display("rollouts") as rolling, steps_display("update") as updating:
+    with (
+        cluster.place() as place,
+        job_display("rollouts") as rolling,
+        steps_display("update") as updating,
+    ):
         hooks = Hooks(rollouts=rolling.update, steps=updating.update, note=say, round=_say_round)
         made = asyncio.run(
-            reinforce(opened, name, model, resolved, processes=processes, hooks=hooks)
+            reinforce(opened, name, model, resolved, processes=processes, hooks=hooks, place=place)
         )
     figures = all_rounds(opened, made[-1].policy)
     draw_rounds(plot, opened, made[-1].policy)

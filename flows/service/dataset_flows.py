@@ -26,19 +26,19 @@ from flows.service.home import worker_store
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, inert, table
 from flows.service.running import ENGINE, hinted, live_progress, slot
-from flows.service.spread import spread_out
+from flows.service.spread import Patience, Spread, Spreading, waits
 from flows.training.models import find_model, serving
 from storage.records import Problem
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.jobs.curate import CurateConfig, curate_version
-from tirgen.jobs.evaluate import EvaluationReport
-from tirgen.jobs.evaluate import evaluate as run_evaluation
+from tirgen.jobs.evaluate import EvaluationReport, SpreadEvaluation
 from tirgen.jobs.evaluate_config import EvaluationConfig
-from tirgen.jobs.generate import Generation, GenerationReport, generation
+from tirgen.jobs.generate import Generation, GenerationReport, SpreadGeneration, generation
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.spreading import SHARD_PROBLEMS
+from tirgen.jobs.spreading import here
 from tirgen.jobs.workers import task_group
 
+SHARD_PROBLEMS = 200
 SHARDS_AT_ONCE = 2
 """While one shard finishes, the next one keeps the engine busy."""
 
@@ -51,10 +51,6 @@ GENERATE, CURATE, EVALUATE, ALARM = (
 """Defaults of the run forms."""
 
 ShardSize = Annotated[int, Field(ge=50, le=500)]
-Spread = Annotated[int, Field(ge=0, le=256)]
-Patience = Annotated[float, Field(ge=0, le=180)]
-FIRST_WAIT, LONGEST_WAIT = 15.0, 300.0
-"""Seconds between two tries of a shard: the first wait is doubled up to the longest."""
 
 
 @flow(name="generate", flow_run_name="generate {config.dataset}")
@@ -83,10 +79,12 @@ async def generate(
         delays = waits(patience_minutes)
         async with slot(ENGINE), live_progress() as live:
             if spread:
-                await spread_out(resolved, store, shard_problems, spread, delays, live.update)
-            async with generation(resolved, store, live.update) as opened:
-                await _settle_all(opened, shard_problems, delays)
-                report = opened.publish()
+                place = Spreading(shard_problems, spread, delays)
+                report = await place(SpreadGeneration(resolved, store), live.update)
+            else:
+                async with generation(resolved, store, live.update) as opened:
+                    await _settle_all(opened, shard_problems, delays)
+                    report = opened.publish()
         health = examine(report.version, alarm)
         await _show_generation(
             report, Figures(store, report.version, resolved.budget.prices), health
@@ -133,18 +131,27 @@ async def curate(
 
 
 @flow(name="evaluate", flow_run_name="evaluate {policy}")
-async def evaluate(policy: str = "", config: EvaluationConfig = EVALUATE) -> State[Any]:
+async def evaluate(
+    policy: str = "",
+    config: EvaluationConfig = EVALUATE,
+    patience_minutes: Patience = 4,
+    spread: Spread = 0,
+) -> State[Any]:
     """Sample a policy on benchmarks, judge every answer, and compute the figures.
 
     Args:
         policy: A policy version as NAME@v3, which the engine then loads; if empty, as configured.
         config: Which policy, on which benchmarks, with how many samples.
+        patience_minutes: With `spread`: how long to wait for an engine, sandbox or disk that fails.
+        spread: Shards to work on at once as runs of their own, on any worker of the pool `shards`;
+            with 0 this run works on all of them itself.
     """
     with hinted():
         store = worker_store()
         resolved = await serving(config, find_model(store, policy)) if policy else config
         async with slot(ENGINE), live_progress() as live:
-            report = await run_evaluation(resolved, store, live.update)
+            place = Spreading(None, spread, waits(patience_minutes)) if spread else here
+            report = await place(SpreadEvaluation(resolved, store), live.update)
         await _show_evaluation(report, Figures(store, report.version), policy)
         await show_lineage(store, report.version)
     return Completed(message=f"{report.version}: mean accuracy {report.mean_accuracy:.1%}")
@@ -181,14 +188,6 @@ async def _is_temporary(task: Task[Any, Any], run: TaskRun, state: State[Any]) -
 async def settle_shard(shard: ProblemShard) -> None:
     """Make what the shard's problems still lack; a retry makes only what is missing then."""
     await shard.settle()
-
-
-def waits(minutes: float) -> list[float]:
-    """Seconds between tries: they double at first and add up to the given minutes."""
-    found: list[float] = []
-    while (left := 60 * minutes - sum(found)) > 0:
-        found.append(min(FIRST_WAIT * 2 ** len(found), LONGEST_WAIT, left))
-    return found
 
 
 async def _settle_all(opened: Generation, size: int, delays: list[float]) -> None:

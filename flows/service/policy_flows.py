@@ -20,6 +20,7 @@ from flows.service.forms import filled_in, form_of
 from flows.service.home import worker_store
 from flows.service.policy_summary import show_improvement, show_policy, stage_line
 from flows.service.running import ENGINE, GPU, Live, hinted, live_progress, live_steps, slot
+from flows.service.spread import Patience, Spread, Spreading, waits
 from flows.training.fine_tune import fine_tune
 from flows.training.improve import ImproveConfig
 from flows.training.improve import improve as run_loop
@@ -31,6 +32,7 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tirgen.jobs.generate import generate
 from tirgen.jobs.progress import Progress
+from tirgen.jobs.spreading import here
 from trainer.settings import SftConfig
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ async def rl(
     policy: PolicyName = "policy",
     config: RoundsForm = ROUNDS,
     processes: Processes = 1,
+    patience_minutes: Patience = 4,
+    spread: Spread = 0,
 ) -> State[Any]:
     """Rounds of hierarchical RL: roll out, update, publish, and again with the new policy.
 
@@ -98,6 +102,9 @@ async def rl(
         config: How to roll out and how to update; an empty setting is set as for `tirgen policy
             rl`. The embedded engine loads each policy itself.
         processes: Training processes on this machine, one for each GPU.
+        patience_minutes: With `spread`: how long to wait for an engine, sandbox or disk that fails.
+        spread: Shards of rollouts to work on at once as runs of their own, on any worker of the
+            pool `shards`; with 0 this run makes all of them itself.
     """
     with hinted():
         store, logger = worker_store(), get_run_logger()
@@ -112,8 +119,9 @@ async def rl(
                 engine=partial(slot, ENGINE),
                 gpu=partial(slot, GPU),
             )
+            place = Spreading(None, spread, waits(patience_minutes)) if spread else here
             rounds = await reinforce(
-                store, policy, model, settings, processes=processes, hooks=hooks
+                store, policy, model, settings, processes=processes, hooks=hooks, place=place
             )
         return await _finish(store, *(done.policy for done in rounds))
 

@@ -17,11 +17,12 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
 from tirgen.evaluation.results import BenchmarkResult
-from tirgen.jobs.evaluate import EvaluationReport, evaluate
+from tirgen.jobs.evaluate import SpreadEvaluation
 from tirgen.jobs.evaluate_config import EvaluationConfig
-from tirgen.jobs.generate import generate
+from tirgen.jobs.generate import SpreadGeneration
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.rollout_config import CorrectionSettings
+from tirgen.jobs.spreading import Place, here
 from tirgen.settings import Settings
 from trainer.settings import SftConfig
 
@@ -88,14 +89,20 @@ class Improvement:
 
 
 async def improve(
-    store: Store, config: ImproveConfig, *, processes: int = 1, hooks: Hooks = NO_HOOKS
+    store: Store,
+    config: ImproveConfig,
+    *,
+    processes: int = 1,
+    hooks: Hooks = NO_HOOKS,
+    place: Place = here,
 ) -> Improvement:
     """Generate with the parent, fine-tune it, take it through RL, and evaluate every stage.
 
-    Started again with the same configuration it continues. Raises what its parts raise.
+    All rows are made at `place`. Started again with the same configuration it continues. Raises
+    what its parts raise.
     """
     metrics_library()  # fails before the generation if it is not installed
-    loop = _Loop(store, config.named(), processes, hooks)
+    loop = _Loop(store, config.named(), processes, hooks, place)
     parent = find_model(store, config.parent)
     base = await loop.evaluate("base, chain of thought", parent, reasoning="cot")
     dataset = await loop.generate()
@@ -124,11 +131,13 @@ class _Loop:
     config: ImproveConfig
     processes: int
     hooks: Hooks
+    place: Place
 
     async def generate(self) -> DatasetVersion:
         self.hooks.part("generate")
         async with self.hooks.engine():
-            report = await generate(self.config.generate, self.store, self.hooks.generation)
+            job = SpreadGeneration(self.config.generate, self.store)
+            report = await self.place(job, self.hooks.generation)
         return report.version
 
     async def fine_tune(self, parent: Model, dataset: DatasetVersion) -> PolicyVersion:
@@ -144,14 +153,20 @@ class _Loop:
         self.hooks.part("RL")
         name, rl = self.config.policy, self.config.rl
         return await reinforce(
-            self.store, name, parent, rl, processes=self.processes, hooks=self.hooks
+            self.store,
+            name,
+            parent,
+            rl,
+            processes=self.processes,
+            hooks=self.hooks,
+            place=self.place,
         )
 
     async def evaluate(self, stage: str, model: Model, **changes: Any) -> Stage:
         self.hooks.part(f"evaluate: {stage}")
         config = await serving(self.config.evaluation.model_copy(update=changes), model)
         async with self.hooks.engine():
-            report: EvaluationReport = await evaluate(config, self.store, self.hooks.rollouts)
+            report = await self.place(SpreadEvaluation(config, self.store), self.hooks.rollouts)
         made = Stage(name=stage, policy=model.label, samples=report.version, results=report.results)
         self.hooks.stage(made)
         return made

@@ -18,7 +18,8 @@ from flows.training.settings import RoundsConfig
 from storage.datasets import Store
 from storage.policies import PolicyVersion
 from storage.versions import DatasetVersion
-from tirgen.jobs.rollout import RolloutReport, collect_rollouts
+from tirgen.jobs.rollout import RolloutReport, SpreadRollouts
+from tirgen.jobs.spreading import Place, here
 from tirgen.jobs.workers import task_group
 from trainer.job import RlJob
 from trainer.run import Lineage
@@ -42,15 +43,16 @@ async def reinforce(
     *,
     processes: int = 1,
     hooks: Hooks = NO_HOOKS,
+    place: Place = here,
 ) -> list[Round]:
     """Take the policy through all rounds; each publishes the next version of `name`.
 
-    Raises what `collect_rollouts` raises, and `JobFailed` if an update fails: the oracle found that
-    the engine served another policy, or no group of the round teaches anything, and what
-    `metrics_run` raises.
+    The rollouts are made at `place`. Raises what `collect_rollouts` raises, and `JobFailed` if an
+    update fails: the oracle found that the engine served another policy, or no group of the round
+    teaches anything, and what `metrics_run` raises.
     """
     metrics_library()  # fails before the first rollout if it is not installed
-    loop = _Loop(store, name, config, processes, hooks)
+    loop = _Loop(store, name, config, processes, hooks, place)
     rounds: list[Round] = []
     sampler, report = parent, await loop.roll_out(parent, config.rollouts.start)
     while True:
@@ -80,12 +82,13 @@ class _Loop:
     config: RoundsConfig
     processes: int
     hooks: Hooks
+    place: Place
 
     async def roll_out(self, policy: Model, start: int) -> RolloutReport:
         here = {} if self.config.rollouts.groups is None else {"start": start}
         settings = await serving(self.config.rollouts.model_copy(update=here), policy)
         async with self.hooks.engine():
-            return await collect_rollouts(settings, self.store, self.hooks.rollouts)
+            return await self.place(SpreadRollouts(settings, self.store), self.hooks.rollouts)
 
     async def update(
         self, parent: Model, rollouts: DatasetVersion, sampler: Model

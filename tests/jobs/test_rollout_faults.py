@@ -81,7 +81,7 @@ async def work(
             return await job.make_row(maker, item, plan.record)
 
         try:
-            await sample_problems(job, plan, plan.next(), make, live)
+            await sample_problems(job, plan, plan.due(), make, live)
         finally:
             left = asyncio.all_tasks() - {asyncio.current_task()}
             names = {task.get_name() for task in left}

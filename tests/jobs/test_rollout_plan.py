@@ -71,6 +71,26 @@ def test_a_quota_asks_the_shortest_run_of_problems_that_fills_it(
     assert plan.drawn == needed
 
 
+@given(st.sets(st.sampled_from([p.problem_id for p in PROBLEMS])), st.integers(1, 12))
+def test_waves_of_problems_end_in_the_round_of_one_process(mixed: Any, quota: Any) -> None:
+    """Each wave is made as a whole, in any number of processes; the rows decide on the next."""
+    straight = RolloutPlan(PROBLEMS, samples=2, groups=quota, most=len(PROBLEMS))
+    work(straight, mixed, random.Random(0))
+    rows: dict[tuple[str, int], CommittedRow] = {}
+    while True:
+        plan = RolloutPlan(PROBLEMS, samples=2, groups=quota, most=len(PROBLEMS))
+        plan.load(rows.values())
+        if not plan.due():
+            break
+        for each in PROBLEMS[: plan.drawn]:
+            for number in range(2):
+                right = each.problem_id in mixed and number == 0
+                made = CommittedRow.of(sample(each.problem_id, number, right))
+                rows[each.problem_id, number] = made
+    assert list(plan.asked) == list(straight.asked)
+    assert (plan.mixed, plan.full) == (straight.mixed, straight.full)
+
+
 def test_a_continued_round_begins_nothing_twice() -> None:
     mixed = {p.problem_id for p in PROBLEMS[::3]}
     first = RolloutPlan(PROBLEMS, 2, 5, 40)
@@ -236,7 +256,7 @@ async def round_of(share: float, seed: int) -> float:
         await asyncio.sleep(seconds[name, number])
         plan.record(sample(name, number, draw.random() < chance[name]))
 
-    await sample_problems(cast(Any, job), plan, plan.next(), cast(Any, make), live=10_000)
+    await sample_problems(cast(Any, job), plan, plan.due(), cast(Any, make), live=10_000)
     assert plan.full
     assert len(seconds) < 1.4 * 16 * len(plan.asked), "little is given up"
     return now() / max(seconds[name, number] for name in plan.asked for number in range(16))

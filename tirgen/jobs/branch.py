@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from storage.groups import member
 from storage.records import Level, Problem, Trajectory
+from storage.runs import Run
 from tirgen.engine.protocol import Renderer
 from tirgen.jobs.committed_rows import is_lost, rows_of
 from tirgen.jobs.group_plan import GroupPlan, sample_groups
 from tirgen.jobs.job import Job
 from tirgen.jobs.maker import Item, Judgement, RowInProgress
 from tirgen.jobs.progress import RolloutProgress
-from tirgen.jobs.rollout_config import BranchSettings, PolicySettings, RolloutConfig
+from tirgen.jobs.rollout_config import BranchSettings, PolicySettings
 from tirgen.jobs.rollout_maker import JobContext, PolicyMaker, policy_bounds
+from tirgen.jobs.shards import Shard
 from tirgen.tir.branch import FailedStep, branch, failed_steps, split
 from tirgen.tir.builder import TrajectoryBuilder
 from tirgen.tir.driver import UsageCounter
@@ -66,6 +68,18 @@ class BranchMaker(PolicyMaker[BranchItem]):
         failed = item.failed
         return (item.problem.problem_id, failed.attempt, failed.step, item.attempt)
 
+    def item(self, step: FailedStep, source: Trajectory, number: int) -> BranchItem:
+        """The item of one branch of a failed step of `source`."""
+        return BranchItem(
+            problem=step.problem,
+            program=self._config.program,
+            attempt=number,
+            level=Level.STEP,
+            group_id=step.group_id,
+            failed=step,
+            source=source,
+        )
+
     @property
     def _renderer(self) -> Renderer:
         renderer = self._engine.renderer
@@ -92,48 +106,54 @@ class StepPlan(GroupPlan[FailedStep]):
         self.note(row.group_id, row.attempt, member(row))
 
 
-async def make_branches(
-    job: Job[RolloutProgress],
-    maker: BranchMaker,
-    asked: Mapping[str, Problem],
-    config: RolloutConfig,
-    most: int,
-) -> StepPlan:
-    """Make the missing branches: of at most `most` failed steps, or of as many as the quota needs.
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The failed steps of the problems of a round, and the branches that are committed."""
 
-    Returns which steps are branched.
-    """
-    assert config.branches is not None
+    order: Sequence[FailedStep]
+    """In the order in which they are branched."""
+    sources: Mapping[str, Trajectory]
+    """The trajectories that have them, by id."""
+    branches: Sequence[Trajectory]
+
+    def share(self, shard: Shard, drawn: int | None) -> Steps:
+        """Those of a shard's problems, among the first `drawn`."""
+        own = [step for step in self.order[:drawn] if shard.has(step.problem)]
+        return replace(self, order=own)
+
+    def plan(self, settings: BranchSettings, most: int) -> StepPlan:
+        """Of at most `most` steps, or of as many as the quota needs, with what is committed."""
+        plan = StepPlan(self.order, settings, most)
+        for row in self.branches:
+            plan.record(row)
+        return plan
+
+
+def read_steps(run: Run, asked: Mapping[str, Problem], seed: int) -> Steps:
+    """Those of the problems asked, by what is committed now."""
     sources: dict[str, Trajectory] = {}
     branches: list[Trajectory] = []
-    for row in rows_of(job.run, asked):
+    for row in rows_of(run, asked):
         if row.level is Level.TRAJECTORY and any(failed_steps(row)):
             sources[row.trajectory_id] = row
         elif row.level is Level.STEP and not is_lost(row.ending, row.provenance.code_version):
             branches.append(row)
     failed = (step for row in sources.values() for step in failed_steps(row))
-    plan = StepPlan(in_order(failed, config.seed), config.branches, most)
-    for row in branches:
-        plan.record(row)
+    return Steps(in_order(failed, seed), sources, branches)
+
+
+async def make_branches(
+    job: Job[RolloutProgress], maker: BranchMaker, plan: StepPlan, steps: Steps, live: int
+) -> None:
+    """Make the missing branches of a plan."""
 
     async def make(step: FailedStep, number: int) -> None:
-        item = _item(config, step, sources[step.trajectory_id], number)
-        await job.make_row(maker, item, plan.record)
+        source = steps.sources[step.trajectory_id]
+        await job.make_row(maker, maker.item(step, source, number), plan.record)
 
-    job.progress.given_up += await sample_groups(plan, plan.next(), make, config.live)
-    return plan
-
-
-def _item(config: RolloutConfig, step: FailedStep, source: Trajectory, number: int) -> BranchItem:
-    return BranchItem(
-        problem=step.problem,
-        program=config.program,
-        attempt=number,
-        level=Level.STEP,
-        group_id=step.group_id,
-        failed=step,
-        source=source,
-    )
+    first = plan.next()
+    due = () if first is None else (first,)
+    job.progress.given_up += await sample_groups(plan, due, make, live)
 
 
 def in_order(failed: Iterable[FailedStep], seed: int) -> list[FailedStep]:

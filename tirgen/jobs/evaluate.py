@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -30,7 +31,7 @@ from tirgen.evaluation.results import (
 from tirgen.evaluation.reward_model import open_reward_model
 from tirgen.filters.judge import AnswerJudge
 from tirgen.jobs.code_maker import CodeMaker
-from tirgen.jobs.committed_rows import asked_for
+from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
@@ -38,6 +39,8 @@ from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout import PolicyRecipe, sample_problems
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan
+from tirgen.jobs.shards import WHOLE, Shard
+from tirgen.jobs.spreading import ALL, Ahead, JobReport, SpreadableJob, Wave
 from tirgen.tir.markup import response_text
 
 AT_ONCE = 1_000
@@ -45,17 +48,11 @@ AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationReport:
-    """What an evaluation found."""
+class EvaluationReport(JobReport[RolloutProgress]):
+    """What an evaluation found; `results` is in the summary of its version's manifest too."""
 
-    version: DatasetVersion
-    """All samples; `results` is in the summary of its manifest."""
-    reused_version: bool
-    """Nothing was missing: the version was published before."""
     results: tuple[BenchmarkResult, ...]
     """One per benchmark, in the configured order."""
-    progress: RolloutProgress
-    seconds: float
 
     @property
     def mean_accuracy(self) -> float:
@@ -75,12 +72,8 @@ async def evaluate(
     """
     started = time.monotonic()
     bench = _load(config)
-    progress = RolloutProgress(problems=len(bench.problems))
-    recipe = PolicyRecipe(config, bench.problems, progress)
     asked = bench.document(config)
-    async with open_job(store, config, recipe, progress, watch, live=config.live) as job:
-        if job.has_work:
-            await _sample(config, job, recipe, bench)
+    async with _sampled(config, store, bench, watch, WHOLE) as (job, recipe):
         reused = job.published(recipe.plan.asked, lambda summary: bool(summary["asked"] == asked))
         version = reused or await _publish(config, job, recipe.plan, bench)
     summary = version.manifest["summary"]
@@ -88,9 +81,39 @@ async def evaluate(
         version=version,
         reused_version=reused is not None,
         results=tuple(map(BenchmarkResult.model_validate, summary["results"])),
-        progress=progress,
+        progress=job.progress,
         seconds=time.monotonic() - started,
     )
+
+
+class SpreadEvaluation(SpreadableJob[RolloutProgress, EvaluationReport]):
+    """An evaluation as several processes work on it."""
+
+    config: EvaluationConfig
+    kind = EvaluationConfig
+
+    @property
+    def problem_rows(self) -> int:
+        return self.config.samples
+
+    def counts(self, problems: int) -> RolloutProgress:
+        return RolloutProgress(problems=problems)
+
+    def ahead(self) -> Ahead:
+        problems = _load(self.config).problems
+        plan = RolloutPlan(problems, self.config.samples, None, len(problems))
+        reused = plan.load(CommittedRows(self.run).rows(by_id(problems)))
+        return Ahead(ALL, problems, plan.due(), reused)
+
+    async def settle(
+        self, shard: Shard, watch: Watch[RolloutProgress] = unwatched, wave: Wave = ALL
+    ) -> RolloutProgress:
+        bench = _load(self.config)
+        async with _sampled(self.config, self.store, bench, watch, shard) as (job, _):
+            return job.progress
+
+    async def finish(self, watch: Watch[RolloutProgress] = unwatched) -> EvaluationReport:
+        return await evaluate(self.config, self.store, watch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +151,26 @@ def _load(config: EvaluationConfig) -> _Benchmarks:
     return found
 
 
+@asynccontextmanager
+async def _sampled(
+    config: EvaluationConfig,
+    store: Store,
+    bench: _Benchmarks,
+    watch: Watch[RolloutProgress],
+    shard: Shard,
+) -> AsyncIterator[tuple[Job[RolloutProgress], PolicyRecipe]]:
+    """The job, with all samples of the shard made."""
+    problems = list(filter(shard.has, bench.problems))
+    progress = RolloutProgress(problems=len(problems))
+    recipe = PolicyRecipe(config, problems, progress)
+    async with open_job(
+        store, config, recipe, progress, watch, live=config.live, shard=shard
+    ) as job:
+        if job.has_work:
+            await _sample(config, job, recipe, bench)
+        yield job, recipe
+
+
 async def _sample(
     config: EvaluationConfig, job: Job[RolloutProgress], recipe: PolicyRecipe, bench: _Benchmarks
 ) -> None:
@@ -139,7 +182,7 @@ async def _sample(
         maker = coder if problem.problem_id in coder.tasks else solver
         return await job.make_row(maker, maker.item(problem, number), recipe.plan.record)
 
-    await sample_problems(job, recipe.plan, recipe.first, make, config.live)
+    await sample_problems(job, recipe.plan, recipe.due, make, config.live)
 
 
 async def _publish(

@@ -15,7 +15,6 @@ from typing import Any
 
 from storage.datasets import Store
 from storage.records import Problem, Program
-from storage.runs import Run
 from storage.versions import DatasetVersion
 from tirgen.data.contamination import load_benchmarks
 from tirgen.data.errors import BadRow
@@ -31,7 +30,8 @@ from tirgen.jobs.idle import Pools
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.maker import Item, RunIdentity
 from tirgen.jobs.progress import GenerationProgress, Watch, unwatched
-from tirgen.jobs.shards import WHOLE, Shard, others_at_work
+from tirgen.jobs.shards import WHOLE, Shard
+from tirgen.jobs.spreading import ALL, Ahead, JobReport, SpreadableJob, Wave
 from tirgen.jobs.workers import enter_both, for_each, task_group
 from tirgen.sandbox.open import open_sandbox
 from tirgen.tir.core import Role
@@ -39,18 +39,13 @@ from tirgen.verification import Verifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationReport:
+class GenerationReport(JobReport[GenerationProgress]):
     """What a generation did."""
 
-    version: DatasetVersion
-    reused_version: bool
-    """Nothing was missing: the version was published before."""
-    progress: GenerationProgress
     skipped: tuple[BadRow, ...]
     repeated: int
     """Rows left out because the same question came before."""
     yields: list[YieldRow]
-    seconds: float
 
     @property
     def stopped(self) -> str | None:
@@ -72,41 +67,35 @@ async def generate(
         return opened.publish()
 
 
-async def generate_shard(
-    config: GenerateConfig,
-    store: Store,
-    watch: Watch[GenerationProgress] = unwatched,
-    *,
-    shard: Shard,
-) -> GenerationReport | None:
-    """Make the rows of one shard; if it was the last, publish what all of them made.
+class SpreadGeneration(SpreadableJob[GenerationProgress, GenerationReport]):
+    """A generation as several processes work on it."""
 
-    Other processes make the other shards, on any machine that has the store. None where some of
-    their problems are still to be made. Raises what `generate` raises.
-    """
-    async with generation(config, store, watch, shard) as opened:
-        await opened.settle(opened.todo)
-        stopped, run = opened.job.progress.account.stopped, opened.job.run
-        made = opened.progress
-    left = unsettled(config, run, opened.found)
-    if left and not (stopped and not others_at_work(run.folder, shard)):
-        return None
-    async with generation(config, store) as whole:
-        report = whole.publish()
-    return replace(report, progress=made)
+    config: GenerateConfig
+    kind = GenerateConfig
 
+    @property
+    def problem_rows(self) -> int:
+        return self.config.attempts
 
-def unsettled(config: GenerateConfig, run: Run, found: ProblemSet) -> list[Problem]:
-    """The problems with rows still to make, by what is committed now."""
-    plan = committed_plan(config, run, found)
-    return [p for p in found.problems if not plan.is_settled(p.problem_id)]
+    def counts(self, problems: int) -> GenerationProgress:
+        return GenerationProgress(problems=problems)
 
+    def ahead(self) -> Ahead:
+        problems = load_problems(**self.config.problems.model_dump()).problems
+        plan = GenerationPlan(self.config.attempts, self.config.cot_samples)
+        plan.load(CommittedRows(self.run).rows(by_id(problems)))
+        left = [problem for problem in problems if not plan.is_settled(problem.problem_id)]
+        return Ahead(ALL, problems, left, plan.rows)
 
-def committed_plan(config: GenerateConfig, run: Run, found: ProblemSet) -> GenerationPlan:
-    """The plan of all problems, with what is committed now."""
-    plan = GenerationPlan(config.attempts, config.cot_samples)
-    plan.load(CommittedRows(run).rows(by_id(found.problems)))
-    return plan
+    async def settle(
+        self, shard: Shard, watch: Watch[GenerationProgress] = unwatched, wave: Wave = ALL
+    ) -> GenerationProgress:
+        async with generation(self.config, self.store, watch, shard) as opened:
+            await opened.settle(opened.todo)
+            return opened.progress
+
+    async def finish(self, watch: Watch[GenerationProgress] = unwatched) -> GenerationReport:
+        return await generate(self.config, self.store, watch)
 
 
 @asynccontextmanager

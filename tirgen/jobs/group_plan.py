@@ -90,6 +90,10 @@ class GroupPlan(Generic[T]):
             self.settle(item)
         return None
 
+    def due(self) -> list[T]:
+        """Begin all items that are needed by what is noted so far; those with samples missing."""
+        return list(iter(self.next, None))
+
     def settle(self, item: T) -> None:
         """Note that all samples of an item from `next` are recorded."""
         one = self._begun[self._name(item)]
@@ -193,16 +197,17 @@ class _Begun(Generic[T]):
 
 async def sample_groups(
     plan: GroupPlan[T],
-    first: T | None,
+    due: Iterable[T],
     make: Callable[[T, int], Coroutine[Any, Any, object]],
     live: int,
     changed: Callable[[], None] = lambda: None,
 ) -> int:
-    """Sample group after group, from `first` on, for as long as the plan needs more.
+    """Sample group after group, those of `due` first, for as long as the plan needs more.
 
-    `make` makes one sample and notes it in the plan; `changed` is called when a group is complete.
-    At most `live` groups are in progress at the same time. A slow sample delays no other group.
-    What is in progress when the plan is over is cancelled; returns how many groups.
+    `due` are items that the plan has begun. `make` makes one sample and notes it in the plan;
+    `changed` is called when a group is complete. At most `live` groups are in progress at the same
+    time. A slow sample delays no other group. What is in progress when the plan is over is
+    cancelled; returns how many groups.
     """
 
     async def make_group(item: T) -> None:
@@ -212,16 +217,22 @@ async def sample_groups(
         plan.settle(item)
         changed()
 
-    item, running = first, set[asyncio.Task[None]]()
+    begun, running = iter(due), set[asyncio.Task[None]]()
+
+    def following() -> T | None:
+        item = next(begun, None)
+        return plan.next() if item is None else item
+
+    item = following()
     async with task_group() as group:
         while (item is not None or running) and not plan.is_over:
             while item is not None and len(running) < live:
                 running.add(group.create_task(make_group(item)))
-                item = plan.next()
+                item = following()
             _, running = await asyncio.wait(
                 running, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
-            item = item or plan.next()
+            item = following() if item is None else item
         for task in running:
             task.cancel()
     return len(running)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from storage.idle import NUMBERS, REASONS, IdleLog, IdleSecond
+from storage.idle import NUMBERS, REASONS, IdleLog, IdleSecond, read_idle
 from tirgen.engine.gate import Gate
 from tirgen.engine.live_trajectory import Activity
 from tirgen.engine.pool import Pool
@@ -42,6 +43,16 @@ class SlotUsage:
         """Why the others were not, as shares of all slots, the largest first."""
         shares = ((name, self.sums[name] / (self.sums["slots"] or 1.0)) for name in REASONS)
         return sorted((share for share in shares if share[1]), key=lambda share: -share[1])
+
+
+def usage_of(run: Path, calls: Collection[str]) -> dict[str, SlotUsage]:
+    """What the ledgers of several calls add up to, by engine; `run` is the run's folder."""
+    usage: dict[str, SlotUsage] = {}
+    for second in read_idle(run, calls):
+        sums = usage.setdefault(second.roles, SlotUsage()).sums
+        for name in NUMBERS:
+            sums[name] += getattr(second, name)
+    return usage
 
 
 class IdleLedger:

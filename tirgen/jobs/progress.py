@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from storage.records import Ending, Level, Program, Trajectory
 from tirgen.jobs.budget import BudgetAccount
@@ -24,6 +24,12 @@ class Goal(NamedTuple):
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """Live counts of a job; its `watch` is called after each change."""
+
+    ADDED_UP: ClassVar[tuple[str, ...]] = (
+        "trajectories", "correct", "failed_executions", "infrastructure", "internal_errors",
+        "tokens",
+    )  # fmt: skip
+    """The counts that are those of one call."""
 
     problems: int
     """Work items: problems, or recorded responses."""
@@ -70,6 +76,12 @@ class Progress:
         }
         return {**counts, **self.goal._asdict(), **self._cost()}
 
+    def add_up(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the counts of one call by those of several, given what each has noted."""
+        noted = list(documents)
+        for name in self.ADDED_UP:
+            setattr(self, name, sum(int(one.get(name, 0)) for one in noted))
+
     def count(self, row: Trajectory) -> None:
         """Count a committed row."""
         self.trajectories += 1
@@ -87,6 +99,8 @@ class Progress:
 class GenerationProgress(Progress):
     """Live counts of a generation; `correct` leaves baselines out."""
 
+    ADDED_UP = (*Progress.ADDED_UP, "accepted")
+
     accepted: int = 0
     """TIRGen trajectories that every filter kept."""
 
@@ -100,6 +114,8 @@ class GenerationProgress(Progress):
 @dataclass(slots=True, kw_only=True)
 class RolloutProgress(Progress):
     """Live counts of a round of rollouts, or of an evaluation."""
+
+    ADDED_UP = (*Progress.ADDED_UP, "given_up", "branches", "branches_ran")
 
     wanted_groups: int | None = None
     """Mixed groups that the round must hold; None where every problem is sampled once."""

@@ -7,10 +7,10 @@ the failed steps are branched. A round that was stopped and continued ends with 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from storage.datasets import Store
@@ -19,7 +19,7 @@ from storage.records import Level, Problem, Trajectory
 from storage.versions import DatasetVersion
 from tirgen.data.errors import BadRow
 from tirgen.data.load import load_problems
-from tirgen.jobs.branch import BranchMaker, StepPlan, make_branches
+from tirgen.jobs.branch import BranchMaker, StepPlan, make_branches, read_steps
 from tirgen.jobs.committed_rows import CommittedRows, asked_for, by_id
 from tirgen.jobs.engines import open_engine
 from tirgen.jobs.group_plan import sample_groups
@@ -30,6 +30,8 @@ from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
 from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
+from tirgen.jobs.shards import Shard
+from tirgen.jobs.spreading import ALL, Ahead, JobReport, SpreadableJob, Wave
 from tirgen.jobs.workers import enter_both
 from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
@@ -39,13 +41,9 @@ Make = Callable[[Problem, int], Coroutine[Any, Any, Trajectory | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutReport:
+class RolloutReport(JobReport[RolloutProgress]):
     """What a round holds."""
 
-    version: DatasetVersion
-    reused_version: bool
-    """Nothing was missing: the version was published before."""
-    progress: RolloutProgress
     levels: dict[Level, GroupCount]
     full: bool
     """The round has all mixed groups it needs, of both levels; False when the problems or the
@@ -55,7 +53,6 @@ class RolloutReport:
     skipped: tuple[BadRow, ...]
     repeated: int
     """Rows left out because the same question came before."""
-    seconds: float
 
 
 async def collect_rollouts(
@@ -90,6 +87,73 @@ async def collect_rollouts(
     )
 
 
+class SpreadRollouts(SpreadableJob[RolloutProgress, RolloutReport]):
+    """A round of rollouts as several processes work on it: first on whole rollouts, then on
+    branches, each in as many waves as its quota needs."""
+
+    config: RolloutConfig
+    kind = RolloutConfig
+
+    @property
+    def problem_rows(self) -> int:
+        return self.config.samples
+
+    def counts(self, problems: int) -> RolloutProgress:
+        return RolloutProgress(problems=problems)
+
+    def ahead(self) -> Ahead:
+        config, run = self.config, self.run
+        problems = load_problems(**config.problems.model_dump()).problems
+        plan = _plan(config, problems)
+        reused = plan.load(CommittedRows(run).rows(by_id(problems)))
+        left, asked = plan.due(), list(plan.asked.values())
+        if run is None or left or not config.branches:
+            drawn = None if config.groups is None else plan.drawn
+            return Ahead(Wave(Level.TRAJECTORY, drawn), asked, left, reused)
+        steps = read_steps(run, plan.asked, config.seed)
+        branches = steps.plan(config.branches, _most_steps(config, plan))
+        left = list({step.problem.problem_id: step.problem for step in branches.due()}.values())
+        return Ahead(Wave(Level.STEP, branches.drawn), asked, left, reused)
+
+    async def settle(
+        self, shard: Shard, watch: Watch[RolloutProgress] = unwatched, wave: Wave = ALL
+    ) -> RolloutProgress:
+        """Raises ValueError for a round with a quota without the number of problems drawn."""
+        config = self.config
+        problems = load_problems(**config.problems.model_dump()).problems
+        recipe: PolicyRecipe
+        if wave.level is Level.STEP:
+            recipe = _RoundRecipe(config, problems, self.counts(len(problems)))
+        elif config.groups is not None and wave.drawn is None:
+            raise ValueError("a quota is filled wave by wave (tirgen.jobs.spreading.spread)")
+        else:
+            drawn = by_id(islice(_order(config, problems), wave.drawn))
+            own = list(filter(shard.has, drawn.values()))
+            recipe = PolicyRecipe(config, own, self.counts(len(own)))
+        async with open_job(
+            self.store, config, recipe, recipe.progress, watch, live=config.live, shard=shard
+        ) as job:
+            if job.has_work and wave.level is Level.STEP:
+                await self._branch(job, recipe, shard, wave)
+            elif job.has_work:
+                await _make_rollouts(config, recipe, job)
+            return job.progress
+
+    async def _branch(
+        self, job: Job[RolloutProgress], recipe: PolicyRecipe, shard: Shard, wave: Wave
+    ) -> None:
+        """Make the shard's branches of the first steps, so many as were drawn."""
+        config = self.config
+        assert config.branches is not None
+        steps = read_steps(job.run, recipe.plan.asked, config.seed).share(shard, wave.drawn)
+        plan = steps.plan(config.branches.model_copy(update={"groups": None}), len(steps.order))
+        maker = BranchMaker(config, recipe.context, config.branches)
+        await make_branches(job, maker, plan, steps, config.live)
+
+    async def finish(self, watch: Watch[RolloutProgress] = unwatched) -> RolloutReport:
+        return await collect_rollouts(self.config, self.store, watch)
+
+
 @dataclass(slots=True)
 class PolicyRecipe:
     """What rollouts and evaluations share: a plan of problems; engine, sandbox and verifier."""
@@ -98,8 +162,8 @@ class PolicyRecipe:
     problems: Sequence[Problem]
     progress: RolloutProgress
     plan: RolloutPlan = field(init=False)
-    first: Problem | None = None
-    """The first problem with a sample missing."""
+    due: Sequence[Problem] = ()
+    """Problems with samples missing, to begin with."""
     context: JobContext = field(init=False)
 
     def new_plan(self) -> RolloutPlan:
@@ -109,10 +173,13 @@ class PolicyRecipe:
     def load(self, committed: CommittedRows) -> bool:
         self.plan = self.new_plan()
         self.progress.reused_rows = self.plan.load(committed.rows(by_id(self.problems)))
-        self.first = self.plan.next()
+        self.due = self.first_due()
         self.progress.begun, self.progress.mixed = self.plan.begun, self.plan.mixed
         self.progress.settled = self.plan.settled
-        return self.first is not None
+        return bool(self.due)
+
+    def first_due(self) -> Sequence[Problem]:
+        return self.plan.due()
 
     async def open(self, stack: AsyncExitStack, identity: RunIdentity) -> Pools:
         config = self.config
@@ -130,12 +197,14 @@ class _RoundRecipe(PolicyRecipe):
     config: RolloutConfig
 
     def new_plan(self) -> RolloutPlan:
-        config, problems = self.config, self.problems
-        most, keeps = config.most_problems or len(problems), config.keeps_failed
-        if config.groups is None:
-            return RolloutPlan(problems, config.samples, None, len(problems), keeps)
-        endless = stream(problems, config.seed, config.start)
-        return RolloutPlan(endless, config.samples, config.groups, most, keeps)
+        return _plan(self.config, self.problems)
+
+    def first_due(self) -> Sequence[Problem]:
+        """With a quota only the first: which others are needed is better known later."""
+        if self.config.groups is None:
+            return self.plan.due()
+        first = self.plan.next()
+        return () if first is None else (first,)
 
     def load(self, committed: CommittedRows) -> bool:
         """Branches may be missing too: which ones is known once all rollouts are made."""
@@ -143,15 +212,27 @@ class _RoundRecipe(PolicyRecipe):
         return misses or bool(self.config.branches and committed.version(self.plan.asked) is None)
 
 
+def _plan(config: RolloutConfig, problems: Sequence[Problem]) -> RolloutPlan:
+    most, keeps = config.most_problems or len(problems), config.keeps_failed
+    if config.groups is None:
+        return RolloutPlan(problems, config.samples, None, len(problems), keeps)
+    return RolloutPlan(_order(config, problems), config.samples, config.groups, most, keeps)
+
+
+def _order(config: RolloutConfig, problems: Sequence[Problem]) -> Iterable[Problem]:
+    """The problems in the order in which they are asked; endless with a quota."""
+    return problems if config.groups is None else stream(problems, config.seed, config.start)
+
+
 async def sample_problems(
-    job: Job[RolloutProgress], plan: RolloutPlan, first: Problem | None, make: Make, live: int
+    job: Job[RolloutProgress], plan: RolloutPlan, due: Iterable[Problem], make: Make, live: int
 ) -> None:
-    """Sample problem after problem, from `first` on, with the progress of the job."""
+    """Sample problem after problem, those of `due` first, with the progress of the job."""
 
     def show() -> None:
         _show(job, plan)
 
-    job.progress.given_up += await sample_groups(plan, first, make, live, show)
+    job.progress.given_up += await sample_groups(plan, due, make, live, show)
     show()
 
 
@@ -165,17 +246,30 @@ async def _make_round(
     config: RolloutConfig, recipe: _RoundRecipe, job: Job[RolloutProgress]
 ) -> StepPlan | None:
     """Make all missing rows; returns the plan of the branches."""
+    await _make_rollouts(config, recipe, job)
+    if not config.branches:
+        return None
+    steps = read_steps(job.run, recipe.plan.asked, config.seed)
+    plan = steps.plan(config.branches, _most_steps(config, recipe.plan))
+    maker = BranchMaker(config, recipe.context, config.branches)
+    await make_branches(job, maker, plan, steps, config.live)
+    return plan
+
+
+async def _make_rollouts(
+    config: RolloutConfig, recipe: PolicyRecipe, job: Job[RolloutProgress]
+) -> None:
     plan, maker = recipe.plan, RolloutMaker(config, recipe.context)
 
     async def make(problem: Problem, number: int) -> Trajectory | None:
         return await job.make_row(maker, maker.item(problem, number), plan.record)
 
-    await sample_problems(job, plan, recipe.first, make, config.live)
-    if not config.branches:
-        return None
-    most = len(plan.asked) if config.groups is None else plan.mixed
-    branch_maker = BranchMaker(config, recipe.context, config.branches)
-    return await make_branches(job, branch_maker, plan.asked, config, most)
+    await sample_problems(job, plan, recipe.due, make, config.live)
+
+
+def _most_steps(config: RolloutConfig, plan: RolloutPlan) -> int:
+    """Most failed steps that are branched where branches have no quota of their own."""
+    return len(plan.asked) if config.groups is None else plan.mixed
 
 
 def _publish(

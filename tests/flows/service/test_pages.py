@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from flows.service.dataset_flows import waits
 from flows.service.events import DriftLimits, Health
 from flows.service.markdown import Link, fenced, inert, plain, table
+from flows.service.spread import waits
 
 HOSTILE = "a `b` | [x](javascript:alert(1)) <img onerror=1>\n\x1b[31m\u202e end"
 

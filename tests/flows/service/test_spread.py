@@ -1,13 +1,15 @@
-"""A generation spread over two workers, of which one is killed with all that it started."""
+"""Jobs spread over workers, of which one is killed with all that it started."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from storage.calls import calls
 from storage.datasets import Store
 from tests.flows.service.comparing import committed, rows, undisturbed
 from tests.flows.service.stack import Stack, descendants, wait_until
+from tirgen.jobs.evaluate import evaluate
+from tirgen.jobs.evaluate_config import EvaluationConfig
 
 pytestmark = pytest.mark.slow
 
@@ -48,3 +52,19 @@ def test_shards_of_a_killed_worker_go_on_elsewhere(stack: Stack, tmp_path: Path)
     assert rows(stack.store, "spread") == undisturbed(GENERATION, tmp_path)
     [folder] = (stack.store / "datasets" / "spread" / "runs").iterdir()
     assert sum(call.progress["trajectories"] > 0 for call in calls(folder)) >= 4
+
+
+def test_an_evaluation_is_spread_too(stack: Stack, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "dataset": "spread-eval",
+        "benchmarks": [{"path": "pocket:test", "limit": 52}],
+        "samples": 16,
+        "loop": {"tokens": 200},
+    }
+    run = stack.start("evaluate", {"config": settings, "spread": 2})
+    assert stack.finish(run, 600)["state_type"] == "COMPLETED", stack.tails()
+    config, alone = EvaluationConfig.model_validate(settings), Store(tmp_path)
+    asyncio.run(evaluate(config, alone))
+    assert rows(stack.store, config.dataset) == rows(alone.root, config.dataset)
+    [folder] = (stack.store / "datasets" / config.dataset / "runs").iterdir()
+    assert len({call.pid for call in calls(folder) if call.progress["trajectories"]}) == 2
