@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from flows.service.apply import POOLS
 from flows.service.home import CLIENT_AUTH, SERVER_AUTH, ServiceInstance
 from flows.service.stack import worker_command
 from flows.tree import tree
+from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.sandbox.token import TOKEN_VARIABLE
 from tirgen.settings import ConfigError
 from tirgen.sockets.rule import names_of
@@ -175,6 +177,54 @@ def test_the_runtime_of_the_sandbox_is_one_of_the_classes() -> None:
     patch = yaml.safe_load((folder / "patch.yaml").read_text())
     chosen = patch["spec"]["template"]["spec"]["runtimeClassName"]
     assert chosen in {one["metadata"]["name"] for one in classes}
+
+
+def engines() -> dict[str, dict[str, Any]]:
+    files = sorted((DEPLOY / "kubernetes" / "engines").glob("*.yaml"))
+    found = [document for file in files for document in yaml.safe_load_all(file.read_text())]
+    return {f"{m['kind']}/{m['metadata']['name']}": m for m in found}
+
+
+@pytest.mark.parametrize("role", ["actor", "critic"])
+def test_an_engine_of_a_cluster_runs_our_command_and_only_workers_reach_it(role: Any) -> None:
+    found = engines()
+    engine, service = found[f"StatefulSet/{role}"]["spec"], found[f"Service/{role}"]["spec"]
+    pod = engine["template"]
+    [container] = pod["spec"]["containers"]
+    script = Path(container["command"][1])
+    assert (DEPLOY / "vllm" / script.name).is_file()
+    assert script.parent in {Path(m["mountPath"]) for m in container["volumeMounts"]}
+    given = {one["name"]: one.get("value") for one in container["env"]}
+    asked = (DEPLOY / "vllm" / "actor.sh").read_text()
+    assert all(f"${{{name}:" in asked for name in ("MODEL", "HOST", "PORT", "TENSOR_PARALLEL"))
+    assert given["TENSOR_PARALLEL"] == str(container["resources"]["limits"]["nvidia.com/gpu"])
+    [port] = container["ports"]
+    assert given["PORT"] == str(port["containerPort"]) == str(service["ports"][0]["port"])
+    assert service["clusterIP"] == "None", "each replica has a name"
+    assert engine["serviceName"] == role
+    context = pod["spec"]["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    policy = found["NetworkPolicy/engines"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    [rule] = policy["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"server": "client"}}}]
+    assert {"port": port["containerPort"]} in rule["ports"]
+
+
+def test_the_first_dataset_of_the_walk_through_is_a_configuration_of_ours() -> None:
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    [text] = re.findall(r"--param config='(\{.*?\})'", page, re.DOTALL)
+    config = GenerateConfig.model_validate_json(text)
+    ports = {
+        f"{name.partition('/')[2]}-0": one["spec"]["ports"][0]["port"]
+        for name, one in engines().items()
+        if one["kind"] == "Service"
+    }
+    for engine in (config.actor, config.critic):
+        [url] = map(urlsplit, engine.base_urls)
+        assert url.hostname is not None
+        assert ports[url.hostname.partition(".")[0]] == url.port
 
 
 @pytest.mark.parametrize("pool", POOLS)

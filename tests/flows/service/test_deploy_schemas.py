@@ -47,11 +47,35 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 def test_the_manifests_follow_the_schemas_of_kubernetes(tmp_path: Path) -> None:
     files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
     classes = DEPLOY / "kubernetes" / "runtime" / "classes.yaml"
-    checked = validated([*files, classes])
+    engines = sorted((DEPLOY / "kubernetes" / "engines").glob("*.yaml"))
+    assert len(engines) == 3
+    patched = tmp_path / "patched.yaml"
+    patched.write_text(yaml.safe_dump_all(workers_with_a_bucket()))
+    checked = validated([*files, classes, *engines, patched])
     assert checked.returncode == 0, checked.stderr
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(files[-1].read_text().replace("replicas: 1", "replicas: one"))
     assert validated([wrong]).returncode
+
+
+def workers_with_a_bucket() -> list[dict[str, Any]]:
+    """As `kubectl patch` makes them: containers, variables and volumes are merged, `envFrom`
+    is replaced."""
+    patch = yaml.safe_load((DEPLOY / "kubernetes" / "bucket" / "patch.yaml").read_text())
+    spec = patch["spec"]["template"]["spec"]
+    [change], [volume] = spec["containers"], spec["volumes"]
+    workers = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "workers.yaml").read_text()))
+    for worker in workers:
+        pod = worker["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        assert container["name"] == change["name"]
+        container["envFrom"] = change["envFrom"]
+        container["env"] += change["env"]
+        [old] = [one for one in pod["volumes"] if one["name"] == volume["name"]]
+        old |= volume
+        for name in [name for name, value in old.items() if value is None]:
+            del old[name]
+    return workers
 
 
 def validated(files: list[Path]) -> subprocess.CompletedProcess[str]:
