@@ -67,6 +67,16 @@ class Meeting(NamedTuple):
             raise ValueError(f"--machines {machines}: --meet is for two or more")
         return cls(machines, host.strip("[]"), int(port))
 
+    def is_here(self) -> bool:
+        """This machine has the address. Raises OSError where there is no way to it."""
+        return self._own_place()[0] == self._address()
+
+    @property
+    def options(self) -> list[str]:
+        """Those of this module's command."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return ["--machines", str(self.machines), "--meet", f"{host}:{self.port}"]
+
     def arguments(self, program: Sequence[str]) -> list[str]:
         """Those of torchrun; sets the interface that gloo and NCCL use. Raises OSError."""
         address, interface = self._own_place()

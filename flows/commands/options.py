@@ -55,8 +55,29 @@ Seconds = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Digits = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=15))]
 Processes = Annotated[
-    AtLeastOne, Parameter(help="Training processes on this machine, one for each GPU.")
+    AtLeastOne, Parameter(help="Training processes on each machine, one for each GPU.")
 ]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Trainers:
+    """Which machines train."""
+
+    processes: Processes = 1
+    machines: AtLeastOne = 1
+    """Machines that train. Run the same command on each of them, with the same store; the one that
+    --meet names leads, the others run their share of its trainings."""
+    meet: str | None = None
+    """With --machines: HOST:PORT of one of them, with a free port that only they can reach."""
+
+    @property
+    def world(self) -> int:
+        """Processes of all machines together."""
+        return self.processes * self.machines
+
+
+ONE_MACHINE = Trainers()
 
 
 @Parameter(name="*")

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from flows.commands.options import (
     ANYWHERE,
     DEFAULT_STORE,
+    ONE_MACHINE,
     AtLeastOne,
     Cluster,
     ConfigFile,
     Counts,
     Json,
     Planning,
-    Processes,
     RoundsPlot,
     SetOption,
     StorePath,
+    Trainers,
     open_store,
     parse_settings,
 )
@@ -27,6 +28,7 @@ from flows.commands.results import show_plan, show_published, show_results, show
 from flows.terminal.console import print_json, say
 from flows.terminal.failures import require_training
 from flows.terminal.progress import job_display
+from flows.training.machines import Machines
 from storage.places import shown
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.settings import load_settings
@@ -50,7 +52,7 @@ def sft_command(
     snapshot_every: int | None = None,
     pass_at: Counts = None,
     plot: Path | None = None,
-    processes: Processes = 1,
+    trainers: Trainers = ONE_MACHINE,
     planning: Planning = PLANNING,
     set_: SetOption = None,
     store: StorePath = DEFAULT_STORE,
@@ -67,6 +69,9 @@ def sft_command(
         tirgen policy sft tir@v3 --parent ./Qwen2.5-Math-7B --processes 8 --set epochs=2
 
         tirgen policy sft demo --heldout pocket:test --snapshot-every 20 --plot curve.svg
+
+        tirgen policy sft tir@v3 --parent ./Qwen3-8B --processes 8 --machines 2
+        --meet gpu-1:29400
 
         tirgen policy sft tir@v3 --parent ./Qwen3-8B --processes 8 --estimate
 
@@ -99,10 +104,13 @@ def sft_command(
     if planning.estimate:
         from flows.training.estimate import estimate_sft
 
-        hardware = planning.hardware(processes)
+        hardware = planning.hardware(trainers.world)
         plan = estimate_sft(model.folder, opened.version(dataset), resolved, hardware)
         return print_json(plan.document()) if json else show_plan(plan, "fine-tuning")
     require_training("fine-tuning")
+    machines = Machines.of(opened, policy, trainers.machines, trainers.meet)
+    if machines and not machines.leads:
+        return _follow(machines, trainers, as_json=json)
     from flows.training.fine_tune import fine_tune
     from flows.training.jobs import Hooks, steps_display
 
@@ -112,7 +120,14 @@ def sft_command(
     with steps_display("sft") as display:
         hooks = Hooks(steps=display.update, note=say)
         made = asyncio.run(
-            fine_tune(names, resolved, processes=processes, heldout=problems, hooks=hooks)
+            fine_tune(
+                names,
+                resolved,
+                processes=trainers.processes,
+                heldout=problems,
+                hooks=hooks,
+                machines=machines,
+            )
         )
     if plot:
         from flows.terminal.plots import lines_plot
@@ -134,7 +149,7 @@ def rl_command(
     problems: str | None = None,
     config: ConfigFile = None,
     plot: RoundsPlot = None,
-    processes: Processes = 1,
+    trainers: Trainers = ONE_MACHINE,
     cluster: Cluster = ANYWHERE,
     planning: Planning = PLANNING,
     set_: SetOption = None,
@@ -182,9 +197,12 @@ def rl_command(
     if planning.estimate:
         from flows.training.estimate import estimate_round
 
-        plan = estimate_round(model.folder, opened, resolved, planning.hardware(processes))
+        plan = estimate_round(model.folder, opened, resolved, planning.hardware(trainers.world))
         return print_json(plan.document()) if json else show_plan(plan, "a round of RL")
     require_training("RL")
+    machines = Machines.of(opened, name, trainers.machines, trainers.meet)
+    if machines and not machines.leads:
+        return _follow(machines, trainers, as_json=json)
     from flows.training.figures import all_rounds
     from flows.training.jobs import Hooks, steps_display
     from flows.training.rounds import reinforce
@@ -197,7 +215,16 @@ def rl_command(
     ):
         hooks = Hooks(rollouts=rolling.update, steps=updating.update, note=say, round=_say_round)
         made = asyncio.run(
-            reinforce(opened, name, model, resolved, processes=processes, hooks=hooks, place=place)
+            reinforce(
+                opened,
+                name,
+                model,
+                resolved,
+                processes=trainers.processes,
+                hooks=hooks,
+                place=place,
+                machines=machines,
+            )
         )
     figures = all_rounds(opened, made[-1].policy)
     draw_rounds(plot, opened, made[-1].policy)
@@ -206,6 +233,14 @@ def rl_command(
     else:
         show_rounds(figures)
         show_published(made[-1].policy)
+
+
+def _follow(machines: Machines, trainers: Trainers, *, as_json: bool) -> None:
+    """Run the trainings that the command on another machine hands out."""
+    trainings = asyncio.run(machines.follow(trainers.processes, say))
+    say(f"the command on {machines.meeting.host} has ended; trained with it: {trainings}")
+    if as_json:
+        print_json({"trainings": trainings, "led_by": machines.meeting.host})
 
 
 def _say_round(made: Round) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flows.training.jobs import NO_HOOKS, Hooks, train
+from flows.training.machines import Machines
 from flows.training.models import Model, published, serving
 from flows.training.prepared import Asked, asked_as, prepare, told
 from storage.datasets import Store
@@ -46,27 +48,34 @@ async def fine_tune(
     processes: int = 1,
     heldout: EvaluationConfig | None = None,
     hooks: Hooks = NO_HOOKS,
+    machines: Machines | None = None,
 ) -> FineTuned:
     """Train on the kept rows of a dataset version, and publish the policy.
 
+    `processes` are those of each machine; with `machines` this one leads the others.
     With `heldout`, the parent, every snapshot (`SftConfig.snapshot_every`) and the result are
     evaluated, each as soon as it exists. Started again it continues, evaluations included. Raises
     `NothingToLearn`, `JobFailed`, and what `evaluate` raises.
     """
     lineage = Lineage(names, config)
     asked = asked_as(lineage.dataset, lineage.parent_folder, config)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "samples.parquet"
+    async with AsyncExitStack() as stack:
+        if machines:
+            await stack.enter_async_context(machines.leading(hooks.note))
+            folder = machines.folder
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        path = folder / f"samples-{lineage.dataset}.parquet"
         rows = await asyncio.to_thread(prepare, lineage.dataset, lineage.parent_folder, asked, path)
         hooks.note(f"rows of {lineage.dataset}: {told(rows)}")
         job = SftJob(kind="sft", names=names, config=config, samples=path, asked=asked.document())
         if heldout is None:
-            return FineTuned(policy=await train(job, processes, hooks), curve=())
+            return FineTuned(policy=await train(job, processes, hooks, machines), curve=())
         curve = _Curve(lineage, heldout, asked)
         async with task_group() as group:
             following = group.create_task(curve.follow())
             arriving = replace(hooks, snapshot=curve.arrived.put_nowait)
-            policy = await train(job, processes, arriving)
+            policy = await train(job, processes, arriving, machines)
             following.cancel()
     return FineTuned(policy=policy, curve=await curve.whole(policy))
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
     ExitStack,
@@ -18,19 +16,18 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from flows.terminal.failures import FlowError
 from flows.terminal.progress import ProgressDisplay, ProgressLine
+from flows.training.launching import JobFailed, run_supervised, trainer_command
+from flows.training.machines import Machines
 from flows.training.metrics import Log, metrics_library, metrics_run
 from storage.calls import SECONDS_BETWEEN_NOTES, CallNote
 from storage.leases import BEAT_SECONDS, LEASES, SILENCE_SECONDS, Claim, Lease
 from storage.policies import Policies, PolicyVersion
-from tirgen.guardian import GRACE_SECONDS
 from tirgen.jobs.progress import GenerationProgress, RolloutProgress
 from tirgen.jobs.shards import POLL_SECONDS, WHOLE
 from tirgen.jobs.workers import task_group
-from tirgen.process import Child
 
 if TYPE_CHECKING:  # needs torch
     from flows.training.improve import Stage
@@ -39,16 +36,6 @@ if TYPE_CHECKING:  # needs torch
 
 Limit = Callable[[], AbstractAsyncContextManager[Any]]
 """Bounds how many may do something at once, for example by a concurrency limit of Prefect."""
-QUOTED_LINES = 20
-"""Lines of output in the message of a failed job."""
-END_SECONDS = GRACE_SECONDS + 10
-"""How long `tirgen.guardian` may take to end the job."""
-
-
-class JobFailed(FlowError):
-    """The job ended with a status other than 0; the message quotes its last lines."""
-
-    kind = "training"
 
 
 @dataclass(slots=True)
@@ -125,8 +112,15 @@ class Hooks:
 NO_HOOKS = Hooks()
 
 
-async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS) -> PolicyVersion:
+async def train(
+    job: SftJob | RlJob,
+    processes: int = 1,
+    hooks: Hooks = NO_HOOKS,
+    machines: Machines | None = None,
+) -> PolicyVersion:
     """Run the job in child processes, and return the version that it published.
+
+    `processes` are those of each machine; with `machines` this one leads the others.
 
     Started again, an interrupted job continues from its last checkpoint and a finished one returns
     its version. Raises `JobFailed`, and what `metrics_run` raises.
@@ -163,10 +157,14 @@ async def train(job: SftJob | RlJob, processes: int = 1, hooks: Hooks = NO_HOOKS
             hooks.steps(steps)
 
     with ExitStack() as stack, tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "job.json"
-        path.write_text(job.model_dump_json())
+        if machines:
+            path = stack.enter_context(machines.handed_out(job))
+        else:
+            path = Path(temporary) / "job.json"
+            path.write_text(job.model_dump_json())
+        command = trainer_command(path, processes, machines.meeting if machines else None)
         async with _recorded(work, lambda: about | steps.document()):
-            last_line = await run_supervised(trainer_command(path, processes), take)
+            last_line = await run_supervised(command, take)
     return Policies(job.names.store).version(last_line)
 
 
@@ -233,38 +231,3 @@ def _slow_bfloat16(gain: float) -> str:
 def _shared(tokens: int, computed: int) -> str:
     once = f", {1 - computed / tokens:.0%} in shared prefixes computed once" if tokens else ""
     return f"{tokens:,} tokens{once}"
-
-
-def trainer_command(job: Path, processes: int) -> list[str]:
-    """The command that runs a file for `trainer.job`; under torchrun for several processes."""
-    launcher = [] if processes == 1 else ["-m", "trainer.launch", str(processes)]
-    return [sys.executable, *launcher, "-m", "trainer.job", str(job)]
-
-
-async def run_supervised(command: Sequence[str], say: Callable[[str], None]) -> str:
-    """Run the command to its end, `say` each line it prints, and return the last one of stdout.
-
-    Leaves no process behind, whether it returns, fails, is cancelled, or this process is killed
-    (`tirgen.guardian`). Raises `JobFailed`.
-    """
-    job = Child(command, stdout="pipe", stderr="pipe", guarded=True)
-    last: deque[str] = deque(maxlen=QUOTED_LINES)
-
-    async def follow(pipe: IO[bytes]) -> str:
-        line = ""
-        async for line in job.lines(pipe):
-            last.append(line)
-            say(line)
-        return line
-
-    try:
-        result, _ = await asyncio.gather(follow(job.stdout), follow(job.stderr))
-        status = await asyncio.to_thread(job.wait)
-    finally:
-        await asyncio.to_thread(job.end, END_SECONDS)
-    if status:
-        raise JobFailed(
-            f"the job ended with status {status}; its last lines were:\n" + "\n".join(last),
-            "what was committed stays: remove the cause and run the same command to continue",
-        )
-    return result

@@ -19,13 +19,14 @@ import torch
 from storage.datasets import Store
 from storage.policies import Policies
 from tests.trainer.tiny_policy import publish, round_rows, weights_of
+from tirgen.embedded.models import MODEL_DIR
 from tirgen.process import descendants
 from trainer.checkpoint import newest
 from trainer.distributed import World
-from trainer.job import SftJob
+from trainer.job import RlJob, SftJob
 from trainer.launch import Meeting
 from trainer.run import CHECKPOINTS
-from trainer.settings import Names, OptimizerConfig, SftConfig
+from trainer.settings import Names, OptimizerConfig, RlConfig, SftConfig
 
 ADDRESSES = ("10.213.0.1", "10.213.0.2")
 PORT = 29411
@@ -130,6 +131,48 @@ def test_a_machine_that_is_killed_and_rejoins_changes_no_weight(
     found = weights_of(policies.version("two").path)
     for name, weight in wanted.items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2"
+)
+def test_one_command_on_each_machine_trains_together(tmp_path: Path, world: World) -> None:
+    """The machine that the meeting names leads two rounds of RL; the other one trains with it."""
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "flows", "policy", "rl", "", "--policy", "pi"]
+    for setting in (
+        *("rollouts.problems.limit=16", "rollouts.groups=null", "rollouts.samples=6"),
+        *("rollouts.branches.samples=4", "update.updates=3", "rounds=2"),
+    ):
+        command += ["--set", setting]
+    command += ["--machines", "2", "--meet", f"{ADDRESSES[0]}:{PORT}"]
+    command += ["--store", str(store), "--json"]
+    with two_namespaces() as namespaces:
+        ran = [
+            subprocess.Popen(
+                ["ip", "netns", "exec", name, *command],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for name in reversed(namespaces)
+        ]  # fmt: skip
+        try:
+            out, err = ran[1].communicate(timeout=500)
+            followed, said = ran[0].communicate(timeout=60)
+        finally:
+            for one in ran:
+                one.kill()
+                one.wait()
+    assert [one.returncode for one in ran] == [0, 0], out + err + followed + said
+    assert json.loads(followed) == {"trainings": 2, "led_by": ADDRESSES[0]}
+    first, last = Policies(store).versions("pi")
+    assert json.loads(out)["policy"] == str(last)
+    dataset = first.manifest["dataset"]
+    alone = Names(store=store, policy="one", parent=str(MODEL_DIR), dataset=dataset)
+    config = RlConfig.model_validate(first.manifest["config"])
+    wanted = weights_of(RlJob(kind="rl", names=alone, config=config).run(world).path)
+    for name, weight in weights_of(first.path).items():
+        torch.testing.assert_close(weight, wanted[name], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("endpoint", ["head", "head:", ":29400", "head:99999"])
