@@ -51,7 +51,7 @@ def parse(content: bytes) -> dict[str, Any]:
 def _ends_with_its_fingerprint(document: dict[str, Any]) -> bool:
     """Whether its last value is the fingerprint of the rest: the name of that key was changed."""
     *rest, (_, last) = [*document.items()] or [("", "")]
-    return fingerprint(dict(rest)) == last
+    return bool(fingerprint(dict(rest)) == last)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -74,12 +74,22 @@ def lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     What follows the last line break is left out: a killed process leaves half a line there. Raises
     as `read` does.
     """
-    *complete, _ = _content(path).split(b"\n")
+    *complete, rest = _content(path).split(b"\n")
+    if _is_whole(rest[:-1]):  # the line break was changed
+        complete.append(rest)
     for number, line in enumerate(complete, 1):
         try:
             yield line, parse(line)
         except ValueError as error:
             raise Damaged(path, f"is not what was written in line {number}") from error
+
+
+def _is_whole(content: bytes) -> bool:
+    try:
+        parse(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _content(path: Path) -> bytes:

@@ -46,6 +46,7 @@ def test_a_line_that_is_cut_is_left_out_and_a_changed_one_is_refused(tmp_path: P
     line = documents.dump({"step": 1}) + b"\n"
     path.write_bytes(line + line[:-5])
     assert [found for _, found in documents.lines(path)] == [{"step": 1}]
-    path.write_bytes(line.replace(b"1", b"2", 1) + line)
-    with pytest.raises(Damaged, match="line 1"):
-        list(documents.lines(path))
+    for changed in (line.replace(b"1", b"2", 1) + line, line[:-1] + b"~"):
+        path.write_bytes(changed)
+        with pytest.raises(Damaged, match="line 1"):
+            list(documents.lines(path))
