@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Before torch is imported, and for every process of a test. Threads of OpenMP wait without
+sleeping: with several tests at once the trainer's took five to ten times as long."""
 LONGEST = {"training", "jobs", "verification"}
 """Folders that take minutes: begun last, they would keep one core waiting for another."""
 

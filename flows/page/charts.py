@@ -80,6 +80,11 @@ def kept_and_dropped(rows: Sequence[Mapping[str, Any]], by: str) -> Markup:
     return bars(parts, "trajectories", {"kept": GOOD, "dropped": BAD})
 
 
+def outcomes_of_programs(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """A bar for each outcome, of the number in the column programs."""
+    return bars({row["outcome"]: {"programs": row["programs"]} for row in rows}, "programs")
+
+
 @_styled
 def histogram(values: Mapping[str, Mapping[float, int]], xlabel: str, ylabel: str) -> Markup:
     """How often each value occurs, by named group; a few whole numbers get a bar each."""

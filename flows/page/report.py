@@ -308,10 +308,6 @@ def _endings_chart(rows: Rows) -> Markup:
     return charts.kept_and_dropped(rows, "ending")
 
 
-def _executions_chart(rows: Rows) -> Markup:
-    return charts.bars({row["outcome"]: {"programs": row["programs"]} for row in rows}, "programs")
-
-
 def _distribution(xlabel: str) -> Callable[[Rows], Markup]:
     def draw(rows: Rows) -> Markup:
         groups: dict[str, dict[float, int]] = {"kept": {}, "dropped": {}}
@@ -374,7 +370,10 @@ _OUTCOMES: Final = Chart(
 _ROWS: Final = (
     Chart("How trajectories ended", "Kept and dropped by ending.", _ENDINGS, _endings_chart),
     Chart(
-        "How programs ended", "Every program of every trajectory.", EXECUTIONS, _executions_chart
+        "How programs ended",
+        "Every program of every trajectory.",
+        EXECUTIONS,
+        charts.outcomes_of_programs,
     ),
     Chart(
         "Accuracy by difficulty",

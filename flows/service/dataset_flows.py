@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from prefect import State, Task, flow, task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
@@ -19,9 +19,16 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.service.dataset_summary import generation_page, linked, report_link, section
+from flows.service.dataset_summary import (
+    captioned,
+    generation_page,
+    linked,
+    report_link,
+    section,
+)
 from flows.service.events import DRIFTING, DriftLimits, Health, announce, examine
 from flows.service.figures import Figures
+from flows.service.forms import filled_in, form_of
 from flows.service.home import worker_store
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, inert, table
@@ -38,29 +45,48 @@ from tirgen.jobs.generate import Generation, GenerationReport, generation
 from tirgen.jobs.generate_config import GenerateConfig
 from tirgen.jobs.spreading import SHARD_PROBLEMS
 from tirgen.jobs.workers import task_group
+from tirgen.settings import load_settings
 
 SHARDS_AT_ONCE = 2
 """While one shard finishes, the next one keeps the engine busy."""
 
-GENERATE, CURATE, EVALUATE, ALARM = (
-    GenerateConfig(),
-    CurateConfig(),
-    EvaluationConfig(),
-    DriftLimits(),
-)
-"""Defaults of the run forms."""
+if TYPE_CHECKING:
+    GenerateForm: TypeAlias = Any
+    CurateForm: TypeAlias = Any
+    EvaluationForm: TypeAlias = Any
+else:
+    GenerateForm, CurateForm = form_of(GenerateConfig), form_of(CurateConfig)
+    EvaluationForm = form_of(EvaluationConfig)
 
+EMBEDDED = "embedded"
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
+Limit = Annotated[int, Field(ge=0)]
 ShardSize = Annotated[int, Field(ge=50, le=500)]
 Spread = Annotated[int, Field(ge=0, le=256)]
+Samples = Annotated[int, Field(ge=0, le=1024)]
 Patience = Annotated[float, Field(ge=0, le=180)]
 FIRST_WAIT, LONGEST_WAIT = 15.0, 300.0
 """Seconds between two tries of a shard: the first wait is doubled up to the longest."""
 
 
-@flow(name="generate", flow_run_name="generate {config.dataset}")
+def _generate_name() -> str:
+    """The name of the run, from the dataset wherever it was filled in."""
+    given = flow_run.get_parameters()
+    folded = filled_in(given.get("config")).get("dataset")
+    return f"generate {given.get('dataset') or folded or GenerateConfig().dataset}"
+
+
+@flow(name="generate", flow_run_name=_generate_name)
 async def generate(
-    config: GenerateConfig = GENERATE,
-    alarm: DriftLimits = ALARM,
+    dataset: Name = "",
+    problems: str = "",
+    limit: Limit = 0,
+    actor: str = EMBEDDED,
+    actor_model: str = "",
+    critic: str = EMBEDDED,
+    critic_model: str = "",
+    config: GenerateForm | None = None,
+    alarm: DriftLimits | None = None,
     shard_problems: ShardSize = SHARD_PROBLEMS,
     patience_minutes: Patience = 4,
     fresh_seed: bool = False,
@@ -69,7 +95,16 @@ async def generate(
     """Problems in, a verified and filtered dataset version out; a repeated run continues.
 
     Args:
-        config: What to generate, with which models and limits.
+        dataset: Name of the dataset; each finished run publishes its next version. Empty: tir.
+        problems: A file or folder of problems on the worker's machine. Empty: pocket:test.
+        limit: Only this many problems, the first ones; 0 for all.
+        actor: The model that reasons: embedded, or the address of a server such as vLLM.
+        actor_model: The name that the server lists, or for embedded a model's folder. Empty: the
+            pocket.
+        critic: The model that writes programs, as for the actor.
+        critic_model: As for the actor.
+        config: All other settings, by the names of `tirgen generate --set`; what is filled in
+            above wins.
         alarm: When the version is announced as drifting instead of fit to train from.
         shard_problems: Problems in one task of this run; a failed task is tried again as a whole.
         patience_minutes: How long to wait for an engine, sandbox or disk that fails.
@@ -77,9 +112,18 @@ async def generate(
         spread: Shards to work on at once as runs of their own, on any worker of the pool `shards`;
             with 0 this run works on all of them itself.
     """
+    above = {
+        "dataset": dataset,
+        "problems.path": problems,
+        "problems.limit": limit,
+        **_engine("actor", actor, actor_model),
+        **_engine("critic", critic, critic_model),
+    }
     with hinted():
         store = worker_store()
-        resolved = _of_the_day(config) if fresh_seed else config
+        chosen = filled_in(config) | {name: value for name, value in above.items() if value}
+        resolved = load_settings(GenerateConfig, None, chosen)
+        resolved = _of_the_day(resolved) if fresh_seed else resolved
         delays = waits(patience_minutes)
         async with slot(ENGINE), live_progress() as live:
             if spread:
@@ -87,7 +131,7 @@ async def generate(
             async with generation(resolved, store, live.update) as opened:
                 await _settle_all(opened, shard_problems, delays)
                 report = opened.publish()
-        health = examine(report.version, alarm)
+        health = examine(report.version, alarm or DriftLimits())
         await _show_generation(
             report, Figures(store, report.version, resolved.budget.prices), health
         )
@@ -100,9 +144,9 @@ async def generate(
 @flow(name="curate", flow_run_name="curate {dataset}")
 async def curate(
     dataset: str,
-    config: CurateConfig = CURATE,
     verify_again: bool = False,
-    alarm: DriftLimits = ALARM,
+    config: CurateForm | None = None,
+    alarm: DriftLimits | None = None,
 ) -> State[Any]:
     """Filter a dataset version with other settings, and publish the result as the next version.
 
@@ -110,17 +154,18 @@ async def curate(
 
     Args:
         dataset: A dataset version as NAME@v3, or the latest of a NAME.
-        config: The filters; they replace those of the version.
         verify_again: First judge every answer again with the current verifier.
+        config: The filters; they replace those of the version.
         alarm: When the version is announced as drifting instead of fit to train from.
     """
     with hinted():
         store = worker_store()
         source = store.version(dataset)
-        curation = await curate_version(store, source, config, again=verify_again)
+        settings = load_settings(CurateConfig, None, filled_in(config))
+        curation = await curate_version(store, source, settings, again=verify_again)
         version = curation.version
         assert version is not None
-        health = examine(version, alarm)
+        health = examine(version, alarm or DriftLimits())
         yields = Figures(store, version).yields
         lineage = f"Made from {source}, which kept {source.manifest['kept_rows']} rows."
         page = f"# {version}\n\n**{health.sentence}**\n\n{lineage}\n\n{table(yields.rows)}\n\n"
@@ -133,21 +178,45 @@ async def curate(
 
 
 @flow(name="evaluate", flow_run_name="evaluate {policy}")
-async def evaluate(policy: str = "", config: EvaluationConfig = EVALUATE) -> State[Any]:
+async def evaluate(
+    policy: str = "",
+    problems: str = "",
+    limit: Limit = 0,
+    samples: Samples = 0,
+    config: EvaluationForm | None = None,
+) -> State[Any]:
     """Sample a policy on benchmarks, judge every answer, and compute the figures.
 
     Args:
         policy: A policy version as NAME@v3, which the engine then loads; if empty, as configured.
-        config: Which policy, on which benchmarks, with how many samples.
+        problems: A benchmark: a file or folder of problems on the worker's machine. Empty: those
+            of `config`, else pocket:test.
+        limit: Only this many of these problems, the first ones; 0 for all.
+        samples: Samples of each problem; 0 for those of `config`, else 4.
+        config: All other settings, by the names of `tirgen eval --set`.
     """
     with hinted():
         store = worker_store()
-        resolved = await serving(config, find_model(store, policy)) if policy else config
+        settings = filled_in(config)
+        if samples:
+            settings["samples"] = samples
+        if problems:
+            settings["benchmarks"] = [{"path": problems, "limit": limit or None}]
+        resolved = load_settings(EvaluationConfig, None, settings)
+        if policy:
+            resolved = await serving(resolved, find_model(store, policy))
         async with slot(ENGINE), live_progress() as live:
             report = await run_evaluation(resolved, store, live.update)
         await _show_evaluation(report, Figures(store, report.version), policy)
         await show_lineage(store, report.version)
     return Completed(message=f"{report.version}: mean accuracy {report.mean_accuracy:.1%}")
+
+
+def _engine(role: str, address: str, model: str) -> dict[str, Any]:
+    """The settings of an engine by dotted name; what is empty is not set."""
+    served = address not in ("", EMBEDDED)
+    where = {f"{role}.kind": "tokens", f"{role}.base_urls": [address]} if served else {}
+    return {f"{role}.model": model, **where}
 
 
 class ProblemShard:
@@ -221,18 +290,9 @@ async def _show_generation(report: GenerationReport, figures: Figures, health: H
     await acreate_markdown_artifact(
         generation_page(report, figures, health), key=f"{key}-summary", description=health.sentence
     )
-    for name, figure in {
-        "yields": figures.yields,
-        "outcomes": figures.outcomes,
-        "cost": figures.cost,
-        "worst": figures.worst,
-        "interesting": figures.interesting,
-    }.items():
-        rows = linked(figure.rows) if name in ("worst", "interesting") else figure.rows
+    for name, figure in {"worst": figures.worst, "interesting": figures.interesting}.items():
         await acreate_table_artifact(
-            inert(rows),
-            key=f"{key}-{name}",
-            description=f"{figure.title}: `{figure.command}`",
+            inert(linked(figure.rows)), key=f"{key}-{name}", description=captioned(figure)
         )
 
 
@@ -248,5 +308,5 @@ async def _show_evaluation(report: EvaluationReport, figures: Figures, policy: s
     await acreate_table_artifact(
         inert(found.rows),
         key="evaluation-results",
-        description=f"{report.version}: `{found.command}`",
+        description=captioned(found),
     )

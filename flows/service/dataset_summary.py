@@ -27,6 +27,11 @@ def section(figure: Figure) -> str:
     return f"## {figure.title}\n\n{table(rows)}\n\n{fenced(figure.command, 'sh')}"
 
 
+def captioned(figure: Figure) -> str:
+    """The text above a table of its own: its title, and the command that prints it again."""
+    return f"{figure.title}\n\n{fenced(figure.command, 'sh')}"
+
+
 def linked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with each trajectory as a link to its page, if this service has pages."""
     return [{**row, "trajectory_id": _link(row["trajectory_id"])} for row in rows]
@@ -50,15 +55,37 @@ def _sections(report: GenerationReport, figures: Figures, health: Health) -> Ite
     yield f"**{health.sentence}**"
     yield _counts(report)
     yield from report_link(str(report.version))
-    for figure in (figures.yields, figures.outcomes, figures.executions, figures.cost):
-        yield section(figure)
-    chart = charts.kept_and_dropped(figures.yields.rows, "rule")
-    yield f"![Rows kept by each rule]({data_uri(chart)})"
+    yield _drawn(figures.yields, charts.kept_and_dropped(figures.yields.rows, "rule"))
+    yield _drawn(figures.outcomes, _outcomes_chart(figures.outcomes))
+    yield _drawn(figures.executions, charts.outcomes_of_programs(figures.executions.rows))
+    yield section(figures.cost)
     for figure in (figures.worst, figures.interesting):
         yield section(figure) + "\n\n" + _to_read(figure)
     yield "The best and the worst attempt at each problem, in a browser (`tirgen[view]`):"
     yield fenced(f"tirgen view {report.version} {_store(figures.worst)}", "sh")
     yield "## Made from\n\n" + _origin(report)
+
+
+def _drawn(figure: Figure, chart: str) -> str:
+    """A figure as a chart instead of a table, with the command that prints its rows."""
+    if not figure.rows:
+        return section(figure)
+    image = f"![{figure.title}]({data_uri(chart)})"
+    return f"## {figure.title}\n\n{image}\n\n{fenced(figure.command, 'sh')}"
+
+
+def _outcomes_chart(figure: Figure) -> str:
+    """Endings, kept and dropped; those of each program apart where there are several."""
+    several = len({row["program"] for row in figure.rows}) > 1
+    rows = [
+        {
+            "ending": f"{row['ending']} ({row['program']})" if several else row["ending"],
+            "kept": row["kept"],
+            "dropped": row["rows"] - row["kept"],
+        }
+        for row in figure.rows
+    ]
+    return charts.kept_and_dropped(rows, "ending")
 
 
 def _counts(report: GenerationReport) -> str:

@@ -53,9 +53,8 @@ class Figure:
 
     @property
     def command(self) -> str:
-        """The command that prints these rows again."""
-        sql = " ".join(self.sql.split())
-        return f"tirgen sql {_quoted(sql)} --store {shlex.quote(shown(self.store))}"
+        """The command that prints these rows again, with the line breaks of the SQL."""
+        return f"tirgen sql {_quoted(self.sql)} --store {shlex.quote(shown(self.store))}"
 
 
 class Figures:

@@ -1,8 +1,10 @@
-"""Run forms with empty fields: a setting that is not filled in follows the trained model.
+"""Run forms: a few fields, and all settings folded below them, empty until someone fills them in.
 
 Prefect's form shows a default for each field and sends all of them, chosen or not. With the paper's
 defaults in the form, a model of a million parameters would train with the learning rate of one with
-billions. So every field is empty until a person fills it in.
+billions, and the pocket would think within the budget of a large model. So every setting is empty
+at first. Prefect shows a parameter that may be null as one line, until its other type is chosen:
+so a flow's `config` is a form or None.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ def form_of(settings: type[BaseModel]) -> type[BaseModel]:
     return form
 
 
-def filled_in(form: BaseModel) -> dict[str, Any]:
-    """The settings that a person filled in, by dotted name."""
+def filled_in(form: BaseModel | None) -> dict[str, Any]:
+    """The settings that a person filled in, by dotted name; none of a form that stayed folded."""
     found: dict[str, Any] = {}
+    if form is None:
+        return found
     for name in type(form).model_fields:
         value = getattr(form, name)
         if isinstance(value, BaseModel) and type(value).__name__.endswith("Form"):

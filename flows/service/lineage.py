@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from prefect.artifacts import acreate_table_artifact
+from collections.abc import Callable, Iterator, Sequence
 
+from prefect.artifacts import acreate_markdown_artifact
+
+from flows.service.markdown import fenced, plain
 from storage.datasets import Store
 from storage.lineage import Edge, ancestors, descendants, edges
 from storage.policies import Policies, PolicyVersion
@@ -18,14 +21,52 @@ def edges_of(store: Store) -> list[Edge]:
 
 async def show_lineage(store: Store, version: DatasetVersion | PolicyVersion) -> None:
     """Write the artifact of one version; each run that uses the version writes it again."""
-    known, name = edges_of(store), str(version)
+    name = str(version)
     kind = "policy-lineage" if isinstance(version, PolicyVersion) else "lineage"
-    rows = [{"way": "made from", **edge._asdict()} for edge in ancestors(known, name)]
-    rows += [{"way": "led to", **edge._asdict()} for edge in descendants(known, name)]
     key = f"{artifact_key(name.partition('@')[0])}-{kind}"
-    await acreate_table_artifact(
-        rows, key=key, description=f"What {name} was made from, and what was made from it"
+    await acreate_markdown_artifact(
+        lineage_page(edges_of(store), name),
+        key=key,
+        description=f"What {name} was made from, and what was made from it",
     )
+
+
+def lineage_page(known: Sequence[Edge], name: str) -> str:
+    """Two trees: what a version was made from, and what was made from it."""
+    before = list(_tree(ancestors(known, name), name, _source, set()))
+    after = list(_tree(descendants(known, name), name, _product, set()))
+    made_from = fenced("\n".join([name, *before])) if before else "*nothing known*"
+    led_to = fenced("\n".join([name, *after])) if after else "*nothing yet*"
+    return f"# {name}\n\n## Made from\n\n{made_from}\n\n## Led to\n\n{led_to}"
+
+
+def _source(edge: Edge, name: str) -> str | None:
+    return edge.source if edge.product == name else None
+
+
+def _product(edge: Edge, name: str) -> str | None:
+    return edge.product if edge.source == name else None
+
+
+def _tree(
+    known: Sequence[Edge],
+    name: str,
+    other: Callable[[Edge, str], str | None],
+    drawn: set[str],
+    indent: str = "",
+) -> Iterator[str]:
+    """A line for each edge of `name`, and below it those of its other end.
+
+    A version is drawn once with what is below it: a policy of 20 rounds has 2^20 ways to its start.
+    """
+    drawn.add(name)
+    found = [(edge.how, end) for edge in dict.fromkeys(known) if (end := other(edge, name))]
+    for number, (how, end) in enumerate(found, 1):
+        last = number == len(found)
+        again = end in drawn and any(other(edge, end) for edge in known)
+        yield f"{indent}{'└─' if last else '├─'} {plain(end)} ({how}){' …' if again else ''}"
+        if not again:
+            yield from _tree(known, end, other, drawn, indent + ("   " if last else "│  "))
 
 
 def artifact_key(name: str) -> str:

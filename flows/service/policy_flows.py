@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from prefect import State, flow, get_run_logger
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
@@ -38,12 +39,9 @@ if TYPE_CHECKING:
     RoundsForm: TypeAlias = Any
 else:
     SftForm, RoundsForm = form_of(SftConfig), form_of(RoundsConfig)
-SFT, ROUNDS = SftForm(), RoundsForm()
-"""Defaults of the run forms: a setting that is not filled in follows from the policy."""
-IMPROVE = ImproveConfig.model_validate(recipe())
-"""Default of the run form: the embedded model."""
 
 Processes = Annotated[int, Field(ge=1, le=64)]
+LoopName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,48})?$")]
 PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -52,9 +50,9 @@ async def sft(
     dataset: str,
     policy: PolicyName = "policy",
     parent: str = "",
-    config: SftForm = SFT,
     processes: Processes = 1,
     ask_first: bool = False,
+    config: SftForm | None = None,
 ) -> State[Any]:
     """Fine-tune a policy on the kept rows of a dataset version, and publish it.
 
@@ -62,11 +60,11 @@ async def sft(
         dataset: A dataset version as NAME@v3, or the latest of a NAME.
         policy: The name under which the result becomes the next version.
         parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
-        config: How to train. An empty setting is set as for `tirgen policy sft`: by the recipe of
-            the embedded model for it and its descendants, else as in the paper.
         processes: Training processes on this machine, one for each GPU.
         ask_first: Suspend the run before it trains, show the version's yield, and wait for an
             answer.
+        config: How to train. An empty setting is set as for `tirgen policy sft`: by the recipe of
+            the embedded model for it and its descendants, else as in the paper.
     """
     with hinted():
         store, logger = worker_store(), get_run_logger()
@@ -87,17 +85,17 @@ async def sft(
 async def rl(
     parent: str,
     policy: PolicyName = "policy",
-    config: RoundsForm = ROUNDS,
     processes: Processes = 1,
+    config: RoundsForm | None = None,
 ) -> State[Any]:
     """Rounds of hierarchical RL: roll out, update, publish, and again with the new policy.
 
     Args:
         parent: A policy version as NAME@v3, or a model's folder; the pocket if empty.
         policy: The name under which the results become the next versions.
+        processes: Training processes on this machine, one for each GPU.
         config: How to roll out and how to update; an empty setting is set as for `tirgen policy
             rl`. The embedded engine loads each policy itself.
-        processes: Training processes on this machine, one for each GPU.
     """
     with hinted():
         store, logger = worker_store(), get_run_logger()
@@ -118,20 +116,32 @@ async def rl(
         return await _finish(store, *(done.policy for done in rounds))
 
 
-@flow(name="improve", flow_run_name="improve {config.policy}")
+def _improve_name() -> str:
+    given = flow_run.get_parameters()
+    return f"improve {_loop(given.get('policy', ''), given.get('config')).policy}"
+
+
+@flow(name="improve", flow_run_name=_improve_name)
 async def improve(
-    config: ImproveConfig = IMPROVE, processes: Processes = 1, ask_first: bool = False
+    policy: LoopName = "",
+    processes: Processes = 1,
+    ask_first: bool = False,
+    config: ImproveConfig | None = None,
 ) -> State[Any]:
     """Run the whole loop once; a repeated run continues.
 
     Args:
-        config: What to generate, how to train, sample and evaluate.
+        policy: The name of the policy, after which the datasets are named. Empty: that of
+            `config`.
         processes: Training processes on this machine, one for each GPU.
         ask_first: Suspend the run before it trains, show the version's yield, and wait for an
             answer.
+        config: What to generate, how to train, sample and evaluate. Folded: the recipe of the
+            embedded model.
     """
     with hinted():
         store, logger = worker_store(), get_run_logger()
+        config = _loop(policy, config)
         async with live_progress() as counts, live_steps() as steps:
             if ask_first:
                 answer, version = await _ask(store, config, counts)
@@ -151,6 +161,11 @@ async def improve(
             made = await run_loop(store, config, processes=processes, hooks=hooks)
         await show_improvement(store, config.policy, made)
     return Completed(message=f"{made.rounds[-1].policy} by way of {made.dataset}")
+
+
+def _loop(policy: str, config: ImproveConfig | None) -> ImproveConfig:
+    found = config or ImproveConfig.model_validate(recipe())
+    return found.model_copy(update={"policy": policy}) if policy else found
 
 
 async def _ask(store: Store, config: ImproveConfig, counts: Live[Progress]) -> tuple[Approval, str]:

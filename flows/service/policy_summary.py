@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from flows.service.dataset_summary import facts_table, report_link, section
+from flows.service.dataset_summary import captioned, facts_table, report_link, section
 from flows.service.figures import Figure, Figures
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, inert, table
@@ -43,7 +43,7 @@ async def show_policy(store: Store, published: PolicyVersion) -> None:
     await acreate_table_artifact(
         [_flat(step) for step in steps],
         key=f"{key}-steps",
-        description=f"Every optimiser step: `{_sql(history)}`",
+        description=f"Every optimiser step, in any DuckDB client\n\n{fenced(_sql(history), 'sql')}",
     )
     await show_lineage(store, published)
     await show_lineage(store, store.version(published.manifest["dataset"]))
@@ -61,7 +61,7 @@ async def show_improvement(store: Store, policy: str, made: Improvement) -> None
         await acreate_table_artifact(
             inert(found.rows),
             key=f"{key}-{artifact_key(stage.name)}",
-            description=f"{stage.name}: `{found.command}`",
+            description=f"{stage.name}: {captioned(found)}",
         )
 
 

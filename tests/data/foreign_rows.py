@@ -101,6 +101,31 @@ QWEN3 = {
     "answer": "4",
 }
 """What Qwen3's template makes of calls, read back into turns."""
+ATIF: dict[str, Any] = {
+    "schema_version": "ATIF-v1.6",
+    "session_id": "s",
+    "agent": {"name": "mini-swe-agent", "version": "2", "model_name": "Qwen3-8B"},
+    "steps": [
+        {"step_id": 1, "source": "system", "message": "You may call Python."},
+        {"step_id": 2, "source": "user", "message": [{"type": "text", "text": "What is 2+2?"}]},
+        {
+            "step_id": 3,
+            "source": "agent",
+            "message": "",
+            "reasoning_content": "I run it.",
+            "tool_calls": [
+                {
+                    "tool_call_id": "a",
+                    "function_name": "python",
+                    "arguments": {"code": "print(2+2)"},
+                }
+            ],
+            "observation": {"results": [{"source_call_id": "a", "content": "4"}]},
+        },
+        {"step_id": 4, "source": "agent", "message": "It is \\boxed{4}."},
+    ],
+}
+"""As Harbor's RFC has it, with a part list and a step that only thinks and calls."""
 ROWS: dict[ResponseFormat, dict[str, Any]] = {
     ResponseFormat.TORA: TORA,
     ResponseFormat.OPENMATHREASONING: OPENMATH,
@@ -108,4 +133,5 @@ ROWS: dict[ResponseFormat, dict[str, Any]] = {
     ResponseFormat.NUMINAMATH_TIR: NUMINA,
     ResponseFormat.RETOOL: RETOOL,
     ResponseFormat.SHAREGPT: SHAREGPT,
+    ResponseFormat.ATIF: ATIF,
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from tests.data.foreign_rows import CALL, QWEN3, ROWS, TORA, VERL_RETOOL
+from tests.data.foreign_rows import ATIF, CALL, QWEN3, ROWS, TORA, VERL_RETOOL
 from tirgen.data.columns import Fields
 from tirgen.data.errors import ProblemsError
 from tirgen.data.response_layouts import SHAPES, ResponseFormat, UnreadableRow, detect
@@ -45,6 +46,7 @@ def test_only_shapes_with_an_answer_of_their_own_have_a_gold() -> None:
         ResponseFormat.NUMINAMATH_TIR: None,
         ResponseFormat.RETOOL: None,
         ResponseFormat.SHAREGPT: None,
+        ResponseFormat.ATIF: None,
     }
 
 
@@ -62,6 +64,24 @@ def test_turns_of_tools_are_outputs(row: Fields, written: Callable[[object], obj
     assert (foreign.question, foreign.gold) == ("What is 2+2?", row.get("answer"))
     assert (first.action, first.observation) == ("print(2+2)", "4")
     assert "\\boxed{4}" in last.thought
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thinking_in_a_field_of_its_own_is_kept(name: str) -> None:
+    turns = [
+        {"role": "user", "content": "What is 2+2?"},
+        {"role": "assistant", "content": "It is \\boxed{4}.", name: "Two and two."},
+    ]
+    read = next(SHAPES[ResponseFormat.RETOOL].read({"messages": turns}))
+    assert read.response == "<think>\nTwo and two.\n</think>\n\nIt is \\boxed{4}."
+
+
+@pytest.mark.parametrize("broken", ["tool_calls", "observation"])
+@pytest.mark.parametrize("value", ["x", ["x"], {"results": "x"}, {"results": ["x"]}, 3])
+def test_a_step_of_another_kind_is_no_crash(broken: str, value: object) -> None:
+    steps = [*ATIF["steps"][:2], {**ATIF["steps"][2], broken: value}, ATIF["steps"][3]]
+    with suppress(UnreadableRow):  # and no other error
+        list(SHAPES[ResponseFormat.ATIF].read({**ATIF, "steps": steps}))
 
 
 @pytest.mark.parametrize(

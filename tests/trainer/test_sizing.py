@@ -169,8 +169,8 @@ with joined() as world:
     wanted = load_policy(folder, ModelConfig(), 0).state_dict()
     found = bare(scorer).policy.state_dict()
     same = all(torch.equal(found[n].full_tensor(), wanted[n]) for n in wanted)
-    line = [world.rank, held, own, sum(w.numel() for w in wanted.values()), same]
-    print(json.dumps(line), flush=True)
+    share = [held, own, sum(w.numel() for w in wanted.values()), same]
+    Path(sys.argv[3], f"{world.rank}.json").write_text(json.dumps(share))
     world.wait()
 """
 
@@ -182,12 +182,12 @@ def test_only_one_process_reads_the_model_and_each_keeps_its_share(
     """Each of 8 processes loaded 131 GB of a 32B model before it was divided."""
     program = tmp_path / "shares.py"
     program.write_text(SHARES)
-    command = [sys.executable, "-m", "trainer.launch", "2", str(program), str(policy), sharding]
+    arguments = [str(program), str(policy), sharding, str(tmp_path)]
+    command = [sys.executable, "-m", "trainer.launch", "2", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-4000:]
-    lines = sorted(json.loads(line) for line in done.stdout.splitlines())
-    for rank, (number, held, own, whole, same) in enumerate(lines):
-        assert number == rank
+    for rank in range(2):
+        held, own, whole, same = json.loads((tmp_path / f"{rank}.json").read_text())
         assert held == [[rank == 0, 0]]  # nothing before it was divided
         assert own <= 0.51 * whole
         assert same

@@ -7,6 +7,7 @@ numinamath-tir     problem, solution, messages                         (AI-MO/Nu
 retool             messages: ReTool's cold-start data, verl's multi-turn form of it with `tool`
                    turns, Qwen3's `<tool_call>` with JSON
 sharegpt           conversations: the same in ShareGPT's turns, with observations
+atif               agent, steps: Harbor's trajectory format, calls with their results
 
 Each is a function from a row to responses in tirgen's markup, which `tirgen.tir.markup` parses.
 NuminaMath-TIR, and conversations without an answer column, have no answer besides the solution. A
@@ -22,7 +23,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from tirgen.data.answers import any_of
-from tirgen.data.columns import ANSWER, Fields, find, lookup, structured
+from tirgen.data.columns import ANSWER, QUESTION, Fields, find, lookup, structured
 from tirgen.data.errors import NoQuestion, ProblemsError, Unusable
 from tirgen.data.questions import unwrapped
 from tirgen.data.tool_marks import in_fenced_blocks, response_of, turn_role, turn_text
@@ -37,6 +38,7 @@ class ResponseFormat(StrEnum):
     NUMINAMATH_TIR = "numinamath-tir"
     RETOOL = "retool"
     SHAREGPT = "sharegpt"
+    ATIF = "atif"
 
 
 class Foreign(NamedTuple):
@@ -120,20 +122,55 @@ def _conversation(column: str) -> Callable[[Fields], Iterator[Foreign]]:
     """One question, then turns of the assistant and its tools; an answer only in its own column."""
 
     def read(row: Fields) -> Iterator[Foreign]:
-        asked, *turns = _turns(row, column)
-        text = turn_text(asked)
-        retool = _ASKED.fullmatch(text)
-        question = unwrapped(retool[1] if retool else text.strip())
-        yield Foreign(question, _gold(row), response_of(turns))
+        yield _of_turns(_objects(row, column), row)
 
     return read
 
 
-def _turns(row: Fields, column: str) -> list[Mapping[str, Any]]:
-    """The turns from the question on. Raises `UnreadableRow`."""
-    turns = structured(row.get(column))
-    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+def _atif(row: Fields) -> Iterator[Foreign]:
+    """Harbor's steps as turns; the answer and the like are under `extra`, as we export them."""
+    steps, extra, agent = _objects(row, "steps"), row.get("extra"), row.get("agent")
+    turns = [turn for step in steps for turn in _turns_of(step)]
+    model = agent.get("model_name") if isinstance(agent, Mapping) else None
+    found = _of_turns(turns, extra if isinstance(extra, Mapping) else {})
+    yield found._replace(model=str(model) if model else None)
+
+
+def _turns_of(step: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The text of one step, then each call with its results."""
+    role = "assistant" if step.get("source") == "agent" else step.get("source")
+    yield {**step, "role": role, "content": step.get("message"), "tool_calls": None}
+    observed = step.get("observation")
+    results = _objects(observed, "results") if isinstance(observed, Mapping) else []
+    for call in _objects(step, "tool_calls") if step.get("tool_calls") else ():
+        named = {"name": call.get("function_name"), "arguments": call.get("arguments")}
+        yield {"role": "assistant", "tool_calls": [named]}
+        for result in results:
+            if result.get("source_call_id") == call.get("tool_call_id"):
+                yield {"role": "tool", "content": result.get("content")}
+
+
+def _of_turns(turns: Sequence[Mapping[str, Any]], beside: Fields) -> Foreign:
+    """One response from turns; `beside` has what is known of the problem outside of them."""
+    asked, *answered = _from_question(turns)
+    text = turn_text(asked).strip()
+    retool = _ASKED.fullmatch(text)
+    stated = (str(beside[name]).strip() for name in find(beside, QUESTION))
+    question = next((alone for alone in stated if alone and alone in text), None)
+    question = question or unwrapped(retool[1] if retool else text)
+    return Foreign(question, _gold(beside), response_of(answered))
+
+
+def _objects(row: Fields, column: str) -> list[Mapping[str, Any]]:
+    """The list of objects in a column. Raises `UnreadableRow`."""
+    found = structured(row.get(column))
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
         raise UnreadableRow(f"has no {column}")
+    return found
+
+
+def _from_question(turns: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The turns from the question on. Raises `UnreadableRow`."""
     try:
         roles = [turn_role(turn) for turn in turns]
     except NoQuestion as error:
@@ -189,4 +226,5 @@ SHAPES: Mapping[ResponseFormat, LayoutReader] = {
     ResponseFormat.SHAREGPT: LayoutReader(
         frozenset({"conversations"}), _conversation("conversations")
     ),
+    ResponseFormat.ATIF: LayoutReader(frozenset({"agent", "steps"}), _atif),
 }

@@ -3,6 +3,7 @@
 In the text:    <code> … </code>, <llm-code> … </llm-code>, <tool_call> code or JSON </tool_call>
                 <interpreter> … , <llm-code-output> … , <tool_response> …
 In the turns:   `tool_calls` of an assistant's turn, turns of the role `function_call`
+                `reasoning_content` or `reasoning` of an assistant's turn, its thinking
                 turns of the roles `tool`, `observation`, `function`, `ipython`
 """
 
@@ -73,6 +74,8 @@ def _pieces(turn: Mapping[str, Any]) -> Iterator[str]:
     if str(turn.get("from") or turn.get("role")).lower() in _CALLING:
         yield program_block(_code_of(text))
         return
+    if thought := turn.get("reasoning_content") or turn.get("reasoning"):
+        yield f"<think>\n{thought}\n</think>\n"
     yield in_fenced_blocks(text)
     for call in structured(turn.get("tool_calls")) or ():
         yield program_block(_code_of_call(call))

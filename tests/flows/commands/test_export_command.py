@@ -14,6 +14,7 @@ from storage.datasets import Store
 from storage.records import (
     Ending,
     FilterVerdict,
+    Outcome,
     Problem,
     Program,
     Step,
@@ -21,8 +22,14 @@ from storage.records import (
     Verdict,
 )
 from tests.rows import PROVENANCE
+from tirgen.data.responses import ResponseReader, find_format
+from tirgen.tir.markup import parse_trajectory
 
 Run = Callable[..., None]
+STEPS = (
+    Step(thought="I multiply.", action="print(6 * 7)", observation="42", outcome=Outcome.OK),
+    Step(thought="So \\boxed{42}."),
+)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def store(tmp_path: Path) -> Path:
             program=Program.TIRGEN,
             attempt=0,
             problem=problem,
-            steps=(Step(thought="So \\boxed{42}."),),
+            steps=STEPS,
             final_answer="42",
             ending=Ending.FINISHED,
             verdict=Verdict(correct=True, method="symbolic", reason="42 = 42"),
@@ -81,6 +88,21 @@ def test_a_folder_is_a_dataset_with_a_card(store: Path, tmp_path: Path) -> None:
         "train-00000.parquet",
         "validation-00000.parquet",
     }
+
+
+@pytest.mark.parametrize("format", ["tools", "messages", "atif"])
+def test_what_is_written_can_be_imported(store: Path, tmp_path: Path, format: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    export(store, str(path), "--format", format)
+    layout = find_format(path)
+    reader = ResponseReader(path=path, format=layout, gold=(), dataset="d", config_hash="c")
+    read = list(reader.responses())
+    assert len(read) == (10 if format == "atif" else 9)  # which has dropped rows too
+    assert {(one.problem.question, one.problem.answer) for one in read} == {("6 * 7?", "42")}
+    steps = [(step.thought.strip(), step.action, step.observation) for step in STEPS]
+    for one in read:
+        found = parse_trajectory(one.foreign.response)
+        assert [(step.thought.strip(), step.action, step.observation) for step in found] == steps
 
 
 def test_what_was_written_is_told_as_json(

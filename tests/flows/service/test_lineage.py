@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.service.lineage import artifact_key, edges_of
+from flows.service.lineage import artifact_key, edges_of, lineage_page
 from storage.datasets import Store
 from storage.lineage import Edge, ancestors, descendants
 from storage.policies import Policies, PolicyVersion
@@ -56,6 +56,38 @@ def test_a_dataset_leads_on_to_every_policy_and_dataset_after_it(store: Store) -
 
 def test_a_policy_that_an_engine_loads_by_its_folder_is_known_by_its_name(store: Store) -> None:
     assert Edge("second@v1", "made with actor", "pupil@v2") in edges_of(store)
+
+
+def test_the_page_shows_both_ways_as_trees(store: Store) -> None:
+    page = lineage_page(edges_of(store), "pupil@v1")
+    made_from = """pupil@v1
+├─ /models/pocket (sft, parent)
+└─ lesson@v1 (sft, trained on)
+   ├─ pocket (made with actor)
+   └─ pocket (made with critic)"""
+    led_to = """pupil@v1
+├─ rollouts@v1 (sampled from)
+│  └─ pupil@v2 (rl, trained on)
+│     └─ second@v1 (made with actor)
+└─ pupil@v2 (rl, parent) …"""
+    assert made_from in page
+    assert led_to in page
+    assert "*nothing yet*" in lineage_page(edges_of(store), "second@v1")
+
+
+def test_a_tree_of_many_rounds_has_a_line_for_each_edge() -> None:
+    """Each round has its parent as a parent and through its rollouts: two ways, 2^30 over all."""
+    rounds = range(1, 31)
+    known = [
+        edge
+        for n in rounds
+        for edge in (
+            Edge(f"pi@v{n + 1}", "rl, parent", f"pi@v{n}"),
+            Edge(f"rollouts@v{n}", "sampled from", f"pi@v{n}"),
+            Edge(f"pi@v{n + 1}", "rl, trained on", f"rollouts@v{n}"),
+        )
+    ]
+    assert lineage_page(known, "pi@v31").count("─ ") == len(known)
 
 
 def test_what_nothing_came_of_leads_nowhere(store: Store) -> None:

@@ -114,12 +114,10 @@ def test_the_whole_wheel_is_one_run_which_goes_on_when_it_is_told_to(stack: Stac
     shown = stack.artifacts(run_id)
     for stage in ("base, chain of thought", "fine-tuned", "after RL"):
         assert f"# {stage}" in shown["wheel-stages"]
-    [led] = [
-        row for row in stack.table(run_id, "wheel-tir-lineage") if row["source"] == "wheel-tir@v1"
-    ]
-    assert (led["way"], led["product"]) == ("led to", "wheel@v1")
-    sources = {row["source"] for row in stack.table(run_id, "wheel-policy-lineage")}
-    assert {"wheel@v1", "wheel-rollouts@v1", "wheel-tir@v1"} <= sources
+    _, led_to = shown["wheel-tir-lineage"].split("## Led to")
+    assert "wheel@v1" in led_to
+    made_from, _ = shown["wheel-policy-lineage"].split("## Led to")
+    assert all(name in made_from for name in ("wheel@v1", "wheel-rollouts@v1", "wheel-tir@v1"))
 
 
 def test_a_cancelled_run_of_two_processes_leaves_none(stack: Stack) -> None:
