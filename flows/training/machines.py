@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flows.terminal.failures import FlowError
 from flows.training.launching import run_supervised, trainer_command
-from storage import files
+from storage import documents, files
 from storage.datasets import Store
+from storage.documents import fingerprint
 from storage.leases import LEASES, Holder, holders
-from storage.names import fingerprint
 from storage.places import mirror_of
 from tirgen.jobs.shards import POLL_SECONDS, named_lease
 from tirgen.settings import ConfigError
@@ -104,7 +104,7 @@ class Machines:
         path = self.folder / f"{fingerprint(document)}.json"
         files.write_atomic(path, json.dumps(document).encode())
         current = _HandedOut(path.name, self._token)
-        files.write_atomic(self.folder / HANDED_OUT, json.dumps(current._asdict()).encode())
+        files.write_atomic(self.folder / HANDED_OUT, documents.dump(current._asdict()))
         try:
             yield path
         finally:
@@ -165,5 +165,5 @@ class _Watch:
         path = self._folder / HANDED_OUT
         if not path.exists():
             return None
-        found = _HandedOut(**json.loads(path.read_bytes()))
+        found = _HandedOut(**documents.read(path))
         return found if self._first and found.token == self._first.token else None
