@@ -10,8 +10,9 @@ import pytest
 
 from flows.service.markdown import table
 from storage.datasets import Store
-from tests.flows.service.browser import Browser, chromium, free_port
+from tests.flows.service.browser import Browser, chromium
 from tests.flows.service.stack import Stack, wait_until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
