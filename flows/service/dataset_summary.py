@@ -138,4 +138,4 @@ def _to_read(figure: Figure) -> str:
 
 
 def _store(figure: Figure) -> str:
-    return f"--store {shlex.quote(str(figure.store))}"
+    return f"--store {shlex.quote(shown(figure.store))}"
