@@ -7,7 +7,6 @@ A call that was killed leaves its last note, which does not say that it ended.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -19,7 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from storage import files
+from storage import documents, files
+from storage.damage import warn_ignored
+from storage.errors import Damaged
 
 CALLS = "calls"
 """Folder of a run with one small file for each call that worked on it."""
@@ -95,14 +96,23 @@ class CallNote:
             error=_sentence(error) if error else None,
         )
         files.make_folder(self._path.parent)
-        files.note(self._path, json.dumps(asdict(call)).encode())
+        files.note(self._path, documents.dump(asdict(call)))
 
 
 def calls(folder: Path) -> list[Call]:
-    """The calls that worked on the run of this folder, oldest first."""
+    """The calls that worked on the run of this folder, oldest first.
+
+    A damaged note is left out and warned about: the work does not rest on it.
+    """
     files.update(folder / CALLS)
-    notes = (json.loads(note.read_bytes()) for note in (folder / CALLS).glob("*.json"))
-    found = [Call(**{**note, "command": tuple(note["command"])}) for note in notes]
+    found = []
+    for path in (folder / CALLS).glob("*.json"):
+        try:
+            note = documents.read(path)
+        except Damaged as damage:
+            warn_ignored(damage)
+        else:
+            found.append(Call(**{**note, "command": tuple(note["command"])}))
     return sorted(found, key=lambda call: call.began)
 
 

@@ -11,6 +11,7 @@ import io
 import os
 import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ class CheckedFile(io.RawIOBase):
     def __init__(self, stored: StoredFile) -> None:
         self._stored = stored
         try:
-            self._descriptor = os.open(files.fetch(stored.path), os.O_RDONLY)
+            self._descriptor = _opened(stored.path)
         except OSError as error:
             raise Damaged(stored.path, _reason(error)) from error
         self._size = os.fstat(self._descriptor).st_size
@@ -126,6 +127,14 @@ class CheckedFile(io.RawIOBase):
             found = f"{zlib.crc32(blocks[start : start + BLOCK]):08x}"
             if found != expected[place : place + _HEX]:
                 raise Damaged(self._stored.path, "is not what was written: a checksum differs")
+
+
+def _opened(path: Path) -> int:
+    """A descriptor, of a file that may be removed from a mirror between its fetch and now."""
+    files.fetch(path)
+    with suppress(FileNotFoundError):
+        return os.open(path, os.O_RDONLY)
+    return os.open(files.fetch(path), os.O_RDONLY)
 
 
 def _up(position: int) -> int:

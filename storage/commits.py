@@ -11,7 +11,6 @@ merged file contains, ``first`` to ``last``, and from then on it takes the place
 
 from __future__ import annotations
 
-import json
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import files, log_checkpoint, names
+from storage import documents, files, log_checkpoint, names
 from storage.checksums import StoredFile
 from storage.damage import warn_once
 from storage.errors import Damaged, InvalidName
@@ -74,7 +73,7 @@ def append(path: Path, rows: int, write: Callable[[Path], None], **more: str) ->
         files.place_new(temporary, path)
     line = {"file": path.name, "rows": rows, "schema": SCHEMA_VERSION}
     line |= StoredFile.describe(path) | more
-    files.append_line(path.parent.parent / LOG, json.dumps(line))
+    files.append_line(path.parent.parent / LOG, documents.dump(line).decode())
 
 
 def read_commits(path: Path) -> CommitLog:
@@ -261,16 +260,16 @@ def _is_fragment(line: bytes) -> bool:
     Such a commit was never acknowledged, unlike one whose line is complete or nearly so.
     """
     begins = bool(line) and line.startswith(_BEGINNING[: len(line)]) and b"}" not in line
-    nearly_complete = _parsed(line[:-1] + b"}")
-    return begins and (nearly_complete is None or nearly_complete.get("crc32") is None)
+    nearly_complete = f'"{documents.KEY}": "'.encode() in line and _parsed(line[:-1] + b"}")
+    return begins and not nearly_complete
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The entry of a line; None for an empty or incomplete one."""
+    """The entry of a line; None for an empty, incomplete or changed one."""
     try:
-        entry = json.loads(line)
+        entry = documents.parse(line)
         names.safe(entry["file"], "batch")
         entry["rows"], entry["schema"] = int(entry["rows"]), int(entry.get("schema", 0))
-        return entry if isinstance(entry, dict) else None
-    except (ValueError, TypeError, KeyError, AttributeError, InvalidName):
+        return entry
+    except (ValueError, TypeError, KeyError, InvalidName):
         return None

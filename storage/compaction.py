@@ -19,7 +19,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from storage.commits import BATCHES, LOG, Commit, CommitLog, append
 from storage.damage import warn_once
 from storage.errors import StoreError
 from storage.parquet import write_merged
-from storage.places import mirror_of
 
 FAN_IN = 64
 """Files that are merged into one."""
@@ -79,16 +77,12 @@ class Compactor:
         return merged
 
     def _merge(self, group: Sequence[Commit]) -> None:
-        parts = [commit.file for commit in group]
-        names = "\n".join(part.name for part in parts)
-        # In a bucket never a name that another machine may be removing now.
-        salt = uuid.uuid4().hex if mirror_of(self.folder) else ""
-        path = self._batches / f"{sha256((names + salt).encode()).hexdigest()[:24]}.parquet"
-        path.unlink(missing_ok=True)  # of a compactor that was killed before its log line
+        # Never a name that was used: another machine may be removing that file now.
+        path = self._batches / f"{uuid.uuid4().hex[:24]}.parquet"
         append(
             path,
             sum(commit.rows for commit in group),
-            partial(write_merged, parts=parts),
+            partial(write_merged, parts=[commit.file for commit in group]),
             first=group[0].names[0],
             last=group[-1].names[1],
         )

@@ -17,6 +17,11 @@ def warn_left_out(damage: Damaged) -> None:
     warn_once(damage.owner, f"left out {damage.owner}, because {damage.message}; {damage.hint}")
 
 
+def warn_ignored(damage: Damaged) -> None:
+    """Warn, once per process, that a damaged file is left out which nothing else rests on."""
+    warn_once(str(damage.path), f"left out a file, because {damage.message}; {damage.hint}")
+
+
 def warn_once(about: str, sentence: str) -> None:
     """Log a warning, unless this process has already warned about the same subject."""
     if about not in _warned:

@@ -4,19 +4,18 @@ ROOT/tirgen.duckdb                              views and macros for any DuckDB 
 ROOT/datasets/NAME/runs/<config hash>/          config.json, log.jsonl, log.checkpoint, batches/
 ROOT/datasets/NAME/versions/v1/                 manifest.json, part-00000.parquet
 ROOT/datasets/NAME/latest                       link to the newest version
-ROOT/datasets/NAME/tags/TAG                     link to the version that a tag names
+ROOT/datasets/NAME/tags/TAG.json                the version that a tag names
 ROOT/datasets/NAME/removed/v1/                  manifest.json of a removed version
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from storage import files, names, numbered, tags
-from storage.errors import Damaged, InvalidName, NotFound
+from storage import documents, files, names, numbered, tags
+from storage.errors import InvalidName, NotFound
 from storage.objects.address import address_of
 from storage.places import open_mirror, shown
 from storage.records import Verdicts
@@ -52,16 +51,16 @@ class Store:
         return run
 
     def find_run(self, dataset: str, config_hash: str) -> Run | None:
-        """The run of a configuration, or None if it was never opened; creates nothing."""
+        """The run of a configuration, or None if it was never opened; creates nothing.
+
+        Raises Damaged if its configuration was changed.
+        """
         config = self._run_folder(dataset, config_hash) / CONFIG
         files.update(config.parent)
-        if not config.exists():
-            return None
         try:
-            described = json.loads(config.read_bytes())
-        except ValueError as error:
-            raise Damaged(config, "is not JSON") from error
-        return Run(self.root, dataset, described, config_hash)
+            return Run(self.root, dataset, documents.read(config), config_hash)
+        except FileNotFoundError:
+            return None
 
     def has_runs(self, dataset: str) -> bool:
         """Whether any run of the dataset was ever opened, published or not."""

@@ -67,9 +67,13 @@ class Damaged(StoreError):
         self.path = path
         self.why = why
         self.kind, self.name, self.version = _place(path)
-        from storage.places import shown  # whose addresses raise errors of this module
+        # Whose addresses raise errors of this module.
+        from storage.places import mirror_of, shown
 
-        super().__init__(f"{shown(path)} {why}", f"see what is damaged: {self.command}")
+        hint = f"see what is damaged: {self.command}" if self.name else "remove it"
+        if mirror := mirror_of(path):
+            hint += f"; if only the copy on this machine is damaged, remove {mirror.root}"
+        super().__init__(f"{shown(path)} {why}", hint)
 
     @property
     def owner(self) -> str:

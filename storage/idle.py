@@ -7,12 +7,11 @@ Nothing needs it to continue a run; a line that a crash cut off is passed over.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from storage import files
+from storage import documents, files
 from storage.literals import literal
 
 IDLE = "idle"
@@ -69,8 +68,8 @@ class IdleLog:
     def append(self, seconds: Iterable[IdleSecond]) -> None:
         """Put seconds on record, in their order."""
         files.make_folder(self._file.parent)
-        lines = "".join(json.dumps(asdict(second)) + "\n" for second in seconds)
-        with self._file.open("a", encoding="utf-8") as file:
+        lines = b"".join(documents.dump(asdict(second)) + b"\n" for second in seconds)
+        with self._file.open("ab") as file:
             file.write(lines)
         files.changed(self._file)
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
+from io import BytesIO, IOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsspec import AbstractFileSystem
 
+from storage import documents
 from storage.checksums import CheckedFile, StoredFile
 from storage.commits import LOG, Commit, read_commits
 from storage.errors import Damaged, StoreError
@@ -57,8 +59,8 @@ class Catalog:
     @cached_property
     def removed(self) -> list[DatasetVersion]:
         """The versions that were removed; they have a manifest and no rows."""
-        found = [one for folder in self._datasets for one in removed_versions(folder)]
-        return [version for version in found if str(version) not in self._left_out]
+        datasets = (folder for folder in self._datasets if folder.name not in self._left_out)
+        return [version for folder in datasets for version in removed_versions(folder)]
 
     @cached_property
     def running(self) -> list[RunFile]:
@@ -127,6 +129,8 @@ class CatalogFileSystem(AbstractFileSystem):  # type: ignore[misc]
         super().__init__()
         self.catalog = catalog
         self._found: dict[str, dict[str, StoredFile]] = {}
+        self._ledgers: dict[Path, bytes] = {}
+        """The idle ledgers that were asked for, as they were then."""
         self.damage: StoreError | None = None
         """Why the last read failed; DuckDB passes on no exception as it is."""
 
@@ -146,7 +150,10 @@ class CatalogFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         stored = self._stored(path)
-        size = stored.path.stat().st_size if stored.size is None else stored.size
+        if self._is_ledger(path):
+            size = len(self._ledger(stored.path))
+        else:
+            size = stored.path.stat().st_size if stored.size is None else stored.size
         return {"name": path, "size": size, "type": "file"}
 
     def exists(self, path: str, **_: Any) -> bool:
@@ -157,14 +164,26 @@ class CatalogFileSystem(AbstractFileSystem):  # type: ignore[misc]
         """Always the same: a committed file never changes."""
         return datetime.fromtimestamp(0, UTC)
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> CheckedFile:
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> IOBase:
         if mode != "rb":
             raise PermissionError("the store is only read here")
         try:
+            if self._is_ledger(path):
+                return BytesIO(self._ledger(self._stored(path).path))
             return _Watched(self._stored(path), self)
         except StoreError as problem:
             self.damage = problem
             raise
+
+    def _is_ledger(self, path: str) -> bool:
+        return str(self._strip_protocol(path)).startswith(f"{IDLE}/")
+
+    def _ledger(self, file: Path) -> bytes:
+        """The whole lines of an idle ledger, each of which is verified. Raises Damaged."""
+        if file not in self._ledgers:
+            whole = (line + b"\n" for line, _ in documents.lines(file))
+            self._ledgers[file] = b"".join(whole)
+        return self._ledgers[file]
 
     def _stored(self, path: str) -> StoredFile:
         place = self._strip_protocol(path)

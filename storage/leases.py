@@ -14,7 +14,6 @@ own and must stop: `Lease.check`.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -29,8 +28,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from storage import files
-from storage.errors import Unreachable
+from storage import documents, files
+from storage.damage import warn_ignored
+from storage.errors import Damaged, Unreachable
 
 LEASES = "leases"
 """Folder with the leases of a run or a dataset."""
@@ -113,7 +113,7 @@ class Lease:
         """Nothing happens if another process has taken over the lease and removed this file."""
         with suppress(LeaseLost):
             self.check()
-            files.rewrite(self._path, json.dumps(asdict(holder)).encode())
+            files.rewrite(self._path, documents.dump(asdict(holder)))
 
 
 class Heartbeats:
@@ -155,7 +155,7 @@ class Claim:
         path = _path(self._folder, self._name, number)
         holder = _myself()
         with files.temporary_for(path) as temporary:
-            temporary.write_text(json.dumps(asdict(holder)))
+            temporary.write_bytes(documents.dump(asdict(holder)))
             if not files.place_new(temporary, path):
                 return None
         newest = _newest(self._folder, self._name)
@@ -215,9 +215,21 @@ def _newest(folder: Path, name: str, ago: float = 0.0) -> _Held | None:
     files.update(folder, ago)
     while numbers := _numbers(folder, name):
         with suppress(FileNotFoundError):  # a later holder has removed it
-            document = json.loads(_path(folder, name, numbers[-1]).read_bytes())
-            return _Held(numbers[-1], Holder(**document))
+            return _Held(numbers[-1], _read(_path(folder, name, numbers[-1])))
     return None
+
+
+def _read(path: Path) -> Holder:
+    """The holder that a file describes; an unknown one where the file was changed.
+
+    A holder that lives writes the file again with its next heartbeat; one that does not is
+    replaced after its silence.
+    """
+    try:
+        return Holder(**documents.read(path))
+    except Damaged as damage:
+        warn_ignored(damage)
+        return Holder(token=path.name, host="unknown", pid=0, since="?", machine="", started=0)
 
 
 def _myself() -> Holder:

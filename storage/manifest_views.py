@@ -10,7 +10,7 @@ from storage.lineage import edges
 from storage.literals import literal
 from storage.places import shown
 from storage.policies import Policies, PolicyVersion
-from storage.tags import tags
+from storage.tags import readable_tags
 from storage.versions import DatasetVersion
 
 Columns = Mapping[str, str]
@@ -109,7 +109,7 @@ def _folders(found: Sequence[DatasetVersion]) -> list[Path]:
 
 
 def _tags(dataset: Path) -> Iterator[Iterable[Any]]:
-    for tag, version in tags(dataset).items():
+    for tag, version in readable_tags(dataset).items():
         yield (dataset.name, tag, version)
 
 

@@ -1,12 +1,10 @@
-"""Names in the store: folders, fingerprints of documents, and model folders outside the store."""
+"""Names in the store: of folders, and of model folders outside the store."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from storage import files
 from storage.errors import InvalidName
@@ -33,12 +31,6 @@ def safe(name: str, what: str) -> str:
         hint = "use letters, digits, dot, dash and underscore, beginning with a letter or digit"
         raise InvalidName(f"{name!r} cannot be a {what}", hint)
     return name
-
-
-def fingerprint(document: Any) -> str:
-    """Names a JSON document by its content: 16 hexadecimal digits of a SHA-256."""
-    text = json.dumps(document, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def portable_name(folder: Path, store: Path) -> str:

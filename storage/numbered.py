@@ -12,18 +12,16 @@ number.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from storage import files
+from storage import documents, files
 from storage.checksums import StoredFile
 from storage.damage import warn_left_out
 from storage.errors import Damaged, NotFound
@@ -33,8 +31,6 @@ from storage.tags import tags
 
 MANIFEST = "manifest.json"
 REMOVED = "removed"
-DIGEST = "manifest_sha256"
-"""Key of a manifest's own digest, by which any change of the manifest is noticed."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +70,11 @@ class Version(ABC):
         """
         path = self.path / MANIFEST
         try:
-            manifest = json.loads(path.read_bytes())
-        except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            raise Damaged(path, "is missing" if missing else f"cannot be read: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise Damaged(path, "is not JSON") from error
-        if not isinstance(manifest, dict):
-            raise Damaged(path, "is no JSON object")
+            manifest = documents.read(path)
+        except FileNotFoundError as error:
+            raise Damaged(path, "is missing") from error
         if lacking := set(self.NEEDED) - set(manifest):
             raise Damaged(path, f"lacks {', '.join(sorted(lacking))}")
-        if manifest.pop(DIGEST, None) not in (None, _digest(manifest)):
-            raise Damaged(path, "is not what was written: its digest differs")
         return manifest
 
     @property
@@ -104,11 +93,15 @@ class Version(ABC):
             file.check_present()
 
     def fetched(self) -> Path:
-        """Its folder, with all files on this machine. Raises Damaged."""
+        """Its folder, with all files on this machine as they were published. Raises Damaged."""
         try:
-            return files.fetch_folder(self.path)
+            folder = files.fetch_folder(self.path)
+            for path, digest in self.digests.items():
+                if not _is_whole(path, digest, _state(path)):
+                    raise Damaged(path, "is not what was published")
         except FileNotFoundError as error:
-            raise Damaged(Path(str(error.args[0])), "is missing") from error
+            raise Damaged(Path(error.filename or error.args[0]), "is missing") from error
+        return folder
 
     def hold(self) -> None:
         """Keep other processes from removing the version as long as this object lives.
@@ -128,6 +121,18 @@ class Version(ABC):
         except Damaged as damage:
             return [damage.path]
         return [path for path, digest in digests.items() if not files.is_intact(path, digest)]
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Changes whenever the file is written."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@cache
+def _is_whole(path: Path, digest: str, _state: tuple[int, int, int]) -> bool:
+    """Whether a file has this SHA-256; read once by each process."""
+    return files.sha256(path) == digest
 
 
 V = TypeVar("V", bound=Version)
@@ -213,15 +218,14 @@ def place(
     """Make a prepared folder the next version.
 
     `describe` returns its manifest from the name of the version before it, or None. The number
-    and the digest are added here.
+    is added here.
     """
     while True:
         existing = every(thing, kind)
         previous = existing[-1].version if existing else None
         version = f"v{int(previous[1:]) + 1 if previous else 1}"
         manifest = {**describe(previous), "version": version}
-        manifest[DIGEST] = _digest(manifest)
-        (prepared / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        (prepared / MANIFEST).write_bytes(documents.dump(manifest, indent=2) + b"\n")
         path = thing / "versions" / version
         if files.place_new_folder(prepared, path):
             break
@@ -236,8 +240,3 @@ def _move_latest(thing: Path, kind: type[Version]) -> None:
         files.point_to(thing / "latest", f"versions/{newest.version}")
         if every(thing, kind)[-1] == newest:
             return
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    """The SHA-256 of a manifest's content."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from storage import documents
 from storage.objects.address import endpoint
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def open_mirror(address: str) -> Path:
     if not (root / ADDRESS).exists():
         root.mkdir(parents=True, exist_ok=True)
         temporary = root / f".{ADDRESS}.{os.getpid()}.tmp"
-        temporary.write_text(content)
+        temporary.write_bytes(documents.dump(about))
         os.replace(temporary, root / ADDRESS)
     return root
 

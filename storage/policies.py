@@ -8,18 +8,21 @@ ROOT/policies/NAME/work/<config hash>/  lineage.json, and checkpoints from which
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from storage import files, names, numbered
+from storage import documents, files, names, numbered
 from storage.checksums import StoredFile
 
 LINEAGE = "lineage.json"
 """File in a training's folder: what it learns from, as in the manifest of the policy."""
+
+
+WORK = "work"
+"""Folder of a policy with one folder for each of its trainings."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,11 @@ class Policies:
 
     def unfinished(self) -> list[tuple[str, str]]:
         """The policies with a training that has begun and not published, each with the dataset
-        version that it learns from."""
+        version that it learns from. Raises Damaged."""
         files.update(self._root)
-        begun = [path for path in self._root.glob(f"*/work/*/{LINEAGE}")]
+        begun = [path for path in self._root.glob(f"*/{WORK}/*/{LINEAGE}")]
         return [
-            (name, str(json.loads(path.read_bytes())["dataset"]))
+            (name, str(documents.read(path)["dataset"]))
             for path in begun
             for name in [path.parents[2].name]
             if not self.made_by(name, path.parent.name)
@@ -105,7 +108,7 @@ class Policies:
         Raises:
             InvalidName: the hash is no safe folder name; a foreign manifest may contain any text.
         """
-        return self._folder(name) / "work" / names.safe(config_hash, "configuration hash")
+        return self._folder(name) / WORK / names.safe(config_hash, "configuration hash")
 
     def publish(
         self, name: str, write: Callable[[Path], None], described: dict[str, Any]

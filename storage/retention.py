@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -109,15 +109,18 @@ def _of_dataset(
     store: Store, name: str, keep: int, days: float, users: Mapping[str, str]
 ) -> Iterator[Fate]:
     published = every_version(store.dataset_folder(name))
+    damage = {version: _damage(version) for version in published}
+    whole = [version for version in published if damage[version] is None]
+    used = Counter(digest for one in whole for digest in set(one.digests.values()))
     for place, version in enumerate(published):
-        stays = _damage(version)
+        stays = damage[version]
         if place >= len(published) - keep:
             stays = "the latest" if place == len(published) - 1 else f"one of the {keep} newest"
         stays, size = stays or _needed(store, version, users) or _young(version, days), 0
         if stays is None:
             with alone(version.path / numbered.MANIFEST) as granted:
                 stays = None if granted else _IN_USE
-                size = _own_bytes(version) if granted else 0
+                size = _own_bytes(version, used) if granted else 0
         yield Fate(version, stays, size)
 
 
@@ -136,7 +139,11 @@ def _young(version: DatasetVersion, days: float) -> str | None:
 
 def _needed(store: Store, version: DatasetVersion, users: Mapping[str, str]) -> str | None:
     folder = store.dataset_folder(version.dataset)
-    for tag, number in tags(folder).items():
+    try:
+        tagged = tags(folder)
+    except Damaged as damage:
+        return f"damaged: {damage.path.name} {damage.why}"
+    for tag, number in tagged.items():
         if number == version.version:
             return f"tagged {tag}"
     if str(version) in users:
@@ -159,12 +166,10 @@ def _users(store: Store) -> Mapping[str, str]:
     return dict(users)
 
 
-def _own_bytes(version: DatasetVersion) -> int:
-    """Of the files that no other version shares."""
-    others = (one for one in every_version(version.path.parents[1]) if one != version)
-    shared = {digest for one in numbered.whole(others) for digest in one.digests.values()}
+def _own_bytes(version: DatasetVersion, used: Mapping[str, int]) -> int:
+    """Of the files that no other version shares, by how many versions use each content."""
     sizes = {file.path: file.size or 0 for file in version.stored}
-    return sum(sizes[path] for path, digest in version.digests.items() if digest not in shared)
+    return sum(sizes[path] for path, digest in version.digests.items() if used[digest] == 1)
 
 
 def _move_away(version: DatasetVersion) -> None:

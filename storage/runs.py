@@ -8,7 +8,6 @@ is deterministic, and the newest row of a trajectory counts.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from storage import files, names
+from storage import documents, files, names
 from storage.calls import calls
 from storage.checksums import StoredFile
 from storage.commits import BATCHES, LOG, Commits, read_commits
@@ -65,8 +64,7 @@ class Run:
         with files.temporary_for(empty) as temporary:
             write_empty(temporary)
             files.replace(temporary, empty)
-        text = json.dumps(self._config, indent=2, sort_keys=True) + "\n"
-        files.write_atomic(self.folder / CONFIG, text.encode())
+        files.write_atomic(self.folder / CONFIG, documents.dump(self._config, indent=2) + b"\n")
 
     def append(self, trajectories: Sequence[Trajectory]) -> None:
         """Commit a batch: when this returns, no crash loses it; before, no reader sees it.

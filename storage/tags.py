@@ -1,25 +1,40 @@
 """Tags: names that people give to versions, taken wherever a version is named, as ``demo@gold``.
 
-NAME/tags/gold     link to a version, e.g. ../versions/v3
+NAME/tags/gold.json     the version that the tag names, e.g. {"version": "v3"}
 """
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from storage import files, names
-from storage.errors import InvalidName
+from storage import documents, files, names
+from storage.damage import warn_ignored
+from storage.errors import Damaged, InvalidName
 
 FOLDER = "tags"
+_SUFFIX = ".json"
 _NUMBER = re.compile(r"v\d+")
 
 
 def tags(thing: Path) -> dict[str, str]:
-    """The tags below the folder of a dataset: tag to the name of its version, by tag."""
-    links = names.folders(thing / FOLDER)
-    return {link.name: Path(os.readlink(link)).name for link in links if link.is_symlink()}
+    """The tags below the folder of a dataset: tag to the name of its version, by tag.
+
+    Raises Damaged where the file of one was changed.
+    """
+    return {_name(path): str(documents.read(path)["version"]) for path in _files(thing)}
+
+
+def readable_tags(thing: Path) -> dict[str, str]:
+    """The same, for people to look at: a damaged one is left out and warned about."""
+    found = {}
+    for path in _files(thing):
+        try:
+            found[_name(path)] = str(documents.read(path)["version"])
+        except Damaged as damage:
+            warn_ignored(damage)
+    return found
 
 
 def set_tag(thing: Path, tag: str, version: str) -> None:
@@ -31,10 +46,17 @@ def set_tag(thing: Path, tag: str, version: str) -> None:
     if _NUMBER.fullmatch(names.safe(tag, "tag")):
         raise InvalidName(f"{tag!r} cannot be a tag", "it is the name of a version; choose a word")
     files.make_folder(thing / FOLDER)
-    files.point_to(thing / FOLDER / tag, f"../versions/{version}")
+    files.write_atomic(thing / FOLDER / f"{tag}{_SUFFIX}", documents.dump({"version": version}))
 
 
 def remove_tag(thing: Path, tag: str) -> None:
     """Remove a tag; nothing happens if there is none of this name."""
-    if tag in tags(thing):
-        files.remove(thing / FOLDER / tag)
+    files.remove(thing / FOLDER / f"{names.safe(tag, 'tag')}{_SUFFIX}")
+
+
+def _files(thing: Path) -> Iterator[Path]:
+    return (path for path in names.folders(thing / FOLDER) if path.suffix == _SUFFIX)
+
+
+def _name(path: Path) -> str:
+    return path.name.removesuffix(_SUFFIX)

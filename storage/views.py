@@ -32,7 +32,7 @@ from storage.places import mirror_of
 from storage.policies import Policies
 from storage.records import SCHEMA_VERSION
 from storage.schema import trajectory_schema, verdict_schema
-from storage.tags import tags
+from storage.tags import readable_tags
 from storage.versions import VERDICTS, DatasetVersion, every_version, removed_versions
 from storage.view_texts import DERIVED_VIEWS
 
@@ -87,7 +87,7 @@ def names_of(found: Iterable[Sequence[DatasetVersion]]) -> dict[str, str]:
     for versions in filter(None, found):
         dataset, latest = versions[-1].dataset, versions[-1].version
         numbers = {version.version: version.version for version in versions}
-        tagged = tags(versions[-1].path.parents[1])
+        tagged = readable_tags(versions[-1].path.parents[1])
         numbers |= {tag: number for tag, number in tagged.items() if number in numbers}
         names |= {f"{dataset}@{name}": number for name, number in numbers.items()}
         names[dataset] = latest

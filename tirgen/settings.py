@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from storage.names import fingerprint
+from storage.documents import fingerprint
 from storage.settings import BaseSettings, merged
 
 Count = Annotated[int, Field(ge=1)]

@@ -15,7 +15,6 @@ first step. The optimiser's settings are those of the run that loads.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import warnings
@@ -28,7 +27,8 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
-from storage import files
+from storage import documents, files
+from storage.errors import Damaged
 from trainer.distributed import World
 from trainer.optimisation import Optimizer
 
@@ -71,7 +71,7 @@ def save(folder: Path, steps: int, optimizer: Optimizer, kept: int = 1) -> None:
     digests = _digests(temporary, world)
     if world.leads:
         index = {"steps": steps, "files": digests}
-        (temporary / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        (temporary / INDEX).write_bytes(documents.dump(index, indent=2) + b"\n")
         files.place_new_folder(temporary, folder / f"step-{steps:08d}")
         for _, older in _newest_first(folder)[kept:]:
             files.remove_folder(older)
@@ -124,8 +124,8 @@ def _digests(folder: Path, world: World) -> dict[str, str]:
 
 def _require_intact(path: Path, world: World) -> None:
     try:
-        written = json.loads((path / INDEX).read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        written = documents.read(path / INDEX)["files"]
+    except (OSError, Damaged) as error:
         raise DamagedCheckpoint(_hint(path, f"{INDEX} cannot be read ({error})")) from error
     found = _digests(path, world)
     changed = sorted(name for name in {*written, *found} if written.get(name) != found.get(name))

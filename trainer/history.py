@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from storage import files
+from storage import documents, files
 
 HISTORY = "history.jsonl"
 """Its file in the folder of a training run."""
@@ -19,11 +18,11 @@ class History:
         self._path = path
         files.update(path.parent)
         kept = read_history(path)[:steps] if path.exists() else []
-        files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        files.write_atomic(path, b"".join(documents.dump(record) + b"\n" for record in kept))
 
     def append(self, record: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with self._path.open("ab") as file:
+            file.write(documents.dump(record) + b"\n")
         files.changed(self._path)
 
 
@@ -35,6 +34,5 @@ def history_of(work: Path) -> list[dict[str, Any]]:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """Every complete record of the file, oldest first."""
-    complete = path.read_text("utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in complete]
+    """Every complete record of the file, oldest first. Raises Damaged where one was changed."""
+    return [record for _, record in documents.lines(path)]

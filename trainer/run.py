@@ -6,7 +6,6 @@ started again resumes from its last checkpoint, or finds its published version.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,10 +17,11 @@ from typing import Any
 from pydantic import BaseModel
 from transformers import AutoConfig
 
-from storage import files, views
+from storage import documents, files, views
 from storage.datasets import Store
+from storage.documents import fingerprint
 from storage.errors import ObjectStoreError
-from storage.names import fingerprint, portable_name
+from storage.names import portable_name
 from storage.places import mirror_of
 from storage.policies import LINEAGE, Policies, PolicyVersion
 from storage.versions import DatasetVersion
@@ -198,7 +198,7 @@ class TrainingRun:
             checkpoint.load(path, self.optimizer)
         if self.world.leads:
             files.make_folder(self._lineage.work)
-            described = json.dumps(self._lineage.described).encode()
+            described = documents.dump(self._lineage.described)
             files.write_atomic(self._lineage.work / LINEAGE, described)
             self._history = History(self._lineage.work / HISTORY, self.steps)
         self._peak: float | None = None

@@ -27,11 +27,12 @@ from flows.terminal.console import print_json, say
 from flows.terminal.failures import FlowError
 from storage import files
 from storage.datasets import Store
+from storage.documents import fingerprint
 from storage.errors import Damaged, NotFound
 from storage.exports.folder import card, write_folder
 from storage.exports.formats import SPECS, ExportFormat
 from storage.exports.write import FileColumns
-from storage.names import fingerprint, safe
+from storage.names import safe
 from storage.numbered import MANIFEST
 from storage.records import Trajectory
 from storage.versions import DatasetVersion, publish

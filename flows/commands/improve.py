@@ -54,7 +54,7 @@ def improve_command(
 
         tirgen improve
 
-        tirgen improve --policy quick --limit 60 --rounds 1 --set evaluation.samples=2
+        tirgen improve --policy quick --limit 60 --rounds 1 --set evaluation.samples=4
 
         tirgen improve --config thor-7b.toml --processes 8 --dry-run
 

@@ -12,11 +12,11 @@ from flows.commands.results import show_rounds
 from flows.terminal.console import print_json, say
 from flows.terminal.failures import WORK_FAILED, require_training
 from flows.terminal.tables import minute, show_rows
-from storage.checking import Flaw, flaws
+from storage.checking import Flaw, flaws, flaws_of_policy
 from storage.datasets import Store
 from storage.places import shown
 from storage.policies import Policies, PolicyVersion
-from storage.tags import tags
+from storage.tags import readable_tags
 from storage.versions import DatasetVersion
 
 
@@ -137,7 +137,8 @@ def draw_rounds(path: Path | None, store: Store, policy: PolicyVersion) -> None:
 
 
 def check_policy(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
-    """Hash every file of a version and compare with what was published; exit 1 when one differs.
+    """Compare every file of a version, and what lies beside the policy's trainings, with what was
+    written; exit 1 when one differs.
 
     Example: tirgen policy check improved@v1
 
@@ -146,9 +147,9 @@ def check_policy(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json =
     name
         The policy, or one version of it as NAME@vN.
     """
-    version = Policies(read_store(store).root).published_version(name)
-    found = [Flaw(path, "is not what was published") for path in version.damaged_files()]
-    _report(str(version), found, as_json=json)
+    policies = Policies(read_store(store).root)
+    found = [*flaws_of_policy(policies, name)]
+    _report(str(policies.published_version(name)), found, as_json=json)
 
 
 def _report(what: str, found: Sequence[Flaw], *, as_json: bool) -> None:
@@ -203,7 +204,7 @@ def _dataset(version: DatasetVersion) -> dict[str, object]:
 
 
 def _tags(version: DatasetVersion) -> list[str]:
-    named = tags(version.path.parents[1])
+    named = readable_tags(version.path.parents[1])
     return [tag for tag, number in named.items() if number == version.version]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from storage import names
+from storage import documents, names
 from storage.calls import CALLS, Call, calls
 from storage.commits import LOG
 from storage.datasets import Store
@@ -53,8 +52,7 @@ class Work:
     def config(self) -> dict[str, Any]:
         """A run's configuration; empty for a training, whose policy has it."""
         path = self.folder / CONFIG
-        found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
-        return found
+        return documents.read(path) if path.exists() else {}
 
     @property
     def kind(self) -> Kind:

@@ -6,13 +6,12 @@ another process that was given the same id.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from storage import files
+from storage import documents, files
 from tirgen.process import end_tree, start_time
 
 STOP_SECONDS = 20.0
@@ -67,7 +66,7 @@ class Processes:
                 setsid=True,
             )
         process = Process(name, pid, start_time(pid) or 0, url)
-        files.write_atomic(self._records / f"{name}.json", json.dumps(asdict(process)).encode())
+        files.write_atomic(self._records / f"{name}.json", documents.dump(asdict(process)))
         return process
 
     def find(self, name: str) -> Process | None:
@@ -75,8 +74,8 @@ class Processes:
         return next((process for process in self.all() if process.name == name), None)
 
     def all(self) -> list[Process]:
-        """Every recorded process that is alive."""
-        found = (Process(**json.loads(path.read_bytes())) for path in self._records.glob("*.json"))
+        """Every recorded process that is alive. Raises Damaged where a record was changed."""
+        found = (Process(**documents.read(path)) for path in self._records.glob("*.json"))
         return sorted((process for process in found if process.lives), key=lambda p: p.name)
 
     def forget(self, process: Process) -> None:

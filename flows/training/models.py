@@ -5,7 +5,6 @@ Imports no torch, so that a command that only samples a policy needs none.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from storage.datasets import Store
 from storage.errors import NotFound
-from storage.numbered import MANIFEST
 from storage.policies import Policies, PolicyVersion
 from tirgen.embedded.models import MODEL_DIR, is_pocket
 from tirgen.engine.publication import publish
@@ -44,11 +42,10 @@ class Model(NamedTuple):
     def asked(self) -> dict[str, Any]:
         """How the policy was asked in its training: ``prompts`` and ``template_variables``; empty
         for a folder that is not published."""
-        manifest = self.folder / MANIFEST
-        found: dict[str, Any] = {}
-        if self.label and manifest.is_file():
-            found = json.loads(manifest.read_bytes()).get("asked") or {}
-        return found
+        if not self.label:
+            return {}
+        found: dict[str, Any] | None = PolicyVersion(self.folder).manifest.get("asked")
+        return found or {}
 
 
 def published(version: PolicyVersion) -> Model:

@@ -225,8 +225,9 @@ def _problem(error: Exception, address: str) -> ObjectStoreError | None:
             "know conditional writes (If-None-Match and If-Match)",
         )
     why = code or (f"status {status}" if status else "no connection or no answer")
+    at = f" at {endpoint()}" if address.startswith("s3:") and endpoint() else ""
     return Unreachable(
-        f"{address} cannot be reached ({why})",
+        f"{address}{at} cannot be reached ({why})",
         "nothing committed is lost: when the network works again, the same command continues",
     )
 

@@ -47,7 +47,7 @@ class Cache:
         for used, size, old in found:
             if total <= self._limit or time.time() - used < QUIET_SECONDS:
                 return
-            if not _is_held(old):
+            if _used(old) == used and not _is_held(old):
                 old.unlink(missing_ok=True)
                 total -= size
 
@@ -59,6 +59,14 @@ def _fetched() -> Iterator[tuple[float, int, Path]]:
             if path.suffix != ".json" and path.is_file():
                 about = path.stat()
                 yield about.st_mtime, about.st_size, path
+
+
+def _used(path: Path) -> float:
+    """When a file was used last, as far as it is still there."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _is_held(path: Path) -> bool:

@@ -6,7 +6,6 @@ as if it were the store, and every change goes to the bucket before it is seen h
 be removed whenever no process uses it, but for the replies of `storage.journal` not yet uploaded.
 
     meta/datasets/NAME/runs/HASH/config.json       small files, by their path in the store
-    meta/datasets/NAME/tags/gold.link              a symbolic link, as its target
     meta/datasets/NAME/versions/v1.folder          a folder: its small files, and of the others
                                                    SHA-256 and size
     files/datasets/NAME/<sha256>                   their content, shared by all versions
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -27,8 +25,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from storage import documents
 from storage.disk import Disk, make_folder, temporary_for
 from storage.errors import Damaged, ObjectStoreError
 from storage.objects.address import endpoint
@@ -40,8 +39,8 @@ from storage.places import ADDRESS, Aged
 
 UPDATE_SECONDS = 0.5
 """What was brought up to date so short a time ago is not asked for again."""
-FOLDER, LINK = ".folder", ".link"
-"""Endings of the keys of folders and links."""
+FOLDER = ".folder"
+"""Ending of the key of a folder."""
 OBJECTS = ".objects.json"
 """File in a mirrored folder with the SHA-256 and size of the files that are fetched when read."""
 SMALL_BYTES = 1 << 16
@@ -77,9 +76,9 @@ class Mirror:
     def __init__(self, root: Path) -> None:
         """Raises ObjectStoreError if the folder mirrors no store, or that of another server."""
         try:
-            about = json.loads((root / ADDRESS).read_bytes())
-        except OSError as error:
-            hint = "give the address of the bucket, e.g. s3://bucket/prefix"
+            about = documents.parse((root / ADDRESS).read_bytes())
+        except (OSError, ValueError) as error:
+            hint = "remove it, and give the address of the bucket, e.g. s3://bucket/prefix"
             raise ObjectStoreError(f"{root} is the mirror of no store", hint) from error
         if about["endpoint"] != endpoint():
             what = f"{root} mirrors {about['address']} of {about['endpoint'] or 'Amazon S3'}"
@@ -220,13 +219,9 @@ class Mirror:
         return version is not None
 
     def point_to(self, link: Path, target: str) -> None:
-        if (parts := self._small(link)) is None:
-            self._disk.point_to(link, target)
-            return
-        key = self._key(parts) + LINK
-        with self._locked(_META):
-            version = self._bucket.put(key, target.encode())
-            self._keep(_META, link, key, target.encode(), version)
+        if self._small(link) is not None:
+            raise ValueError(f"{link} is no link that only this machine has")
+        self._disk.point_to(link, target)
 
     def append_line(self, path: Path, line: str, *, synced: bool) -> None:
         if self._parts(path) is not None and path.name == _LOG:
@@ -240,7 +235,7 @@ class Mirror:
         if (key := self._batch_key(path)) is not None:
             self._bucket.delete(key)
         elif (parts := self._small(path)) is not None:
-            self._bucket.delete(self._key(parts) + (LINK if path.is_symlink() else ""))
+            self._bucket.delete(self._key(parts))
         path.unlink(missing_ok=True)
 
     # Folders
@@ -255,24 +250,24 @@ class Mirror:
     def place_new_folder(self, temporary: Path, path: Path) -> bool:
         if (parts := self._small(path)) is None:
             return self._disk.place_new_folder(temporary, path)
-        documents: dict[str, str] = {}
+        small: dict[str, str] = {}
         files: dict[str, tuple[str, int]] = {}
         for file in sorted(one for one in temporary.rglob("*") if one.is_file()):
             name, size = file.relative_to(temporary).as_posix(), file.stat().st_size
             if file.name == _MANIFEST or (file.suffix == ".json" and size <= SMALL_BYTES):
-                documents[name] = file.read_text("utf-8")
+                small[name] = file.read_text("utf-8")
             else:
                 if file not in self._shared:  # also of an earlier try under another number
                     self._shared[file] = self._uploaded(file, parts)
                 files[name] = self._shared[file]
-        content = json.dumps({"files": files, "documents": documents}).encode()
+        content = documents.dump({"files": files, "documents": small})
         key = self._key(parts) + FOLDER
         with self._locked(_META):
             version = self._bucket.put_new(key, content)
             if version is None:
                 self._updated.pop(_META.prefix, None)
                 return False
-            (temporary / OBJECTS).write_text(json.dumps(files))
+            (temporary / OBJECTS).write_bytes(documents.dump({"files": files}))
             if path.exists():
                 shutil.rmtree(temporary)
             else:
@@ -390,11 +385,8 @@ class Mirror:
     def _materialise(self, key: str, content: bytes) -> None:
         path = self._place(key)
         make_folder(path.parent)
-        if key.endswith(LINK):
-            self._check(content.decode().removeprefix("../"))
-            self._disk.point_to(path, content.decode())
-        elif key.endswith(FOLDER):
-            described = json.loads(content)
+        if key.endswith(FOLDER):
+            described = self._described(path, content)
             for name in (*described["documents"], *described["files"]):
                 self._check(name)
             self._take_away(path)
@@ -404,7 +396,7 @@ class Mirror:
                     (temporary / name).write_text(text, "utf-8")
                 for name in described["files"]:
                     make_folder((temporary / name).parent)
-                (temporary / OBJECTS).write_text(json.dumps(described["files"]))
+                (temporary / OBJECTS).write_bytes(documents.dump({"files": described["files"]}))
                 os.rename(temporary, path)
         else:
             _write_here(path, content)
@@ -424,7 +416,14 @@ class Mirror:
     def _place(self, key: str) -> Path:
         below = key.partition("/")[2]
         self._check(below)
-        return self.root / below.removesuffix(FOLDER).removesuffix(LINK)
+        return self.root / below.removesuffix(FOLDER)
+
+    def _described(self, path: Path, content: bytes) -> dict[str, Any]:
+        """The description of a folder in the bucket. Raises Damaged."""
+        try:
+            return documents.parse(content)
+        except ValueError as error:
+            raise Damaged(path, f"has a description in the bucket that {error}") from error
 
     def _check(self, name: str) -> None:
         """Raises Damaged for a name in the bucket that could lead out of the mirror."""
@@ -439,15 +438,14 @@ class Mirror:
         self._write_index(scope, self._index(scope) | {key: _tag(version)})
 
     def _index(self, scope: _Scope) -> dict[str, str]:
-        """By key, the tag of the object that the mirror has."""
+        """By key, the tag of the object that the mirror has. Raises Damaged."""
         try:
-            found: dict[str, str] = json.loads(self._index_path(scope).read_bytes())
-            return found
-        except (OSError, ValueError):
+            return documents.read(self._index_path(scope))
+        except FileNotFoundError:
             return {}
 
     def _write_index(self, scope: _Scope, index: dict[str, str]) -> None:
-        _write_here(self._index_path(scope), json.dumps(index).encode())
+        _write_here(self._index_path(scope), documents.dump(index))
 
     def _index_path(self, scope: _Scope) -> Path:
         return self._state / f"{scope.name}.json"
@@ -530,7 +528,7 @@ def _objects(path: Path) -> tuple[Path, dict[str, tuple[str, int]]] | None:
     """The mirrored folder that a file belongs to, and its files; None outside of any."""
     for folder in (path.parent, path.parent.parent):
         try:
-            return folder, json.loads((folder / OBJECTS).read_bytes())
-        except OSError:
+            return folder, documents.read(folder / OBJECTS)["files"]
+        except FileNotFoundError:
             continue
     return None

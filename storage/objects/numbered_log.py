@@ -10,11 +10,11 @@ tries the next one. No object of a log is ever removed, so no number is ever use
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from storage import documents
 from storage.disk import Disk
 from storage.errors import Damaged
 from storage.objects.bucket import Bucket
@@ -34,27 +34,34 @@ class NumberedLog:
 
     def append(self, line: str) -> None:
         """Commit a line; when this returns, it is in the bucket."""
-        entry = json.loads(line)
+        entry = documents.parse(line.encode())
         while True:
             number = self._last() + 1
-            numbered = json.dumps({**entry, "n": number})
-            if self._bucket.put_new(self._key(number), numbered.encode()):
+            numbered = documents.dump({**entry, "n": number})
+            if self._bucket.put_new(self._key(number), numbered):
                 self._write([numbered])
                 return
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Bring the mirror up to date. Raises Damaged where a number is missing."""
+        """Bring the mirror up to date. Raises Damaged where a line is missing or was changed."""
         last = self._last()
         listed = self._bucket.list(self._prefix, after=self._key(last))
         for number, found in enumerate(listed, last + 1):
             if found.key != self._key(number):
                 raise Damaged(self._mirror, f"lacks line {number} in the bucket")
         contents = self._bucket.read_all(found.key for found in listed)
-        self._write(content.decode() for _, content, _ in contents)
+        self._write(self._verified(key, content) for key, content, _ in contents)
 
-    def _write(self, lines: Iterable[str]) -> None:
-        text = "\n\n".join(lines)
+    def _verified(self, key: str, content: bytes) -> bytes:
+        try:
+            return documents.dump(documents.parse(content))
+        except ValueError as error:
+            why = f"has a line in the bucket, {key.removeprefix(self._prefix)}, that {error}"
+            raise Damaged(self._mirror, why) from error
+
+    def _write(self, lines: Iterable[bytes]) -> None:
+        text = b"\n\n".join(lines).decode()
         if text:
             _DISK.append_line(self._mirror, text, synced=True)
 
@@ -69,7 +76,7 @@ class NumberedLog:
                 log.seek(start)
                 for line in reversed(log.read().split(b"\n")[1 if start else 0 :]):
                     try:
-                        return int(json.loads(line)["n"])
-                    except (ValueError, KeyError, TypeError):
+                        return int(documents.parse(line)["n"])
+                    except (ValueError, KeyError):
                         continue
         return 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from storage import documents
 from storage.datasets import Store
 from storage.errors import InvalidName, NotFound
 from storage.records import Ending, FilterVerdict, Level, Program, Trajectory
@@ -60,7 +61,7 @@ def test_a_row_in_two_batches_counts_once(tmp_path: Path, make_trajectory: Make)
 
 def test_the_resolved_configuration_lies_beside_the_rows(tmp_path: Path) -> None:
     run = Store(tmp_path).open_run("demo", {"attempts": 4}, "c0ffee")
-    assert (run.folder / "config.json").read_text() == '{\n  "attempts": 4\n}\n'
+    assert documents.read(run.folder / "config.json") == {"attempts": 4}
 
 
 def test_a_version_is_sorted_and_complete(tmp_path: Path, make_trajectory: Make) -> None:

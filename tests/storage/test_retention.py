@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from storage import files, numbered
+from storage import documents, files, numbered
 from storage.compaction import ORPHAN_SECONDS
 from storage.datasets import Store
 from storage.errors import Damaged, NotFound
@@ -99,7 +99,7 @@ def test_an_evaluation_keeps_its_samples(store: Store, make_trajectory: Make) ->
 def test_an_unfinished_training_keeps_its_data(store: Store) -> None:
     work = Policies(store.root).work("pi", "h")
     files.make_folder(work)
-    files.write_atomic(work / LINEAGE, json.dumps({"dataset": "demo@v2"}).encode())
+    files.write_atomic(work / LINEAGE, documents.dump({"dataset": "demo@v2"}))
     assert stays(store)["v2"] == "a training of pi is not finished"
     trained_on(store, "demo@v3")  # the same training, published
     assert (stays(store)["v2"], stays(store)["v3"]) == (None, "pi@v1 was trained on it")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage import documents
 from storage.datasets import Store
 from storage.errors import SchemaTooNew
 from storage.records import (
@@ -176,7 +177,7 @@ def as_the_first_version_named_them(root: Path) -> None:
         )
     for path in root.rglob("manifest.json"):
         manifest = json.loads(path.read_text())
-        for key in ("manifest_sha256", "commits"):
+        for key in (documents.KEY, "commits"):
             del manifest[key]
         manifest["schema_version"] = 1
         manifest["files"] = [{"file": one["file"], "sha256": ""} for one in manifest["files"]]

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from storage import numbered
+from storage import documents, numbered
 from storage.checking import flaws
 from storage.checksums import CheckedFile, StoredFile
 from storage.datasets import Store
@@ -131,7 +131,7 @@ def test_a_time_shows_the_versions_that_were_the_latest_then(
     for name, day in manifests.items():
         path = store.version(name).path / numbered.MANIFEST
         manifest = json.loads(path.read_bytes()) | {"created_at": f"{day}T00:00:00+00:00"}
-        manifest.pop(numbered.DIGEST)  # as an earlier tirgen wrote it
+        manifest.pop(documents.KEY)  # as an earlier tirgen wrote it
         path.write_text(json.dumps(manifest))
 
     def at(moment: str) -> list[str]:

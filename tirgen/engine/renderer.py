@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import AddedToken
 
-from storage.names import fingerprint
+from storage.documents import fingerprint
 from tirgen.engine.errors import EngineMisconfigured
 from tirgen.engine.protocol import Message
 from tirgen.engine.template import ChatTemplate, Turn, find_turn

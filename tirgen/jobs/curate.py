@@ -21,7 +21,7 @@ from pydantic import Field
 
 from storage.checksums import StoredFile
 from storage.datasets import Store
-from storage.names import fingerprint
+from storage.documents import fingerprint
 from storage.parquet import Part, VerdictFile
 from storage.records import Problem, Verdicts
 from storage.versions import DatasetVersion

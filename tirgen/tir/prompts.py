@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from storage.names import fingerprint
+from storage.documents import fingerprint
 from tirgen.engine.protocol import Message
 from tirgen.settings import ConfigError
 

@@ -8,9 +8,11 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3  # type: ignore[import-untyped]
 import pytest
@@ -35,6 +37,20 @@ class S3:
 
     def client(self) -> Any:
         return boto3.client("s3", endpoint_url=self.url)
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """The server knows nobody: it refuses every request."""
+        self._ask_for_users(True)
+        try:
+            yield
+        finally:
+            self._ask_for_users(False)
+
+    def _ask_for_users(self, asks: bool) -> None:
+        allowed = b"0" if asks else b"inf"
+        header = {"Content-Type": "text/plain"}
+        urlopen(Request(f"{self.url}/moto-api/reset-auth", allowed, header)).close()
 
     def requests(self) -> list[str]:
         """Every request so far, as method, path and query."""

@@ -8,12 +8,17 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from flows.cli import run
+from flows.terminal.failures import WORK_FAILED
 from storage import places
+from storage.commits import LOG, read_commits
+from storage.compaction import Compactor
 from storage.datasets import Store
 from storage.errors import Damaged, NoBucket, Unreachable
 from storage.leases import Claim, Holder, Lease, LeaseLost
@@ -218,6 +223,93 @@ def test_changed_objects_are_noticed(
     assert found is not None
     with pytest.raises(Damaged, match="lacks line 1"):
         list(found.read())
+
+
+def test_merged_files_of_a_run_are_read_by_every_machine(
+    address: str, make_trajectory: Make, move: Callable[[], None]
+) -> None:
+    """By one that reads while the files are merged, and by one that comes later."""
+    made = Store(Path(address)).open_run("demo", {}, "c0ffee")
+    wanted = [make_trajectory(f"p{number}") for number in range(9)]
+    for one in wanted:
+        made.append([one])
+    move()
+    run = Store(Path(address)).find_run("demo", "c0ffee")
+    assert run is not None
+    reader = run.read()
+    seen = [next(reader)]
+    assert Compactor(run.folder, fan_in=3).compact() == 4
+    assert [*seen, *reader] == wanted
+    move()
+    later = Store(Path(address)).find_run("demo", "c0ffee")
+    assert later is not None
+    assert len(read_commits(later.folder / LOG).commits) == 1
+    assert list(later.read()) == wanted
+    assert len(later.every_row(["trajectory_id"])) == len(wanted)
+
+
+def test_files_leave_a_full_mirror_while_they_are_read(
+    address: str, make_trajectory: Make, move: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file that is fetched puts all others out, also those that a reader has begun with."""
+    run = Store(Path(address)).open_run("demo", {}, "c0ffee")
+    wanted = [make_trajectory(f"p{number}") for number in range(4)]
+    for one in wanted:
+        run.append([one])
+    run.publish(run.read(), {})
+    monkeypatch.setenv("TIRGEN_CACHE_GB", "0.00004")
+    monkeypatch.setattr("storage.objects.cache.QUIET_SECONDS", 0.0)
+    move()
+    store = Store(Path(address))
+    found = store.find_run("demo", "c0ffee")
+    assert found is not None
+    reader = found.read()
+    seen = [next(reader)]
+    assert list(found.read()) == wanted
+    assert query(store, "SELECT count(question) AS n FROM trajectories").to_pylist() == [{"n": 4}]
+    assert [*seen, *reader] == wanted
+    batches = [path for path in found.folder.rglob("*.parquet") if path.name != "empty.parquet"]
+    assert len(batches) < len(wanted)
+    held = store.version("demo")
+    assert list(held.read()) == wanted
+    assert list(found.read()) == wanted
+    assert all(file.path.exists() for file in held.stored)
+
+
+COMMANDS = (
+    ["sql", "FROM trajectories"], ["dataset", "list"], ["dataset", "gc"], ["watch", "--json"],
+    ["generate", "--dataset", "demo", "--limit", "2"], ["view", "demo"], ["report", "demo"],
+    ["policy", "sft", "demo", "--policy", "pupil"],
+)  # fmt: skip
+
+
+@pytest.mark.slow  # it imports torch and the viewer
+@pytest.mark.parametrize("what", ["no bucket", "refused", "down"])
+def test_every_command_says_what_is_wrong_with_a_bucket_and_no_secret(
+    address: str,
+    s3: S3,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TIRGEN_BUCKET_PATIENCE", "0.1")
+    said = {
+        "no bucket": "there is no bucket 'not-there-at-all'",
+        "refused": f"access to {address} was refused (InvalidAccessKeyId)",
+        "down": f"{address} at http://127.0.0.1:9 cannot be reached",
+    }[what]
+    if what == "no bucket":
+        address = "s3://not-there-at-all/x"
+    if what == "down":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with s3.refusing() if what == "refused" else nullcontext():
+        for command in COMMANDS:
+            assert run([*command, "--store", address]) == WORK_FAILED, command
+            told = "".join(capsys.readouterr())
+            assert said in told
+            assert "next: " in told or '"hint": ' in told
+            assert "Traceback" not in told
+            assert "kept-out-of-every-file" not in told
 
 
 def test_what_is_wrong_with_a_bucket_is_said(

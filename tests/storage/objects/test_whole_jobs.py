@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 
 from storage import places
+from storage.datasets import Store
+from storage.policies import Policies
+from tests.flows.service.browser import free_port
+from tests.flows.service.stack import Stack
 from tests.storage.objects.conftest import S3
 
 pytestmark = pytest.mark.slow
@@ -85,3 +89,69 @@ def test_a_killed_generation_goes_on_elsewhere_and_every_job_reads_it(
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert kept
     assert not [path for path in kept if secret in path.read_bytes()]
+
+
+FEW = {"path": "pocket:train", "limit": 40}
+SMALL: dict[str, dict[str, Any]] = {
+    "generate": {"config": {"dataset": "tir", "problems": FEW, "attempts": 1, "cot_samples": 0}},
+    "curate": {"dataset": "tir", "config": {"filters": {"minimum_calls": 1}}},
+    "sft": {"dataset": "tir", "policy": "pupil", "config": {"epochs": 1}},
+    "rl": {
+        "parent": "pupil",
+        "policy": "pupil",
+        "config": {
+            "rounds": 1,
+            "rollouts": {
+                "problems": {**FEW, "limit": 8},
+                "samples": 4,
+                "groups": None,
+                "branches": None,
+            },
+            "update": {"updates": 1},
+        },
+    },
+    "evaluate": {
+        "policy": "pupil",
+        "config": {"benchmarks": [{"path": "pocket:test", "limit": 4}], "samples": 1},
+    },
+}
+"""Small parameters of the deployments of the service."""
+
+
+def test_the_flows_of_the_service_work_on_a_bucket(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Generate, curate, fine-tune, reinforce, evaluate, as runs on real workers."""
+    address = f"s3://{s3.new_bucket()}/store"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    service = Stack(Path(address), free_port(), {"PREFECT_WORKER_QUERY_SECONDS": "2"})
+    try:
+        service.tirgen("up")
+        [secret] = tmp_path.glob("state/tirgen/*/service/secret")
+        service.auth = secret.read_text().strip()
+        made: dict[str, str] = {}
+        for name, parameters in SMALL.items():
+            made[name] = run_id = service.start(name, parameters)
+            done = service.finish(run_id, 400)
+            assert done["state_type"] == "COMPLETED", service.logs(run_id)
+        shown = service.artifacts(made["evaluate"])
+        assert str(tmp_path) not in str(shown), "a mirror's folder means nothing to a reader"
+    finally:
+        service.tirgen("down")
+    store = Store(Path(address))
+    assert {one.dataset for one in store.datasets()} == {"tir", "pupil-rollouts", "evaluation"}
+    assert [str(one) for one in Policies(store.root).all()] == ["pupil@v1", "pupil@v2"]
+
+
+def test_the_viewer_writes_the_pages_of_a_bucket(
+    tirgen: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    for command in (
+        ("generate", "--dataset", "demo", "--limit", "4"),
+        ("view", "demo", "--bundle", str(tmp_path / "site")),
+        ("report", "demo", "-o", str(tmp_path / "report.html")),
+    ):
+        process = tirgen("one", *command)
+        assert process.communicate(timeout=300)[1] is not None
+        assert process.returncode == 0
+    assert (tmp_path / "site" / "trajectories" / "index.html").stat().st_size > 0
