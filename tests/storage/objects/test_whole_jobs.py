@@ -17,8 +17,8 @@ import pytest
 from storage import places
 from storage.datasets import Store
 from storage.policies import Policies
-from tests.flows.service.browser import free_port
 from tests.flows.service.stack import Stack
+from tests.ports import free_port
 from tests.storage.objects.conftest import S3
 
 pytestmark = pytest.mark.slow
