@@ -1,8 +1,8 @@
 """Runs commands in forks of a warm process, one after the other, so that killing them is cheap.
 
 Each line on stdin is a JSON list of words: those of a `tirgen` command, or ``compact FOLDER`` or
-``publish STORE DATASET HASH``, which go on until they are killed. The id of the process is printed,
-and its status once it has ended. The process leads a group of its own.
+``publish STORE DATASET HASH``. The id of the process is printed, and its status once it has ended.
+The process leads a group of its own.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from storage.datasets import Store
 def _work(words: Sequence[str]) -> int:
     match words:
         case ["compact", folder]:
-            while True:
-                Compactor(Path(folder), fan_in=4).compact()
+            Compactor(Path(folder), fan_in=4).compact()
         case ["publish", store, dataset, name]:
             run = Store(Path(store)).open_run(dataset, {}, name)
-            while True:
-                run.publish(run.read(), {})
+            run.publish(run.read(), {})
         case _:
             return flows.cli.run(words)
+    return 0
 
 
 def _child(words: Sequence[str]) -> int:

@@ -60,7 +60,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, Link):
-        return f"[`{value.text}`]({value.address})"
+        return f"[{value.text}]({value.address})"  # Prefect shows backticks in a link as such
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

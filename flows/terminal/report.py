@@ -250,7 +250,9 @@ def explained(rows: Iterable[Trajectory | Verdicts], dataset: str) -> list[str]:
         f"no trajectory was kept: {ended} of {total} attempts end as {ending.value}, and the rule "
         f"{rule} drops {dropped}"
     ]
-    advice = next((advice for known, advice in ADVICE.items() if known.value == rule), None)
+    stopped = rule == Rule.FINISHED.value and ending is Ending.EXECUTION_FAILED
+    cause = Rule.EXECUTED.value if stopped else rule
+    advice = next((advice for known, advice in ADVICE.items() if known.value == cause), None)
     if advice is None:
         return [*said, f"next: {_READ.format(dataset=dataset)}; docs/filters.md has the rules"]
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 import urllib.error
@@ -13,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from tests.ports import free_port
 
 VLLM_PYTHON = os.environ.get("TIRGEN_VLLM_PYTHON")
 """The interpreter of an environment with vLLM; `make test-vllm` sets it."""
@@ -38,9 +39,7 @@ class ServerProcess:
 
     def __init__(self, kind: str, model: Path, log: Path) -> None:
         self.kind, self.model, self._log = kind, model, log
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self._port = found.getsockname()[1]
+        self._port = free_port()
         self._process: psutil.Popen | None = None
 
     @property

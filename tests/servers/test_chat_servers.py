@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tirgen.embedded.models import MODEL_DIR
 from tirgen.engine.chat import ChatEngine
 from tirgen.engine.dialect import Continuation
@@ -60,9 +60,7 @@ class Served:
 
 @contextmanager
 def started(kind: str, log: Path) -> Iterator[Served]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
+    port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     if kind == "llama.cpp":
         if GGUF is None:

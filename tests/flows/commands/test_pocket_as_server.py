@@ -98,3 +98,7 @@ def test_the_rule_that_drops_most_decides_the_advice() -> None:
     )
     assert "format drops 3" in said
     assert "tokenizer and prompt set" in next_step
+    failed = [dropped("finished", Ending.EXECUTION_FAILED, n) for n in range(5)]
+    said, next_step = explained([*rows, *failed], "tir@v1")
+    assert said.endswith("the rule finished drops 5; likely the critic's programs fail")
+    assert "from failures" in next_step

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import free_port
 
 ARGUMENTS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
@@ -137,17 +137,6 @@ def chromium() -> Iterator[Browser]:
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """One whose next is free too: the service takes both."""
-    while True:
-        with socket.socket() as probe, socket.socket() as following:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            with contextlib.suppress(OSError, OverflowError):
-                following.bind(("127.0.0.1", port + 1))
-                return port
 
 
 def _until_it_answers(url: str, body: Any) -> Any:

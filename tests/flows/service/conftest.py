@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.service.browser import free_port
 from tests.flows.service.stack import Stack
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")

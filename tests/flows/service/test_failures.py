@@ -15,10 +15,10 @@ import pytest
 
 from flows.service.home import ServiceInstance
 from storage.datasets import Store
-from tests.flows.service.browser import free_port
 from tests.flows.service.comparing import committed, rows, undisturbed
 from tests.flows.service.served import engine, sandbox, served_at
 from tests.flows.service.stack import Stack, wait_until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

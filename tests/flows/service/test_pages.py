@@ -64,7 +64,7 @@ def test_a_version_drifts_by_its_yield_or_by_what_was_lost(
 def test_only_a_link_of_ours_is_a_link() -> None:
     row = {"id": Link("t1", "http://127.0.0.1:1/trajectories/t1"), "question": HOSTILE}
     assert inert([row])[0]["id"] == "[t1](http://127.0.0.1:1/trajectories/t1)"
-    assert table([row]).splitlines()[2].startswith("| [`t1`](http://127.0.0.1:1/trajectories/t1) |")
+    assert table([row]).splitlines()[2].startswith("| [t1](http://127.0.0.1:1/trajectories/t1) |")
 
 
 def test_waits_double_up_to_five_minutes_and_add_up() -> None:

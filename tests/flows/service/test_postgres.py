@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.service.browser import free_port
 from tests.flows.service.stack import Stack, wait_until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,9 @@ import pytest
 
 from flows.service.markdown import table
 from storage.datasets import Store
-from tests.flows.service.browser import Browser, chromium, free_port
+from tests.flows.service.browser import Browser, chromium
 from tests.flows.service.stack import Stack, wait_until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -58,21 +59,24 @@ def test_a_run_started_by_the_form_shows_what_it_made(stack: Stack) -> None:
         assert stack.finish(run["id"], 300)["state_type"] == "COMPLETED", stack.tails()
         look_at_run(browser, stack, run["id"])
     version = Store(stack.store).version("by-form")
-    assert version.manifest["config"]["problems"]["limit"] == 60
+    config = version.manifest["config"]
+    assert (config["problems"]["limit"], config["attempts"], config["cot_samples"]) == (60, 1, 0)
     assert {f["id"] for f in runs_named(stack, "generate by-form")} == {run["id"]}
 
 
 def fill_in_and_submit(browser: Browser, stack: Stack) -> None:
     browser.enter(stack.tirgen("up")["link"])
     browser.open(f"{stack.url}/deployments/deployment/{stack.deployment('generate')['id']}/run")
-    browser.wait_for("What to generate, with which models and limits.")
-    for described in ("Number of problems to skip at the start.", "Requests in flight at once."):
-        assert described in browser.text()
+    browser.wait_for("A file or folder of problems on the worker's machine.")
+    assert "Problems in progress at once" not in browser.text()
     browser.screenshot(OUTPUT / "run-form.png")
-    browser.fill("Dataset", "by-form")
-    browser.fill("Limit", "60", kind="int")
-    browser.fill("Attempts", "1")
-    browser.fill("Cot Samples", "0")
+    browser.fill("dataset", "by-form")
+    browser.fill("limit", "60")
+    browser.click("GenerateConfigForm")
+    browser.wait_for("Problems in progress at once")
+    browser.screenshot(OUTPUT / "run-form-unfolded.png")
+    browser.fill("Attempts", "1", kind="int")
+    browser.fill("Cot Samples", "0", kind="int")
     browser.click("Submit")
 
 

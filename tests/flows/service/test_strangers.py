@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from storage.datasets import Store
-from tests.flows.service.browser import Browser, chromium, free_port
+from tests.flows.service.browser import Browser, chromium
 from tests.flows.service.served import engine, sandbox
 from tests.flows.service.stack import Stack
+from tests.ports import free_port
 from tests.rows import row
 
 pytestmark = pytest.mark.slow

@@ -18,6 +18,7 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 
 from storage import places
+from tests.ports import free_port
 
 SERVER = Path(__file__).with_name("server.py")
 
@@ -58,9 +59,7 @@ class S3:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("s3") / "requests.log"
     log.touch()
     command = [sys.executable, str(SERVER), "127.0.0.1", str(port), str(log)]

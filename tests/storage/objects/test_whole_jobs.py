@@ -17,8 +17,8 @@ import pytest
 from storage import places
 from storage.datasets import Store
 from storage.policies import Policies
-from tests.flows.service.browser import free_port
 from tests.flows.service.stack import Stack
+from tests.ports import free_port
 from tests.storage.objects.conftest import S3
 
 pytestmark = pytest.mark.slow
@@ -155,3 +155,22 @@ def test_the_viewer_writes_the_pages_of_a_bucket(
         assert process.communicate(timeout=300)[1] is not None
         assert process.returncode == 0
     assert (tmp_path / "site" / "trajectories" / "index.html").stat().st_size > 0
+
+
+LOOP = (
+    *("rl.rollouts.problems.limit=8", "rl.rollouts.groups=null", "rl.rollouts.samples=4"),
+    *("rl.update.updates=1", "evaluation.samples=2", "evaluation.analysis.pass_at=[1,2]"),
+    *("evaluation.analysis.best_of=2", 'evaluation.benchmarks=[{"path":"pocket:test","limit":6}]'),
+)
+
+
+def test_the_whole_loop_runs_on_a_bucket(
+    tirgen: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    settings = [part for setting in LOOP for part in ("--set", setting)]
+    small = ("--policy", "pi", "--limit", "12", "--rounds", "1", "--out", str(tmp_path / "out"))
+    process = tirgen("one", "improve", *small, *settings, "--json")
+    output, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["policy"] == "pi@v2"
+    assert (tmp_path / "out" / "stages.svg").stat().st_size > 0
