@@ -98,9 +98,7 @@ def test_a_restarted_server_finds_two_runs_of_one_dataset_where_they_were(
 RUN = """
 import asyncio, json, sys
 from flows.service.dataset_flows import generate
-from tirgen.jobs.generate_config import GenerateConfig
-config = GenerateConfig.model_validate(json.loads(sys.argv[1]))
-asyncio.run(generate(config, patience_minutes=0))
+asyncio.run(generate(config=json.loads(sys.argv[1]), patience_minutes=0))
 """
 FULL_DISK = """
 mount -t tmpfs -o size=16m none "$TIRGEN_STORE"
