@@ -131,8 +131,7 @@ COMMANDS = {
     ),
     "policy check": Command(
         "published:check_policy",
-        "Hash every file of a version and compare with what was published; exit 1 when one "
-        "differs.",
+        "Compare the files of a version and of its trainings with what was written.",
     ),
     "eval": Command(
         "evaluate:evaluate_command",

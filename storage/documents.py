@@ -95,7 +95,7 @@ def _is_whole(content: bytes) -> bool:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # no damage: it is not there
         raise
     except OSError as error:
         raise Damaged(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error

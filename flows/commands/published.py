@@ -137,8 +137,9 @@ def draw_rounds(path: Path | None, store: Store, policy: PolicyVersion) -> None:
 
 
 def check_policy(name: str, /, *, store: StorePath = DEFAULT_STORE, json: Json = False) -> None:
-    """Compare every file of a version, and what lies beside the policy's trainings, with what was
-    written; exit 1 when one differs.
+    """Compare the files of a version and of its trainings with what was written.
+
+    Exit 1 when one differs.
 
     Example: tirgen policy check improved@v1
 

@@ -4,6 +4,8 @@ import asyncio
 import random
 from collections import Counter
 
+import pytest
+
 from benchmarks._headroom import HELD_OUT, MISTAKES, Teacher, family_of, mistake_in
 from tirgen.embedded.pocket.families import FAMILIES
 from tirgen.embedded.pocket.problems import draw_problem, problems
@@ -34,6 +36,7 @@ def test_every_mistake_is_possible_in_some_program() -> None:
     assert all(any(each.made_in(code) != code for code in written) for each in MISTAKES)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_a_habit_of_the_programs_form_whatever_its_numbers() -> None:
     def made(code: str) -> Counter[str]:
         rng = random.Random(0)

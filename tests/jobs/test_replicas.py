@@ -63,7 +63,9 @@ def once_committed(store: Store, rows: int, act: Callable[[], None]) -> threadin
     return thread
 
 
-@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "fate", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+)
 async def test_a_replica_that_dies_or_hangs_under_load_loses_no_row(
     tmp_path: Path, fate: signal.Signals
 ) -> None:

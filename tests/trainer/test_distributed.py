@@ -139,6 +139,7 @@ def test_the_updates_were_far_larger_than_the_tolerance(
         assert moved > 1e-3 * 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", SHARDED)
 def test_bfloat16_shares_with_a_float32_head_learn_as_one_process_does(
     jobs: dict[str, dict[Sharding, RlJob | SftJob]], world: World, sharding: Sharding

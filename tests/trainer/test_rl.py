@@ -133,6 +133,7 @@ def test_a_matrix_product_is_as_fast_as_measured(world: World) -> None:
     assert wanted / 5 < matrix_peak(world.device, half=False) < 5 * wanted
 
 
+@pytest.mark.slow
 def test_bfloat16_on_a_cpu_learns_the_same_within_its_rounding(names: Names, world: World) -> None:
     half = CONFIG.model_copy(update={"model": ModelConfig(bfloat16=True)})
     events: list[dict[str, Any]] = []

@@ -44,6 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, sandbox_url: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_stage_is_evaluated_and_drawn(store: Path) -> None:
     report = store / "reports" / "pi"
     document = json.loads((report / "improvement.json").read_text())
@@ -94,6 +95,7 @@ def test_an_evaluation_is_a_row_for_each_figure(store: Path) -> None:
     assert {row["policy"] for row in rows} == {None, "pi@v1", "pi@v2"}
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_draws_its_held_out_curve(store: Path, tmp_path: Path) -> None:
     [version] = [str(v) for v in Store(store).datasets() if v.dataset == "pi-tir"]
     made = tirgen(

@@ -76,6 +76,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, sandbox_url: str) -> P
     return run(tmp_path_factory.mktemp("undisturbed"), sandbox_url)
 
 
+@pytest.mark.slow
 def test_rounds_killed_in_rollouts_and_in_an_update_end_in_the_same_bits(
     tmp_path: Path, undisturbed: PolicyVersion, sandbox_url: str
 ) -> None:
@@ -140,6 +141,7 @@ async def test_finished_rounds_are_found_again(undisturbed: PolicyVersion) -> No
     assert [str(version) for version in Policies(store.root).versions("pi")] == ["pi@v1", "pi@v2"]
 
 
+@pytest.mark.slow
 async def test_the_next_round_is_sampled_while_one_is_trained(
     tmp_path: Path, sandbox_url: str
 ) -> None:

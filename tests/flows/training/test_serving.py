@@ -17,6 +17,7 @@ from tirgen.embedded.local import MODEL_DIR, embedded_server
 from tirgen.engine.engine_config import EngineConfig
 
 
+@pytest.mark.slow
 async def test_a_running_server_is_given_the_policy_of_every_round(
     tmp_path: Path, sandbox_url: str
 ) -> None:
