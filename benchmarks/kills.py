@@ -255,7 +255,7 @@ class Compaction:
 class Training:
     """A training of the pocket, each time under another name.
 
-    If it learns from stored rows it ends in the weights of the first, which nobody killed. Rounds
+    If it learns from stored rows it ends in the weights of the first, which was not killed. Rounds
     of RL sample rows of another name each time, so their weights are not compared here
     (tests/flows/training/test_rounds.py does it, in stores of their own).
     """
@@ -360,7 +360,7 @@ def _serving(engine: Engine) -> Iterator[str]:
 
 
 def _undisturbed(forks: Forks, subject: Subject) -> float:
-    """The seconds of a job that nobody kills. Raises RuntimeError if it fails."""
+    """How many seconds a job takes that is not killed. Raises RuntimeError if it fails."""
     began, words = time.monotonic(), subject.words()
     forks.start(words)
     if status := forks.wait(600):
@@ -476,6 +476,6 @@ def _result(tallies: dict[str, Tally], engine: Engine) -> Result:
         note=(
             "SIGKILL to all processes of a job at a random instant of its length; what a reader "
             "saw before counts as acknowledged: rows, versions, files. The lines below are the "
-            "kinds of jobs; an SFT that finished has the weights of one that nobody killed"
+            "kinds of jobs; an SFT that finished has the weights of one that was not killed"
         ),
     )  # fmt: skip

@@ -58,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
     """The document in a file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, NotADirectoryError: there is no such file.
         Damaged: the file cannot be read, or is not what was written.
     """
     content = _content(path)

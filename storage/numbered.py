@@ -71,10 +71,8 @@ class Version(ABC):
         path = self.path / MANIFEST
         try:
             manifest = documents.read(path)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise Damaged(path, "is missing") from error
-        except NotADirectoryError as error:
-            raise Damaged(path, "cannot be read: not a directory") from error
         if lacking := set(self.NEEDED) - set(manifest):
             raise Damaged(path, f"lacks {', '.join(sorted(lacking))}")
         return manifest

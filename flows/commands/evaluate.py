@@ -16,7 +16,6 @@ from flows.commands.options import (
     Repeated,
     SetOption,
     StorePath,
-    engine_settings,
     open_store,
     parse_settings,
 )
@@ -26,6 +25,7 @@ from flows.terminal.progress import job_display
 from flows.terminal.report import engine_sentences
 from flows.training.models import find_model, serving
 from storage.datasets import Store
+from tirgen.engine.engine_config import engine_settings
 from tirgen.jobs.evaluate import EvaluationReport, SpreadEvaluation
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.progress import RolloutProgress, Watch

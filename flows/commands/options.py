@@ -107,8 +107,7 @@ class Cluster:
     """Have the rows made by a Ray cluster, in shares: ray://HOST:10001, or ray for one on this
     machine."""
     shard_problems: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
-    """With --on: about how many problems are in a share; by default so many that it has about 800
-    rows."""
+    """With --on: about how many problems are in a share; by default as many as make 800 rows."""
 
     @contextmanager
     def place(self) -> Iterator[Place]:
@@ -181,22 +180,14 @@ class Engines:
     """Directory or Hugging Face id of its tokenizer, if the model name is not one."""
 
     def settings(self) -> dict[str, Any]:
+        from tirgen.engine.engine_config import engine_settings
+
         return engine_settings(
             "actor", self.actor, self.actor_model, self.actor_tokenizer
         ) | engine_settings("critic", self.critic, self.critic_model, self.critic_tokenizer)
 
 
 NO_ENGINES = Engines()
-
-
-def engine_settings(
-    role: str, addresses: list[str] | None, model: str | None, tokenizer: str | None
-) -> dict[str, Any]:
-    """The settings of an engine by dotted name; what is None is not set."""
-    settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
-    if addresses and addresses != ["embedded"]:
-        settings |= {f"{role}.kind": "tokens", f"{role}.base_urls": addresses}
-    return settings
 
 
 def parse_settings(settings: list[str] | None) -> dict[str, Any]:

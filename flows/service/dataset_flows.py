@@ -33,16 +33,16 @@ from flows.service.home import worker_store
 from flows.service.lineage import artifact_key, show_lineage
 from flows.service.markdown import fenced, inert, table
 from flows.service.running import ENGINE, hinted, live_progress, slot
-from flows.service.spread import Patience, Spread, Spreading, waits
+from flows.service.spread import Patience, Spread, Spreading, place_of, waits
 from flows.training.models import find_model, serving
 from storage.records import Problem
+from tirgen.engine.engine_config import engine_settings
 from tirgen.engine.errors import EngineUnavailable
 from tirgen.jobs.curate import CurateConfig, curate_version
 from tirgen.jobs.evaluate import EvaluationReport, SpreadEvaluation
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.generate import Generation, GenerationReport, SpreadGeneration, generation
 from tirgen.jobs.generate_config import GenerateConfig
-from tirgen.jobs.spreading import here
 from tirgen.jobs.workers import task_group
 from tirgen.settings import load_settings
 
@@ -112,8 +112,8 @@ async def generate(
         "dataset": dataset,
         "problems.path": problems,
         "problems.limit": limit,
-        **_engine("actor", actor, actor_model),
-        **_engine("critic", critic, critic_model),
+        **engine_settings("actor", [actor] if actor else None, actor_model),
+        **engine_settings("critic", [critic] if critic else None, critic_model),
     }
     with hinted():
         store = worker_store()
@@ -209,18 +209,11 @@ async def evaluate(
         if policy:
             resolved = await serving(resolved, find_model(store, policy))
         async with slot(ENGINE), live_progress() as live:
-            place = Spreading(None, spread, waits(patience_minutes)) if spread else here
+            place = place_of(spread, patience_minutes)
             report = await place(SpreadEvaluation(resolved, store), live.update)
         await _show_evaluation(report, Figures(store, report.version), policy)
         await show_lineage(store, report.version)
     return Completed(message=f"{report.version}: mean accuracy {report.mean_accuracy:.1%}")
-
-
-def _engine(role: str, address: str, model: str) -> dict[str, Any]:
-    """The settings of an engine by dotted name; what is empty is not set."""
-    served = address not in ("", EMBEDDED)
-    where = {f"{role}.kind": "tokens", f"{role}.base_urls": [address]} if served else {}
-    return {f"{role}.model": model, **where}
 
 
 class ProblemShard:

@@ -21,7 +21,7 @@ from flows.service.forms import filled_in, form_of
 from flows.service.home import worker_store
 from flows.service.policy_summary import show_improvement, show_policy, stage_line
 from flows.service.running import ENGINE, GPU, Live, hinted, live_progress, live_steps, slot
-from flows.service.spread import Patience, Spread, Spreading, waits
+from flows.service.spread import Patience, Spread, place_of
 from flows.training.fine_tune import fine_tune
 from flows.training.improve import ImproveConfig
 from flows.training.improve import improve as run_loop
@@ -33,7 +33,6 @@ from storage.datasets import Store
 from storage.policies import PolicyVersion
 from tirgen.jobs.generate import generate
 from tirgen.jobs.progress import Progress
-from tirgen.jobs.spreading import here
 from trainer.settings import SftConfig
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ async def rl(
                 engine=partial(slot, ENGINE),
                 gpu=partial(slot, GPU),
             )
-            place = Spreading(None, spread, waits(patience_minutes)) if spread else here
+            place = place_of(spread, patience_minutes)
             rounds = await reinforce(
                 store, policy, model, settings, processes=processes, hooks=hooks, place=place
             )

@@ -34,7 +34,7 @@ from tirgen.jobs.progress import P, Watch
 from tirgen.jobs.rollout import SpreadRollouts
 from tirgen.jobs.rollout_config import RolloutConfig
 from tirgen.jobs.shards import Shard
-from tirgen.jobs.spreading import POLL_SECONDS, R, SpreadableJob, Wave, spread
+from tirgen.jobs.spreading import POLL_SECONDS, Place, R, SpreadableJob, Wave, here, spread
 from tirgen.jobs.workers import for_each
 from tirgen.settings import JobSettings
 
@@ -103,6 +103,11 @@ class Spreading:
             await for_each(work, lambda one: _settled(one, self._waits), self._at_once)
 
         return await spread(job, watch, make, self._shard_problems)
+
+
+def place_of(spread: int, patience_minutes: float) -> Place:
+    """Where a flow's job is worked on: the pool, on `spread` shards at once; with 0 this run."""
+    return Spreading(None, spread, waits(patience_minutes)) if spread else here
 
 
 class _Work(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.ports import free_port
 from tirgen.process import descendants
 from tirgen.sockets.secret import new_secret
 
@@ -26,7 +26,7 @@ class Node:
     def __init__(self, environment: dict[str, str], log: Path, *arguments: str) -> None:
         """Its agents get ports beforehand: a raylet waits 15 seconds only for those they choose."""
         self._log = log
-        ports = [word for name in AGENTS for word in (f"--{name}-port", str(_free_port()))]
+        ports = [word for name in AGENTS for word in (f"--{name}-port", str(free_port()))]
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 [*START, *ports, *arguments], env=environment, stdout=out, stderr=out
@@ -65,7 +65,7 @@ class RayCluster:
             "RAY_AUTH_TOKEN": new_secret(),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        port, client = _free_port(), _free_port()
+        port, client = free_port(), free_port()
         self.url = f"ray://127.0.0.1:{client}"
         self.head = Node(
             self.environment, folder / "head.log", "--head", "--port", str(port),
@@ -95,9 +95,3 @@ def ray_cluster(folder: Path) -> Iterator[RayCluster]:
         yield cluster
     finally:
         cluster.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

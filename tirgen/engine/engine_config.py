@@ -124,3 +124,19 @@ class EngineConfig(Settings):
         if self.kind == "chat":
             fields |= {"omit", "extra", "thinking_tokens"}
         return self.model_dump(mode="json", include=fields)
+
+
+def engine_settings(
+    role: str,
+    addresses: list[str] | None,
+    model: str | None,
+    tokenizer: str | None = None,
+) -> dict[str, Any]:
+    """The settings of a role's engine by dotted name; what is None is not set.
+
+    `addresses` are those of its servers, or the one word "embedded".
+    """
+    settings: dict[str, Any] = {f"{role}.model": model, f"{role}.tokenizer": tokenizer}
+    if addresses and addresses != ["embedded"]:
+        settings |= {f"{role}.kind": "tokens", f"{role}.base_urls": addresses}
+    return settings

@@ -36,11 +36,11 @@ from tirgen.jobs.engines import open_engine
 from tirgen.jobs.evaluate_config import EvaluationConfig
 from tirgen.jobs.job import Job, open_job
 from tirgen.jobs.progress import RolloutProgress, Watch, unwatched
-from tirgen.jobs.rollout import PolicyRecipe, sample_problems
+from tirgen.jobs.rollout import PolicyRecipe, SpreadSampling, sample_problems
 from tirgen.jobs.rollout_maker import RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan
 from tirgen.jobs.shards import WHOLE, Shard
-from tirgen.jobs.spreading import ALL, Ahead, JobReport, SpreadableJob, Wave
+from tirgen.jobs.spreading import ALL, Ahead, JobReport, Wave
 from tirgen.tir.markup import response_text
 
 AT_ONCE = 1_000
@@ -86,18 +86,11 @@ async def evaluate(
     )
 
 
-class SpreadEvaluation(SpreadableJob[RolloutProgress, EvaluationReport]):
+class SpreadEvaluation(SpreadSampling[EvaluationReport]):
     """An evaluation as several processes work on it."""
 
     config: EvaluationConfig
     kind = EvaluationConfig
-
-    @property
-    def problem_rows(self) -> int:
-        return self.config.samples
-
-    def counts(self, problems: int) -> RolloutProgress:
-        return RolloutProgress(problems=problems)
 
     def ahead(self) -> Ahead:
         problems = _load(self.config).problems

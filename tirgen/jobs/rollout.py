@@ -31,7 +31,7 @@ from tirgen.jobs.rollout_config import PolicySettings, RolloutConfig
 from tirgen.jobs.rollout_maker import JobContext, RolloutMaker
 from tirgen.jobs.rollout_plan import RolloutPlan, stream
 from tirgen.jobs.shards import Shard
-from tirgen.jobs.spreading import ALL, Ahead, JobReport, SpreadableJob, Wave
+from tirgen.jobs.spreading import ALL, Ahead, JobReport, R, SpreadableJob, Wave
 from tirgen.jobs.workers import enter_both
 from tirgen.sandbox.open import open_sandbox
 from tirgen.verification import Verifier
@@ -87,12 +87,10 @@ async def collect_rollouts(
     )
 
 
-class SpreadRollouts(SpreadableJob[RolloutProgress, RolloutReport]):
-    """A round of rollouts as several processes work on it: first on whole rollouts, then on
-    branches, each in as many waves as its quota needs."""
+class SpreadSampling(SpreadableJob[RolloutProgress, R]):
+    """What rollouts and evaluations share as work of several processes."""
 
-    config: RolloutConfig
-    kind = RolloutConfig
+    config: PolicySettings
 
     @property
     def problem_rows(self) -> int:
@@ -100,6 +98,14 @@ class SpreadRollouts(SpreadableJob[RolloutProgress, RolloutReport]):
 
     def counts(self, problems: int) -> RolloutProgress:
         return RolloutProgress(problems=problems)
+
+
+class SpreadRollouts(SpreadSampling[RolloutReport]):
+    """A round of rollouts as several processes work on it: first on whole rollouts, then on
+    branches, each in as many waves as its quota needs."""
+
+    config: RolloutConfig
+    kind = RolloutConfig
 
     def ahead(self) -> Ahead:
         config, run = self.config, self.run

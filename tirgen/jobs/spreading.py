@@ -163,7 +163,7 @@ async def spread(
 ) -> R:
     """Have all shards made elsewhere, and publish one version; the counts are those of all calls.
 
-    `shard_problems`: about how many problems are in a shard; by default so many that it has
+    `shard_problems`: about how many problems are in a shard; by default as many as make
     `SHARD_ROWS` rows. What the shards have left is made here. Raises what `make` and
     `SpreadableJob.finish` raise; the same call then continues.
     """
@@ -231,16 +231,19 @@ class _Spreading(Generic[P, R]):
         total = self._job.counts(len(ahead.problems))
         total.settled = total.done_before = len(ahead.problems) - len(ahead.left)
         total.started = self.started
-        for call in self._calls():
+        found = self._calls()
+        for call in found:
             if call.key not in earlier:
                 done = int(call.progress.get("done", 0))
                 total.settled += done - int(call.progress.get("done_before", 0))
-        self.add_up(total)
+        self._add_up(total, found)
         return total
 
     def add_up(self, total: Progress) -> None:
         """Make the counts those of all calls together."""
-        found = self._calls()
+        self._add_up(total, self._calls())
+
+    def _add_up(self, total: Progress, found: Sequence[Call]) -> None:
         total.reused_rows = self._reused_rows
         total.started = self.started
         total.add_up(call.progress for call in found)

@@ -46,7 +46,7 @@ def test_a_served_model_that_is_called_pocket_needs_no_tokenizer() -> None:
 
 
 def test_tokenizers_have_flags() -> None:
-    from flows.commands.options import engine_settings
+    from tirgen.engine.engine_config import engine_settings
 
     settings = engine_settings("actor", ["http://h/v1"], "m", "/t") | engine_settings(
         "critic", ["http://h/v1"], "n", "/u"
